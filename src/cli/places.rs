@@ -148,6 +148,8 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
 }
 
 fn named_twice(by: &str, port: u16) -> CliError {
-    let by = if by == "the argument" { format!("{by} {port}") } else { by.to_owned() };
-    CliError::usage(format!("the port was given twice: {by} already set {port}"))
+    match by {
+        "the argument" => CliError::usage(format!("the port was given twice: the first argument for it is {port}")),
+        option => CliError::usage(format!("the port was given twice: {option} already set {port}")),
+    }
 }

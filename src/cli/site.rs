@@ -1,6 +1,5 @@
 //! The site: folders and files at their paths, and the layers around them. Created by `cli` from the options.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,8 +12,8 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    Access, BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler,
-    Response, Routes, StaticFileHandler, Uploads, encode_path, escape_html, handler_fn,
+    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
+    RequestHandler, Response, Routes, StaticFileHandler, Uploads,
 };
 
 use super::address::BindAddress;
@@ -96,42 +95,17 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(place)?;
+        let files = folder(place)?.beside(paths_of(places));
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if !places.iter().any(|place| place.at.is_empty()) {
-        routes = routes.fallback(overview(prefix, places));
+        routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
     Ok((Box::new(routes.serve(())), checks))
 }
 
-/// The page of a server with folders at paths, and none at its root: it lists those that the client may read.
-fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
-    let paths: Vec<String> = places.iter().map(|place| place.at.clone()).collect();
-    let page = move |request: &Request| {
-        let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
-        for at in paths.iter().filter(|at| request.permits(Access::Read, at.as_bytes())) {
-            let (link, at) = (escape_html(&encode_path(at)), escape_html(at));
-            let _ = writeln!(page, "<li><a href=\"{link}/\">{at}/</a>");
-        }
-        page.push_str("</ul>\n");
-        page
-    };
-    let (prefix, root) = (prefix.to_owned(), format!("{prefix}/"));
-    handler_fn(move |request| match *request.method() {
-        Method::GET | Method::HEAD if request.path() == prefix && !prefix.is_empty() => {
-            let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
-            Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&root))))
-        }
-        Method::GET | Method::HEAD if request.path() == root => {
-            Ok(Response::html(page(request)).with_header("content-security-policy", "default-src 'none'"))
-        }
-        Method::GET | Method::HEAD => {
-            let above = format!("<{}>; rel=\"up\"", encode_path(&root));
-            Err(Error::new(404, "There is nothing with that name here.").with_header("link", above))
-        }
-        _ => Err(Error::new(405, "This server only lets you read files.").with_header("allow", "GET, HEAD")),
-    })
+fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
+    places.iter().map(|place| &*place.at)
 }
 
 fn folder(

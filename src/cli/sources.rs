@@ -517,7 +517,7 @@ mod tests {
             (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
             (&["-b", "fd:3", "9000"], "fd:3 has no port"),
             (&["-p", "2", "9000"], "the port was given twice: --port already set 2"),
-            (&["8000", "9000"], "the port was given twice: the argument 8000 already set 8000"),
+            (&["8000", "9000"], "the port was given twice: the first argument for it is 8000"),
             (&["-w", "0"], "--workers 0: expected a number from 1"),
             (&["-w", "99999999"], "--workers 99999999: expected a number from 1"),
             (&["--prot", "1"], "there is no option --prot; did you mean --port?"),

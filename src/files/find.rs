@@ -141,7 +141,8 @@ impl Finder {
     }
 
     /// Why an existing path is not served: only for the log.
-    pub fn why_not(&self, path: &[u8]) -> Option<&'static str> {
+    pub fn why_not(&self, path: &FilePath) -> Option<&'static str> {
+        let FilePath { bytes: path, trailing_slash } = path;
         if self.is_hidden(path) {
             return Some("hidden: a name in it begins with a dot");
         }
@@ -151,6 +152,7 @@ impl Finder {
             Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
                 Some("a link on the way to it leads where links are not followed to")
             }
+            Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
             Ok(Kind::File) => Some("the server has no right to read it"),
             Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no right to read"),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -244,7 +246,8 @@ impl Finder {
             match self.open(&name, names) {
                 Ok(Opened::File(file, sidecar)) => {
                     basis.add(name, sidecar);
-                    if !made_of(sidecar, stat) {
+                    // No coding has an empty form.
+                    if !made_of(sidecar, stat) || sidecar.size == 0 {
                         continue;
                     }
                     match sidecar.changed.until(STILL, now) {

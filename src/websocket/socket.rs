@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use super::message::{Close, Message};
 use crate::Client;
@@ -22,19 +24,36 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
+    /// Notified when there is room, and when there will never be any.
+    room: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Complete frames, and their total length.
-    frames: VecDeque<Arc<Vec<u8>>>,
+    frames: VecDeque<Frame>,
+    /// The bytes of all frames that count towards the limit.
     bytes: usize,
+    /// The bytes of the others.
+    uncounted: usize,
+    /// The thread that runs the client's own handler.
+    handler: Option<ThreadId>,
+    /// How many threads wait for room.
+    waiting: usize,
+    /// A message was refused, and the handler is to be called when there is room.
+    awaits_room: bool,
     /// The connection, once it has begun.
     waker: Option<Waker>,
     end: End,
 }
 
-/// The state of the end.
+/// A whole message.
+struct Frame {
+    bytes: Arc<Vec<u8>>,
+    /// Frames of the client's own handler do not count: while it runs, its client can take nothing.
+    counts: bool,
+}
+
+/// How far the end is.
 #[derive(Default)]
 enum End {
     #[default]
@@ -67,20 +86,73 @@ const COPIED: usize = 4096;
 
 impl Socket {
     pub(super) fn new(client: Client, protocol: Option<String>, limit: usize) -> Socket {
-        Socket(Arc::new(Shared { client, protocol, limit, state: Mutex::default() }))
+        Socket(Arc::new(Shared { client, protocol, limit, state: Mutex::default(), room: Condvar::new() }))
     }
 
-    /// Sends this message without waiting: adds it to a queue ([`WebSocket::queue`](super::WebSocket::queue)), from
-    /// which the client is served while its handler is not running.
+    /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which is
+    /// sent to the client whenever its handler is not running.
+    ///
+    /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client can
+    /// read nothing meanwhile. They are sent before its next message is read.
     ///
     /// # Errors
-    /// [`SendError::Full`] if the client reads too slowly: its queue is full and is dropped, and the connection is
-    /// reset. [`SendError::Gone`] after that, and if the client has left or was closed.
+    /// [`SendError::Full`] if the queue is full because the client reads too slowly: its queue is dropped, and the
+    /// connection is reset. [`SendError::Gone`] after that, and if the client has disconnected or was closed.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let waker = self.push(&message.into().encode())?;
-        if let Some(waker) = waker {
-            waker.wake();
+        self.push(&message.into().encode()).map(call)
+    }
+
+    /// Sends this message without waiting, and a full queue does not end the connection: the handler's
+    /// [`room`](super::WebSocketHandler::room) is called when the queue is empty again. The messages of the client's own
+    /// handler count here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if the queue is full; [`SendError::Gone`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let frame = message.into().encode();
+        let mut state = self.lock();
+        let queued = state.bytes + state.uncounted;
+        if matches!(state.end, End::Open) && queued > 0 && queued + frame.len() > self.0.limit {
+            state.awaits_room = true;
+            return Err(SendError::Full);
         }
+        state.takes(self.0.limit, 0)?;
+        let waker = state.add(&frame, true);
+        drop(state);
+        call(waker);
+        Ok(())
+    }
+
+    /// Sends this message, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
+    /// sets the pace. For threads: the client's own handler never waits here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        limit: impl Into<Option<Duration>>,
+    ) -> Result<(), SendError> {
+        let frame = message.into().encode();
+        let deadline = limit.into().and_then(|limit| Instant::now().checked_add(limit));
+        let mut state = self.lock();
+        while state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(SendError::Full);
+            }
+            state.waiting += 1;
+            state = match left {
+                Some(left) => self.0.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.0.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.waiting -= 1;
+        }
+        state.takes(self.0.limit, frame.len())?;
+        let counts = !state.is_own();
+        let waker = state.add(&frame, counts);
+        drop(state);
+        call(waker);
         Ok(())
     }
 
@@ -122,13 +194,10 @@ impl Socket {
     /// Adds a frame. Returns the waker for the caller to call without the lock.
     fn push(&self, frame: &Arc<Vec<u8>>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
-        if !matches!(state.end, End::Open) {
-            return Err(SendError::Gone);
-        }
-        // An empty queue accepts any message.
-        if state.bytes > 0 && state.bytes + frame.len() > self.0.limit {
+        if state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
             state.end = End::TooSlow;
             let (waker, frames) = (state.waker.clone(), state.clear());
+            self.0.room.notify_all();
             drop(state);
             drop(frames);
             if let Some(waker) = waker {
@@ -136,9 +205,9 @@ impl Socket {
             }
             return Err(SendError::Full);
         }
-        state.bytes += frame.len();
-        state.frames.push_back(Arc::clone(frame));
-        Ok(state.waker.clone())
+        state.takes(self.0.limit, frame.len())?;
+        let counts = !state.is_own();
+        Ok(state.add(frame, counts))
     }
 
     /// Sets the waker that is called for each new frame. Check the queue afterwards.
@@ -153,13 +222,17 @@ impl Socket {
         while laid_out < AT_ONCE
             && let Some(frame) = state.frames.pop_front()
         {
+            let Frame { bytes: frame, counts } = frame;
             laid_out += frame.len();
-            state.bytes -= frame.len();
+            *state.room_of(counts) -= frame.len();
             if frame.len() <= COPIED {
                 output.bytes().extend_from_slice(&frame);
             } else {
                 output.push(Piece::Shared { start: 0, end: frame.len(), bytes: frame });
             }
+        }
+        if state.waiting > 0 && laid_out > 0 {
+            self.0.room.notify_all();
         }
         match &state.end {
             End::TooSlow => Queued::TooSlow,
@@ -172,6 +245,24 @@ impl Socket {
         }
     }
 
+    /// Whether the handler is to be called, because there is room again. Asked when all is laid out.
+    pub(super) fn takes_room(&self) -> bool {
+        std::mem::take(&mut self.lock().awaits_room)
+    }
+
+    /// Runs the client's own handler on this thread.
+    pub(super) fn handling<T>(&self, call: impl FnOnce() -> T) -> T {
+        struct Ends<'a>(&'a Socket);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.lock().handler = None;
+            }
+        }
+        self.lock().handler = Some(thread::current().id());
+        let _ends = Ends(self);
+        call()
+    }
+
     /// Whether its queue was full.
     pub(super) fn is_too_slow(&self) -> bool {
         matches!(self.lock().end, End::TooSlow)
@@ -181,6 +272,7 @@ impl Socket {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;
+        self.0.room.notify_all();
         let left = (state.clear(), state.waker.take());
         drop(state);
         drop(left);
@@ -191,9 +283,41 @@ impl Socket {
     }
 }
 
+/// Call the connection, without a lock.
+fn call(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 impl State {
-    fn clear(&mut self) -> VecDeque<Arc<Vec<u8>>> {
-        self.bytes = 0;
+    /// Whether the client's own handler is sending.
+    fn is_own(&self) -> bool {
+        self.handler.is_some_and(|handler| handler == thread::current().id())
+    }
+
+    /// Whether a message of this length is accepted. An empty queue accepts any message.
+    fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
+        match self.end {
+            End::Open if self.bytes > 0 && self.bytes + length > limit && !self.is_own() => Err(SendError::Full),
+            End::Open => Ok(()),
+            _ => Err(SendError::Gone),
+        }
+    }
+
+    /// The number to which such frames are added.
+    fn room_of(&mut self, counts: bool) -> &mut usize {
+        if counts { &mut self.bytes } else { &mut self.uncounted }
+    }
+
+    fn add(&mut self, frame: &Arc<Vec<u8>>, counts: bool) -> Option<Waker> {
+        *self.room_of(counts) += frame.len();
+        self.frames.push_back(Frame { bytes: Arc::clone(frame), counts });
+        self.waker.clone()
+    }
+
+    fn clear(&mut self) -> VecDeque<Frame> {
+        (self.bytes, self.uncounted) = (0, 0);
         std::mem::take(&mut self.frames)
     }
 }

@@ -146,6 +146,6 @@ impl StaticFileHandler {
 }
 
 /// Whether a client names HTML, as browsers do.
-fn accepts_html(request: &Request) -> bool {
+pub(super) fn accepts_html(request: &Request) -> bool {
     request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0)
 }

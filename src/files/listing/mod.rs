@@ -40,10 +40,11 @@ mod told; // which changes the kernel reports
 
 mod view; // the requested order and format
 
-pub(super) use controls::Controls;
+pub(super) use controls::{Accepts, Account, Controls};
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
+pub(super) use html::{Frame, push_size, without_entries};
 use kept::{KeptListings, Look};
 use page::Page;
 use told::Told;
@@ -108,7 +109,9 @@ struct Asked<'a> {
     /// The path of the folder below it.
     folder: Granted<'a, List>,
     view: View,
-    controls: Controls,
+    controls: &'a Controls,
+    /// Paths beneath the folder at which others are served.
+    beside: &'a [String],
     offers_archives: bool,
     rights: &'a Rights,
 }
@@ -122,8 +125,21 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        let (who, root) = (self.who(), self.root.as_bytes());
-        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", self.path()].concat()
+        let (who, root, more) = (self.who(), self.root.as_bytes(), self.more());
+        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
+    }
+
+    /// Equal texts are of pages that have the same besides their entries.
+    fn more(&self) -> String {
+        match self.view.form {
+            Form::Page => format!("{:?} {:?}", self.controls, self.beside),
+            Form::Json | Form::Multistatus => String::new(),
+        }
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        let Asked { root, view, controls, beside, offers_archives, .. } = *self;
+        Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
     }
 
     /// Requests with equal texts see the same entries.
@@ -157,18 +173,18 @@ impl Listings {
         self.kept.drop_ended(freshness, now);
     }
 
-    /// Returns the response to a request for a folder. `root`: the decoded path of the topmost one, and its upload
-    /// controls. `is_fixed`: no layer may compress it.
+    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, what the page has besides, and what is served beneath it.
+    /// `is_fixed`: nobody may compress it.
     pub fn respond(
         &self,
         finder: &Finder,
-        (root, controls): (&str, Controls),
+        (root, controls, beside): (&str, &Controls, &[String]),
         folder: Granted<'_, List>,
         (request, rights, polled): (&Request, &Rights, Option<Instant>),
         is_fixed: bool,
     ) -> Result<Response, OpenError> {
         let (offers_archives, view) = (self.offers_archives, View::of(request));
-        let asked = Asked { root, folder, view, controls, offers_archives, rights };
+        let asked = Asked { root, folder, view, controls, beside, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let tag = format!("{:016x}", listing.tag);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
@@ -242,8 +258,8 @@ impl Listings {
         let View { order, form } = asked.view;
         let by = (asked.folder, asked.rights);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
-        // Users who see the same names may be offered different controls.
-        let view = format!("{} {:?}", asked.view.name(), asked.controls);
+        // Not all who see the same names are offered the same.
+        let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {
             Some(page) => Body::Whole(Arc::new(page)),
@@ -298,7 +314,7 @@ impl Writer {
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
             Form::Json => Writer::Json("[".to_owned(), true),
-            Form::Page => Writer::Html(Rows::new(asked, entries)),
+            Form::Page => Writer::Html(Rows::new(&asked.frame(), Some(entries))),
             Form::Multistatus => {
                 let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
                 let folder = path::location(mount.as_bytes(), asked.path(), true);

@@ -5,6 +5,7 @@ use std::io;
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
+use super::super::listing::push_size;
 use crate::Error;
 
 pub(super) fn taken() -> Error {
@@ -20,7 +21,14 @@ pub(super) fn no_room() -> Error {
 }
 
 pub(super) fn too_large(limit: Option<u64>) -> String {
-    format!("Too large: at most {} bytes.", limit.unwrap_or(u64::MAX))
+    format!("Too large: at most {}.", in_units(limit.unwrap_or(u64::MAX)))
+}
+
+/// As listings show sizes: `200 MiB`.
+pub(super) fn in_units(bytes: u64) -> String {
+    let mut text = String::new();
+    push_size(&mut text, bytes);
+    text
 }
 
 pub(super) fn io_error(error: io::Error) -> Error {

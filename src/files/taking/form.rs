@@ -178,7 +178,7 @@ impl Taking {
     }
 
     /// The existing folder that the form is for.
-    fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
+    pub fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
         target::check_place(place, &path)?;

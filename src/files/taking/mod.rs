@@ -24,8 +24,6 @@ mod settings; // the settings
 
 mod locks; // one change of a name at a time
 
-mod origin; // CSRF protection
-
 mod dav_locks; // WebDAV locks
 
 mod shares; // quotas of users
@@ -42,6 +40,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::find::Finder;
+use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
 use super::path;
 use super::prepare::Preparer;
@@ -55,6 +54,8 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
+/// What only pages of this server can do.
+const CHANGE: &str = "change files here";
 /// How often a free name is searched again after another request has taken it.
 const MAX_TRIES: usize = 100;
 
@@ -145,9 +146,16 @@ impl Taking {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// Whether files can be deleted.
-    pub fn deletes(&self) -> bool {
-        self.uploads.delete
+    /// What a page offers.
+    pub fn accepts(&self) -> Accepts {
+        let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
+        Accepts {
+            deletes,
+            resumes: self.partials.is_some(),
+            at_once: self.shares.each(),
+            largest,
+            overwrite: overwrite.word(),
+        }
     }
 
     /// Whether the method of a request is one of them.
@@ -161,7 +169,7 @@ impl Taking {
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
     pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        origin::check(request)?;
+        request.check_own_page(CHANGE)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
@@ -176,7 +184,7 @@ impl Taking {
 
     /// Handles one of [`methods`](Taking::methods).
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        origin::check(request)?; // also for a request whose head was not checked
+        request.check_own_page(CHANGE)?; // also for a request whose head was not checked
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if self.is_about_upload(request) => self.about_upload(place, request),

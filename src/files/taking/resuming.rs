@@ -211,7 +211,7 @@ impl Taking {
         }
         let (offset, _) = partial.take_turn().ok_or_else(unknown)?;
         let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, "?0");
-        let response = response.with_header(header::CACHE_CONTROL, "no-store");
+        let response = response.with_header(header::CACHE_CONTROL, "no-store").for_writers();
         Ok(match partial.length {
             Some(length) => response.with_header(LENGTH, length),
             None => response,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
+use super::errors::in_units;
 use crate::{Error, Request};
 
 /// The least that a file, or a folder, takes on a disk, in bytes.
@@ -130,6 +131,11 @@ impl Accounts {
 }
 
 impl Shares {
+    /// How many uploads one client may have under way.
+    pub fn each(&self) -> usize {
+        self.limits.each.min(self.limits.in_all)
+    }
+
     pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> Shares {
         Shares { limits, accounts }
     }
@@ -216,7 +222,7 @@ impl Shares {
 
     fn error(&self, beyond: &Beyond) -> Error {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
-        let each = format!("Each client can add {bytes} bytes per {}", in_words(over));
+        let each = format!("Each client can add {} per {}", in_units(bytes), in_words(over));
         let (what, wait) = match beyond {
             Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is more.")),
             Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),

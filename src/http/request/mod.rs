@@ -5,6 +5,7 @@ pub(crate) mod plan; // the plan of a body
 
 mod path; // the path, and the part that mounts have taken
 
+mod log_in; // where users log in
 mod origin; // whether a URL is of this server
 
 mod asked; // which handlers have been called

@@ -70,6 +70,8 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
+    /// Whether it shows nothing that takes the right to read, so that it is also for those that may only write there.
+    pub(crate) is_for_writers: bool,
     pub(crate) deferred_error: Option<Error>,
     /// What is done instead of sending it.
     pub(crate) instead: Option<Box<Instead>>,
@@ -325,10 +327,16 @@ impl Response {
             body,
             declared_length: None,
             close: false,
+            is_for_writers: false,
             deferred_error: None,
             instead: None,
             map: OnceCell::new(),
         }
+    }
+
+    /// The same for those that may write at its path, and not read.
+    pub(crate) fn for_writers(self) -> Response {
+        Response { is_for_writers: true, ..self }
     }
 
     /// Sets a field that is known to be valid.

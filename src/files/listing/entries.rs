@@ -284,7 +284,8 @@ fn stat_of_served(
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 
-/// A name as it is sorted: macOS decomposes what others compose, and both are one name to their readers (Unicode's form NFD).
+/// A name as it is sorted. macOS decomposes letters that others compose, and both are one name for readers (Unicode's
+/// form NFD).
 #[cfg(feature = "unicode")]
 fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
     use unicode_normalization::UnicodeNormalization;

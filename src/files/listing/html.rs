@@ -12,27 +12,27 @@ use crate::escape_html;
 /// contain these numbers.
 const BLOCK: usize = 100;
 
-/// What is around the rows of a page.
+/// The parts of a page around its rows.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Frame<'a> {
-    /// The path of the topmost folder, decoded, with both slashes, and that of the folder beneath it.
+    /// The path of the topmost folder, decoded, with both slashes, and the path of this folder below it.
     pub root: &'a str,
     pub path: &'a [u8],
     pub order: Order,
     pub controls: &'a Controls,
-    /// Paths beneath this folder at which others are served, decoded.
+    /// Decoded paths below this folder with other mounts or routes.
     pub beside: &'a [String],
     pub offers_archives: bool,
 }
 
-/// The whole page of a folder of which no entries are shown.
+/// Returns the page of a folder without entries.
 pub(in super::super) fn without_entries(frame: &Frame<'_>) -> String {
     let mut rows = Rows::new(frame, None);
     rows.push_end();
     rows.text
 }
 
-/// Writes a page, piece by piece.
+/// Writes a page in pieces.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub text: String,
@@ -42,17 +42,17 @@ pub(super) struct Rows {
     left: usize,
     /// How many rows of this block follow.
     left_in_block: usize,
-    /// At the end.
+    /// The script at the end.
     script: &'static str,
-    /// Entries that something else hides.
+    /// Entries that are hidden by a mount or a route.
     hidden: Vec<String>,
-    /// The day of the last row, and how it is shown: most files of a folder are of few days.
+    /// The day of the last row, and its text: most files of a folder have few different days.
     day: i64,
     day_text: String,
 }
 
 impl Rows {
-    /// With what precedes the rows. `None`: there are none to be shown.
+    /// Begins with everything before the rows. `None`: no rows follow.
     pub fn new(frame: &Frame<'_>, entries: Option<&Entries>) -> Rows {
         let query = match frame.order {
             order if order == Order::default() => String::new(),
@@ -104,7 +104,7 @@ impl Rows {
         self.push_beside(beside);
     }
 
-    /// Folders that are served beneath this one from elsewhere.
+    /// Appends rows for folders below this one that are mounted from elsewhere.
     fn push_beside(&mut self, beside: &[String]) {
         if !beside.is_empty() {
             self.text.push_str("<tbody>\n");
@@ -175,7 +175,7 @@ impl Rows {
     }
 }
 
-/// The topmost folder and those below it down to this one, as shown, each with its slash.
+/// The topmost folder and the folders from it to this one, as displayed, each with its slash.
 fn way(frame: &Frame<'_>) -> Vec<String> {
     let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let below = names.map(|name| shown(name) + "/");
@@ -244,15 +244,15 @@ fn push_grouped(text: &mut String, number: usize) {
     }
 }
 
-/// A name as it is shown, escaped.
+/// A name for display, escaped.
 fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     push_shown(&mut text, name);
     text
 }
 
-/// Append a name as it is shown, escaped. Characters that control or reorder what is around them, so that a name might look like
-/// another one, are shown as U+FFFD, and so is what is not UTF-8.
+/// Appends a name for display, escaped. Characters that control or reorder the text around them, so that a name could
+/// look like another one, become U+FFFD, and so do bytes that are not UTF-8.
 fn push_shown(to: &mut String, name: &[u8]) {
     let text = String::from_utf8_lossy(name);
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
@@ -291,18 +291,19 @@ fn push_number(to: &mut String, mut number: u128) {
     to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-// `page.css` and `page.js` are sent as they are, and so have no comments:
-// - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
-// - on a phone, the link's `:after` covers the row, so that all of it can be touched;
-// - a link that gets the focus is scrolled to below the sticky headings (`scroll-padding`);
-// - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
-// - it reads the names for the filter when that is first used, and hides rows; a block then has the height of the rest.
-//   One without any is hidden itself: of no height, all would be in the window, and be laid out when their rows come back;
-// - the filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them;
-// - names in subfolders and the sizes of folders are found by reading listings as JSON, four at a time and at most 2,000, while the page
-//   is open: so the server has no walk of its own to limit, and everything shown is what the user may list;
-// - a README of up to 64 KiB is shown as plain text below the rows;
-// - Log out asks twice: by a request that makes Chromium forget the password without a question, and then for the page.
+// `page.css` and `page.js` are sent unchanged, so they contain no comments:
+// - An icon is a shape cut out of the colour of its link, chosen by the end of the link, so rows have no bytes for it.
+// - On a phone, the link's `:after` covers the row, so that the whole row reacts to a touch.
+// - A link that gets the focus is scrolled below the sticky headings (`scroll-padding`).
+// - The script converts a block's times to local time when the block comes near the window. A time with a title is done.
+// - The script reads the names for the filter when the filter is first used, and hides rows. A block then has the height
+//   of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and the
+//   browser would compute their layout when their rows come back.
+// - The filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them.
+// - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while the
+//   page is open. So the server needs no recursive walk with limits, and only listings that the user can read are shown.
+// - A README of up to 64 KiB is displayed as plain text below the rows.
+// - Log out sends two requests: one that makes Chromium forget the password without a dialog, then one for the page.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");

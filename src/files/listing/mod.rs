@@ -110,7 +110,7 @@ struct Asked<'a> {
     folder: Granted<'a, List>,
     view: View,
     controls: &'a Controls,
-    /// Paths beneath the folder at which others are served.
+    /// Paths below the folder with other mounts or routes.
     beside: &'a [String],
     offers_archives: bool,
     rights: &'a Rights,
@@ -129,7 +129,7 @@ impl Asked<'_> {
         [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
-    /// Equal texts are of pages that have the same besides their entries.
+    /// Pages with equal texts are equal except for their entries.
     fn more(&self) -> String {
         match self.view.form {
             Form::Page => format!("{:?} {:?}", self.controls, self.beside),
@@ -173,8 +173,8 @@ impl Listings {
         self.kept.drop_ended(freshness, now);
     }
 
-    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, what the page has besides, and what is served beneath it.
-    /// `is_fixed`: nobody may compress it.
+    /// Returns the response to a request for a folder. `root`: the decoded path of the topmost one, the page's other
+    /// parts, and the paths below it with other mounts. `is_fixed`: no layer may compress it.
     pub fn respond(
         &self,
         finder: &Finder,
@@ -258,7 +258,7 @@ impl Listings {
         let View { order, form } = asked.view;
         let by = (asked.folder, asked.rights);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
-        // Not all who see the same names are offered the same.
+        // Users who see the same names may be offered different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {

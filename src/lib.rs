@@ -153,6 +153,7 @@ compile_error!("modest runs on Linux only: it needs epoll, openat2, statx and se
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
+mod defaults;
 mod files;
 mod http;
 pub mod layers;
@@ -167,16 +168,18 @@ pub mod websocket;
 
 pub use crate::http::{
     Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
-    HandlerFn, Http, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions,
-    Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse,
-    UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
+    HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part,
+    Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite,
+    SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn,
+    media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+pub use defaults::DefaultLimits;
 pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
-    SharedBytes, Stats, TcpServer, TlsInfo,
+    SharedBytes, Stats, TcpServer, TlsInfo, available_memory,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};

@@ -1084,6 +1084,80 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
+/// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.
+#[test]
+fn print_config_shows_what_applies_and_where_it_is_from() {
+    let files =
+        folder(&[("www/a", "a"), ("modest.toml", "port = 9000\nhealth = '/up'\nserver = 'file'\nindex = ['a', 'b']")]);
+    let config = files.path().join("modest.toml");
+    let words =
+        ["--print-config", "--memory", "64m", "--server", "mine", "-H", "X-Token: abc", "-H", "X-A: \"é\\", "www"];
+    let mut command = modest(words);
+    command
+        .current_dir(&files)
+        .arg("--config")
+        .arg(&config)
+        .env("MODEST_HEALTH", "/ok")
+        .env("MODEST_CLEAN_URLS", "yes");
+    let (status, out, err) = run(&mut command);
+    assert_eq!((status, &*err), (Some(0), ""), "{out}");
+    let file = format!("'{}'", config.display());
+    for line in [
+        "directory = [\"www\"]  # command line".to_owned(),
+        "server = \"mine\"  # command line".to_owned(),
+        "health = \"/ok\"  # environment".to_owned(),
+        "clean-urls = true  # environment".to_owned(),
+        format!("port = \"9000\"  # {file}"),
+        format!("index = [\"a\", \"b\"]  # {file}"),
+        "memory = \"64m\"  # command line".to_owned(),
+        "# input-quota = \"8m\"  # default".to_owned(),
+        "# max-connections = \"4096\"  # default".to_owned(),
+        "# idle-timeout = 60s  # default".to_owned(),
+        "# hidden = false  # default".to_owned(),
+    ] {
+        assert!(out.lines().any(|found| found == line), "no line {line}\n{out}");
+    }
+    assert!(out.contains("\"X-Token: (hidden)\"") && !out.contains("abc"), "{out}");
+    std::fs::write(&config, &out).unwrap();
+    let mut command = modest(["--print-config"]);
+    let (status, again, err) = run(command.current_dir(&files).arg("--config").arg(&config));
+    let values = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.rsplit_once("  # ")).map(|(setting, _)| setting.to_owned()).collect()
+    };
+    assert_eq!((status, values(&again)), (Some(0), values(&out)), "{err}");
+}
+
+/// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
+#[test]
+fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
+    let files = folder(&[("a", "there")]);
+    let words = ["-p", "0", "--health", "/up", "--shutdown-delay", "2s"];
+    let modest = Built::start(modest(words).arg(files.path()));
+    let mut kept = modest.connect();
+    let mut ask = |path: &str| {
+        kept.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        let answer = built::read_answer(&mut kept);
+        (answer.status, answer.field("connection").map(str::to_owned))
+    };
+    assert_eq!(ask("/up"), (200, None));
+    let begun = std::time::Instant::now();
+    modest.signal(Signal::TERM);
+    wait_for(|| modest.get("/up").status == 503);
+    assert_eq!(modest.get("/a").body, "there", "a newcomer is served");
+    let mut responses = vec![];
+    while responses.last().is_none_or(|(_, connection): &(u16, Option<String>)| connection.is_none()) {
+        responses.push(ask("/a"));
+    }
+    let half = std::time::Duration::from_secs(1);
+    assert!(begun.elapsed() >= half, "Connection: close came after {:?}", begun.elapsed());
+    assert!(responses.iter().all(|(status, _)| *status == 200), "{:?}", responses.last());
+    let (status, _, err) = modest.end();
+    assert!(begun.elapsed() >= 2 * half, "it ended after {:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(0), "{err:?}");
+    let notices: Vec<_> = err.iter().filter(|line| line.contains("the shutdown begins in 2s")).collect();
+    assert_eq!(notices.len(), 1, "{err:?}");
+}
+
 /// A folder that its path no longer leads to fails the health check, and is logged once.
 #[test]
 fn a_folder_that_is_not_at_its_path_fails_the_health_check() {

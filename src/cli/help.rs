@@ -81,7 +81,7 @@ fn listed(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional())
 }
 
-fn help_of(arg: &Arg) -> String {
+pub fn help_of(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 

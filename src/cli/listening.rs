@@ -15,7 +15,14 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// Listens on one more address, for another site.
+/// These descriptors, each of which is a listening socket, or else the addresses.
+pub fn handed_over(addresses: Vec<BindAddress>, descriptors: Option<&[u32]>) -> Vec<BindAddress> {
+    let Some(descriptors) = descriptors else { return addresses };
+    let named = descriptors.iter().map(|number| Some(format!("fd:{number}")));
+    named.map(|socket| BindAddress { socket, ..BindAddress::default() }).collect()
+}
+
+/// Listen at one more address, for another site.
 #[cfg(feature = "tls")]
 pub fn also(
     server: TcpServer,
@@ -107,13 +114,16 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
     let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
     set! {
         workers = limits.workers;
+        memory = limits.memory;
         max_connections = limits.max_connections;
+        input_quota = limits.input_quota.map(|Limit(limit)| limit);
         max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
         queue_limit = limits.queue_limit;
         queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
         write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
         min_rate = limits.min_rate.map(rate);
         shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        shutdown_delay = limits.shutdown_delay;
         slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
     }
     server

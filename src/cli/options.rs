@@ -109,7 +109,8 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks, not logged: 200 and ok, or 503 and the reason if a folder is no longer at its path
+    /// Path for health checks, not logged: 200 and ok, or 503 and the reason: a folder is no longer at its path, or
+    /// a shutdown begins
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
@@ -265,7 +266,12 @@ pub struct Limits {
     /// Handlers that run at once [default: 16, or 4 per processor if that is more]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     pub workers: Option<usize>,
-    /// Clients connected at once [default: seven eighths of the file descriptor limit]
+    /// Memory that the defaults of the limits below are for. They are those of 2g, and less with less memory [default:
+    /// that of the machine, or of its control group (cgroup)]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub memory: Option<u64>,
+    /// Clients connected at once [default: seven eighths of the file descriptor limit, but no more than fit in half of
+    /// --memory at 8k each, or 64k with TLS]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub max_connections: Option<usize>,
     /// Connections per IP address at once [default: none]
@@ -295,6 +301,9 @@ pub struct Limits {
     /// Drop a client that sends or reads less than this many bytes per second, averaged over a time [default: 500/30s]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub min_rate: Option<Limit<Rate>>,
+    /// On SIGTERM, serve for this long as before while --health responds with 503. For balancers [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = values::delay)]
+    pub shutdown_delay: Option<Duration>,
     /// On shutdown, wait this long for requests in progress [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub shutdown_timeout: Option<Limit<Duration>>,
@@ -316,13 +325,18 @@ pub struct Limits {
     /// Header fields per request; more get 431 [default: 100]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub field_limit: Option<usize>,
+    /// Memory for unfinished requests of all clients together; more get 503 [default: an eighth of --memory, at most
+    /// 256m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub input_quota: Option<Limit<u64>>,
     /// Longest request body; a longer one gets 413. Files of --upload have --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
     /// Bytes of a request body kept in memory; longer ones go to a file [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub body_memory: Option<usize>,
-    /// Memory for all request bodies together; more go to files [default: 256m]
+    /// Memory for all request bodies together; more go to files [default: an eighth of
+    /// --memory, at most 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_memory_quota: Option<Limit<u64>>,
     /// Folder for request bodies on disk, in unnamed files [default: /var/tmp]
@@ -340,13 +354,13 @@ pub struct Limits {
     /// Largest file kept in memory [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_file_size: Option<usize>,
-    /// Memory for files kept in memory [default: 64m]
+    /// Memory for files kept in memory [default: 1/32 of --memory, at most 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_size: Option<usize>,
     /// Files kept open [default: an eighth of the file descriptor limit, at most 4096]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
-    /// Memory for cached folder listings; 0 caches none [default: 16m]
+    /// Memory for cached folder listings; 0 caches none [default: 1/128 of --memory, at most 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub listing_cache: Option<usize>,
     /// Names in cached listings watched with inotify [default: a quarter of the user's inotify watches]
@@ -376,7 +390,7 @@ pub struct Limits {
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub compressions: Option<usize>,
-    /// Memory for compressed files [default: 32m]
+    /// Memory for compressed files [default: 1/64 of --memory, at most 32m]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub compress_cache: Option<usize>,
@@ -459,6 +473,9 @@ pub struct Starting {
     /// Validate settings, users, certificates, rules, folders and addresses, and exit: 0 if it could serve
     #[arg(long)]
     pub check: bool,
+    /// Print each setting, and which of the command line, the environment, the file or the defaults it is from, and exit
+    #[arg(long)]
+    pub print_config: bool,
     /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,

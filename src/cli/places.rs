@@ -64,8 +64,8 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
 
-/// All folders and files, with the prefix before their paths; without any, the current folder.
-pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
+/// All folders and files, with the prefix before their paths; the current folder, if there are none and no application.
+pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {
         if let Word::Place(place) = word(given)? {
@@ -78,7 +78,7 @@ pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
             Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // as the value of this option it is not a port
         });
     }
-    if places.is_empty() {
+    if places.is_empty() && !has_application {
         places.push(Place { at: String::new(), path: ".".into() });
     }
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();

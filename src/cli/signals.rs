@@ -14,12 +14,16 @@ use super::error::escape_controls;
 use super::logging::{Lines, LogHandle, NOTICE};
 use super::options::{Options, Verbosity};
 
-/// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
-pub fn shutdown_on_signals(handle: &ServerHandle, verbosity: Verbosity, lines: Lines) -> io::Result<()> {
+/// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
+pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
+    let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
     handle.shutdown_on_signals_and(move |signal| {
         if signal == SIGINT && verbosity != Verbosity::Quiet {
             let text = lines.of_stdout("\nKeyboard interrupt received, exiting.\n");
             let _ = io::stdout().write_all(text.as_bytes());
+        }
+        if !delay.is_zero() {
+            log::info!(target: NOTICE, "the shutdown begins in {delay:?}; --health responds with 503 from now on");
         }
     })
 }

@@ -32,12 +32,14 @@ use super::values::{Limit, Proxy};
 pub fn open(
     options: &Options,
     places: &[Place],
+    application: Option<Handler>,
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
     reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
-    let (mut site, checks) = folders(options, places)?;
+    let has_application = application.is_some();
+    let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -45,7 +47,9 @@ pub fn open(
     }
     site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
-        let health = move |_: &(), _: &Request| Ok(health(&checks).with_header("cache-control", "no-store"));
+        let health = move |_: &(), request: &Request| {
+            Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
+        };
         site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));
     }
     if !options.fields.cors.is_empty() {
@@ -59,36 +63,48 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
+        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
-    header::of_all(limited(Http::new(site.layer(front)).access_log(None), options), options)
+    // Applications have their own notion of what a repeated or an encoded slash means.
+    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    header::of_all(limited(http, options), options)
 }
 
 /// The whole site.
 pub type Site = Layered<Front, Handler>;
 
-/// A handler with the layers added so far.
-type Handler = Box<dyn RequestHandler>;
+/// A handler, with what is around it so far.
+pub type Handler = Box<dyn RequestHandler>;
 
-/// Healthy while each folder is at its path.
-fn health(checks: &[FolderCheck]) -> Response {
+/// Healthy as long as each folder is at its path, and no shutdown was asked for.
+fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
+    if is_draining {
+        return Response::text("the server is about to shut down\n").with_status(503);
+    }
     match checks.iter().find_map(|folder| folder.check().err()) {
         None => Response::text("ok\n"),
         Some(error) => Response::text(format!("{error}\n")).with_status(503),
     }
 }
 
-fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCheck>), CliError> {
+fn folders(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+) -> Result<(Handler, Vec<FolderCheck>), CliError> {
     let uploads = taking::uploads(options);
     let mut checks = Vec::new();
     let mut folder = |place| {
-        let files = folder(options, (place, taking::is_untrusted(options, places, place)), &uploads)?;
+        let is_untrusted = taking::is_untrusted(options, places, place);
+        let files = folder(options, (place, is_untrusted, places.len() as u64), &uploads)?;
         checks.push(files.folder_check());
         Ok::<_, CliError>(files)
     };
     if let [place] = places
         && place.at.is_empty()
+        && application.is_none()
     {
         return Ok((Box::new(folder(place)?), checks));
     }
@@ -98,7 +114,9 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
         let files = folder(place)?.beside(paths_of(places));
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
-    if !places.iter().any(|place| place.at.is_empty()) {
+    if let Some(application) = application {
+        routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
+    } else if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
     Ok((Box::new(routes.serve(())), checks))
@@ -110,7 +128,7 @@ fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
 
 fn folder(
     options: &Options,
-    (place, is_untrusted): (&Place, bool),
+    (place, is_untrusted, places): (&Place, bool, u64),
     uploads: &Uploads,
 ) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
@@ -126,10 +144,18 @@ fn folder(
         false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
     };
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
+    let files = files.memory(memory(options) / places);
     let files = if is_file { files } else { of_folder(files, options)? };
     let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
     let files = if is_untrusted { files.untrusted(true) } else { files };
-    with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
+    with_fields(files, options, memory(options) / places)?
+        .prefix(&place.at)
+        .map_err(|error| CliError::usage(format!("--prefix: {error}")))
+}
+
+/// What the defaults of limits are for.
+fn memory(options: &Options) -> u64 {
+    options.limits.memory.unwrap_or_else(modest::available_memory)
 }
 
 /// Checks that the pages for missing files exist, in at least one of the folders.
@@ -170,8 +196,9 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     files = files.webdav(serving.webdav);
     #[cfg(feature = "compress")]
     {
-        // A sixth or less of the bytes; each page in progress takes some 350 KB.
-        let gzip = Compress::new().max_streams(64);
+        // A sixth and less of the bytes; each page under way takes some 350 KB, and all of them a 32nd of the memory.
+        let streams = memory(options) / 32 / (350 << 10);
+        let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
         files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
     }
     if let Some(which) = serving.follow_symlinks {
@@ -222,7 +249,7 @@ fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandl
     files
 }
 
-fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
+fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> Result<StaticFileHandler, CliError> {
     let (serving, fields, limits) = (&options.serving, &options.fields, &options.limits);
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     for (extension, media_type) in &serving.mime {
@@ -247,7 +274,8 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     }
     let cache = (limits.cache_files, limits.cache_file_size, limits.cache_size);
     if cache != (None, None, None) {
-        files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), cache.2.unwrap_or(64 << 20));
+        let bytes = cache.2.unwrap_or((memory / 32).min(64 << 20) as usize);
+        files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), bytes);
     }
     if let Some(count) = limits.open_files {
         files = files.open_files(count);
@@ -304,6 +332,7 @@ pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<
         };
     }
     set! {
+        memory = limits.memory;
         request_line_limit = limits.request_line_limit;
         head_limit = limits.head_limit;
         field_limit = limits.field_limit;

@@ -15,10 +15,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use super::effective::{self, Origins, is_setting};
 use super::error::{CliError, escape_controls, quoted, reason};
 use super::help;
 use super::options::Options;
 use super::places::{self, Word};
+use super::program::Program;
 use super::values;
 
 /// The action that the arguments request.
@@ -30,8 +32,8 @@ pub enum Action {
     Print(String),
 }
 
-/// Parses the arguments (the program's name first) and the other sources.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
+/// Parse the arguments, the program's name first, and whatever else says something.
+pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
@@ -42,20 +44,26 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Err(error) => return Err(Source::CommandLine.explain(&error)),
     };
     let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
-    check_equals(&args)?;
+    if !program.has_application() {
+        check_equals(&args)?;
+    }
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
     }
-    let environment = Source::Environment.settings(from_environment(std::env::vars_os()))?;
+    let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
-        Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
+        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
         None => Vec::new(),
     };
-    merge(&args, given, environment, file).map(|mut options| {
-        options.starting.config = config;
-        Action::Serve(Box::new(options))
-    })
+    let name = config.as_deref().map(quoted).unwrap_or_default();
+    let (mut options, shown) = merge(&args, given, environment, (name, file), program.defaults())?;
+    options.starting.config = config;
+    if options.starting.print_config {
+        return Ok(Action::Print(shown));
+    }
+    options.words = program.words(options.words).map_err(CliError::usage)?;
+    Ok(Action::Serve(Box::new(options)))
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
@@ -133,8 +141,9 @@ fn merge(
     args: &[OsString],
     given: ArgMatches,
     environment: Vec<Setting>,
-    file: Vec<Setting>,
-) -> Result<Options, CliError> {
+    (file_name, file): (String, Vec<Setting>),
+    defaults: Vec<OsString>,
+) -> Result<(Options, String), CliError> {
     let command = command();
     let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
     let mut taken: BTreeSet<String> =
@@ -145,6 +154,10 @@ fn merge(
             Word::Port(_) => "port".into(),
         });
     }
+    let mut origins = Origins::default();
+    origins.add("command line", &taken);
+    origins.add("environment", environment.iter().map(|setting| &setting.name));
+    origins.add(&file_name, file.iter().map(|setting| &setting.name));
     let rank = |name: &str| match () {
         _ if taken.contains(name) => 3,
         _ if environment.iter().any(|setting| setting.name == name) => 2,
@@ -153,6 +166,7 @@ fn merge(
     };
     let (port, bind) = (rank("port"), rank("bind"));
     let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
+    words.extend(defaults);
     let mut seen = taken.clone();
     for setting in environment.into_iter().chain(file) {
         if seen.insert(setting.name) {
@@ -169,7 +183,12 @@ fn merge(
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
     }
-    Ok(options)
+    let shown = if options.starting.print_config {
+        effective::text(&command, &matches, &origins, &options)
+    } else {
+        String::new()
+    };
+    Ok((options, shown))
 }
 
 /// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is ignored.
@@ -253,9 +272,17 @@ impl Source {
         command().try_get_matches_from(words)
     }
 
-    /// The settings as words of a command line, each checked.
-    fn settings(&self, said: Vec<Said>) -> Result<Vec<Setting>, CliError> {
-        said.into_iter().map(|said| self.setting(said)).collect()
+    /// What is said as words of a command line, each checked.
+    fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
+        let mut settings = Vec::new();
+        for said in said {
+            let name = self.name(&said.name);
+            let is_taken = program.takes(&said.name, &said.values);
+            if !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))? {
+                settings.push(self.setting(said)?);
+            }
+        }
+        Ok(settings)
     }
 
     fn setting(&self, said: Said) -> Result<Setting, CliError> {
@@ -348,14 +375,7 @@ impl Source {
     }
 }
 
-/// Whether it is valid in the environment and in a file: all except those that print something and exit.
-fn is_setting(arg: &Arg) -> bool {
-    let tells = ["help", "version", "completions", "man", "markdown", "config", "check", "hash-password"];
-    arg.get_long().is_some_and(|long| !tells.contains(&long))
-        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
-}
-
-/// A suggestion: a name that differs in a letter or two, or that begins like this.
+/// What was meant: a name that differs in a letter or two, or one that begins so.
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rank = |known: &&'a str| {
         let distance = strsim::osa_distance(name, known);
@@ -412,11 +432,12 @@ mod tests {
     use modest::Symlinks;
 
     use super::super::options::Verbosity;
+    use super::super::program::Folders;
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Options, String> {
         let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
-        match super::parse(all) {
+        match super::parse(all, &mut Folders) {
             Ok(Action::Serve(options)) => Ok(*options),
             Ok(Action::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
@@ -431,7 +452,7 @@ mod tests {
             Some(socket) => socket.clone(),
             None => format!("{} {}", address.host, address.port),
         };
-        let places = places::places(&options).map_err(|error| error.to_string())?;
+        let places = places::places(&options, false).map_err(|error| error.to_string())?;
         let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
         Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
     }
@@ -556,7 +577,7 @@ mod tests {
     fn variables_of_the_environment() {
         let said = |name: &str, value: &str| {
             let one = std::iter::once((OsString::from(name), OsString::from(value)));
-            let settings = Source::Environment.settings(from_environment(one));
+            let settings = Source::Environment.settings(from_environment(one), &mut Folders);
             settings
                 .map(|found| found.into_iter().flat_map(|one| one.words).collect::<Vec<_>>())
                 .map_err(|e| e.to_string())

@@ -366,6 +366,11 @@ pub fn time(text: &str) -> Result<Duration, String> {
     time.map(Duration::from_millis).ok_or_else(|| "expected a time, such as 500ms, 10s, 2m, 1h or 1d".into())
 }
 
+/// A time, or none at all.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s" | "none") { Ok(Duration::ZERO) } else { time(text) }
+}
+
 pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
     none_or(text, time)
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::available_memory;
+
 const SHARDS: usize = 16; // little contention per lock
 const MAX_KEY: usize = 1024;
 /// The size of an entry without its content, in bytes, so that the cache is bounded however small its files are.
@@ -27,7 +29,15 @@ pub(super) struct CacheLimits {
 
 impl Default for CacheLimits {
     fn default() -> CacheLimits {
-        CacheLimits { files: 8192, bytes_each: 64 << 10, bytes_in_all: 64 << 20, open: open_by_default() }
+        let bytes_in_all = CacheLimits::bytes_for(available_memory());
+        CacheLimits { files: 8192, bytes_each: 64 << 10, bytes_in_all, open: open_by_default() }
+    }
+}
+
+impl CacheLimits {
+    /// The default of all bytes, where there is this much memory.
+    pub fn bytes_for(memory: u64) -> usize {
+        (memory / 32).min(64 << 20) as usize
     }
 }
 

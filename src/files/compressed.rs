@@ -27,13 +27,13 @@ use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::slots::Slots;
 use super::stat::{Identity, stat_of};
-use crate::Fields;
+use crate::{Fields, available_memory};
 
 /// The default sizes of files that are compressed.
 pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;
 /// The default number of files, and bytes of all of them.
 const FILES: usize = 8192;
-const BYTES: usize = 32 << 20;
+const BYTES: u64 = 32 << 20;
 /// The level: see `docs/files.md` for the cost and gain of others.
 const LEVEL: u32 = 6;
 /// How long the times of a large file are trusted.
@@ -68,11 +68,16 @@ struct InHand<'a>(&'a Compressed, &'a [u8]);
 impl Default for Compressed {
     fn default() -> Compressed {
         Compressed {
-            kept: Cache::new(limits(BYTES)),
+            kept: Cache::new(limits(cache_of(available_memory()))),
             slots: Slots::new((num_cpus::get() / 2).clamp(1, 4)),
             in_hand: Mutex::default(),
         }
     }
+}
+
+/// The size of the cache for this much memory.
+pub(super) fn cache_of(memory: u64) -> usize {
+    (memory / 64).min(BYTES) as usize
 }
 
 /// Without shards, so that one large file can take most of it.

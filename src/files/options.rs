@@ -316,6 +316,26 @@ impl StaticFileHandler {
         self
     }
 
+    /// The bytes of the caches of files, of listings and of what is compressed, where there is so much memory.
+    pub(crate) fn caches_in(memory: u64) -> [u64; 3] {
+        #[cfg(feature = "compress")]
+        let compressed = super::compressed::cache_of(memory);
+        #[cfg(not(feature = "compress"))]
+        let compressed = 0;
+        [CacheLimits::bytes_for(memory), super::listing::cache_of(memory), compressed].map(|bytes| bytes as u64)
+    }
+
+    /// Sets the memory, in bytes, that the defaults of caches and of listings under way are for, and so these limits: call it before
+    /// others. Default: [what this process may use](crate::available_memory). Several handlers share it: give each its part.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        let bytes_in_all = CacheLimits::bytes_for(bytes);
+        self.cache = Cache::new(CacheLimits { bytes_in_all, ..self.cache.limits() });
+        self.listings.set_memory(bytes);
+        #[cfg(feature = "compress")]
+        self.compressed.set_size(super::compressed::cache_of(bytes));
+        self
+    }
+
     /// Sets how many of the cached files are kept open. Default: an eighth of the descriptors that the process can have
     /// when the handler is created (`ulimit -n`), up to 4,096.
     pub fn open_files(mut self, open: usize) -> Self {

@@ -13,7 +13,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::room::Place;
+use super::request::room::{Place, memory_quota};
 use super::responder::Service;
 use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
@@ -77,8 +77,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// Sets how many bytes all bodies in memory can use together. Default: 256 MiB; `None`: no limit. Past it, further
-    /// bodies go to temporary files, however short they are.
+    /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up to
+    /// 256 MiB; `None`: no limit. Past it, further bodies go to temporary files, however short they are.
     ///
     /// A body counts until its request is answered: with its Content-Length from when it is accepted, or otherwise with
     /// the bytes that have arrived.
@@ -97,6 +97,12 @@ impl<H: RequestHandler> Http<H> {
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
+    }
+
+    /// Sets the memory, in bytes, that the default of [`body_memory_quota`](Http::body_memory_quota) is for, and so that quota: call
+    /// it before others. Default: [what this process may use](crate::available_memory).
+    pub fn memory(self, bytes: u64) -> Http<H> {
+        self.body_memory_quota(memory_quota(bytes))
     }
 
     /// Sets how long a connection can be idle before a request, from the accept or from the last byte of a response to
@@ -124,6 +130,23 @@ impl<H: RequestHandler> Http<H> {
     /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false: 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
+    }
+
+    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
+    /// called. Default: true.
+    ///
+    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places (`/a/b`), so
+    /// routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot segments are still redirected.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|request| Ok(Response::text(request.path())))).strict_paths(false);
+    /// assert_eq!(http.respond(&Request::get("/a//b%2Fc")).text(), "/a/b/c");
+    /// assert_eq!(http.respond(&Request::get("/a/../b")).status(), 301);
+    /// ```
+    pub fn strict_paths(self, strict: bool) -> Http<H> {
+        self.with(|config| config.strict_paths = strict)
     }
 
     /// Whether connections are kept for further requests if the client allows it. Default: true.
@@ -220,6 +243,9 @@ impl<H: RequestHandler> Http<H> {
     /// # Panics
     /// If a stream fails, which would reset the connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
+        if !self.0.config.strict_paths {
+            request.set_lenient_path();
+        }
         sent::respond(&self.0.responder(), &self.0.config, request)
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
+use super::kept::Kept;
 use super::lifecycle::Lifecycle;
 use super::live::{Live, LiveKind};
 use super::per_address::{PerAddress, Place};
@@ -34,6 +35,7 @@ pub struct Engine {
     handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
+    kept: Arc<Kept>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
@@ -47,6 +49,7 @@ pub struct Engine {
     room_wanted: AtomicBool,                 // clients wait because there are no descriptors
     room_freed: AtomicBool,                  // one was freed since then
     last_answers: AtomicUsize,               // how many connections have to end with their next response
+    drains: AtomicBool,                      // every connection is to end with its next response
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
 }
 
@@ -60,6 +63,7 @@ pub struct Plan {
     pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
+    pub input_quota: Option<u64>,
     pub max_live: usize,
     pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
@@ -89,6 +93,7 @@ impl Engine {
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
             per_address: PerAddress::new(plan.max_per_address),
+            kept: Kept::new(plan.input_quota),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocols,
@@ -102,6 +107,7 @@ impl Engine {
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
             last_answers: AtomicUsize::new(0),
             callee: OnceLock::new(),
         })
@@ -161,6 +167,16 @@ impl Engine {
     /// Sets how many connections have to end, each with its next response.
     pub fn want_last_answers(&self, count: usize) {
         self.last_answers.store(count, Ordering::Relaxed);
+    }
+
+    /// All connections are to end, each with its next response.
+    pub fn give_last_answers(&self) {
+        self.drains.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub fn gives_last_answers(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
     }
 
     /// From now on, a connection that ends reports it.
@@ -224,6 +240,10 @@ pub fn cut_off(connections: Vec<BoxedConnection>) -> Vec<Leftover> {
 }
 
 impl Control for Engine {
+    fn drain(&self) {
+        self.lifecycle.notify();
+    }
+
     fn begin_shutdown(&self) {
         self.lifecycle.shutdown_begins(); // first: it may be over as soon as the scheduler knows
         self.scheduler.begin_shutdown();
@@ -250,6 +270,8 @@ impl Control for Engine {
             refused: self.scheduler.refused(),
             refused_per_address: self.per_address.refused(),
             refused_live: self.live.refused(),
+            refused_input: self.kept.refused(),
+            input: self.kept.used(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
             wakes: self.scheduler.wakes(),
@@ -278,12 +300,17 @@ impl ServerState for Engine {
 
     fn takes_last_answer(&self) -> bool {
         let one_less = |count: usize| count.checked_sub(1);
-        self.last_answers.load(Ordering::Relaxed) > 0
-            && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        self.gives_last_answers()
+            || self.last_answers.load(Ordering::Relaxed) > 0
+                && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 }
 

@@ -4,12 +4,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 
 /// What a handle does with the engine.
 pub trait Control: Send + Sync {
+    /// A shutdown is to begin after the delay.
+    fn drain(&self) {}
     /// Begins the shutdown, and notifies the thread that waits for the end.
     fn begin_shutdown(&self);
     /// Ends without waiting.
@@ -30,17 +33,29 @@ pub struct ServerHandle {
 #[derive(Default)]
 struct State {
     engine: Option<Arc<dyn Control>>,
+    /// How long before a shutdown it is known that one comes.
+    delay: Duration,
+    /// When a shutdown was asked for, and when it began.
+    asked: Option<Instant>,
     shutdown_began: Option<Instant>,
     last: Stats, // the statistics at the end
 }
 
 impl ServerHandle {
     /// Begins the shutdown: no more clients are accepted, requests in progress are finished, and `serve_forever`
-    /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly.
+    /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly. With a
+    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until it is over.
     pub fn shutdown(&self) {
-        if let Some(engine) = self.note_shutdown() {
-            engine.begin_shutdown();
+        let mut state = self.state();
+        state.asked.get_or_insert_with(sync::now);
+        if !state.delay.is_zero()
+            && let Some(engine) = state.engine.clone()
+        {
+            drop(state);
+            return engine.drain();
         }
+        drop(state);
+        self.begin_shutdown();
     }
 
     /// Shuts down without finishing anything.
@@ -49,6 +64,13 @@ impl ServerHandle {
             engine.begin_shutdown();
             engine.end();
         }
+    }
+
+    /// Whether a shutdown was asked for: health checks should fail from now on. It has [begun](ServerHandle::is_shutting_down) once
+    /// the [delay](crate::TcpServer::shutdown_delay) is over.
+    pub fn is_draining(&self) -> bool {
+        let state = self.state();
+        state.asked.is_some() || state.shutdown_began.is_some()
     }
 
     /// Whether a shutdown has begun.
@@ -69,6 +91,24 @@ impl ServerHandle {
     pub fn listeners(&self) -> Vec<ListenerStats> {
         let engine = self.state().engine.clone();
         engine.map_or_else(Vec::new, |engine| engine.listeners())
+    }
+
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// While a shutdown is delayed: when it was asked for, and when it begins.
+    pub(crate) fn drains(&self) -> Option<(Instant, Instant)> {
+        let state = self.state();
+        let asked = state.asked.filter(|_| state.shutdown_began.is_none())?;
+        Some((asked, asked.checked_add(state.delay)?))
+    }
+
+    /// The delay is over.
+    pub(crate) fn begin_shutdown(&self) {
+        if let Some(engine) = self.note_shutdown() {
+            engine.begin_shutdown();
+        }
     }
 
     pub(crate) fn shutdown_began(&self) -> Option<Instant> {

@@ -35,6 +35,10 @@ pub enum Duty {
     TellOfShutdown,
     /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
+    /// A shutdown is delayed, and half of the delay is over: connections are to end with their next answers.
+    LastAnswers,
+    /// The delay is over.
+    BeginShutdown,
     /// Everything is done, or the time is up.
     End,
 }
@@ -84,12 +88,12 @@ impl Lifecycle {
     }
 
     /// Waits for something to do. `is_over`: nothing is finished any more; `is_empty`: no connection is left;
-    /// `deadline`: when to stop waiting for that.
+    /// `deadline`: when something is to be done, and what, if nothing else comes before.
     pub fn wait(
         &self,
         is_over: impl Fn() -> bool,
         is_empty: impl Fn() -> bool,
-        deadline: impl Fn() -> Option<Instant>,
+        deadline: impl Fn() -> Option<(Instant, Duty)>,
     ) -> Duty {
         let mut stage = self.stage();
         loop {
@@ -105,10 +109,10 @@ impl Lifecycle {
             }
             stage = match deadline() {
                 None => self.progress.wait(stage).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
+                Some((deadline, duty)) => {
                     let left = deadline.saturating_duration_since(sync::now());
                     if left.is_zero() {
-                        return Duty::End;
+                        return duty;
                     }
                     self.progress.wait_timeout(stage, left).unwrap_or_else(PoisonError::into_inner).0
                 }

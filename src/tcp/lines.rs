@@ -359,7 +359,7 @@ impl Conversation for LineConversation {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
-            Event::NoPermit | Event::NoThread => self.refuse(Refusal::TooBusy, turn),
+            Event::NoPermit | Event::NoThread | Event::NoMemory => self.refuse(Refusal::TooBusy, turn),
             Event::Called => Next::Unchanged,
             Event::ShuttingDown | Event::SendFailed => Next::Close,
         }

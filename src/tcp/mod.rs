@@ -30,6 +30,7 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
+mod kept; // memory for what clients have sent and nobody has used yet
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
@@ -37,6 +38,7 @@ mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
+mod memory; // what this machine has, and the defaults that follow from it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
@@ -63,6 +65,10 @@ pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
+pub use memory::available_memory;
+pub(crate) use memory::{
+    CONNECTION, TLS_CONNECTION, connections_by_descriptors, connections_in, default_workers, input_quota,
+};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;

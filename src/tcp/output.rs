@@ -80,6 +80,12 @@ impl Output {
         self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
 
+    /// How many of those bytes are this answer's own, in memory.
+    pub(super) fn owed_memory(&self) -> u64 {
+        let own = |piece: &Piece| if let Piece::Owned(bytes) = piece { bytes.len() as u64 } else { 0 };
+        self.pieces.iter().map(own).sum::<u64>().saturating_sub(self.written as u64)
+    }
+
     /// Whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         self.owed() == 0

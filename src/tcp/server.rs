@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
-use rustix::process::{Resource, getrlimit};
 
 use super::address::Address;
 use super::connection::{MinRate, SendLimits};
@@ -18,6 +17,7 @@ use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::listen::Listen;
 use super::listener::Listener;
+use super::memory::{self, CONNECTION, connections_by_descriptors, connections_in, default_workers, input_quota};
 use super::notify;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
@@ -51,7 +51,9 @@ pub struct TcpServer {
     queue_timeout: Option<Duration>,
     send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
-    max_connections: usize,
+    memory: u64,
+    max_connections: Option<usize>,
+    input_quota: Option<Option<u64>>,
     max_streams: usize,
     max_per_address: Option<usize>,
     max_live: Option<usize>,
@@ -63,8 +65,6 @@ pub struct TcpServer {
 }
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// Descriptors reserved for files and for the program itself: this many, or an eighth, but at most half.
-const KEPT: u64 = 64;
 /// How long workers without work can take to end.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
@@ -82,17 +82,18 @@ impl TcpServer {
     /// name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let listeners = address.into().open()?;
-        let cores = sync::cores();
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
             protocols: vec![Arc::new(handler.into_protocol())],
-            workers: (4 * cores).max(16),
+            workers: default_workers(),
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
             send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
-            max_connections: allowed_connections(),
+            memory: memory::available_memory(),
+            max_connections: None,
+            input_quota: None,
             max_streams: 256,
             max_per_address: None,
             max_live: None,
@@ -210,15 +211,40 @@ impl TcpServer {
         self
     }
 
+    /// Sets the memory, in bytes, that the defaults of [`max_connections`](TcpServer::max_connections) and
+    /// [`input_quota`](TcpServer::input_quota) are for. Default: [what this process may use](crate::available_memory).
+    pub fn memory(mut self, bytes: u64) -> TcpServer {
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets how much memory may be used, in bytes, for what clients have sent and nobody has used yet: half heads, the heads of requests
+    /// that are not answered, requests behind one that is. `None`: no limit. Default: an eighth of the
+    /// [memory](TcpServer::memory), at most 256 MiB. Of each client the first 2 KiB are not counted. A client that sends more
+    /// when it is full is refused (HTTP: 503), and counted in [`Stats`]. Bodies have quotas of their own
+    /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
+    pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
+        self.input_quota = Some(bytes.into());
+        self
+    }
+
+    /// Sets how long clients are served as before after [`ServerHandle::shutdown`] was called, so that balancers can notice
+    /// that a health check fails ([`ServerHandle::is_draining`]) and send their requests elsewhere. In its second half each response
+    /// has `Connection: close`. Then the shutdown begins. Default: no delay.
+    pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
+        self.handle.set_delay(delay);
+        self
+    }
+
     /// Sets how many clients can be connected at once. Default: the number of files that this process can open, minus
-    /// an eighth (at least 64). Past it, idle connections are closed for new clients, and new clients wait. Multiplied
-    /// by the maximum length of a head (HTTP: 32 KiB), it also limits the memory of incomplete requests.
+    /// an eighth (at least 64), and no more than fit in half of the [memory](TcpServer::memory), at 8 KiB each, and 64 KiB
+    /// with TLS. Past it, idle connections are closed for new clients, and new clients wait.
     ///
     /// # Panics
     /// If it is 0.
     pub fn max_connections(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one connection");
-        self.max_connections = count;
+        self.max_connections = Some(count);
         self
     }
 
@@ -304,6 +330,20 @@ impl TcpServer {
         &self.addresses
     }
 
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
+    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    ///
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
+    /// Unix socket. See docs/listeners.md.
+    ///
+    /// # Errors
+    /// If there are no descriptors left, or if the server has begun to serve.
+    pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has served before"))?;
+        listeners.iter().map(Listener::shared).collect()
+    }
+
     /// The first port at which the server listens; `None` for Unix sockets.
     pub fn port(&self) -> Option<u16> {
         self.addresses.iter().find_map(Address::port)
@@ -357,7 +397,13 @@ impl TcpServer {
         if let Some(ready) = ready {
             ready();
         }
-        let deadline = || self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?);
+        let deadline = || match self.handle.drains() {
+            Some((asked, until)) if !engine.gives_last_answers() => {
+                Some((asked + (until - asked) / 2, Duty::LastAnswers))
+            }
+            Some((_, until)) => Some((until, Duty::BeginShutdown)),
+            None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
+        };
         loop {
             match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline) {
                 Duty::TellOfShutdown if self.notify_systemd => notify::stopping(),
@@ -368,23 +414,33 @@ impl TcpServer {
                         start_worker(engine, me, workers)?;
                     }
                 }
+                Duty::LastAnswers => engine.give_last_answers(),
+                Duty::BeginShutdown => self.handle.begin_shutdown(),
                 Duty::End => break,
             }
         }
         engine.lifecycle.failure().map_or(Ok(()), Err)
     }
 
+    fn connections_in_memory(&self) -> usize {
+        let each = self.protocols.iter().map(|protocol| protocol.connection_memory()).max();
+        connections_in(self.memory, each.unwrap_or(CONNECTION))
+    }
+
     fn plan(&self) -> Plan {
+        let max_connections =
+            self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(connections_by_descriptors()));
         Plan {
             handlers: self.workers,
             cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             send_limits: self.send_limits,
-            max_connections: self.max_connections,
+            max_connections,
+            input_quota: self.input_quota.unwrap_or(Some(input_quota(self.memory))),
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
-            max_live: self.max_live.unwrap_or(most_live(self.max_connections)),
+            max_live: self.max_live.unwrap_or(most_live(max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
         }
@@ -419,10 +475,4 @@ impl fmt::Debug for TcpServer {
 /// Seven eighths, and one less for small numbers, so that there is room for a client that does not wait.
 fn most_live(connections: usize) -> usize {
     (connections - (connections / 8).max(1)).max(1)
-}
-
-fn allowed_connections() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let kept = (files / 8).max(KEPT).min(files / 2);
-    usize::try_from(files - kept).unwrap_or(usize::MAX).max(1)
 }

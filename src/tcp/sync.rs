@@ -11,12 +11,17 @@ pub use std::thread::{Thread, current, panicking, park, park_timeout, sleep, yie
 use std::time::{self, Duration};
 
 pub use super::clock::Instant;
-pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How many locks the table of connections has, so that two workers rarely need the same one: with 16, two workers that
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
+
+/// How many processors this process may use. A control group's quota counts: `num_cpus` reads that of the innermost one, and the
+/// standard library those around it.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get())
+}
 
 /// The time.
 pub fn now() -> Instant {

@@ -190,4 +190,11 @@ impl Conversation for Secured {
     fn drop_may_block(&self) -> bool {
         false
     }
+
+    fn kept(&self) -> usize {
+        match &self.state {
+            State::Handshake(_, sent) => *sent,
+            State::First | State::Meeting(_) | State::MeetingPlain => 0,
+        }
+    }
 }

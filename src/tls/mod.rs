@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, Protocol, TLS_CONNECTION};
 use config::{ClientAuth, Sources};
 use conversation::{Handshakes, Secured};
 pub use identity::Identity;
@@ -232,6 +232,10 @@ impl fmt::Debug for Certificates {
 impl Protocol for Protected {
     fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
         Some(Box::new(Secured::new(self.0.clone())))
+    }
+
+    fn connection_memory(&self) -> u64 {
+        TLS_CONNECTION
     }
 }
 

@@ -60,8 +60,8 @@ enum State {
     Open,
     /// The next turn has a permit, for this message.
     Handling(Message),
-    /// The next turn has a permit, for `room`.
-    Room,
+    /// The next turn has a permit, for `drained`.
+    Drained,
     /// The handler has returned.
     Handled,
     /// The server has closed, and waits for the client's close.
@@ -96,9 +96,9 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
                 let result = self.socket.handling(|| self.handler.message(message, &self.socket));
                 self.handled(result, turn)
             }
-            State::Room => {
+            State::Drained => {
                 turn.handler_begins(&self.name);
-                let result = self.socket.handling(|| self.handler.room(&self.socket));
+                let result = self.socket.handling(|| self.handler.drained(&self.socket));
                 self.handled(result, turn)
             }
             State::Handled => {
@@ -141,7 +141,7 @@ impl<H: WebSocketHandler> Session<H> {
         self.state = State::Open;
         match self.socket.write_to(turn.output) {
             Queued::Empty if self.socket.takes_room() => {
-                self.state = State::Room;
+                self.state = State::Drained;
                 return Next::Handle;
             }
             Queued::Empty => {}

@@ -103,7 +103,7 @@ impl Socket {
     }
 
     /// Sends this message without waiting, and a full queue does not end the connection: the handler's
-    /// [`room`](super::WebSocketHandler::room) is called when the queue is empty again. The messages of the client's own
+    /// [`drained`](super::WebSocketHandler::drained) is called when the queue is empty again. The messages of the client's own
     /// handler count here.
     ///
     /// # Errors

@@ -834,7 +834,7 @@ fn a_sender_is_called_when_there_is_room() {
         };
         go_on();
         if let Some((sender, _)) = &*sender.lock().unwrap() {
-            sender.on_room(go_on);
+            sender.on_drain(go_on);
         }
         Ok(response)
     });

@@ -456,7 +456,7 @@ impl WebSocketHandler for Generous {
         Ok(())
     }
 
-    fn room(&mut self, socket: &Socket) -> Result<()> {
+    fn drained(&mut self, socket: &Socket) -> Result<()> {
         self.go_on(socket);
         Ok(())
     }

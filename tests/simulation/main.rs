@@ -40,10 +40,12 @@ mod tcp {
     mod engine;
     mod handle;
     mod input;
+    mod kept;
     mod lifecycle;
     mod listen;
     mod listener;
     mod live;
+    mod memory;
     mod notify;
     mod output;
     mod per_address;

@@ -25,9 +25,9 @@ use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// How many bytes the entries of all folders that are being read or sent can use together.
-const MAX_HELD: usize = 64 << 20;
-/// How many bytes of a folder are read at a time.
+/// Bytes that the entries of all folders being read or sent may occupy together.
+const MAX_HELD: u64 = 64 << 20;
+/// Bytes of entries that are read at a time.
 const READ_SIZE: usize = 32 << 10;
 /// How many bytes of names one allocation holds.
 const BLOCK: usize = 64 << 10;
@@ -356,12 +356,29 @@ fn number(text: &[u8]) -> (&[u8], &[u8]) {
     (&text[zeros..end], &text[end..])
 }
 
-/// The memory of the entries of all folders. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+/// The bytes that the entries of all folders hold. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Budget(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    most: usize,
+    bytes: AtomicUsize,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new(crate::available_memory())
+    }
+}
 
 impl Budget {
-    /// Reserves this many bytes until the result is dropped.
+    /// For so much memory.
+    pub fn new(memory: u64) -> Budget {
+        Budget(Arc::new(Held { most: (memory / 8).min(MAX_HELD) as usize, bytes: AtomicUsize::new(0) }))
+    }
+
+    /// So many bytes of it, until they are dropped.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, OpenError> {
         let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
         reservation.resize(bytes)?;
@@ -380,11 +397,11 @@ impl Reservation {
     fn resize(&mut self, bytes: usize) -> Result<(), OpenError> {
         // Relaxed: no other memory is synchronized by this counter.
         if bytes <= self.bytes {
-            self.budget.0.fetch_sub(self.bytes - bytes, Relaxed);
+            self.budget.0.bytes.fetch_sub(self.bytes - bytes, Relaxed);
         } else {
             let more = bytes - self.bytes;
-            if self.budget.0.fetch_add(more, Relaxed) + more > MAX_HELD {
-                self.budget.0.fetch_sub(more, Relaxed);
+            if self.budget.0.bytes.fetch_add(more, Relaxed) + more > self.budget.0.most {
+                self.budget.0.bytes.fetch_sub(more, Relaxed);
                 return Err(OpenError::TooManyListings(io::Error::other("too many large folders are being listed")));
             }
         }
@@ -395,7 +412,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Relaxed);
+        self.budget.0.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -405,7 +422,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_bounded() {
-        let budget = Budget::default();
+        const MAX_HELD: usize = 8 << 20;
+        let budget = Budget::new(64 << 20);
         let reserve = |bytes| budget.reserve(bytes);
         let mut first = reserve(MAX_HELD / 2).expect("there is room");
         let second = reserve(MAX_HELD / 2).expect("there is room for two");
@@ -413,9 +431,9 @@ mod tests {
         assert!(first.resize(MAX_HELD / 2 + 1).is_err(), "one grew");
         first.resize(10).expect("less");
         let third = reserve(MAX_HELD / 2 - 10).expect("and who was refused holds nothing");
-        assert_eq!(budget.0.load(Relaxed), MAX_HELD);
+        assert_eq!(budget.0.bytes.load(Relaxed), MAX_HELD);
         drop((first, second, third));
-        assert_eq!(budget.0.load(Relaxed), 0);
+        assert_eq!(budget.0.bytes.load(Relaxed), 0);
     }
 
     /// As macOS writes names and as others do.

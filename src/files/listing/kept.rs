@@ -23,10 +23,16 @@ use super::super::watch::{self, Watch};
 use super::Listing;
 use super::page::Page;
 use super::told::{Asked, Inodes, Told, WatchedFolder};
+use crate::available_memory;
 
-/// The default limit of cached bytes.
-const BYTES: usize = 16 << 20;
-/// How many listings are cached, or recorded as requested once.
+/// Bytes of listings that are kept unless set.
+const BYTES: u64 = 16 << 20;
+
+/// What is kept for this much memory.
+pub fn cache_of(memory: u64) -> usize {
+    (memory / 128).min(BYTES) as usize
+}
+/// How many listings are kept, or known to have been asked for.
 const LISTINGS: usize = 1024;
 /// The pause after a change: at least this long, and a hundred times the time of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -81,7 +87,7 @@ pub(super) struct Making<'a> {
 
 impl Default for KeptListings {
     fn default() -> KeptListings {
-        KeptListings::new(BYTES, watch::most_by_default())
+        KeptListings::new(cache_of(available_memory()), watch::most_by_default())
     }
 }
 

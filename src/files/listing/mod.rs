@@ -45,6 +45,7 @@ use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
 pub(super) use html::{Frame, push_size, without_entries};
+pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};
 use page::Page;
 use told::Told;
@@ -153,7 +154,13 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// Sets how many bytes are cached.
+    /// How many bytes of them are kept.
+    pub fn set_memory(&mut self, memory: u64) {
+        self.budget = Budget::new(memory);
+        self.pages = Budget::new(memory);
+        self.set_cache(cache_of(memory));
+    }
+
     pub fn set_cache(&mut self, bytes: usize) {
         self.kept.set_bytes(bytes);
     }

@@ -35,6 +35,9 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.send_response(exchange, page, turn)
             }
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
+            State::ReadingHead(_) => self.reject(Rejection::busy("too busy right now"), turn),
+            State::ReadingBody(partial) => self.close_partial(*partial, &busy, turn),
+            State::Waiting(waiting) => self.close_with(waiting.exchange, &busy, turn),
             State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {

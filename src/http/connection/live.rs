@@ -27,7 +27,7 @@ pub(super) struct PushedResponse {
 
 /// A request that waits for a signal and is then handled again.
 pub(super) struct WaitingRequest {
-    exchange: Box<Exchange>,
+    pub(super) exchange: Box<Exchange>,
     wait: Wait,
     /// The client has sent its last byte, and was probed for whether it still reads.
     is_probed: bool,

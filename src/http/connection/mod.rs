@@ -77,8 +77,7 @@ enum State {
     Rejecting(Box<(PartialRequest, Rejection)>),
     /// A response is complete; drop its request (may block).
     Ended(Box<Exchange>),
-    /// The connection is aborted, and keeps the request until then, because dropping it may block.
-    #[expect(dead_code, reason = "it is held to be dropped in time")]
+    /// The connection breaks off, and holds the request till then: what may block is not done before.
     Closing(Box<Exchange>),
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
@@ -124,7 +123,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         let state = self.take_state();
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
-            Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
+            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, turn),
             Event::ShuttingDown => self.on_shutdown(state, turn),
             Event::SendFailed => self.on_send_failed(state, turn),
             Event::Called => self.on_call(state, turn),
@@ -135,6 +134,13 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         match self.take_state() {
             State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
             _ => drop(stream),
+        }
+    }
+
+    fn kept(&self) -> usize {
+        match &self.state {
+            State::ReadingHead(parser) => parser.kept(),
+            _ => self.exchange().map_or(0, |exchange| exchange.request.kept()),
         }
     }
 
@@ -158,6 +164,21 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
+    /// The request that is under way.
+    fn exchange(&self) -> Option<&Exchange> {
+        match &self.state {
+            State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
+            State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
+            State::Handling(exchange) | State::Ended(exchange) | State::Closing(exchange) => Some(exchange),
+            State::Streaming(streaming) => Some(&streaming.exchange),
+            State::Pushed(pushed) => Some(&pushed.exchange),
+            State::Waiting(waiting) => Some(&waiting.exchange),
+            State::Upgrading(upgrading) => Some(&upgrading.exchange),
+            State::Rejecting(rejected) => Some(&rejected.0.exchange),
+            State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) => None,
+        }
+    }
+
     fn take_state(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Idle(None))
     }
@@ -247,6 +268,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
         let mut exchange =
             Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
+        if !self.config().strict_paths {
+            exchange.request.set_lenient_path();
+        }
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),

@@ -36,7 +36,7 @@ struct State {
     /// ... and nothing was taken from the queue since.
     awaits_room: bool,
     /// Called when there is room after a rejected piece. The connection takes it out while it runs.
-    on_room: Option<OnRoom>,
+    on_drain: Option<OnDrain>,
     end: Option<PushedEnd>,
     /// Calls the connection, once it listens.
     waker: Option<Waker>,
@@ -47,7 +47,7 @@ struct State {
 }
 
 /// Called when there is room.
-type OnRoom = Box<dyn FnMut() + Send>;
+type OnDrain = Box<dyn FnMut() + Send>;
 
 /// How the body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,17 +245,17 @@ impl PushedBody {
             self.0.room.notify_all();
         }
         let end = if state.pieces.is_empty() { state.end } else { None };
-        let room = bytes > 0 && std::mem::take(&mut state.awaits_room) && state.on_room.is_some();
+        let room = bytes > 0 && std::mem::take(&mut state.awaits_room) && state.on_drain.is_some();
         Taken { pieces, end, room }
     }
 
     /// Calls the sender, which may send. May block.
     pub(crate) fn call_for_more(&self) {
-        let Some(mut on_room) = self.0.lock().on_room.take() else { return };
-        on_room();
+        let Some(mut on_drain) = self.0.lock().on_drain.take() else { return };
+        on_drain();
         let mut state = self.0.lock();
         if !state.gone {
-            state.on_room.get_or_insert(on_room);
+            state.on_drain.get_or_insert(on_drain);
         }
     }
 
@@ -282,7 +282,7 @@ impl Drop for PushedBody {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.gone = true;
-        let left = (std::mem::take(&mut state.pieces), state.on_room.take());
+        let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;
         self.0.room.notify_all();
         drop(state);
@@ -377,12 +377,12 @@ impl Sender {
     ///
     /// let (resume, resumed) = mpsc::channel();
     /// let (sender, response) = Response::channel();
-    /// sender.on_room(move || resume.send(7).unwrap_or_default()); // the thread that reads source 7 continues
+    /// sender.on_drain(move || resume.send(7).unwrap_or_default()); // the thread that reads source 7 continues
     /// # drop((sender, response, resumed));
     /// ```
-    pub fn on_room(&self, call: impl FnMut() + Send + 'static) {
+    pub fn on_drain(&self, call: impl FnMut() + Send + 'static) {
         let mut state = self.0.lock();
-        let before = if state.gone { None } else { state.on_room.replace(Box::new(call)) };
+        let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
         drop(state);
         drop(before);
     }

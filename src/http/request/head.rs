@@ -77,6 +77,11 @@ impl HeadParser {
         Ok(None)
     }
 
+    /// How many bytes of memory what it found takes.
+    pub(crate) fn kept(&self) -> usize {
+        self.fields.capacity() * size_of::<Field>()
+    }
+
     /// Whether anything except empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
@@ -247,6 +252,11 @@ static TOKEN: [bool; 256] = {
 };
 
 impl Head {
+    /// How many bytes of memory it takes.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
     pub(crate) fn method(&self) -> &Method {
         &self.line.method
     }

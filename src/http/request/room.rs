@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::framing::BodyLength;
 use crate::http::rejection::Rejection;
+use crate::tcp::available_memory;
 
 /// Limits on request bodies.
 #[derive(Clone, Debug)]
@@ -48,6 +49,11 @@ impl Default for BodyLimits {
     }
 }
 
+/// The quota of bodies for this much memory.
+pub(crate) fn memory_quota(memory: u64) -> u64 {
+    (memory / 8).min(256 * MIB)
+}
+
 /// The quotas of all bodies of one server. Bodies in memory and bodies in files have one each, so that neither kind
 /// keeps the other out. Clones share them.
 #[derive(Clone, Debug)]
@@ -75,7 +81,7 @@ struct Room {
 
 impl Default for BodyRooms {
     fn default() -> BodyRooms {
-        BodyRooms::new(256 * MIB, 1024 * MIB)
+        BodyRooms::new(memory_quota(available_memory()), 1024 * MIB)
     }
 }
 
@@ -126,12 +132,14 @@ pub(crate) struct Reservation {
     rooms: BodyRooms,
     place: Place,
     bytes: u64,
+    /// Bytes in memory that are still to be written to a file.
+    pending: u64,
 }
 
 impl Reservation {
     /// An empty reservation, of the memory quota.
     pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
-        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0 }
+        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0, pending: 0 }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -163,11 +171,26 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(taken);
         true
     }
+
+    /// So many more bytes are in memory, on their way to a file. False: memory has no room for them to wait there.
+    pub(crate) fn pend(&mut self, bytes: u64) -> bool {
+        let has_room = self.rooms.room(Place::Memory).take(bytes);
+        if has_room {
+            self.pending += bytes;
+        }
+        has_room
+    }
+
+    /// None are any more.
+    pub(crate) fn end_pending(&mut self) {
+        self.rooms.room(Place::Memory).give_back(std::mem::take(&mut self.pending));
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.rooms.room(self.place).give_back(self.bytes);
+        self.end_pending();
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::StatusCode;
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -23,7 +24,7 @@ use crate::http::rejection::Rejection;
 pub(crate) struct StoredBody {
     storage: Storage,
     /// Given back when the body is dropped.
-    _reservation: Option<Reservation>,
+    reservation: Option<Arc<Reservation>>,
 }
 
 enum Storage {
@@ -52,7 +53,17 @@ impl StoredBody {
         }
     }
 
-    /// All bytes: borrowed if they are in memory, otherwise read from the temporary file.
+    /// The same body once more. Bytes in memory are copied; a temporary file is shared, and its room with it.
+    pub(crate) fn try_clone(&self) -> io::Result<StoredBody> {
+        let storage = match &self.storage {
+            Storage::Memory(bytes) => Storage::Memory(bytes.clone()),
+            Storage::Spooled { file, length } => Storage::Spooled { file: file.try_clone()?, length: *length },
+            Storage::Elsewhere { length } => Storage::Elsewhere { length: *length },
+        };
+        Ok(StoredBody { storage, reservation: self.reservation.clone() })
+    }
+
+    /// All bytes: borrowed if they are in memory, else read from the temporary file.
     pub(crate) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         match &self.storage {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -108,7 +119,7 @@ impl StoredBody {
 
     /// Creates a body from bytes, for requests built by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> StoredBody {
-        StoredBody { storage: Storage::Memory(bytes), _reservation: None }
+        StoredBody { storage: Storage::Memory(bytes), reservation: None }
     }
 }
 
@@ -155,6 +166,8 @@ pub(crate) struct BodyWriter {
     /// Whether there is room for all of it: its length was announced, or it does not use the server's room.
     announced: bool,
     reservation: Reservation,
+    /// Bytes are to be written before more are taken: memory has no room for them to wait there.
+    is_urgent: bool,
 }
 
 /// The destination of bytes that do not stay in memory.
@@ -182,7 +195,7 @@ impl BodyWriter {
             return Err(NO_SPACE);
         }
         let announced = announced.is_some();
-        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation })
+        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation, is_urgent: false })
     }
 
     /// Creates one whose bytes go to this writer, and use none of the server's room.
@@ -195,7 +208,7 @@ impl BodyWriter {
             return Err(TOO_LARGE);
         }
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
-        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation })
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation, is_urgent: false })
     }
 
     /// How many more bytes fit in memory before they must be written to the file.
@@ -227,8 +240,16 @@ impl BodyWriter {
 
     /// Whether bytes in memory are still to be written to the file.
     pub(crate) fn must_spool(&self) -> bool {
-        let is_written = self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_));
-        is_written && !self.memory.is_empty()
+        self.is_written() && !self.memory.is_empty()
+    }
+
+    /// Whether they are to be written at once.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
+    fn is_written(&self) -> bool {
+        self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_))
     }
 
     /// Appends received bytes. No disk access.
@@ -241,6 +262,9 @@ impl BodyWriter {
             return Err(NO_SPACE);
         }
         self.memory.extend_from_slice(bytes);
+        if self.is_written() {
+            self.is_urgent |= !self.reservation.pend(length);
+        }
         Ok(())
     }
 
@@ -256,6 +280,8 @@ impl BodyWriter {
         }
         self.spooled += self.memory.len() as u64;
         self.memory = Vec::new();
+        self.reservation.end_pending();
+        self.is_urgent = false;
         Ok(())
     }
 
@@ -275,7 +301,7 @@ impl BodyWriter {
             Sink::Given(_) => Storage::Elsewhere { length: self.spooled },
             Sink::None => Storage::Memory(self.memory),
         };
-        StoredBody { storage, _reservation: Some(self.reservation) }
+        StoredBody { storage, reservation: Some(Arc::new(self.reservation)) }
     }
 }
 

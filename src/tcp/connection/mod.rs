@@ -11,6 +11,7 @@ mod blocking; // reading on while a handler runs
 mod bytes; // the socket
 mod carrier; // a layer between the two
 mod closing; // the end: shutdown, lingering, reset
+mod keeping; // what it keeps of what its client sent
 mod stacked; // a layer above another
 
 mod pace; // how fast the client sends and takes
@@ -21,6 +22,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::client::Client;
+use super::kept::KeptBytes;
 use super::live::LivePlace;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Handover, Next, Stage};
@@ -65,6 +67,7 @@ struct UnderWay {
     owed: Option<Box<Output>>,
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
+    kept: Option<KeptBytes>, // of the memory for all
     /// TLS, say. An idle connection keeps it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows once all is written.
@@ -79,6 +82,7 @@ impl UnderWay {
             && self.owed.is_none()
             && self.pace.is_none()
             && self.lingering.is_none()
+            && self.kept.is_none()
             && self.carrier.is_none()
             && self.successor.is_none()
             && self.place.is_none()
@@ -211,7 +215,13 @@ impl<R: Registered> Connection<R> {
             gives_up_half: false,
             handover: None,
         };
-        let outcome = self.run(&mut turn);
+        let flow = self.handle_causes(&mut turn);
+        let mut outcome = self.run(flow, &mut turn);
+        if !self.has_memory(&outcome, &turn) {
+            let flow = self.refuse_more(&mut turn);
+            outcome = self.run(flow, &mut turn);
+            self.has_memory(&outcome, &turn);
+        }
         self.polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
         self.pack(buffers, &outcome);
         outcome
@@ -281,8 +291,7 @@ impl<R: Registered> Connection<R> {
         self.under_way.as_ref().is_some_and(|under_way| under_way.lingering.is_some())
     }
 
-    fn run(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
-        let mut flow = self.handle_causes(turn);
+    fn run(&mut self, mut flow: ControlFlow<Outcome>, turn: &mut ConnectionTurn<'_>) -> Outcome {
         loop {
             match flow {
                 ControlFlow::Continue(()) => flow = self.step(turn),
@@ -385,7 +394,14 @@ impl<R: Registered> Connection<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::Kept;
     use super::*;
+
+    fn kept_bytes() -> Option<KeptBytes> {
+        let mut kept = None;
+        KeptBytes::set(&mut kept, 10_000, &Kept::new(None));
+        kept
+    }
 
     #[test]
     fn an_idle_connection_has_nothing_of_what_may_be_under_way() {
@@ -394,6 +410,7 @@ mod tests {
             (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),
             (UnderWay { owed: Some(Box::default()), ..UnderWay::default() }, false),
             (UnderWay { pace: Some(Box::default()), ..UnderWay::default() }, false),
+            (UnderWay { kept: kept_bytes(), ..UnderWay::default() }, false),
         ] {
             assert_eq!(under_way.is_nothing(), is_nothing);
         }

@@ -46,6 +46,23 @@ impl Buffers {
         self.output.owed() + self.sealed.owed()
     }
 
+    /// How many of those are in memory, and belong to nobody else.
+    pub(super) fn owed_memory(&self) -> u64 {
+        self.output.owed_memory() + self.sealed.owed_memory()
+    }
+
+    /// How many bytes have arrived and are not used.
+    pub(super) fn arrived(&self) -> usize {
+        self.input.bytes().len() + self.raw.bytes().len()
+    }
+
+    /// Nobody will use them.
+    pub(super) fn drop_arrived(&mut self) {
+        for input in [&mut self.input, &mut self.raw] {
+            input.consume(input.bytes().len());
+        }
+    }
+
     pub(super) fn owes_nothing(&self) -> bool {
         self.output.is_empty() && self.sealed.is_empty()
     }

@@ -12,7 +12,9 @@ use std::time::{self, Duration, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
+use super::kept::Kept;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
+use super::memory::CONNECTION;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
@@ -31,6 +33,15 @@ pub trait Protocol: Send + Sync + 'static {
     ///
     /// It runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
+
+    /// How much memory a connection may need, in bytes, with what the kernel needs for it, and without what its conversation
+    /// [keeps](Conversation::kept). The default of [`TcpServer::max_connections`](crate::TcpServer::max_connections) is as many as fit
+    /// in half of the [memory](crate::TcpServer::memory).
+    ///
+    /// By default 8 KiB.
+    fn connection_memory(&self) -> u64 {
+        CONNECTION
+    }
 }
 
 /// One client's side of a protocol: bytes in, pieces out.
@@ -73,6 +84,15 @@ pub trait Conversation: Send {
     /// large file). Then it is dropped with a permit. Default: true.
     fn drop_may_block(&self) -> bool {
         true
+    }
+
+    /// How many bytes of what its client sent it keeps by itself, of a message that is not complete or not answered:
+    /// they count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), as do those that it leaves in `turn.input`. Asked
+    /// at the end of a turn, unless the connection is idle.
+    ///
+    /// By default none.
+    fn kept(&self) -> usize {
+        0
     }
 }
 
@@ -130,6 +150,9 @@ pub trait ServerState {
 
     /// The places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
+
+    /// The memory for what clients have sent and nobody has used yet.
+    fn kept(&self) -> &Arc<Kept>;
 }
 
 impl<'a> Turn<'a> {
@@ -339,6 +362,9 @@ pub enum Event {
     NoPermit,
     /// There was no thread for [`Next::Take`]. Asking for one again means [`Next::Close`].
     NoThread,
+    /// There is no memory for what this client has sent and the conversation did not use, or [keeps](Conversation::kept): what all
+    /// have sent is more than [`TcpServer::input_quota`](crate::TcpServer::input_quota). A conversation that goes on is reset.
+    NoMemory,
     /// Another thread called a [`Waker`]. The event comes while the conversation waits ([`Next::Read`], [`Next::Wait`],
     /// [`Next::Idle`]) or as soon as it does, once for all calls so far.
     Called,

@@ -86,6 +86,10 @@ impl Protocol for ProxyProtocol {
         debug!("{client} is turned away: it is none of the trusted proxies");
         None
     }
+
+    fn connection_memory(&self) -> u64 {
+        self.inner.connection_memory()
+    }
 }
 
 impl IntoProtocol for ProxyProtocol {

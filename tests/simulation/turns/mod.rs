@@ -21,6 +21,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 
 use super::client::Client;
 use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Registered, SendLimits, TurnSettings};
+use super::kept::Kept;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
 use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
@@ -231,6 +232,7 @@ impl PermitAccess for Permits {
 
 struct Server {
     live: Arc<Live>,
+    kept: Arc<Kept>,
     shuts_down: bool,
 }
 
@@ -249,6 +251,10 @@ impl ServerState for Server {
 
     fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 }
 
@@ -300,7 +306,7 @@ impl One {
             link,
             buffers: Buffers::default(),
             permits: Permits::default(),
-            server: Server { live: Live::new(10, None), shuts_down: false },
+            server: Server { live: Live::new(10, None), kept: Kept::new(None), shuts_down: false },
             limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
             slow: SlowHandlers::new(None, 1),
             id,

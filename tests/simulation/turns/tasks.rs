@@ -157,6 +157,7 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
             queue_timeout: None,
             send_limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
             max_connections: 10,
+            input_quota: None,
             max_streams: 1,
             max_per_address: None,
             max_live: 10,

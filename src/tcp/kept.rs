@@ -1,0 +1,108 @@
+//! The memory for what clients have sent and nobody has used yet: half a head, a head whose body is still to come, requests
+//! that wait behind a response. Counted by `connection` from turn to turn, as far as it is more than a little of each client.
+
+use std::sync::Arc;
+
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
+
+/// What one server keeps.
+pub struct Kept {
+    limit: usize,
+    used: AtomicUsize,
+    refused: AtomicU64,
+}
+
+/// What one connection keeps; given back when it is dropped.
+pub struct KeptBytes {
+    kept: Arc<Kept>,
+    bytes: usize,
+}
+
+/// So much of each connection is not counted: the number of connections limits that. Most heads are shorter.
+pub const FREE: usize = 2048;
+
+impl Kept {
+    pub fn new(limit: Option<u64>) -> Arc<Kept> {
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Arc::new(Kept { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
+    }
+
+    /// Whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= self.limit
+    }
+
+    /// How many bytes are counted at present.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were refused so far because it was full.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl KeptBytes {
+    /// Set what a connection keeps. False: it keeps more than before, and that is more than there is room for. It is counted all
+    /// the same, as the bytes are there.
+    pub fn set(place: &mut Option<KeptBytes>, bytes: usize, kept: &Arc<Kept>) -> bool {
+        let bytes = if bytes > FREE { bytes } else { 0 };
+        let before = place.as_ref().map_or(0, |place| place.bytes);
+        if bytes == before {
+            return true;
+        }
+        // Relaxed: the count publishes nothing else.
+        let used = match bytes.checked_sub(before) {
+            Some(more) => kept.used.fetch_add(more, Ordering::Relaxed).saturating_add(more),
+            None => kept.used.fetch_sub(before - bytes, Ordering::Relaxed),
+        };
+        match place {
+            Some(place) => place.bytes = bytes,
+            None => *place = Some(KeptBytes { kept: kept.clone(), bytes }),
+        }
+        if bytes == 0 {
+            *place = None;
+        }
+        bytes < before || used <= kept.limit
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.kept.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_counted_refused_beyond_the_limit_and_given_back() {
+        let kept = Kept::new(Some(10_000));
+        let (mut first, mut second) = (None, None);
+        for (place, bytes, fits, used) in [
+            (0, FREE, true, 0),
+            (0, 6000, true, 6000),
+            (1, 4000, true, 10_000),
+            (1, 4001, false, 10_001),
+            (1, 4001, true, 10_001),
+            (0, 5000, true, 9001),
+            (1, 100, true, 5000),
+            (0, 20_000, false, 20_000),
+        ] {
+            let place = if place == 0 { &mut first } else { &mut second };
+            assert_eq!((KeptBytes::set(place, bytes, &kept), kept.used()), (fits, used), "{bytes}");
+        }
+        assert!(kept.is_full() && second.is_none());
+        drop(first);
+        assert_eq!(kept.used(), 0);
+        let unlimited = Kept::new(None);
+        assert!(KeptBytes::set(&mut second, usize::MAX / 2, &unlimited) && !unlimited.is_full());
+    }
+}

@@ -91,7 +91,7 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
 
-/// Like `bind`, but a port alone is accepted: then the host is empty, and stands for the hosts that are listened on.
+/// Like `bind`, but a port alone is accepted: then the host is empty, and means the hosts that are listened on.
 #[cfg(feature = "tls")]
 pub fn redirect(text: &str) -> Result<Bind, String> {
     let is_port = text.bytes().all(|byte| byte.is_ascii_digit());

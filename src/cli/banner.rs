@@ -1,4 +1,4 @@
-//! The messages on stdout: what is served where, at the start, and a summary at the end. Called by `cli`.
+//! The messages on stdout: the served places at the start, and a summary at the end. Called by `cli`.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};

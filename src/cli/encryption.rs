@@ -155,7 +155,7 @@ pub fn redirect(
     header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
 }
 
-/// The addresses that plain HTTP is redirected from, besides the TLS port itself.
+/// The addresses that plain HTTP is redirected from, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {

@@ -64,7 +64,7 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
 
-/// All folders and files, with the prefix before their paths; the current folder, if there are none and no application.
+/// All folders and files, with the prefix before their paths; without any and without an application, the current folder.
 pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {

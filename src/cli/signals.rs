@@ -14,7 +14,7 @@ use super::error::escape_controls;
 use super::logging::{Lines, LogHandle, NOTICE};
 use super::options::{Options, Verbosity};
 
-/// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
+/// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
     handle.shutdown_on_signals_and(move |signal| {

@@ -32,7 +32,7 @@ pub enum Action {
     Print(String),
 }
 
-/// Parse the arguments, the program's name first, and whatever else says something.
+/// Parses the arguments (the program's name first) and the other sources.
 pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
@@ -272,7 +272,7 @@ impl Source {
         command().try_get_matches_from(words)
     }
 
-    /// What is said as words of a command line, each checked.
+    /// The settings as words of a command line, each checked.
     fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
         let mut settings = Vec::new();
         for said in said {
@@ -375,7 +375,7 @@ impl Source {
     }
 }
 
-/// What was meant: a name that differs in a letter or two, or one that begins so.
+/// A suggestion: a name that differs in a letter or two, or that begins like this.
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rank = |known: &&'a str| {
         let distance = strsim::osa_distance(name, known);

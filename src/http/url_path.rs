@@ -56,8 +56,8 @@ impl<'a> UrlPath<'a> {
         decode(text.as_bytes()).map(|decoded| UrlPath(Cow::Owned(decoded))).map_err(InvalidUrlPath)
     }
 
-    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash; dot segments are another
-    /// spelling all the same, also between encoded slashes.
+    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash. Dot segments are still
+    /// another spelling, even between encoded slashes.
     pub(crate) fn parse_leniently(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
         match UrlPath::parse(text) {
             Err(InvalidUrlPath(fault @ (Fault::NoSuchName | Fault::SpellingOf(_)))) => {
@@ -68,7 +68,7 @@ impl<'a> UrlPath<'a> {
         }
     }
 
-    /// Takes a path that is decoded already. `None`: it is not in that form.
+    /// Accepts a decoded path. `None`: it is not in canonical form.
     pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
         let names = path.strip_prefix(b"/")?;
         let names = names.strip_suffix(b"/").unwrap_or(names);

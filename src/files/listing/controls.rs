@@ -1,4 +1,4 @@
-//! The parts of a folder's page besides its rows: the form and the script for uploads, if the reader may write, and the
+//! The parts of a folder's page around its rows: the form and the script for uploads, if the reader may write, and the
 //! account. Called by `html`.
 //!
 //! `upload.css` and `upload.js` are sent unchanged, so they contain no comments:

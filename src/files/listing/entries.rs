@@ -25,9 +25,9 @@ use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// Bytes that the entries of all folders being read or sent may occupy together.
+/// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
-/// Bytes of entries that are read at a time.
+/// How many bytes of a folder are read at a time.
 const READ_SIZE: usize = 32 << 10;
 /// How many bytes of names one allocation holds.
 const BLOCK: usize = 64 << 10;
@@ -356,7 +356,7 @@ fn number(text: &[u8]) -> (&[u8], &[u8]) {
     (&text[zeros..end], &text[end..])
 }
 
-/// The bytes that the entries of all folders hold. Clones share it.
+/// The memory of the entries of all folders. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<Held>);
 
@@ -373,12 +373,12 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For so much memory.
+    /// Creates a budget for this much memory.
     pub fn new(memory: u64) -> Budget {
         Budget(Arc::new(Held { most: (memory / 8).min(MAX_HELD) as usize, bytes: AtomicUsize::new(0) }))
     }
 
-    /// So many bytes of it, until they are dropped.
+    /// Reserves this many bytes until the result is dropped.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, OpenError> {
         let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
         reservation.resize(bytes)?;

@@ -25,14 +25,14 @@ use super::page::Page;
 use super::told::{Asked, Inodes, Told, WatchedFolder};
 use crate::available_memory;
 
-/// Bytes of listings that are kept unless set.
+/// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
 
-/// What is kept for this much memory.
+/// The size of the cache for this much memory.
 pub fn cache_of(memory: u64) -> usize {
     (memory / 128).min(BYTES) as usize
 }
-/// How many listings are kept, or known to have been asked for.
+/// How many listings are cached, or recorded as requested once.
 const LISTINGS: usize = 1024;
 /// The pause after a change: at least this long, and a hundred times the time of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);

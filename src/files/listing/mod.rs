@@ -217,7 +217,7 @@ impl Listings {
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
-        // As in `layers::Compress`: the strong tag stands for other bytes, and no ranges of these are sent.
+        // As in `layers::Compress`: the strong tag is for other bytes, and no ranges of these are sent.
         let (response, tag) = match packed {
             Some(_) => {
                 (response.with_header(CONTENT_ENCODING, "gzip").with_header(ACCEPT_RANGES, "none"), ETag::weak(tag))

@@ -77,7 +77,7 @@ enum State {
     Rejecting(Box<(PartialRequest, Rejection)>),
     /// A response is complete; drop its request (may block).
     Ended(Box<Exchange>),
-    /// The connection breaks off, and holds the request till then: what may block is not done before.
+    /// The connection is aborted, and keeps the request until then, because dropping it may block.
     Closing(Box<Exchange>),
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
@@ -337,7 +337,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// What is asked of the handler.
+/// Calls of the handler.
 impl<H: RequestHandler> HttpConnection<H> {
     fn responder(&self) -> Responder<'_, H> {
         self.service.responder()

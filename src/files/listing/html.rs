@@ -7,7 +7,7 @@ use super::entries::{Entries, Entry};
 use super::view::{By, Order};
 use crate::escape_html;
 
-/// How many rows one `<tbody>` has. A full one has the class `b`: it is laid out when it comes near the window, and
+/// How many rows one `<tbody>` has. A full one has the class `b`: its layout is computed when it comes near the window, and
 /// until then has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the script
 /// contain these numbers.
 const BLOCK: usize = 100;

@@ -1,5 +1,5 @@
-//! Figures for Prometheus: `--metrics`, `--metrics-bind`. Without the feature, or the options, it adds nothing. Called by `site`
-//! and by `cli`.
+//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without the feature or the options it adds nothing. Called by
+//! `site` and by `cli`.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,13 +25,13 @@ use super::logging::LogHandle;
 use super::options::Options;
 use super::signals::Reloads;
 
-/// What is counted, if anything is.
+/// The metrics, if they are enabled.
 pub struct Figures {
     #[cfg(feature = "metrics")]
     metrics: Option<Metrics>,
 }
 
-/// The page at an address of its own, served by a thread that waits for its server.
+/// The page at an address of its own, served by its own thread.
 pub struct Page {
     #[cfg(feature = "metrics")]
     server: Option<TcpServer>,
@@ -52,7 +52,7 @@ impl Figures {
         Figures { metrics: is_wanted.then(Metrics::new) }
     }
 
-    /// When certificates expire is a figure.
+    /// Adds the expiry of certificates.
     #[cfg(feature = "tls")]
     pub fn of_certificates(&self, certificates: modest::Certificates) {
         if let Some(metrics) = &self.metrics {
@@ -87,7 +87,7 @@ impl Figures {
         metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
     }
 
-    /// The page beside what is served, inside of what guards it.
+    /// Adds the page to the site, inside its guard.
     pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
         match (&self.metrics, &options.serving.metrics) {
             (Some(metrics), Some(path)) if options.listening.metrics_bind.is_none() => {
@@ -97,7 +97,7 @@ impl Figures {
         }
     }
 
-    /// The count of all that is answered.
+    /// Counts all responses.
     pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
         match &self.metrics {
             Some(metrics) => Box::new(site.layer(metrics.clone())),
@@ -105,7 +105,7 @@ impl Figures {
         }
     }
 
-    /// Listen at the address of its own, where one is wanted. The figures are those of this server.
+    /// Listens on the address of the metrics, if one is set. The metrics are those of `server`.
     pub fn bind(&self, options: &Options, server: &ServerHandle) -> Result<Page, CliError> {
         let none = Page { server: None, running: None, line: String::new() };
         let (Some(metrics), Some(bind)) = (&self.metrics, &options.listening.metrics_bind) else { return Ok(none) };
@@ -122,7 +122,7 @@ impl Figures {
         let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;
         let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
         let line = format!("Metrics at http://{at}{path}\n");
-        // One at a time, and few: nobody should be able to take room from those who are served.
+        // A single worker and few connections, so that scrapers cannot take room from clients.
         let server = server.workers(1).max_connections(64);
         Ok(Page { server: Some(server), line, ..none })
     }
@@ -147,7 +147,7 @@ impl Page {
     pub fn stop(self) {
         if let Some((server, thread)) = self.running {
             server.shutdown();
-            let _ = thread.join(); // a panic was told by its hook
+            let _ = thread.join(); // a panic was logged by its hook
         }
     }
 }
@@ -186,7 +186,7 @@ impl Page {
 }
 
 impl Page {
-    /// Where it is, for those who start the program.
+    /// The line with its address, for the user.
     pub fn line(&self) -> String {
         self.line.clone()
     }

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP: files are read
-//! again, and the log is opened anew.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP:
+//! files are read again, and the log is reopened.
 //! Called by `cli` before it serves.
 
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +16,7 @@ use super::error::escape_controls;
 use super::logging::{Lines, LogHandle, NOTICE};
 use super::options::{Options, Verbosity};
 
-/// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
+/// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
     handle.shutdown_on_signals_and(move |signal| {
@@ -30,10 +30,10 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
     })
 }
 
-/// Reads something again: returns what is said of it behind its name.
+/// Reads something again, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
-/// What is read again at SIGHUP, by the options that name it.
+/// The files that are read again at SIGHUP, by their options.
 #[derive(Default)]
 pub struct Reloads {
     files: Vec<(&'static str, Reload)>,
@@ -60,7 +60,7 @@ impl Reloads {
         Arc::clone(&self.counts)
     }
 
-    /// At each SIGHUP read all of it again, open the log anew, and log what was done in one line.
+    /// At each SIGHUP, reads all files again, reopens the log, and logs what was done in one line.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
     pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {

@@ -156,9 +156,10 @@ impl BasicAuth {
         self
     }
 
-    /// Gives users a way to log in and out, at this path of a folder: `GET PATH?log-in=FOLDER` asks for name and password and then
-    /// redirects to the folder below it; `POST PATH?log-out` makes the browser forget them. Listings have buttons for both,
-    /// and the name of the user. With [`optional`](BasicAuth::optional). Default: none, so a browser asks only for what nobody may see.
+    /// Gives users a way to log in and out, at this path of a folder. `GET PATH?log-in=FOLDER` asks for name and
+    /// password, and then redirects to a folder below it. `POST PATH?log-out` makes the browser forget them. Listings
+    /// have buttons for both, and show the name of the user. Use it with [`optional`](BasicAuth::optional). Default:
+    /// none, so a browser asks only at pages that are not public.
     ///
     /// # Panics
     /// If the path does not begin and end with a slash.
@@ -188,7 +189,8 @@ impl BasicAuth {
                 let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
                 Err(match (user, &*how) {
                     (None, _) => to(""),
-                    // Chromium forgets a password after a 401 for another scheme, and asks for none; others do only when they ask.
+                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers do
+                    // so only after a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out,
                 })

@@ -1,8 +1,9 @@
-//! One reading for all who wait for it. Called by `listing`; it does not know what is read.
+//! One reading for all requests that wait for it. Called by `listing`. It does not know what is read.
 //!
-//! Whoever asks while a folder is read waits: that reading may have passed what changed before this request was sent. When it ends,
-//! one of those who waited reads again, and that serves the others, as they had all asked before it began. So any number of
-//! requests that wait at once cost two readings. One that is handled later, and may have been sent later, costs its own.
+//! A request that comes while a folder is being read waits: that reading may already have passed a change from before
+//! the request. When it ends, one of the waiting requests reads again, and its result serves the others, which all came
+//! before it began. So any number of simultaneous requests cost two readings. A request that is handled later, and so
+//! may have been sent later, costs its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,24 +15,24 @@ use super::super::open::OpenError;
 #[derive(Debug)]
 pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
 
-/// The readings of one key. No lock is held while reading: a mutex is not fair, and whoever could be served by the reading
-/// that ended would wait for one that a newcomer began.
+/// The readings of one key. No lock is held while reading: a mutex is not fair, so a request that could use the reading
+/// that ended would wait for one that a later request began.
 #[derive(Debug)]
 struct Flight<T> {
     state: Mutex<State<T>>,
-    /// A reading ended, well or not.
+    /// A reading ended, successful or not.
     ended: Condvar,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    /// Whether somebody reads.
+    /// Whether a reading is in progress.
     reading: bool,
-    /// When the latest reading began that has ended well.
+    /// When the latest successful reading began.
     began: Option<Instant>,
-    /// Its result, as long as somebody uses it.
+    /// Its result, while it is in use.
     latest: Weak<T>,
-    /// The same, kept in use as long as somebody waits.
+    /// Its result, kept in use while requests wait.
     kept: Option<Arc<T>>,
 }
 
@@ -57,8 +58,9 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T> Flights<T> {
-    /// What `read` gives, or gave to another one if that began after this request had arrived: it had when its poll returned,
-    /// and has now. If a result that is still in use is the same, it is used again, and the new one dropped.
+    /// Returns the result of `read`, or of another request's if that began after this request had arrived: at the
+    /// latest when its poll returned, or now. If a result that is still in use is equal, it is used again, and the new
+    /// one dropped.
     pub fn join<E: WantOfRoom>(
         &self,
         key: &[u8],
@@ -88,18 +90,18 @@ impl<T> Flights<T> {
         flight
     }
 
-    /// The last one to leave keeps nothing: what is sent is kept by who sends it.
+    /// The last request to leave removes the flight. The result lives as long as it is being sent.
     fn leave(&self, flight: &Arc<Flight<T>>) {
-        let flights = lock(&self.0); // nobody enters
+        let flights = lock(&self.0); // no other request can enter
         let is_last = Arc::strong_count(flight) == 2; // the map's and this one
         let kept = if is_last { lock(&flight.state).kept.take() } else { None };
         drop(flights);
-        drop(kept); // perhaps megabytes: not under the lock
+        drop(kept); // maybe megabytes: not under the lock
     }
 }
 
 impl<T> Flight<T> {
-    /// The result of a reading that began since, or the right to begin one.
+    /// Returns the result of a reading that began since, or the right to begin one.
     fn served_or_reading(&self, asked: Instant) -> Result<Arc<T>, Reading<'_, T>> {
         let mut state = lock(&self.state);
         loop {
@@ -148,7 +150,7 @@ impl<T> Drop for Reading<'_, T> {
     }
 }
 
-/// No reading happens under a lock, so a panic leaves nothing half-done.
+/// No reading happens under a lock, so a panic leaves the state complete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

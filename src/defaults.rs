@@ -1,4 +1,5 @@
-//! The defaults of limits that follow the memory, put together from where they are used: for programs that show or document them.
+//! The defaults of limits that depend on the memory, collected from their modules for programs that display or document
+//! them.
 
 use crate::files::StaticFileHandler;
 use crate::http::body_memory_quota;
@@ -6,7 +7,7 @@ use crate::tcp::{
     CONNECTION, TLS_CONNECTION, connections_by_descriptors, connections_in, default_workers, input_quota,
 };
 
-/// The defaults of limits where there is so much memory: of [`TcpServer::memory`](crate::TcpServer::memory),
+/// The default limits for an amount of memory: of [`TcpServer::memory`](crate::TcpServer::memory),
 /// [`Http::memory`](crate::Http::memory) and [`StaticFileHandler::memory`](crate::StaticFileHandler::memory).
 ///
 /// ```
@@ -19,15 +20,15 @@ use crate::tcp::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DefaultLimits {
-    /// The memory that these are for, in bytes.
+    /// The memory, in bytes.
     pub memory: u64,
-    /// [`TcpServer::workers`](crate::TcpServer::workers), by the processors.
+    /// [`TcpServer::workers`](crate::TcpServer::workers), by the number of processors.
     pub workers: usize,
-    /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) by this memory, without TLS.
+    /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) for this memory, without TLS.
     pub connections: usize,
-    /// The same with TLS.
+    /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) for this memory, with TLS.
     pub tls_connections: usize,
-    /// The most of both that the limit of file descriptors allows.
+    /// The limit of both by file descriptors.
     pub connections_by_descriptors: usize,
     /// [`TcpServer::input_quota`](crate::TcpServer::input_quota), in bytes.
     pub input_quota: u64,
@@ -42,7 +43,7 @@ pub struct DefaultLimits {
 }
 
 impl DefaultLimits {
-    /// Those of this much memory, in bytes.
+    /// Returns the defaults for this much memory, in bytes.
     pub fn for_memory(memory: u64) -> DefaultLimits {
         let [file_cache, listing_cache, compressed_cache] = StaticFileHandler::caches_in(memory);
         DefaultLimits {

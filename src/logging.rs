@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -108,6 +108,11 @@ impl StderrWriter {
         buffer().own_lines(Box::new(format));
     }
 
+    /// Returns how many lines of this process were lost so far: stderr did not take them in time, or not at all.
+    pub fn lost_lines(&self) -> u64 {
+        buffer().lost.load(Relaxed)
+    }
+
     /// Waits up to one second until all lines are written. Call it at the end of the program.
     pub fn drain(&self) {
         buffer().drain(FLUSH_TIMEOUT);
@@ -173,6 +178,11 @@ impl LogFile {
     /// file.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
         self.buffer.own_lines(Box::new(format));
+    }
+
+    /// Returns how many lines were lost so far: the disk did not take them in time, or not at all.
+    pub fn lost_lines(&self) -> u64 {
+        self.buffer.lost.load(Relaxed)
     }
 
     /// Waits up to one second until all lines are written. Call it at the end of the program.
@@ -322,6 +332,7 @@ type FormatLine = Box<dyn Fn(Level, &str) -> String + Send + Sync>;
 #[derive(Default)]
 struct LogBuffer {
     own_lines: OnceLock<FormatLine>,
+    lost: AtomicU64,
     state: Mutex<BufferState>,
     reopen: AtomicBool,
     not_empty: Condvar,
@@ -397,7 +408,9 @@ impl LogBuffer {
     fn write_to(&self, out: &mut dyn Sink) {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
         loop {
-            slow += self.take(&mut batch);
+            let dropped = self.take(&mut batch);
+            slow += dropped;
+            self.lost.fetch_add(dropped, Relaxed);
             if self.reopen.swap(false, Relaxed)
                 && let Err(error) = out.reopen()
             {
@@ -410,6 +423,7 @@ impl LogBuffer {
                         self.report(out, &error);
                     }
                     failed += lost;
+                    self.lost.fetch_add(lost, Relaxed);
                 }
             }
             batch.clear();

@@ -160,7 +160,7 @@ fn what_is_served_and_how() {
         ("one.iso", "one file"),
         ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
     ]);
-    std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
+    std::fs::write(files.path().join("www/plain/file.css.gz"), b"\x1f\x8bgz").unwrap();
     std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
     std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
@@ -796,6 +796,7 @@ fn each_option_says_what_it_expects() {
         ("--head-limit", "+1", "such as 500, 64k"),
         ("--field-limit", "1k", "expected a number"),
         ("--body-limit", "99999999t", "such as 500, 64k"),
+        ("--memory", "x", "such as 500, 64k"),
         ("--body-memory", "x", "such as 500, 64k"),
         ("--body-memory-quota", "x", "such as 500, 64k"),
         ("--body-folder", &missing, "there is no such folder"),
@@ -1082,6 +1083,27 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     let (status, _, err) = modest.stop();
     assert_eq!((status.code(), err), (Some(0), vec![]));
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
+}
+
+/// A message on a stderr that is the journal's begins with its priority; on any other it has its level and time.
+#[test]
+fn lines_to_the_journal_have_a_priority() {
+    use std::os::unix::fs::MetadataExt;
+    for is_journal in [true, false] {
+        let files = folder(&[("a", "a")]);
+        let path = files.path().join("err");
+        let err = std::fs::File::create(&path).unwrap();
+        let stat = err.metadata().unwrap();
+        let stream = if is_journal { format!("{}:{}", stat.dev(), stat.ino()) } else { "1:1".to_owned() };
+        let mut command = modest(["-p", "0", "--protocol", "HTTP/1.0", "--verbose"]);
+        let modest = Built::start_with(command.env("JOURNAL_STREAM", stream).arg(files.path()), err);
+        modest.get("/a");
+        modest.stop();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let begins = |start: &str| text.lines().any(|line| line.starts_with(start));
+        let (warning, debug) = if is_journal { ("<4>--protocol", "<7>") } else { ("[WARN] [", "[DEBUG] [") };
+        assert!(begins(warning) && begins(debug) && begins("127.0.0.1 - -"), "{is_journal}: {text}");
+    }
 }
 
 /// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.

@@ -85,3 +85,51 @@ fn users_guard_them_too() {
     assert_eq!([modest.get("/").status, modest.get("/metrics").status], [200, 401]);
     assert_eq!(modest.ask("GET", "/metrics", &[&credentials], "").status, 200);
 }
+
+/// Failed reloads, lost lines, and room in the folders that take files, by the path of each.
+#[test]
+fn what_the_program_knows_besides() {
+    let files = built::folder(&[
+        ("www/a", "a"),
+        ("inbox/a", "a"),
+        ("users", "ada:$2y$05$aaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"),
+    ]);
+    let mut command =
+        modest(["www", "/inbox=inbox", "--upload=/inbox", "--auth=users", "--allow=/=*:read", "--metrics", "-p", "0"]);
+    let log = files.path().join("log");
+    let modest = Built::start(command.current_dir(&files).arg("--log-file").arg(&log));
+    let page = || modest.get("/metrics").body;
+    let reloads = |outcome: &str| value(&page(), &format!("modest_reloads_total{{outcome=\"{outcome}\"}}"));
+    modest.signal(rustix::process::Signal::HUP);
+    built::wait_for(|| reloads("done") == Some(1.0));
+    std::fs::remove_file(files.path().join("users")).unwrap();
+    modest.signal(rustix::process::Signal::HUP);
+    built::wait_for(|| reloads("failed") == Some(1.0));
+    let page = page();
+    assert_eq!(value(&page, "modest_log_lines_lost_total"), Some(0.0), "{page}");
+    for name in ["modest_folder_free_bytes", "modest_folder_free_inodes"] {
+        assert!(value(&page, &format!("{name}{{folder=\"/inbox\"}}")).is_some_and(|free| free > 0.0), "{page}");
+        assert_eq!(page.matches(&format!("{name}{{")).count(), 1, "only folders that take files: {page}");
+    }
+}
+
+/// Each metric of the alert rules is in the table of docs/metrics.md, and each of the page, too.
+#[test]
+fn alerts_and_the_page_have_metrics_that_are_documented() {
+    let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let documented = read("docs/metrics.md");
+    let files = built::folder(&[("a", "a")]);
+    let modest = Built::start(modest(["--upload", "--metrics", "-p", "0"]).arg(files.path()));
+    let page = modest.get("/metrics").body;
+    let of_page = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned));
+    let rules = read("docs/metrics-alerts.yml");
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let of_rules = rules.lines().filter(|line| line.trim_start().starts_with("expr:"));
+    let words = of_rules.flat_map(|line| line.split(|c| !is_part(c))).map(str::to_owned);
+    let of_rules = words.filter(|word| word.starts_with("modest_") || word.starts_with("process_"));
+    let all: std::collections::BTreeSet<String> = of_page.chain(of_rules).collect();
+    assert!(all.len() > 25, "{all:?}");
+    for name in all {
+        assert!(documented.contains(&format!("| `{name}` |")), "docs/metrics.md has no {name}");
+    }
+}

@@ -185,7 +185,7 @@ fn an_overview_leaves_out_what_may_not_be_read() {
     for (fields, is_told) in [(&[][..], false), (&[AS_BOB], false), (&[AS_ADA], true)] {
         let page = get(&modest, "/at/", fields);
         assert!(page.status == 200 && page.body.contains("\"/at/open/\""), "{fields:?}: {page:?}");
-        assert_eq!(page.body.contains("closed"), is_told, "{fields:?}: {page:?}");
+        assert_eq!(page.body.contains("/closed"), is_told, "{fields:?}: {page:?}");
     }
 }
 

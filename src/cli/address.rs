@@ -1,17 +1,17 @@
-//! The address to listen at: host and port, or a socket without them.
-//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing but, for
-//! `--check`, the address itself for a moment.
+//! The address to listen on: host and port, or a socket.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing,
+//! except the address itself for a moment with `--check`.
 
 use std::net::Ipv6Addr;
 
 use modest::Listen;
 
-/// Where the server listens: `host` is an IP address or a name.
+/// An address to listen on: `host` is an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindAddress {
     pub host: String,
     pub port: u16,
-    /// In the place of both: `unix:PATH`, `fd:N` or `systemd`.
+    /// In place of both: `unix:PATH`, `fd:N` or `systemd`.
     pub socket: Option<String>,
 }
 
@@ -23,24 +23,24 @@ impl Default for BindAddress {
 }
 
 impl BindAddress {
-    /// Whether it is to be a Unix socket of the server's own.
+    /// Whether it is a Unix socket that the server creates.
     pub fn is_unix(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
-    /// Whether only this machine's own programs reach it by an IP address.
+    /// Whether only programs on this machine can reach it by an IP address.
     pub fn is_loopback(&self) -> bool {
         let is_name = self.host.eq_ignore_ascii_case("localhost");
         self.socket.is_none() && (is_name || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
     }
 
-    /// Whether it is an IPv4 address, and no name.
+    /// Whether it is an IPv4 address, not a name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
     }
 
-    /// To check it: any free port in the place of one that is in use, maybe by the server that is to be restarted, and of a socket
-    /// that is handed over at the start alone.
+    /// Returns an address for `--check`: any free port in place of a port in use, maybe by the server that will be
+    /// restarted, and in place of a socket that is only passed at the start.
     pub fn to_check(&self) -> BindAddress {
         let is_handed_over = self.socket.is_some() && !self.is_unix();
         let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
@@ -55,7 +55,7 @@ impl BindAddress {
         }
     }
 
-    /// The same for the library, which looks names up.
+    /// Returns the address for the library, which looks names up.
     pub fn listen(&self) -> Listen {
         match &self.socket {
             Some(socket) => Listen::at(socket),
@@ -64,7 +64,7 @@ impl BindAddress {
     }
 }
 
-/// What `--bind` says: an address, and its port if one is named.
+/// The value of `--bind`: an address, and optionally its port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bind {
     pub address: BindAddress,
@@ -91,7 +91,7 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
 
-/// The same, or a port alone: then the host is empty, and stands for those that are listened at.
+/// Like `bind`, but a port alone is accepted: then the host is empty, and means the hosts that are listened on.
 #[cfg(feature = "tls")]
 pub fn redirect(text: &str) -> Result<Bind, String> {
     let is_port = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -104,13 +104,13 @@ pub fn redirect(text: &str) -> Result<Bind, String> {
     Ok(bind)
 }
 
-/// Whether systemd has handed sockets over to this process (sd_listen_fds(3)).
+/// Whether systemd has passed sockets to this process (sd_listen_fds(3)).
 pub fn handed_over() -> bool {
     let this = std::process::id().to_string();
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
 }
 
-/// The sockets that systemd has handed over and that none of these addresses names: nothing would accept their connections.
+/// The sockets passed by systemd that none of these addresses names: their connections would not be accepted.
 pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<String> {
     let count = std::env::var("LISTEN_FDS").ok().filter(|_| handed_over()).and_then(|count| count.parse().ok());
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -130,7 +130,7 @@ fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     sockets.filter(is_unused).map(line).collect()
 }
 
-/// Whether the library takes it as it is, and it has neither host nor port.
+/// Whether the library accepts it unchanged, and it has neither host nor port.
 fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }

@@ -1,4 +1,4 @@
-//! What is said on stdout: where it serves what, once it does, and what it has done at the end. Called by `cli`.
+//! The messages on stdout: the served places at the start, and a summary at the end. Called by `cli`.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use super::error::quoted;
 use super::places::Place;
 use super::site::Sums;
 
-/// The lines that Python prints, which scripts wait for.
+/// The lines that Python prints, for scripts that wait for them.
 pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     let name = scheme.to_uppercase();
     addresses.iter().fold(String::new(), |mut lines, address| {
@@ -25,7 +25,7 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     })
 }
 
-/// What is served, and addresses that a person can type.
+/// The served places, and addresses that can be typed.
 pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
     let mut lines = String::new();
     for place in places {
@@ -43,7 +43,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
     lines
 }
 
-/// Which folders take files, and from whom.
+/// Which folders accept uploads, and from which clients.
 pub fn takes(places: &[&Place], is_open: bool) -> String {
     let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
@@ -52,7 +52,7 @@ pub fn takes(places: &[&Place], is_open: bool) -> String {
     })
 }
 
-/// Where plain HTTP is sent on from, and how a certificate for a trial is known.
+/// Where plain HTTP is redirected from, and the fingerprint of a self-signed certificate.
 pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
     let mut lines = String::new();
     for address in redirecting {
@@ -67,14 +67,14 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
     lines
 }
 
-/// The address to open: one that others reach, if there is such.
+/// The address to open; one that others can reach, if there is one.
 pub fn url(addresses: &[Address], scheme: &str, prefix: &str, is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, prefix);
     let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
     of_others.or(urls.first()).map(|(_, url)| url.clone())
 }
 
-/// One for each address, with the name of its interface where all of them are listened at.
+/// One URL per address; if all interfaces are listened on, one per interface, with its name.
 fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, String)> {
     let prefix = encode_path(prefix);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{prefix}/", SocketAddr::new(ip, port));
@@ -85,7 +85,7 @@ fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, Strin
             continue;
         }
         let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-        // No browser takes a link-local address with its zone.
+        // Browsers do not support link-local addresses with a zone.
         interfaces.retain(|interface| !interface.is_link_local() && (address.is_ipv6() || interface.ip().is_ipv4()));
         interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
         urls.extend(interfaces.into_iter().map(|interface| {
@@ -96,16 +96,16 @@ fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, Strin
     urls
 }
 
-/// A code that telephones read.
+/// A QR code.
 #[cfg(feature = "qr")]
 pub fn code(url: &str) -> Option<String> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(url).ok()?;
-    // Terminals are dark, mostly.
+    // Most terminals are dark.
     Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 
-/// What was done; of what was answered, so many bytes were not sent.
+/// A summary; `unsent` bytes of the responses were not sent.
 pub fn summary(sums: &Sums, unsent: u64, time: Duration) -> String {
     let (requests, errors) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed));
     let bytes = sums.bytes.load(Relaxed).saturating_sub(unsent);

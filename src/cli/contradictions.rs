@@ -1,5 +1,5 @@
-//! Options that make no sense without others, or beside them: whoever gives both has meant something that the server would not do.
-//! Called by `cli`. What only one room knows of its own options that room checks: `taking`, `guard`, `encryption`, `listening`.
+//! Options that have no effect without others, or exclude each other: the server would not do what the user meant.
+//! Called by `cli`. Checks within one topic are in its module: `taking`, `guard`, `encryption`, `listening`.
 
 use super::address::BindAddress;
 use super::error::CliError;
@@ -7,7 +7,7 @@ use super::options::Options;
 use super::places::Place;
 use super::values::{Limit, Quota};
 
-/// Refuse them.
+/// Rejects such options.
 pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> Result<(), CliError> {
     let refused = |what: String| Err(CliError::usage(what));
     let is_without = |(_, is_given, _, is_there): &&(&str, bool, &str, bool)| *is_given && !is_there;
@@ -24,7 +24,7 @@ pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> 
     Ok(())
 }
 
-/// An option, whether it is given, what it needs, and whether that is there.
+/// An option, whether it is given, what it needs, and whether that is given.
 fn needs(
     options: &Options,
     places: &[Place],
@@ -76,7 +76,7 @@ fn needs(
     ]
 }
 
-/// Two that can't both be meant, why, and whether both are given.
+/// Pairs of options that exclude each other, why, and whether both are given.
 fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
     vec![
@@ -121,7 +121,7 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     ]
 }
 
-/// A limit of one thing, and that of all of them together.
+/// A limit of one thing, and the limit of all of them together.
 fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Option<u64>)> {
     let Options { limits, taking, .. } = options;
     let quota = taking.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);
@@ -142,7 +142,7 @@ fn is_set<T>(limit: Option<Limit<T>>) -> bool {
     limit.is_some_and(|Limit(limit)| limit.is_some())
 }
 
-/// A limit that is switched off limits nothing.
+/// A limit that is switched off does not limit anything.
 fn limit<T>(given: Option<Limit<T>>) -> Option<T> {
     given.and_then(|Limit(limit)| limit)
 }

@@ -1,5 +1,5 @@
-//! `--print-config`: each setting as it applies, and where it is from. Called by `sources`. What it prints is a file for `--config`:
-//! defaults are comments in it.
+//! `--print-config`: each setting in effect, and its source. Called by `sources`. The output is a file for `--config`
+//! with the defaults as comments.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use super::help;
 use super::options::Options;
 use super::places::{self, Word};
 
-/// Where settings are from, by their names. What is not in it is a default.
+/// The sources of settings, by name. Others are defaults.
 #[derive(Default)]
 pub struct Origins(BTreeMap<String, String>);
 
 impl Origins {
-    /// Of settings from several sources the first applies.
+    /// If several sources set an option, the first applies.
     pub fn add<'a>(&mut self, from: &str, names: impl IntoIterator<Item = &'a String>) {
         for name in names {
             self.0.entry(name.clone()).or_insert_with(|| from.to_owned());
@@ -45,7 +45,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
     text.trim_end().to_owned()
 }
 
-/// What words of the command line stand for: folders, and the port.
+/// The meaning of words of the command line: folders, and the port.
 fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
@@ -75,7 +75,7 @@ fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
-/// Fields of responses may be secrets of the operator's: a token for a balancer, a cookie.
+/// Fields of responses can be secrets: a token for a load balancer, a cookie.
 fn is_secret(arg: &Arg, value: &str) -> bool {
     const WORDS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
     let name = value.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -111,7 +111,7 @@ fn quoted(value: &str) -> String {
     text + "\""
 }
 
-/// As the help has it.
+/// As in the help.
 fn default_of(arg: &Arg) -> String {
     let help = help::help_of(arg);
     let default = help.split_once(" [default: ").map(|(_, default)| default.trim_end_matches(']').to_owned());
@@ -122,7 +122,7 @@ fn default_of(arg: &Arg) -> String {
     }
 }
 
-/// Those that depend on this machine.
+/// The defaults that depend on this machine.
 fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
     let limits = DefaultLimits::for_memory(options.limits.memory.unwrap_or_else(modest::available_memory));
     #[cfg(feature = "tls")]
@@ -143,7 +143,7 @@ fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
     defaults.into_iter().map(|(name, value)| (name, format!("\"{}\"", size(value, name)))).collect()
 }
 
-/// `64m`, where it is that exactly.
+/// `64m`, if that is exact.
 fn size(value: u64, name: &str) -> String {
     let is_size = !["workers", "max-connections"].contains(&name);
     match () {
@@ -153,7 +153,7 @@ fn size(value: u64, name: &str) -> String {
     }
 }
 
-/// Whether it may stand in the environment and in a file: all but those that tell something and end.
+/// Whether it is valid in the environment and in a file: all except those that print something and exit.
 pub fn is_setting(arg: &Arg) -> bool {
     let tells =
         ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];

@@ -1,4 +1,4 @@
-//! TLS, as the options want it: certificates, whose clients are asked for, and where plain HTTP is sent on. Called by `cli`.
+//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `cli`.
 
 use std::fs;
 use std::path::Path;
@@ -14,14 +14,14 @@ use super::signals::Reloads;
 use super::site::{self, Front};
 use super::values::Limit;
 
-/// What is served with.
+/// The TLS configuration.
 pub struct Opened {
     pub tls: Tls,
-    /// That of a certificate for a trial.
+    /// The fingerprint of a self-signed certificate.
     pub fingerprint: Option<String>,
 }
 
-/// TLS, if it is wanted.
+/// Configures TLS, if it is enabled.
 pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opened>, CliError> {
     let wanted = &options.encryption;
     check(wanted)?;
@@ -43,7 +43,7 @@ pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opene
     Ok(Some(Opened { tls, fingerprint }))
 }
 
-/// Options without which others make no sense.
+/// Rejects options that have no effect without others.
 fn check(wanted: &Encryption) -> Result<(), CliError> {
     let is_wanted = wanted.is_wanted();
     let needs_tls = [
@@ -75,7 +75,7 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// As Python has it: the key may be in the certificate's file, and the password in a file of its own.
+/// As in Python: the key can be in the certificate's file, and the password in a file of its own.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;
@@ -125,7 +125,7 @@ fn self_signed(_: &str, _: &[BindAddress]) -> Result<(Tls, String), CliError> {
     Err(CliError::usage("--tls-self-signed: this modest was built without it"))
 }
 
-/// The names and addresses under which it will be asked for: `localhost`, and what is listened at.
+/// The names and addresses of the server: `localhost`, and those that are listened on.
 #[cfg(feature = "self-signed")]
 fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
@@ -144,7 +144,7 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     names
 }
 
-/// Answers nothing but where it is to be asked for: at this port, or the same.
+/// A handler that only redirects, to this port or to the same one.
 pub fn redirect(
     options: &Options,
     port: Option<u16>,
@@ -155,7 +155,7 @@ pub fn redirect(
     header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
 }
 
-/// Where plain HTTP is sent on from, besides the port of TLS itself.
+/// The addresses that plain HTTP is redirected from, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
@@ -173,10 +173,11 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// Whether the files may be read by the user that this process is by now: they are read again when they change.
+/// Checks that the user of this process can read the files, which are read again when they change.
 pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
     let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
+    let keys = keys.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
     for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
         fs::File::open(file).map_err(|error| {
             let (file, why) = (quoted(file), reason(&error));
@@ -188,20 +189,20 @@ pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// At SIGHUP the certificates are read again, if they are in files.
+/// Reads certificate files again at SIGHUP.
 pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Reloads) {
     if !wanted.tls_cert.is_empty() {
         reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
 }
 
-/// The folders that are to be read again when a certificate changes.
+/// The folders of the certificate files, which are read again when they change.
 #[cfg(feature = "confine")]
 pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
     super::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
 }
 
-/// Nothing can listen there.
+/// The error of an address that cannot be listened on.
 pub fn cannot_redirect(error: &std::io::Error) -> CliError {
     failed("--redirect-to-https", error)
 }

@@ -1,4 +1,4 @@
-//! Errors of the program: one line that says what to do. Returned by the other modules, printed by `cli`.
+//! Errors of the program: one line, with what to do. Returned by the other modules, printed by `cli`.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ pub struct CliError {
     status: u8,
 }
 
-const FAILURE: u8 = 1; // the arguments are valid, but it can't be done
+const FAILURE: u8 = 1; // the arguments are valid, but serving fails
 const USAGE: u8 = 2; // the arguments are invalid
 
 impl CliError {
@@ -22,17 +22,17 @@ impl CliError {
         CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
     }
 
-    /// The arguments are valid, but it can't be done.
+    /// The arguments are valid, but serving fails.
     pub fn failure(line: impl Into<String>) -> CliError {
         CliError { line: line.into(), status: FAILURE }
     }
 
-    /// The log can't be written to this file.
+    /// The log file cannot be opened.
     pub fn log_file(path: &Path, error: &io::Error) -> CliError {
         CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error)))
     }
 
-    /// The folder can't be served.
+    /// The folder cannot be served.
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
@@ -46,7 +46,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// Nothing can listen there. `option`: that which names the address, or its port.
+    /// An address cannot be listened on. `option`: the option with the address or its port.
     pub fn binding(option: &str, address: &BindAddress, error: &io::Error) -> CliError {
         let BindAddress { host, port, socket } = address;
         let line = match error.kind() {
@@ -62,7 +62,7 @@ impl CliError {
             io::ErrorKind::PermissionDenied => {
                 format!("this user can't listen on port {port} of {host}; choose a port above 1023 with {option}")
             }
-            // `::1:8000` is an address, though seldom the one that was meant.
+            // `::1:8000` is an address, but seldom the intended one.
             io::ErrorKind::AddrNotAvailable if host.contains(':') => {
                 format!(
                     "{host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000 (-b)"
@@ -78,7 +78,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// Signals can't be waited for.
+    /// Signals cannot be waited for.
     pub fn signals(error: io::Error) -> CliError {
         CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
@@ -96,7 +96,7 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape_controls(&self.line)) // one line, whatever a name contains
+        f.write_str(&escape_controls(&self.line)) // one line, with any names
     }
 }
 
@@ -105,7 +105,7 @@ pub fn quoted(path: &Path) -> String {
     format!("'{}'", escape_controls(&path.to_string_lossy()))
 }
 
-/// Escapes control characters, so that text stays one line and moves no cursor.
+/// Escapes control characters, so that text stays on one line and moves no cursor.
 pub fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,12 @@
-//! Figures for Prometheus: `--metrics`, `--metrics-bind`. Without the feature, or the options, it adds nothing. Called by `site`
-//! and by `cli`.
+//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without the feature or the options it adds nothing. Called by
+//! `site` and by `cli`.
 
 use std::io;
+use std::path::PathBuf;
+#[cfg(feature = "metrics")]
+use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[cfg(feature = "metrics")]
 use std::thread::JoinHandle;
 
@@ -10,19 +15,23 @@ use modest::layers::Metrics;
 #[cfg(feature = "metrics")]
 use modest::{Http, Routes, TcpServer};
 use modest::{RequestHandler, ServerHandle};
+#[cfg(feature = "metrics")]
+use rustix::fs::{StatVfs, statvfs};
 
 use super::error::CliError;
 #[cfg(feature = "metrics")]
 use super::header;
+use super::logging::LogHandle;
 use super::options::Options;
+use super::signals::Reloads;
 
-/// What is counted, if anything is.
+/// The metrics, if they are enabled.
 pub struct Figures {
     #[cfg(feature = "metrics")]
     metrics: Option<Metrics>,
 }
 
-/// The page at an address of its own, served by a thread that waits for its server.
+/// The page at an address of its own, served by its own thread.
 pub struct Page {
     #[cfg(feature = "metrics")]
     server: Option<TcpServer>,
@@ -43,7 +52,7 @@ impl Figures {
         Figures { metrics: is_wanted.then(Metrics::new) }
     }
 
-    /// When certificates expire is a figure.
+    /// Adds the expiry of certificates.
     #[cfg(feature = "tls")]
     pub fn of_certificates(&self, certificates: modest::Certificates) {
         if let Some(metrics) = &self.metrics {
@@ -51,7 +60,34 @@ impl Figures {
         }
     }
 
-    /// The page beside what is served, inside of what guards it.
+    /// Reloads, lost lines of the log, and room in the folders that take files, by the paths at which they are served.
+    pub fn of_program(&self, reloads: &Reloads, log: LogHandle, folders: Vec<(String, PathBuf)>) {
+        let Some(metrics) = &self.metrics else { return };
+        let counts = reloads.counts();
+        metrics.counter("modest_reloads_total", "Reloads by SIGHUP, by outcome.", move || {
+            let count = |of: &AtomicU64| of.load(Relaxed) as f64;
+            let outcome = |name: &str| Some(("outcome", name.to_owned()));
+            vec![(outcome("done"), count(&counts.done)), (outcome("failed"), count(&counts.failed))]
+        });
+        let help = "Lines of the log that were lost.";
+        metrics.counter("modest_log_lines_lost_total", help, move || vec![(None, log.lost_lines() as f64)]);
+        if folders.is_empty() {
+            return;
+        }
+        let folders = Arc::new(folders);
+        let room = |folders: &[(String, PathBuf)], of: fn(&StatVfs) -> u64| {
+            let sample =
+                |(at, path): &(String, PathBuf)| Some((Some(("folder", at.clone())), of(&statvfs(path).ok()?) as f64));
+            folders.iter().filter_map(sample).collect()
+        };
+        let all = Arc::clone(&folders);
+        let help = "Free space in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_bytes", help, move || room(&all, |stat| stat.f_bavail * stat.f_frsize));
+        let help = "Free inodes in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
+    }
+
+    /// Adds the page to the site, inside its guard.
     pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
         match (&self.metrics, &options.serving.metrics) {
             (Some(metrics), Some(path)) if options.listening.metrics_bind.is_none() => {
@@ -61,7 +97,7 @@ impl Figures {
         }
     }
 
-    /// The count of all that is answered.
+    /// Counts all responses.
     pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
         match &self.metrics {
             Some(metrics) => Box::new(site.layer(metrics.clone())),
@@ -69,7 +105,7 @@ impl Figures {
         }
     }
 
-    /// Listen at the address of its own, where one is wanted. The figures are those of this server.
+    /// Listens on the address of the metrics, if one is set. The metrics are those of `server`.
     pub fn bind(&self, options: &Options, server: &ServerHandle) -> Result<Page, CliError> {
         let none = Page { server: None, running: None, line: String::new() };
         let (Some(metrics), Some(bind)) = (&self.metrics, &options.listening.metrics_bind) else { return Ok(none) };
@@ -86,7 +122,7 @@ impl Figures {
         let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;
         let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
         let line = format!("Metrics at http://{at}{path}\n");
-        // One at a time, and few: nobody should be able to take room from those who are served.
+        // A single worker and few connections, so that scrapers cannot take room from clients.
         let server = server.workers(1).max_connections(64);
         Ok(Page { server: Some(server), line, ..none })
     }
@@ -111,7 +147,7 @@ impl Page {
     pub fn stop(self) {
         if let Some((server, thread)) = self.running {
             server.shutdown();
-            let _ = thread.join(); // a panic was told by its hook
+            let _ = thread.join(); // a panic was logged by its hook
         }
     }
 }
@@ -124,6 +160,8 @@ impl Figures {
 
     #[cfg(feature = "tls")]
     pub fn of_certificates(&self, _: modest::Certificates) {}
+
+    pub fn of_program(&self, _: &Reloads, _: LogHandle, _: Vec<(String, PathBuf)>) {}
 
     pub fn beside(&self, site: Box<dyn RequestHandler>, _: &Options) -> Box<dyn RequestHandler> {
         site
@@ -148,7 +186,7 @@ impl Page {
 }
 
 impl Page {
-    /// Where it is, for those who start the program.
+    /// The line with its address, for the user.
     pub fn line(&self) -> String {
         self.line.clone()
     }

@@ -1,5 +1,5 @@
-//! Who may do what: `--auth`, `--allow` and what belongs to them, as layers around all that is served. Called by `site`, and by
-//! `cli` for where it listens.
+//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `cli` for the
+//! listeners.
 
 #[cfg(feature = "users")]
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use super::places;
 use super::places::Place;
 use super::signals::Reloads;
 
-/// The rights and the users around what is served, if there are such.
+/// Adds rights and users to a handler, if there are any.
 pub fn around(
     site: Box<dyn RequestHandler>,
     options: &Options,
@@ -57,11 +57,11 @@ pub fn around(
     if let Some(file) = &guarding.auth {
         return Ok(Box::new(site.layer(users(file, options, reloads)?)));
     }
-    let _ = reloads; // without `users` nothing is read again
+    let _ = reloads; // without `users` no file is read again
     Ok(Box::new(site))
 }
 
-/// Those that rules and groups name and the file of users has not: spelled wrong, or still to be added.
+/// Names in rules and groups that are not in the file of users: misspelled, or still to be added.
 pub fn strangers(options: &Options) -> Vec<&str> {
     #[cfg(feature = "users")]
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
@@ -122,7 +122,7 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))
     });
     let users = match options.limits.workers {
-        // One of few workers is for those who need no hash.
+        // With few workers, one stays free for requests that need no hash.
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
         _ => users,
     };
@@ -138,8 +138,9 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
     })
 }
 
-/// Whether a request can have been read by nobody on its way here. What a trusted proxy says of it counts, then where its
-/// connection is from; `is_proxied`: that is told by the PROXY protocol, and nobody but this machine can connect (see `check`).
+/// Whether a request was encrypted or local on its whole way. What a trusted proxy reports counts, then the address of
+/// its connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can connect (see
+/// `check`).
 #[cfg(feature = "users")]
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
@@ -151,14 +152,14 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     }
 }
 
-/// Whether what is sent to a listener can be read by nobody on the way.
+/// Whether requests to a listener pass over no network.
 #[cfg(feature = "users")]
 fn is_safe(address: &Address) -> bool {
     address.ip().is_none_or(|ip| ip.is_loopback())
 }
 
-/// Of a server without TLS: passwords do not go over a network in clear, unless that is asked for. Behind proxies that are trusted each request is looked
-/// at instead; the PROXY protocol says nothing of TLS.
+/// Without TLS, passwords must not be sent over a network in plain text unless an option allows it. Behind trusted
+/// proxies each request is checked instead; the PROXY protocol does not report TLS.
 pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     #[cfg(feature = "users")]
     if asks_for_passwords(options)
@@ -176,7 +177,7 @@ pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether the file of users may be read, by whoever this process is by now.
+/// Checks that the user of this process can read the file of users.
 pub fn check_file(options: &Options) -> Result<(), CliError> {
     #[cfg(feature = "users")]
     if let Some(file) = &options.guarding.auth
@@ -189,7 +190,7 @@ pub fn check_file(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The folders of the file of users, which is read anew.
+/// The folder of the file of users, which is read again when it changes.
 #[cfg(feature = "confine")]
 pub fn folders(options: &Options) -> Vec<PathBuf> {
     #[cfg(feature = "users")]

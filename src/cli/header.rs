@@ -1,4 +1,4 @@
-//! `--header`: fields of all answers, or of files. Called by whatever serves something.
+//! `--header`: fields of all responses, or of files. Called by all modules that serve something.
 
 use modest::{Http, RequestHandler};
 
@@ -6,14 +6,14 @@ use super::error::CliError;
 use super::options::Options;
 use super::values::Field;
 
-/// The same with the fields of all answers. `Cache-Control` is none: it is about what was found, and folders send it.
+/// Adds the fields of all responses. `Cache-Control` is not among them: it depends on the result, and folders send it.
 pub fn of_all<H: RequestHandler>(http: Http<H>, options: &Options) -> Result<Http<H>, CliError> {
     let mut of_all = options.fields.header.iter().filter(|field| !is_of_files(field));
     let http = of_all.try_fold(http, |http, field| http.header(&field.name, &field.value));
     http.map_err(|error| CliError::usage(format!("--header: {error}")))
 }
 
-/// Whether it is for files alone.
+/// Whether it is only for files.
 pub fn is_of_files(field: &Field) -> bool {
     field.pattern.is_some() || field.name.eq_ignore_ascii_case("cache-control")
 }

@@ -1,4 +1,5 @@
-//! The texts of the options, laid out: `-h`, `--help`, the man page and `docs/cli.md`. Called by `sources`. Lines have at most 80 columns.
+//! Formats the texts of the options: `-h`, `--help`, the man page and `docs/cli.md`. Called by `sources`. Lines have at
+//! most 80 columns.
 
 use std::fmt::Write as _;
 
@@ -7,10 +8,10 @@ use clap::{Arg, Command};
 use super::options::{AFTER_HELP, BRIEF};
 
 const WIDTH: usize = 80;
-/// The column at which the text of an option begins. An option that reaches it has a line of its own.
+/// The column at which the text of an option begins. A longer option has a line of its own.
 const COLUMN: usize = 30;
 
-/// `-h`: the most used options, a line each.
+/// `-h`: the most used options, one per line.
 pub fn brief(command: &Command) -> String {
     let mut text = beginning(command, first_sentence);
     text.push_str("\nOptions:\n");
@@ -36,10 +37,10 @@ pub fn full(command: &Command) -> String {
 
 /// The man page: the options from clap, and the rest from `man.roff`.
 pub fn man(command: Command) -> Vec<u8> {
-    const LEFT: &[u8] = b".ad l\n.nh\n"; // lines that are filled up with spaces are hard to read, and words cut in two
+    const LEFT: &[u8] = b".ad l\n.nh\n"; // justified lines are hard to read
     let man = clap_mangen::Man::new(command);
     let (mut head, mut options) = (Vec::new(), Vec::new());
-    // Into memory, which does not fail.
+    // Writing to memory cannot fail.
     let _ = man.render_title(&mut head).and_then(|()| man.render_name_section(&mut head));
     let _ = man.render_options_section(&mut options);
     let (synopsis, rest) = include_str!("man.roff").split_once(".\\\" OPTIONS\n").unwrap_or_default();
@@ -84,7 +85,7 @@ pub fn help_of(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The first sentence, and the default where the line has room for it.
+/// The first sentence, and the default if it fits in the line.
 fn first_sentence(arg: &Arg) -> String {
     let help = help_of(arg);
     let (text, default) = help.split_once(" [default: ").unwrap_or((&help, ""));

@@ -1,4 +1,4 @@
-//! The server: where it listens, behind which proxies, within which limits. Called by `cli`.
+//! The server: its addresses, proxies and limits. Called by `cli`.
 
 use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::options::Options;
 use super::values::{Limit, Rate};
 
-/// Listen at all addresses, behind proxies where there are some.
+/// Listens on all addresses, behind proxies if there are any.
 pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     match has_proxies(options) {
         true => bind_as_it_is(options, addresses, behind_proxies(options, site)),
@@ -15,14 +15,14 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// These descriptors, each of which is a listening socket, or else the addresses.
+/// The addresses, or, if given, these descriptors of listening sockets in their place.
 pub fn handed_over(addresses: Vec<BindAddress>, descriptors: Option<&[u32]>) -> Vec<BindAddress> {
     let Some(descriptors) = descriptors else { return addresses };
     let named = descriptors.iter().map(|number| Some(format!("fd:{number}")));
     named.map(|socket| BindAddress { socket, ..BindAddress::default() }).collect()
 }
 
-/// Listen at one more address, for another site.
+/// Listens on one more address, for another site.
 #[cfg(feature = "tls")]
 pub fn also(
     server: TcpServer,
@@ -38,8 +38,8 @@ pub fn also(
     more.map_err(|error| super::encryption::cannot_redirect(&error))
 }
 
-/// A socket that systemd has handed over accepts connections, although nothing serves them: it is an error if none of those that
-/// were handed over is used. Returns the ones that are not used beside others that are.
+/// A socket passed by systemd accepts connections even if nothing serves them. So it is an error if none of the passed
+/// sockets is used. Returns the unused ones if others are used.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
     let _ = options; // without `metrics` and `tls` there are no others
     let others = std::iter::empty::<&address::Bind>();
@@ -105,7 +105,7 @@ fn listen(options: &Options, address: &BindAddress) -> Listen {
 
 fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
     let limits = &options.limits;
-    // One line a setting: what is not said stays as the library has it.
+    // One line per setting: unset options keep the library's default.
     macro_rules! set {
         ($($setting:ident = $value:expr;)*) => {
             $(if let Some(value) = $value { server = server.$setting(value); })*

@@ -1,4 +1,4 @@
-//! The log, on stderr or in a file, by `log` and `simplelog`, in local time, through the library's writers, which never block their
+//! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
 //! callers. Started by `cli`; all modules log by the macros of `log`.
 
 use std::io::{self, IsTerminal, Write};
@@ -16,17 +16,17 @@ use super::options::{Options, Verbosity};
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
-/// The target of messages that are no warnings and are logged all the same.
+/// The target of messages that are not warnings and are always logged.
 pub const NOTICE: &str = "modest::notice";
 
-/// The running log. [`LogHandle::finish`] writes what is left.
+/// The running log. [`LogHandle::finish`] writes the rest.
 #[derive(Clone)]
 pub enum LogHandle {
     Stderr(StderrWriter),
     File(LogFile),
 }
 
-/// The time zone of the machine, read at the start: later this process may have no right to.
+/// The time zone of the machine, read at the start: later this process may not be allowed to read it.
 pub struct Zone {
     pub known: TimeZone,
     wrong: Option<String>,
@@ -43,20 +43,26 @@ impl Zone {
     }
 }
 
-/// How a message becomes a line: `[WARN] [16/Jun/2022 06:34:59] message`, or an object of JSON.
+/// The format of a line: `[WARN] [16/Jun/2022 06:34:59] message`, or a JSON object.
 #[derive(Clone)]
 pub struct Lines {
     zone: TimeZone,
     is_json: bool,
+    /// stderr is the journal's: a line begins with its priority (sd-daemon(3)), and the journal has the time.
+    is_journal: bool,
 }
 
 impl Lines {
     pub fn of(options: &Options, zone: &Zone) -> Lines {
-        Lines { zone: zone.known.clone(), is_json: is_json(options) }
+        let is_journal = options.logging.log_file.is_none() && !is_json(options) && stderr_is_journal();
+        Lines { zone: zone.known.clone(), is_json: is_json(options), is_journal }
     }
 
-    /// One line, whatever a client or a cause put into it.
+    /// One line, with any text of a client or an error.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
+        if self.is_journal {
+            return format!("<{}>{}", priority(level), escape_controls(message));
+        }
         let now = Timestamp::now().to_zoned(self.zone.clone());
         match self.is_json {
             false => format!("[{level}] [{}] {}", now.strftime("%d/%b/%Y %H:%M:%S"), escape_controls(message)),
@@ -64,7 +70,7 @@ impl Lines {
         }
     }
 
-    /// What is written to stdout, line by line.
+    /// Formats output on stdout, line by line.
     pub fn of_stdout(&self, text: &str) -> String {
         if !self.is_json {
             return text.to_owned();
@@ -74,18 +80,35 @@ impl Lines {
     }
 }
 
+/// Whether systemd says that stderr is a stream to the journal: `JOURNAL_STREAM` has its device and inode.
+fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// That of syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
 pub fn is_json(options: &Options) -> bool {
     options.logging.log_format == Some(LogFormat::Json)
 }
 
-/// An object of `time`, as in the access log, `level`, `target` and `message`.
+/// An object of `time` (as in the access log), `level`, `target` and `message`.
 fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
     let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
     let (target, message) = (json_string(target), json_string(message));
     format!(r#"{{"time":"{time}","level":"{level}","target":{target},"message":{message}}}"#)
 }
 
-/// Escapes as RFC 8259, section 7, and C1 besides.
+/// Escapes as in RFC 8259, section 7, and C1 characters as well.
 fn json_string(text: &str) -> String {
     let mut string = String::from('"');
     for letter in text.chars() {
@@ -98,15 +121,15 @@ fn json_string(text: &str) -> String {
     string + "\""
 }
 
-/// The last line of a program that can't start or can't go on, on stderr.
+/// The last line of a program that fails, on stderr.
 pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
-    match lines.filter(|lines| lines.is_json) {
+    match lines.filter(|lines| lines.is_json || lines.is_journal) {
         Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
         None => format!("modest: {error}"),
     }
 }
 
-/// Set up the log.
+/// Starts the log.
 pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     let (access, other) = match options.verbosity() {
         Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
@@ -137,7 +160,7 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     Ok(writer)
 }
 
-/// Whether a person looks at it, and wants colours (no-color.org).
+/// Whether the output is a terminal whose user accepts colours (no-color.org).
 pub fn has_colours(options: &Options) -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
@@ -152,7 +175,7 @@ impl LogHandle {
         }
     }
 
-    /// Open the file anew, as after `logrotate` renamed it; returns whether there is one.
+    /// Opens the file again, for example after `logrotate` has renamed it. Returns whether there is one.
     pub fn reopen(&self) -> bool {
         match self {
             LogHandle::Stderr(_) => false,
@@ -163,7 +186,16 @@ impl LogHandle {
         }
     }
 
-    /// Wait until the last line is written, for a second at most.
+    /// How many lines were lost so far.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub fn lost_lines(&self) -> u64 {
+        match self {
+            LogHandle::Stderr(writer) => writer.lost_lines(),
+            LogHandle::File(writer) => writer.lost_lines(),
+        }
+    }
+
+    /// Waits up to a second until the last line is written.
     pub fn finish(&self) {
         match self {
             LogHandle::Stderr(writer) => writer.drain(),
@@ -199,7 +231,7 @@ fn message_config() -> Config {
 fn base_config() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
     config
-        .set_time_level(LevelFilter::Off) // all that is before a message is made by `Lines`
+        .set_time_level(LevelFilter::Off) // `Lines` writes everything before a message
         .set_max_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -207,7 +239,7 @@ fn base_config() -> ConfigBuilder {
     config
 }
 
-/// Makes each message one line. An access line is complete: the library escapes what the client sent.
+/// Turns each message into one line. An access line is complete: the library escapes text of the client.
 struct LineLogger {
     loggers: Box<CombinedLogger>,
     lines: Lines,

@@ -1,20 +1,20 @@
-//! The program: reads its options, opens what is to be served, listens, and serves until a signal arrives.
+//! The program: reads its options, opens what is served, listens, and serves until a signal arrives.
 //! Called by `main`; uses the library through its public API.
 //! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
 
-mod banner; // what is said on stdout
+mod banner; // messages on stdout
 
 pub mod listening; // the server: where it listens, behind which proxies, within which limits
 
 #[cfg(feature = "tls")]
 mod encryption; // TLS
 
-mod site; // what is served: folders at their paths, layers, the access log
+mod site; // the site: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
-mod served; // files of its own that it would serve
+mod served; // private files in served folders
 mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
@@ -30,7 +30,7 @@ pub mod program; // what the program is that has these options
 #[cfg(feature = "users")]
 mod password; // `--hash-password`
 
-mod contradictions; // options that make no sense together
+mod contradictions; // options that exclude each other
 
 mod effective; // `--print-config`
 
@@ -40,11 +40,11 @@ mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
 
 pub mod options; // all options
 
-mod values; // what stands behind them
+mod values; // values of options
 
 pub mod error; // errors, in one line each
 
-mod address; // an address to listen at
+mod address; // an address to listen on
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -68,8 +68,8 @@ use self::signals::Reloads;
 use self::site::{Front, Sums};
 use self::sources::Action;
 
-/// The whole program, from its arguments to its exit status:
-/// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
+/// The whole program, from its arguments to its exit status: 0 after a shutdown or `--help`, 1 if it cannot serve, 2
+/// for invalid arguments.
 pub fn run() -> ExitCode {
     ExitCode::from(run_as(&mut Folders, std::env::args_os()))
 }
@@ -91,7 +91,7 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
     match result {
         Ok(()) => 0,
         Err((error, lines)) => {
-            // If stderr is closed, the status still says that it failed.
+            // If stderr is closed, the status still reports the failure.
             let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
             error.status()
         }
@@ -141,7 +141,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
-    // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
+    // No thread runs yet, so rights given up now are given up by all. The log is opened by the user that reopens it
+    // later.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, zone)?;
     if program.handles_signals() {
@@ -153,6 +154,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         figures.of_certificates(certificates.clone());
         encryption::reload(certificates, &options.encryption, &mut reloads);
     }
+    let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
+    figures.of_program(&reloads, log.clone(), taking.collect());
     if program.handles_signals() {
         reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     }
@@ -196,6 +199,11 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     served.map_err(|error| CliError::serving(&error))
 }
 
+/// The path at which it is served.
+fn at(place: &Place) -> String {
+    if place.at.is_empty() { "/".into() } else { place.at.clone() }
+}
+
 fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {
     if let Some(user) = &options.starting.user {
         rights::become_user(user)?;
@@ -236,12 +244,12 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     Ok(())
 }
 
-/// How it is served, for the banner.
+/// How the site is served, for the banner.
 struct Served {
     scheme: &'static str,
-    /// At how many addresses; those after them redirect to it.
+    /// The number of addresses; those after them redirect.
     count: usize,
-    /// Of a certificate for a trial.
+    /// The fingerprint of a self-signed certificate.
     fingerprint: Option<String>,
 }
 
@@ -251,7 +259,7 @@ impl Served {
     }
 }
 
-/// Clients are accepted: say so.
+/// Prints that clients are accepted.
 fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let scheme = served.scheme;
@@ -278,14 +286,14 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
     if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
         let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
-            // Somebody must ask for its end.
+            // A thread waits for its end.
             Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
             Err(error) => warn!("--open: xdg-open can't be started: {error}"),
         }
     }
 }
 
-/// Print on stdout and flush it; errors are ignored.
+/// Prints on stdout and flushes it; errors are ignored.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,5 +1,5 @@
-//! A password from the terminal, without showing it, or from stdin: as a line for the file of `--auth`. Called by
-//! `sources`.
+//! Reads a password from the terminal without showing it, or from stdin, and returns a line for the file of `--auth`.
+//! Called by `sources`.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -22,7 +22,7 @@ pub fn line(user: &str) -> Result<String, CliError> {
     UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))
 }
 
-/// `None`: the second time it was another one.
+/// `None`: the two inputs differ.
 fn read(user: &str) -> io::Result<Option<String>> {
     if !io::stdin().is_terminal() {
         return read_line().map(Some);
@@ -50,10 +50,10 @@ fn read_line() -> io::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// A terminal that does not show what is typed, until this is dropped, or until a signal ends the program.
+/// A terminal without echo, until this is dropped or a signal ends the program.
 struct Unseen(Termios);
 
-/// Those by which people end a program at its terminal.
+/// The signals that end a program at its terminal.
 const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 impl Unseen {

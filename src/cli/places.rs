@@ -1,5 +1,5 @@
-//! What the words and the addresses of the command line stand for: folders at their paths, and listeners with their ports.
-//! Called by `cli`, `site` and `sources`, with options that `sources` has read. It only looks whether a folder is there.
+//! The meaning of words and addresses on the command line: folders at their paths, and listeners with their ports.
+//! Called by `cli`, `site` and `sources`, with options that `sources` has read. It only checks whether folders exist.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,7 +10,7 @@ use super::error::{CliError, quoted};
 use super::options::Options;
 use super::values;
 
-/// A folder or a file, and the path on the server at which it stands, without a slash at its end.
+/// A folder or a file, and its path on the server, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub at: String,
@@ -18,29 +18,29 @@ pub struct Place {
 }
 
 impl Place {
-    /// The folder that is served, or those of the file.
+    /// The served folder, or the folders of the file.
     #[cfg(feature = "confine")]
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
 }
 
-/// The folders in which these files are looked for: a name may be a link to another folder, as certbot's are.
+/// The folders in which these files are found: a name may be a link to another folder, as certbot's are.
 #[cfg(feature = "confine")]
 pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
     let both = files.into_iter().flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
     both.flatten().filter_map(|file| file.parent().map(Path::to_owned)).collect()
 }
 
-/// What one word is.
+/// The meaning of one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     Place(Place),
     Port(u16),
 }
 
-/// `modest 9000` means the port, as in Python, unless a folder has that name; `/docs=book` is a folder at a path, unless
-/// something has that name.
+/// `modest 9000` means the port, as in Python, unless there is such a folder. `/docs=book` is a folder at a path,
+/// unless something has that name.
 pub fn word(word: &OsStr) -> Result<Word, CliError> {
     let path = Path::new(word);
     if word.is_empty() {
@@ -64,7 +64,7 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
 
-/// All folders and files, with the prefix before their paths; the current folder, if there are none and no application.
+/// All folders and files, with the prefix before their paths; without any and without an application, the current folder.
 pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {
@@ -75,7 +75,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     for folder in &options.serving.directory {
         places.push(match word(folder.as_os_str())? {
             Word::Place(place) => place,
-            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // by this option it is none
+            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // as the value of this option it is not a port
         });
     }
     if places.is_empty() && !has_application {
@@ -96,7 +96,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     Ok(places)
 }
 
-/// Where to listen: each address with its port. Without any, what systemd has handed over, or loopback.
+/// The addresses to listen on, with ports. Without any, the sockets passed by systemd, or loopback.
 pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     let listening = &options.listening;
     let mut port = listening.port.map(|port| ("--port", port));

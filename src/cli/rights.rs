@@ -1,5 +1,5 @@
-//! What the process gives up once it listens: the rights of root, and all folders but its own. Called by `cli`, before
-//! any thread is started: both are given up by a thread, and inherited by those that it starts.
+//! Gives up rights once the process listens: those of root, and access to other folders. Called by `cli` before any
+//! thread starts: both apply to the calling thread, and are inherited by threads that it starts.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use rustix::process::{Gid, Uid};
 use super::error::{CliError, reason};
 use super::values::User;
 
-/// Become this user, with its groups or that which is named.
+/// Becomes this user, with its groups or the named one.
 pub fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;
@@ -59,7 +59,8 @@ impl Ids {
         Ok(Ids { user: id, groups: std::iter::once(own).chain(others.filter(|id| *id != own)).collect() })
     }
 
-    /// Groups first, for afterwards there is no right to. All three of each, so that there is no way back.
+    /// Groups first, because the right to set them is lost afterwards. All three ids of each, so that there is no way
+    /// back.
     fn take(&self) -> io::Result<()> {
         use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
         let groups: Vec<Gid> = self.groups.iter().map(|id| Gid::from_raw(*id)).collect();
@@ -70,8 +71,8 @@ impl Ids {
     }
 }
 
-/// Open nothing from now on but what is in these folders, write nothing but in those, and make and remove folders only in the
-/// last.
+/// From now on the process opens only files in these folders. It writes, creates and removes files only in `written`
+/// and `changed`, and creates and removes folders only in `changed`.
 #[cfg(feature = "confine")]
 pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
     use landlock::{
@@ -80,7 +81,7 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
     let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
     let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
     let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
-    // A folder, and what is allowed there.
+    // Folders and their permissions.
     let mut allowed = Vec::new();
     for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
         for path in paths {
@@ -97,7 +98,8 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
             .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
         ruleset.create()?.add_rules(rules)?.restrict_self()
     };
-    // Newer kernels know rules for `truncate` (V3), and for moves between folders (V2), which are refused without.
+    // Newer kernels have rules for `truncate` (V3), and for moves between folders (V2), which are rejected without
+    // them.
     let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
     restricted.map(drop).map_err(|error| {
         CliError::failure(format!(

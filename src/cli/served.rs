@@ -1,5 +1,5 @@
-//! Files of the server's own, which it reads or writes for itself: keys, users, the log, the configuration, redirects. None is in
-//! a folder that is served, where clients could fetch it, or replace it where files are taken. Called by `cli` at the start.
+//! The server's own files: keys, users, the log, the configuration, redirects. None of them may be in a served folder,
+//! where clients could read it, or replace it by an upload. Called by `cli` at the start.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use super::error::{CliError, quoted};
 use super::options::Options;
 use super::places::Place;
 
-/// An option, its file, and what that holds.
+/// An option, its file, and the kind of its content.
 type Own<'a> = (&'static str, &'a Path, &'static str);
 
-/// Whoever comes, by whatever way, gets none of them.
+/// Checks that no client can get them.
 ///
 /// # Errors
-/// The first that would be served.
+/// The first file that would be served.
 pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
     for (option, file, with) in own_files(options) {
         let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
@@ -39,7 +39,7 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     {
         const KEY: &str = "the key that encrypts everything";
         let wanted = &options.encryption;
-        // Without a key of its own a certificate has it in its file.
+        // Without a separate key, a certificate has its key in its file.
         let (name, keys) = match wanted.tls_key.is_empty() {
             true => ("--tls-cert", &wanted.tls_cert),
             false => ("--tls-key", &wanted.tls_key),
@@ -60,7 +60,8 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     files
 }
 
-/// Whether this file is served there, or will be when it is made: by its own name, or by that of a link to it which is followed.
+/// Whether this file is served there, now or once it is created: by its own name, or by that of a link to it that is
+/// followed.
 fn serves(place: &Place, file: &Path, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);
@@ -73,7 +74,7 @@ fn serves(place: &Place, file: &Path, options: &Options) -> bool {
     })
 }
 
-/// The path of a file, which may not be there yet, or of a link itself, without links in that of its folder.
+/// The path of a file that may not exist yet, or of a link itself, with the links in its folder's path resolved.
 fn in_real_folder(file: &Path) -> Option<PathBuf> {
     let file = std::path::absolute(file).ok()?;
     Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))

@@ -1,8 +1,10 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP: files are read
-//! again, and the log is opened anew.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP:
+//! files are read again, and the log is reopened.
 //! Called by `cli` before it serves.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use log::Level;
@@ -14,7 +16,7 @@ use super::error::escape_controls;
 use super::logging::{Lines, LogHandle, NOTICE};
 use super::options::{Options, Verbosity};
 
-/// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
+/// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
     handle.shutdown_on_signals_and(move |signal| {
@@ -28,20 +30,37 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
     })
 }
 
-/// Reads something again: returns what is said of it behind its name.
+/// Reads something again, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
-/// What is read again at SIGHUP, by the options that name it.
+/// The files that are read again at SIGHUP, by their options.
 #[derive(Default)]
-pub struct Reloads(Vec<(&'static str, Reload)>);
+pub struct Reloads {
+    files: Vec<(&'static str, Reload)>,
+    counts: Arc<Counts>,
+}
+
+/// How many reloads there were.
+#[derive(Default)]
+pub struct Counts {
+    pub done: AtomicU64,
+    /// At least one file could not be used.
+    pub failed: AtomicU64,
+}
 
 impl Reloads {
     #[cfg(any(feature = "users", feature = "tls"))]
     pub fn add(&mut self, option: &'static str, reload: impl Fn() -> io::Result<String> + Send + 'static) {
-        self.0.push((option, Box::new(reload)));
+        self.files.push((option, Box::new(reload)));
     }
 
-    /// At each SIGHUP read all of it again, open the log anew, and log what was done in one line.
+    /// How many there were, for metrics.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// At each SIGHUP, reads all files again, reopens the log, and logs what was done in one line.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
     pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {
@@ -56,7 +75,7 @@ impl Reloads {
 
     fn reload(&self, log: &LogHandle) {
         let (mut done, mut level) = (Vec::new(), Level::Info);
-        for (option, reload) in &self.0 {
+        for (option, reload) in &self.files {
             done.push(match reload() {
                 Ok(more) => format!("{option}{more}"),
                 Err(error) => {
@@ -68,6 +87,8 @@ impl Reloads {
                 }
             });
         }
+        let count = if level == Level::Error { &self.counts.failed } else { &self.counts.done };
+        count.fetch_add(1, Relaxed);
         done.extend(log.reopen().then(|| "--log-file".to_owned()));
         let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
         log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings and files need a restart");

@@ -1,4 +1,4 @@
-//! What the program serves: folders and files at their paths, and the layers around them. Created by `cli` from the options.
+//! The site: folders and files at their paths, and the layers around them. Created by `cli` from the options.
 
 use std::fs;
 use std::io;
@@ -28,7 +28,7 @@ use super::signals::Reloads;
 use super::taking;
 use super::values::{Limit, Proxy};
 
-/// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
+/// Creates the site from the options. An unreadable folder is reported now, not at the first request.
 pub fn open(
     options: &Options,
     places: &[Place],
@@ -72,7 +72,7 @@ pub fn open(
     header::of_all(limited(http, options), options)
 }
 
-/// All that is served.
+/// The whole site.
 pub type Site = Layered<Front, Handler>;
 
 /// A handler, with what is around it so far.
@@ -158,7 +158,7 @@ fn memory(options: &Options) -> u64 {
     options.limits.memory.unwrap_or_else(modest::available_memory)
 }
 
-/// Pages that stand for what is not found are there, in one of the folders at least.
+/// Checks that the pages for missing files exist, in at least one of the folders.
 fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
     let serving = &options.serving;
     let app = serving.spa.iter().map(|page| ("--spa", page));
@@ -175,7 +175,7 @@ fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether it may be read, by the user that this process is by now.
+/// Checks that the user of this process can read it.
 pub fn check(place: &Place) -> Result<(), CliError> {
     let read =
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
@@ -188,7 +188,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
     })
 }
 
-/// Settings that a single file has not.
+/// The settings that a single file does not have.
 fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
@@ -234,7 +234,7 @@ fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHa
     files
 }
 
-/// At most half of the workers read for archives at any time: the disk may be slow.
+/// At most half of the workers read for archives at a time: the disk may be slow.
 #[cfg(feature = "archive")]
 fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
     let limits = &options.limits;
@@ -266,7 +266,7 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
         .map_err(said("--header"))?;
     }
     for caching in &fields.cache_control {
-        let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": all that is in the folder
+        let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": everything in the folder
         files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
     }
     if let Some(wanted) = serving.precompressed {
@@ -322,10 +322,10 @@ fn trusted(listening: &Listening) -> Option<TrustedProxies> {
     Some(trusted.host(listening.forwarded_host))
 }
 
-/// What options say of HTTP.
+/// The HTTP settings in the options.
 pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
-    // One line a setting: what is not said stays as the library has it.
+    // One line per setting: unset options keep the library's default.
     macro_rules! set {
         ($($setting:ident = $value:expr;)*) => {
             $(if let Some(value) = $value { http = http.$setting(value); })*
@@ -356,8 +356,8 @@ pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<
     }
 }
 
-/// What is outermost: the access log, in the time zone of the machine, whose offset may change with the season; and the sums of
-/// what it tells.
+/// The outermost layer: the access log, in the time zone of the machine, whose offset may change with the season, and
+/// totals of its lines.
 pub struct Front {
     zone: TimeZone,
     format: LogFormat,
@@ -367,11 +367,11 @@ pub struct Front {
     sums: Arc<Sums>,
 }
 
-/// What was answered.
+/// Totals of responses.
 #[derive(Debug, Default)]
 pub struct Sums {
     pub requests: AtomicU64,
-    /// Of those, how many with a 4xx or a 5xx.
+    /// How many of them had a 4xx or a 5xx.
     pub errors: AtomicU64,
     /// The lengths of all bodies.
     pub bytes: AtomicU64,
@@ -385,17 +385,17 @@ impl Front {
     }
 }
 
-/// `AllowedHosts`, with what to do about it for who started the server.
+/// `AllowedHosts`, with advice for the user in its log message.
 struct Hosts {
     allowed: AllowedHosts,
-    /// Whether what only reads is served to all.
+    /// Whether reads are served for all hosts.
     of_writes: bool,
 }
 
 impl Hosts {
-    /// `None`: all hosts are answered for. On this machine alone a page of another site could have its own name resolve to
-    /// 127.0.0.1 and then write as a page of this server (DNS rebinding): there writes are for names that nobody can own, unless
-    /// hosts are named, or a proxy is, which is asked for by other names.
+    /// `None`: all hosts are allowed. On loopback alone, a page of another site could let its own name resolve to
+    /// 127.0.0.1 and then write as a page of this server (DNS rebinding). So there, writes are only for names that no
+    /// one can register, unless hosts are set, or a proxy, which has other names.
     fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
         let named = &options.listening.allowed_host;
         let is = |name: &str| named.iter().any(|known| known == name);
@@ -413,14 +413,14 @@ impl Hosts {
     }
 }
 
-/// Methods that change nothing here.
+/// Methods that change nothing.
 fn only_reads(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
 }
 
 impl Layer for Hosts {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
-        // No browser comes by a Unix socket.
+        // Browsers do not use Unix sockets.
         if self.of_writes && (only_reads(request.method()) || request.client().ip().is_none()) {
             return Ok(());
         }

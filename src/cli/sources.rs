@@ -1,9 +1,9 @@
-//! Where options come from: the command line, the environment, a file; and what is said of those that are wrong.
-//! Called by `cli`, with the arguments; returns `Options`, or a text to print.
+//! The sources of options: the command line, the environment and a file; and their errors. Called by `cli` with the
+//! arguments. Returns `Options`, or a text to print.
 //!
-//! clap parses each source for itself, so that an error names the one it is in; then what the lower ones say is put in front of
-//! the command line, without the options that a higher one has, and the whole is parsed once more. (clap's own way to read
-//! the environment knows neither files nor lists, and its errors tell of an option that nobody wrote.)
+//! clap parses each source separately, so that an error names its source. Then settings of lower sources are put before
+//! the command line, without the options that a higher source sets, and everything is parsed once more. (clap's own
+//! support for the environment has neither files nor lists, and its errors name options that the user did not write.)
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -23,7 +23,7 @@ use super::places::{self, Word};
 use super::program::Program;
 use super::values;
 
-/// What the arguments ask for.
+/// The action that the arguments request.
 #[derive(Debug)]
 pub enum Action {
     /// Serve, with these options.
@@ -32,7 +32,7 @@ pub enum Action {
     Print(String),
 }
 
-/// Parse the arguments, the program's name first, and whatever else says something.
+/// Parses the arguments (the program's name first) and the other sources.
 pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
@@ -88,8 +88,8 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(known)
 }
 
-/// A field of two words. The second is no option, as in Python, and nothing that is there to be served: who has forgotten the value
-/// would serve something else, without what the option stands for.
+/// A field of two words. As in Python, the second is not an option, and it must not be an existing file: if the value
+/// was forgotten, the server would serve something else, without the effect of the option.
 fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
     let what = match () {
@@ -101,7 +101,7 @@ fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     Err(CliError::usage(line))
 }
 
-/// A word behind an option whose value stands behind a `=`, and which is nothing else, was meant as that value.
+/// A word after an option whose value follows a `=` was meant as that value, if it is nothing else.
 fn check_equals(args: &[OsString]) -> Result<(), CliError> {
     let command = command();
     for pair in args.windows(2) {
@@ -118,13 +118,13 @@ fn check_equals(args: &[OsString]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// One option of the environment or of a file, as the words of a command line; none if it is switched off.
+/// An option of the environment or of a file, as words of a command line; none if it is switched off.
 struct Setting {
     name: String,
     words: Vec<OsString>,
 }
 
-/// What a source says of an option, before it is known whether there is such an option.
+/// A setting in a source, before it is known whether the option exists.
 struct Said {
     name: String,
     values: Vec<OsString>,
@@ -191,7 +191,7 @@ fn merge(
     Ok((options, shown))
 }
 
-/// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
+/// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is ignored.
 fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Said> {
     let ours = |(name, value): (OsString, OsString)| {
         let name = name.as_bytes().strip_prefix(b"MODEST_")?;
@@ -200,7 +200,7 @@ fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Ve
     };
     let mut ours: Vec<_> = variables.filter_map(ours).collect();
     if ours.is_empty() {
-        return Vec::new(); // nearly always, and making the parser takes longer than a look
+        return Vec::new(); // the usual case, and creating the parser takes longer than this check
     }
     ours.sort();
     let command = command();
@@ -272,7 +272,7 @@ impl Source {
         command().try_get_matches_from(words)
     }
 
-    /// What is said as words of a command line, each checked.
+    /// The settings as words of a command line, each checked.
     fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
         let mut settings = Vec::new();
         for said in said {
@@ -315,7 +315,7 @@ impl Source {
         Ok(Setting { name, words })
     }
 
-    /// An option's name as it is written there.
+    /// The name of an option in this source.
     fn name(&self, long: &str) -> String {
         match self {
             Source::CommandLine => format!("--{long}"),
@@ -375,7 +375,7 @@ impl Source {
     }
 }
 
-/// What was meant: a name that differs in a letter or two, or one that begins so.
+/// A suggestion: a name that differs in a letter or two, or that begins like this.
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rank = |known: &&'a str| {
         let distance = strsim::osa_distance(name, known);
@@ -420,7 +420,7 @@ fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
 
 fn command() -> Command {
     let mut command = Options::command().mut_args(|arg| match arg.get_action().takes_values() {
-        true => arg.allow_negative_numbers(true), // so that `-p -1` is told that it is no port
+        true => arg.allow_negative_numbers(true), // so that `-p -1` is rejected as a port
         false => arg,
     });
     command.build();

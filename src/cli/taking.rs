@@ -1,5 +1,5 @@
-//! `--upload` and what goes with it: which folders take files, and on what terms. Called by `site`, and by `cli` for rights and
-//! for what is said at the start.
+//! `--upload` and related options: which folders accept uploads, and their settings. Called by `site`, and by `cli` for
+//! rights and for the banner.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,11 +14,11 @@ use super::options::Options;
 use super::places::Place;
 use super::values::{ALL, Limit, Quota};
 
-/// How many uploads of a folder may go on where they broke off, and for how long.
+/// How many uploads of a folder can be resumed, and for how long.
 const RESUMABLE: usize = 64;
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// What folders take. Its clones count together what each user has added.
+/// The settings of uploads. Their clones count each user's uploads together.
 pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
     let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
@@ -46,21 +46,21 @@ pub fn uploads(options: &Options) -> Uploads {
     }
 }
 
-/// How many uploads may be under way, so that who only reads finds room. `None`: as the library has it.
+/// How many uploads can be in progress, so that readers find room. `None`: the library's default.
 fn at_once(options: &Options) -> Option<usize> {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
     options.taking.uploads_at_once.or(options.limits.max_connections.map(half_of))
 }
 
-/// Whether this folder takes files.
+/// Whether this folder accepts uploads.
 pub fn is_taking(options: &Options, place: &Place) -> bool {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
-/// Whether others may put files into what is served here: it takes some, or it is in a folder that does, or has one in it.
+/// Whether clients can put files into this place: it accepts uploads, is in a folder that does, or contains one.
 pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
     let own = with_those_above(place);
     places(options, all).map(with_those_above).any(|taking| {
@@ -69,16 +69,16 @@ pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
     })
 }
 
-/// Device and inode: they tell that two paths lead to one folder, also by a bind mount.
+/// Device and inode: equal for two paths that lead to one folder, even by a bind mount.
 type Identity = (u64, u64);
 
-/// Those of what is served, and of the folders that it is in.
+/// The identities of a place, and of the folders that contain it.
 fn with_those_above(place: &Place) -> Vec<Identity> {
     let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
     real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
 }
 
-/// What is to be known of folders that take no files themselves, and are untrusted all the same.
+/// Messages about folders that accept no uploads themselves and still contain files of clients.
 pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
     let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
     let line = |place: &Place| {
@@ -90,12 +90,12 @@ pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
     others.map(line).collect()
 }
 
-/// Those that take files.
+/// The places that accept uploads.
 pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     places.iter().filter(|place| is_taking(options, place))
 }
 
-/// Whether the options fit each other and what is served.
+/// Checks that the options fit each other and the places.
 pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     let taking = &options.taking;
     let others = [
@@ -126,12 +126,12 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether this process, as whom it runs by now, may write there.
+/// Checks that the user of this process can write there.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
     places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
 
-/// Whether it may write in the folder that this option is for.
+/// Checks that it can write in the folder of this option.
 pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
@@ -146,7 +146,7 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
     })
 }
 
-/// Whether others than this machine's own users reach it.
+/// Whether clients on other machines can reach it.
 pub fn is_open(addresses: &[Address]) -> bool {
     addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
 }

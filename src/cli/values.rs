@@ -1,5 +1,6 @@
-//! Values of options, from text: sizes, times, limits, fields and patterns. Called by `options`; it opens nothing.
-//! Each error says what was expected; `sources` puts the option's name in front.
+//! Values of options, parsed from text: sizes, times, limits, fields and patterns. Called by `options`; it opens
+//! nothing.
+//! Each error names what was expected; `sources` adds the option's name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Symlinks};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit<T>(pub Option<T>);
 
-/// A field, for the files that a pattern matches or for all answers.
+/// A field, for the files that match a pattern or for all responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     pub pattern: Option<String>,
@@ -18,14 +19,14 @@ pub struct Field {
     pub value: String,
 }
 
-/// A `Cache-Control`, for the files that a pattern matches or for all.
+/// A `Cache-Control`, for the files that match a pattern or for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caching {
     pub pattern: Option<String>,
     pub value: String,
 }
 
-/// Bytes a second, on average over a time.
+/// Bytes per second, averaged over a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub bytes_per_second: u64,
@@ -46,14 +47,14 @@ pub struct User {
     pub group: Option<String>,
 }
 
-/// Users with a name for all of them.
+/// A named group of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub name: String,
     pub users: Vec<String>,
 }
 
-/// A proxy that is believed: a network, or whoever comes by a Unix socket.
+/// A trusted proxy: a network, or all clients of Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     Network(modest::IpNetwork),
@@ -80,7 +81,7 @@ pub fn field(text: &str) -> Result<Field, String> {
     Ok(Field { pattern, name: name.into(), value: value.into() })
 }
 
-/// `VALUE`, or `PATTERN=VALUE`, where the pattern has a slash, a dot or a star: no directive has one in its name.
+/// `VALUE`, or `PATTERN=VALUE`, where the pattern contains a slash, a dot or an asterisk: no name of a directive does.
 pub fn caching(text: &str) -> Result<Caching, String> {
     let (pattern, value) = match text.split_once('=') {
         Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
@@ -118,7 +119,7 @@ pub fn media_type(text: &str) -> Result<(String, String), String> {
     Ok((extension, content_type(&media_type)?))
 }
 
-/// `text/plain`, maybe with parameters.
+/// `text/plain`, optionally with parameters.
 pub fn content_type(text: &str) -> Result<String, String> {
     let is_type = text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
     match is_type && text.is_ascii() && text.parse::<HeaderValue>().is_ok() {
@@ -155,7 +156,7 @@ pub fn prefix(text: &str) -> Result<String, String> {
     Ok(path(text)?.trim_end_matches('/').to_owned())
 }
 
-/// Each folder that is served: no path is written so.
+/// All served folders: no path is written like this.
 pub const ALL: &str = "*";
 
 /// All folders, or the path of one, without a slash at its end.
@@ -223,7 +224,7 @@ pub fn group(text: &str) -> Result<Group, String> {
     }
 }
 
-/// What a password is wanted for.
+/// What a password is required for.
 #[cfg(feature = "users")]
 pub fn realm(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
@@ -260,7 +261,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// What `--protocol` of Python takes.
+/// The values of Python's `--protocol`.
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
@@ -268,7 +269,7 @@ pub fn protocol(text: &str) -> Result<String, String> {
     }
 }
 
-/// A folder that is there.
+/// An existing folder.
 pub fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err("there is no such folder".into()) }
@@ -297,7 +298,7 @@ pub fn user(text: &str) -> Result<User, String> {
     }
 }
 
-/// Each worker is a thread; more than this is a typing error.
+/// Each worker is a thread; a larger number is a typing error.
 const MAX_WORKERS: usize = 4096;
 
 pub fn workers(text: &str) -> Result<usize, String> {
@@ -305,12 +306,12 @@ pub fn workers(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_WORKERS}"))
 }
 
-/// A number of things.
+/// A number.
 pub fn count(text: &str) -> Result<usize, String> {
     digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "expected a number, such as 100".into())
 }
 
-/// A number of things, at least one.
+/// A number, at least one.
 pub fn some(text: &str) -> Result<usize, String> {
     count(text).ok().filter(|count| *count > 0).ok_or_else(|| "expected a number of at least 1".into())
 }
@@ -339,7 +340,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "expected a size, such as 500, 64k (of 1,024 bytes), 16m or 1g".into())
 }
 
-/// A size of something in memory.
+/// A size in memory.
 pub fn memory(text: &str) -> Result<usize, String> {
     size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
@@ -384,7 +385,7 @@ pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, Str
     }
 }
 
-/// `500` bytes a second, or `500/30s`: on average over that time.
+/// `500` bytes per second, or `500/30s`: averaged over that time.
 pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     none_or(text, |text| {
         let (bytes, over) = text.split_once('/').unwrap_or((text, "30s"));

@@ -1,5 +1,8 @@
 //! The content codings of sidecars. Used by `find`, which looks for them, and by `handler`.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 /// The coding of a sidecar, a precompressed file beside a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
@@ -21,6 +24,17 @@ impl ContentCoding {
         }
     }
 
+    /// Whether a file can be in this coding, by its first bytes: an empty or misnamed one would break the response. Brotli has no mark.
+    pub fn may_be_of(self, file: &File) -> bool {
+        let mut start = [0; 4];
+        let length = read_start(file, &mut start);
+        match self {
+            ContentCoding::Brotli => length > 0,
+            ContentCoding::Zstandard => start == [0x28, 0xb5, 0x2f, 0xfd] || start[1..] == [0x2a, 0x4d, 0x18], // or a frame to be skipped
+            ContentCoding::Gzip => start[..2] == [0x1f, 0x8b],
+        }
+    }
+
     /// The suffix of a sidecar's name.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -29,4 +43,9 @@ impl ContentCoding {
             ContentCoding::Gzip => ".gz",
         }
     }
+}
+
+/// How many of the first bytes are read. An error is found again when the file is sent.
+fn read_start(file: &File, start: &mut [u8]) -> usize {
+    file.read_at(start, 0).unwrap_or_default()
 }

@@ -246,8 +246,7 @@ impl Finder {
             match self.open(&name, names) {
                 Ok(Opened::File(file, sidecar)) => {
                     basis.add(name, sidecar);
-                    // No coding has an empty form.
-                    if !made_of(sidecar, stat) || sidecar.size == 0 {
+                    if !made_of(sidecar, stat) || !coding.may_be_of(&file) {
                         continue;
                     }
                     match sidecar.changed.until(STILL, now) {

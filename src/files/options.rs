@@ -316,7 +316,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// The bytes of the caches of files, of listings and of what is compressed, where there is so much memory.
+    /// Sets the sizes of the caches of files, listings and compressed content for this much memory, in bytes.
     pub(crate) fn caches_in(memory: u64) -> [u64; 3] {
         #[cfg(feature = "compress")]
         let compressed = super::compressed::cache_of(memory);

@@ -201,12 +201,13 @@ impl Watcher {
         self.has_told.swap(false, Acquire)
     }
 
-    /// Watches these files, all in one folder, and names that come or go in it: these names, or any with `None`.
+    /// Watches these files, all in one folder, and names that appear or disappear in it: these names, or any with
+    /// `None`.
     ///
-    /// The files must then be found unchanged: what happened before the first watch was set is not reported.
+    /// Check afterwards that the files are unchanged: changes before the first watch are not reported.
     ///
     /// # Errors
-    /// Why it can't be watched.
+    /// Why it cannot be watched.
     pub fn watch(
         self: &Arc<Self>,
         root: &Root,
@@ -444,12 +445,11 @@ fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
 }
 
 impl Watch {
-    /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. What is
-    /// found of it from now on is valid as long as this holds.
+    /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. Metadata
+    /// that is read from now on is valid as long as this holds.
     ///
     /// Only for a watcher of listings: a file is reported once, so a log that is written all day does not fill the
     /// queue.
-    ///
     /// # Errors
     /// Why it can't be watched.
     pub fn add(&mut self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<()> {

@@ -1,6 +1,6 @@
-//! The path of a URL in its one form: split at its slashes, each name decoded once. The only code that decodes a path.
-//! Used by `request` for the path of each request, and by `files` and `layers` for every other path that a client or an owner
-//! writes: `Destination`, rules, prefixes.
+//! The path of a URL in its canonical form: split at its slashes, each name decoded once. No other code decodes a path.
+//! Used by `request` for the path of each request, and by `files` and `layers` for all other paths written by clients
+//! or users: `Destination`, rules, prefixes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,8 +9,8 @@ use super::paths::encode_path;
 
 /// The path of a URL on this server, decoded: `/a/b c`.
 ///
-/// It begins with a slash. No name in it is empty, `.` or `..`, and none contains a slash or NUL, so splitting it at its slashes
-/// gives the names that the client meant. A slash may follow the last name.
+/// It begins with a slash. No name in it is empty, `.` or `..`, and none contains a slash or NUL, so splitting it at
+/// its slashes returns the names that the client meant. A slash can follow the last name.
 ///
 /// ```
 /// use modest::UrlPath;
@@ -32,11 +32,12 @@ pub struct InvalidUrlPath(pub(crate) Fault);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It does not begin with a slash, leads above the root, contains NUL or a percent sign without two hexadecimal digits.
+    /// It does not begin with a slash, leads above the root, or contains NUL or a percent sign without two hexadecimal
+    /// digits.
     Malformed,
-    /// A name contains an encoded slash: nothing can have it.
+    /// A name contains an encoded slash: no file can have such a name.
     NoSuchName,
-    /// Another spelling of this path, by empty or dot segments.
+    /// Another spelling of this path, with empty or dot segments.
     SpellingOf(UrlPath<'static>),
 }
 
@@ -55,8 +56,8 @@ impl<'a> UrlPath<'a> {
         decode(text.as_bytes()).map(|decoded| UrlPath(Cow::Owned(decoded))).map_err(InvalidUrlPath)
     }
 
-    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash; dot segments are another
-    /// spelling all the same, also between encoded slashes.
+    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash. Dot segments are still
+    /// another spelling, even between encoded slashes.
     pub(crate) fn parse_leniently(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
         match UrlPath::parse(text) {
             Err(InvalidUrlPath(fault @ (Fault::NoSuchName | Fault::SpellingOf(_)))) => {
@@ -67,7 +68,7 @@ impl<'a> UrlPath<'a> {
         }
     }
 
-    /// Takes a path that is decoded already. `None`: it is not in that form.
+    /// Accepts a decoded path. `None`: it is not in canonical form.
     pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
         let names = path.strip_prefix(b"/")?;
         let names = names.strip_suffix(b"/").unwrap_or(names);
@@ -91,9 +92,9 @@ impl<'a> UrlPath<'a> {
         self.0.ends_with(b"/")
     }
 
-    /// The rest of this path behind another one, decoded and without a slash at its end, such as
-    /// [`Request::mount_path`](crate::Request::mount_path): of `/a/b` and `/a` it is `/b`, of `/a` itself it is empty. `None`: the path
-    /// is not beneath that one.
+    /// Returns the rest of this path after another one, which is decoded and has no slash at its end, such as
+    /// [`Request::mount_path`](crate::Request::mount_path): for `/a/b` and `/a` it is `/b`, for `/a` itself it is
+    /// empty. `None`: the path is not below that one.
     pub fn beneath(&self, other: &[u8]) -> Option<&[u8]> {
         self.0.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
@@ -107,13 +108,13 @@ impl<'a> UrlPath<'a> {
         UrlPath(Cow::Borrowed(&self.0))
     }
 
-    /// The path with a copy of what it borrows.
+    /// Copies the borrowed bytes.
     pub fn into_owned(self) -> UrlPath<'static> {
         UrlPath(Cow::Owned(self.0.into_owned()))
     }
 }
 
-/// Percent-encoded, as a URL has it.
+/// Percent-encoded, as in a URL.
 impl fmt::Display for UrlPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&encode_path(&self.0))
@@ -134,7 +135,7 @@ impl fmt::Display for InvalidUrlPath {
 
 impl std::error::Error for InvalidUrlPath {}
 
-/// Whether a path is in its one form as it is written: nothing to decode, and no name that could be empty or of dots.
+/// Whether a path is canonical as it is written: nothing to decode, and no name that could be empty or consist of dots.
 pub(crate) fn is_plain(path: &[u8]) -> bool {
     let mut before = b' ';
     for &byte in path {
@@ -146,7 +147,7 @@ pub(crate) fn is_plain(path: &[u8]) -> bool {
     path.first() == Some(&b'/')
 }
 
-/// Where the first names of a path end: before the slash behind them.
+/// Where the first names of a path end: before the slash after them.
 pub(crate) fn end_of_names(path: &[u8], count: u32) -> usize {
     let mut slashes = memchr::memchr_iter(b'/', path);
     slashes.nth(count as usize).unwrap_or(path.len())
@@ -181,7 +182,7 @@ fn decode(raw: &[u8]) -> Result<Vec<u8>, Fault> {
                 no_such_name = no_such_name.filter(|&at| at < parent);
             }
             _ if name.contains(&b'/') => {
-                // A later `..` removes it all the same, so the slash must not be taken for one that separates.
+                // A later `..` removes the name anyway, so the slash must not count as a separator.
                 decoded.truncate(start + 1);
                 decoded.push(b'?');
                 no_such_name = no_such_name.or(Some(start));

@@ -156,9 +156,10 @@ impl BasicAuth {
         self
     }
 
-    /// Gives users a way to log in and out, at this path of a folder: `GET PATH?login=FOLDER` asks for name and password and then
-    /// redirects to the folder below it; `POST PATH?logout` makes the browser forget them. Listings have buttons for both,
-    /// and the name of the user. With [`optional`](BasicAuth::optional). Default: none, so a browser asks only for what nobody may see.
+    /// Gives users a way to log in and out, at this path of a folder. `GET PATH?log-in=FOLDER` asks for name and
+    /// password, and then redirects to a folder below it. `POST PATH?log-out` makes the browser forget them. Listings
+    /// have buttons for both, and show the name of the user. Use it with [`optional`](BasicAuth::optional). Default:
+    /// none, so a browser asks only at pages that are not public.
     ///
     /// # Panics
     /// If the path does not begin and end with a slash.
@@ -181,14 +182,15 @@ impl BasicAuth {
         if !request.url_path().is_ok_and(is_at) {
             return Ok(());
         }
-        match (request.method(), request.param("login"), request.param("logout")) {
+        match (request.method(), request.param("log-in"), request.param("log-out")) {
             (&Method::GET, Some(way), _) => Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) }),
             (&Method::POST, _, Some(how)) => {
                 request.check_own_page("log out here")?;
                 let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
                 Err(match (user, &*how) {
                     (None, _) => to(""),
-                    // Chromium forgets a password after a 401 for another scheme, and asks for none; others do only when they ask.
+                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers do
+                    // so only after a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out,
                 })
@@ -356,20 +358,20 @@ mod tests {
         let ada = |request: Request| request.with_header("authorization", "Basic YWRhOnNlY3JldA==");
         let (get, post) = (Request::get, |target| Request::post(target, ""));
         for (request, status, location, challenge) in [
-            (get("/p/?login=a/b%2520c/"), 401, None, Some("Basic")),
-            (ada(get("/p/?login=a/b%2520c/")), 303, Some("./a/b%20c/"), None),
-            (ada(get("/p/?login=")), 303, Some("./"), None),
-            (ada(get("/p/?login=https://evil.example/")), 303, Some("./"), None),
-            (ada(get("/p/?login=//evil.example")), 303, Some("./"), None),
-            (ada(get("/p/?login=%0d%0aSet-Cookie:a")), 303, Some("./%0D%0ASet-Cookie:a"), None),
-            (get("/?login="), 200, None, None),
-            (get("/p/x?login="), 200, None, None),
-            (get("/p/?logout"), 200, None, None),
-            (post("/p/?logout"), 303, Some("./"), None),
-            (ada(post("/p/?logout")), 401, None, Some("Basic")),
-            (ada(post("/p/?logout=now")), 401, None, Some("Logout")),
-            (ada(post("/p/?logout")).with_header("sec-fetch-site", "cross-site"), 403, None, None),
-            (ada(post("/p/?logout=now")).with_header("origin", "http://evil.example"), 403, None, None),
+            (get("/p/?log-in=a/b%2520c/"), 401, None, Some("Basic")),
+            (ada(get("/p/?log-in=a/b%2520c/")), 303, Some("./a/b%20c/"), None),
+            (ada(get("/p/?log-in=")), 303, Some("./"), None),
+            (ada(get("/p/?log-in=https://evil.example/")), 303, Some("./"), None),
+            (ada(get("/p/?log-in=//evil.example")), 303, Some("./"), None),
+            (ada(get("/p/?log-in=%0d%0aSet-Cookie:a")), 303, Some("./%0D%0ASet-Cookie:a"), None),
+            (get("/?log-in="), 200, None, None),
+            (get("/p/x?log-in="), 200, None, None),
+            (get("/p/?log-out"), 200, None, None),
+            (post("/p/?log-out"), 303, Some("./"), None),
+            (ada(post("/p/?log-out")), 401, None, Some("Basic")),
+            (ada(post("/p/?log-out=now")), 401, None, Some("Logout")),
+            (ada(post("/p/?log-out")).with_header("sec-fetch-site", "cross-site"), 403, None, None),
+            (ada(post("/p/?log-out=now")).with_header("origin", "http://evil.example"), 403, None, None),
         ] {
             let request = request.with_header("host", "here");
             let sent = http.respond(&request);

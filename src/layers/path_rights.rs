@@ -246,8 +246,8 @@ fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
     Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
 }
 
-/// Whether what is asked for may be open to those who write and do not read: how far an upload is
-/// (draft-ietf-httpbis-resumable-upload), or the page by which to upload.
+/// Whether this request may be open to users who can write and not read: the state of an upload
+/// (draft-ietf-httpbis-resumable-upload), or the page for uploads.
 fn concerns_writers(request: &Request) -> bool {
     let is_for_people = || request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0);
     is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()

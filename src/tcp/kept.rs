@@ -1,24 +1,24 @@
-//! The memory for what clients have sent and nobody has used yet: half a head, a head whose body is still to come, requests
-//! that wait behind a response. Counted by `connection` from turn to turn, as far as it is more than a little of each client.
+//! The memory for received and unused bytes: incomplete heads, heads whose body is incomplete, requests that wait
+//! behind a response. `connection` counts it from turn to turn, without the first bytes of each client.
 
 use std::sync::Arc;
 
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// What one server keeps.
+/// The total of a server.
 pub struct Kept {
     limit: usize,
     used: AtomicUsize,
     refused: AtomicU64,
 }
 
-/// What one connection keeps; given back when it is dropped.
+/// The share of one connection, given back when it is dropped.
 pub struct KeptBytes {
     kept: Arc<Kept>,
     bytes: usize,
 }
 
-/// So much of each connection is not counted: the number of connections limits that. Most heads are shorter.
+/// How many bytes of each connection are not counted: the limit of connections bounds them. Most heads are shorter.
 pub const FREE: usize = 2048;
 
 impl Kept {
@@ -27,17 +27,17 @@ impl Kept {
         Arc::new(Kept { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// Whether there is no room for more.
+    /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// How many bytes are counted at present.
+    /// How many bytes are counted now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How many connections were refused so far because it was full.
+    /// How many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -48,15 +48,15 @@ impl Kept {
 }
 
 impl KeptBytes {
-    /// Set what a connection keeps. False: it keeps more than before, and that is more than there is room for. It is counted all
-    /// the same, as the bytes are there.
+    /// Sets the bytes of a connection. False: they have grown past the limit. They are counted all the same, because
+    /// they exist.
     pub fn set(place: &mut Option<KeptBytes>, bytes: usize, kept: &Arc<Kept>) -> bool {
         let bytes = if bytes > FREE { bytes } else { 0 };
         let before = place.as_ref().map_or(0, |place| place.bytes);
         if bytes == before {
             return true;
         }
-        // Relaxed: the count publishes nothing else.
+        // Relaxed: no other data depends on the count.
         let used = match bytes.checked_sub(before) {
             Some(more) => kept.used.fetch_add(more, Ordering::Relaxed).saturating_add(more),
             None => kept.used.fetch_sub(before - bytes, Ordering::Relaxed),

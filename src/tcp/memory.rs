@@ -1,5 +1,4 @@
-//! What this machine has for a server, and the defaults that follow from it. How much memory this process may use: what the machine has, or less, if a control group allows less. The defaults of limits
-//! follow it. Read once, by whoever asks first.
+//! How much memory this process can use, and the default limits that depend on it. Read once, at the first call.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +7,11 @@ use rustix::process::{Resource, getrlimit};
 
 use super::sync::{self, OnceLock};
 
-/// How much memory this process may use, in bytes: that of the machine, or the smallest limit of its control groups (version 2:
-/// `memory.max` and `memory.high`; version 1: `memory.limit_in_bytes`).
+/// Returns how much memory this process can use, in bytes: the machine's, or the smallest limit of its control groups
+/// (version 2: `memory.max` and `memory.high`; version 1: `memory.limit_in_bytes`).
 ///
-/// The defaults of limits are for this much: those of [`TcpServer`](crate::TcpServer::memory), of [`Http`](crate::Http::memory) and
-/// of [`StaticFileHandler`](crate::StaticFileHandler::memory).
+/// The default limits of [`TcpServer`](crate::TcpServer::memory), [`Http`](crate::Http::memory) and
+/// [`StaticFileHandler`](crate::StaticFileHandler::memory) depend on it.
 pub fn available_memory() -> u64 {
     static AVAILABLE: OnceLock<u64> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
@@ -22,15 +21,16 @@ pub fn available_memory() -> u64 {
     })
 }
 
-/// What a connection may need besides what is counted, with what the kernel needs for it: some 4 KiB, and 2 KiB of input that are free.
+/// The memory of a connection that is not counted elsewhere: some 4 KiB with the kernel's part, and 2 KiB of uncounted
+/// input.
 pub const CONNECTION: u64 = 8 * 1024;
-/// The same with TLS: keys and buffers of rustls take some 16 KiB; a client that is slow to read has up to 64 KiB of records.
+/// With TLS: keys and buffers of rustls take some 16 KiB; a client that reads slowly has up to 64 KiB of records.
 pub const TLS_CONNECTION: u64 = 64 * 1024;
-/// However little memory there is.
+/// The minimum.
 const LEAST_CONNECTIONS: usize = 16;
-/// Where there is much memory.
+/// The maximum.
 const INPUT_QUOTA: u64 = 256 * 1024 * 1024;
-/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
+/// Descriptors reserved for files and the program itself: this many, or an eighth; never more than half.
 const KEPT: u64 = 64;
 
 /// How many handlers run at once.
@@ -50,19 +50,19 @@ pub fn connections_by_descriptors() -> usize {
     usize::try_from(files - kept).unwrap_or(usize::MAX).max(1)
 }
 
-/// How much of the memory is for what clients have sent and nobody has used yet.
+/// The part of the memory for received and unused bytes.
 pub fn input_quota(memory: u64) -> u64 {
     (memory / 8).min(INPUT_QUOTA)
 }
 
-/// The smallest limit of the control groups that this process is in. `root`: where `/proc` and `/sys` are.
+/// The smallest limit of this process's control groups. `root`: the folder that contains `/proc` and `/sys`.
 fn smallest_limit(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
     mounts.lines().filter_map(|line| Mount::of(line, &groups)).filter_map(|mount| mount.limit(root)).min()
 }
 
-/// Where control groups that limit memory are mounted, and this process's within.
+/// Where control groups with memory limits are mounted, and the path of this process's group.
 struct Mount<'a> {
     point: &'a str,
     group: &'a str,
@@ -88,7 +88,7 @@ impl<'a> Mount<'a> {
             "cgroup" if is_of_memory(options) => (path_of(&is_of_memory)?, &["memory.limit_in_bytes"]),
             _ => return None,
         };
-        // What is mounted may be the group itself (a container), or, with a namespace, something else altogether.
+        // The mount point may be the group itself (in a container), or, with a namespace, unrelated.
         let group = path.strip_prefix(mounted.trim_end_matches('/')).filter(|group| group.starts_with('/'));
         Some(Mount { point, group: group.unwrap_or("/"), files })
     }
@@ -99,7 +99,7 @@ impl<'a> Mount<'a> {
         let group = point.join(self.group.trim_matches('/'));
         let groups = group.ancestors().take_while(|folder| folder.starts_with(&point));
         let files = groups.flat_map(|folder| self.files.iter().map(move |file| folder.join(file)));
-        files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min() // "max" is no number
+        files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min() // "max" is not a number
     }
 }
 

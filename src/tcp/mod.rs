@@ -30,7 +30,7 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
-mod kept; // memory for what clients have sent and nobody has used yet
+mod kept; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
@@ -41,7 +41,7 @@ mod listener; // one listening socket
 mod memory; // what this machine has, and the defaults that follow from it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
-mod sys; // sockets, the poller: what the kernel does
+mod sys; // sockets and the poller, by system calls
 
 mod unacknowledged; // unacknowledged bytes, by the kernel's count
 

@@ -218,19 +218,19 @@ impl TcpServer {
         self
     }
 
-    /// Sets how much memory may be used, in bytes, for what clients have sent and nobody has used yet: half heads, the heads of requests
-    /// that are not answered, requests behind one that is. `None`: no limit. Default: an eighth of the
-    /// [memory](TcpServer::memory), at most 256 MiB. Of each client the first 2 KiB are not counted. A client that sends more
-    /// when it is full is refused (HTTP: 503), and counted in [`Stats`]. Bodies have quotas of their own
+    /// Sets how many bytes of input can be unused: incomplete heads, heads of requests in progress, and requests that
+    /// wait behind them. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most 256 MiB. The
+    /// first 2 KiB of each client are not counted. Past the limit a client that sends more is rejected (HTTP: 503) and
+    /// counted in [`Stats`]. Bodies have quotas of their own
     /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());
         self
     }
 
-    /// Sets how long clients are served as before after [`ServerHandle::shutdown`] was called, so that balancers can notice
-    /// that a health check fails ([`ServerHandle::is_draining`]) and send their requests elsewhere. In its second half each response
-    /// has `Connection: close`. Then the shutdown begins. Default: no delay.
+    /// Sets how long clients are served as before after [`ServerHandle::shutdown`] is called. So load balancers can
+    /// notice that a health check fails ([`ServerHandle::is_draining`]) and send requests elsewhere. In the second half
+    /// each response contains `Connection: close`. Then the shutdown begins. Default: no delay.
     pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
         self.handle.set_delay(delay);
         self

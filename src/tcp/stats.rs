@@ -20,6 +20,8 @@ pub struct Stats {
     pub running: usize,
     /// Connections that have left the engine, each with a thread of its own.
     pub streams: usize,
+    /// Connections that wait for such a thread ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
+    pub waiting_streams: usize,
     /// Listeners of events ([`Response::events`](crate::Response::events)) or of bytes that other threads push
     /// ([`Response::channel`](crate::Response::channel)).
     pub listeners: usize,
@@ -34,10 +36,11 @@ pub struct Stats {
     pub refused_per_address: u64,
     /// Listeners, polls and WebSockets rejected so far because of the limit in total or per address.
     pub refused_live: u64,
-    /// Clients refused so far because what all have sent, and nobody has used yet, took as much memory as it may
-    /// ([`TcpServer::input_quota`](crate::TcpServer::input_quota)).
+    /// Clients rejected so far because of [`TcpServer::input_quota`](crate::TcpServer::input_quota).
     pub refused_input: u64,
-    /// Bytes that clients have sent and nobody has used yet, as far as they count for that.
+    /// Connections that were refused a thread of their own so far.
+    pub refused_streams: u64,
+    /// The bytes counted for `input_quota`: received and unused.
     pub input: usize,
     /// Permits in use, by workers that run something or are about to. 0 while nothing happens.
     pub permits: usize,

@@ -84,6 +84,16 @@ impl<C> Taken<C> {
         self.state().sockets.len()
     }
 
+    /// How many connections wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused one so far.
+    pub fn refused(&self) -> u64 {
+        self.state().permits.refused()
+    }
+
     /// The server shuts down: reading returns the end of the stream.
     pub fn begin_shutdown(&self) {
         let mut state = self.state();

@@ -103,7 +103,7 @@ impl Transport {
                     self.sent += count as u64;
                     *share = share.saturating_sub(count);
                     if count < length {
-                        return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
+                        return Written::Blocked; // it took less than there was: no need for a WouldBlock as well
                     }
                 }
                 Err(err) => return Written::from(&err),

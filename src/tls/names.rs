@@ -29,7 +29,7 @@ impl ByName {
     /// The certificates for this name, or all if there is none for it.
     fn candidates(&self, asked: Option<&str>) -> &[Arc<CertifiedKey>] {
         let asked = asked.unwrap_or_default().to_ascii_lowercase();
-        // An asterisk stands for one label (RFC 9525, section 6.3).
+        // An asterisk matches one label (RFC 9525, section 6.3).
         let starred = || asked.split_once('.').and_then(|(_, rest)| self.names.get(&format!("*.{rest}")));
         self.names.get(&asked).or_else(starred).unwrap_or(&self.all)
     }

@@ -218,7 +218,7 @@ impl<H: WebSocketHandler> Session<H> {
 
 /// The end.
 impl<H: WebSocketHandler> Session<H> {
-    /// Closes normally: the client has to close, too.
+    /// Closes normally: the client has to close as well.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         self.say_close(&close, turn);
         self.clock.begin(turn.now());

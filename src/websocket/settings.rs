@@ -111,8 +111,8 @@ impl WebSocket {
         self
     }
 
-    /// Pages of this origin may connect, too, besides those of the server's own and those that were named before. It is
-    /// compared byte by byte with what browsers send: `https://app.example`.
+    /// Allows pages of this origin to connect, in addition to the server's own and those named before. It is compared
+    /// byte by byte with what browsers send: `https://app.example`.
     ///
     /// # The default
     /// Allows pages of this origin, in addition to the server's own. A browser lets a page of any site connect to any

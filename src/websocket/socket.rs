@@ -245,7 +245,7 @@ impl Socket {
         }
     }
 
-    /// Whether the handler is to be called, because there is room again. Asked when all is laid out.
+    /// Whether the handler is called next, because there is room again. Called after all frames are queued.
     pub(super) fn takes_room(&self) -> bool {
         std::mem::take(&mut self.lock().awaits_room)
     }
@@ -322,8 +322,9 @@ impl State {
     }
 }
 
-/// Send this to all of these; how many of them were there to take it. The message is encoded once, and the clients are
-/// called together: so ten thousand cost little more than one. Who reads too slowly is closed, as by [`Socket::send`].
+/// Sends a message to all these clients. Returns how many could accept it. The message is encoded once, and the clients
+/// are woken together, so ten thousand cost little more than one. A client that reads too slowly is closed, as by
+/// [`Socket::send`].
 pub fn broadcast<'a>(sockets: impl IntoIterator<Item = &'a Socket>, message: impl Into<Message>) -> usize {
     let frame = message.into().encode();
     let mut wakers = Vec::new();

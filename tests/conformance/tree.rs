@@ -116,7 +116,13 @@ fn write_files(root: &Path) {
         ("stale.js", "plain"),
         ("stale.js.gz", "gzip"),
     ] {
-        write(name.as_bytes(), text.as_bytes());
+        // The bytes by which a coding is known: others are not sent.
+        let mark: &[u8] = match name.rsplit('.').next() {
+            Some("gz") => b"\x1f\x8b",
+            Some("zst") => b"\x28\xb5\x2f\xfd",
+            _ => b"",
+        };
+        write(name.as_bytes(), &[mark, text.as_bytes()].concat());
     }
     for extension in crate::types::EXTENSIONS.iter().map(|(extension, _)| extension) {
         write(format!("type.{extension}").as_bytes(), b"x");

@@ -203,9 +203,9 @@ fn sidecars_come_and_go() {
         }
     };
     expect("200 plain", "", "none");
-    folder.write("x.gz", "coded");
+    folder.write_coded("x.gz", "coded");
     expect("200 coded", "Accept-Encoding", "there");
-    folder.write("x.gz", "again");
+    folder.write_coded("x.gz", "again");
     expect("200 again", "Accept-Encoding", "edited");
     folder.write("x", "newer");
     File::options()
@@ -215,7 +215,7 @@ fn sidecars_come_and_go() {
         .set_modified(SystemTime::now() - Duration::from_secs(9))
         .unwrap();
     expect("200 newer", "", "older than the file");
-    folder.write("x.gz", "coded");
+    folder.write_coded("x.gz", "coded");
     expect("200 coded", "Accept-Encoding", "made anew");
     fs::remove_file(folder.path("x.gz")).unwrap();
     expect("200 newer", "", "gone");

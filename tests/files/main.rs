@@ -55,6 +55,12 @@ impl Folder {
         fs::write(path, text).unwrap();
     }
 
+    /// With the bytes by which gzip or Zstandard is known, which are left out of texts again.
+    pub fn write_coded(&self, path: &str, text: &str) {
+        let mark: &[u8] = if path.ends_with(".gz") { GZIP } else { ZSTANDARD };
+        self.write(path, [mark, text.as_bytes()].concat());
+    }
+
     pub fn handler(&self) -> StaticFileHandler {
         StaticFileHandler::new(self.0.path()).unwrap()
     }
@@ -66,6 +72,10 @@ impl AsRef<Path> for Folder {
     }
 }
 
+/// The first bytes of files in these codings.
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTANDARD: &[u8] = b"\x28\xb5\x2f\xfd";
+
 impl Got {
     pub fn header(&self, name: &str) -> &str {
         self.response_headers.get(name).map_or("", |value| value.to_str().unwrap())
@@ -76,7 +86,8 @@ impl Got {
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        let unmarked = [GZIP, ZSTANDARD].into_iter().find_map(|mark| self.body.strip_prefix(mark));
+        String::from_utf8_lossy(unmarked.unwrap_or(&self.body)).into_owned()
     }
 }
 

@@ -194,9 +194,9 @@ fn the_same_tag_on_every_machine() {
 
 #[test]
 fn codings() {
-    let folder =
-        Folder::new(&[("a.css", "plain"), ("a.css.gz", "gz"), ("a.css.br", "br"), ("b.css", "b"), (".c", "c")]);
-    folder.write("a.css.zst", "zst");
+    let folder = Folder::new(&[("a.css", "plain"), ("a.css.br", "br"), ("b.css", "b"), (".c", "c")]);
+    folder.write_coded("a.css.gz", "gz");
+    folder.write_coded("a.css.zst", "zst");
     let handler = folder.handler();
     wait_for_age(folder.as_ref(), STILL);
     for accept in ["", "gzip", "br", "zstd", "gzip;q=1, br;q=0.5", "identity", "identity;q=0", "deflate", "*"] {
@@ -237,7 +237,8 @@ fn codings() {
 /// them (RFC 9110, sections 8.8.1 and 13.1.5), also once one of them is gone.
 #[test]
 fn a_date_names_the_bytes_of_one_coding() {
-    let folder = Folder::new(&[("a", "as it is"), ("a.gz", "in gzip."), ("a.br", "in br...")]);
+    let folder = Folder::new(&[("a", "as it is"), ("a.br", "in br...")]);
+    folder.write_coded("a.gz", "gzip..");
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     for name in ["a", "a.gz", "a.br"] {
         File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
@@ -251,7 +252,7 @@ fn a_date_names_the_bytes_of_one_coding() {
     let rest = |coding: &str, date: &str| {
         http.respond(&request(coding).with_header("range", "bytes=3-").with_header("if-range", date))
     };
-    assert_eq!(wholes.each_ref().map(|whole| whole.body()), [&b"as it is"[..], b"in gzip.", b"in br..."]);
+    assert_eq!(wholes.each_ref().map(|whole| whole.body()), [&b"as it is"[..], b"\x1f\x8bgzip..", b"in br..."]);
     assert_eq!(dated().next().map(|(whole, _)| whole.body()), Some(&b"as it is"[..]), "the file has its date");
     for (had, date) in dated() {
         for (coding, whole) in codings.iter().zip(&wholes) {
@@ -272,14 +273,19 @@ fn a_date_names_the_bytes_of_one_coding() {
 fn sidecars_that_are_not_served() {
     let folder = Folder::new(&[
         ("old", "old"),
-        ("old.gz", "gz"),
         ("d", "d"),
         ("d.gz/x", ""),
         ("e.gz", "gz"),
         ("sub/index.html", "i"),
-        ("sub/index.html.gz", "gz"),
+        ("empty", "e"),
+        ("empty.gz", ""),
+        ("misnamed", "m"),
+        ("misnamed.gz", "not gzip"),
+        ("misnamed.zst", "nor Zstandard"),
         ("sub.gz", "no"),
     ]);
+    folder.write_coded("old.gz", "gz");
+    folder.write_coded("sub/index.html.gz", "gz");
     let before = SystemTime::now() - Duration::from_secs(10);
     File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(before).unwrap();
     wait_for_age(folder.as_ref(), STILL);
@@ -290,8 +296,10 @@ fn sidecars_that_are_not_served() {
         ("/e", "404"),
         ("/sub", "301 /sub/"),
         ("/sub/", "200 gz"),
+        ("/empty", "200 e"),
+        ("/misnamed", "200 m"), // it would be an error in the browser
     ] {
-        let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
+        let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip, zstd"));
         assert_eq!(line(&got), expected, "{target}");
     }
     // Once it is as new as the file, it is.
@@ -462,7 +470,7 @@ fn the_page_of_an_app_is_the_same_everywhere() {
 #[test]
 fn one_file_alone() {
     let folder = Folder::new(&[("one.txt", "one"), ("two.txt", "two"), ("404.html", "page"), ("d/index.html", "")]);
-    folder.write("one.txt.gz", "zipped");
+    folder.write_coded("one.txt.gz", "zipped");
     std::os::unix::fs::symlink(folder.path("one.txt"), folder.path(".link")).unwrap();
     wait_for_age(folder.as_ref(), STILL);
     let handler = StaticFileHandler::of_file(folder.path("one.txt")).unwrap();

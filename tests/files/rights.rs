@@ -50,15 +50,15 @@ fn what_is_read_is_judged_where_it_is_found() {
         ("list/a", "a"),
         ("list/b", "b"),
     ]);
-    folder.write("a.css.gz", b"packed");
+    folder.write("a.css.br", b"packed");
     wait_for_age(folder.as_ref(), STILL);
     use Access::{List, Read};
     for (denied, target, accept, expected) in [
-        (&[][..], "/a.css", "gzip", "200 packed"),
-        (&[(Read, "/a.css.gz")], "/a.css", "gzip", "200 plain"),
-        (&[(Read, "/a.css.gz")], "/a.css", "gzip, identity;q=0", "406 "),
-        (&[(Read, "/a.css.gz")], "/a.css.gz", "", "403 "),
-        (&[(Read, "/a.css")], "/a.css", "gzip", "403 "),
+        (&[][..], "/a.css", "br", "200 packed"),
+        (&[(Read, "/a.css.br")], "/a.css", "br", "200 plain"),
+        (&[(Read, "/a.css.br")], "/a.css", "br, identity;q=0", "406 "),
+        (&[(Read, "/a.css.br")], "/a.css.br", "", "403 "),
+        (&[(Read, "/a.css")], "/a.css", "br", "403 "),
         (&[], "/index/", "", "200 index"),
         (&[(Read, "/index/index.html")], "/index/", "", "403 "),
         (&[(Read, "/index/")], "/index/", "", "403 "),

@@ -19,6 +19,7 @@ fn links() {
     let outside = Folder::new(&[("secret", "secret"), ("folder/index.html", "secret")]);
     let folder =
         Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "sided")]);
+    outside.write_coded("secret.gz", "secret");
     outside.write("secret", "secret"); // not older than what it might be taken for a sidecar of
     for (name, target) in [
         ("in", "file".into()),
@@ -28,7 +29,7 @@ fn links() {
         ("out", outside.path("secret")),
         ("out-folder", outside.path("folder")),
         ("linked-index/index.html", outside.path("secret")),
-        ("sided.gz", outside.path("secret")),
+        ("sided.gz", outside.path("secret.gz")),
         ("dangling", "nowhere".into()),
         ("loop", "loop".into()),
         (".hidden", "file".into()),

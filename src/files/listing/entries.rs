@@ -1,7 +1,7 @@
 //! The entries of a folder that are served: names, sizes and dates, read and sorted. Called by `listing`.
 //!
-//! They are kept while their page is being sent, as slowly as the client reads: so they are stored compactly, 24 bytes and the
-//! name for each, and all of them together hold no more than `MAX_HELD`.
+//! They stay in memory while their page is sent, at the client's pace. So they are stored compactly, in 24 bytes and
+//! the name for each, and together use at most `MAX_HELD`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -25,45 +25,45 @@ use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// Bytes that the entries of all folders being read or sent may occupy together.
+/// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
-/// Bytes of entries that are read at a time.
+/// How many bytes of a folder are read at a time.
 const READ_SIZE: usize = 32 << 10;
-/// Bytes of names in one allocation.
+/// How many bytes of names one allocation holds.
 const BLOCK: usize = 64 << 10;
-/// Bytes that are reserved at a time while reading.
+/// How many bytes are reserved at a time while reading.
 const RESERVATION: usize = 256 << 10;
 
-/// The entries of one folder, in the order they are listed: folders first.
+/// The entries of one folder, in listing order: folders first.
 #[derive(Debug)]
 pub(super) struct Entries {
     names: Names,
     rows: Vec<Row>,
     folders: usize,
     complete: bool,
-    /// `None`: few enough to be of no account.
+    /// `None`: few enough to be neglected.
     reservation: Option<Reservation>,
 }
 
-/// Names, one behind the other in the order they were read, in blocks: a vector that grows would be copied, and leave holes.
+/// Names, one after another in the order of reading, in blocks: a growing vector would be copied, and leave holes.
 #[derive(Debug, Default)]
 struct Names(Vec<Vec<u8>>);
 
-/// What is stored of an entry.
+/// The stored data of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    /// Of a folder 0, so that folders stand by their names among those.
+    /// 0 for a folder, so that folders are sorted by name.
     size: u64,
     /// Seconds since 1970.
     modified: i64,
-    /// The block of the name, and its position within.
+    /// The block of the name, and its position in it.
     block: u16,
     start: u16,
     length: u8,
     is_folder: bool,
 }
 
-/// What is shown of an entry.
+/// The visible data of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     pub name: &'a [u8],
@@ -74,9 +74,9 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entries {
-    /// Read the entries that are served and shown and sort them. More than `free` of them reserve their memory while they are read:
-    /// an error if other folders hold too much. A folder that was removed is not found. `told` is given up if not all of what is
-    /// read is told of.
+    /// Reads the entries that are served and visible, and sorts them. If there are more than `free`, they reserve
+    /// memory while they are read: an error if other folders use too much. A folder that was removed is not found.
+    /// `told` is dropped if the kernel does not report all changes.
     pub fn read(
         finder: &Finder,
         (folder, rights): (Granted<'_, List>, &Rights),
@@ -93,7 +93,8 @@ impl Entries {
             Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
         let mut buffer = Vec::with_capacity(READ_SIZE);
         let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
-        // Of a removed folder that is still open the kernel says ENOENT; `Dir` would take it for empty.
+        // For a removed folder that is still open the kernel returns ENOENT, which `Dir` would treat as an empty
+        // folder.
         while let Some(dirent) = dirents.next() {
             let dirent = dirent?;
             let name = dirent.file_name();
@@ -127,7 +128,7 @@ impl Entries {
         self.rows.push(Row { size, modified: stat.dated().seconds, block, start, length: name.len() as u8, is_folder });
     }
 
-    /// Reserve what is held now, and what sorting will take.
+    /// Reserves the memory in use now, and the memory for sorting.
     fn reserve(&mut self, budget: &Budget) -> Result<(), OpenError> {
         let used = self.names.held() + self.rows.len() * (size_of::<Row>() + size_of::<(u128, Row)>());
         let reservation = self.reservation.get_or_insert_with(|| Reservation { budget: budget.clone(), bytes: 0 });
@@ -148,15 +149,15 @@ impl Entries {
         }
     }
 
-    /// A hash of all that is sent: of these words about the folder, and of the entries, with dates to the minute or to the second. Equal folders may differ in it if they are
-    /// read in different orders.
+    /// Returns a hash of everything that is sent: these words about the folder, and its entries, with dates in minutes
+    /// or in seconds. Equal folders can differ in it if they are read in different orders.
     pub fn tag(&self, keys: &RandomState, view: [&[u8]; 3], seconds: bool) -> u64 {
         let mut hasher = keys.build_hasher();
-        // Another version of the program may write another page.
+        // Another version of the program may produce another page.
         hasher.write(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes());
         for part in view {
             hasher.write(part);
-            hasher.write_u8(0); // in none of them
+            hasher.write_u8(0); // no name contains it
         }
         hasher.write_u8(u8::from(self.complete));
         hasher.write_usize(self.rows.len());
@@ -179,12 +180,12 @@ impl Entries {
         self.folders
     }
 
-    /// Whether no entry was left out.
+    /// Whether all entries are listed.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Those at this position and behind it.
+    /// The entries from this position on.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
         self.rows[first..].iter().map(|row| {
             let Row { size, modified, is_folder, .. } = *row;
@@ -194,7 +195,7 @@ impl Entries {
 }
 
 impl Names {
-    /// Store a name. There are `MAX_ENTRIES` of 255 bytes at most, which take 391 blocks.
+    /// Stores a name. At most `MAX_ENTRIES` names of 255 bytes take 391 blocks.
     fn push(&mut self, name: &[u8]) -> (u16, u16) {
         if self.0.last().is_none_or(|block| block.len() + name.len() > BLOCK) {
             self.0.push(Vec::with_capacity(BLOCK));
@@ -205,7 +206,7 @@ impl Names {
         (last as u16, start as u16)
     }
 
-    /// Bytes.
+    /// The memory in use, in bytes.
     fn held(&self) -> usize {
         self.0.len() * BLOCK
     }
@@ -239,7 +240,7 @@ impl Row {
         u128::from_be_bytes(key)
     }
 
-    /// Folders first, then the order that is asked for, then natural order: ASCII letters without case, and `file 2` before
+    /// Folders first, then the requested order, then natural order: ASCII letters without case, and `file 2` before
     /// `file 10`.
     fn compare(&self, other: &Row, order: Order, names: &Names) -> Ordering {
         let (one, two) = (self.name(names), other.name(names));
@@ -251,7 +252,7 @@ impl Row {
         })
     }
 
-    /// What a size or a date is sorted by: dates before 1970 come first.
+    /// The sort value of a size or a date; dates before 1970 come first.
     fn value(&self, order: Order) -> u64 {
         match order.by {
             By::Time => self.modified.cast_unsigned() ^ 1 << 63,
@@ -260,7 +261,7 @@ impl Row {
     }
 }
 
-/// The metadata of an entry that may be shown, or of what a link leads to; `None`: it is not served, or was deleted meanwhile.
+/// The metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
@@ -277,13 +278,14 @@ fn stat_of_served(
     }
     *told = told.take().and_then(|told| told.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
-    // Also what became a link meanwhile is judged by where it leads.
+    // If it has become a link meanwhile, its target decides.
     let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
     *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 
-/// A name as it is sorted: macOS decomposes what others compose, and both are one name to their readers (Unicode's form NFD).
+/// A name as it is sorted. macOS decomposes letters that others compose, and both are one name for readers (Unicode's
+/// form NFD).
 #[cfg(feature = "unicode")]
 fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
     use unicode_normalization::UnicodeNormalization;
@@ -299,7 +301,7 @@ fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn natural(a: &[u8], b: &[u8]) -> Ordering {
-    // Names made by programs often begin alike; a number in which they differ is compared from its first digit on.
+    // Generated names often begin alike; a number in which they differ is compared from its first digit.
     const STRIDE: usize = 16;
     let alike = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE)).take_while(|(one, other)| one == other).count();
     let digits = a[..alike * STRIDE].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -320,8 +322,8 @@ fn natural(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len())
 }
 
-/// The beginning of a key whose bytes compare as `natural` compares names: a number is a digit, which tells it from other
-/// characters, then how many digits it has, then those. The key is filled with zeros.
+/// Appends the beginning of a key whose bytes compare as `natural` compares names. A number becomes a digit, which
+/// marks it as one, then the count of its digits, then the digits. The key is filled with zeros.
 fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     let mut push = |byte| match std::mem::take(&mut key) {
         [] => false,
@@ -354,7 +356,7 @@ fn number(text: &[u8]) -> (&[u8], &[u8]) {
     (&text[zeros..end], &text[end..])
 }
 
-/// The bytes that the entries of all folders hold. Clones share it.
+/// The memory of the entries of all folders. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<Held>);
 
@@ -371,12 +373,12 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For so much memory.
+    /// Creates a budget for this much memory.
     pub fn new(memory: u64) -> Budget {
         Budget(Arc::new(Held { most: (memory / 8).min(MAX_HELD) as usize, bytes: AtomicUsize::new(0) }))
     }
 
-    /// So many bytes of it, until they are dropped.
+    /// Reserves this many bytes until the result is dropped.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, OpenError> {
         let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
         reservation.resize(bytes)?;

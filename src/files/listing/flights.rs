@@ -1,40 +1,55 @@
-//! One reading for all who wait for it. Called by `listing`; it does not know what is read.
+//! One reading for all requests that wait for it. Called by `listing`. It does not know what is read.
 //!
-//! Whoever asks while a folder is read waits: that reading may have passed what changed before this request was sent. When it ends,
-//! one of those who waited reads again, and that serves the others, as they had all asked before it began. So any number of
-//! requests that wait at once cost two readings. One that is handled later, and may have been sent later, costs its own.
+//! A request that comes while a folder is being read waits: that reading may already have passed a change from before
+//! the request. When it ends, one of the waiting requests reads again, and its result serves the others, which all came
+//! before it began. So any number of simultaneous requests cost two readings. A request that is handled later, and so
+//! may have been sent later, costs its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::super::open::OpenError;
+
 /// Readings by key.
 #[derive(Debug)]
 pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
 
-/// The readings of one key. No lock is held while reading: a mutex is not fair, and whoever could be served by the reading
-/// that ended would wait for one that a newcomer began.
+/// The readings of one key. No lock is held while reading: a mutex is not fair, so a request that could use the reading
+/// that ended would wait for one that a later request began.
 #[derive(Debug)]
 struct Flight<T> {
     state: Mutex<State<T>>,
-    /// A reading ended, well or not.
+    /// A reading ended, successful or not.
     ended: Condvar,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    /// Whether somebody reads.
+    /// Whether a reading is in progress.
     reading: bool,
-    /// When the latest reading began that has ended well.
+    /// When the latest successful reading began.
     began: Option<Instant>,
-    /// Its result, as long as somebody uses it.
+    /// Its result, while it is in use.
     latest: Weak<T>,
-    /// The same, kept in use as long as somebody waits.
+    /// Its result, kept in use while requests wait.
     kept: Option<Arc<T>>,
 }
 
 /// The right to read, given back when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
+
+/// Why nothing was read.
+pub(super) trait WantOfRoom {
+    /// Whether it is only that there is no room for one more result.
+    fn is_for_want_of_room(&self) -> bool;
+}
+
+impl WantOfRoom for OpenError {
+    fn is_for_want_of_room(&self) -> bool {
+        matches!(self, OpenError::TooManyListings(_))
+    }
+}
 
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
@@ -43,9 +58,10 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T> Flights<T> {
-    /// What `read` gives, or gave to another one if that began after this request had arrived: it had when its poll returned,
-    /// and has now. If a result that is still in use is the same, it is used again, and the new one dropped.
-    pub fn join<E>(
+    /// Returns the result of `read`, or of another request's if that began after this request had arrived: at the
+    /// latest when its poll returned, or now. If a result that is still in use is equal, it is used again, and the new
+    /// one dropped.
+    pub fn join<E: WantOfRoom>(
         &self,
         key: &[u8],
         polled: Option<Instant>,
@@ -74,18 +90,18 @@ impl<T> Flights<T> {
         flight
     }
 
-    /// The last one to leave keeps nothing: what is sent is kept by who sends it.
+    /// The last request to leave removes the flight. The result lives as long as it is being sent.
     fn leave(&self, flight: &Arc<Flight<T>>) {
-        let flights = lock(&self.0); // nobody enters
+        let flights = lock(&self.0); // no other request can enter
         let is_last = Arc::strong_count(flight) == 2; // the map's and this one
         let kept = if is_last { lock(&flight.state).kept.take() } else { None };
         drop(flights);
-        drop(kept); // perhaps megabytes: not under the lock
+        drop(kept); // maybe megabytes: not under the lock
     }
 }
 
 impl<T> Flight<T> {
-    /// The result of a reading that began since, or the right to begin one.
+    /// Returns the result of a reading that began since, or the right to begin one.
     fn served_or_reading(&self, asked: Instant) -> Result<Arc<T>, Reading<'_, T>> {
         let mut state = lock(&self.state);
         loop {
@@ -103,10 +119,20 @@ impl<T> Flight<T> {
 }
 
 impl<T> Reading<'_, T> {
-    fn read<E>(self, read: impl FnOnce() -> Result<T, E>, same: impl FnOnce(&T, &T) -> bool) -> Result<Arc<T>, E> {
+    fn read<E: WantOfRoom>(
+        self,
+        read: impl FnOnce() -> Result<T, E>,
+        same: impl FnOnce(&T, &T) -> bool,
+    ) -> Result<Arc<T>, E> {
         let began = Instant::now();
-        let new = read()?;
+        let new = read();
         let latest = lock(&self.0.state).latest.upgrade();
+        let new = match (new, &latest) {
+            (Ok(new), _) => new,
+            // The one in use, which may be older than the request, is better than none.
+            (Err(error), Some(latest)) if error.is_for_want_of_room() => return Ok(Arc::clone(latest)),
+            (Err(error), _) => return Err(error),
+        };
         let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
         let mut state = lock(&self.0.state);
         (state.began, state.latest) = (Some(began), Arc::downgrade(&result));
@@ -124,7 +150,7 @@ impl<T> Drop for Reading<'_, T> {
     }
 }
 
-/// No reading happens under a lock, so a panic leaves nothing half-done.
+/// No reading happens under a lock, so a panic leaves the state complete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -136,6 +162,35 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// Without a reason.
+    impl WantOfRoom for () {
+        fn is_for_want_of_room(&self) -> bool {
+            false
+        }
+    }
+
+    /// There is no room.
+    #[derive(Debug, PartialEq)]
+    struct Full;
+
+    impl WantOfRoom for Full {
+        fn is_for_want_of_room(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn without_room_for_another_the_one_in_use_is_shared() {
+        let flights = Flights::default();
+        let join = |read: Result<usize, Full>| flights.join(b"a", None, || read, |_, _| false);
+        let first = join(Ok(1)).unwrap();
+        assert!(Arc::ptr_eq(&first, &join(Err(Full)).unwrap()));
+        let second = join(Ok(2)).unwrap();
+        assert!(Arc::ptr_eq(&second, &join(Err(Full)).unwrap()), "the latest");
+        drop((first, second));
+        assert_eq!(join(Err(Full)), Err(Full), "nobody uses one");
+    }
 
     /// How many have entered the flight of a key.
     fn inside(flights: &Flights<usize>, key: &[u8]) -> usize {

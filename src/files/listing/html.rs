@@ -1,4 +1,4 @@
-//! The HTML of a listing: the page around its rows, and the rows. Called by `listing`; it knows names, sizes and dates, not files.
+//! The HTML of a listing: the page and its rows. Called by `listing`. It knows names, sizes and dates, not files.
 
 use super::super::date::civil;
 use super::super::path;
@@ -7,51 +7,52 @@ use super::entries::{Entries, Entry};
 use super::view::{By, Order};
 use crate::escape_html;
 
-/// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
-/// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
+/// How many rows one `<tbody>` has. A full one has the class `b`: its layout is computed when it comes near the window, and
+/// until then has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the script
+/// contain these numbers.
 const BLOCK: usize = 100;
 
-/// What is around the rows of a page.
+/// The parts of a page around its rows.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Frame<'a> {
-    /// The path of the topmost folder, decoded, with both slashes, and that of the folder beneath it.
+    /// The path of the topmost folder, decoded, with both slashes, and the path of this folder below it.
     pub root: &'a str,
     pub path: &'a [u8],
     pub order: Order,
     pub controls: &'a Controls,
-    /// Paths beneath this folder at which others are served, decoded.
+    /// Decoded paths below this folder with other mounts or routes.
     pub beside: &'a [String],
     pub offers_archives: bool,
 }
 
-/// The whole page of a folder of which no entries are shown.
+/// Returns the page of a folder without entries.
 pub(in super::super) fn without_entries(frame: &Frame<'_>) -> String {
     let mut rows = Rows::new(frame, None);
     rows.push_end();
     rows.text
 }
 
-/// Writes a page, piece by piece.
+/// Writes a page in pieces.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub text: String,
-    /// What links to folders carry.
+    /// The query of links to folders.
     query: String,
-    /// Rows to come, also of other pieces.
+    /// How many rows follow, including those of other pieces.
     left: usize,
-    /// Rows of this block to come.
+    /// How many rows of this block follow.
     left_in_block: usize,
-    /// At the end.
+    /// The script at the end.
     script: &'static str,
-    /// Entries that something else hides.
+    /// Entries that are hidden by a mount or a route.
     hidden: Vec<String>,
-    /// The day of the last row, and how it is shown: most files of a folder are of few days.
+    /// The day of the last row, and its text: most files of a folder have few different days.
     day: i64,
     day_text: String,
 }
 
 impl Rows {
-    /// With what precedes the rows. `None`: there are none to be shown.
+    /// Begins with everything before the rows. `None`: no rows follow.
     pub fn new(frame: &Frame<'_>, entries: Option<&Entries>) -> Rows {
         let query = match frame.order {
             order if order == Order::default() => String::new(),
@@ -70,7 +71,7 @@ impl Rows {
         let (text, query) = (&mut self.text, &self.query);
         text.push_str(HEAD);
         if let [_, .., last] = &way[..] {
-            text.extend([last, " – "]); // a tab has room for the beginning
+            text.extend([last, " – "]); // a tab shows only the beginning
         }
         text.push_str("Index of ");
         text.extend(way.iter().map(String::as_str));
@@ -103,7 +104,7 @@ impl Rows {
         self.push_beside(beside);
     }
 
-    /// Folders that are served beneath this one from elsewhere.
+    /// Appends rows for folders below this one that are mounted from elsewhere.
     fn push_beside(&mut self, beside: &[String]) {
         if !beside.is_empty() {
             self.text.push_str("<tbody>\n");
@@ -150,12 +151,13 @@ impl Rows {
         self.text.push('\n');
     }
 
-    /// What follows the rows.
+    /// Appends everything after the rows.
     pub fn push_end(&mut self) {
         self.text.extend([END, self.script]);
     }
 
-    /// A cell with `2026-11-20 08:17`, in UTC, of minutes since 1970. Years that HTML has no form for are text.
+    /// Appends a cell with a time, in minutes since 1970, such as `2026-11-20 08:17`, in UTC. Years that HTML cannot
+    /// represent are plain text.
     fn push_time(&mut self, minutes: i64) {
         let (day, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
         if self.day_text.is_empty() || self.day != day {
@@ -173,14 +175,14 @@ impl Rows {
     }
 }
 
-/// The topmost folder and those below it down to this one, as shown, each with its slash.
+/// The topmost folder and the folders from it to this one, as displayed, each with its slash.
 fn way(frame: &Frame<'_>) -> Vec<String> {
     let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let below = names.map(|name| shown(name) + "/");
     std::iter::once(shown(frame.root.as_bytes())).chain(below).collect()
 }
 
-/// A link to each folder above. They are relative: a proxy may have another path for this server.
+/// Appends a link to each folder above. They are relative, because a proxy may use another path for this server.
 fn push_way(text: &mut String, way: &[String], query: &str) {
     for (at, name) in way.iter().enumerate() {
         match way.len() - 1 - at {
@@ -190,7 +192,7 @@ fn push_way(text: &mut String, way: &[String], query: &str) {
     }
 }
 
-/// The headings are buttons of a form, not links: clients that follow those would store the folder once for each order.
+/// The headings are buttons of a form, not links: clients that follow links would download the folder once per order.
 fn push_headings(text: &mut String, order: Order) {
     for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
         let sorted = match order.by == by {
@@ -202,13 +204,13 @@ fn push_headings(text: &mut String, order: Order) {
     }
 }
 
-/// What a heading's button sorts by: the other way around if the page is sorted so, and at first by what is sought most
-/// often, the largest and the newest.
+/// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the more common
+/// one, the largest or the newest first.
 fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }
 
-/// `1 folder, 1,234 files`; before that, if these are not all, that they are not.
+/// `1 folder, 1,234 files`; if entries are missing, a note before it.
 fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     if !complete {
         text.push_str("<b>Only ");
@@ -231,7 +233,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     text.push_str("</span>");
 }
 
-/// With a comma before each three digits.
+/// With a comma before each group of three digits.
 fn push_grouped(text: &mut String, number: usize) {
     let digits = number.to_string();
     for (at, digit) in digits.chars().enumerate() {
@@ -242,15 +244,15 @@ fn push_grouped(text: &mut String, number: usize) {
     }
 }
 
-/// A name as it is shown, escaped.
+/// A name for display, escaped.
 fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     push_shown(&mut text, name);
     text
 }
 
-/// Append a name as it is shown, escaped. Characters that control or reorder what is around them, so that a name might look like
-/// another one, are shown as U+FFFD, and so is what is not UTF-8.
+/// Appends a name for display, escaped. Characters that control or reorder the text around them, so that a name could
+/// look like another one, become U+FFFD, and so do bytes that are not UTF-8.
 fn push_shown(to: &mut String, name: &[u8]) {
     let text = String::from_utf8_lossy(name);
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
@@ -264,7 +266,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
 /// `999 B`, `1.0 KiB`, `12 MiB`.
 pub(in super::super) fn push_size(to: &mut String, bytes: u64) {
     const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
-    // In units of 1024^unit, rounded; what would be rounded to 1024 of a unit is 1 of the next.
+    // In units of 1024^unit, rounded. What would be rounded to 1024 of a unit is 1 of the next.
     let rounded = |of: u128, unit: usize| (of << 1 >> (10 * unit)).div_ceil(2);
     let unit = (0..6).find(|&unit| rounded(bytes.into(), unit) < 1024).unwrap_or(6);
     let tenths = rounded(u128::from(bytes) * 10, unit);
@@ -289,23 +291,24 @@ fn push_number(to: &mut String, mut number: u128) {
     to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-// `page.css` and `page.js` are sent as they are, and so have no comments:
-// - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
-// - on a phone, the link's `:after` covers the row, so that all of it can be touched;
-// - a link that gets the focus is scrolled to below the sticky headings (`scroll-padding`);
-// - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
-// - it reads the names for the filter when that is first used, and hides rows; a block then has the height of the rest.
-//   One without any is hidden itself: of no height, all would be in the window, and be laid out when their rows come back;
-// - the filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them;
-// - names in subfolders and the sizes of folders are found by reading listings as JSON, four at a time and at most 2,000, while the page
-//   is open: so the server has no walk of its own to limit, and everything shown is what the user may list;
-// - a README of up to 64 KiB is shown as plain text below the rows;
-// - Log out asks twice: by a request that makes Chromium forget the password without a question, and then for the page.
+// `page.css` and `page.js` are sent unchanged, so they contain no comments:
+// - An icon is a shape cut out of the colour of its link, chosen by the end of the link, so rows have no bytes for it.
+// - On a phone, the link's `:after` covers the row, so that the whole row reacts to a touch.
+// - A link that gets the focus is scrolled below the sticky headings (`scroll-padding`).
+// - The script converts a block's times to local time when the block comes near the window. A time with a title is done.
+// - The script reads the names for the filter when the filter is first used, and hides rows. A block then has the height
+//   of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and the
+//   browser would compute their layout when their rows come back.
+// - The filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them.
+// - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while the
+//   page is open. So the server needs no recursive walk with limits, and only listings that the user can read are shown.
+// - A README of up to 64 KiB is displayed as plain text below the rows.
+// - Log out sends two requests: one that makes Chromium forget the password without a dialog, then one for the page.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
 const NAV: &str = "<nav><h1 id=h>";
-/// Buttons, as the headings are: clients that follow links would fetch each folder once more for each.
+/// Buttons, like the headings: clients that follow links would download each folder once more per link.
 const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const TABLE: &str = "<div id=r></div><form id=f><table aria-labelledby=h>\n<thead><tr>";

@@ -1,4 +1,4 @@
-//! A listing as JSON: an array with an object a line. Called by `listing`.
+//! A listing as JSON: an array with one object per line. Called by `listing`.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::super::date::civil;
 use super::super::path;
 use super::entries::Entry;
 
-/// Append an object. A name that is not UTF-8 has U+FFFD for what is not, and so would not lead back: `href` does.
+/// Appends an object. In a name, bytes that are not UTF-8 become U+FFFD, so only `href` leads back to the file.
 pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
     let name = String::from_utf8_lossy(entry.name);
     text.push_str("{\"name\":\"");
@@ -15,7 +15,7 @@ pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
         text.push_str("\",\"href\":\"");
         path::push_link(text, entry.name);
     }
-    // Writing to a string does not fail.
+    // Writing to a String cannot fail.
     let _ = match entry.is_folder {
         true => write!(text, "\",\"kind\":\"folder\",\"size\":null,\"modified\":"),
         false => write!(text, "\",\"kind\":\"file\",\"size\":{},\"modified\":", entry.size),
@@ -24,7 +24,7 @@ pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
     text.push('}');
 }
 
-/// `"2026-11-20T08:17:05Z"` (RFC 3339), which has four digits for the year; `null` for others.
+/// `"2026-11-20T08:17:05Z"` (RFC 3339), for years of four digits; otherwise `null`.
 fn push_time(text: &mut String, seconds: i64) {
     let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, of_month) = civil(day);

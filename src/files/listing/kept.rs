@@ -1,13 +1,16 @@
-//! Listings that are kept, so that a second request for one costs no walk of the disk. Called by `listing`; it does not know what
-//! they look like.
+//! Cached listings, so that further requests cost no walk of the disk. Called by `listing`. It does not know their
+//! format.
 //!
-//! One is kept as it was made: its form and order are in its key, and what somebody's rights leave out is not kept. It is kept
-//! from its second request on, if the kernel tells of the folder and of all that is listed (`told`), and then:
+//! A listing is cached as it was created: its format and order are in its key, and one that depends on a user's rights
+//! is not cached. It is cached from its second request on, if the kernel reports changes of the folder and of
+//! everything listed (`told`):
 //!
-//! - it is used while nothing was told, nothing differs of what has to be asked, and it was read less than a second ago;
-//! - after that second the folder is read again, beneath the same watches; if that shows the same, it goes on being used;
-//! - once something was told, it is not kept anew before a pause, so that a folder which changes all the time costs hardly more
-//!   than one that is not kept.
+//! - It is used as long as no change was reported, the entries that must be checked are unchanged, and it was read less
+//!   than a second ago.
+//! - After that second the folder is read again, under the same watches. If the result is equal, the listing stays in
+//!   use.
+//! - After a change it is cached again only after a pause, so that a folder that changes all the time costs hardly more
+//!   than one that is not cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -22,38 +25,38 @@ use super::page::Page;
 use super::told::{Asked, Inodes, Told, WatchedFolder};
 use crate::available_memory;
 
-/// Bytes of listings that are kept unless set.
+/// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
 
-/// What is kept for this much memory.
+/// The size of the cache for this much memory.
 pub fn cache_of(memory: u64) -> usize {
     (memory / 128).min(BYTES) as usize
 }
-/// How many listings are kept, or known to have been asked for.
+/// How many listings are cached, or recorded as requested once.
 const LISTINGS: usize = 1024;
-/// It is not kept anew for so long, and a hundred times as long as the last making took.
+/// The pause after a change: at least this long, and a hundred times the time of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What the watch of an entry takes, in bytes.
+/// The size of an entry's watch, in bytes.
 const WATCH_SIZE: usize = 160;
 
-/// The listings that are kept.
+/// The cached listings.
 #[derive(Debug)]
 pub(super) struct KeptListings {
     cache: Cache<Kept>,
-    /// How many names may be watched at any time: half by what is kept, half by what is being made, one at a time.
+    /// How many names can be watched at a time: half for cached listings, half for one that is being created.
     names: usize,
     making: Mutex<()>,
-    /// The watches of folders: listings of one folder in several orders share it.
+    /// The watches of folders, shared by listings of one folder in several orders.
     watches: Mutex<Watches>,
 }
 
-/// By the path of the folder, as long as a listing of it is kept.
+/// By the path of the folder, while a listing of it is cached.
 type Watches = HashMap<Vec<u8>, (Weak<Watch>, Inodes)>;
 
-/// A listing that was asked for.
+/// A listing that was requested.
 #[derive(Debug)]
 struct Kept {
-    /// When it may be kept, or kept anew.
+    /// When it can be cached, or cached again.
     not_before: Instant,
     made: Option<Made>,
 }
@@ -66,17 +69,17 @@ struct Made {
     asked: Vec<Asked>,
 }
 
-/// What is known of a listing.
+/// The result of a lookup.
 pub(super) enum Look {
-    /// It is as it was.
+    /// It is cached and unchanged.
     Known(Arc<Listing>),
-    /// It is to be made, and kept.
+    /// Create it and cache it.
     Keep,
-    /// It is to be made for this request.
+    /// Create it for this request.
     Once,
 }
 
-/// The right to make a listing that will be kept.
+/// The right to create a listing that will be cached.
 pub(super) struct Making<'a> {
     _alone: MutexGuard<'a, ()>,
     began: Instant,
@@ -107,17 +110,17 @@ impl KeptListings {
         self.cache.clear();
     }
 
-    /// Forget those that have changed.
+    /// Drops listings that have changed.
     pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
         self.cache.retain(|kept| kept.made.as_ref().is_none_or(|made| !freshness.has_ended(&made.basis, now)));
     }
 
-    /// How long a listing may be that is kept, in bytes.
+    /// The maximum length of a cached listing, in bytes.
     pub fn longest(&self) -> usize {
         self.cache.limits().bytes_each
     }
 
-    /// What is known of a listing, for a request that was brought by this poll.
+    /// Looks up a listing, for a request whose bytes came with this poll.
     pub fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
         if self.cache.limits().files == 0 {
             return Look::Once;
@@ -131,7 +134,7 @@ impl KeptListings {
             Some(made) if made.holds(finder, polled) => Look::Known(Arc::clone(&made.listing)),
             Some(made) if made.watch.holds() => Look::Keep,
             Some(_) => {
-                self.wait(key, kept.not_before); // its watches go
+                self.wait(key, kept.not_before); // its watches are removed
                 if kept.not_before <= Instant::now() { Look::Keep } else { Look::Once }
             }
             None if kept.not_before <= Instant::now() => Look::Keep,
@@ -139,7 +142,7 @@ impl KeptListings {
         }
     }
 
-    /// How many are kept.
+    /// How many are cached.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         let count = std::cell::Cell::new(0);
@@ -154,7 +157,7 @@ impl KeptListings {
         self.cache.put(key, Arc::new(Kept { not_before, made: None }), (0, 0));
     }
 
-    /// The right to make one; `None`: somebody else makes one.
+    /// Returns the right to create one; `None`: another request is creating one.
     pub fn begin(&self) -> Option<Making<'_>> {
         let alone = match self.making.try_lock() {
             Ok(alone) => alone,
@@ -164,17 +167,17 @@ impl KeptListings {
         Some(Making { _alone: alone, began: Instant::now() })
     }
 
-    /// To be read beneath its watch. `None`: it can't be watched.
+    /// Returns a watch under which the folder can be read. `None`: it cannot be watched.
     pub fn told<'a>(&self, finder: &'a Finder, path: &'a [u8]) -> Option<Told<'a>> {
         let known = lock(&self.watches).get(path).cloned();
         let before = known.and_then(|(watch, inodes)| Some(WatchedFolder { watch: watch.upgrade()?, inodes }));
         let before = before.filter(|before| before.watch.holds());
-        // A quarter of what there is for it goes for its watches.
+        // A quarter of the memory is for its watches.
         let most = (self.names / 2).min(self.longest() / WATCH_SIZE);
         Told::new(finder, path, before, most)
     }
 
-    /// Keep what was made, or make a pause.
+    /// Caches a new listing, or begins a pause.
     pub fn end(
         &self,
         freshness: &Freshness,

@@ -1,8 +1,8 @@
-//! The listing of a folder: what is served of it, as an HTML page or as JSON. Called by `handler`.
+//! The listing of a folder: its served entries, as an HTML page or as JSON. Called by `handler`.
 //!
-//! A folder is read once for all who ask for it at that time, with the sizes and dates of its entries; so every page has an entity tag.
-//! Pages of many entries are written while they are sent, each client's from the entries that all share. What is asked for again and
-//! is known to be unchanged is kept as it was made, and compressed once.
+//! A folder is read once for all simultaneous requests, with the sizes and dates of its entries, so every page has an
+//! entity tag. Pages of many entries are generated while they are sent, all from the same entries. A page that is
+//! requested again and is known to be unchanged is cached, and compressed once.
 
 use std::collections::hash_map::RandomState;
 use std::io::{self, Read};
@@ -20,11 +20,11 @@ use super::path;
 use super::rights::{Granted, List, Rights};
 use crate::{ETag, Request, Response};
 
-mod kept; // made once, while the kernel tells that nothing changed
+mod kept; // the cache
 
-mod flights; // one reading for all who wait for it
+mod flights; // one reading for all simultaneous requests
 
-mod page; // what was made, in memory
+mod page; // a page in memory
 
 mod json; // objects
 
@@ -32,13 +32,13 @@ pub(super) mod multistatus; // properties, for WebDAV
 
 mod html; // rows
 
-mod controls; // what there is to send files by
+mod controls; // upload controls
 
 mod entries; // names, sizes and dates
 
-mod told; // of which entries the kernel tells
+mod told; // which changes the kernel reports
 
-mod view; // which order, and which form
+mod view; // the requested order and format
 
 pub(super) use controls::{Accepts, Account, Controls};
 use entries::{Budget, Entries, Entry};
@@ -51,32 +51,32 @@ use page::Page;
 use told::Told;
 use view::{Form, View};
 
-/// Pages with up to this many entries are built in memory, and so have a Content-Length.
+/// Pages with up to this many entries are created in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
-/// A page is written in pieces of about this size.
+/// The approximate size of a page's pieces.
 const BUFFER_SIZE: usize = 16 << 10;
 
 /// The listings of a handler's folders.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// By the path of the folder, and how it is asked for.
+    /// By the path of the folder, and the requested view.
     flights: Flights<Listing>,
     kept: KeptListings,
-    /// What is read and being sent, and what is kept.
+    /// The memory of readings, pages being sent, and cached pages.
     budget: Budget,
     pages: Budget,
-    /// Tags are keyed: nobody can choose names that give two states of a folder one tag.
+    /// The key of tags, so that no one can choose names for which two states of a folder have the same tag.
     tags: RandomState,
-    /// Whether pages offer the folder as one file.
+    /// Whether pages offer the folder as an archive.
     pub offers_archives: bool,
-    /// Whether those that are kept are compressed for clients that take it.
+    /// Whether cached pages are compressed for clients that accept it.
     pub compresses: bool,
 }
 
-/// A folder as it was read.
+/// The contents of a folder.
 #[derive(Debug)]
 struct Listing {
-    /// Of all that is sent: equal tags are equal pages.
+    /// A hash of everything that is sent: equal tags are equal pages.
     tag: u64,
     body: Body,
 }
@@ -88,7 +88,7 @@ enum Body {
 }
 
 impl Listing {
-    /// What is kept of it, or may be.
+    /// The page, if it is cached or can be.
     fn kept(&self) -> Option<&Arc<Page>> {
         match &self.body {
             Body::Whole(page) => Some(page).filter(|page| page.is_kept()),
@@ -96,29 +96,29 @@ impl Listing {
         }
     }
 
-    /// Whether this one, which is in use, may be used for a new one.
+    /// Whether this listing, which is in use, can be used in place of a new one.
     fn stands_for(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
 }
 
-/// Which folder is listed, and how.
+/// The requested folder and view.
 #[derive(Clone, Copy, Debug)]
 struct Asked<'a> {
     /// The path of the topmost folder, decoded, with both slashes.
     root: &'a str,
-    /// That of the folder beneath it.
+    /// The path of the folder below it.
     folder: Granted<'a, List>,
     view: View,
     controls: &'a Controls,
-    /// Paths beneath the folder at which others are served.
+    /// Paths below the folder with other mounts or routes.
     beside: &'a [String],
     offers_archives: bool,
     rights: &'a Rights,
 }
 
 impl Asked<'_> {
-    /// Equal keys are of those who are shown the same of the same folder, and may do the same there.
+    /// Requests with equal keys see the same entries of the same folder, and have the same rights there.
     fn key(&self) -> Vec<u8> {
         let form = match self.view.form {
             Form::Page => b'p',
@@ -130,7 +130,7 @@ impl Asked<'_> {
         [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
-    /// Equal texts are of pages that have the same besides their entries.
+    /// Pages with equal texts are equal except for their entries.
     fn more(&self) -> String {
         match self.view.form {
             Form::Page => format!("{:?} {:?}", self.controls, self.beside),
@@ -143,7 +143,7 @@ impl Asked<'_> {
         Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
     }
 
-    /// Equal texts are of those who are shown the same.
+    /// Requests with equal texts see the same entries.
     fn who(&self) -> String {
         self.rights.who().map_or_else(String::new, |who| format!("={who}"))
     }
@@ -165,23 +165,23 @@ impl Listings {
         self.kept.set_bytes(bytes);
     }
 
-    /// How many names are watched for those that are kept.
+    /// Sets how many names are watched for cached listings.
     pub fn set_watches(&mut self, names: usize) {
         self.kept.set_names(names);
     }
 
-    /// Keep nothing of what was made so far.
+    /// Clears the cache.
     pub fn forget(&self) {
         self.kept.clear();
     }
 
-    /// Keep no longer what has changed.
+    /// Drops cached listings that have changed.
     pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
         self.kept.drop_ended(freshness, now);
     }
 
-    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, what the page has besides, and what is served beneath it.
-    /// `is_fixed`: nobody may compress it.
+    /// Returns the response to a request for a folder. `root`: the decoded path of the topmost one, the page's other
+    /// parts, and the paths below it with other mounts. `is_fixed`: no layer may compress it.
     pub fn respond(
         &self,
         finder: &Finder,
@@ -207,7 +207,7 @@ impl Listings {
             }
         };
         let response = match asked.view.form {
-            // It is no representation of the folder, whose tag this would be.
+            // It is no representation of the folder, so it does not get its tag.
             Form::Multistatus => {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
@@ -217,7 +217,7 @@ impl Listings {
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
-        // As `layers::Compress` has it: these are not the bytes that the strong tag stands for, and no parts of them are sent.
+        // As in `layers::Compress`: the strong tag is for other bytes, and no ranges of these are sent.
         let (response, tag) = match packed {
             Some(_) => {
                 (response.with_header(CONTENT_ENCODING, "gzip").with_header(ACCEPT_RANGES, "none"), ETag::weak(tag))
@@ -230,10 +230,10 @@ impl Listings {
         })
     }
 
-    /// The listing as it is kept, or made for this request and those that wait for the same.
+    /// Returns the cached listing, or one created for this request and those that wait for it.
     fn listing(&self, finder: &Finder, asked: &Asked<'_>, polled: Option<Instant>) -> Result<Arc<Listing>, OpenError> {
         let key = asked.key();
-        // Rights may change without a change in the folder.
+        // Rights can change without a change of the folder.
         let look = if asked.rights.are_limited() { Look::Once } else { self.kept.look(&key, finder, polled) };
         let keeps = match look {
             Look::Known(listing) => return Ok(listing),
@@ -260,12 +260,12 @@ impl Listings {
         Ok(listing)
     }
 
-    /// Read a folder. What is told of is whole, so that it can be kept, or else `told` is given up.
+    /// Reads a folder. If the kernel does not report all changes, `told` is dropped, and the listing cannot be cached.
     fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
         let by = (asked.folder, asked.rights);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
-        // Not all who see the same names are offered the same.
+        // Users who see the same names may be offered different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {
@@ -275,7 +275,7 @@ impl Listings {
         Ok(Listing { tag, body })
     }
 
-    /// The whole page, of few entries or to be kept. `None`: it is written while it is sent.
+    /// Creates the whole page, if it has few entries or is to be cached. `None`: it is generated while it is sent.
     fn page(&self, asked: &Asked<'_>, entries: &Entries, told: &mut Option<Told<'_>>) -> Option<Page> {
         let is_long = entries.len() > MAX_BUFFERED;
         if is_long && told.is_none() {
@@ -302,22 +302,22 @@ impl Listings {
     }
 }
 
-/// Whether a client takes gzip, and the whole of it.
+/// Whether a client accepts gzip and requests the whole page.
 fn takes_gzip(request: &Request) -> bool {
     request.header_all("range").next().is_none() && matches!(request.choose_coding(&["gzip"]), Ok(Some(_)))
 }
 
-/// Writes a listing, piece by piece.
+/// Writes a listing in pieces.
 enum Writer {
     Html(Rows),
-    /// The next object is the first.
+    /// Whether the next object is the first.
     Json(String, bool),
     /// The URL path of the folder.
     Multistatus(String, String),
 }
 
 impl Writer {
-    /// With what precedes the entries.
+    /// Begins with everything before the entries.
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
             Form::Json => Writer::Json("[".to_owned(), true),
@@ -351,7 +351,7 @@ impl Writer {
         }
     }
 
-    /// What is written.
+    /// The text so far.
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,
@@ -360,13 +360,13 @@ impl Writer {
     }
 }
 
-/// A listing that is being sent.
+/// A listing in progress.
 struct ListingPage {
     listing: Arc<Listing>,
     /// How many entries are written.
     written: usize,
     ended: bool,
-    /// Has the current piece, of which `sent` bytes are sent.
+    /// Contains the current piece, of which `sent` bytes are sent.
     writer: Writer,
     sent: usize,
 }

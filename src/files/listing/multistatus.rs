@@ -1,7 +1,8 @@
-//! A listing as WebDAV has it: what is known of a folder and of each entry, as XML (RFC 4918, section 13). Called by `listing`, and
-//! by `dav` for what is asked for by itself.
+//! A listing for WebDAV: the properties of a folder and of each entry, as XML (RFC 4918, section 13). Called by
+//! `listing`, and by `dav` for a single resource.
 //!
-//! All that is known is told, whatever a request asks for: so its XML need not be read, and none of its tricks work here.
+//! The response contains all known properties, whatever the request names. So the XML of a request is not parsed, and
+//! attacks by XML have no effect.
 
 use std::fmt::Write;
 
@@ -12,13 +13,13 @@ use crate::escape_html;
 
 /// Its media type.
 pub(in super::super) const XML: &str = "application/xml; charset=utf-8";
-/// What precedes the responses.
+/// The text before the responses.
 pub(in super::super) const START: &str =
     "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
-/// What follows them.
+/// The text after them.
 pub(in super::super) const END: &str = "</D:multistatus>\n";
 
-/// Append what is known of an entry of the folder with this URL path, which ends with a slash.
+/// Appends the properties of an entry of the folder with this URL path, which ends with a slash.
 pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {
     let mut href = folder.to_owned();
     path::push_link(&mut href, entry.name);
@@ -26,7 +27,7 @@ pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {
     push_response(text, &href, entry.name, size, Some(entry.modified), "");
 }
 
-/// Append what is known of something. `size`: in bytes; `None`: it is a folder. `modified`: seconds since 1970, if known.
+/// Appends the properties of a resource. `size`: in bytes; `None`: a folder. `modified`: seconds since 1970, if known.
 /// `more`: further properties, as XML.
 pub(in super::super) fn push_response(
     text: &mut String,
@@ -40,7 +41,7 @@ pub(in super::super) fn push_response(
     text.extend(["<D:response><D:href>", href, slash, "</D:href><D:propstat><D:prop><D:displayname>"]);
     push_name(text, name);
     text.push_str("</D:displayname>");
-    // Writing to a string does not fail.
+    // Writing to a String cannot fail.
     let _ = match size {
         Some(size) => write!(text, "<D:resourcetype/><D:getcontentlength>{size}</D:getcontentlength>"),
         None => write!(text, "<D:resourcetype><D:collection/></D:resourcetype>"),
@@ -52,13 +53,14 @@ pub(in super::super) fn push_response(
     text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
 }
 
-/// Escaped. What XML has no form for, however escaped (XML 1.0, section 2.2), is U+FFFD, and so is what is not UTF-8.
+/// Appends an escaped name. Characters that XML cannot represent (XML 1.0, section 2.2) become U+FFFD, and so do bytes
+/// that are not UTF-8.
 fn push_name(text: &mut String, name: &[u8]) {
     let is_no_char = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     text.push_str(&escape_html(&String::from_utf8_lossy(name).replace(is_no_char, "\u{fffd}")));
 }
 
-/// As an HTTP date has it (RFC 9110, section 5.6.7), which has four digits for the year; others are left out.
+/// Appends an HTTP date (RFC 9110, section 5.6.7), for years of four digits; others are left out.
 fn push_time(text: &mut String, seconds: i64) {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began on a Thursday
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

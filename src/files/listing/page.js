@@ -21,7 +21,7 @@ let c=t.parentNode.previousSibling
 t.title=t.dateTime
 t.textContent=new Date(t.title).toLocaleString("sv").slice(0,16)
 if(c.title)c.title=num(+c.title)+" bytes"}
-if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href}))
+if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href,onerror:e=>e.target.remove()}))
 hooks.forEach(f=>f(b))
 $("i")[0].textContent="local"},
 O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&(G||O.unobserve(e.target),near(e.target))),{rootMargin:"99%"}),

@@ -1,4 +1,4 @@
-//! A listing in memory: what was made, and the same compressed once it is asked for so. Called by `listing`.
+//! A listing in memory, and its compressed form once a client requests it. Called by `listing`.
 
 use std::sync::Arc;
 #[cfg(feature = "compress")]
@@ -8,17 +8,17 @@ use std::sync::OnceLock;
 use super::super::compressed::gzip;
 use super::entries::Reservation;
 
-/// What fits into one packet as it is gains nothing.
+/// Compressing gains nothing if the page fits in one packet.
 #[cfg(feature = "compress")]
 const MIN_COMPRESSED: usize = 1024;
 
-/// What was made. Clients that read slowly have it for as long as they do, so its bytes are reserved if it is kept.
+/// A page. Clients that read slowly keep it for that long, so its bytes are reserved if it is cached.
 #[derive(Debug)]
 pub(super) struct Page {
     text: Vec<u8>,
-    /// `None`: it is made for one request.
+    /// `None`: it is for one request.
     reservation: Option<Reservation>,
-    /// `None`: it would not become half of its size.
+    /// `None`: compression would not halve its size.
     #[cfg(feature = "compress")]
     packed: OnceLock<Option<Arc<Vec<u8>>>>,
 }

@@ -1,7 +1,7 @@
-//! Of which entries of a folder the kernel tells. Called by `entries` while a folder is read that is to be kept.
+//! Which entries of a folder the kernel reports changes of. Called by `entries` while a folder is read for the cache.
 //!
-//! An entry is watched before its metadata is read, and the folder before its names are: so whatever changes afterwards is told. Where
-//! an entry can't be watched as what is shown of it, a link or the root of a mounted file system, it is asked about before each use.
+//! A folder is watched before its names are read, and an entry before its metadata is. So every later change is
+//! reported. An entry that cannot be watched (a link, the root of a mounted file system) is checked before each use.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use super::super::path;
 use super::super::stat::{FileStat, Identity, Kind, stat_of};
 use super::super::watch::Watch;
 
-/// How many entries are asked about before each use; a folder with more of them is not kept.
+/// How many entries can be checked before each use; a folder with more of them is not cached.
 const MAX_ASKED: usize = 16;
 
 /// The watch of a folder that is being read, with all its entries.
@@ -26,7 +26,7 @@ pub(super) struct Told<'a> {
     path: &'a [u8],
     watch: Setting,
     asked: Vec<Asked>,
-    /// How many entries may be watched.
+    /// How many entries can be watched.
     most: usize,
     device: Option<(u32, u32)>,
     inodes: Inodes,
@@ -35,49 +35,50 @@ pub(super) struct Told<'a> {
 enum Setting {
     /// Entries are added as they are found.
     New(Watch),
-    /// All are watched, from an earlier reading on.
+    /// All are watched since an earlier reading.
     Set(WatchedFolder),
 }
 
-/// A folder that is watched, with these in it.
+/// A watched folder with these entries.
 #[derive(Clone, Debug)]
 pub(super) struct WatchedFolder {
     pub watch: Arc<Watch>,
     pub inodes: Inodes,
 }
 
-/// A sum over the inodes of a folder and its entries: whether they are those that are watched. None but a mounted file system makes them others, and that is
-/// not told.
+/// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones: only a mounted file
+/// system changes them, which is not reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Inodes(u64);
 
 impl Inodes {
     fn add(&mut self, ((major, minor), inode): Identity) {
-        const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // spreads what differs in few bits
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // spreads values that differ in few bits
         let device = (u64::from(major) << 32 | u64::from(minor)).wrapping_mul(ODD).rotate_left(29);
         self.0 = self.0.wrapping_add((inode ^ device).wrapping_mul(ODD).rotate_left(31).wrapping_mul(ODD));
     }
 }
 
-/// An entry that is asked about: its path, and what was found then of what it leads to.
+/// An entry that is checked: its path, and the metadata of its target.
 #[derive(Debug)]
 pub(super) struct Asked(Vec<u8>, Option<FileStat>);
 
 impl Asked {
-    /// Whether the same is found now.
+    /// Whether its target is unchanged.
     pub fn holds(&self, finder: &Finder) -> bool {
         stat_of_path(finder, &self.0) == self.1
     }
 }
 
-/// What is shown of an entry: of a link, what it leads to, if it is followed there.
+/// The visible metadata of an entry; for a link, of its target, if links are followed there.
 fn stat_of_path(finder: &Finder, path: &[u8]) -> Option<FileStat> {
     let stat = finder.root.stat_itself(path).ok().filter(|stat| stat.kind != Kind::Link);
     stat.or_else(|| finder.root.stat_checked(path).ok())
 }
 
 impl<'a> Told<'a> {
-    /// The folder is watched from now on; `None`: it can't be. `before`: as an earlier reading left it, if that still holds.
+    /// Watches the folder; `None`: it cannot be watched. `before`: the watch of an earlier reading, if that is still
+    /// valid.
     pub fn new(finder: &'a Finder, path: &'a [u8], before: Option<WatchedFolder>, most: usize) -> Option<Told<'a>> {
         let watch = match before {
             Some(before) => Setting::Set(before),
@@ -86,7 +87,7 @@ impl<'a> Told<'a> {
         Some(Told { finder, path, watch, asked: Vec::new(), most, device: None, inodes: Inodes::default() })
     }
 
-    /// It is this one that is read. `None`: another one is watched.
+    /// Checks that the folder being read is the watched one; otherwise `None`.
     pub fn begin(mut self, folder: &OwnedFd) -> Option<Told<'a>> {
         same_folder(&self.finder.root, self.path, folder)?;
         let identity = stat_of(folder).ok()?.identity();
@@ -95,7 +96,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// An entry is about to be looked at. `None`: it can't be known what becomes of it.
+    /// Prepares for an entry whose metadata is read next. `None`: its changes cannot be detected.
     pub fn expect(mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> Option<Told<'a>> {
         let is_folder = match kind {
             FileType::RegularFile => false,
@@ -110,7 +111,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// This was found of it. `None`: too many have to be asked about.
+    /// Records the metadata of an entry. `None`: too many have to be checked.
     pub fn found(mut self, name: &CStr, kind: FileType, stat: Option<&FileStat>) -> Option<Told<'a>> {
         let is_mounted = stat.is_some_and(|stat| Some(stat.identity().0) != self.device);
         let is_followed = kind == FileType::Symlink && self.finder.root.symlinks() != Symlinks::Deny;
@@ -126,7 +127,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// What is watched, and what is asked about. `None`: not all that was found is watched.
+    /// The watched entries and the checked ones. `None`: not all entries are watched.
     pub fn end(self) -> Option<(WatchedFolder, Vec<Asked>)> {
         let watched = match self.watch {
             Setting::New(watch) => WatchedFolder { watch: Arc::new(watch), inodes: self.inodes },

@@ -285,6 +285,7 @@ f(chosen)},
 menu=el("div",{id:"k",popover:"auto"},button("Rename …",act(rename)),button("Move …",act(elsewhere)),button("Delete",act(remove)))
 U.replaceChildren(button("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[button("Upload a folder",()=>whole.click())]:[]),button("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
 pick.hidden=true
+if(box)q.hidden=true
 pick.ariaLabel="Files"
 whole.webkitdirectory=true
 U.after(M,queue)

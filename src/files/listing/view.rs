@@ -1,20 +1,20 @@
-//! What is asked for of a folder: its order, and whether as a page or as JSON. Called by `listing`; it sees the request alone.
+//! The requested view of a folder: its order, and its format. Called by `listing`. It uses only the request.
 
 use crate::Request;
 
-/// What of a folder is sent.
+/// The view of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub order: Order,
     pub form: Form,
 }
 
-/// In which form.
+/// The format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Page,
     Json,
-    /// Asked for by PROPFIND.
+    /// The response to PROPFIND.
     Multistatus,
 }
 
@@ -34,7 +34,8 @@ pub(in super::super) enum By {
 }
 
 impl View {
-    /// `?sort=` and `?format=json`, or else `Accept`. Unknown values mean nothing: a query may be somebody else's.
+    /// `?sort=` and `?format=json`, otherwise `Accept`. Unknown values are ignored: a query may be meant for something
+    /// else.
     pub fn of(request: &Request) -> View {
         if request.method().as_str() == "PROPFIND" {
             return View { order: Order::default(), form: Form::Multistatus };
@@ -61,7 +62,7 @@ impl Order {
         all.flat_map(|by| [false, true].map(|reversed| Order { by, reversed })).find(|order| order.word() == word)
     }
 
-    /// As it stands in a query.
+    /// The value in a query.
     pub fn word(self) -> &'static str {
         match (self.by, self.reversed) {
             (By::Name, false) => "name",
@@ -74,8 +75,8 @@ impl Order {
     }
 }
 
-/// Whether JSON is weighed higher than HTML by `Accept` (RFC 9110, section 12.5.1): the most specific range that matches a
-/// type has its weight.
+/// Whether `Accept` prefers JSON to HTML (RFC 9110, section 12.5.1): the most specific range that matches a type has
+/// its weight.
 fn prefers_json(request: &Request) -> bool {
     let weight = |ranges: [&str; 3]| ranges.iter().find_map(|range| request.accept_weight(&[range])).unwrap_or(0);
     weight(["application/json", "application/*", "*/*"]) > weight(["text/html", "text/*", "*/*"])

@@ -135,7 +135,7 @@ impl Taking {
         Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
-    /// The supported methods, besides those that read.
+    /// The supported methods, without those that read.
     pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 4] = [
             (&["POST", "PUT", "MKCOL"], true),

@@ -1,35 +1,35 @@
-//! Who hears of the news of one inode. Used by `watch`; it asks the kernel nothing.
+//! The entries that depend on an inode. Used by `watch`. It makes no system calls.
 //!
-//! A listing has one of these for each of its entries, so what only folders need lies in a box of its own.
+//! A listing has one of these for each of its entries, so the parts that only folders need are boxed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Who is to hear of the news of one inode.
+/// The entries to notify of changes of an inode.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    /// Of its own.
+    /// Of the inode itself.
     pub entries: Vec<Arc<AtomicBool>>,
     folder: Option<Box<Folder>>,
 }
 
-/// And of the names in it.
+/// Of names in it.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     /// Of all names in it.
     pub any_name: Vec<Arc<AtomicBool>>,
-    /// Of these names in it, in lower case, as all names here.
+    /// Of these names in it, in lower case like all names here.
     pub names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
     /// Names in it that lead to the root.
     pub above: Vec<Box<[u8]>>,
-    /// How many entries lie beneath it.
+    /// How many entries are below it.
     pub beneath: usize,
     /// Its key among the folders of this epoch.
     pub path: Option<Vec<u8>>,
 }
 
-/// Where an entry stands in the table: each gives a watch to an inode.
+/// The position of an entry in the table: each gives a watch to an inode.
 #[derive(Debug)]
 pub(super) enum Place {
     Inode(i32),
@@ -50,7 +50,7 @@ impl Watched {
         self.folder.get_or_insert_default()
     }
 
-    /// Something came, went or changed by this name.
+    /// Something with this name was created, deleted or changed.
     pub fn tell_of(&self, name: &[u8]) {
         if let Some(folder) = &self.folder {
             mark(&folder.any_name);
@@ -58,7 +58,7 @@ impl Watched {
         }
     }
 
-    /// Nothing more will be told of the names in it.
+    /// The kernel reports no more changes of the names in it.
     pub fn tell_all(&self) {
         if let Some(folder) = &self.folder {
             folder.names.values().chain([&folder.any_name]).for_each(|entries| mark(entries));
@@ -75,7 +75,7 @@ impl Watched {
         self.folder.as_ref().is_some_and(|folder| folder.beneath > 0 || !folder.above.is_empty())
     }
 
-    /// An entry is no longer watched at this place.
+    /// An entry is no longer watched here.
     pub fn forget(&mut self, place: Place, changed: &Arc<AtomicBool>) {
         let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, changed);
         match place {

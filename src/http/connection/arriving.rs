@@ -1,5 +1,5 @@
-//! Requests whose handler is called before their body is there, because it asked for a stream. Called by `connection` in turns that
-//! may block.
+//! Requests with a streamed body: their handler is called before the body has arrived. Called by `connection` in turns
+//! that may block.
 
 use super::{Exchange, HttpConnection};
 use crate::http::handler::RequestHandler;
@@ -9,8 +9,8 @@ use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::tcp::{BlockingInput, Next, Turn};
 
-/// Whether the body is to be received while the handler runs. Nothing is gained by it once the body is there; and what is to
-/// be written elsewhere comes before the handler.
+/// Whether the body is received while the handler runs: not if it has arrived already, and not if it is written
+/// elsewhere first.
 pub(super) fn arrives_while_handled(
     plan: &BodyPlan,
     framing: &RequestFraming,
@@ -23,7 +23,7 @@ pub(super) fn arrives_while_handled(
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: call the handler of a request whose body it can receive from here.
+    /// May block: calls the handler of a request whose body it can receive from here.
     pub(super) fn handle_arriving(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -37,7 +37,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);
         }
-        exchange.unread = None; // it is received, or known what is left of it
+        exchange.unread = None; // it is received, or the rest is known
         turn.input.consume(head_length);
         let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
@@ -47,7 +47,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// The handler has returned. What it left of the body belongs to the exchange from here on.
+/// The handler has returned. The unread part of the body belongs to the exchange again.
 pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
     let Some(ArrivingEnd { unread, rest, limit, .. }) = exchange.request.end_arriving_body() else { return };
     *turn.input = unread;
@@ -57,7 +57,7 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
         Rest::Failed => UnreadBody::without_end(limit),
     };
     exchange.unread = Some(Box::new(rest));
-    let _ = exchange.drop_unread(turn); // that it is too long is found later as well
+    let _ = exchange.drop_unread(turn); // if it is too long, that is found later
 }
 
 impl Exchange {
@@ -66,7 +66,7 @@ impl Exchange {
         self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
     }
 
-    /// Drops what has come of a body that no handler reads. False: it is too long, or not well-formed.
+    /// Drops the received part of a body that no handler reads. False: it is too long, or malformed.
     pub(super) fn drop_unread(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(rest) = &mut self.unread else { return true };
         let progress = rest.drop_meanwhile(turn.input);

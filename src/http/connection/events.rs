@@ -1,5 +1,5 @@
-//! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that is gone.
-//! Called by `connection` only, also in turns that must not block: of user code it calls only what must not block.
+//! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that has disconnected.
+//! Called by `connection` only, also in turns that must not block. It calls only user code that must not block.
 
 use http::{Method, StatusCode};
 
@@ -63,8 +63,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Another thread has called: something was pushed, or a signal notified. A call that comes late finds that what was
-    /// under way goes on.
+    /// Another thread called: bytes were pushed, or a signal was notified. A late call changes nothing.
     pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
         let state = match state {
             State::Pushed(pushed) => return self.send_pushed(pushed, turn),
@@ -83,7 +82,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
             State::Rejecting(_) | State::Ended(_) => Next::Brief,
             State::Upgrading(_) => Next::Take,
-            State::Pushed(_) | State::Waiting(_) | State::Closing(_) => Next::Close, // dealt with
+            State::Pushed(_) | State::Waiting(_) | State::Closing(_) => Next::Close, // handled
         };
         self.state = state;
         next
@@ -104,11 +103,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Reject what is not a complete request head.
+    /// Rejects an incomplete or malformed request head.
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
-        // The request is unknown but for HEAD: the error page depends on nothing else.
+        // The request is unknown except for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
         let error = Error::from_rejection(rejection);
         let page = self.responder().page(None, &error, &placeholder);
@@ -128,7 +127,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Reject a request whose head is complete. It may run in a turn that must not block.
+    /// Rejects a request whose head is complete. It may run in a turn that must not block.
     pub(super) fn reject_request(
         &mut self,
         exchange: Box<Exchange>,
@@ -138,7 +137,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
-    /// May block: the same amid its body.
+    /// May block: rejects a request within its body.
     pub(super) fn reject_partial(
         &mut self,
         partial: PartialRequest,
@@ -148,14 +147,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_partial(partial, &Error::from_rejection(rejection), turn)
     }
 
-    /// May block: the same amid its body.
+    /// May block: ends a request within its body, with this error.
     pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
         let PartialRequest { mut exchange, limits, .. } = partial;
         exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
         self.close_with(exchange, error, turn)
     }
 
-    /// The page of an error, and no further request.
+    /// Sends the page of an error. No further request follows.
     pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
         let page = self.page(&exchange.request, error);
         exchange.keep_alive = false;

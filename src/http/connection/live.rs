@@ -1,5 +1,5 @@
-//! What waits for something other than its client: pushed bodies, long polls, connections that change their protocol.
-//! Called by `connection` only. None of it holds a worker while it waits.
+//! Connections that wait for something other than their client: pushed bodies, long polls, other protocols. Called by
+//! `connection` only. None of them holds a worker while it waits.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
 use crate::tcp::{Handover, LiveKind, LiveRefusal, Next, Stage, Stream, Turn};
 
-/// A response whose body other threads push.
+/// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    /// The sender is to be called: there is room again.
+    /// The sender is called next: there is room again.
     pub(super) calls_sender: bool,
 }
 
@@ -29,12 +29,12 @@ pub(super) struct PushedResponse {
 pub(super) struct WaitingRequest {
     pub(super) exchange: Box<Exchange>,
     wait: Wait,
-    /// The client has sent its last byte, and whether it still reads was asked.
+    /// The client has sent its last byte, and was probed for whether it still reads.
     is_probed: bool,
     _registered: Registered,
 }
 
-/// A connection that is about to be a stream of another protocol, once a thread is there for it.
+/// A connection that will be a stream of another protocol as soon as a thread is free.
 pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
     head: Vec<u8>,
@@ -42,7 +42,7 @@ pub(super) struct Upgrading {
 }
 
 impl Exchange {
-    /// From here on it waits for something other than its client, if it may.
+    /// From now on the connection waits for something other than its client, if the limit allows it.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
         if let Some(place) = &mut self.live {
             place.set_kind(kind); // it has waited for a signal before
@@ -61,7 +61,7 @@ impl Exchange {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// A response whose body other threads push, if one more may listen.
+    /// Begins a response with a pushed body, if the limit allows one more.
     pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Next {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
@@ -76,7 +76,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_pushed(pushed, turn)
     }
 
-    /// Send what was pushed, or wait for more.
+    /// Sends what was pushed, or waits for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if std::mem::take(&mut pushed.calls_sender)
             && catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more()).is_err()
@@ -118,14 +118,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Abort
     }
 
-    /// Wait to be called, for as long as a client may be silent; this stage has begun already.
+    /// Waits for a call, up to the heartbeat interval. The stage has already begun.
     pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
         let within = pushed.stream.silence();
         self.state = State::Pushed(pushed);
         Next::Wait { stage: Stage(self.stage), within }
     }
 
-    /// Nothing was pushed for so long: show that the connection is alive, or find that it is not; or break off.
+    /// Nothing was pushed for this long: checks by a heartbeat whether the connection is alive, or ends it.
     pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if !pushed.stream.write_heartbeat(turn.output) {
             self.log_pushed(&pushed, turn);
@@ -148,9 +148,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
     }
 
-    /// The handler has nothing to say before a signal is notified, or its time is over.
+    /// The handler has no response until a signal is notified, or its time is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
-        // All waits of a request together: else a busy signal would let it wait for ever.
+        // All waits of a request together: otherwise a busy signal could make it wait forever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
         if turn.is_shutting_down() || left == Some(Duration::ZERO) {
@@ -171,14 +171,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within: left }
     }
 
-    /// Bytes came while a request waits, or the end.
+    /// Bytes arrived while a request waits, or the end.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
             self.state = State::Closing(waiting.exchange);
-            return Next::Abort; // cut off, it has left
+            return Next::Abort; // disconnected
         }
-        // It may still read its answer, or have left: then it answers an interim response, of which there may be any number
-        // (RFC 9110, section 15.2), by a reset.
+        // The client may still read the response, or may have disconnected. In the second case it answers an interim
+        // response, of which any number is allowed (RFC 9110, section 15.2), with a reset.
         if turn.input.ended()
             && waiting.exchange.request.version() == Version::HTTP_11
             && !std::mem::replace(&mut waiting.is_probed, true)
@@ -189,7 +189,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Unchanged
     }
 
-    /// Somebody called: the signal was notified, or it is a call from before.
+    /// The signal was notified, or the call is from before.
     pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
         if waiting.wait.ticket.is_over() {
             self.state = State::Handling(waiting.exchange);
@@ -200,13 +200,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within }
     }
 
-    /// Nothing happened in time: the handler is asked once more, and told so.
+    /// The signal was not notified in time: calls the handler once more, as a late request.
     pub(super) fn stop_waiting(&mut self, waiting: WaitingRequest) -> Next {
         self.handle_late(waiting.exchange)
     }
 
     fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
-        // A handler that waits again although it is late has nothing to say: it is not asked for ever.
+        // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {
             exchange.keep_alive = false;
             log::error!("{}: the handler waits although it is late", exchange.request.for_log());
@@ -217,7 +217,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Handle
     }
 
-    /// The connection speaks another protocol from here on.
+    /// From now on the connection uses another protocol.
     pub(super) fn switch_to(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -225,8 +225,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Next {
-        // What follows the head of the response is the new protocol's: nothing of the request may be left before it
-        // (RFC 9110, section 7.8, has the response come behind the whole request).
+        // The bytes after the response head belong to the new protocol, so no part of the request must be left before
+        // them (RFC 9110, section 7.8: the response follows the complete request).
         if exchange.unread.is_some() {
             log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
@@ -255,13 +255,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// On a thread of its own: the head goes out, and then whatever its handler says.
+    /// On its own thread: sends the head, then calls the handler of the stream.
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
         let Upgrading { exchange, head, serve } = upgrading;
         self.log_taken(&exchange, &client);
-        drop(exchange); // the stream may live for long
+        drop(exchange); // the stream may live long
         match stream.write_all(&head).and_then(|()| stream.flush()) {
             Ok(()) => serve(stream),
             Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),

@@ -1,17 +1,18 @@
-//! The state machine of one HTTP connection: read a head and a body, call the handler, encode the response, repeat.
-//! Created by `service` for each client and called by `tcp` once a turn. It uses `head`, `framing` and `incoming` for
-//! input and `encode` for output.
+//! The state machine of an HTTP connection: it reads a head and a body, calls the handler, encodes the response, and
+//! repeats.
+//! Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and `incoming`
+//! for input and `encode` for output.
 //! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
 mod receiving; // bodies of requests: accepted, received, spooled, dropped
 
-mod arriving; // bodies that are received while their handler runs
+mod arriving; // streamed bodies of requests
 
-mod responding; // responses: encoded, streamed, and what follows
+mod responding; // responses: encoding, streaming, and the next state
 
-mod live; // what waits for something other than its client
+mod live; // waiting for something other than the client
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,8 +52,8 @@ pub(crate) struct HttpConnection<H> {
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request. What calls this connection is handed from request to request: to make another for each is to count a
-    /// reference, which writes to a line that other workers read.
+    /// Before a request. The waker of this connection is kept for the next request: creating one counts a reference,
+    /// which writes to a cache line that other workers read.
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
@@ -66,32 +67,32 @@ enum State {
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read may block).
     Streaming(Box<StreamingResponse>),
-    /// The body of a response is pushed by other threads.
+    /// The body of the response is pushed by other threads.
     Pushed(Box<PushedResponse>),
     /// A request waits for a signal.
     Waiting(Box<WaitingRequest>),
-    /// The connection is to be a stream of another protocol.
+    /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// A body can't be received: the rejection is to be sent, and what was received to be dropped (may block).
+    /// A body cannot be received: send the rejection, and drop the received part (may block).
     Rejecting(Box<(PartialRequest, Rejection)>),
-    /// A response is complete, and its request is to be dropped (may block).
+    /// A response is complete; drop its request (may block).
     Ended(Box<Exchange>),
-    /// The connection breaks off, and holds the request till then: what may block is not done before.
+    /// The connection is aborted, and keeps the request until then, because dropping it may block.
     Closing(Box<Exchange>),
-    /// The rest of a declined request is still to be received and dropped.
+    /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
 }
 
-/// A request, and what is known of its connection.
+/// A request, and data about its connection.
 struct Exchange {
     request: Request,
     /// Whether the client allows the connection to be kept afterwards.
     keep_alive: bool,
     /// When it began to wait for a signal, if it has.
     waits_since: Option<Instant>,
-    /// Its place among those that wait for something other than their client.
+    /// Its place among connections that wait for something other than their client.
     live: Option<LivePlace>,
-    /// What is still to come of its body, and nobody reads.
+    /// The rest of its body, which no handler reads.
     unread: Option<Box<UnreadBody>>,
 }
 
@@ -114,7 +115,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
             State::Ended(exchange) => self.after_response(exchange, turn),
             State::Closing(_) => Next::Close,
-            State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
+            State::Upgrading(_) => Next::Close, // it only waits for a thread
         }
     }
 
@@ -144,7 +145,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // What a handler made, and what may be a large file.
+        // Objects created by a handler, and bodies that may be large files.
         matches!(
             self.state,
             State::Streaming(_)
@@ -187,7 +188,8 @@ impl<H> HttpConnection<H> {
     }
 }
 
-/// Why a request with an authority in its target is none for this connection: one for a proxy, or one that is to be secured.
+/// Why a request with an authority in its target is not for this connection: it is for a proxy, or requires a secure
+/// connection.
 fn misdirected(request: &Request) -> Option<Rejection> {
     if *request.method() == Method::CONNECT {
         return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
@@ -206,12 +208,12 @@ impl<H: RequestHandler> HttpConnection<H> {
         &self.service.config
     }
 
-    /// Between requests: start with the input there is. `polled`: when the poll that brought it returned.
+    /// Between requests: handles the input so far. `polled`: when the poll that brought it returned.
     fn next_request(&mut self, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
             return if turn.input.ended() { Next::Close } else { Next::Idle { within: self.config().idle_timeout } };
         }
-        // Usually the whole head is there at once: then no parser is boxed.
+        // The whole head has usually arrived, so no parser is boxed.
         let mut parser = HeadParser::default();
         match self.parse_head(&mut parser, polled, turn) {
             Some(next) => next,
@@ -231,7 +233,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
         self.state = State::ReadingHead(parser);
-        // Half a head is nothing yet: it may give way to another client.
+        // An incomplete head counts as nothing: the connection can be evicted for another client.
         Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
     }
 
@@ -240,7 +242,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
-                // Empty lines before it are no part of it: they may have brought the poll, and the request come later.
+                // Empty lines before the request are not part of it: the poll may have brought only them, and the
+                // request came later.
                 let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
                 Some(self.start_request(length, head, polled, turn))
             }
@@ -253,7 +256,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A head is complete. If a body follows, the head stays in the input until the body is accepted: input that is left
+    /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
     /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
@@ -295,7 +298,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Handle
     }
 
-    /// May block: call the handler.
+    /// May block: calls the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
@@ -304,7 +307,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: the handler's response. `Err`: it panicked. (Inlined, as is the next: a response is large to hand on.)
+    /// May block: the handler's response. `Err`: it panicked. (Inlined like the next function, because a response is
+    /// large to move.)
     #[inline]
     fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
         self.responder().respond(request, &|request| {
@@ -333,7 +337,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// What is asked of the handler.
+/// Calls of the handler.
 impl<H: RequestHandler> HttpConnection<H> {
     fn responder(&self) -> Responder<'_, H> {
         self.service.responder()
@@ -349,7 +353,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
     }
 
-    /// On a thread of its own, which has no turn.
+    /// Runs on a thread of its own, without a turn.
     fn log_taken(&self, exchange: &Exchange, client: &Client) {
         let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
         let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
@@ -364,7 +368,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(format) = self.config().access_log {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
-        // The response is complete, whatever becomes of its record.
+        // The response is complete, even if its record fails.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));

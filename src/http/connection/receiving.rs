@@ -1,5 +1,5 @@
-//! The body of a request: accepted or declined from the head, received, spooled, or dropped. Called by `connection`, in
-//! turns that may block where it says so.
+//! The body of a request: accepted or declined from the head, received, spooled, or dropped. Called by `connection`;
+//! some functions need a turn that may block.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
 use crate::tcp::{Next, Stage, Turn};
 
-/// A request whose body may still be declined.
+/// A request whose body can still be declined.
 pub(super) struct UnacceptedRequest {
     pub(super) exchange: Box<Exchange>,
     pub(super) framing: RequestFraming,
@@ -34,7 +34,7 @@ pub(super) struct PartialRequest {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: let the handler accept or decline the body.
+    /// May block: lets the handler accept or decline the body.
     pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
@@ -48,7 +48,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.decline_body(exchange, head_length, turn);
         }
         let timeout = plan.timeout_or(self.config().body_timeout);
-        // Without a socket of its own there is nothing to read it from.
+        // Without a socket (in a test) the body is received before the handler.
         if arrives_while_handled(&plan, &framing, head_length, turn)
             && let Some(input) = turn.blocking_input(timeout)
         {
@@ -74,8 +74,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout, progress }), true, turn)
     }
 
-    /// May block: respond without a body that is declined. If it is short and certain to be sent, it is dropped and the connection
-    /// kept. A client that waits for `100 Continue` may send it or not, so that connection must be closed.
+    /// May block: responds without receiving a declined body. If the body is short and certain to be sent, it is
+    /// dropped and the connection kept. A client that waits for `100 Continue` may send it or not, so its connection
+    /// must be closed.
     fn decline_body(&mut self, mut exchange: Box<Exchange>, head_length: usize, turn: &mut Turn<'_>) -> Next {
         turn.input.consume(head_length);
         exchange.request.set_body(Body::declined());
@@ -83,7 +84,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// Decode the part of the body that has arrived.
+    /// Decodes the part of the body that has arrived.
     pub(super) fn receive_body(
         &mut self,
         mut partial: Box<PartialRequest>,
@@ -128,7 +129,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// What was received of a body, and what handlers have put into its request, is dropped with a permit.
+    /// The received part of a body, and the data that handlers have put into its request, are dropped with a permit.
     fn reject_with_permit(&mut self, partial: PartialRequest, rejection: Rejection) -> Next {
         self.state = State::Rejecting(Box::new((partial, rejection)));
         Next::Brief
@@ -143,7 +144,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::read_at_min_rate(Stage(self.stage), within)
     }
 
-    /// May block: write part of the body to disk, then go on with the input.
+    /// May block: writes part of the body to disk, then continues with the input.
     pub(super) fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         match partial.incoming.spool(&partial.limits) {
             Ok(()) => self.receive_body(partial, true, turn),

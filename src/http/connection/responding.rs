@@ -1,4 +1,4 @@
-//! A response: encoded, its body streamed, and what follows it. Called by `connection` and by whatever answers in its place.
+//! A response: encoding it, streaming its body, and the next state. Called by `connection` and its other modules.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Instant, Next, Turn};
 
-/// A response whose body is not all in the output yet.
+/// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
     pub(super) stream: BodyStream,
     pub(super) exchange: Box<Exchange>,
@@ -21,7 +21,7 @@ pub(super) struct StreamingResponse {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// Encode a response into the output; its body too, unless that is a stream.
+    /// Encodes a response into the output, including its body unless that is a stream.
     pub(super) fn send_response(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -53,12 +53,12 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
-                Next::Handle // the head goes out first: the body may take its time
+                Next::Handle // the head is sent first: the body may take long
             }
         }
     }
 
-    /// Whether the connection has had as many requests, or is as old, as is allowed.
+    /// Whether the connection has reached its limit of requests or its maximum age.
     fn is_used_up(&self, now: Instant) -> bool {
         let config = self.config();
         let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
@@ -66,7 +66,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             || config.max_connection_age.is_some_and(|limit| age() >= limit)
     }
 
-    /// May block: read and send the next part of a response body.
+    /// May block: reads and sends the next part of a response body.
     pub(super) fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
         let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
         let failure = match progress {
@@ -88,8 +88,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A response is complete. Whatever kind of response it was, nothing that belongs to its request's body is taken for the
-    /// next request.
+    /// A response is complete. For any kind of response, no byte of its request's body may be read as the next request.
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Idle(exchange.request.take_waker());
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
@@ -101,7 +100,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.stage = self.stage.wrapping_add(1);
                 self.discard_body(rest, turn)
             }
-            Some(_) if !turn.input.ended() => Next::Linger, // the client may still be sending what nobody will read
+            Some(_) if !turn.input.ended() => Next::Linger, // the client may still send bytes that are not read
             _ => Next::Close,
         }
     }

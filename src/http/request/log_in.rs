@@ -1,19 +1,20 @@
-//! Where users log in and out, for pages that have buttons for it: put into requests by `layers::BasicAuth`, read by `files`.
+//! Logging in and out, for pages with buttons for it. `layers::BasicAuth` puts it into requests, `files` reads it.
 
 use super::Request;
 use crate::http::paths::encode_path;
 use crate::http::url_path::UrlPath;
 
-/// The path at which users log in and out: that of a folder, decoded, with both slashes.
+/// The path for logging in and out: a folder, decoded, with both slashes.
 struct LogIn(Vec<u8>);
 
 impl Request {
-    /// Users log in and out at this path of a folder.
+    /// Sets the path at which users log in and out.
     pub(crate) fn put_log_in(&self, root: &str) {
         self.put(LogIn(root.into()));
     }
 
-    /// The link to it from the page at this path, and the way back from there. Relative, since a proxy may have other paths for this server.
+    /// Returns the link to it from the page at this path, and the way back from there. Both are relative, because a
+    /// proxy may use other paths for this server.
     pub(crate) fn log_in_links(&self, page: &[u8]) -> Option<(String, String)> {
         let log_in = self.value::<LogIn>()?;
         let beneath = page.strip_prefix(&log_in.0[..])?;
@@ -21,7 +22,8 @@ impl Request {
         Some((if above.is_empty() { "./".to_owned() } else { above }, encode_path(beneath)))
     }
 
-    /// The link from there to a page beneath it, of which [`log_in_links`](Request::log_in_links) gave the way. To nowhere else.
+    /// Returns the link from there to a page below it, for the way back of [`log_in_links`](Request::log_in_links). It
+    /// never leads elsewhere.
     pub(crate) fn link_back(way: &str) -> String {
         let path = format!("/{way}");
         match UrlPath::parse(&path) {

@@ -210,7 +210,7 @@ impl Request {
         target.asterisk && target.path.is_none()
     }
 
-    /// The query as sent: what follows the question mark.
+    /// The query as sent, after the question mark.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }

@@ -1,8 +1,9 @@
-//! Whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent it.
+//! Whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent the
+//! request.
 //!
-//! A page of another site can have a browser send a form, or a PUT, to any server that the browser reaches, with the passwords and from
-//! the network of its user (CSRF). Browsers send which site's page it is: `Sec-Fetch-Site`, and `Origin` for those that do not
-//! know that. curl and similar clients send neither.
+//! A page of another site can make a browser send a form or a PUT to any server that the browser reaches, with the
+//! user's passwords and from the user's network (CSRF). Browsers name the page's site in `Sec-Fetch-Site`, and older
+//! ones in `Origin`. Programs such as curl send neither.
 
 use http::StatusCode;
 
@@ -14,17 +15,18 @@ impl Request {
     /// not compared, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
-        let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
+        let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null` for a page in a sandbox
         self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
     }
 
-    /// Rejects a request that a page of another site has sent. `what`: what only pages of this server can do.
+    /// Rejects a request that a page of another site has sent. `what`: the action that is only for pages of this
+    /// server.
     pub(crate) fn check_own_page(&self, what: &str) -> Result<(), Error> {
         let refused = |why: String| Err(Error::new(StatusCode::FORBIDDEN, why));
         let mut sites = self.header_all("sec-fetch-site");
         match (sites.next(), sites.next()) {
             (None, _) => {}
-            // `none`: the user's own doing, by no page.
+            // `none`: caused by the user, not by a page.
             (Some(b"same-origin" | b"none"), None) => return Ok(()),
             _ => return refused(format!("Only pages of this server can {what}.")),
         }

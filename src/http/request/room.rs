@@ -172,7 +172,7 @@ impl Reservation {
         true
     }
 
-    /// So many more bytes are in memory, on their way to a file. False: memory has no room for them to wait there.
+    /// This many more bytes are in memory, on their way to a file. False: memory has no room for them to wait there.
     pub(crate) fn pend(&mut self, bytes: u64) -> bool {
         let has_room = self.rooms.room(Place::Memory).take(bytes);
         if has_room {

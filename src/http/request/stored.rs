@@ -1,6 +1,6 @@
-//! A body that is kept: in memory up to a limit, beyond it in an unnamed temporary file.
+//! A stored body: in memory up to a limit, beyond it in an unnamed temporary file.
 //! Written by `incoming` through a `BodyWriter`, read through `body`.
-//! Memory is allocated for bytes received, never for a length announced. Message framing is handled elsewhere.
+//! Memory is allocated for received bytes, never for an announced length. Framing is handled elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::new_file;
 use super::room::{BodyLimits, Place, Reservation, TOO_LARGE};
 use crate::http::rejection::Rejection;
 
-/// A body that is complete. Several readers may read it concurrently.
+/// A complete body. Several readers can read it concurrently.
 #[derive(Default)]
 pub(crate) struct StoredBody {
     storage: Storage,
@@ -33,7 +33,7 @@ enum Storage {
         file: File,
         length: u64,
     },
-    /// Written to what the handler gave: so many bytes.
+    /// Written to the handler's writer; its length.
     Elsewhere {
         length: u64,
     },
@@ -76,7 +76,7 @@ impl StoredBody {
         }
     }
 
-    /// Read from this position on.
+    /// Reads from this position on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match &self.storage {
             Storage::Memory(bytes) => (&bytes[at as usize..]).read(buffer),
@@ -92,16 +92,16 @@ impl StoredBody {
         }
     }
 
-    /// Give it a name. A spooled file is linked; where that can't be done, and from memory, a new file is written.
+    /// Gives it a name. A spooled file is linked; if that is not possible, and from memory, a new file is written.
     pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
         if let Storage::Spooled { file, .. } = &self.storage {
-            // The file has no name but this one: a link to a descriptor, which `linkat` follows.
+            // The file has no other name than this link to a descriptor, which `linkat` follows.
             let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
             match linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
-                // Another file system (EXDEV), one that can't link or can't make unnamed files, no /proc: a copy is a file
-                // as well. Where that can't be made either, its error is the clearer one.
+                // Linking fails across file systems (EXDEV), on file systems without links or unnamed files, and
+                // without /proc: then the file is copied. If that fails as well, its error is the clearer one.
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
@@ -117,7 +117,7 @@ impl StoredBody {
         })
     }
 
-    /// A body from bytes, for requests made by hand.
+    /// Creates a body from bytes, for requests built by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> StoredBody {
         StoredBody { storage: Storage::Memory(bytes), reservation: None }
     }
@@ -156,32 +156,33 @@ const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
 
-/// Receives a body: into memory, and from there into a file.
+/// Receives a body: into memory, and from there to a file.
 pub(crate) struct BodyWriter {
     /// Bytes received since the last write to the file.
     memory: Vec<u8>,
     sink: Sink,
     /// Bytes written to it.
     spooled: u64,
-    /// Whether there is room for all of it: its length was announced, or the room is not the server's.
+    /// Whether there is room for all of it: its length was announced, or it does not use the server's room.
     announced: bool,
     reservation: Reservation,
     /// Bytes are to be written before more are taken: memory has no room for them to wait there.
     is_urgent: bool,
 }
 
-/// Where bytes go that do not stay in memory.
+/// The destination of bytes that do not stay in memory.
 enum Sink {
-    /// Nowhere yet.
+    /// None yet.
     None,
     File(File),
-    /// What the handler gave: from the first byte on.
+    /// The handler's writer, which gets all bytes.
     Given(Box<dyn Write + Send>),
 }
 
 impl BodyWriter {
-    /// `announced`: the Content-Length, if there is one. Rejected at once if it exceeds the limit, or if there is no room
-    /// for so much; otherwise the room is this body's. A body without one takes room as it comes.
+    /// `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the limit, or if there
+    /// is no room for this many bytes; otherwise the room belongs to this body. A body without a length takes room as
+    /// it arrives.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let mut reservation = Reservation::new(&limits.rooms);
         let length = announced.unwrap_or(0);
@@ -197,7 +198,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation, is_urgent: false })
     }
 
-    /// One whose bytes go to this writer, and take no room of the server's.
+    /// Creates one whose bytes go to this writer, and use none of the server's room.
     pub(crate) fn writing_to(
         given: Box<dyn Write + Send>,
         announced: Option<u64>,
@@ -210,7 +211,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation, is_urgent: false })
     }
 
-    /// How many more bytes memory takes before they must be written to the file.
+    /// How many more bytes fit in memory before they must be written to the file.
     pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
         // Even if no memory is allowed, each piece of a body passes through it.
         let capacity = match self.reservation.place() {
@@ -221,7 +222,7 @@ impl BodyWriter {
         capacity.saturating_sub(self.memory.len())
     }
 
-    /// `more`: bytes announced beyond those received. Rejected at once if they exceed a limit.
+    /// `more`: announced bytes beyond those received. Rejects the body at once if they exceed a limit.
     pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
         if self.received().saturating_add(more) > limits.body {
             return Err(TOO_LARGE);
@@ -251,7 +252,7 @@ impl BodyWriter {
         self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_))
     }
 
-    /// Append received bytes. No disk access.
+    /// Appends received bytes. No disk access.
     pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
         if self.received() + length > limits.body {
@@ -267,7 +268,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Write the bytes in memory to the file. May block on the disk.
+    /// Writes the bytes in memory to the file. May block on the disk.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         if let Sink::Given(writer) = &mut self.sink {
             writer.write_all(&self.memory).and_then(|()| writer.flush()).map_err(|err| given_error(&err))?;
@@ -304,14 +305,14 @@ impl BodyWriter {
     }
 }
 
-/// Bytes written to the file at a time.
+/// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// Of a writer that a handler gave.
+/// The error of a handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
-        io::ErrorKind::FileTooLarge if err.raw_os_error().is_some() => NO_SPACE, // the system's limit, and not the handler's
+        io::ErrorKind::FileTooLarge if err.raw_os_error().is_some() => NO_SPACE, // the system's limit, not the handler's
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
@@ -330,7 +331,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Out of descriptors or of memory for one more.
+/// Out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))

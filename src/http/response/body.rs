@@ -15,7 +15,7 @@ pub(crate) enum ResponseBody {
     Static(&'static [u8]),
     Bytes(Vec<u8>),
     Shared(SharedBytes),
-    /// So many bytes of a file from `start` on.
+    /// This many bytes of a file from `start` on.
     File {
         file: Arc<File>,
         start: u64,

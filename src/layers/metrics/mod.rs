@@ -1,7 +1,7 @@
 //! The metrics of a server for Prometheus: counted around a handler, and returned by another.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use crate::{Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
@@ -15,7 +15,7 @@ mod process; // the kernel's data about this process
 mod text; // the two formats
 
 use counts::Counts;
-use text::{Format, Writer};
+use text::{Format, Kind, Writer};
 
 /// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
 /// OpenMetrics 1.0 for clients that ask for it. All metrics are listed in `docs/metrics.md`.
@@ -50,7 +50,19 @@ struct Shared {
     counts: Counts,
     server: OnceLock<ServerHandle>,
     certificate_expiry: OnceLock<Expiry>,
+    more: Mutex<Vec<Metric>>,
 }
+
+/// A metric of the program's own.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    samples: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
+}
+
+/// The name and value of a label, if it has one, and the value.
+type Sample = (Option<(&'static str, String)>, f64);
 
 type Expiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
@@ -74,6 +86,36 @@ impl Metrics {
         let _ = self.0.certificate_expiry.set(Box::new(expiry));
     }
 
+    /// Adds a gauge of your own: its name, what it means, and what returns its values with one label each, or none. It is called
+    /// for each page and must not block.
+    ///
+    /// ```
+    /// let metrics = modest::layers::Metrics::new();
+    /// metrics.gauge("rooms_open", "Rooms that are open.", || vec![(Some(("floor", "1".into())), 3.0)]);
+    /// ```
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        samples: impl Fn() -> Vec<(Option<(&'static str, String)>, f64)> + Send + Sync + 'static,
+    ) {
+        self.add(Metric { name, kind: Kind::Gauge, help, samples: Box::new(samples) });
+    }
+
+    /// Adds a counter of your own, as [`gauge`](Metrics::gauge) does. Its name ends in `_total`.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        samples: impl Fn() -> Vec<(Option<(&'static str, String)>, f64)> + Send + Sync + 'static,
+    ) {
+        self.add(Metric { name, kind: Kind::Counter, help, samples: Box::new(samples) });
+    }
+
+    fn add(&self, metric: Metric) {
+        self.0.more.lock().unwrap_or_else(PoisonError::into_inner).push(metric);
+    }
+
     /// Returns the handler of the page, for GET and HEAD at any path.
     pub fn page(&self) -> MetricsPage {
         MetricsPage(self.clone())
@@ -86,6 +128,8 @@ impl Metrics {
         if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
             page::certificates(&mut writer, expiry);
         }
+        let more = self.0.more.lock().unwrap_or_else(PoisonError::into_inner);
+        more.iter().for_each(|metric| page::more(&mut writer, metric));
         writer.end()
     }
 }

@@ -55,12 +55,13 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
         writer.sample(&[("listener", &listener.address.to_string())], listener.accepted);
     }
     writer.family("modest_connections", Gauge, "Clients that are connected, by what their connections are at.");
-    let elsewhere = stats.parked + stats.ready + stats.waiting + stats.streams;
+    let elsewhere = stats.parked + stats.ready + stats.waiting + stats.streams + stats.waiting_streams;
     for (state, count) in [
         ("parked", stats.parked),
         ("ready", stats.ready),
         ("waiting", stats.waiting),
         ("thread", stats.streams),
+        ("waiting_thread", stats.waiting_streams),
         ("turn", stats.connections.saturating_sub(elsewhere)),
     ] {
         writer.sample(&[("state", state)], count);
@@ -74,15 +75,21 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     let help = "Idle connections that were closed because room was short.";
     writer.single("modest_connections_evicted_total", Counter, help, stats.evicted);
     writer.family("modest_refused_total", Counter, "Rejected connections and requests, by limit.");
-    for (limit, count) in
-        [("queue", stats.refused), ("address", stats.refused_per_address), ("live", stats.refused_live)]
-    {
+    for (limit, count) in [
+        ("queue", stats.refused),
+        ("address", stats.refused_per_address),
+        ("live", stats.refused_live),
+        ("input", stats.refused_input),
+        ("threads", stats.refused_streams),
+    ] {
         writer.sample(&[("limit", limit)], count);
     }
 }
 
 fn engine(writer: &mut Writer, server: &ServerHandle) {
     let stats = server.stats();
+    let help = "What clients have sent and is not used yet, as far as it counts for the quota.";
+    writer.single("modest_input_bytes", Gauge, help, stats.input);
     writer.single(
         "modest_handlers_running",
         Gauge,
@@ -92,6 +99,15 @@ fn engine(writer: &mut Writer, server: &ServerHandle) {
     writer.single("modest_permits_taken", Gauge, "Permits for code that may block that are taken.", stats.permits);
     writer.single("modest_polls_total", Counter, "How often the kernel was asked who is ready.", stats.polls);
     writer.single("modest_wakes_total", Counter, "How often a worker was woken.", stats.wakes);
+}
+
+/// Metrics of the program's own.
+pub fn more(writer: &mut Writer, metric: &super::Metric) {
+    writer.family(metric.name, metric.kind, metric.help);
+    for (label, value) in (metric.samples)() {
+        let labels: Vec<_> = label.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        writer.sample(&labels, value);
+    }
 }
 
 pub fn certificates(writer: &mut Writer, expiry: SystemTime) {

@@ -46,6 +46,10 @@ fn what_is_counted() {
         ("modest_connections{state=\"turn\"}", 1.0),
         ("modest_handlers_running", 1.0),
         ("modest_refused_total{limit=\"queue\"}", 0.0),
+        ("modest_refused_total{limit=\"input\"}", 0.0),
+        ("modest_refused_total{limit=\"threads\"}", 0.0),
+        ("modest_connections{state=\"waiting_thread\"}", 0.0),
+        ("modest_input_bytes", 0.0),
     ] {
         assert_eq!(value(page, sample), Some(expected), "{sample}: {page}");
     }

@@ -405,9 +405,9 @@ fn a_listing_offers_to_log_in() {
         (
             None,
             false,
-            "<form action=\"../../\"><input type=hidden name=login value=\"a%20b/c/\"><button>Log in to upload<",
+            "<form action=\"../../\"><input type=hidden name=log-in value=\"a%20b/c/\"><button>Log in to upload<",
         ),
-        (Some(ADA), true, "<form class=out method=post action=\"../../?logout\"><span>ada</span><button>Log out<"),
+        (Some(ADA), true, "<form class=out method=post action=\"../../?log-out\"><span>ada</span><button>Log out<"),
         (Some(EVE), false, "<span>eve</span><button>Log out<"),
     ] {
         let request = Request::get("/p/a%20b/c/").with_header("accept", "text/html");

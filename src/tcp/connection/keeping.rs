@@ -1,4 +1,4 @@
-//! What a connection keeps from turn to turn of what its client has sent: counted, and refused where there is no memory for it.
+//! The received and unused bytes of a connection between turns: counted, and rejected if there is no memory for them.
 
 use std::ops::ControlFlow;
 
@@ -7,11 +7,11 @@ use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
-/// Of what is owed, so much at most is counted: the rest is one response, and its handler's.
+/// At most this much unsent output is counted: the rest is one response, which its handler created.
 const OWED: u64 = 64 * 1024;
 
 impl<R: Registered> Connection<R> {
-    /// Whether there is memory for what the connection keeps after a turn that ended so. An idle one keeps nothing.
+    /// Whether there is memory for the connection's bytes after this turn. An idle one has none.
     pub(super) fn has_memory(&mut self, outcome: &Outcome, turn: &ConnectionTurn<'_>) -> bool {
         let is_over = matches!(outcome, Outcome::Closed | Outcome::Take);
         let (arrived, owes_nothing) = (turn.buffers.arrived(), turn.buffers.owes_nothing());
@@ -28,14 +28,14 @@ impl<R: Registered> Connection<R> {
         let kept = turn.settings.server.kept();
         let fits = KeptBytes::set(&mut self.under_way().kept, sent + owed, kept);
         let goes_on = match outcome {
-            Outcome::AwaitPermit(work) => *work != Work::Handler, // what was begun is not broken off
+            Outcome::AwaitPermit(work) => *work != Work::Handler, // a handler that has begun is not interrupted
             _ => self.is_lingering(),
         };
         fits || goes_on || sent <= FREE
     }
 
-    /// There is no memory for what it keeps: its conversation is told, and what is not used of its input is dropped. A client that does
-    /// not take what it is owed takes no refusal, either: it is reset. So it is where there is no permit to refuse it with.
+    /// There is no memory for its bytes: notifies the conversation, and drops the unused input. A client that does not
+    /// read its output cannot get a rejection, so it is reset. It is also reset if no permit is free.
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.settings.server.kept().refuse();
         if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {

@@ -35,23 +35,23 @@ pub trait PermitAccess {
 pub struct Buffers {
     pub input: Input,
     pub output: Output,
-    /// Below a connection's layer: what has arrived, and what is sealed.
+    /// Below a connection's layer: received bytes, and sealed output.
     pub(super) raw: Input,
     pub(super) sealed: Output,
 }
 
 impl Buffers {
-    /// How many bytes are owed to the client.
+    /// How many bytes are unsent.
     pub(super) fn owed(&self) -> u64 {
         self.output.owed() + self.sealed.owed()
     }
 
-    /// How many of those are in memory, and belong to nobody else.
+    /// How many of them are in memory that only this connection uses.
     pub(super) fn owed_memory(&self) -> u64 {
         self.output.owed_memory() + self.sealed.owed_memory()
     }
 
-    /// How many bytes have arrived and are not used.
+    /// How many bytes are received and unused.
     pub(super) fn arrived(&self) -> usize {
         self.input.bytes().len() + self.raw.bytes().len()
     }

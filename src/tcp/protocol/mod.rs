@@ -151,7 +151,7 @@ pub trait ServerState {
     /// The places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
-    /// The memory for what clients have sent and nobody has used yet.
+    /// The memory for received and unused bytes.
     fn kept(&self) -> &Arc<Kept>;
 }
 
@@ -362,8 +362,9 @@ pub enum Event {
     NoPermit,
     /// There was no thread for [`Next::Take`]. Asking for one again means [`Next::Close`].
     NoThread,
-    /// There is no memory for what this client has sent and the conversation did not use, or [keeps](Conversation::kept): what all
-    /// have sent is more than [`TcpServer::input_quota`](crate::TcpServer::input_quota). A conversation that goes on is reset.
+    /// There is no memory for the unused input of this client, or for what the conversation
+    /// [keeps](Conversation::kept): [`TcpServer::input_quota`](crate::TcpServer::input_quota) is reached. A
+    /// conversation that continues is reset.
     NoMemory,
     /// Another thread called a [`Waker`]. The event comes while the conversation waits ([`Next::Read`], [`Next::Wait`],
     /// [`Next::Idle`]) or as soon as it does, once for all calls so far.

@@ -91,6 +91,8 @@ for (const [look, options] of Object.entries({
     await page.getByText("Stored as one file (1).txt").waitFor();
     await shoot("queue");
     same(await page.locator("#u button:visible, #q button:visible").evaluateAll((all) => all.filter((it) => it.getBoundingClientRect().height < 40).length), 0, "what is too low to be touched");
+    const blank = (all) => all.filter((it) => getComputedStyle(it).color === getComputedStyle(it).backgroundColor).map((it) => it.textContent);
+    same(await page.locator("button:visible").evaluateAll(blank), [], "buttons that can't be read");
     await page.getByRole("button", { name: "Rename, move or delete folder/" }).click();
     await shoot("menu");
   }, options);
@@ -400,7 +402,7 @@ check("log out: the browser forgets the password, other sites can't do it", asyn
   await page.goto(server.url);
   await page.getByRole("button", { name: "Log in to upload" }).click();
   await page.getByText("ada").waitFor();
-  const answer = await fetch(`${server.url}/?logout`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
+  const answer = await fetch(`${server.url}/?log-out`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
   same(answer.status, 403, "for another site");
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in to upload" }).waitFor();

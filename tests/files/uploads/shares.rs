@@ -51,7 +51,7 @@ fn so_much_and_no_more() {
         if expected == 429 {
             let wait: u64 = got.header("retry-after").unwrap().parse().unwrap();
             assert!((86_400..=90_001).contains(&wait), "{method} {target} {length}: {wait}");
-            assert!(got.text().contains("100000 bytes per 24 hours: try again in 2"), "{}", got.text());
+            assert!(got.text().contains("98 KiB per 24 hours: try again in 2"), "{}", got.text());
         }
     }
 }

@@ -124,7 +124,7 @@ fn a_name_that_is_free() {
         (&long(""), &[&long("")], long("-1")),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        // A link that leads nowhere takes a name, too.
+        // A link that leads nowhere takes a name as well.
         there.iter().for_each(|name| std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap());
         let body = format!(
             "--abc\r\nContent-Disposition: form-data; name=f; filename=\"{file_name}\"\r\n\r\nphoto\r\n--abc--"

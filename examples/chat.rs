@@ -15,25 +15,42 @@ const PAGE: &str = r##"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Chat</title>
-<form><input name="text" maxlength="250" autofocus required> <button>Send</button> <output>connecting ...</output></form>
+<form><input name="text" aria-label="Message" maxlength="250" autofocus required> <button>Send</button></form>
+<p><output>connecting ...</output></p>
 <ul id="said"></ul>
 <script>
 const form = document.querySelector("form"), list = document.querySelector("#said"), state = document.querySelector("output");
-const again = () => { state.value = "connecting ..."; setTimeout(connect, 1000); };
-const show = word => list.prepend(Object.assign(document.createElement("li"), { textContent: word }));
-const say = { socket: word => socket.send(word), polls: word => fetch("/words", { method: "POST", body: word }) };
+const again = () => { socket = null; state.value = "connecting ..."; setTimeout(connect, 1000); };
 const kind = location.search == "?polls" ? "polls" : "socket";
-let socket;
+const unsent = []; // until they come back from the server, so that none is lost while it is away
+let socket, sending = false;
+const show = word => {
+  list.prepend(Object.assign(document.createElement("li"), { textContent: word }));
+  if (word == unsent[0]) unsent.shift(), sending = false, send();
+};
+const say = {
+  socket: word => socket.send(word),
+  polls: word => fetch("/words", { method: "POST", body: word }).then(answer => sending = answer.ok, () => sending = false),
+};
+function send() {
+  if (unsent.length && !sending && state.value == "connected") sending = true, say[kind](unsent[0]);
+}
+function connected() {
+  state.value = "connected";
+  send();
+}
 async function connect() {
+  sending = false;
   if (kind == "socket") {
     socket = new WebSocket("/chat");
-    socket.onopen = () => { list.replaceChildren(); state.value = "connected"; };
+    socket.onopen = () => { list.replaceChildren(); connected(); };
     socket.onmessage = event => show(event.data);
     socket.onclose = again;
     return;
   }
   try {
-    for (let from = 0; ; state.value = "connected") {
+    // A browser opens up to six connections to one host: further tabs wait. WebSockets are not among them.
+    for (let from = 0; ; connected()) {
       const answer = await fetch("/words?from=" + from);
       if (!answer.ok) throw answer.status;
       const { next, words } = await answer.json();
@@ -44,7 +61,7 @@ async function connect() {
   } catch { again(); }
 }
 connect();
-form.onsubmit = event => { event.preventDefault(); say[kind](form.text.value); form.reset(); };
+form.onsubmit = event => { event.preventDefault(); unsent.push(form.text.value); form.reset(); send(); };
 </script>
 "##;
 

@@ -20,15 +20,24 @@ const PAGE: &str = r##"<!DOCTYPE html>
 <ol></ol>
 <script>
 const state = document.querySelector("output"), table = document.querySelector("table"), log = document.querySelector("ol");
-const events = new EventSource("/readings"); // reconnects by itself and sends the id of the last event it received
-events.onopen = () => state.value = "connected";
-events.onerror = () => state.value = "connecting ...";
-events.onmessage = event => {
-  const [name, value] = event.data.split(" ");
-  const row = [...table.rows].find(row => row.cells[0].textContent == name) ?? table.insertRow();
-  [name, value].forEach((text, at) => (row.cells[at] ?? row.insertCell()).textContent = text);
-  log.append(Object.assign(document.createElement("li"), { textContent: event.lastEventId + ": " + event.data }));
-};
+let last = "";
+function listen() {
+  // Reconnects by itself and sends the id of the last event it received, but gives up after a status other than 200.
+  const events = new EventSource("/readings" + (last && "?last-event-id=" + last));
+  events.onopen = () => state.value = "connected";
+  events.onerror = () => {
+    state.value = "connecting ...";
+    if (events.readyState == EventSource.CLOSED) setTimeout(listen, 1000);
+  };
+  events.onmessage = event => {
+    last = event.lastEventId;
+    const [name, value] = event.data.split(" ");
+    const row = [...table.rows].find(row => row.cells[0].textContent == name) ?? table.insertRow();
+    [name, value].forEach((text, at) => (row.cells[at] ?? row.insertCell()).textContent = text);
+    log.append(Object.assign(document.createElement("li"), { textContent: last + ": " + event.data }));
+  };
+}
+listen(); // a browser opens up to six such connections to one host: further tabs wait
 </script>
 "##;
 

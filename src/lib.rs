@@ -168,13 +168,14 @@ pub mod websocket;
 
 pub use crate::http::{
     Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
-    HandlerFn, Http, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions,
-    Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse,
-    UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
+    HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part,
+    Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite,
+    SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn,
+    media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;
-pub use files::{FolderCheck, Overwrite, StaticFileHandler, Symlinks, Uploads};
+pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,

@@ -465,7 +465,7 @@ fn paths_of_places_are_encoded_where_they_are_links() {
     let bare = modest.get("/my%20100%25?q");
     assert_eq!((bare.status, bare.field("location")), (301, Some("/my%20100%25/?q")), "{bare:?}");
     let page = modest.get("/my%20100%25/");
-    assert!(page.body.contains("<a href=\"/my%20100%25/x%20y/\">/my 100%/x y/</a>"), "{page:?}");
+    assert!(page.body.contains("<a href=\"x%20y/\">x y/</a>"), "{page:?}");
     assert_eq!(modest.get("/my%20100%25/x%20y/a.txt").body, "a");
     let missing = modest.get("/my%20100%25/none");
     assert_eq!((missing.status, missing.field("link")), (404, Some("</my%20100%25/>; rel=\"up\"")), "{missing:?}");

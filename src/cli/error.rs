@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use super::address::BindAddress;
 
@@ -90,8 +89,8 @@ impl CliError {
     }
 
     /// The exit status of this error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.status)
+    pub fn status(&self) -> u8 {
+        self.status
     }
 }
 

@@ -127,7 +127,8 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         _ => users,
     };
     let realm = options.guarding.realm.as_deref().unwrap_or("modest");
-    let auth = BasicAuth::new(realm).users(users).optional(true);
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let auth = BasicAuth::new(realm).users(users).optional(true).log_in_at(&format!("{prefix}/"));
     Ok(match options.guarding.auth_over_http {
         true => auth,
         false => {

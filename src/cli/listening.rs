@@ -15,6 +15,13 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
+/// These descriptors, each of which is a listening socket, or else the addresses.
+pub fn handed_over(addresses: Vec<BindAddress>, descriptors: Option<&[u32]>) -> Vec<BindAddress> {
+    let Some(descriptors) = descriptors else { return addresses };
+    let named = descriptors.iter().map(|number| Some(format!("fd:{number}")));
+    named.map(|socket| BindAddress { socket, ..BindAddress::default() }).collect()
+}
+
 /// Listen at one more address, for another site.
 #[cfg(feature = "tls")]
 pub fn also(

@@ -4,7 +4,7 @@
 
 mod banner; // what is said on stdout
 
-mod listening; // the server: where it listens, behind which proxies, within which limits
+pub mod listening; // the server: where it listens, behind which proxies, within which limits
 
 #[cfg(feature = "tls")]
 mod encryption; // TLS
@@ -23,7 +23,9 @@ mod signals; // SIGINT and SIGTERM, and SIGHUP
 
 mod logging; // the log, on stderr or in a file
 
-mod sources; // the command line, the environment, a file: to options
+pub mod sources; // the command line, the environment, a file: to options
+
+pub mod program; // what the program is that has these options
 
 #[cfg(feature = "users")]
 mod password; // `--hash-password`
@@ -32,18 +34,19 @@ mod contradictions; // options that make no sense together
 
 mod effective; // `--print-config`
 
-mod places; // what words and addresses stand for
+pub mod places; // what words and addresses stand for
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
 
-mod options; // all options
+pub mod options; // all options
 
 mod values; // what stands behind them
 
-mod error; // errors, in one line each
+pub mod error; // errors, in one line each
 
 mod address; // an address to listen at
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 #[cfg(feature = "confine")]
 use std::path::Path;
@@ -60,6 +63,7 @@ use self::figures::Figures;
 use self::logging::{Lines, Zone};
 use self::options::{Options, Verbosity};
 use self::places::Place;
+use self::program::{Folders, Program};
 use self::signals::Reloads;
 use self::site::{Front, Sums};
 use self::sources::Action;
@@ -67,11 +71,16 @@ use self::sources::Action;
 /// The whole program, from its arguments to its exit status:
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
-    let result = match sources::parse(std::env::args_os()) {
+    ExitCode::from(run_as(&mut Folders, std::env::args_os()))
+}
+
+/// The same with these arguments, the program's name first, for this program.
+pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString>) -> u8 {
+    let result = match sources::parse(args, program) {
         Ok(Action::Serve(options)) => {
             let zone = logging::Zone::of_machine();
             let lines = logging::Lines::of(&options, &zone);
-            serve(*options, &zone, &lines).map_err(|error| (error, Some(lines)))
+            serve(*options, program, &zone, &lines).map_err(|error| (error, Some(lines)))
         }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
@@ -80,20 +89,21 @@ pub fn run() -> ExitCode {
         Err(error) => Err((error, None)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err((error, lines)) => {
             // If stderr is closed, the status still says that it failed.
             let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
-            error.exit_code()
+            error.status()
         }
     }
 }
 
-fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
+fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
-    let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
+    let (places, addresses) = (places::places(&options, program.has_application())?, places::addresses(&options)?);
     contradictions::check(&options, &places, &addresses)?;
+    let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
     let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
     let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
@@ -104,7 +114,8 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let figures = Figures::of(&options);
     served::check(&options, &places)?;
     let mut reloads = Reloads::default();
-    let http = site::open(&options, &places, &addresses, &figures, front(), &mut reloads)?;
+    let (application, application_line) = program.application().unzip();
+    let http = site::open(&options, &places, application, &addresses, &figures, front(), &mut reloads)?;
     #[cfg(feature = "tls")]
     let mut certificates = None;
     #[cfg(not(feature = "tls"))]
@@ -133,7 +144,9 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, zone)?;
-    signals::shutdown_on_signals(&server.handle(), &options, lines.clone()).map_err(CliError::signals)?;
+    if program.handles_signals() {
+        signals::shutdown_on_signals(&server.handle(), &options, lines.clone()).map_err(CliError::signals)?;
+    }
     #[cfg(feature = "tls")]
     if let Some(certificates) = certificates {
         certificates.warn_of_expiry();
@@ -142,7 +155,9 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     }
     let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
     figures.of_program(&reloads, log.clone(), taking.collect());
-    reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
+    if program.handles_signals() {
+        reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
+    }
     debug!("file descriptor limit: {descriptors}");
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
@@ -161,14 +176,22 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = page.line();
+    let told = application_line.unwrap_or_default() + &page.line();
     let said = lines.clone();
-    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told, &said));
+    program.bound(&server);
+    let ready = program.ready();
+    let announces = program.announces();
+    let server = server.on_ready(move || {
+        if announces {
+            announce(&options, &places, &bound, &served, &told, &said);
+        }
+        ready();
+    });
     let served = server.serve_forever();
     page.stop();
     let stats = server.stats();
     debug!("stopped: {stats:?}");
-    if served.is_ok() && verbosity != Verbosity::Quiet {
+    if served.is_ok() && verbosity != Verbosity::Quiet && announces {
         print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
     }
     log.finish();

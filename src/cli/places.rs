@@ -64,8 +64,8 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
 
-/// All folders and files, with the prefix before their paths; the current folder, if there are none.
-pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
+/// All folders and files, with the prefix before their paths; the current folder, if there are none and no application.
+pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {
         if let Word::Place(place) = word(given)? {
@@ -78,7 +78,7 @@ pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
             Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // by this option it is none
         });
     }
-    if places.is_empty() {
+    if places.is_empty() && !has_application {
         places.push(Place { at: String::new(), path: ".".into() });
     }
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -148,6 +148,8 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
 }
 
 fn named_twice(by: &str, port: u16) -> CliError {
-    let by = if by == "the argument" { format!("{by} {port}") } else { by.to_owned() };
-    CliError::usage(format!("the port was given twice: {by} already set {port}"))
+    match by {
+        "the argument" => CliError::usage(format!("the port was given twice: the first argument for it is {port}")),
+        option => CliError::usage(format!("the port was given twice: {option} already set {port}")),
+    }
 }

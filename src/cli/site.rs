@@ -1,6 +1,5 @@
 //! What the program serves: folders and files at their paths, and the layers around them. Created by `cli` from the options.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,8 +12,8 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    Access, BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler,
-    Response, Routes, StaticFileHandler, Uploads, encode_path, escape_html, handler_fn,
+    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
+    RequestHandler, Response, Routes, StaticFileHandler, Uploads,
 };
 
 use super::address::BindAddress;
@@ -33,12 +32,14 @@ use super::values::{Limit, Proxy};
 pub fn open(
     options: &Options,
     places: &[Place],
+    application: Option<Handler>,
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
     reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
-    let (mut site, checks) = folders(options, places)?;
+    let has_application = application.is_some();
+    let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -62,17 +63,20 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
+        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
-    header::of_all(limited(Http::new(site.layer(front)).access_log(None), options), options)
+    // Applications have their own notion of what a repeated or an encoded slash means.
+    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    header::of_all(limited(http, options), options)
 }
 
 /// All that is served.
 pub type Site = Layered<Front, Handler>;
 
 /// A handler, with what is around it so far.
-type Handler = Box<dyn RequestHandler>;
+pub type Handler = Box<dyn RequestHandler>;
 
 /// Healthy as long as each folder is at its path, and no shutdown was asked for.
 fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
@@ -85,7 +89,11 @@ fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
     }
 }
 
-fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCheck>), CliError> {
+fn folders(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+) -> Result<(Handler, Vec<FolderCheck>), CliError> {
     let uploads = taking::uploads(options);
     let mut checks = Vec::new();
     let mut folder = |place| {
@@ -96,48 +104,26 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
     };
     if let [place] = places
         && place.at.is_empty()
+        && application.is_none()
     {
         return Ok((Box::new(folder(place)?), checks));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(place)?;
+        let files = folder(place)?.beside(paths_of(places));
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
-    if !places.iter().any(|place| place.at.is_empty()) {
-        routes = routes.fallback(overview(prefix, places));
+    if let Some(application) = application {
+        routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
+    } else if !places.iter().any(|place| place.at.is_empty()) {
+        routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
     Ok((Box::new(routes.serve(())), checks))
 }
 
-/// The page of a server that has folders at paths of their own, and none at its root: those that whoever asks may read.
-fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
-    let paths: Vec<String> = places.iter().map(|place| place.at.clone()).collect();
-    let page = move |request: &Request| {
-        let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
-        for at in paths.iter().filter(|at| request.permits(Access::Read, at.as_bytes())) {
-            let (link, at) = (escape_html(&encode_path(at)), escape_html(at));
-            let _ = writeln!(page, "<li><a href=\"{link}/\">{at}/</a>");
-        }
-        page.push_str("</ul>\n");
-        page
-    };
-    let (prefix, root) = (prefix.to_owned(), format!("{prefix}/"));
-    handler_fn(move |request| match *request.method() {
-        Method::GET | Method::HEAD if request.path() == prefix && !prefix.is_empty() => {
-            let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
-            Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&root))))
-        }
-        Method::GET | Method::HEAD if request.path() == root => {
-            Ok(Response::html(page(request)).with_header("content-security-policy", "default-src 'none'"))
-        }
-        Method::GET | Method::HEAD => {
-            let above = format!("<{}>; rel=\"up\"", encode_path(&root));
-            Err(Error::new(404, "There is nothing with that name here.").with_header("link", above))
-        }
-        _ => Err(Error::new(405, "This server only lets you read files.").with_header("allow", "GET, HEAD")),
-    })
+fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
+    places.iter().map(|place| &*place.at)
 }
 
 fn folder(

@@ -20,6 +20,7 @@ use super::error::{CliError, escape_controls, quoted, reason};
 use super::help;
 use super::options::Options;
 use super::places::{self, Word};
+use super::program::Program;
 use super::values;
 
 /// What the arguments ask for.
@@ -32,7 +33,7 @@ pub enum Action {
 }
 
 /// Parse the arguments, the program's name first, and whatever else says something.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
+pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
@@ -43,24 +44,26 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Err(error) => return Err(Source::CommandLine.explain(&error)),
     };
     let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
-    check_equals(&args)?;
+    if !program.has_application() {
+        check_equals(&args)?;
+    }
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
     }
-    let environment = Source::Environment.settings(from_environment(std::env::vars_os()))?;
+    let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
-        Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
+        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
         None => Vec::new(),
     };
     let name = config.as_deref().map(quoted).unwrap_or_default();
-    merge(&args, given, environment, (name, file)).map(|(mut options, shown)| {
-        options.starting.config = config;
-        match options.starting.print_config {
-            true => Action::Print(shown),
-            false => Action::Serve(Box::new(options)),
-        }
-    })
+    let (mut options, shown) = merge(&args, given, environment, (name, file), program.defaults())?;
+    options.starting.config = config;
+    if options.starting.print_config {
+        return Ok(Action::Print(shown));
+    }
+    options.words = program.words(options.words).map_err(CliError::usage)?;
+    Ok(Action::Serve(Box::new(options)))
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
@@ -139,6 +142,7 @@ fn merge(
     given: ArgMatches,
     environment: Vec<Setting>,
     (file_name, file): (String, Vec<Setting>),
+    defaults: Vec<OsString>,
 ) -> Result<(Options, String), CliError> {
     let command = command();
     let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -162,6 +166,7 @@ fn merge(
     };
     let (port, bind) = (rank("port"), rank("bind"));
     let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
+    words.extend(defaults);
     let mut seen = taken.clone();
     for setting in environment.into_iter().chain(file) {
         if seen.insert(setting.name) {
@@ -268,8 +273,16 @@ impl Source {
     }
 
     /// What is said as words of a command line, each checked.
-    fn settings(&self, said: Vec<Said>) -> Result<Vec<Setting>, CliError> {
-        said.into_iter().map(|said| self.setting(said)).collect()
+    fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
+        let mut settings = Vec::new();
+        for said in said {
+            let name = self.name(&said.name);
+            let is_taken = program.takes(&said.name, &said.values);
+            if !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))? {
+                settings.push(self.setting(said)?);
+            }
+        }
+        Ok(settings)
     }
 
     fn setting(&self, said: Said) -> Result<Setting, CliError> {
@@ -419,11 +432,12 @@ mod tests {
     use modest::Symlinks;
 
     use super::super::options::Verbosity;
+    use super::super::program::Folders;
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Options, String> {
         let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
-        match super::parse(all) {
+        match super::parse(all, &mut Folders) {
             Ok(Action::Serve(options)) => Ok(*options),
             Ok(Action::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
@@ -438,7 +452,7 @@ mod tests {
             Some(socket) => socket.clone(),
             None => format!("{} {}", address.host, address.port),
         };
-        let places = places::places(&options).map_err(|error| error.to_string())?;
+        let places = places::places(&options, false).map_err(|error| error.to_string())?;
         let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
         Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
     }
@@ -524,7 +538,7 @@ mod tests {
             (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
             (&["-b", "fd:3", "9000"], "fd:3 has no port"),
             (&["-p", "2", "9000"], "the port was given twice: --port already set 2"),
-            (&["8000", "9000"], "the port was given twice: the argument 8000 already set 8000"),
+            (&["8000", "9000"], "the port was given twice: the first argument for it is 8000"),
             (&["-w", "0"], "--workers 0: expected a number from 1"),
             (&["-w", "99999999"], "--workers 99999999: expected a number from 1"),
             (&["--prot", "1"], "there is no option --prot; did you mean --port?"),
@@ -563,7 +577,7 @@ mod tests {
     fn variables_of_the_environment() {
         let said = |name: &str, value: &str| {
             let one = std::iter::once((OsString::from(name), OsString::from(value)));
-            let settings = Source::Environment.settings(from_environment(one));
+            let settings = Source::Environment.settings(from_environment(one), &mut Folders);
             settings
                 .map(|found| found.into_iter().flat_map(|one| one.words).collect::<Vec<_>>())
                 .map_err(|e| e.to_string())

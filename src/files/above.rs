@@ -1,5 +1,5 @@
-//! Where to go from a path that leads nowhere: the nearest folder above it that a request would be shown. Called by `handler`,
-//! for clients that show pages to people; it asks the disk once for each folder on the way.
+//! From a missing path to the nearest folder above it that the client could open. Called by `handler`, for clients that
+//! show pages to people. It checks the disk once for each folder on the way.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,12 +7,13 @@ use super::find::{Finder, Lookup};
 use super::path::FilePath;
 use super::rights::{List, Read, Rights};
 
-/// A path may have two thousand names, and a loop of links makes folders of them all.
+/// A path can have two thousand segments, and a loop of links makes folders of all of them.
 const DEEPEST: usize = 32;
 
 impl Finder {
-    /// A relative link from this path, as it stands in a request, to the nearest folder above it that has an index, or is listed
-    /// where listings are `listed`, and which the request may have. Nothing is shown that a request for the folder would not show.
+    /// A relative link from this path, as in the request, to the nearest folder above it that has an index, or is
+    /// listed if `listed`, and that the request can access. It reveals nothing that a request for the folder would not
+    /// reveal.
     pub fn nearest_folder(
         &self,
         path: &FilePath,
@@ -21,7 +22,7 @@ impl Finder {
         polled: Option<Instant>,
     ) -> Option<String> {
         let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
-        above.pop(); // what was asked for itself
+        above.pop(); // the requested path itself
         let now = SystemTime::now();
         let mut nearest = None;
         for depth in 0..=above.len() {
@@ -34,7 +35,7 @@ impl Finder {
                 Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
             }
         }
-        // Relative: a proxy may have another path for this server.
+        // Relative, because a proxy may use another path for this server.
         let slashes = path.key().iter().filter(|&&byte| byte == b'/').count();
         match slashes.checked_sub(nearest?)? {
             0 => Some("./".to_owned()),

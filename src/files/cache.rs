@@ -1,5 +1,5 @@
-//! A bounded cache by path. Called by `handler`; it knows neither requests nor responses, nor whether what it has is fresh.
-//! Nothing is dropped, and so no file closed, while a lock is held.
+//! A bounded cache by path. Called by `handler`. It knows neither requests nor responses, nor whether its entries are
+//! fresh. Nothing is dropped, and so no file closed, while a lock is held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,9 +9,9 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::available_memory;
 
-const SHARDS: usize = 16; // little contention for one lock
+const SHARDS: usize = 16; // little contention per lock
 const MAX_KEY: usize = 1024;
-/// What an entry takes besides what it holds, in bytes: for the cache to be bounded however small its files are.
+/// The size of an entry without its content, in bytes, so that the cache is bounded however small its files are.
 const ENTRY_SIZE: usize = 256;
 
 /// The size of the cache.
@@ -41,13 +41,13 @@ impl CacheLimits {
     }
 }
 
-/// Descriptors are needed for clients first: an eighth of those that the process may have.
+/// Clients need descriptors first: an eighth of those that the process can have.
 pub(super) fn open_by_default() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     (limit / 8).min(4096) as usize
 }
 
-/// What one entry, or several, occupy.
+/// The size of one entry, or of several.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usage {
     files: usize,
@@ -82,7 +82,7 @@ impl<T> Cache<T> {
         Cache::in_shards(if small { 1 } else { SHARDS }, limits)
     }
 
-    /// With one lock for all, so that one entry may take most of the room.
+    /// Creates a cache with one lock, so that one entry can take most of the room.
     pub fn undivided(limits: CacheLimits) -> Cache<T> {
         Cache::in_shards(1, limits)
     }
@@ -95,17 +95,17 @@ impl<T> Cache<T> {
         self.limits
     }
 
-    /// The entry of a key.
+    /// Returns the entry of a key.
     pub fn get(&self, key: &[u8]) -> Option<Arc<T>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = &shard.entries[*shard.index.get(key)?];
         if !entry.used.load(Relaxed) {
-            entry.used.store(true, Relaxed); // not each time: the line would go from worker to worker
+            entry.used.store(true, Relaxed); // not each time: the line would move between workers
         }
         Some(Arc::clone(&entry.value))
     }
 
-    /// Insert an entry that holds so many bytes and open files, replacing that of the same key. One that is too large is
+    /// Inserts an entry of this many bytes and open files, and replaces one with the same key. One that is too large is
     /// not kept.
     pub fn put(&self, key: &[u8], value: Arc<T>, (bytes, open): (usize, usize)) {
         let shards = self.shards.len();
@@ -125,13 +125,13 @@ impl<T> Cache<T> {
         drop(shard);
     }
 
-    /// Remove the entry of a key.
+    /// Removes the entry of a key.
     pub fn forget(&self, key: &[u8]) {
         let removed = self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
         drop(removed);
     }
 
-    /// Remove the entries that are not wanted any more.
+    /// Removes the entries that are no longer needed.
     pub fn retain(&self, is_wanted: impl Fn(&T) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +143,7 @@ impl<T> Cache<T> {
         }
     }
 
-    /// Remove all entries, and so close every file that is not being sent.
+    /// Removes all entries, and so closes every file that is not being sent.
     pub fn clear(&self) {
         for shard in &self.shards {
             let removed = std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner));
@@ -152,15 +152,16 @@ impl<T> Cache<T> {
     }
 
     fn shard(&self, key: &[u8]) -> &RwLock<Shard<T>> {
-        // Paths differ most at their end. An attacker may aim at one shard: each is bounded.
+        // Paths differ most at their end. An attacker may target one shard: each is bounded.
         let end = &key[key.len().saturating_sub(16)..];
         let mixed = end.iter().fold(key.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         &self.shards[mixed % self.shards.len()]
     }
 }
 
-/// A part of the cache with its own lock. Eviction by the CLOCK algorithm: entries used since the hand last passed stay, and
-/// a new one counts as unused until it is asked for again, so that whoever asks for everything once evicts nothing else.
+/// A part of the cache with its own lock. Eviction by the CLOCK algorithm: entries used since the hand last passed
+/// stay. A new one counts as unused until it is requested again, so a client that requests everything once evicts
+/// nothing else.
 #[derive(Debug)]
 struct Shard<T> {
     index: HashMap<Arc<[u8]>, usize>,
@@ -205,7 +206,7 @@ impl<T> Shard<T> {
         while !self.entries.is_empty() {
             self.hand %= self.entries.len();
             let entry = &self.entries[self.hand];
-            self.hand += 1; // past the entry that is moved to the place of one that is evicted, too: it is the newest
+            self.hand += 1; // also past the entry that is moved into the place of an evicted one: it is the newest
             if !entry.used.swap(false, Relaxed) {
                 let key = Arc::clone(&entry.key);
                 return self.remove(&key);

@@ -1,6 +1,6 @@
-//! The content codings in which a file may lie beside itself. Used by `find`, which looks for them, and by `handler`.
+//! The content codings of sidecars. Used by `find`, which looks for them, and by `handler`.
 
-/// The coding of a sidecar, a precompressed file beside the file.
+/// The coding of a sidecar, a precompressed file beside a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
     Brotli,

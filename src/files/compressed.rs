@@ -1,11 +1,12 @@
-//! Text that is compressed by gzip once it is asked for so, and kept. Called by `handler`, for files without a `.gz` beside
-//! them.
+//! Text that is compressed with gzip when it is first requested so, and cached. Called by `handler`, for files without
+//! a `.gz` beside them.
 //!
-//! What is kept stands by its file's path and is of one content: that which has the tag of the file as it was found for this
-//! request. So an edit is never answered with old bytes, and nothing else needs to be asked. A tag that is made of times
-//! tells nothing of writes through a shared mapping: a large file is read anew after half a minute, and compared by its hash.
+//! An entry has its file's path as the key and belongs to one content: that with the tag of the file as found for this
+//! request. So an edit is never answered with old bytes, and nothing else needs to be checked. A tag made of times does
+//! not change by writes through a shared mapping: a large file is read again after half a minute, and compared by its
+//! hash.
 //!
-//! Nobody waits: while a file is being compressed, or as many are as may be, others get it as it is.
+//! No request waits: while a file is being compressed, or the limit is reached, others get it uncompressed.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -28,17 +29,17 @@ use super::slots::Slots;
 use super::stat::{Identity, stat_of};
 use crate::{Fields, available_memory};
 
-/// The sizes of files that are compressed unless set.
+/// The default sizes of files that are compressed.
 pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;
-/// How many files, and bytes of all of them, are kept unless set.
+/// The default number of files, and bytes of all of them.
 const FILES: usize = 8192;
 const BYTES: u64 = 32 << 20;
-/// The level: see `docs/files.md` for what others cost and gain.
+/// The level: see `docs/files.md` for the cost and gain of others.
 const LEVEL: u32 = 6;
-/// How long it is trusted that a large file is what its times say.
+/// How long the times of a large file are trusted.
 const TRUST: Duration = Duration::from_secs(30);
 
-/// What is compressed, and kept so.
+/// The cache of compressed files.
 #[derive(Debug)]
 pub(super) struct Compressed {
     kept: Cache<Kept>,
@@ -50,18 +51,18 @@ pub(super) struct Compressed {
 /// A file, compressed.
 #[derive(Debug)]
 struct Kept {
-    /// The content that it was made of.
+    /// The content of which it was made.
     tag: HeaderValue,
     identity: Identity,
     hash: u128,
     read: Instant,
     /// The file's fields when these were made.
     made_from: Arc<Fields>,
-    /// `None`: it would not become smaller.
+    /// `None` if it would not become smaller.
     packed: Option<(Arc<Vec<u8>>, Variant)>,
 }
 
-/// The right to compress a file, given back when dropped.
+/// The right to compress a file, returned when dropped.
 struct InHand<'a>(&'a Compressed, &'a [u8]);
 
 impl Default for Compressed {
@@ -74,12 +75,12 @@ impl Default for Compressed {
     }
 }
 
-/// What is kept for this much memory.
+/// The size of the cache for this much memory.
 pub(super) fn cache_of(memory: u64) -> usize {
     (memory / 64).min(BYTES) as usize
 }
 
-/// Without shards: one large file may take most of it.
+/// Without shards, so that one large file can take most of it.
 fn limits(bytes: usize) -> CacheLimits {
     CacheLimits { files: FILES, bytes_each: bytes, bytes_in_all: bytes, open: 0 }
 }
@@ -97,11 +98,11 @@ impl Compressed {
         self.kept.clear();
     }
 
-    /// What `send` makes of a file in gzip. `None`: it is sent as it is.
+    /// A file in gzip. `None`: it is sent uncompressed.
     pub fn of<T>(&self, resource: &Readable<'_>, send: impl Fn(&Variant) -> T) -> Option<T> {
         let source = resource.compressible()?;
         let plain = resource.identity();
-        // Without a tag it was changed so recently that its times can't tell of another change.
+        // Without a tag it was changed so recently that its times would not show another change.
         let tag = plain.fields.get(ETAG.as_str())?;
         let known = self.kept.get(&source.path);
         let known = known.filter(|kept| kept.tag == tag && kept.identity == source.stat.identity());
@@ -114,7 +115,7 @@ impl Compressed {
         kept.packed.as_ref().map(|(_, variant)| send(variant))
     }
 
-    /// Compress it, unless somebody does, or as many do as may. `None` too if it changes meanwhile.
+    /// Compresses it, unless another request does, or the limit is reached. Also `None` if it changes meanwhile.
     fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<Kept>> {
         let _slot = self.slots.take()?;
         let _in_hand = InHand::take(self, &source.path)?;
@@ -160,7 +161,7 @@ impl Kept {
         Kept { tag: tag.clone(), identity, hash, read, made_from: Arc::clone(fields), packed }
     }
 
-    /// The same bytes, with what is now told of their file.
+    /// The same bytes, with the current fields of their file.
     fn for_fields(&self, tag: &HeaderValue, fields: &Arc<Fields>, read: Instant) -> Kept {
         let bytes = self.packed.as_ref().map(|(bytes, _)| Arc::clone(bytes));
         Kept::new(tag, fields, bytes, (self.identity, self.hash, read))
@@ -170,7 +171,7 @@ impl Kept {
 impl<'a> InHand<'a> {
     fn take(all: &'a Compressed, path: &'a [u8]) -> Option<InHand<'a>> {
         let mut in_hand = all.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        in_hand.insert(path.to_vec()).then(|| InHand(all, path)) // made only then: it gives the right back
+        in_hand.insert(path.to_vec()).then(|| InHand(all, path)) // created only then: dropping it returns the right
     }
 }
 
@@ -180,8 +181,8 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// The fields of a file, but for the coding and a tag of its own: a hash of these very bytes, so that parts of what two
-/// versions of this program make are never joined. And without the date, which would name two rows of bytes.
+/// The fields of a file, except for the coding and a tag of its own: a hash of these bytes, so that parts made by two
+/// versions of this program are never joined. And without the date, which would name two contents.
 fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
     let mut fields = HeaderMap::new();
     for (name, value) in plain.iter().filter(|(name, _)| **name != ETAG && **name != LAST_MODIFIED) {

@@ -1,5 +1,5 @@
-//! WebDAV for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`, which
-//! looks things up; `listing` reads folders.
+//! WebDAV for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`,
+//! which looks paths up; `listing` reads folders.
 //!
 //! The body of a request is not read: see `listing::multistatus`.
 
@@ -8,10 +8,10 @@ use http::{Method, StatusCode};
 use super::listing::multistatus::XML;
 use crate::{Error, Request, Response};
 
-/// How long a body may be, in bytes: nobody looks at it.
+/// The maximum length of a body in bytes: it is not read.
 pub(super) const MAX_BODY: u64 = 64 << 10;
 
-/// How much of what lies beneath a folder is asked for.
+/// How much below a folder is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
     Itself,
@@ -22,7 +22,7 @@ pub(super) fn is_propfind(method: &Method) -> bool {
     method.as_str() == "PROPFIND"
 }
 
-/// How much is asked for (RFC 4918, section 10.2). `None`: all that lies beneath, which is also meant where nothing is said.
+/// The requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
 ///
 /// # Errors
 /// 400 if it is malformed.
@@ -36,14 +36,14 @@ pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
     }
 }
 
-/// The answer to all that lies beneath, as clients of WebDAV read it (RFC 4918, sections 9.1.1 and 16).
+/// The response to a request for infinity, as WebDAV clients expect it (RFC 4918, sections 9.1.1 and 16).
 pub(super) fn refusal() -> Response {
     let condition = "<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
     let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
     Response::bytes(text).with_status(StatusCode::FORBIDDEN).with_content_type(XML)
 }
 
-/// What is known, as an answer.
+/// The properties as a response.
 pub(super) fn multistatus(text: String) -> Response {
     Response::bytes(text).with_status(StatusCode::MULTI_STATUS).with_content_type(XML)
 }

@@ -1,6 +1,6 @@
-//! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`; accesses the disk through `open` only.
-//! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent, nor whether a
-//! request may have them: what it finds is for all requests, and `prepare` asks for each.
+//! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`. Accesses the disk through
+//! `open` only. It decides what is hidden, which index file a folder has and which sidecars a file has, not how they
+//! are sent, nor whether a request can access them: the result is for all requests, and `prepare` checks each.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use super::stat::{FileStat, Kind};
 
 const HTML: &[u8] = b".html";
 
-/// A sidecar counts once it has been still for so long: one that is being written is no whole file.
+/// A sidecar counts once it has been unchanged for this long: one that is being written is incomplete.
 const STILL: Duration = Duration::from_secs(2);
 
 /// Looks up paths in the folder.
@@ -35,7 +35,7 @@ pub(super) struct Finder {
     pub clean_urls: bool,
 }
 
-/// What a path leads to.
+/// The result of a look-up.
 pub(super) enum Lookup {
     File(FoundFile),
     /// A folder, requested with a trailing slash, without an index file.
@@ -62,7 +62,8 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
-    /// Whether it stays what the path leads to as long as its folder is the same: not where a link with a name that goes
+    /// Whether the result stays the same as long as its folder does: not if a link with a preferred name leads nowhere
+    /// yet.
     /// before it leads nowhere yet.
     pub is_sure: bool,
 }
@@ -75,7 +76,7 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// Look up the path of a request that came with this poll. `now` was read before.
+    /// Looks up the path of a request that came with this poll. `now` was read before.
     pub fn find(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
@@ -120,8 +121,8 @@ impl Finder {
         }
     }
 
-    /// The page that is served at a path with clean URLs, if there is no such file: `about.html` for `about`. An index has
-    /// its folder's path.
+    /// The page that is served at a path with clean URLs, if there is no such file: `about.html` for `about`. An index
+    /// file has its folder's path.
     fn page_of(&self, path: &[u8]) -> Option<Vec<u8>> {
         let page = self.clean_urls.then(|| [path, HTML].concat())?;
         (!self.index.iter().any(|index| index == path::name(&page))).then_some(page)
@@ -139,8 +140,9 @@ impl Finder {
         matches!(found, Lookup::File(found) if found.path == path.bytes).then_some(clean)
     }
 
-    /// Why a path is not served, though there is something: for the log alone.
-    pub fn why_not(&self, path: &[u8]) -> Option<&'static str> {
+    /// Why an existing path is not served: only for the log.
+    pub fn why_not(&self, path: &FilePath) -> Option<&'static str> {
+        let FilePath { bytes: path, trailing_slash } = path;
         if self.is_hidden(path) {
             return Some("hidden: a name in it begins with a dot");
         }
@@ -150,6 +152,7 @@ impl Finder {
             Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
                 Some("a link on the way to it leads where links are not followed to")
             }
+            Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
             Ok(Kind::File) => Some("the server has no right to read it"),
             Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no right to read"),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -159,7 +162,7 @@ impl Finder {
         }
     }
 
-    /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
+    /// Opens a file, hidden or not, without sidecars: for error pages, which the operator configured.
     pub fn find_page(&self, path: &[u8]) -> Result<Lookup, OpenError> {
         self.freshness.ask_for_root(&self.root);
         let mut basis = self.basis_in(path::parent(path), None, vec![path::name(path).to_vec()])?;
@@ -209,13 +212,13 @@ impl Finder {
     fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
-            // That it is there is not told of what lies outside: the checked look-up judges.
+            // Its existence outside the folder must not be revealed: the checked look-up decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
         Ok(Basis::new(folder.to_vec(), stat, names))
     }
 
-    /// Open a path in a folder with these names.
+    /// Opens a path in a folder with these names.
     fn open(&self, path: &[u8], names: Option<&Names>) -> Result<Opened, OpenError> {
         match names.is_some_and(|names| names.is_file(path::name(path))) {
             true => self.root.open_file(&Unjudged(path)),
@@ -243,7 +246,8 @@ impl Finder {
             match self.open(&name, names) {
                 Ok(Opened::File(file, sidecar)) => {
                     basis.add(name, sidecar);
-                    if !made_of(sidecar, stat) {
+                    // No coding has an empty form.
+                    if !made_of(sidecar, stat) || sidecar.size == 0 {
                         continue;
                     }
                     match sidecar.changed.until(STILL, now) {
@@ -259,8 +263,8 @@ impl Finder {
     }
 }
 
-/// Whether a sidecar can have been made of this version of the file: an older one was made of an earlier version. Tools that
-/// date it like the file (`brotli`, `pigz`) do so to the second.
+/// Whether a sidecar can have been made of this version of the file: an older one was made of an earlier version. Tools
+/// that give it the date of the file (`brotli`, `pigz`) do so to the second.
 fn made_of(sidecar: FileStat, file: FileStat) -> bool {
     let (sidecar, file) = (sidecar.modified, file.modified);
     if sidecar.nanos == 0 { sidecar.seconds >= file.seconds } else { sidecar >= file }

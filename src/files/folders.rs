@@ -1,9 +1,9 @@
-//! The names in folders, kept as long as the kernel tells of none that came or went: so most look-ups know without the disk
-//! that a name is missing, that a file has no sidecars, and that a name is a regular file's and may be opened at once.
-//! Called by `find`.
+//! The names in folders, kept until the kernel reports that one has come or gone. So most look-ups know without the
+//! disk that a name is missing, that a file has no sidecars, and that a name is a regular file and can be opened at
+//! once. Called by `find`.
 //!
-//! Only hashes are kept, with keys of this process: a name that is taken for another one by its hash is looked up, and not
-//! found. So whatever is answered here is true of missing names, and a guess of others.
+//! Only hashes are kept, with keys of this process. A name with the hash of another is looked up, and not found. So a
+//! result here is exact for missing names, and a guess for others.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -20,13 +20,13 @@ use super::open::Root;
 use super::rights::Unjudged;
 use super::stat::{self, FileStat, Kind, stat_of};
 
-/// How many folders are known, and the bytes of all their hashes.
+/// The maximum number of folders, and the bytes of all their hashes.
 const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
-/// Folders with more names are not known: reading them takes too long.
+/// Folders with more names are not kept: reading them takes too long.
 const MAX_NAMES: usize = 100_000;
-/// A folder is read at its fourth look-up: not for those that are asked for once.
+/// A folder is read at its fourth look-up, so not if it is requested only once.
 const READ_AT: u32 = 4;
-/// It is not read again for so long, and a hundred times as long as the last reading took.
+/// It is not read again for this time, and for a hundred times the duration of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -35,14 +35,14 @@ pub(super) struct Folders {
     keys: RandomState,
 }
 
-/// A folder that is asked for often: its names, once they are read.
+/// A folder that is requested often: its names, once they are read.
 #[derive(Debug)]
 enum Folder {
     Asked { times: AtomicU32, not_before: Instant },
     Known(Arc<Names>, Instant),
 }
 
-/// The names in a folder, as they are now.
+/// The current names in a folder.
 #[derive(Debug)]
 pub(super) struct Names {
     pub stat: FileStat,
@@ -53,7 +53,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Whether there may be this name.
+    /// Whether this name may exist.
     pub fn contains(&self, name: &[u8]) -> bool {
         let hash = self.keys.hash_one(name);
         self.files.contains(&hash) || self.others.contains(&hash)
@@ -74,7 +74,7 @@ impl Folders {
         self.cache.clear();
     }
 
-    /// Forget the names of folders that have changed.
+    /// Drops the names of folders that have changed.
     pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
         self.cache.retain(|folder| match folder {
             Folder::Known(names, _) => !freshness.has_ended(&names.basis, now),
@@ -82,7 +82,7 @@ impl Folders {
         });
     }
 
-    /// The names in a folder, if they are known and true for a request of this poll.
+    /// The names in a folder, if they are known and valid for a request of this poll.
     pub fn names(
         &self,
         freshness: &Freshness,
@@ -100,7 +100,7 @@ impl Folders {
             }
             Some(Folder::Asked { times, not_before }) => {
                 let is_time = times.fetch_add(1, Relaxed) + 1 >= READ_AT && *not_before <= Instant::now();
-                // One of those who see that it is time reads.
+                // One of the requests that find it due reads.
                 return if is_time && times.swap(0, Relaxed) >= READ_AT {
                     self.read(freshness, root, path)
                 } else {
@@ -118,7 +118,7 @@ impl Folders {
         self.cache.put(path, Arc::new(asked), (0, 0));
     }
 
-    /// Watched first, then read: whatever comes or goes meanwhile is told.
+    /// Watched first, then read: changes in between are reported.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
         self.wait(path, Some(begin + PAUSE)); // for the others, meanwhile
@@ -128,7 +128,7 @@ impl Folders {
             self.wait(path, Some(not_before));
             return None;
         };
-        let bytes = (names.files.capacity() + names.others.capacity()) * 9; // hashbrown: the hash, and a byte of control
+        let bytes = (names.files.capacity() + names.others.capacity()) * 9; // hashbrown: the hash and a control byte
         self.cache.put(path, Arc::new(Folder::Known(Arc::clone(&names), not_before)), (bytes, 0));
         freshness.keeps(&names.basis);
         Some(names)
@@ -159,7 +159,7 @@ impl Folders {
             !is_listed && stat::stat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW).is_ok()
         };
         if shown.as_ref().is_some_and(folds) {
-            return None; // a file system that knows a name by other letters, too
+            return None; // a file system that also finds a name in other spellings
         }
         same_folder(root, path, &folder)?;
         let basis = Basis::watched(path.to_vec(), stat, watch);
@@ -167,7 +167,7 @@ impl Folders {
     }
 }
 
-/// The name with its first letter in the other case; `None`: it has no letter.
+/// The name with its first letter in the other case; `None` if it has no letter.
 fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     let letter = name.iter().position(u8::is_ascii_alphabetic)?;
     let mut name = name.to_vec();
@@ -175,7 +175,7 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// What is watched is what was read: without a link on its path.
+/// The watched folder is the one that was read: there is no link on its path.
 pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
     let found = stat_of(root.find_without_links(path).ok()?).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())

@@ -1,22 +1,24 @@
-//! How it is known that what is kept is still true. Called by `handler` before each use.
+//! Whether cached content is still valid. Called by `handler` before each use.
 //!
-//! Nothing stale is served: an entry is used only if nothing that it was made of has changed when the request arrived. That
-//! is told by the kernel (see `watch`), or else by comparing device, inode, size, mtime and ctime of each path that it
-//! depends on.
+//! Nothing stale is served: an entry is used only if nothing that it was made of had changed when the request arrived.
+//! The kernel reports that (see `watch`), or device, inode, size, mtime and ctime of each path that it depends on are
+//! compared.
 //!
 //! # Four times
-//! - A *poll* brings requests: they had all arrived when it returned. News that is read, or a comparison that begins, after
-//!   that is as good as one made for each of them, so one serves them all ([`Request::polled`](crate::Request::polled)).
-//! - A file is kept only once its last change is older than the *tick* of its file system's clock (`FileStat::is_recent`):
-//!   a later change has other times then, so a comparison finds it.
-//! - *Trust* in a comparison ends after a second: the paths are opened anew, checked, so that a folder that was moved out of
-//!   the root and linked back is not followed for longer. What is watched needs none of this, for a moved folder is told;
-//!   there a comparison once a second and a reading every half minute find what is not told.
-//! - An entry is watched at its second *try*, that is, when it was compared and found true before: so a client that asks
-//!   for each file once sets no watches. Then it is made once more, and the new one takes over the watch.
+//! - A *poll* brings requests: they had all arrived when it returned. Reading the kernel's reports, or beginning a
+//!   comparison, after that is as good as one for each of them, so one serves them all
+//!   ([`Request::polled`](crate::Request::polled)).
+//! - A file is cached only once its last change is older than the *tick* of its file system's clock
+//!   (`FileStat::is_recent`): a later change has other times then, so a comparison finds it.
+//! - *Trust* in a comparison ends after a second: the paths are opened again, checked, so a folder that was moved out
+//!   of the root and linked back is not followed for longer. Watched entries do not need this, because a moved folder
+//!   is reported. A comparison every second and a reading every half minute find what is not reported.
+//! - An entry is watched at its second *try*, that is, when it was compared and found valid before. So a client that
+//!   requests each file once sets no watches. Then it is made once more, and the new one takes over the watch.
 //!
-//! A listing is kept only while it is told of, and for a second: to compare each of its entries is to read it anew. Listings have
-//! a queue of their own, so that what is told of ten thousand names in a folder does not fill that of files.
+//! A listing is cached only while its changes are reported, and for a second: comparing each of its entries means
+//! reading it. Listings have a queue of their own, so that reports on ten thousand names in a folder do not fill that
+//! of files.
 
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -31,40 +33,40 @@ use super::watch::{Watch, Watcher};
 
 /// How long a comparison is trusted.
 const TRUST: Duration = Duration::from_secs(1);
-/// How long what is watched is used without being made anew.
+/// How long a watched entry is used without being made again.
 const RENEWED: Duration = Duration::from_secs(30);
-/// Entries that can't be used any more are dropped that often, at most.
+/// How often invalid entries are dropped at most.
 const DROPPED_AFTER: Duration = Duration::from_secs(1);
 /// At which comparison an entry is watched.
 const WATCHED_AT: u32 = 2;
 
-/// What an entry was made of: it is true as long as nothing of it has changed.
+/// What an entry was made of: it is valid as long as nothing of it has changed.
 #[derive(Debug)]
 pub(super) struct Basis {
     /// Folders and files, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
-    /// The folder that the files lie in, and the names in it that count: a change of others is none.
+    /// The folder that contains the files, and the relevant names in it: changes of others do not count.
     folder: Vec<u8>,
     names: Vec<Vec<u8>>,
-    /// When it is to be looked up anew, though nothing changes: what depends on the age of a file.
+    /// When it has to be looked up again although nothing changes: for content that depends on the age of a file.
     until: Option<Instant>,
     created: Instant,
     /// When the last comparison began, in nanoseconds since `created`, plus one; 0: never.
     compared: AtomicU64,
     comparisons: AtomicU32,
     watch: OnceLock<Arc<Watch>>,
-    /// For the entry that takes the place of this one.
+    /// For the entry that replaces this one.
     next_watch: OnceLock<Arc<Watch>>,
 }
 
-/// Asks the kernel, or the disk.
+/// Checks with the kernel or the disk.
 #[derive(Debug)]
 pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
-    /// Of listings: made for the first that is kept.
+    /// For listings: created for the first that is cached.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether something is kept of which nothing tells when it can't be used any more: it is not watched, and its time will be over,
-    /// or it was told of before it was kept.
+    /// Whether there are entries whose end is not reported: they are not watched and their time will be over, or they
+    /// changed before they were cached.
     keeps_untold: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
@@ -72,7 +74,7 @@ pub(super) struct Freshness {
 }
 
 impl Basis {
-    /// `folder`: examined before the names in it.
+    /// `folder` was examined before the names in it.
     pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Basis {
         Basis {
             paths: vec![(folder.clone(), stat)],
@@ -87,13 +89,13 @@ impl Basis {
         }
     }
 
-    /// That of a folder which is watched for all names in it.
+    /// The basis of a folder that is watched for all names in it.
     pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
         Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
     }
 
-    /// That of a folder's listing, which was read since the watch was set, from `began` on: it is read again a second later, for what
-    /// is not told.
+    /// The basis of a folder's listing, which was read since the watch was set, from `began` on. It is read again a
+    /// second later, for changes that are not reported.
     pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
         Basis {
             paths: Vec::new(),
@@ -108,19 +110,20 @@ impl Basis {
         }
     }
 
-    /// Take over the watch of an earlier entry, if that was made of the same: what was read since it was set needs no other.
+    /// Takes over the watch of an earlier entry, if that was made of the same things: what was read since it was set
+    /// needs no other.
     pub fn take_over(&mut self, before: &Basis) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
         }
     }
 
-    /// It depends on this, too.
+    /// Adds something that it depends on.
     pub fn add(&mut self, path: Vec<u8>, stat: FileStat) {
         self.paths.push((path, stat));
     }
 
-    /// It may be otherwise after this time.
+    /// It can change after this time.
     pub fn ends_after(&mut self, time: Duration) {
         let end = self.created.checked_add(time);
         self.until = self.until.into_iter().chain(end).min();
@@ -134,12 +137,12 @@ impl Basis {
         }
     }
 
-    /// Whether a change could be missed, for something of it was changed a moment ago.
+    /// Whether a change could be missed, because something of it was changed a moment ago.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         self.paths.iter().any(|(_, stat)| stat.is_recent(now))
     }
 
-    /// The same for what depends on the folder alone, and not on the files in it.
+    /// Whether a change could be missed, for content that depends only on the folder, and not on the files in it.
     pub fn of_folder(&self) -> Basis {
         let (folder, names) = (self.folder.clone(), self.names.clone());
         Basis {
@@ -160,7 +163,7 @@ impl Basis {
         self.watch.get().is_some()
     }
 
-    /// By which the kernel tells of it, or will of the entry that takes its place.
+    /// The watch by which the kernel reports its changes, or those of the entry that replaces it.
     fn watch(&self) -> Option<&Arc<Watch>> {
         self.watch.get().or(self.next_watch.get())
     }
@@ -177,7 +180,7 @@ impl Basis {
         same
     }
 
-    /// `Acquire`: who sees that somebody compared sees what that one saw.
+    /// `Acquire`: a thread that sees another's comparison also sees what that one saw.
     fn since_compared(&self, begin: Instant) -> Option<Duration> {
         let compared = self.compared.load(Acquire).checked_sub(1)?;
         Some(begin.saturating_duration_since(self.created + Duration::from_nanos(compared)))
@@ -185,7 +188,7 @@ impl Basis {
 }
 
 impl Freshness {
-    /// `watched`: whether the kernel is asked to tell.
+    /// `watched`: whether the kernel's reports are used.
     pub fn new(watched: bool) -> Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
@@ -196,7 +199,7 @@ impl Freshness {
         }
     }
 
-    /// Whether a new look-up would give the same, for a request that was brought by the poll that returned then.
+    /// Whether a new look-up would have the same result, for a request brought by the poll that returned then.
     pub fn holds(&self, basis: &Basis, root: &Root, polled: Option<Instant>) -> bool {
         let begin = polled.unwrap_or_else(Instant::now);
         if basis.until.is_some_and(|until| until <= begin) {
@@ -217,14 +220,14 @@ impl Freshness {
         }
     }
 
-    /// An entry has been put where `has_ended` is asked of it.
+    /// An entry has been put where `has_ended` checks it.
     pub fn keeps(&self, basis: &Basis) {
         if basis.watch().is_none_or(|watch| !watch.holds()) {
             self.keeps_untold.store(true, Relaxed);
         }
     }
 
-    /// Whether there may be entries that can't be used any more: asked of the kernel once a second, for one who asks.
+    /// Whether there may be invalid entries: checked with the kernel once a second, for one caller.
     pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
         let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
         let dropped = self.dropped.load(Relaxed);
@@ -237,12 +240,12 @@ impl Freshness {
             watcher.catch_up(root, now);
             watcher.take_told()
         };
-        // Set again by `has_ended` and by the next news. All are asked.
+        // Set again by `has_ended` and by the next report. All are checked.
         let told = self.watchers().filter(|watcher| take_told(watcher)).count();
         self.keeps_untold.swap(false, Relaxed) || told > 0
     }
 
-    /// Whether an entry can't be used any more: it was told of a change, or is not watched and no longer trusted.
+    /// Whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
     pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
@@ -260,13 +263,14 @@ impl Freshness {
         self.watcher.iter().chain(self.of_listings.get().and_then(Option::as_ref))
     }
 
-    /// Watch all names in a folder. `None`: it can't be.
+    /// Watches all names in a folder. `None` if that is not possible.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
         watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
     }
 
-    /// Watch all names in a folder that is listed; its entries are added as they are found. `None`: it can't be.
+    /// Watches all names in a folder that is listed. Its entries are added as they are found. `None` if that is not
+    /// possible.
     pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
         let watch = watcher.as_ref()?.watch(root, &[], folder, None);
@@ -279,7 +283,7 @@ impl Freshness {
         self.of_listings.get().and_then(Option::as_ref).map_or(0, |watcher| watcher.watched())
     }
 
-    /// Ask whether another folder stands at the root's path now, and open that.
+    /// Checks whether another folder is at the root's path now, and opens that.
     pub fn ask_for_root(&self, root: &Root) {
         if root.reopen_if_replaced() {
             self.watchers().for_each(|watcher| watcher.forget_all(root));
@@ -291,7 +295,7 @@ impl Freshness {
         basis.compare(root, begin)
     }
 
-    /// The watch is set before the comparison, which finds what happened until then.
+    /// The watch is set before the comparison, which finds earlier changes.
     fn compare_and_watch(&self, basis: &Basis, root: &Root, begin: Instant) -> bool {
         let is_time = basis.comparisons.fetch_add(1, Relaxed) + 1 == WATCHED_AT;
         let files: Vec<_> =
@@ -305,7 +309,7 @@ impl Freshness {
         let Some(watch) = watch.filter(|_| same) else { return same };
         let takes = if files.is_empty() { &basis.watch } else { &basis.next_watch };
         let _ = takes.set(Arc::new(watch));
-        files.is_empty() // what was read of files is read once more
+        files.is_empty() // the content of files is read again
     }
 }
 

@@ -132,6 +132,8 @@ pub struct StaticFileHandler {
     pub(super) taking: Option<Box<Taking>>,
     /// Whether PROPFIND is served.
     pub(super) webdav: bool,
+    /// Paths at which other folders are served, decoded.
+    pub(super) beside: Vec<String>,
 }
 
 /// Checks whether the folder of a [`StaticFileHandler`] is still at its path: see
@@ -225,6 +227,7 @@ impl StaticFileHandler {
             mount: None,
             taking: None,
             webdav: false,
+            beside: Vec::new(),
         })
     }
 
@@ -367,7 +370,7 @@ impl StaticFileHandler {
 
     fn say_why_not(&self, request: &Request, path: &FilePath) {
         if log::log_enabled!(target: "modest::files", log::Level::Debug)
-            && let Some(why) = self.finder.why_not(&path.bytes)
+            && let Some(why) = self.finder.why_not(path)
         {
             log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
         }
@@ -468,7 +471,12 @@ impl RequestHandler for StaticFileHandler {
         if freshness.is_time_to_drop(root, now) {
             self.drop_ended(now);
         }
-        self.get(asked)
+        match self.get(asked) {
+            Err(error) if matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                self.box_page(asked).ok_or(error)
+            }
+            result => result,
+        }
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {

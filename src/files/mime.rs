@@ -1,8 +1,8 @@
-//! Media types: by file name, those the user set before the library's; and for what a name leaves open by a look at the
-//! beginning of the file. Called by `prepare`, which reads it.
+//! Media types: by file name, with the user's types before the library's, and by the beginning of the file where the
+//! name is not enough. Called by `prepare`, which reads it.
 //!
-//! Text gets `charset=utf-8` where that is true. Text of unknown type is `text/plain` and never anything that a browser would
-//! run: what a file contains does not make it a page.
+//! Text gets `charset=utf-8` if that is true. Text of unknown type is `text/plain` and never anything that a browser
+//! would run: content does not make a file a page.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -16,11 +16,11 @@ use super::text::Beginning;
 /// The type of unknown files that are not text.
 const UNKNOWN: &str = "application/octet-stream";
 const PLAIN: &str = "text/plain; charset=utf-8";
-/// The parameter that a text has if it is UTF-8. The library's own types have it.
+/// The parameter of UTF-8 text. The library's own types have it.
 const UTF_8: &str = "; charset=utf-8";
 pub(super) const MAX_EXTENSION: usize = 16;
 
-/// Types by name: the user's own, and those known to all.
+/// Types by name: the user's own, and the built-in ones.
 #[derive(Debug, Default)]
 pub(super) struct MediaTypes {
     added: HashMap<String, HeaderValue>,
@@ -28,24 +28,24 @@ pub(super) struct MediaTypes {
 }
 
 impl MediaTypes {
-    /// Set the type of an extension (without its dot, in any case).
+    /// Sets the type of an extension (without its dot, in any case).
     pub fn add(&mut self, extension: &str, media_type: HeaderValue) {
         self.added.insert(extension.to_lowercase(), media_type);
     }
 
-    /// Set the type of unknown files.
+    /// Sets the type of unknown files.
     pub fn set_default(&mut self, media_type: HeaderValue) {
         self.default = Some(media_type);
     }
 
-    /// The type of a file with this name. `look` gives its beginning, and is called for text and for unknown names.
+    /// The type of a file with this name. `look` returns its beginning, and is called for text and for unknown names.
     pub fn of<'a>(&self, name: &[u8], look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
         let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str).map(str::to_lowercase);
         if let Some(added) = extension.as_ref().and_then(|extension| self.added.get(extension)) {
             return with_charset(added, look);
         }
         match (crate::media_type_of(name), &self.default) {
-            // TypeScript, or a part of a film.
+            // TypeScript, or an MPEG transport stream.
             (Some(film), _) if extension.as_deref() == Some("ts") => known_text(look(), film),
             (Some(known), _) => match known.strip_suffix(UTF_8) {
                 Some(bare) if !look().is_utf_8(bare) => HeaderValue::from_static(bare),
@@ -57,7 +57,7 @@ impl MediaTypes {
     }
 }
 
-/// `text/plain`, or another type for what is no text.
+/// `text/plain`, or another type for content that is not text.
 fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue {
     const BARE: &str = "text/plain";
     HeaderValue::from_static(match beginning.is_text() {
@@ -67,7 +67,7 @@ fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue 
     })
 }
 
-/// A type that the user set: UTF-8 is added to text without charset, where it is UTF-8.
+/// A type that the user set: UTF-8 is added to text without charset, if it is UTF-8.
 fn with_charset<'a>(media_type: &HeaderValue, look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
     let lower = media_type.as_bytes().to_ascii_lowercase();
     let silent = lower.starts_with(b"text/") && memchr::memmem::find(&lower, b"charset=").is_none();

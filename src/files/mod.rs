@@ -3,6 +3,8 @@
 
 mod options; // the settings of a `StaticFileHandler`
 
+mod overview; // links to folders at paths of their own
+
 mod handler; // `StaticFileHandler`
 
 mod dav; // WebDAV, for reading
@@ -49,4 +51,5 @@ mod stat; // the metadata of files
 
 pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;
+pub use overview::Overview;
 pub use taking::{Overwrite, Uploads};

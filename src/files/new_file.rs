@@ -1,10 +1,11 @@
-//! Files that are made beneath the folder: written without a name, and given one when they are whole. Called by `taking`, with
-//! folders that `open` has found beneath the root; every call here names a file in such a folder, by one name without a slash.
+//! New files below the folder: written without a name, and named when they are complete. Called by `taking`, with
+//! folders that `open` has found below the root. Every call here names a file in such a folder, by one segment.
 //!
-//! Nothing of a file is seen before it is whole: it is unnamed (`O_TMPFILE`), and the link that names it is one system call,
-//! which fails where there is something of that name, be it a link. A file system that has no unnamed files gets a name that
-//! begins with [`path::UPLOAD`], which is never served, and is removed if the upload fails; what a killed process has left of it is
-//! removed by the next who writes to that folder. To replace a file is to rename over it: who reads has the old one or the new.
+//! Nothing of a file is visible before it is complete: it is unnamed (`O_TMPFILE`), and the link that names it is one
+//! system call, which fails if the name exists, also as a link. On a file system without unnamed files it gets a name
+//! that begins with [`path::UPLOAD`], which is never served, and is removed if the upload fails. Files left behind by a
+//! killed process are removed by the next upload to that folder. A file is replaced by a rename: readers see the old
+//! one or the new one.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -23,25 +24,25 @@ use rustix::io::Errno;
 use super::path;
 use super::stat::{Identity, stat_of};
 
-/// How many names of a folder are looked at for what was left over.
+/// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
-/// Folders that were looked through are remembered, up to so many.
+/// How many folders that were searched are remembered.
 const MAX_KNOWN: usize = 4096;
 /// mke2fs.conf(5), `inode_ratio`.
 const BYTES_PER_INODE: u64 = 16 << 10;
-/// How often a name that nobody has is drawn.
+/// How often an unused name is drawn.
 const MAX_DRAWS: usize = 16;
 
 /// A file that is being written.
 #[derive(Debug)]
 pub(super) struct NewFile {
     file: File,
-    /// Its name until it is whole, and the folder of that, where there are no unnamed files.
+    /// Its name until it is complete, and that name's folder, where there are no unnamed files.
     named: Mutex<Option<(OwnedFd, String)>>,
     written: AtomicU64,
 }
 
-/// Whether the kernel has unnamed files here: so tests can do as if it had not.
+/// Whether the kernel has unnamed files here, so that tests can disable them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unnamed {
     IfThereAre,
@@ -50,7 +51,7 @@ pub(super) enum Unnamed {
 }
 
 impl NewFile {
-    /// A file in this folder, without a name. It can be read, too.
+    /// Creates an unnamed file in this folder. It can also be read.
     pub fn create(folder: &OwnedFd, unnamed: Unnamed) -> rustix::io::Result<NewFile> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match unnamed {
@@ -60,7 +61,7 @@ impl NewFile {
         };
         match made {
             Ok(file) => Ok(NewFile { file: file.into(), named: Mutex::new(None), written: AtomicU64::new(0) }),
-            // Not by this file system; or not known to this kernel, which takes it for the folder.
+            // Not supported by this file system, or by this kernel, which takes it for the folder.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => NewFile::create_named(folder, flags),
             Err(errno) => Err(errno),
         }
@@ -77,11 +78,11 @@ impl NewFile {
             let named = Mutex::new(Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, name)));
             let made = NewFile { file, named, written: AtomicU64::new(0) };
             match flock(&made.file, FlockOperation::NonBlockingLockExclusive) {
-                // Somebody who sweeps was quicker, and removes it.
+                // A sweep was faster, and removes it.
                 Err(Errno::WOULDBLOCK) => {}
-                // He has done so, and gone.
+                // The sweep has removed it.
                 _ if rustix::fs::fstat(&made.file).is_ok_and(|stat| stat.st_nlink == 0) => {}
-                _ => return Ok(made), // a file system without locks has nobody who sweeps, either: see there
+                _ => return Ok(made), // a file system without locks has no sweep either: see there
             }
         }
         Err(Errno::EXIST)
@@ -92,27 +93,27 @@ impl NewFile {
         self.written.load(Relaxed)
     }
 
-    /// To read what was written.
+    /// The file, to read what was written.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Have it on the disk, whatever happens to the machine.
+    /// Syncs it to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 
-    /// Give it this name in this folder, on the same file system.
+    /// Gives it this name in this folder, on the same file system.
     ///
     /// # Errors
-    /// `EXIST`: there is something of that name.
+    /// `EXIST`: the name exists.
     pub fn name(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         match &*named {
             None => self.link(folder, name),
             Some((from, temporary)) => {
                 match renameat_with(from, temporary, folder, name, RenameFlags::NOREPLACE) {
-                    // Not known to this file system: a link is as good, and the other name goes afterwards.
+                    // Not supported by this file system: a link is as good, and the other name is removed afterwards.
                     Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                         linkat(from, temporary, folder, name, AtFlags::empty())?;
                     }
@@ -126,12 +127,12 @@ impl NewFile {
         }
     }
 
-    /// The same in the place of what has that name, with its mode: `chmod 640` outlives an upload.
+    /// Replaces the file of that name, and keeps its mode: `chmod 640` survives an upload.
     pub fn replace(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         self.take_mode(folder, name);
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.is_none() {
-            let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // who sweeps leaves it alone
+            let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // a sweep leaves it alone
             let temporary = draw_name();
             self.link(folder, temporary.as_bytes())?;
             *named = Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, temporary));
@@ -143,7 +144,7 @@ impl NewFile {
         Ok(())
     }
 
-    /// Before the file has a name. A file system without modes refuses it, and needs none.
+    /// Before the file has a name. A file system without modes rejects it, and needs none.
     fn take_mode(&self, folder: &OwnedFd, name: &[u8]) {
         if let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
             && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
@@ -156,14 +157,14 @@ impl NewFile {
     fn link(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         match linkat(CWD, &descriptor, folder, name, AtFlags::SYMLINK_FOLLOW) {
-            // Without /proc: for root, and since Linux 6.10 for whoever has opened it.
+            // Without /proc: for root, and since Linux 6.10 for the process that opened it.
             Err(Errno::NOENT) => linkat(&self.file, "", folder, name, AtFlags::EMPTY_PATH),
             linked => linked,
         }
     }
 }
 
-/// Nothing that is not whole stays.
+/// An incomplete file does not stay.
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some((folder, name)) = self.named.get_mut().unwrap_or_else(PoisonError::into_inner).take()
@@ -175,7 +176,7 @@ impl Drop for NewFile {
     }
 }
 
-/// Writes to a new file as long as the file system has room besides what is to stay free.
+/// Writes to a new file as long as the file system has room beyond the reserve.
 pub(super) struct Writer {
     pub to: Arc<NewFile>,
     /// In bytes.
@@ -197,29 +198,29 @@ impl Write for Writer {
     }
 }
 
-/// Whether so many bytes fit, besides those that are to stay free. One that tells of no size is taken to have room.
+/// Whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
 pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
 }
 
-/// Whether the file system has inodes for one more file, besides those that are to stay free. One that tells of none has no such limit.
+/// Whether the file system has inodes for one more file, beyond the reserve. One without a count has no such limit.
 pub(super) fn may_add(on: impl AsFd, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve)
 }
 
-/// As many as ext4 makes for so many bytes, unless the file system has few.
+/// As many as ext4 creates for this many bytes, unless the file system has few.
 fn reserved_inodes(inodes: u64, reserve: u64) -> u64 {
     (reserve / BYTES_PER_INODE).min(inodes / 16)
 }
 
-/// Folders in which what a killed process left over was looked for.
+/// Folders that were searched for files left behind by a killed process.
 #[derive(Debug, Default)]
 pub(super) struct Swept(Mutex<HashSet<Identity>>);
 
 impl Swept {
-    /// Remove what nobody writes any longer, once for each folder.
+    /// Removes files that no process writes any more, once per folder.
     pub fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = stat_of(folder) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,7 +245,7 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        // Who writes it holds a lock. Where there are no locks it stays: it may be another process's.
+        // Their writer holds a lock. Without locks they stay, because they may belong to another process.
         if let Ok(file) = openat(folder, name, flags, Mode::empty())
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
@@ -254,10 +255,10 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// As any new file has it: the umask takes from it.
+/// As for any new file: the umask applies.
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// A name that nobody has, but by chance.
+/// An unused name, except by chance.
 fn draw_name() -> String {
     let drawn = RandomState::new().hash_one(std::process::id());
     format!("{}{drawn:016x}", path::UPLOAD)

@@ -1,13 +1,13 @@
-//! Opens files beneath the folder, never outside it, and only regular files and folders. Called by `find`,
-//! `prepare` and `listing`; it does not decide what is hidden or how a file is sent.
+//! Opens files below the folder, never outside it, and only regular files and folders. Called by `find`, `prepare` and
+//! `listing`. It does not decide what is hidden or how a file is sent.
 //!
-//! Check and open are one system call: `openat2` with `RESOLVE_BENEATH` resolves the path and fails if it leads outside,
-//! so that no race with a rename can be won. Where the kernel or a sandbox does not support it
-//! (Linux before 5.6, old container profiles) the path is walked folder by folder with `O_NOFOLLOW`.
+//! Check and open are one system call: `openat2` with `RESOLVE_BENEATH` resolves the path and fails if it leads
+//! outside, so no race with a rename can be won. If the kernel or a sandbox does not support it (Linux before 5.6, old
+//! container profiles), the path is walked folder by folder with `O_NOFOLLOW`.
 //!
-//! A link that `openat2` does not follow beneath the folder may still lead into it: an absolute one,
-//! and in the walk any link. Such a link is resolved by name, which proves nothing, and the resulting path
-//! is opened without following any link, which proves that it lies beneath the folder.
+//! A link that `openat2` does not follow below the folder may still lead into it: an absolute one, and in the walk any
+//! link. Such a link is resolved by name, which proves nothing. The resulting path is opened without following any
+//! link, which proves that it is below the folder.
 
 use std::fs::File;
 use std::io;
@@ -23,29 +23,29 @@ use super::rights::{Granted, Opens, Write};
 use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Kind, stat, stat_of};
 
-/// How often a look-up is retried that was disturbed by a concurrent rename.
+/// How often a look-up is retried that a concurrent rename disturbed.
 const MAX_RETRIES: usize = 32;
 
-/// How many links a path may lead through, as in the kernel (path_resolution(7)).
+/// How many links a path can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// How many names a path may have, those in its links too.
+/// How many segments a path can have, including those of its links.
 const MAX_STEPS: usize = 1024;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// None: a path with a link is not found.
+    /// None: a path with a link is a 404.
     Deny,
-    /// Those that lead to something within the folder; others are not found.
+    /// Those to a target within the folder; others are a 404.
     #[default]
     WithinRoot,
-    /// All of them, wherever they lead.
+    /// All links, wherever they lead.
     Follow,
 }
 
-/// The root folder, and how paths beneath it are opened.
+/// The root folder, and how paths below it are opened.
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     location: Arc<RootLocation>,
@@ -53,7 +53,7 @@ pub(super) struct Root {
     path_check: PathCheck,
 }
 
-/// How it is ensured that a path stays beneath the folder.
+/// How a path is kept below the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathCheck {
     /// By `openat2`, in the call that opens.
@@ -62,7 +62,7 @@ pub(super) enum PathCheck {
     Walk,
 }
 
-/// What a path leads to.
+/// The result of opening a path.
 pub(super) enum Opened {
     File(File, FileStat),
     Folder,
@@ -71,11 +71,11 @@ pub(super) enum Opened {
 /// Why nothing was opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// There is nothing, or nothing that can be served.
+    /// It does not exist, or cannot be served.
     NotFound,
-    /// It exists, but may not be read.
+    /// It exists, but cannot be read.
     Forbidden,
-    /// Out of descriptors or memory: the same request may succeed in a moment.
+    /// No descriptors or no memory: the same request may succeed in a moment.
     Busy(io::Error),
     /// Too many large listings are being sent: retry later.
     TooManyListings(io::Error),
@@ -84,10 +84,10 @@ pub(super) enum OpenError {
 }
 
 impl Root {
-    /// Open the root folder.
+    /// Opens the root folder.
     ///
     /// # Errors
-    /// If it is missing, not a folder, or may not be read; the message contains its path.
+    /// If it is missing, not a folder, or cannot be read; the message contains its path.
     pub fn open(root: &Path) -> io::Result<Root> {
         let location = RootLocation::open(root)?;
         let probed = rustix::fs::openat2(location.now().folder(), ".", PATH_FLAGS, Mode::empty(), BENEATH);
@@ -96,12 +96,12 @@ impl Root {
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
     }
 
-    /// Open the folder that is now at the root's path, if it was replaced; whether it was.
+    /// Opens the folder that is now at the root's path, if it was replaced. Returns whether it was.
     pub fn reopen_if_replaced(&self) -> bool {
         self.location.reopen_if_replaced()
     }
 
-    /// The same of the folder that is there now: never another one that takes its place.
+    /// Opens the folder that is there now, and never another one that replaces it.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> Root {
         Root { location: Arc::new(self.location.pinned()), ..self.clone() }
@@ -129,15 +129,14 @@ impl Root {
         self.path_check = path_check;
     }
 
-    /// Metadata by an unchecked `statx`: fast, but a link may have led outside the folder.
-    /// Sufficient to see that a path opened safely before is unchanged, and to avoid opening
-    /// what must not be opened.
+    /// Metadata by an unchecked `statx`: fast, but a link may have led outside the folder. Sufficient to see that a
+    /// path that was opened safely before is unchanged, and to avoid opening special files.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
         let links = if self.symlinks == Symlinks::Deny { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
         Ok(stat(self.now().folder(), or_dot(path), links)?)
     }
 
-    /// Metadata of what is there, a link itself. Nothing may be served by it.
+    /// Metadata of the name itself, also of a link. It must not decide what is served.
     pub fn stat_itself(&self, path: &[u8]) -> io::Result<FileStat> {
         Ok(stat(self.now().folder(), or_dot(path), AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -148,11 +147,11 @@ impl Root {
         Ok(stat_of(&found)?)
     }
 
-    /// Open a regular file for reading, or find a folder.
+    /// Opens a regular file for reading, or finds a folder.
     pub fn open_at(&self, at: &impl Opens) -> Result<Opened, OpenError> {
         let path = at.path();
-        // Opening a FIFO releases its writer and opening a device may do anything, so look first. If the file is replaced
-        // by one in between, it is opened without blocking, recognized, and closed again.
+        // Opening a FIFO releases its writer and opening a device can do anything, so check first. If the file is
+        // replaced by one in between, it is opened without blocking, recognized, and closed again.
         match self.stat_unchecked(path) {
             Ok(FileStat { kind: Kind::Folder, .. }) if self.stat_checked(path)?.kind == Kind::Folder => {
                 return Ok(Opened::Folder);
@@ -160,7 +159,8 @@ impl Root {
             Ok(FileStat { kind: Kind::Folder | Kind::File, .. }) => {}
             Ok(FileStat { kind: Kind::Link | Kind::Other, .. }) => return Err(OpenError::NotFound),
             Err(error) => match OpenError::from(error) {
-                // It may lie outside, and that it is there is not told. This judges without following a link that leads out.
+                // It may be outside, where its existence must not be revealed. This check follows no link that leads
+                // out.
                 error @ (OpenError::Forbidden | OpenError::Io(_)) => {
                     return Err(self.stat_checked(path).err().unwrap_or(error));
                 }
@@ -170,7 +170,7 @@ impl Root {
         self.open_file(at)
     }
 
-    /// The same for a path that was a regular file's a moment ago, so that nobody needs to look first.
+    /// Opens a path that was a regular file a moment ago, so no check is needed first.
     pub fn open_file(&self, at: &impl Opens) -> Result<Opened, OpenError> {
         let file = self.open_path(at.path(), READ_FLAGS)?;
         let stat = stat_of(&file)?;
@@ -181,24 +181,24 @@ impl Root {
         }
     }
 
-    /// Whether nothing has this name, not even a link, in a folder that no link leads to: what is found there can only change
+    /// Whether nothing has this name, not even a link, in a folder to which no link leads: the result can only change
     /// if the folder does.
     pub fn is_absent(&self, path: &[u8]) -> bool {
         matches!(self.open_without_links(path, PATH_FLAGS), Err(Errno::NOENT))
     }
 
-    /// Find a path without following any link, so that it can be watched.
+    /// Finds a path without following any link, so that it can be watched.
     pub fn find_without_links(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         self.open_without_links(path, PATH_FLAGS)
     }
 
-    /// Open a folder to read its entries.
+    /// Opens a folder to read its entries.
     pub fn open_folder(&self, at: &impl Opens) -> Result<OwnedFd, OpenError> {
         Ok(self.open_path(at.path(), READ_FLAGS | OFlags::DIRECTORY)?)
     }
 
-    /// Find the folder in which this name is to be changed, or that is to be changed itself: beneath the root whatever links are
-    /// followed to for reading.
+    /// Finds the folder in which this name is to be changed, or that is to be changed itself: below the root, whatever
+    /// links are followed for reading.
     pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
         let flags = PATH_FLAGS | OFlags::DIRECTORY;
         match self.symlinks {
@@ -207,7 +207,7 @@ impl Root {
         }
     }
 
-    /// Open a path, following links as configured.
+    /// Opens a path, following links as configured.
     fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {
             Symlinks::Deny => self.open_without_links(path, flags),
@@ -216,7 +216,7 @@ impl Root {
         }
     }
 
-    /// Open it if every link on the path stays within the folder.
+    /// Opens it if every link on the path stays within the folder.
     fn open_within_root(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let found =
             self.try_openat2(path, flags, BENEATH).or_else(|errno| self.walk_if_unsupported(errno, path, flags));
@@ -229,7 +229,7 @@ impl Root {
         }
     }
 
-    /// Open it if no component of the path is a link.
+    /// Opens it if no component of the path is a link.
     fn open_without_links(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let found = self.try_openat2(path, flags, BENEATH.union(ResolveFlags::NO_SYMLINKS));
         found.or_else(|errno| self.walk_if_unsupported(errno, path, flags))
@@ -242,7 +242,7 @@ impl Root {
         let root = self.now();
         let mut retries = 0;
         loop {
-            // A concurrent rename anywhere may disturb a look-up beneath a folder: openat2(2), EAGAIN.
+            // A concurrent rename anywhere can disturb a look-up below a folder: openat2(2), EAGAIN.
             match rustix::fs::openat2(root.folder(), or_dot(path), flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
                 found => return found,
@@ -255,7 +255,7 @@ impl Root {
         if matches!(errno, Errno::NOSYS | Errno::PERM) { self.walk(path, flags) } else { Err(errno) }
     }
 
-    /// Open folder by folder, following no link.
+    /// Opens folder by folder, following no link.
     fn walk(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let root = self.now();
         let root = root.folder();
@@ -274,9 +274,9 @@ impl Root {
         if is_link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
-    /// The path beneath the folder that a path leads to through its links. It may be outdated when it is used.
+    /// The path below the folder to which a path leads through its links. It may be outdated when it is used.
     ///
-    /// Nothing outside is looked at: a path that leaves the folder must come back by name, as `../www/x` in `www` does.
+    /// Nothing outside is looked up: a path that leaves the folder must come back by name, as `../www/x` in `www` does.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
         let root = self.now();
         let beneath = |path: &[u8]| match path.strip_prefix(root.path()) {
@@ -286,8 +286,8 @@ impl Root {
         };
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
-        let mut ahead = split(path); // the next name is the last
-        // So that a file with a slash behind it leads nowhere, as for the kernel.
+        let mut ahead = split(path); // the next segment is the last
+        // So that a file with a slash after it leads nowhere, as in the kernel.
         let is_folder = |resolved: &[u8]| {
             let path = beneath(resolved);
             path.is_none_or(|path| self.open_without_links(&path, PATH_FLAGS | OFlags::DIRECTORY).is_ok())
@@ -337,7 +337,7 @@ fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Resul
 }
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
-/// To find it only. With `O_PATH`, `openat2` accepts no flags for reading.
+/// Only to find it. With `O_PATH`, `openat2` accepts no flags for reading.
 pub(super) const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// Never block in an open, and never get a controlling terminal.
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -348,7 +348,7 @@ impl From<Errno> for OpenError {
             Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => OpenError::Busy(errno.into()),
             Errno::IO | Errno::NOTCONN | Errno::TIMEDOUT => OpenError::Io(errno.into()),
-            // Not there, outside, a loop, a socket, a name that no file system allows ..
+            // Not there, outside, a loop, a socket, a name that no file system allows, ...
             _ => OpenError::NotFound,
         }
     }

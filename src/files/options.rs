@@ -113,6 +113,14 @@ impl StaticFileHandler {
         self
     }
 
+    /// The paths of other folders, from the root of the server and decoded: the page of the topmost folder links to those that are beneath
+    /// it and that the user may read. Default: none.
+    pub fn beside<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.beside = paths.into_iter().map(Into::into).collect();
+        self.forget();
+        self
+    }
+
     /// Sets a function that changes each listing, HTML or JSON: to compress it, or to add fields. Default: none.
     ///
     /// A layer around the handler would also see files, which are better not compressed while they are sent.

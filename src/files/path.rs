@@ -1,6 +1,5 @@
-//! Paths beneath the folder, and what they are on the server. Called by `handler`.
-//! It never accesses the disk; whether a file exists, and may be read, is found by `find`. It decodes nothing: a request's path has
-//! one form before it comes here.
+//! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find` finds
+//! out whether a file exists and can be read. It decodes nothing: a request's path is canonical before it comes here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,27 +8,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::{UrlPath, encode_path};
 
-/// All but unreserved characters (RFC 3986, section 2.3).
+/// All characters except unreserved ones (RFC 3986, section 2.3).
 pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
 pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 
-/// What names of files begin with that are not whole yet: they are never served.
+/// The prefix of incomplete files: they are never served.
 pub(super) const UPLOAD: &str = ".modest-upload-";
 
 /// The path of a request, seen from the folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ResolvedPath {
-    /// A path beneath the folder.
+    /// A path below the folder.
     Path(FilePath),
-    /// That of the folder itself, without the slash at its end.
+    /// The folder itself, without the slash at its end.
     NeedsSlash,
-    /// A path that no file can have, or one that is not beneath the folder.
+    /// A path that no file can have, or one that is not below the folder.
     NotFound,
 }
 
-/// A path beneath the folder, in the bytes of the file system.
+/// A path below the folder, in the bytes of the file system.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct FilePath {
     /// The segments joined by slashes; empty for the folder itself. No segment is empty, `.` or `..`,
@@ -40,7 +39,7 @@ pub(super) struct FilePath {
 }
 
 impl FilePath {
-    /// `None`: no file system has such a path.
+    /// `None` if no file system has such a path.
     fn of(beneath: &[u8]) -> Option<FilePath> {
         let bytes = beneath.strip_suffix(b"/").unwrap_or(beneath);
         let fits = bytes.len() < MAX_PATH && bytes.split(|&byte| byte == b'/').all(|name| name.len() <= MAX_NAME);
@@ -50,7 +49,7 @@ impl FilePath {
         })
     }
 
-    /// The path with its slash, but for the folder itself: what is kept of it is kept by this, however it is spelled.
+    /// The path with its slash, except for the folder itself: the key under which it is cached, in whatever spelling.
     pub fn key(&self) -> Cow<'_, [u8]> {
         match self.trailing_slash && !self.bytes.is_empty() {
             true => Cow::Owned([&self.bytes, &b"/"[..]].concat()),
@@ -59,7 +58,7 @@ impl FilePath {
     }
 }
 
-/// Finds the path of a request, decoded, beneath the folder that is served at this one, which has no slash at its end.
+/// Finds the path of a decoded request below the folder that is served at this path, which has no slash at its end.
 pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
     match path.beneath(mount) {
         None => ResolvedPath::NotFound,
@@ -68,7 +67,7 @@ pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
     }
 }
 
-/// The key of a request's path: what is cached of it has this.
+/// The key of a request's path in caches.
 pub(super) fn key<'a>(path: &'a UrlPath<'_>, mount: &[u8]) -> Option<&'a [u8]> {
     path.beneath(mount)?.strip_prefix(b"/")
 }
@@ -81,13 +80,13 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
         .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
 }
 
-/// Whether a segment is the name of a file that is not whole yet.
+/// Whether a segment is the name of an incomplete file.
 pub(super) fn is_upload(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
 }
 
 /// Control characters, and the formatting characters of bidirectional text (Unicode Standard Annex #9, section 2): with
-/// them a name might look like another one.
+/// them a name could look like another one.
 pub(super) fn is_misleading(character: char) -> bool {
     const MARKS: [Range<char>; 4] =
         ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
@@ -112,21 +111,21 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-/// A path beneath the folder as that of the server, decoded: `/mount/a/b`.
+/// A path below the folder as that of the server, decoded: `/mount/a/b`.
 pub(super) fn on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     [mount, b"/", path].concat()
 }
 
-/// Append a link to an entry of a folder. All but unreserved characters are encoded: a path may contain `'`, `&`, `;` and
-/// `(`, but they end a name or change it for clients that take links out of a page by patterns (lftp, shell scripts);
-/// and a link with a colon needs no `./` in front (section 4.2).
+/// Appends a link to an entry of a folder. All characters except unreserved ones are encoded: a path can contain `'`,
+/// `&`, `;` and `(`, but they end a name or change it for clients that extract links with patterns (lftp, shell
+/// scripts). A link with a colon then needs no `./` before it (section 4.2).
 pub(super) fn push_link(to: &mut String, name: &[u8]) {
     to.extend(percent_encode(name, RESERVED));
 }
 
-/// The URL path of a file or folder: exactly one slash at the start, as two would begin
-/// the name of another host (RFC 3986, section 4.2); a backslash is encoded, as browsers take it for a slash.
-/// Reserved characters stay as they are: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
+/// The URL path of a file or folder: exactly one slash at the start, because two would begin the name of another host
+/// (RFC 3986, section 4.2). A backslash is encoded, because browsers take it for a slash. Reserved characters are not
+/// encoded: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
 pub(super) fn location(mount: &[u8], path: &[u8], is_folder: bool) -> String {
     let mut location = encode_path(on_server(mount, path));
     if is_folder && !path.is_empty() {

@@ -1,12 +1,13 @@
-//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`;
-//! it reads small files, and does not depend on the request.
+//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`. It reads small
+//! files, and does not depend on the request.
 //!
 //! # Validators
-//! A tag is strong: it never names two contents. That of a file which is held in memory is a hash of its content (XXH3,
-//! 128 bits), and so the same on every machine with a copy. A larger one is told by size, mtime and ctime, which nobody can set
-//! back; its tag differs from machine to machine, so that behind a balancer a download that is resumed on another one
-//! begins anew. `Last-Modified` counts seconds: it is told once no further change can have the same, and of the file as it is
-//! alone: sidecars are mostly dated as their file, and one date would name two contents (RFC 9110, section 8.8.1).
+//! A tag is strong: it never names two contents. That of a file in memory is a hash of its content (XXH3, 128 bits),
+//! and so the same on every machine with a copy. That of a larger one is made of size, mtime and ctime, which nothing
+//! can set back. It differs between machines, so behind a balancer a download that is resumed on another machine begins
+//! again. `Last-Modified` counts seconds: it is sent once no further change can have the same, and only for the
+//! uncompressed file. Sidecars mostly have the date of their file, and one date would name two contents (RFC 9110,
+//! section 8.8.1).
 
 use std::fs::File;
 use std::io;
@@ -30,17 +31,17 @@ use super::stat::{FileStat, FileTime, stat_of};
 use super::text::Beginning;
 use crate::{ETag, Error, Fields, SharedBytes};
 
-/// How much of a file is looked at to tell its type, in bytes, if it is not read into memory anyway.
+/// How much of a file is read to determine its type, in bytes, if it is not read into memory anyway.
 const LOOK: usize = 4096;
 
-/// The approximate memory that the fields of a file occupy, in bytes.
+/// The approximate memory of the fields of a file, in bytes.
 pub(super) const FIELDS_SIZE: usize = 1024;
 
 /// The settings that determine the fields of files.
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Whether files may not act as pages of this server: others may have put them there.
+    /// Whether files must not act as pages of this server, because others may have put them there.
     pub is_untrusted: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
@@ -55,21 +56,21 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: unencoded, and in other content codings. It is kept for all requests, so that nothing of it can be had but by
-/// [`Resource::of`] the rights of one.
+/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests, so it is only
+/// accessible with the rights of one, by [`Resource::of`].
 #[derive(Debug)]
 pub(super) struct Resource {
-    /// Beneath the folder.
+    /// Below the folder.
     path: Vec<u8>,
-    /// The first is unencoded.
+    /// The first is uncompressed.
     variants: Vec<Variant>,
-    /// The codings of the others, in the same order; and behind them the one that it can be compressed by.
+    /// The codings of the others, in the same order, and after them the one that it can be compressed with.
     codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
     compressible: Option<Box<Source>>,
 }
 
-/// A file that a request may read.
+/// A file that a request can read.
 pub(super) struct Readable<'r> {
     resource: &'r Resource,
     rights: &'r Rights,
@@ -95,7 +96,7 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    /// The file for a request with these rights. `None`: it may not be read.
+    /// The file for a request with these rights. `None` if it must not be read.
     #[inline]
     pub fn of<'r>(&'r self, rights: &'r Rights) -> Option<Readable<'r>> {
         rights.grant::<Read>(&self.path).map(|_| Readable { resource: self, rights })
@@ -103,7 +104,7 @@ impl Resource {
 }
 
 impl<'r> Readable<'r> {
-    /// Whether clients may get it in other codings, or might if they were allowed to.
+    /// Whether clients can get it in other codings, or could if they had the rights.
     pub fn is_coded(&self) -> bool {
         !self.resource.codings.is_empty()
     }
@@ -112,7 +113,7 @@ impl<'r> Readable<'r> {
         &self.resource.variants[0]
     }
 
-    /// The codings that it can be sent in, those of sidecars that may be read.
+    /// The codings that it can be sent in, including those of sidecars that can be read.
     pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
         let may = |coding: ContentCoding| {
             let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
@@ -137,7 +138,7 @@ impl<'r> Readable<'r> {
     }
 }
 
-/// Whether these fields say that nobody may change what they come with (RFC 9111, section 5.2.2.6).
+/// Whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
 pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
     let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
     let mut lines = fields.get_all(CACHE_CONTROL).iter();
@@ -180,7 +181,7 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// Whether a file is to be compressed: text of a size that pays, which nobody wants unchanged (RFC 9111, section 5.2.2.6).
+    /// Whether a file is to be compressed: text of a suitable size without `no-transform` (RFC 9111, section 5.2.2.6).
     #[cfg(feature = "compress")]
     fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
         let sizes = self.compressed.as_ref()?;
@@ -194,14 +195,14 @@ impl Preparer {
         None
     }
 
-    /// The tag that a file which is not coded has now.
+    /// The current tag of a file without a coding.
     pub fn tag(&self, file: File, held: usize, now: SystemTime) -> Option<ETag> {
         let stat = stat_of(&file).ok()?;
         let tag = etag(&read(file, stat, held).ok()?, stat, None, now)?;
         ETag::strong(tag).ok()
     }
 
-    /// A page that stands for what was not found: a policy for caches is for what was, and it has no validators.
+    /// A page that is sent for a missing path: it has no validators, and no cache policy, which is for existing files.
     pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
@@ -217,7 +218,7 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// The fields of responses that are not files: a policy for caches is for what was found, so they have none of it.
+    /// The fields of responses that are not files: without the cache policy, which is for existing files.
     pub fn default_fields(&self) -> HeaderMap {
         let make = || {
             let mut fields = self.added_fields();
@@ -227,14 +228,14 @@ impl Preparer {
         self.default_fields.get_or_init(make).clone()
     }
 
-    /// A field for all responses.
+    /// Adds a field to all responses.
     pub fn add_field(&mut self, name: HeaderName, value: HeaderValue) {
         self.added.append(name, value);
         self.default_fields.take();
         self.not_found.take();
     }
 
-    /// The error for what is missing, of which the most is asked for: its page is made once.
+    /// The error for missing files, which is the most frequent: its page is made once.
     pub fn not_found(&self) -> Error {
         let make = || self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.");
         self.not_found.get_or_init(make).clone()
@@ -245,7 +246,7 @@ impl Preparer {
         Error::new(status, message).with_headers(self.default_fields())
     }
 
-    /// The fields of what was found.
+    /// The fields of existing files.
     pub fn added_fields(&self) -> HeaderMap {
         let mut fields = self.added.clone();
         fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -264,7 +265,7 @@ impl Preparer {
         fields
     }
 
-    /// A browser obeys all policies that it gets: that of the owner stays beside the sandbox.
+    /// A browser obeys all policies: that of the operator stays beside the sandbox.
     fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
         if self.is_untrusted && !is_inert(&media_type) {
             fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
@@ -278,8 +279,8 @@ impl Preparer {
     }
 }
 
-/// Whether no browser runs scripts in a file of this type, or shows it as a page. Of types that are not known to be so it is not assumed:
-/// some browsers take `text/xsl`, or a type that is malformed, for a page. (PDF viewers do not work in a sandbox.)
+/// Whether no browser runs scripts in a file of this type, or shows it as a page. Types that are not listed count as
+/// dangerous: some browsers treat `text/xsl`, or a malformed type, as a page. (PDF viewers do not work in a sandbox.)
 fn is_inert(media_type: &HeaderValue) -> bool {
     let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let media_type = media_type.to_ascii_lowercase();
@@ -298,7 +299,7 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 impl Resource {
-    /// The bytes that are held in memory, and how many files are held open.
+    /// The bytes in memory, and the number of open files.
     pub fn held(&self) -> (usize, usize) {
         self.variants.iter().fold((0, 0), |(bytes, open), variant| match &variant.content {
             FileContent::InMemory(content) => (bytes + FIELDS_SIZE + (**content).as_ref().len(), open),
@@ -312,7 +313,7 @@ impl Resource {
     }
 }
 
-/// The fields of one variant, with the validators that can be told `now`. Once more can be, the basis ends.
+/// The fields of one variant, with the validators that can be sent `now`. When more can be sent, the basis ends.
 fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
@@ -340,12 +341,13 @@ fn with_validators(
     }
 }
 
-/// The ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
+/// The ctime if the mtime is in the future, where Last-Modified must not be (RFC 9110, section 8.8.2.1).
 fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
     if stat.modified > FileTime::from(now) { stat.changed } else { stat.dated() }
 }
 
-/// See the head of this module. `None`: a large file that was changed so recently that its times can't tell of another change.
+/// See the head of this module. `None`: a large file that was changed so recently that its times would not show another
+/// change.
 fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
     let tag = match content {
         FileContent::InMemory(bytes) => format!("{:032x}", xxh3_128((**bytes).as_ref())),
@@ -358,7 +360,7 @@ fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, no
     })
 }
 
-/// The tag of compressed content that is held in memory.
+/// The tag of compressed content in memory.
 #[cfg(feature = "compress")]
 pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
     ETag::strong(format!("{:032x}-{}", xxh3_128(bytes), coding.name())).ok()
@@ -368,7 +370,7 @@ fn hex(time: FileTime) -> String {
     format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
 }
 
-/// Read small files into memory. If one is written meanwhile, its times tell when it is next asked for.
+/// Reads small files into memory. If one is written meanwhile, its times show it at the next request.
 fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
     if stat.size > held as u64 {
         return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
@@ -392,8 +394,9 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether a path matches a pattern. `*` is any run of bytes, slashes too. A pattern that begins with a slash is
-/// matched against the whole path, and against all files of a folder if it ends with one; any other against the name.
+/// Whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with a slash
+/// is matched against the whole path, and against all files of a folder if it ends with a slash. Any other is matched
+/// against the name.
 fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
         [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
@@ -431,7 +434,8 @@ impl FileContent {
         }
     }
 
-    /// What is in memory, or else what `buffer` holds. If that cannot be read, neither can the rest: it will be noticed then.
+    /// The content in memory, or the content of `buffer`. If that cannot be read, neither can the rest: it will be
+    /// noticed then.
     fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
         match self {
             FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },

@@ -1,8 +1,9 @@
-//! What a request may do with the files beneath the folder, asked where it is done. Used by everything in `files` that opens a file for a
-//! response, or changes one.
+//! The rights of a request for the files below the folder, checked where they are used. Used by everything in `files`
+//! that opens a file for a response, or changes one.
 //!
-//! The operations take a [`Granted`] value, which only [`Rights`] makes, or ask `Rights` themselves: so code that forgets to ask does not
-//! compile. What is looked up for all requests ([`Unjudged`]) is asked about at each use. [`Permissions`] know which names a file has.
+//! The operations take a [`Granted`] value, which only [`Rights`] creates, or call `Rights` themselves: code without a
+//! check does not compile. Results of look-ups for all requests ([`Unjudged`]) are checked at each use. [`Permissions`]
+//! know the names of a file.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,30 +18,30 @@ pub(super) struct Rights(Option<Judge>);
 #[derive(Clone, Debug)]
 struct Judge {
     permissions: Arc<Permissions>,
-    /// The path of the topmost folder on the server, decoded, without a slash at the end.
+    /// The decoded path of the topmost folder on the server, without a trailing slash.
     mount: Vec<u8>,
 }
 
 #[derive(Debug)]
-/// That a request may do this with the file at this path beneath the folder.
+/// The proof that a request has this right for the file at this path below the folder.
 pub(super) struct Granted<'p, A> {
     path: &'p [u8],
     access: PhantomData<A>,
 }
 
-/// Send it, or show what is known of it.
+/// Send it, or show its metadata.
 #[derive(Debug)]
 pub(super) enum Read {}
-/// Show what a folder has in it.
+/// List a folder.
 #[derive(Debug)]
 pub(super) enum List {}
-/// Create it, or replace it.
+/// Create or replace it.
 #[derive(Debug)]
 pub(super) enum Write {}
-/// Write it and everything beneath it: to remove it, or to move something there.
+/// Write it and everything below it: to remove it, or to move something there.
 #[derive(Debug)]
 pub(super) enum WriteAll {}
-/// Move it away: everything beneath it is written here, and may be read where it goes.
+/// Move it away: everything below it is written here, and can be read at its destination.
 #[derive(Debug)]
 pub(super) enum Move {}
 
@@ -80,41 +81,41 @@ impl Kind for Move {
 }
 
 impl Rights {
-    /// Those of a request for what is served at this path, decoded, without a slash at its end.
+    /// The rights of a request for content that is served at this decoded path, without a trailing slash.
     #[inline]
     pub fn of<'a>(request: &'a Request, mount: impl FnOnce() -> &'a [u8]) -> Rights {
         let permissions = request.value::<Permissions>();
         Rights(permissions.map(|permissions| Judge { permissions, mount: mount().to_vec() }))
     }
 
-    /// Whether it is granted. `path`: beneath the folder.
+    /// Whether it is granted. `path` is below the folder.
     #[inline]
     pub fn grant<'p, A: Kind>(&self, path: &'p [u8]) -> Option<Granted<'p, A>> {
         let granted = self.0.as_ref().is_none_or(|judge| judge.grants::<A>(path));
         granted.then_some(Granted { path, access: PhantomData })
     }
 
-    /// The same, or the response to a request that may not.
+    /// The proof, or the response to a request without the right.
     pub fn ask<'p, A: Kind>(&self, path: &'p [u8]) -> Result<Granted<'p, A>, Error> {
         self.grant(path).ok_or_else(|| self.refusal())
     }
 
-    /// Whether the sender may do it, or might if it were known who that is.
+    /// Whether the user has the right, or might have it after authentication.
     pub fn might<A: Kind>(&self, path: &[u8]) -> bool {
         self.grant::<A>(path).is_some() || self.refusal().status() == http::StatusCode::UNAUTHORIZED
     }
 
-    /// Whether some requests may do less than others.
+    /// Whether some requests have fewer rights than others.
     pub fn are_limited(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Equal texts are of requests that may do the same.
+    /// Requests with equal texts have the same rights.
     pub fn who(&self) -> Option<&str> {
         self.0.as_ref().map(|judge| judge.permissions.who())
     }
 
-    /// The response to a request that may not.
+    /// The response to a request without the right.
     #[cold]
     pub fn refusal(&self) -> Error {
         match &self.0 {
@@ -156,7 +157,7 @@ impl<'p> From<Granted<'p, Move>> for Granted<'p, Write> {
     }
 }
 
-/// A path that may be opened to read what is there.
+/// A path that can be opened for reading.
 pub(super) trait Opens {
     fn path(&self) -> &[u8];
 }
@@ -173,7 +174,7 @@ impl Opens for Granted<'_, List> {
     }
 }
 
-/// A path that is looked up for all requests: what is found there is sent and shown only by what asks [`Rights`].
+/// A path that is looked up for all requests: its content is sent and shown only by code that checks [`Rights`].
 pub(super) struct Unjudged<'p>(pub &'p [u8]);
 
 impl Opens for Unjudged<'_> {

@@ -1,5 +1,5 @@
-//! The root folder: which one is open, and which one stands at its path now. Used by `open`, and by `watch`, which asks the
-//! kernel to tell when that may have changed.
+//! The root folder: which one is open, and which one is at its path now. Used by `open`, and by `watch`, which makes
+//! the kernel report when that may have changed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,20 +17,20 @@ use rustix::io::Errno;
 
 use super::stat::{Identity, Kind, stat, stat_of};
 
-/// How many links the path of the root may lead through, as in the kernel (path_resolution(7)).
+/// How many links the path of the root can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
 /// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
 /// or a release that swaps a link, that one is opened instead: see [`RootLocation::reopen_if_replaced`].
 #[derive(Debug)]
 pub(super) struct RootLocation {
-    /// Where a relative path begins: the folder that was the working folder. It may be renamed, and another take its place.
+    /// The start of a relative path: the former working folder. It may be renamed, and another may replace it.
     base: Option<OwnedFd>,
     path: PathBuf,
     now: RwLock<Arc<Identified>>,
     /// How often another folder was found in its place.
     replaced: AtomicU64,
-    /// Whether the log has a warning that the path no longer leads to the open folder.
+    /// Whether a warning has been logged that the path no longer leads to the open folder.
     is_warned_of: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ impl Identified {
 
 impl RootLocation {
     /// # Errors
-    /// If it is missing, not a folder, or may not be read; the message contains its path.
+    /// If it is missing, not a folder, or cannot be read; the message contains its path.
     pub fn open(path: &Path) -> io::Result<RootLocation> {
         let failed = |errno| error_with_path(path, errno);
         let base = match path.is_absolute() {
@@ -81,19 +81,19 @@ impl RootLocation {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The folder that is open, also once it is replaced.
+    /// The open folder, even if it has been replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
         RootLocation::at(None, &self.path, self.now())
     }
 
-    /// Opens the folder that is now at the path, if it was replaced; returns whether it was. If there is none that can be opened, the
-    /// old one is kept, since it may be about to be replaced, and a warning is logged.
+    /// Opens the folder that is now at the path, if it was replaced. Returns whether it was. If none can be opened, the
+    /// old one is kept, because it may be about to be replaced, and a warning is logged.
     pub fn reopen_if_replaced(&self) -> bool {
         self.check().unwrap_or(false)
     }
 
-    /// The same.
+    /// Opens the folder that is now at the path, or returns the error.
     ///
     /// # Errors
     /// If the path leads to no folder that can be opened.
@@ -121,7 +121,8 @@ impl RootLocation {
         }
     }
 
-    /// Logs once why the path leads to nothing that can be opened; running out of descriptors or memory says nothing of the path.
+    /// Logs once why the path leads to nothing that can be opened. A lack of descriptors or memory is not about the
+    /// path.
     fn unreachable(&self, errno: Errno) -> io::Error {
         let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
         let error = error_with_path(&self.path, errno);
@@ -136,10 +137,10 @@ impl RootLocation {
         self.replaced.load(Acquire)
     }
 
-    /// Each name on the way to the folder, links and their targets too, with the folder it is looked up in.
+    /// Each name on the way to the folder, including links and their targets, with the folder it is looked up in.
     ///
     /// # Errors
-    /// If the way can't be walked, or now leads to another folder than that which is open.
+    /// If the way cannot be walked, or now leads to another folder than the open one.
     pub fn walk(&self, mut visit: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
         let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
         let root = || open_folder(CWD, Path::new("/"), OFlags::PATH);
@@ -180,7 +181,8 @@ fn identified(base: Option<&OwnedFd>, path: &Path) -> rustix::io::Result<Identif
         None => open_folder(CWD, path, OFlags::RDONLY)?,
     };
     let identity = stat_of(&folder)?.identity();
-    // Without `/proc`, a path relative to a working folder that was renamed since has an outdated one: then absolute links
+    // Without `/proc`, a path relative to a working folder that was renamed is outdated: then absolute links into the
+    // folder are not followed.
     // into the folder are not followed.
     let by_descriptor = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
     let known = by_descriptor.or_else(|_| std::fs::canonicalize(path)).unwrap_or_default();

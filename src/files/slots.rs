@@ -1,16 +1,16 @@
-//! How many of something there may be at once. Used by `archive` and `compressed`.
+//! Limits how many of something there are at once. Used by `archive` and `compressed`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// So many slots. Nobody waits for one.
+/// A number of slots. Nothing waits for one.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: usize,
     taken: Arc<AtomicUsize>,
 }
 
-/// One of them, free again when it is dropped.
+/// One slot, released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<AtomicUsize>);
 

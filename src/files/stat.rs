@@ -1,4 +1,4 @@
-//! The metadata of a file, and what its times tell. Used by all of `files`; the only place that calls `statx`.
+//! The metadata of a file, and the meaning of its times. Used by all of `files`; the only place that calls `statx`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
-/// The longest time in which two changes may get the same timestamp, where timestamps have nanoseconds. A run of a fuzz
-/// target is over by then; the kernels it runs on give a file that was looked at a time of its own (Linux 6.13, tmpfs).
+/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A run of a fuzz
+/// target is shorter; the kernels it runs on give a file that was read a new timestamp (Linux 6.13, tmpfs).
 const TIMESTAMP_TICK: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 20 });
 
-/// Who writes a new file and then renames it does so within this many seconds, each counted as whole.
+/// A program that writes a new file and then renames it does so within this many seconds, each counted as whole.
 const RENAMED_WITHIN: i64 = 2;
 
 /// Device and inode.
 pub(super) type Identity = ((u32, u32), u64);
 
-/// The metadata that tells one version of a file from another.
+/// The metadata that distinguishes one version of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStat {
     pub kind: Kind,
@@ -49,13 +49,14 @@ impl FileStat {
         (self.device, self.inode)
     }
 
-    /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps.
+    /// Whether the last change was so shortly before `now` that another one could have the same timestamps.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         FileTime::from(now) < self.changed.plus(self.tick())
     }
 
-    /// When it became what is found at its name: the mtime, but the ctime where that names a second or two later. Then it was
-    /// written under another name and renamed, and what stood here until then may have been told by the second of its mtime.
+    /// When it became the content at its name: the mtime, or the ctime if that is a second or two later. Then it was
+    /// written under another name and renamed, and earlier content at this name may have been sent with the second of
+    /// its mtime.
     pub fn dated(&self) -> FileTime {
         match self.changed.seconds.checked_sub(self.modified.seconds) {
             Some(1..=RENAMED_WITHIN) => self.changed,
@@ -63,8 +64,8 @@ impl FileStat {
         }
     }
 
-    /// How long it is until the file may be told by its date, which counts seconds: until no further change can have the
-    /// same. `None`: it may be.
+    /// How long until the file's date can be sent, which counts seconds: until no further change can have the same
+    /// date. `None`: now.
     pub fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
         let second = FileTime { seconds: date.seconds, nanos: 0 };
         second.until(Duration::from_secs(1) + self.tick(), now)
@@ -84,7 +85,7 @@ impl FileTime {
         start?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
     }
 
-    /// How long it is until this time is `age` ago; `None`: it is already.
+    /// How long until this time is `age` ago; `None` if it is already.
     pub fn until(self, age: Duration, now: SystemTime) -> Option<Duration> {
         let end = self.plus(age);
         match end.to_system_time() {
@@ -115,7 +116,7 @@ pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
     stat(file, c"", AtFlags::EMPTY_PATH)
 }
 
-/// Whether its owner may execute an open file.
+/// Whether its owner can execute an open file.
 #[cfg(feature = "archive")]
 pub(super) fn is_executable(file: impl AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|found| found.st_mode & 0o100 != 0)

@@ -1,5 +1,5 @@
-//! Whether bytes are text, and in which encoding: UTF-8, or another that the text itself declares. Called by `mime`.
-//! It sees the beginning of a file, and never reads one.
+//! Whether bytes are text, and in which encoding: UTF-8, or another that the text itself declares. Called by `mime`. It
+//! gets the beginning of a file, and never reads one.
 
 /// The beginning of a file.
 #[derive(Clone, Copy, Debug)]
@@ -9,15 +9,15 @@ pub(super) struct Beginning<'a> {
     pub is_all: bool,
 }
 
-/// How far binary bytes are looked for.
+/// How far to search for binary bytes.
 const TEXT_SCAN: usize = 4096;
 
-/// How far a declaration within the text is looked for, in bytes: the whole of it must lie within
-/// (WHATWG HTML, section 13.2.3.2).
+/// How far to search for a declaration within the text, in bytes: the whole declaration must be within (WHATWG HTML,
+/// section 13.2.3.2).
 const PRESCAN: usize = 1024;
 
-/// The labels of UTF-8, and those of UTF-16, which a declaration in ASCII cannot mean: it is taken for UTF-8
-/// (WHATWG Encoding, section 4.2; WHATWG HTML, section 13.2.3.2).
+/// The labels of UTF-8, and those of UTF-16, which a declaration in ASCII cannot mean, so it counts as UTF-8 (WHATWG
+/// Encoding, section 4.2; WHATWG HTML, section 13.2.3.2).
 const UTF_8_LABELS: [&str; 15] = [
     "csunicode",
     "iso-10646-ucs-2",
@@ -42,16 +42,17 @@ impl Beginning<'_> {
     pub fn is_text(&self) -> bool {
         let start = &self.bytes[..self.bytes.len().min(TEXT_SCAN)];
         let binary = |byte: u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
-        // Without an exit a block is compared by vector instructions.
+        // Without an early exit a block is compared by vector instructions.
         self.has_utf_16_mark()
             || !start.chunks(256).any(|block| block.iter().fold(false, |any, &byte| any | binary(byte)))
     }
 
-    /// Whether `charset=utf-8` may be said of text of this type (without parameters): it is UTF-8 as far as it is known, and
-    /// declares no other encoding, which the parameter would overrule.
+    /// Whether `charset=utf-8` is correct for text of this type (without parameters): it is UTF-8 as far as known, and
+    /// declares no other encoding, which the parameter would override.
     ///
-    /// All bytes at hand are checked: the first character that is not UTF-8 may come late. Of 64 KiB in memory that takes
-    /// 1.5 us for ASCII and some 30 us for text with other characters, once for each time the file is read.
+    /// All available bytes are checked, because the first character that is not UTF-8 can come late. For 64 KiB in
+    /// memory that takes 1.5 us for ASCII and some 30 us for text with other characters, once each time the file is
+    /// read.
     pub fn is_utf_8(&self, media_type: &str) -> bool {
         let is_valid = match str::from_utf8(self.bytes) {
             Ok(_) => true,
@@ -64,7 +65,7 @@ impl Beginning<'_> {
         self.bytes.starts_with(b"\xfe\xff") || self.bytes.starts_with(b"\xff\xfe")
     }
 
-    /// The encoding that the text itself declares. A byte order mark counts for more than any declaration.
+    /// The encoding that the text itself declares. A byte order mark has precedence over any declaration.
     fn declared(&self, media_type: &str) -> Option<Vec<u8>> {
         if self.bytes.starts_with(b"\xef\xbb\xbf") {
             return None;
@@ -116,7 +117,7 @@ impl Prescan<'_> {
             let rest = &self.bytes[self.at + memchr::memchr(b'<', &self.bytes[self.at..])?..];
             self.at = self.bytes.len() - rest.len();
             match rest {
-                // Also `<!-->` is a whole comment.
+                // `<!-->` is also a complete comment.
                 [b'<', b'!', b'-', b'-', ..] => self.at += 2 + memchr::memmem::find(&rest[2..], b"-->")? + 3,
                 [b'<', m, e, t, a, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r' | b'/', ..]
                     if [*m, *e, *t, *a].eq_ignore_ascii_case(b"meta") =>
@@ -138,7 +139,7 @@ impl Prescan<'_> {
         }
     }
 
-    /// Behind `<meta`: the label within this element, if there is any.
+    /// After `<meta`: the label within this element, if any.
     fn label_of_meta(&mut self) -> Option<Option<Vec<u8>>> {
         let (mut names, mut is_pragma, mut needs_pragma, mut label) = (Vec::new(), false, false, None);
         while let Some(Attribute { name, value }) = self.attribute()? {

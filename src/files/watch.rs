@@ -1,31 +1,32 @@
-//! The kernel tells what changed (inotify): so what is kept can be used without asking the disk. Called by `fresh`.
+//! Changes reported by the kernel (inotify), so that cached content can be used without checking the disk. Called by
+//! `fresh`.
 //!
-//! # Why it is enough
-//! A change is queued before the system call that makes it returns (inotify(7); `fsnotify` runs within it). Whoever sends
-//! a request after an edit sends it after the news was queued; so if the queue was read since the request arrived, and
-//! nothing in it concerns an entry, the entry is as true as if the disk had been asked.
+//! # Why it is sufficient
+//! A change is queued before the system call that makes it returns (inotify(7); `fsnotify` runs within it). A client
+//! that sends a request after an edit sends it after the event was queued. So if the queue was read since the request
+//! arrived, and no event concerns an entry, the entry is as valid as after checking the disk.
 //!
-//! What is watched for an entry:
-//! - the file itself and its sidecars, by inode: so a change by another name of it (a hard link) is told, too;
-//! - its folder: names that appear, disappear or are replaced, of which those count that the entry depends on;
-//! - each folder from the root down to it, for being moved, deleted or locked; and each folder on the way to the root, for
-//!   the names on that way. These change seldom, and then nothing that was told before counts any longer.
+//! For an entry these are watched:
+//! - the file itself and its sidecars, by inode: a change by another name (a hard link) is also reported;
+//! - its folder: names that appear, disappear or are replaced; those that the entry depends on count;
+//! - each folder from the root down to it, for being moved, deleted or locked; and each folder on the way to the root,
+//!   for the names on that way. These change seldom, and then all earlier results are invalid.
 //!
-//! A listing shows the size and date of each entry, so each is watched by inode as a file is, and of a folder in it the names too,
-//! for they make its date. The watch of the listed folder alone is not enough: it is not told of what is written by another name of
-//! a file, by a descriptor that was opened by such a name, or into a folder in it.
+//! A listing shows the size and date of each entry, so each is watched by inode like a file. A folder in it is also
+//! watched for its names, because they change its date. Watching only the listed folder is not enough: it gets no
+//! events for writes by another name of a file, by a descriptor that was opened by such a name, or into a folder in it.
 //!
-//! Watches are set on descriptors (`/proc/self/fd`) that were opened without following a link and whose metadata is what it
-//! was when the entry was made: never on what another has put in their place meanwhile. What is in memory is read once more
-//! beneath its watch: a write that was under way before has then ended, or is told when it does.
+//! Watches are set on descriptors (`/proc/self/fd`) that were opened without following a link and whose metadata is the
+//! same as when the entry was made: never on something that replaced it. Content in memory is read once more after its
+//! watch is set: a write that was in progress before has then ended, or is reported when it does.
 //!
-//! # What is not told
-//! A file system that is mounted over a folder, and asynchronous writes (`io_submit`): for these, `fresh` asks the disk once a
-//! second. Writes through a shared mapping to a page that is dirty already, which the kernel does not date either: for these it
-//! reads anew every half minute. And file systems that change elsewhere (network, FUSE, the layers of an overlay), and folders whose
-//! names are found by other letters than those that are told: these are not watched (`TELLING`, `CASEFOLD`). Without `/proc`,
-//! without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in the path, an entry is not watched, and the
-//! disk is asked.
+//! # What is not reported
+//! A file system that is mounted over a folder, and asynchronous writes (`io_submit`): for these, `fresh` checks the
+//! disk once a second. Writes through a shared mapping to a page that is already dirty, which the kernel does not date
+//! either: for these it reads again every half minute. File systems that change elsewhere (network, FUSE, the layers of
+//! an overlay), and folders that find names in other spellings than the reported ones, are not watched (`TELLING`,
+//! `CASEFOLD`). Without `/proc`, without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in
+//! the path, an entry is not watched, and the disk is checked.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -46,54 +47,54 @@ use super::codings::ContentCoding;
 use super::open::Root;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 
-mod watched; // who hears of what
+mod watched; // which entries an event concerns
 
 use watched::{Place, Watched, mark};
 
-/// File systems that tell of every change, for each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS, Bcachefs,
-/// tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS may know a name by other
-/// bytes than those it tells.
+/// File systems that report every change, because each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS,
+/// Bcachefs, tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS can
+/// find a name by other bytes than the reported ones.
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
 
-/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names by other letters than those that they
-/// tell, such as the other case. Where XFS was made so, it does that with the case of ASCII alone, and no flag says so: names are
-/// therefore known in lower case, wherever they are.
+/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names in other spellings than
+/// the reported ones, such as the other case. XFS created with that option does so for the case of ASCII only, without
+/// a flag. Therefore names are compared in lower case everywhere.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// More news than this at once is taken for lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
+/// More events than this at once count as lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
 const MOST_NEWS: usize = 20_000;
 
-/// After so many watches have been ended the news of it is read: the queue has room for 16,384 unless it was set.
+/// After this many watches have been removed, their events are read: the queue has room for 16,384 by default.
 const ENDS: usize = 1024;
 
-/// Room for this many bytes of news in one read; a name takes 272 at most.
+/// Room for this many bytes of events in one read; a name takes up to 272.
 const NEWS: usize = 4096;
 
-/// What is watched of a file: its content, its metadata, its number of links.
+/// The events of a file: its content, its metadata, its number of links.
 const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
-/// What is watched of a folder that is served: its names. `ATTRIB` tells of its own permissions.
+/// The events of a served folder: its names. `ATTRIB` reports its own permissions.
 const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
-/// What is watched of a folder in a listing: its date too, which `utimensat` may set without `ATTRIB`. So it is told of what is written to
-/// files in it as well, by their names: that is no news of the folder, but takes room in the queue.
+/// The events of a folder in a listing: also its date, which `utimensat` can set without `ATTRIB`. So writes to files
+/// in it are also reported, by their names: these do not concern the folder, but take room in the queue.
 const LISTED_FOLDER: WatchFlags = FOLDER.union(WatchFlags::MODIFY);
-/// What is watched of a folder on the way to the root.
+/// The events of a folder on the way to the root.
 const ABOVE: WatchFlags = NAMES.union(GONE).union(WatchFlags::ONLYDIR);
 const NAMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM).union(WatchFlags::MOVED_TO);
 const SELF: WatchFlags = WatchFlags::ATTRIB.union(GONE);
 const GONE: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
-/// Tells which of the entries that are watched may be used.
+/// Reports which of the watched entries can be used.
 #[derive(Debug)]
 pub(super) struct Watcher {
     inotify: OwnedFd,
     started: Instant,
-    /// When the last reading of all news began, in nanoseconds since `started`, plus one; 0: never.
+    /// When the last complete reading of events began, in nanoseconds since `started`, plus one; 0: never.
     read: AtomicU64,
-    /// Counts the times at which nothing that was told before counts any longer.
+    /// Incremented whenever all earlier results become invalid.
     epoch: AtomicU64,
-    /// Whether an entry was told of a change since somebody asked.
+    /// Whether a change of an entry was reported since the last check.
     has_told: AtomicBool,
     table: Mutex<Table>,
 }
@@ -105,23 +106,24 @@ struct Table {
     folders: HashMap<Vec<u8>, (i32, Identity)>,
     /// The way to the root, as found in this epoch; `None`: not yet.
     above: Option<Above>,
-    /// How often the root had been replaced when this epoch began: another watcher may have been the one to find it.
+    /// How often the root had been replaced when this epoch began: another watcher may have noticed it.
     replaced: u64,
 }
 
-/// How it is known that the root is still the same.
+/// How a replacement of the root is noticed.
 #[derive(Debug)]
 enum Above {
     /// By these watches.
     Watched(Vec<i32>),
-    /// A folder on the way can't be watched: the disk is asked once a poll, by one `statx`.
+    /// A folder on the way cannot be watched: the disk is checked once per poll, by one `statx`.
     Asked,
 }
 
-/// The folders on the way to the root, open, with the names that are looked up in them; `None`: one can't be watched.
+/// The folders on the way to the root, open, with the names that are looked up in them; `None` if one cannot be
+/// watched.
 type Way = Option<Vec<(OwnedFd, Box<[u8]>)>>;
 
-/// An entry is watched. Dropped, it is no longer.
+/// A watched entry. Dropping it ends the watch.
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: Arc<Watcher>,
@@ -131,7 +133,7 @@ pub(super) struct Watch {
 }
 
 impl Table {
-    /// Forget what was watched by this.
+    /// Drops what was watched by this.
     fn forget(&mut self, wd: i32) {
         if let Some(path) = self.watches.remove(&wd).and_then(Watched::into_path) {
             self.folders.remove(&path);
@@ -140,7 +142,7 @@ impl Table {
 }
 
 impl Watcher {
-    /// `None`: the kernel gives none, for the user has as many as may be (`fs.inotify.max_user_instances`).
+    /// `None`: the user has the maximum number of instances (`fs.inotify.max_user_instances`).
     pub fn new() -> Option<Arc<Watcher>> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
         Some(Arc::new(Watcher {
@@ -153,16 +155,16 @@ impl Watcher {
         }))
     }
 
-    /// Read what has been told until then, unless somebody has begun to since.
+    /// Reads the events until then, unless another thread has begun to since.
     pub fn catch_up(&self, root: &Root, until: Instant) {
         let until = self.nanos(until);
-        // Acquire: who sees this sees, too, what was marked before it was stored.
+        // Acquire: a thread that sees this also sees what was marked before it was stored.
         if self.read.load(Acquire) >= until {
             return;
         }
         let mut table = self.table();
         if self.read.load(Acquire) >= until {
-            return; // by whoever had the lock
+            return; // by the thread that had the lock
         }
         let until = until.min(self.nanos(Instant::now())); // nobody can have asked later
         let is_lost = self.read_news(&mut table).is_err();
@@ -187,21 +189,21 @@ impl Watcher {
         self.table().watches.len()
     }
 
-    /// Something has changed that was not told.
+    /// Something has changed without a report.
     pub fn forget_all(&self, root: &Root) {
         let mut table = self.table();
         self.begin_epoch(&mut table);
         table.replaced = root.location().replaced();
     }
 
-    /// Whether an entry was told of a change since this was asked last.
+    /// Whether a change of an entry was reported since the last call.
     pub fn take_told(&self) -> bool {
         self.has_told.swap(false, Acquire)
     }
 
-    /// Watch these files, all in one folder, and what comes or goes in it by these names; `None`: by any name.
+    /// Watches these files, all in one folder, and names that come or go in it: these names, or any with `None`.
     ///
-    /// The files must then be found unchanged: what happened before the first watch was set is not told.
+    /// The files must then be found unchanged: what happened before the first watch was set is not reported.
     ///
     /// # Errors
     /// Why it can't be watched.
@@ -214,7 +216,8 @@ impl Watcher {
     ) -> rustix::io::Result<Watch> {
         let (watcher, epoch, changed) = (Arc::clone(self), self.epoch.load(Relaxed), Arc::new(AtomicBool::new(false)));
         let mut watch = Watch { watcher, epoch, changed, places: Vec::new() }; // dropped after the table is unlocked
-        // All is opened and looked at before the table is locked: a file system that does not answer holds up nobody else.
+        // Everything is opened and checked before the table is locked: a file system that does not answer delays no
+        // other thread.
         let knows_way = self.table().above.is_some();
         let way = if knows_way { None } else { way_to(root)? };
         let ends = memchr::memchr_iter(b'/', folder).chain((!folder.is_empty()).then_some(folder.len()));
@@ -272,14 +275,14 @@ impl Watcher {
         match table.folders.get(path) {
             Some((wd, known)) if *known == identity => Ok(*wd),
             Some(_) => {
-                self.begin_epoch(table); // another folder is there, and nobody told: a file system was mounted
+                self.begin_epoch(table); // another folder is there without a report: a file system was mounted
                 Err(Errno::AGAIN)
             }
             None => {
                 let wd = self.add(folder, FOLDER)?;
                 let known = &mut table.watches.entry(wd).or_default().folder().path;
                 if let Some(other) = known.replace(path.to_vec()) {
-                    table.folders.remove(&other); // mounted at both: it goes with the watch by one of them
+                    table.folders.remove(&other); // mounted at both: the watch of one of them ends with it
                 }
                 table.folders.insert(path.to_vec(), (wd, identity));
                 Ok(wd)
@@ -298,7 +301,7 @@ impl Watcher {
                 }
                 Err(errno) => {
                     self.forget_way(table, above);
-                    // It may be passed, but not read.
+                    // It can be passed through, but not read.
                     return if errno == Errno::ACCESS { Ok(Above::Asked) } else { Err(errno) };
                 }
             }
@@ -315,7 +318,7 @@ impl Watcher {
 
     fn add(&self, file: &OwnedFd, flags: WatchFlags) -> rustix::io::Result<i32> {
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-        // The same inode has one watch: it gets more to tell.
+        // The same inode has one watch, which gets more events.
         inotify::add_watch(&self.inotify, path, flags | WatchFlags::MASK_ADD)
     }
 
@@ -332,7 +335,7 @@ impl Watcher {
                 Err(errno) => return Err(errno),
             }
         }
-        Err(Errno::OVERFLOW) // somebody writes as fast as they are read
+        Err(Errno::OVERFLOW) // it is written to as fast as events are read
     }
 
     fn tell(&self, table: &mut Table, wd: i32, what: ReadFlags, name: Option<&[u8]>) {
@@ -342,7 +345,7 @@ impl Watcher {
         if name.is_some() && what.difference(ReadFlags::ISDIR) == ReadFlags::MODIFY {
             return; // see `LISTED_FOLDER`
         }
-        let Some(watched) = table.watches.get(&wd) else { return }; // watched no longer
+        let Some(watched) = table.watches.get(&wd) else { return }; // not watched any more
         let mut ends = false;
         match name {
             Some(name) => {
@@ -361,15 +364,15 @@ impl Watcher {
         }
         if what.contains(ReadFlags::IGNORED) {
             watched.tell_all();
-            table.forget(wd); // another folder may get its name and its inode
+            table.forget(wd); // another folder can get its name and its inode
         }
         if ends {
             self.begin_epoch(table);
         }
-        self.has_told.store(true, Release); // what is marked above is seen by whoever sees this
+        self.has_told.store(true, Release); // a thread that sees this sees what is marked above
     }
 
-    /// Nothing that was told before counts any longer, and folders are found anew. Watches stay as long as entries do.
+    /// All earlier results become invalid, and folders are looked up again. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
         self.has_told.store(true, Release);
@@ -394,13 +397,13 @@ impl Watcher {
     }
 }
 
-/// How many entries of folders that are listed are watched unless set: a quarter of the watches that the user may have.
+/// The default maximum number of watched entries of listed folders: a quarter of the watches that the user can have.
 pub(super) fn most_by_default() -> usize {
     let told = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
     told.ok().and_then(|most| most.trim().parse::<usize>().ok()).map_or(2048, |most| most / 4)
 }
 
-/// The folders on the way to the root, unless one of them is on a file system that does not tell.
+/// The folders on the way to the root, unless one of them is on a file system that does not report changes.
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
     root.location().walk(|folder, name| {
@@ -415,7 +418,7 @@ fn way_to(root: &Root) -> rustix::io::Result<Way> {
     Ok(way)
 }
 
-/// A path without links, on a file system that tells.
+/// A path without links, on a file system that reports changes.
 fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
     let file = root.find_without_links(path)?;
     let stat = stat_of(&file)?;
@@ -427,7 +430,7 @@ fn tells(file: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(TELLING.contains(&(rustix::fs::fstatfs(file)?.f_type as u64)))
 }
 
-/// Whether the names in a folder are found by other letters, too. Where it may not be read it is not known, nor watched.
+/// Whether a folder finds names in other spellings. If it cannot be read, that is unknown, and it is not watched.
 fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(folder, c".", flags, Mode::empty()) {
@@ -441,10 +444,11 @@ fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
 }
 
 impl Watch {
-    /// Watch an entry of an open folder, too: of a file its content and metadata, of a folder the names in it as well. What is found of
-    /// it from now on is true as long as this holds.
+    /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. What is
+    /// found of it from now on is valid as long as this holds.
     ///
-    /// For a watcher of listings alone: a file is told of once, so that a log that is written all day fills no queue.
+    /// Only for a watcher of listings: a file is reported once, so a log that is written all day does not fill the
+    /// queue.
     ///
     /// # Errors
     /// Why it can't be watched.
@@ -469,12 +473,12 @@ impl Watch {
         self.places.len()
     }
 
-    /// Read what has been told until then.
+    /// Reads the events until then.
     pub fn catch_up(&self, root: &Root, until: Instant) {
         self.watcher.catch_up(root, until);
     }
 
-    /// Whether nothing was told, until the last [`catch_up`](Watcher::catch_up).
+    /// Whether there was no event until the last [`catch_up`](Watcher::catch_up).
     pub fn holds(&self) -> bool {
         !self.changed.load(Relaxed) && self.epoch == self.watcher.epoch.load(Relaxed)
     }
@@ -484,7 +488,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
         for (number, place) in self.places.drain(..).enumerate() {
-            // Each end is news as well, and more than the queue holds would be taken for news that is lost.
+            // Each end is an event as well, and more than the queue holds would count as lost events.
             if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
                 self.watcher.begin_epoch(&mut table);
             }

@@ -19,6 +19,8 @@ pub(crate) struct HttpConfig {
     pub(crate) max_requests: Option<u32>,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
+    /// Whether a path in another spelling than its one form is answered before any handler is called.
+    pub(crate) strict_paths: bool,
     pub(crate) server: Option<HeaderValue>,
     /// Fields of every response.
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
@@ -39,6 +41,7 @@ impl Default for HttpConfig {
             max_requests: None,
             max_connection_age: None,
             chunked_bodies: true,
+            strict_paths: true,
             access_log: Some(LogFormat::Python),
             server: Some(HeaderValue::from_static("modest")),
             fields: Vec::new(),

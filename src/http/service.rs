@@ -132,6 +132,23 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
+    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
+    /// called. Default: true.
+    ///
+    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places (`/a/b`), so
+    /// routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot segments are still redirected.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|request| Ok(Response::text(request.path())))).strict_paths(false);
+    /// assert_eq!(http.respond(&Request::get("/a//b%2Fc")).text(), "/a/b/c");
+    /// assert_eq!(http.respond(&Request::get("/a/../b")).status(), 301);
+    /// ```
+    pub fn strict_paths(self, strict: bool) -> Http<H> {
+        self.with(|config| config.strict_paths = strict)
+    }
+
     /// Whether connections are kept for further requests if the client allows it. Default: true.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|config| config.keep_alive = keep)
@@ -226,6 +243,9 @@ impl<H: RequestHandler> Http<H> {
     /// # Panics
     /// If a stream fails, which would reset the connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
+        if !self.0.config.strict_paths {
+            request.set_lenient_path();
+        }
         sent::respond(&self.0.responder(), &self.0.config, request)
     }
 

@@ -55,6 +55,18 @@ impl<'a> UrlPath<'a> {
         decode(text.as_bytes()).map(|decoded| UrlPath(Cow::Owned(decoded))).map_err(InvalidUrlPath)
     }
 
+    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash; dot segments are another
+    /// spelling all the same, also between encoded slashes.
+    pub(crate) fn parse_leniently(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
+        match UrlPath::parse(text) {
+            Err(InvalidUrlPath(fault @ (Fault::NoSuchName | Fault::SpellingOf(_)))) => {
+                let merged = merge(text.as_bytes()).map(|path| UrlPath(Cow::Owned(path)));
+                merged.ok_or(InvalidUrlPath(fault))
+            }
+            result => result,
+        }
+    }
+
     /// Takes a path that is decoded already. `None`: it is not in that form.
     pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
         let names = path.strip_prefix(b"/")?;
@@ -187,6 +199,23 @@ fn decode(raw: &[u8]) -> Result<Vec<u8>, Fault> {
     }
 }
 
+/// Decodes a path and removes its empty segments. `None`: it has dot segments.
+fn merge(raw: &[u8]) -> Option<Vec<u8>> {
+    let (mut decoded, mut merged) = (Vec::new(), Vec::new());
+    decode_name(raw, &mut decoded).ok()?;
+    for name in decoded.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        if matches!(name, b"." | b"..") {
+            return None;
+        }
+        merged.push(b'/');
+        merged.extend_from_slice(name);
+    }
+    if decoded.ends_with(b"/") {
+        merged.push(b'/');
+    }
+    Some(merged)
+}
+
 fn decode_name(segment: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
     let mut bytes = segment.iter();
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16).map(|digit| digit as u8);
@@ -279,6 +308,36 @@ mod tests {
             ("/a%2Fb/%00", "Malformed"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn lenient_paths() {
+        for (text, expected) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("//a//b//", "/a/b/"),
+            ("/a%2Fb", "/a/b"),
+            ("/%2f", "/"),
+            ("/a%2F%2f%2Fb%20c/", "/a/b c/"),
+            ("/a//.b", "/a/.b"),
+            // as ever
+            ("//a/./b", "-> /a/b"),
+            ("/a//../b", "-> /b"),
+            ("/a%2F..%2Fb", "NoSuchName"),
+            ("/..%2F", "NoSuchName"),
+            ("/../a", "Malformed"),
+            ("/a//%00", "Malformed"),
+        ] {
+            let found = match UrlPath::parse_leniently(text) {
+                Ok(path) => {
+                    assert!(UrlPath::from_decoded(path.as_bytes()).is_some(), "{text}: {path:?}");
+                    String::from_utf8_lossy(path.as_bytes()).into_owned()
+                }
+                Err(InvalidUrlPath(Fault::SpellingOf(path))) => format!("-> {path}"),
+                Err(InvalidUrlPath(fault)) => format!("{fault:?}"),
+            };
+            assert_eq!(found, expected, "{text}");
         }
     }
 

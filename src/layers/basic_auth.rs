@@ -9,7 +9,7 @@ use super::UserFile;
 use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use super::guesses::Guesses;
 use super::vary::with_vary;
-use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, StatusCode, User};
+use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
 /// Requires a name and a password, for which browsers have a dialog: 401 before the body is read.
 ///
@@ -37,6 +37,7 @@ pub struct BasicAuth {
     keys: RandomState,
     optional: bool,
     is_safe: Option<IsSafe>,
+    log_in: Option<String>,
 }
 
 enum Check {
@@ -155,10 +156,51 @@ impl BasicAuth {
         self
     }
 
+    /// Gives users a way to log in and out, at this path of a folder: `GET PATH?login=FOLDER` asks for name and password and then
+    /// redirects to the folder below it; `POST PATH?logout` makes the browser forget them. Listings have buttons for both,
+    /// and the name of the user. With [`optional`](BasicAuth::optional). Default: none, so a browser asks only for what nobody may see.
+    ///
+    /// # Panics
+    /// If the path does not begin and end with a slash.
+    pub fn log_in_at(mut self, path: &str) -> BasicAuth {
+        assert!(path.starts_with('/') && path.ends_with('/'), "expected the path of a folder: {path:?}");
+        self.log_in = Some(path.to_owned());
+        self
+    }
+
+    /// The response to a request that logs in or out.
+    fn account(&self, request: &Request, user: Option<&User>) -> Result<(), Error> {
+        let Some(log_in) = &self.log_in else { return Ok(()) };
+        let to = |way: &str| {
+            let location = Request::link_back(way);
+            Error::new(StatusCode::SEE_OTHER, "")
+                .with_header("location", location)
+                .with_header("cache-control", "no-store")
+        };
+        let is_at = |path: UrlPath<'_>| path.as_bytes() == log_in.as_bytes();
+        if !request.url_path().is_ok_and(is_at) {
+            return Ok(());
+        }
+        match (request.method(), request.param("login"), request.param("logout")) {
+            (&Method::GET, Some(way), _) => Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) }),
+            (&Method::POST, _, Some(how)) => {
+                request.check_own_page("log out here")?;
+                let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
+                Err(match (user, &*how) {
+                    (None, _) => to(""),
+                    // Chromium forgets a password after a 401 for another scheme, and asks for none; others do only when they ask.
+                    (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
+                    (Some(_), _) => out,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn with(realm: &str, check: Check) -> BasicAuth {
         let challenge = format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm));
         let (guesses, keys) = (Guesses::by_default(), RandomState::new());
-        BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None }
+        BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None, log_in: None }
     }
 
     fn who_asks(&self, request: &Request) -> Result<Asks> {
@@ -197,14 +239,15 @@ impl Layer for BasicAuth {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
-        match self.who_asks(request)? {
-            Asks::Somebody(user) => {
-                request.put(user);
-                Ok(())
-            }
-            Asks::Nobody if self.optional => Ok(()),
-            Asks::Nobody | Asks::Wrong => Err(unauthorized(&self.challenge)),
-        }
+        let user = match self.who_asks(request)? {
+            Asks::Somebody(user) => Some(user),
+            Asks::Nobody if self.optional => None,
+            Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
+        };
+        self.account(request, user.as_ref())?;
+        self.log_in.iter().for_each(|path| request.put_log_in(path));
+        user.into_iter().for_each(|user| request.put(user));
+        Ok(())
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
@@ -234,7 +277,7 @@ impl fmt::Debug for BasicAuth {
 mod tests {
     use super::*;
     use crate::testing::TestRequest;
-    use crate::{Http, Method, RequestHandler, Response, handler_fn, testing};
+    use crate::{Http, RequestHandler, Response, handler_fn, testing};
 
     fn whoami() -> impl RequestHandler {
         handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone())))
@@ -303,6 +346,37 @@ mod tests {
         assert_eq!([0; 20].map(|_| status(right)), [200; 20], "right ones do not count");
         assert_eq!([wrong; 5].map(status), [401, 401, 401, 429, 429]);
         assert_eq!([right, other].map(status), [429, 200]);
+    }
+
+    /// By a path of their own; out only for pages of this server, to no other site.
+    #[test]
+    fn in_and_out() {
+        let app = handler_fn(|request| Ok(Response::text(request.user().unwrap_or_default())));
+        let http = Http::new(app.layer(BasicAuth::new("r").user("ada", "secret").optional(true).log_in_at("/p/")));
+        let ada = |request: Request| request.with_header("authorization", "Basic YWRhOnNlY3JldA==");
+        let (get, post) = (Request::get, |target| Request::post(target, ""));
+        for (request, status, location, challenge) in [
+            (get("/p/?login=a/b%2520c/"), 401, None, Some("Basic")),
+            (ada(get("/p/?login=a/b%2520c/")), 303, Some("./a/b%20c/"), None),
+            (ada(get("/p/?login=")), 303, Some("./"), None),
+            (ada(get("/p/?login=https://evil.example/")), 303, Some("./"), None),
+            (ada(get("/p/?login=//evil.example")), 303, Some("./"), None),
+            (ada(get("/p/?login=%0d%0aSet-Cookie:a")), 303, Some("./%0D%0ASet-Cookie:a"), None),
+            (get("/?login="), 200, None, None),
+            (get("/p/x?login="), 200, None, None),
+            (get("/p/?logout"), 200, None, None),
+            (post("/p/?logout"), 303, Some("./"), None),
+            (ada(post("/p/?logout")), 401, None, Some("Basic")),
+            (ada(post("/p/?logout=now")), 401, None, Some("Logout")),
+            (ada(post("/p/?logout")).with_header("sec-fetch-site", "cross-site"), 403, None, None),
+            (ada(post("/p/?logout=now")).with_header("origin", "http://evil.example"), 403, None, None),
+        ] {
+            let request = request.with_header("host", "here");
+            let sent = http.respond(&request);
+            assert_eq!((sent.status().as_u16(), sent.header("location")), (status, location), "{request:?}");
+            let scheme = sent.header("www-authenticate").map(|text| text.split(' ').next().unwrap_or_default());
+            assert_eq!(scheme, challenge, "{request:?}");
+        }
     }
 
     #[test]

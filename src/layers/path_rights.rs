@@ -191,17 +191,19 @@ impl Rules {
         self.permit(user, access, path) && beneath.into_iter().all(|rule| self.permit(user, access, &rule.path))
     }
 
-    fn allows(&self, request: &Request, user: Option<&str>) -> Result<bool> {
+    fn verdict(&self, request: &Request, user: Option<&str>) -> Result<Verdict> {
         use Access::{List, Read, Write};
         if request.raw_path() == "*" {
-            return Ok(true); // about the server, which responds itself
+            return Ok(Verdict::Allowed); // about the server, which responds itself
         }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
         let may = |access| self.permit(user, access, &path);
         let may_all = |access| self.permit_all(user, access, &path);
-        Ok(match request.method().as_str() {
+        let is_allowed = match request.method().as_str() {
             "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
-            "HEAD" if is_about_upload(request) => may(Read) || may(Write), // see `handle`
+            "GET" | "HEAD" if !may(Read) && may(Write) && concerns_writers(request) => {
+                return Ok(Verdict::IfNothingIsRead);
+            }
             "GET" | "HEAD" => may(Read),
             "OPTIONS" => self.rights(user, &path) != Rights::NONE,
             "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {
@@ -223,13 +225,32 @@ impl Rules {
                 may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)
             }
             _ => may(Write),
-        })
+        };
+        Ok(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
     }
 }
+
+/// What rules say of a request.
+enum Verdict {
+    Allowed,
+    /// If its response shows nothing that takes the right to read.
+    IfNothingIsRead,
+    Refused,
+}
+
+/// Put into a request: whether its verdict is [`Verdict::IfNothingIsRead`].
+struct ReadsNothing(bool);
 
 /// A path as rules within this mount see it: after the mount's own path. `None` if it is outside the mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
     Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
+}
+
+/// Whether what is asked for may be open to those who write and do not read: how far an upload is
+/// (draft-ietf-httpbis-resumable-upload), or the page by which to upload.
+fn concerns_writers(request: &Request) -> bool {
+    let is_for_people = || request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0);
+    is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
 }
 
 /// Whether it asks for the progress of an upload (draft-ietf-httpbis-resumable-upload), which belongs to writing.
@@ -242,8 +263,12 @@ impl Layer for PathRights {
         let user = request.value::<User>();
         let user = user.as_ref().map(|user| user.0.as_str());
         let permissions = self.permissions(request, user);
-        if !self.0.allows(request, user)? {
-            return Err(permissions.refusal());
+        match self.0.verdict(request, user)? {
+            // One that was made by hand may have been judged before.
+            Verdict::Allowed if request.value::<ReadsNothing>().is_some() => request.put(ReadsNothing(false)),
+            Verdict::Allowed => {}
+            Verdict::IfNothingIsRead => request.put(ReadsNothing(true)),
+            Verdict::Refused => return Err(permissions.refusal()),
         }
         request.put(permissions);
         Ok(())
@@ -251,15 +276,16 @@ impl Layer for PathRights {
 
     /// A HEAD with `?upload=` from a user who can write and not read gets the length of an upload, and nothing else.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        let response = next.run(request)?;
-        if is_about_upload(request)
-            && !response.headers().contains_key("upload-offset")
-            && let Some(permissions) = request.value::<Permissions>()
-            && !permissions.permit(Access::Read, request.url_path()?.as_bytes())
-        {
-            return Err(permissions.refusal());
+        let response = next.run(request);
+        let reads_nothing = request.value::<ReadsNothing>().is_some_and(|reads| reads.0);
+        match request.value::<Permissions>() {
+            Some(permissions) if reads_nothing => match &response {
+                Ok(found) if found.is_for_writers => response,
+                Err(_) if is_about_upload(request) => response, // there is no such upload
+                _ => Err(permissions.refusal()),
+            },
+            _ => response,
         }
-        Ok(response)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What all workers of one server share: the scheduler, the protocol, the settings, the counts.
-//! Made by `server`, used by `workers`.
+//! What all workers of one server share: the scheduler, the protocol, the settings, the counts. Made by `server`, used
+//! by `workers`.
 
 use std::fmt;
 use std::io;
@@ -24,7 +24,7 @@ use super::taken::Taken;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
-/// The poller in a worker's hands.
+/// The poller, held by a worker.
 pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
 
 /// What all workers share.
@@ -46,14 +46,14 @@ pub struct Engine {
     evicted: AtomicU64,
     unsent: AtomicU64,
     listeners: Vec<(Address, Arc<AtomicU64>)>,
-    room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
-    room_freed: AtomicBool,                  // since then one was freed
-    drains: AtomicBool,                      // every connection is to end with its next answer
-    last_answers: AtomicUsize,               // so many connections are to end with their next answer
+    room_wanted: AtomicBool,                 // clients wait because there are no descriptors
+    room_freed: AtomicBool,                  // one was freed since then
+    last_answers: AtomicUsize,               // how many connections have to end with their next response
+    drains: AtomicBool,                      // every connection is to end with its next response
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
 }
 
-/// What the engine is built with.
+/// The settings that the engine is built with.
 pub struct Plan {
     pub handlers: usize,
     pub cores: usize,
@@ -70,7 +70,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A worker for each permit, and one more: so a worker is always outside code that may block.
+    /// One worker per permit, and one more, so that a worker is always outside code that may block.
     pub fn workers(&self) -> usize {
         self.handlers + RESERVED + 1
     }
@@ -113,12 +113,12 @@ impl Engine {
         })
     }
 
-    /// Where clients are registered with the poller.
+    /// The registry at which clients are registered with the poller.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// What the turns of one worker need to know.
+    /// The settings of one worker's turns.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let current = self.slow_handlers.current(worker);
         TurnSettings {
@@ -130,7 +130,7 @@ impl Engine {
         }
     }
 
-    /// A table entry for a new connection, with the poller told.
+    /// Creates a table entry for a new connection, and registers it with the poller.
     pub fn register(
         self: &Arc<Self>,
         mut stream: ClientStream,
@@ -149,7 +149,7 @@ impl Engine {
         Ok((stream, registration))
     }
 
-    /// As many are connected as may be.
+    /// Whether the maximum number of clients is connected.
     pub fn is_full(&self) -> bool {
         self.connections.load(Ordering::Relaxed) >= self.max_connections
     }
@@ -159,17 +159,17 @@ impl Engine {
         self.connections.load(Ordering::Relaxed) <= 1
     }
 
-    /// So many are closed for want of room.
+    /// Counts connections that are closed to make room.
     pub fn evict(&self, count: usize) {
         self.evicted.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// So many connections are to end, each with its next answer.
+    /// Sets how many connections have to end, each with its next response.
     pub fn want_last_answers(&self, count: usize) {
         self.last_answers.store(count, Ordering::Relaxed);
     }
 
-    /// All connections are to end, each with its next answer.
+    /// All connections are to end, each with its next response.
     pub fn give_last_answers(&self) {
         self.drains.store(true, Ordering::Relaxed);
     }
@@ -179,12 +179,12 @@ impl Engine {
         self.drains.load(Ordering::Relaxed)
     }
 
-    /// From now on, who leaves says so.
+    /// From now on, a connection that ends reports it.
     pub fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody left since room was wanted. To be asked inside the poll's wait or after it.
+    /// Whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
@@ -194,16 +194,16 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// For the end: close all connections that no worker holds, and the poller, so that nothing holds the engine.
-    /// What is left of those that were cut off is to be dropped where it may block.
+    /// At the end: closes all connections that no worker holds, and the poller, so that nothing holds the engine. Drop
+    /// what is left of those that were cut off where it may block.
     pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
         cut_off(left)
     }
 
-    /// Drop what is left of connections. It may block, and is not to hold up who says this: it gets a thread of its own, which is
-    /// waited for like a worker. Where none is to be had, it is dropped here.
+    /// Drops what is left of connections. It may block, and must not delay the caller: it gets a thread of its own,
+    /// which is waited for like a worker. If there is no thread, it is dropped here.
     pub fn drop_elsewhere(self: &Arc<Self>, left: Vec<Leftover>) {
         if left.is_empty() {
             return;
@@ -215,14 +215,14 @@ impl Engine {
         });
     }
 
-    /// A thread begins to work for this engine. `me`: its number, if it is a worker.
+    /// A thread begins to work for this engine. `me` is its number, if it is a worker.
     pub fn begin_work(self: &Arc<Self>, me: usize) -> AtWork {
         self.lifecycle.worker_begins();
         AtWork { engine: self.clone(), me }
     }
 }
 
-/// A worker at work; dropped when it ends, or could not be started.
+/// A working thread; dropped when it ends, or could not be started.
 pub struct AtWork {
     pub engine: Arc<Engine>,
     pub me: usize,
@@ -234,7 +234,7 @@ impl Drop for AtWork {
     }
 }
 
-/// For the end, of all of these before anything of them is dropped: what is left is to be dropped where it may block.
+/// At the end, for all of these before anything of them is dropped: drop what is left where it may block.
 pub fn cut_off(connections: Vec<BoxedConnection>) -> Vec<Leftover> {
     connections.into_iter().map(|connection| connection.cut_off()).collect()
 }
@@ -327,7 +327,8 @@ impl Waker {
 impl Callee for Engine {
     fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let left = self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
-        // Mostly nobody: only after the end does anybody come back. Who calls may hold what destructors wait for.
+        // Mostly empty: connections are returned only after the end. The caller may hold what their destructors wait
+        // for.
         self.drop_elsewhere(cut_off(left));
     }
 }
@@ -338,7 +339,7 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// A connection's table entry, and its place among those that are counted; dropped, both are given up.
+/// A connection's table entry, and its place in the counts; dropping it releases both.
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -52,6 +53,11 @@ impl Listener {
     /// Its address, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// A descriptor of the same socket, for another process to accept from.
+    pub fn shared(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// How many connected clients can wait to be accepted.

@@ -1,5 +1,5 @@
-//! Connections that wait for something other than their client: how many of each kind there are, and how many there may be.
-//! They are not evicted, so without a limit they could take all room. Conversations ask for a place through their turn.
+//! Connections that wait for something other than their client: how many of each kind there are, and their limit. They
+//! are not evicted, so without a limit they could take all places. Conversations get a place through their turn.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::sync::Arc;
 use super::per_address::{PerAddress, Place};
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// What such a connection waits for.
+/// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
     /// Bytes that other threads push to it.
     Listener,
     /// A signal.
     Poll,
-    /// Whatever another protocol waits for.
+    /// Events of another protocol.
     Switched,
 }
 
-/// Why a connection may not wait.
+/// Why a connection cannot wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveRefusal {
-    /// As many wait as may in all.
+    /// The limit is reached.
     Full,
-    /// As many wait as may of this address.
+    /// The limit of this address is reached.
     FullForAddress,
 }
 
@@ -36,7 +36,7 @@ pub struct Live {
     refused: AtomicU64,
 }
 
-/// The place of one connection, given up when it is dropped.
+/// The place of one connection. Dropping it frees the place.
 pub struct LivePlace {
     live: Arc<Live>,
     kind: LiveKind,
@@ -49,9 +49,9 @@ impl Live {
         Arc::new(Live { limit, per_address: PerAddress::new(per_address), taken, of_each_kind, refused })
     }
 
-    /// A place for a connection from this address.
+    /// Returns a place for a connection from this address.
     pub fn admit(self: &Arc<Self>, kind: LiveKind, address: Option<IpAddr>) -> Result<LivePlace, LiveRefusal> {
-        // Relaxed: the counts publish nothing else.
+        // Relaxed: no other data depends on the counts.
         let take = |taken: usize| (taken < self.limit).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Live {
 }
 
 impl LivePlace {
-    /// It waits for something else from here on.
+    /// Changes what the connection waits for.
     pub fn set_kind(&mut self, kind: LiveKind) {
         self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
         self.live.of_each_kind[kind as usize].fetch_add(1, Ordering::Relaxed);

@@ -43,7 +43,7 @@ mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
-mod unacknowledged; // what the kernel still holds for a client
+mod unacknowledged; // unacknowledged bytes, by the kernel's count
 
 mod client; // who is there
 

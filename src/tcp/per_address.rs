@@ -1,5 +1,5 @@
-//! How many connections each address has. Asked by `workers` for each newcomer, where a server has such a limit.
-//! A table with one entry for each address that is connected: so it is never larger than the number of connections.
+//! Counts the connections of each address. `workers` calls it for each new client if the server has such a limit. The
+//! table has one entry per connected address, so it is never larger than the number of connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 /// The connections of each address, if they are limited.
 pub struct PerAddress {
     limit: Option<usize>,
-    counts: Mutex<HashMap<Network, usize>>, // with a random hash: clients choose their addresses
+    counts: Mutex<HashMap<Network, usize>>, // its hash is random: clients choose their addresses
     refused: AtomicU64,
 }
 
@@ -22,9 +22,9 @@ enum Network {
     V6(u64),
 }
 
-/// One connection of an address; dropped, it is not counted any more.
+/// One connection of an address. Dropping it ends the count.
 pub struct Place {
-    counted: Option<Box<(Arc<PerAddress>, Network)>>, // one word in each connection, where there is no limit
+    counted: Option<Box<(Arc<PerAddress>, Network)>>, // without a limit, one word per connection
 }
 
 impl PerAddress {
@@ -32,7 +32,8 @@ impl PerAddress {
         Arc::new(PerAddress { limit, counts: Mutex::default(), refused: AtomicU64::new(0) })
     }
 
-    /// A place for a client; `None`: its address has as many as it may. A client without an address is not counted.
+    /// Returns a place for a client, or `None` if its address has reached the limit. A client without an address is not
+    /// counted.
     pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Place> {
         let (Some(limit), Some(address)) = (self.limit, client) else { return Some(Place { counted: None }) };
         let network = Network::of(address);
@@ -75,12 +76,12 @@ impl Drop for Place {
         }
         let length = counts.len();
         if counts.capacity() > 4 * KEPT.max(length) {
-            counts.shrink_to(2 * KEPT.max(length)); // a crowd has left
+            counts.shrink_to(2 * KEPT.max(length)); // after a crowd
         }
     }
 }
 
-/// A table of this size is kept when a crowd has left.
+/// A table of up to this size is kept after a crowd.
 const KEPT: usize = 1024;
 
 #[cfg(test)]

@@ -109,10 +109,11 @@ impl Poller {
         })
     }
 
-    /// No more clients: the kernel refuses who connects now, unless another process has the listener, too.
+    /// No more clients: the kernel refuses new ones, unless another process also has the listener.
     pub fn close_listeners(&mut self) {
         for mut listener in self.acceptor.close() {
-            // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
+            // The poller forgets a listener by itself only if no other process has it. Otherwise it would report
+            // clients of others.
             let _ = self.poll.registry().deregister(listener.socket());
         }
     }

@@ -105,8 +105,8 @@ impl TcpServer {
         })
     }
 
-    /// Serve a listening socket that somebody else has made: a `TcpListener`, a `UnixListener`, a descriptor.
-    /// It is made non-blocking, for all who share it. The file of a Unix socket stays when the server ends.
+    /// Serves an existing listening socket: a `TcpListener`, a `UnixListener`, a descriptor. It is made non-blocking
+    /// for all processes that share it. The file of a Unix socket stays when the server ends.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if no TCP or Unix stream socket listens there.
@@ -328,6 +328,20 @@ impl TcpServer {
     /// All addresses at which the server listens, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
+    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    ///
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
+    /// Unix socket. See docs/listeners.md.
+    ///
+    /// # Errors
+    /// If there are no descriptors left, or if the server has begun to serve.
+    pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has served before"))?;
+        listeners.iter().map(Listener::shared).collect()
     }
 
     /// The first port at which the server listens; `None` for Unix sockets.

@@ -105,6 +105,12 @@ pub fn cut_off(socket: &Socket) {
     }
 }
 
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -1,8 +1,9 @@
-//! Clients' certificates on one connection: judged in a full handshake, and again whenever a ticket stands for them.
+//! Clients' certificates on one connection: checked in a full handshake, and again when the client resumes with a
+//! ticket.
 //!
-//! A ticket of rustls holds the certificates that were judged when the first of a chain of tickets was made, and resuming does
-//! not look at them again. So each ticket has them in front once more, where they can be read: a ticket whose certificates have
-//! expired since, or have lost their root, is no ticket, and the client is asked for its certificates as a new one is.
+//! A ticket of rustls contains the certificates that were checked when the first of a chain of tickets was issued, and
+//! resuming does not check them again. So each ticket has them at its front once more, where they can be read. A ticket
+//! whose certificates have since expired or lost their root is ignored, and the client is asked for its certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,24 +13,24 @@ use rustls::server::ProducesTickets;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// Whose certificates are taken.
+/// The roots of accepted certificates.
 #[derive(Clone, Debug)]
 pub struct Trust {
     pub roots: Arc<dyn ClientCertVerifier>,
-    /// The file of roots was emptied: those above are of before.
+    /// The file of roots is now empty; the roots above are the previous ones.
     pub is_empty: bool,
 }
 
-/// One connection's. What the client has shown is put into its tickets.
+/// The verifier of one connection. The certificates of the client are put into its tickets.
 #[derive(Debug)]
 pub struct Shown {
     trust: Trust,
     tickets: Arc<dyn ProducesTickets>,
-    /// The certificates, each with its length in front.
+    /// The certificates, each after its length.
     chain: Mutex<Vec<u8>>,
 }
 
-/// Longer ones are not made: the client sends them with its first message, which is bounded.
+/// Longer tickets are not issued: the client sends them in its first message, which is bounded.
 const LONGEST_TICKET: usize = 24 * 1024;
 
 impl Shown {
@@ -128,14 +129,14 @@ impl ClientCertVerifier for Shown {
     }
 }
 
-/// Appends these bytes with their length in front.
+/// Appends these bytes after their length.
 fn put(to: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
     to.extend_from_slice(&u32::try_from(bytes.len()).ok()?.to_be_bytes());
     to.extend_from_slice(bytes);
     Some(())
 }
 
-/// What `put` has appended, and what follows.
+/// Splits off bytes that `put` has appended, and returns them with the rest.
 fn take(from: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = from.split_first_chunk()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)

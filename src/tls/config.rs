@@ -1,4 +1,5 @@
-//! What rustls is told: certificates, whose clients' are trusted, tickets, protocols. Made from files, anew when they change.
+//! The configuration of rustls: certificates, trusted roots, tickets, protocols. Created from files, and again when
+//! they change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,27 +14,27 @@ use super::clients::{Shown, Trust};
 use super::identity::{self, Identity, invalid};
 use super::names::ByName;
 
-/// All that a configuration is made from.
+/// The sources of a configuration.
 #[derive(Debug)]
 pub struct Sources {
     identities: Vec<Identity>,
     client_auth: Option<ClientAuth>,
     pub protocols: Vec<Vec<u8>>,
     provider: Arc<CryptoProvider>,
-    /// What was read when they were given.
+    /// The contents of the files when they were passed in.
     first: Loaded,
 }
 
-/// Whose certificates clients may have.
+/// The roots of the certificates that clients can have.
 #[derive(Debug)]
 pub struct ClientAuth {
-    /// Their roots, PEM.
+    /// A PEM file of root certificates.
     pub file: PathBuf,
-    /// Whether they may have none.
+    /// Whether clients without a certificate are accepted.
     pub is_optional: bool,
 }
 
-/// What was read of the files.
+/// The contents of the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     keys: Vec<Arc<CertifiedKey>>,
@@ -43,7 +44,7 @@ pub struct Loaded {
 
 impl Sources {
     /// # Errors
-    /// If it can't be read, or does not belong together.
+    /// If the files cannot be read, or do not fit together.
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
         let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
@@ -78,13 +79,13 @@ impl Sources {
         self.identities.iter().flat_map(Identity::files).chain(roots)
     }
 
-    /// What was read when they were given.
+    /// The contents of the files when they were passed in.
     pub fn first(&self) -> &Loaded {
         &self.first
     }
 
-    /// Read all of it once more. What can't be used is the first error, and stays as it was before: certificates of ours that
-    /// don't belong together for a moment must not keep a root in use that was taken away.
+    /// Reads all files again. Returns the first error. Content that cannot be used stays as it was: certificates and
+    /// keys that do not match for a moment must not keep a removed root in use.
     pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
         let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
@@ -100,12 +101,12 @@ impl Sources {
         (loaded, wrong)
     }
 
-    /// Which certificate a client gets.
+    /// Selects the certificate that a client gets.
     pub fn resolver(&self, loaded: &Loaded) -> Arc<dyn ResolvesServerCert> {
         Arc::new(ByName::new(&loaded.keys))
     }
 
-    /// For all connections, or, where clients are asked for certificates, for one.
+    /// Creates a configuration: for all connections, or for one if clients are asked for certificates.
     pub fn config(&self, loaded: &Loaded, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions();
         let builder = builder.expect("ring has suites for both versions");
@@ -118,7 +119,7 @@ impl Sources {
             Some(trust) => {
                 let shown = Arc::new(Shown::new(trust.clone(), loaded.tickets.clone()));
                 let mut config = builder.with_client_cert_verifier(shown.clone()).with_cert_resolver(resolver);
-                config.session_storage = Arc::new(NoServerSessionStorage {}); // what is in there is not judged again
+                config.session_storage = Arc::new(NoServerSessionStorage {}); // rustls does not check its content again
                 config.ticketer = shown;
                 config
             }
@@ -129,12 +130,12 @@ impl Sources {
 }
 
 impl Loaded {
-    /// The certificates of this server, DER.
+    /// The certificates of this server, in DER.
     pub fn leaves(&self) -> impl Iterator<Item = &[u8]> {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }
 
-    /// Whether clients are asked for certificates, and none is taken.
+    /// Whether clients are asked for certificates, and none is accepted.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }
@@ -145,7 +146,8 @@ impl Loaded {
 }
 
 impl ClientAuth {
-    /// The roots in the file. If there are none any more, nobody is trusted, which has to be said of those before.
+    /// Reads the root certificates. If the file no longer has any, the previous ones are marked as empty, and no client
+    /// is trusted.
     fn trust_anew(&self, provider: &Arc<CryptoProvider>, before: Option<&Trust>) -> io::Result<Trust> {
         match before {
             Some(before) if identity::roots(&self.file)?.is_empty() => Ok(Trust { is_empty: true, ..before.clone() }),

@@ -1,5 +1,6 @@
-//! One client, from its first byte: is it TLS, its handshake, then the protocol inside.
-//! What costs much (keys, signatures, certificates) is done in turns that may block, and only for records that are whole.
+//! One client, from its first byte: checks whether it speaks TLS, and does the handshake; then the inner protocol
+//! follows. Expensive steps (keys, signatures, certificates) run in turns that may block, and only for complete
+//! records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,11 @@ use super::session::Session;
 use super::{Parts, not_tls, record};
 use crate::tcp::{Conversation, Event, Handover, Layer, Next, Protocol, Stage, Turn};
 
-/// What holds for all handshakes.
+/// Settings of all handshakes.
 pub struct Handshakes {
     pub timeout: Option<Duration>,
     pub limit: usize,
-    /// For clients that speak no TLS.
+    /// The protocol for clients that do not use TLS.
     pub plain: Option<Arc<dyn Protocol>>,
 }
 
@@ -33,17 +34,17 @@ pub struct Secured {
 }
 
 enum State {
-    /// Nothing is known, or half a record.
+    /// No record, or an incomplete one.
     First,
-    /// So many bytes of the handshake have come.
+    /// In the handshake, after this many bytes.
     Handshake(Session, usize),
-    /// The protocol inside is to meet the client.
+    /// The inner protocol meets the client next.
     Meeting(Session),
-    /// No TLS: the protocol for that is to meet the client.
+    /// No TLS: the protocol for that meets the client next.
     MeetingPlain,
 }
 
-/// Of the whole handshake.
+/// The stage of the whole handshake.
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
 impl Secured {
@@ -51,10 +52,10 @@ impl Secured {
         Secured { parts, state: State::First, granted: false }
     }
 
-    /// The first byte, and the first record.
+    /// Handles the first byte and the first record.
     fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
         match turn.input.bytes().first() {
-            None if turn.input.ended() => return Next::Close, // somebody looks whether the port is open
+            None if turn.input.ended() => return Next::Close, // a check whether the port is open
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
@@ -69,7 +70,7 @@ impl Secured {
         match ServerConnection::new(self.parts.live.config(turn.now)) {
             Ok(connection) => {
                 self.state = State::Handshake(Session::new(connection), 0);
-                self.granted = true; // what follows is the same turn
+                self.granted = true; // still the same turn
                 self.shake_hands(turn)
             }
             Err(err) => {
@@ -87,7 +88,7 @@ impl Secured {
         self.ask_for_permit()
     }
 
-    /// Records, one by one, as long as there are whole ones.
+    /// Handles all complete records, one at a time.
     fn shake_hands(&mut self, turn: &mut Turn<'_>) -> Next {
         let asks_for_certificates = self.parts.live.asks_for_certificates();
         let State::Handshake(session, sent) = &mut self.state else { return Next::Close };
@@ -113,7 +114,7 @@ impl Secured {
         self.ask_for_permit()
     }
 
-    /// The protocol inside meets the client, of whom all is known by now.
+    /// The inner protocol meets the client, whose identity is now known.
     fn meet(&mut self, turn: &mut Turn<'_>) -> Next {
         self.granted = false;
         let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
@@ -151,13 +152,13 @@ impl Secured {
     }
 }
 
-/// Nothing is served to this client, and nothing is missing.
+/// Turns the client away with a goodbye: nothing is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
     session.goodbye(turn.output.bytes());
     Next::Linger
 }
 
-/// Told to a client that speaks something else, which may still be sending.
+/// Answers a client that does not speak TLS, and may still be sending.
 fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
     debug!("{} is refused: {why}", turn.client);
     turn.output.bytes().extend_from_slice(said);

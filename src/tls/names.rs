@@ -1,4 +1,4 @@
-//! Which certificate a client gets: by the name it asks for, and by what it can deal with.
+//! Selects the certificate for a client, by the requested name and by what the client supports.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use rustls::sign::CertifiedKey;
 #[derive(Debug)]
 pub struct ByName {
     all: Vec<Arc<CertifiedKey>>,
-    /// In lower case, as they stand in certificates: `a.example`, `*.a.example`.
+    /// In lower case, as in certificates: `a.example`, `*.a.example`.
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
 impl ByName {
-    /// Those that were given first are preferred.
+    /// Earlier certificates are preferred.
     pub fn new(identities: &[Arc<CertifiedKey>]) -> ByName {
         let mut names: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
         for identity in identities {
@@ -26,10 +26,10 @@ impl ByName {
         ByName { all: identities.to_vec(), names }
     }
 
-    /// Those for this name, or all if there is none for it.
+    /// The certificates for this name, or all if there is none for it.
     fn candidates(&self, asked: Option<&str>) -> &[Arc<CertifiedKey>] {
         let asked = asked.unwrap_or_default().to_ascii_lowercase();
-        // A star stands for one label (RFC 9525, section 6.3).
+        // An asterisk stands for one label (RFC 9525, section 6.3).
         let starred = || asked.split_once('.').and_then(|(_, rest)| self.names.get(&format!("*.{rest}")));
         self.names.get(&asked).or_else(starred).unwrap_or(&self.all)
     }
@@ -43,7 +43,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// The names of hosts in a certificate, in lower case.
+/// The host names in a certificate, in lower case.
 fn names_of(identity: &CertifiedKey) -> Vec<String> {
     let Ok(certificate) = identity.end_entity_cert() else { return Vec::new() };
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };

@@ -1,16 +1,16 @@
-//! Clients that speak something else on a port of TLS: what they are told.
+//! Answers to clients that do not speak TLS on a TLS port.
 
-/// Whether this may be the first byte of a request of HTTP: methods are in capitals, and no record begins so.
+/// Whether this can be the first byte of an HTTP request: methods are in capitals, and no record begins with one.
 pub fn is_http(first: u8) -> bool {
     first.is_ascii_uppercase()
 }
 
-/// To a client that speaks HTTP. Nothing of its request is looked at: it may be half.
+/// For a client that speaks HTTP. Its request is not read: it may be incomplete.
 pub const TO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 46\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
     This port speaks TLS: ask for it by https://.\n";
 
-/// To any other: an alert, fatal, `protocol_version` (RFC 8446, section 6.2). Who speaks an SSL of before 1996 gets it, too.
+/// For any other client: a fatal alert, `protocol_version` (RFC 8446, section 6.2). SSL 2 clients get it as well.
 pub const TO_OTHERS: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! Where a record ends (RFC 8446, section 5.1): all that is looked at before rustls is.
+//! Finds the end of a record (RFC 8446, section 5.1). Nothing else is checked before rustls.
 
-/// Its type, its version, its length.
+/// The header: type, version and length.
 const HEADER: usize = 5;
-/// What a record may hold at most: 2^14 bytes, and what encryption may add (RFC 5246, section 6.2.3; less in TLS 1.3).
+/// The longest record: 2^14 bytes, and the overhead of encryption (RFC 5246, section 6.2.3; less in TLS 1.3).
 const MOST: usize = (1 << 14) + 2048;
-/// The types there are: change_cipher_spec, alert, handshake and application_data.
+/// The valid types: change_cipher_spec, alert, handshake and application_data.
 const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
 
 /// The first byte of a client's first record, a handshake.
 pub const HANDSHAKE: u8 = 22;
 
-/// How many bytes the first record has, if it is whole. Of one that can't be any the header is enough for rustls to say
-/// what is wrong.
+/// Returns the length of the first record if it is complete. For an invalid one, the header suffices for rustls to name
+/// the error.
 pub fn whole(bytes: &[u8]) -> Option<usize> {
     let &[kind, _, _, high, low] = bytes.first_chunk::<HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));

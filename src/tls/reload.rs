@@ -1,5 +1,5 @@
-//! The configuration that is in use, and the files it was made from: looked at by handshakes, in turns that may block, and
-//! read again when they have changed.
+//! The configuration in use, and its files. Handshakes check the files, in turns that may block, and read them again
+//! when they have changed.
 
 use std::fs;
 use std::io;
@@ -15,39 +15,39 @@ use super::config::{Loaded, Sources};
 use super::identity;
 use crate::tcp::{self, Instant};
 
-/// What handshakes are made with.
+/// The current configuration.
 pub struct Live {
     sources: Sources,
     every: Option<Duration>,
     current: RwLock<Current>,
-    look: Mutex<Look>, // held by the one who looks; nobody waits for it
+    look: Mutex<Look>, // locked by the thread that checks; no other thread waits for it
 }
 
-/// What is in use, and what is made of it for all connections.
+/// The contents in use, and the configuration created from them.
 #[derive(Clone)]
 struct Current {
     loaded: Loaded,
     shared: Arc<ServerConfig>,
 }
 
-/// What was seen when it was looked last.
+/// The result of the last check.
 struct Look {
     at: Instant,
-    /// When certificates that expire were last logged.
+    /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// Why what was seen can't be used, and what of that the log knows.
+    /// Why the files cannot be used, and how much of that is logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }
 
-/// What tells of a change: device, inode, size, and when content and entry were changed. `None`: it can't be looked at.
+/// The stamp of a file: device, inode, size, mtime and ctime. `None` if it cannot be read.
 type Stamp = Option<[i64; 8]>;
 
-/// A file that was changed no longer ago than this may be changed again in a way that its stamp does not show.
+/// A file that was changed less than this time ago may change again without a change of its stamp.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// How often certificates that expire are logged.
+/// How often expiring certificates are logged.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A certificate that expires within this time should have been renewed.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -64,7 +64,7 @@ impl Live {
         self.sources.asks_for_certificates()
     }
 
-    /// What a handshake is made with. It may block.
+    /// Returns the configuration for a handshake. It may block.
     pub fn config(&self, now: Instant) -> Arc<ServerConfig> {
         if let Some(every) = self.every
             && let Ok(mut look) = self.look.try_lock()
@@ -78,7 +78,7 @@ impl Live {
             }
         }
         let Current { loaded, shared } = self.current();
-        // Where clients have certificates, each connection keeps them for its tickets.
+        // If clients have certificates, each connection keeps them for its tickets.
         match self.asks_for_certificates() {
             true => Arc::new(self.sources.config(&loaded, shared.cert_resolver.clone())),
             false => shared,
@@ -89,8 +89,8 @@ impl Live {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Files that are replaced one after the other don't belong together for a moment: only what is wrong when it is looked
-    /// twice is told.
+    /// Files that are replaced one after the other do not match for a moment. So an error is logged only if the next
+    /// check finds it too.
     fn look_again(&self, look: &mut Look) {
         let stamps = stamps(&self.sources);
         if stamps == look.stamps {
@@ -113,7 +113,7 @@ impl Live {
     /// Reads all files now.
     ///
     /// # Errors
-    /// The first that can't be used: what was read of it before stays in use.
+    /// The first that cannot be used. Its previous content stays in use.
     pub fn reload(&self) -> io::Result<()> {
         let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
         look.wrong = None;
@@ -175,7 +175,7 @@ impl Current {
     }
 }
 
-/// Those of files that are not settled say nothing: they are read once more.
+/// The stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read once more.
 fn stamps(sources: &Sources) -> Vec<Stamp> {
     let now = SystemTime::now();
     sources.files().map(|path| stamp(path, now)).collect()

@@ -1,5 +1,5 @@
-//! A connection of rustls: records fed one by one, and, once its handshake is over, the `Layer` of the protocol inside.
-//! Used by `conversation`; it waits for nobody.
+//! A rustls connection: it gets records one at a time, and after the handshake it is the `Layer` below the inner
+//! protocol. Used by `conversation`; it never waits.
 
 use std::io::{BufRead, Write};
 
@@ -9,10 +9,10 @@ use rustls::{Error, ServerConnection};
 use super::record;
 use crate::tcp::{Input, Layer, Next, TlsInfo, Turn};
 
-/// One client's side of TLS.
+/// The server's side of TLS with one client.
 pub struct Session {
     connection: Box<ServerConnection>,
-    is_over: bool, // the client has said goodbye
+    is_over: bool, // the client has sent its goodbye
 }
 
 impl Session {
@@ -21,10 +21,10 @@ impl Session {
         Session { connection: Box::new(connection), is_over: false }
     }
 
-    /// Let rustls have the first record of the input. What it says to that is in the output.
+    /// Passes the first record of the input to rustls. The response is in the output.
     ///
     /// # Errors
-    /// If it breaks the protocol: then an alert is in the output.
+    /// If the client violates the protocol: then an alert is in the output.
     pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>) -> Result<(), Error> {
         let mut record = &turn.input.bytes()[..length];
         while !record.is_empty() {
@@ -44,18 +44,18 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the handshake is not over.
+    /// Whether the handshake is in progress.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Whether the keys of TLS 1.3 are there, so that of a client without certificate no more than a hash is checked.
+    /// Whether the keys of TLS 1.3 exist. Then, for a client without a certificate, only a hash is left to check.
     pub fn has_agreed(&self) -> bool {
         self.connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
             && self.connection.negotiated_key_exchange_group().is_some()
     }
 
-    /// What the handshake has settled.
+    /// The results of the handshake.
     pub fn info(&self) -> TlsInfo {
         let connection = &*self.connection;
         let version = match connection.protocol_version() {
@@ -78,7 +78,7 @@ impl Session {
     }
 
     fn flush(&mut self, sealed: &mut Vec<u8>) {
-        // Into memory: it does not fail.
+        // Writes to memory, which cannot fail.
         while self.connection.wants_write() && self.connection.write_tls(sealed).is_ok() {}
     }
 
@@ -106,13 +106,13 @@ impl Layer for Session {
         }
         if self.is_over {
             plain.end();
-            turn.input.consume(turn.input.bytes().len()); // what comes after a goodbye is nobody's
+            turn.input.consume(turn.input.bytes().len()); // bytes after the goodbye are ignored
         }
         Ok(())
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
-        let _ = self.connection.writer().write_all(plain); // into memory, without a limit
+        let _ = self.connection.writer().write_all(plain); // to memory, without a limit
         self.flush(sealed);
     }
 

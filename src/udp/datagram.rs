@@ -1,4 +1,4 @@
-//! One datagram, the way back to its client, and the handler that users write.
+//! One datagram, the reply to its client, and the handler that users write.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use crate::tcp::{Address, Client, ServerHandle};
 
 /// Handles datagrams (Python's `DatagramRequestHandler`). One value serves all clients, on all workers at once.
 ///
-/// To write: `handle`. A closure that takes a `&Datagram` is one, too.
+/// Required: `handle`. A closure that takes a `&Datagram` is also a handler.
 ///
 /// ```no_run
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,12 +35,12 @@ use crate::tcp::{Address, Client, ServerHandle};
 /// ```
 #[doc(alias("DatagramRequestHandler", "BaseRequestHandler"))]
 pub trait DatagramHandler: Send + Sync + 'static {
-    /// One datagram. It may block: [`UdpServer::workers`](crate::UdpServer::workers) of them run at once. An error is
-    /// logged, with the client's address; a panic costs this datagram.
+    /// Handles one datagram. It may block: up to [`UdpServer::workers`](crate::UdpServer::workers) of them run at once.
+    /// An error is logged with the client's address. A panic ends only this datagram's handling.
     fn handle(&self, datagram: &Datagram) -> io::Result<()>;
 
-    /// Whether datagrams of this client are handled (Python's `verify_request`). Default: yes. Called by the thread
-    /// that receives, which it must not block. An address in a datagram is what its sender wrote there: it proves nothing.
+    /// Whether datagrams of this client are handled (Python's `verify_request`). Default: true. Called by the receiving
+    /// thread, so it must not block. The sender can write any address, so an address proves nothing.
     #[doc(alias = "verify_request")]
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
@@ -54,7 +54,7 @@ impl<F: Fn(&Datagram) -> io::Result<()> + Send + Sync + 'static> DatagramHandler
     }
 }
 
-/// A datagram that has come. It may be kept, and replied to later, or to several times.
+/// A received datagram. It can be kept, and replied to later, or several times.
 pub struct Datagram {
     bytes: Vec<u8>,
     length: usize,
@@ -62,7 +62,7 @@ pub struct Datagram {
     reply_to: ReplyTo,
     socket: Arc<Socket>,
     server: ServerHandle,
-    unreachable: AtomicBool, // a reply has failed, and by no fault of the handler's
+    unreachable: AtomicBool, // a reply has failed because of the client
 }
 
 impl Datagram {
@@ -85,7 +85,7 @@ impl Datagram {
         }
     }
 
-    /// What it says: at most [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size) bytes. It may be empty.
+    /// The bytes, up to [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). It can be empty.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -100,25 +100,26 @@ impl Datagram {
         self.length > self.bytes.len()
     }
 
-    /// Who has sent it, if its address is to be believed: anybody can write another's.
+    /// The sender, if its address can be believed: anyone can write another address.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The address of the server that it came to.
+    /// The server's address at which it arrived.
     pub fn local_addr(&self) -> &Address {
         self.socket.address()
     }
 
-    /// Send a datagram back, from the socket that this one came to. Nobody tells whether it arrives.
+    /// Sends a datagram back, from the socket at which this one arrived. There is no confirmation that it arrives.
     ///
-    /// What a small datagram can ask for is sent to whoever its address names: a reply that is far longer than the
-    /// question makes a server a weapon against others.
+    /// A reply goes to the address in the datagram, which can be forged: a reply that is far longer than the request
+    /// lets attackers use the server against others.
     ///
     /// # Errors
-    /// If it is too long (UDP: over 65,507 bytes by IPv4), if there is no way to the client, if the client of a Unix socket
-    /// has no name, is gone, or has read nothing for a second. A handler may return it: the log hears of it at level `Error`
-    /// only if it was too long or the system had no memory, for anybody can write an address to which there is no way.
+    /// If it is too long (UDP: over 65,507 bytes by IPv4), if there is no route to the client, or if the client of a
+    /// Unix socket has no name, has disconnected, or has read nothing for a second. A handler can return the error: it
+    /// is logged at level `Error` only if the reply was too long or the system had no memory, because anyone can write
+    /// an unreachable address.
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let sent = self.socket.send(bytes.as_ref(), self.reply_to.as_ref());
         if sent.as_ref().is_err_and(|err| !is_ours(err)) {
@@ -127,12 +128,12 @@ impl Datagram {
         sent
     }
 
-    /// Whether a reply has failed for the client's sake.
+    /// Whether a reply has failed because of the client.
     pub(super) fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// The server: to shut it down, or to ask what it does (Python's `self.server`).
+    /// The server, to shut it down or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> &ServerHandle {
         &self.server
     }

@@ -1,13 +1,12 @@
-//! Datagrams, beside the floors of clients and of HTTP: each is a message of its own, so there is no connection, no
-//! conversation and no poller; one thread receives, a pool of workers handles. Takes addresses, locks and threads from
-//! `tcp`, and nothing of its engine.
-//! Each module uses only what stands below it.
+//! Datagrams, beside the floors of connections and of HTTP. Each is a message of its own, so there is no connection, no
+//! conversation and no poller: one thread receives, and a pool of workers handles. Takes addresses, locks and threads
+//! from `tcp`, and nothing of its engine. Each module uses only those below it.
 
 mod server; // bind, settings, receive
 
-mod pool; // the queue, and the workers who handle what is in it
+mod pool; // the queue, and the workers
 
-mod datagram; // a datagram, and who handles it
+mod datagram; // a datagram, and its handler
 
 mod socket; // receiving, sending, and the bell that ends a wait
 

@@ -1,4 +1,4 @@
-//! The queue between the thread that receives and the workers who handle. One lock, and nothing of a user's under it.
+//! The queue between the receiving thread and the workers. One lock, under which no user code runs.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use crate::tcp::{Control, Stats, contain};
 
 pub struct Pool {
     state: Mutex<State>,
-    work: Condvar,  // there is a datagram, or none will come
+    work: Condvar,  // there is a datagram, or none will follow
     ended: Condvar, // a worker has ended, or none is waited for
     bell: Bell,     // ends the wait for datagrams
     queue_limit: usize,
@@ -24,8 +24,8 @@ struct State {
     dropped: u64,
     running: usize,
     workers: usize,
-    stopping: bool, // nothing is received any more; what is queued is handled
-    over: bool,     // nor is that
+    stopping: bool, // nothing more is received; queued datagrams are handled
+    over: bool,     // queued datagrams are not handled either
 }
 
 impl Pool {
@@ -42,7 +42,7 @@ impl Pool {
         self.state().stopping
     }
 
-    /// A datagram has come. It is dropped where the queue is full.
+    /// Queues a datagram. It is dropped if the queue is full.
     pub fn push(&self, datagram: Datagram) {
         let mut state = self.state();
         state.received += 1;
@@ -59,7 +59,7 @@ impl Pool {
         self.state().dropped
     }
 
-    /// Wait for the next datagram; `None`: there is none any more.
+    /// Waits for the next datagram; `None` if there are no more.
     fn next(&self) -> Option<Datagram> {
         let mut state = self.state();
         loop {
@@ -74,7 +74,7 @@ impl Pool {
         }
     }
 
-    /// Wait until all workers have ended, until then at most, or until nobody is to be waited for.
+    /// Waits until all workers have ended, up to the deadline, or until none is waited for.
     pub fn wait_for_workers(&self, deadline: Option<Instant>) {
         let mut state = self.state();
         while state.workers > 0 && !state.over {
@@ -122,7 +122,7 @@ impl Control for Pool {
     }
 }
 
-/// Start a worker, which handles datagrams until there are none any more.
+/// Starts a worker, which handles datagrams until there are no more.
 pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandler>) -> io::Result<()> {
     pool.state().workers += 1;
     let (at_work, handler) = (AtWork(Arc::clone(pool)), Arc::clone(handler));
@@ -132,7 +132,7 @@ pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandl
             drop(datagram);
             at_work.0.state().running -= 1;
         }
-        contain("the destructor of a handler", || drop(handler)); // it may be the last to hold it
+        contain("the destructor of a handler", || drop(handler)); // it may hold the last reference
     })
 }
 

@@ -13,7 +13,7 @@ use super::socket::{Socket, client_address};
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
 use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain};
 
-/// A server of datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is given to a handler, on a pool of
+/// A server for datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is passed to a handler, on a pool of
 /// workers.
 ///
 /// ```no_run
@@ -24,9 +24,9 @@ use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain}
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Datagrams may be handled in another order than they came in: `workers(1)` keeps it. A server at all addresses of a machine
-/// that has several replies from the one that its system chooses, which need not be the one that the client has sent
-/// to: bind each of them there ([`UdpServer::also`]).
+/// Datagrams can be handled in another order than they arrived in; `workers(1)` keeps the order. If a machine has
+/// several addresses, a server at all of them replies from the one that its system chooses, which can differ from the
+/// one that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
 #[must_use = "serves nobody until `serve_forever`"]
 #[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
 pub struct UdpServer {
@@ -40,22 +40,22 @@ pub struct UdpServer {
     handle: ServerHandle,
 }
 
-/// So many datagrams of one socket are received before the next has its turn.
+/// How many datagrams of one socket are received before the next socket has its turn.
 const BATCH: usize = 64;
-/// The log hears of dropped datagrams at most so often.
+/// How often dropped datagrams are logged at most.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
-/// After a failure to receive: a pause, and the end if there are so many in a row.
+/// The pause after a failure to receive. After a number of failures in a row the server ends.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FAILURES: usize = 100;
 
 impl UdpServer {
-    /// Receive datagrams at an address, for a handler or a closure that takes a `&Datagram`. Addresses are those of
+    /// Receives datagrams at an address, for a handler or a closure that takes a `&Datagram`. Addresses are those of
     /// [`TcpServer::bind`](crate::TcpServer::bind): `"127.0.0.1:9999"`, `("::1", 9999)`, `":9999"` for every address of
-    /// this machine, `"unix:/run/log.sock"`, `"fd:3"`, `"systemd:name"` for sockets of `ListenDatagram=`.
-    /// What comes from now on waits in the system's buffer.
+    /// this machine, `"unix:/run/log.sock"`, `"fd:3"`, `"systemd:name"` for sockets of `ListenDatagram=`. Datagrams
+    /// that arrive from now on wait in the system's buffer.
     ///
     /// # Errors
-    /// As those of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
+    /// Those of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
     pub fn bind(address: impl Into<Listen>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
         let sockets = open(address.into())?;
         Ok(UdpServer {
@@ -70,16 +70,16 @@ impl UdpServer {
         })
     }
 
-    /// Receive at a socket that somebody else has made: a `UdpSocket`, a `UnixDatagram`, a descriptor. It is made to block,
-    /// and to send for at most a second, for all who share it.
+    /// Receives at an existing socket: a `UdpSocket`, a `UnixDatagram`, a descriptor. It is made blocking, with a send
+    /// timeout of one second, for all processes that share it.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no socket for datagrams.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a socket for datagrams.
     pub fn from_socket(socket: impl Into<OwnedFd>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
         UdpServer::bind(socket.into(), handler)
     }
 
-    /// Receive at one more address, for the same handler.
+    /// Receives at one more address, for the same handler.
     ///
     /// # Errors
     /// Those of [`UdpServer::bind`].
@@ -90,8 +90,8 @@ impl UdpServer {
         Ok(self)
     }
 
-    /// How many handlers may run at once, each on a thread of its own: the larger of 16 and four times the number of
-    /// processors, unless set.
+    /// Sets how many handlers can run at once, each on a thread of its own. Default: the larger of 16 and four times
+    /// the number of processors.
     ///
     /// # Panics
     /// If it is 0.
@@ -101,16 +101,16 @@ impl UdpServer {
         self
     }
 
-    /// How many datagrams may wait while all workers are in handlers: 1,024 unless set, and at least one. One more is
-    /// dropped, as the system drops those that find its buffer full; it is counted (`refused` in [`Stats`]), and the log is
-    /// warned, at most every 10 seconds.
+    /// Sets how many datagrams can wait while all workers are in handlers. Default: 1,024; minimum: 1. A further one is
+    /// dropped, as the system drops those that find its buffer full. It is counted (`refused` in [`Stats`]), and a
+    /// warning is logged at most every 10 seconds.
     pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
         self.queue_limit = datagrams;
         self
     }
 
-    /// How many bytes of a datagram are taken: 8,192 unless set, as in Python. What is longer
-    /// [is truncated](Datagram::is_truncated).
+    /// Sets how many bytes of a datagram are received. Default: 8,192, as in Python. A longer one [is
+    /// truncated](Datagram::is_truncated).
     ///
     /// # Panics
     /// If it is 0.
@@ -120,54 +120,54 @@ impl UdpServer {
         self
     }
 
-    /// How long a shutdown waits for datagrams in hand, and those that are queued: 10 seconds unless set; `None`: until the
-    /// last is handled.
+    /// Sets how long a shutdown waits for datagrams in handlers and in the queue. Default: 10 seconds; `None`: until
+    /// the last is handled.
     pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> UdpServer {
         self.shutdown_timeout = limit.into();
         self
     }
 
-    /// The IP address that datagrams come to, with the real port (Python's `server_address`); the first, if there are
-    /// several.
+    /// The IP address at which the server receives, with the real port (Python's `server_address`); the first, if there
+    /// are several.
     ///
     /// # Panics
-    /// If there is none, only Unix sockets: see [`UdpServer::local_addrs`].
+    /// If there are only Unix sockets: see [`UdpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
         inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
     }
 
-    /// All addresses that datagrams come to, with real ports, in the order in which they were given.
+    /// All addresses at which the server receives, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// Something to stop it with, for other threads and for handlers ([`Datagram::server`]).
+    /// Returns a handle with which other threads and handlers can stop the server ([`Datagram::server`]).
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// What it is doing at this moment: `accepted` is how many datagrams have come, `waiting` how many are queued,
-    /// `running` how many are in handlers, and `refused` how many were dropped because the queue was full. Those that the
-    /// system dropped before are not known.
+    /// The current statistics: `accepted` is the number of received datagrams, `waiting` of queued ones, `running` of
+    /// those in handlers, and `refused` of those dropped because the queue was full. Datagrams dropped by the system
+    /// are not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
 
-    /// Receive until somebody shuts the server down, which ends the wait for a datagram at once: then what is queued is
-    /// handled, within the shutdown timeout, and it returns, also where a handler is still running; what is still in the
-    /// system's buffer is lost. A server that was shut down before returns at once.
+    /// Receives until the server is shut down, which ends the wait for a datagram at once. Then queued datagrams are
+    /// handled within the shutdown timeout, and it returns, even if a handler is still running. Datagrams in the
+    /// system's buffer are lost. A server that was shut down before returns at once.
     ///
     /// # Errors
-    /// If threads can't be had; if it was called before; if receiving fails for 5 seconds: the error names the address,
-    /// and what is queued was handled.
+    /// If there are no threads; if it was called before; if receiving fails for 5 seconds. Then the error names the
+    /// address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has served before"))?;
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
-        pool.begin_shutdown(); // also where it was not asked for
+        pool.begin_shutdown(); // also after an error
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
         pool.wait_for_workers(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
         pool.end();
@@ -189,7 +189,7 @@ impl UdpServer {
         result
     }
 
-    /// Receive until the pool stops.
+    /// Receives until the pool stops.
     fn receive(&self, pool: &Pool, sockets: &[Arc<Socket>], drops: &mut Drops) -> io::Result<()> {
         let mut buffer = vec![0; self.max_packet_size];
         let mut failures = 0;
@@ -229,7 +229,7 @@ fn open(address: Listen) -> io::Result<Vec<Socket>> {
     address.open_datagrams()?.into_iter().map(Socket::new).collect()
 }
 
-/// What the log has heard of dropped datagrams.
+/// What has been logged about dropped datagrams.
 #[derive(Default)]
 struct Drops {
     told: u64,

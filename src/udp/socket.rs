@@ -1,4 +1,4 @@
-//! What the kernel does for datagrams: receive, send, and wait for either a datagram or a bell.
+//! The kernel's services for datagrams: receive, send, and wait for a datagram or a bell.
 
 use std::io;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use rustix::time::Timespec;
 
 use crate::tcp::{Address, DatagramSocket, address_of};
 
-/// A Unix socket's sender waits for its reader, who may never read: a handler waits no longer than this.
+/// The sender at a Unix socket waits for its reader, which may never read: a handler waits no longer than this.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
 
-/// Where datagrams come in and replies go out.
+/// A socket for datagrams and replies.
 #[derive(Debug)]
 pub struct Socket(DatagramSocket);
 
-/// Where a reply goes to; `None`: to nobody, the sender has no address.
+/// The destination of a reply; `None` if the sender has no address.
 pub type ReplyTo = Option<SocketAddrAny>;
 
 impl Socket {
     pub fn new(socket: DatagramSocket) -> io::Result<Socket> {
         socket.socket.set_cloexec(true)?;
-        socket.socket.set_nonblocking(false)?; // a reply waits for room; receiving says for itself that it does not
+        socket.socket.set_nonblocking(false)?; // a reply waits for room; receiving sets its own flag
         socket.socket.set_write_timeout(Some(LONGEST_SEND))?;
         Ok(Socket(socket))
     }
@@ -33,19 +33,19 @@ impl Socket {
         &self.0.address
     }
 
-    /// The next datagram, without waiting for one: its bytes, as many as there is room for, are in the buffer; how many it
-    /// has, and from where it came. `None`: there is none.
+    /// Receives the next datagram without waiting: its bytes, as many as fit, are in the buffer. Returns its length and
+    /// its sender; `None` if there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, ReplyTo)>> {
         match recvfrom(&self.0.socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((_, length, from)) => Ok(Some((length, from))),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-            // A reply did not arrive: told once, where somebody else has connected the socket.
+            // A reply did not arrive: reported once, if another process has connected the socket.
             Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
             Err(err) => Err(err.into()),
         }
     }
 
-    /// Send a datagram: whole, or not at all.
+    /// Sends a datagram, completely or not at all.
     pub fn send(&self, bytes: &[u8], to: Option<&SocketAddrAny>) -> io::Result<()> {
         let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the client has no address"))?;
         loop {
@@ -61,18 +61,18 @@ impl Socket {
     }
 }
 
-/// Whether a datagram could not be sent for the sake of what was to be sent, or of this system, and not of its address.
+/// Whether sending failed because of the datagram or this system, and not because of its address.
 pub fn is_ours(err: &io::Error) -> bool {
     let code = err.raw_os_error().map(Errno::from_raw_os_error);
     code.is_some_and(|code| [Errno::MSGSIZE, Errno::NOBUFS, Errno::NOMEM].contains(&code))
 }
 
-/// The address that a client is called by.
+/// The address of a client.
 pub fn client_address(from: ReplyTo) -> Address {
     address_of(from)
 }
 
-/// Ends a wait for datagrams, the present one and all that follow.
+/// Ends a wait for datagrams, the current one and all that follow.
 #[derive(Debug)]
 pub struct Bell(OwnedFd);
 
@@ -82,11 +82,12 @@ impl Bell {
     }
 
     pub fn ring(&self) {
-        // It fails only where it was rung 2^64 times before, and then it is heard, too.
+        // It fails only if it was rung 2^64 times before, and then it is noticed as well.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Wait for a datagram at one of these sockets, or for the bell, for so long at most. Which sockets may have one.
+    /// Waits for a datagram at one of these sockets, or for the bell, up to the limit. Returns which sockets may have
+    /// one.
     pub fn wait(&self, sockets: &[std::sync::Arc<Socket>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut all: Vec<PollFd<'_>> =

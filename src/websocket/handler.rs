@@ -6,9 +6,9 @@ use crate::Result;
 
 /// Handles one client. Each client has its own handler, with its own fields.
 ///
-/// Required: `message`. Optional: `opened` and `closed`, which do nothing by default.
+/// Required: `message`. Optional: `opened`, `drained` and `closed`, which do nothing by default.
 ///
-/// `opened` and `message` may block. They run like request handlers, with one of the permits that
+/// `opened`, `message` and `drained` may block. They run like request handlers, with one of the permits that
 /// [`TcpServer::workers`](crate::TcpServer::workers) sets, one at a time per client and in order. If there is no permit
 /// in time, the client is closed with 1013. An error closes with 1011, and is logged. A panic resets the connection.
 /// Messages sent while one of them runs wait in the queue.
@@ -28,6 +28,16 @@ pub trait WebSocketHandler: Send + 'static {
     /// # Errors
     /// Close the connection, with 1011.
     fn message(&mut self, message: Message, socket: &Socket) -> Result<()>;
+
+    /// Called when the queue is empty again after a [`try_send`](Socket::try_send) was refused, so that the client sets the
+    /// pace: send what comes next.
+    ///
+    /// # Errors
+    /// Close the connection, with 1011.
+    fn drained(&mut self, socket: &Socket) -> Result<()> {
+        let _ = socket;
+        Ok(())
+    }
 
     /// Called once when the connection is over, for whatever reason, after everything else, if `opened` was called.
     fn closed(&mut self, socket: &Socket, close: &Close) {

@@ -60,6 +60,8 @@ enum State {
     Open,
     /// The next turn has a permit, for this message.
     Handling(Message),
+    /// The next turn has a permit, for `drained`.
+    Drained,
     /// The handler has returned.
     Handled,
     /// The server has closed, and waits for the client's close.
@@ -86,12 +88,17 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             State::Opening => {
                 turn.handler_begins(&self.name);
                 self.was_opened = true;
-                let result = self.handler.opened(&self.socket);
+                let result = self.socket.handling(|| self.handler.opened(&self.socket));
                 self.handled(result, turn)
             }
             State::Handling(message) => {
                 turn.handler_begins(&self.name);
-                let result = self.handler.message(message, &self.socket);
+                let result = self.socket.handling(|| self.handler.message(message, &self.socket));
+                self.handled(result, turn)
+            }
+            State::Drained => {
+                turn.handler_begins(&self.name);
+                let result = self.socket.handling(|| self.handler.drained(&self.socket));
                 self.handled(result, turn)
             }
             State::Handled => {
@@ -133,6 +140,10 @@ impl<H: WebSocketHandler> Session<H> {
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Next {
         self.state = State::Open;
         match self.socket.write_to(turn.output) {
+            Queued::Empty if self.socket.takes_room() => {
+                self.state = State::Drained;
+                return Next::Handle;
+            }
             Queued::Empty => {}
             Queued::More => return Next::Again, // no message is read while the client does not read
             Queued::Close(close) => return self.close(close, turn),

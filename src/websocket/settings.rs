@@ -115,10 +115,11 @@ impl WebSocket {
     /// compared byte by byte with what browsers send: `https://app.example`.
     ///
     /// # The default
-    /// Browsers let a page of any site connect to any server, with the reader's cookies, and let it read what comes: this
-    /// is not held back by CORS. So a server that goes by cookies, or is on a private network, must look at who asks.
-    /// By default only pages of its own origin may connect: `Origin`, if it is sent, must name the host and port of
-    /// `Host`. Programs send none, and may connect. Behind a proxy that changes `Host` name the origin.
+    /// Allows pages of this origin, in addition to the server's own. A browser lets a page of any site connect to any
+    /// server, with the user's cookies, and read what it sends; CORS does not prevent that. So a server that uses
+    /// cookies, or is on a private network, must check origins. By default only pages of its own origin can connect:
+    /// `Origin`, if it is sent, must have the host and port of `Host`. Programs send none, and can connect. Behind a
+    /// proxy that changes `Host`, add the origin.
     pub fn origin(mut self, origin: impl Into<String>) -> WebSocket {
         match &mut self.origins {
             Origins::Same(more) => more.push(origin.into()),
@@ -127,18 +128,18 @@ impl WebSocket {
         self
     }
 
-    /// Pages of any site may connect, and do there whatever the reader's cookies and network allow: for what the whole
-    /// world may do.
+    /// Allows pages of any site, which can then do everything that the user's cookies and network allow: for public
+    /// services.
     pub fn any_origin(mut self) -> WebSocket {
         self.origins = Origins::Any;
         self
     }
 
-    /// Make a WebSocket of this request's connection. Fields for the 101 are added to the response as to any other.
+    /// Turns this request's connection into a WebSocket. Fields for the 101 can be added to the response.
     ///
     /// # Errors
-    /// 405 if it is no GET, 426 if it does not ask for a WebSocket or not for version 13, 400 if its key is none, 403 if it
-    /// comes from a page of another origin.
+    /// 405 if it is not a GET, 426 if it does not ask for a WebSocket with version 13, 400 if its key is invalid, 403
+    /// if it comes from a page of another origin.
     pub fn accept(&self, request: &Request, handler: impl WebSocketHandler) -> Result<Response> {
         let key = handshake::key_of(request)?;
         self.origins.check(request)?;

@@ -1,19 +1,21 @@
-//! What any thread may say to one client: a bounded queue, and a call to the connection that sends it.
-//! Filled by handlers and other threads; emptied by `session`, which holds no worker while it waits.
+//! Sending to one client from any thread: a bounded queue, and a call to the connection that sends it. Filled by
+//! handlers and other threads; emptied by `session`, which holds no worker while it waits.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use super::message::{Close, Message};
 use crate::Client;
 use crate::live::SendError;
 use crate::raw::{Output, Piece, Waker};
 
-/// One client. Clones are the same one: keep one to send from any thread, while a handler runs or not.
+/// One client. Clones refer to the same client: keep one to send from any thread, whether a handler runs or not.
 ///
-/// Two are equal if they are the same client, so they can be kept in a set.
+/// Two are equal if they refer to the same client, so they can be kept in a set.
 #[derive(Clone)]
 pub struct Socket(Arc<Shared>);
 
@@ -22,16 +24,33 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
+    /// Notified when there is room, and when there will never be any.
+    room: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Whole frames, in all so many bytes.
-    frames: VecDeque<Arc<Vec<u8>>>,
+    frames: VecDeque<Frame>,
+    /// The bytes of all frames that count towards the limit.
     bytes: usize,
+    /// The bytes of the others.
+    uncounted: usize,
+    /// The thread that runs the client's own handler.
+    handler: Option<ThreadId>,
+    /// How many threads wait for room.
+    waiting: usize,
+    /// A message was refused, and the handler is to be called when there is room.
+    awaits_room: bool,
     /// The connection, once it has begun.
     waker: Option<Waker>,
     end: End,
+}
+
+/// A whole message.
+struct Frame {
+    bytes: Arc<Vec<u8>>,
+    /// Frames of the client's own handler do not count: while it runs, its client can take nothing.
+    counts: bool,
 }
 
 /// How far the end is.
@@ -39,56 +58,109 @@ struct State {
 enum End {
     #[default]
     Open,
-    /// To be closed with this after what is in the queue.
+    /// To be closed with this after the queued messages.
     Closing(Close),
     /// The queue was full: the connection is to be reset.
     TooSlow,
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     Over,
 }
 
-/// What became of the queue.
+/// The result of writing the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// All of it is laid out.
+    /// All of it is in the output.
     Empty,
     /// There is more.
     More,
-    /// All is laid out, and now it is to be closed.
+    /// All is in the output, and the connection is to be closed.
     Close(Close),
     /// It was full.
     TooSlow,
 }
 
-/// At most so much is laid out at once, and one frame.
+/// How much is written at once, at most, plus one frame.
 const AT_ONCE: usize = 64 * 1024;
-/// Frames that are no longer are copied into one piece of output; longer ones are shared with other clients.
+/// Frames up to this length are copied into one piece of output. Longer ones are shared with other clients.
 const COPIED: usize = 4096;
 
 impl Socket {
     pub(super) fn new(client: Client, protocol: Option<String>, limit: usize) -> Socket {
-        Socket(Arc::new(Shared { client, protocol, limit, state: Mutex::default() }))
+        Socket(Arc::new(Shared { client, protocol, limit, state: Mutex::default(), room: Condvar::new() }))
     }
 
-    /// Send this. It does not wait: the message is laid in a queue ([`WebSocket::queue`](super::WebSocket::queue)), out of
-    /// which the client is served whenever its handler is not running.
+    /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which is
+    /// sent to the client whenever its handler is not running.
+    ///
+    /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client can
+    /// read nothing meanwhile. They are sent before its next message is read.
     ///
     /// # Errors
-    /// [`SendError::Full`] if the client reads too slowly: its queue is full and is given up, and the connection is
-    /// reset. [`SendError::Gone`] after that, and if the client has left or was closed.
+    /// [`SendError::Full`] if the queue is full because the client reads too slowly: its queue is dropped, and the
+    /// connection is reset. [`SendError::Gone`] after that, and if the client has disconnected or was closed.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let waker = self.push(&message.into().encode())?;
-        if let Some(waker) = waker {
-            waker.wake();
+        self.push(&message.into().encode()).map(call)
+    }
+
+    /// Sends this message without waiting, and a full queue does not end the connection: the handler's
+    /// [`drained`](super::WebSocketHandler::drained) is called when the queue is empty again. The messages of the client's own
+    /// handler count here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if the queue is full; [`SendError::Gone`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let frame = message.into().encode();
+        let mut state = self.lock();
+        let queued = state.bytes + state.uncounted;
+        if matches!(state.end, End::Open) && queued > 0 && queued + frame.len() > self.0.limit {
+            state.awaits_room = true;
+            return Err(SendError::Full);
         }
+        state.takes(self.0.limit, 0)?;
+        let waker = state.add(&frame, true);
+        drop(state);
+        call(waker);
         Ok(())
     }
 
-    /// Close after what is in the queue, with this code (1000: all is said; 3000 to 4999: your own) and reason, of which
-    /// the first 123 bytes are sent. The client has [`close_timeout`](super::WebSocket::close_timeout) to answer.
+    /// Sends this message, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
+    /// sets the pace. For threads: the client's own handler never waits here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        limit: impl Into<Option<Duration>>,
+    ) -> Result<(), SendError> {
+        let frame = message.into().encode();
+        let deadline = limit.into().and_then(|limit| Instant::now().checked_add(limit));
+        let mut state = self.lock();
+        while state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(SendError::Full);
+            }
+            state.waiting += 1;
+            state = match left {
+                Some(left) => self.0.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.0.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.waiting -= 1;
+        }
+        state.takes(self.0.limit, frame.len())?;
+        let counts = !state.is_own();
+        let waker = state.add(&frame, counts);
+        drop(state);
+        call(waker);
+        Ok(())
+    }
+
+    /// Closes after the queued messages, with this code (1000: normal; 3000 to 4999: your own) and reason, of which the
+    /// first 123 bytes are sent. The client has [`close_timeout`](super::WebSocket::close_timeout) to answer.
     ///
     /// # Panics
-    /// If no server may send this code (RFC 6455, section 7.4).
+    /// If a server must not send this code (RFC 6455, section 7.4).
     pub fn close(&self, code: u16, reason: impl Into<String>) {
         assert!(Close::may_be_sent(code), "no server may close with {code}");
         let waker = {
@@ -104,31 +176,28 @@ impl Socket {
         }
     }
 
-    /// Whether nothing can be sent any more: the client has left, or it was closed.
+    /// Whether nothing can be sent any more: the client has left, or was closed.
     pub fn is_gone(&self) -> bool {
         !matches!(self.lock().end, End::Open)
     }
 
-    /// Who it is.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// The subprotocol that was agreed on: one of [`WebSocket::protocols`](super::WebSocket::protocols).
+    /// The negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
     pub fn protocol(&self) -> Option<&str> {
         self.0.protocol.as_deref()
     }
 
-    /// Lay in a frame. The waker is for the caller to call, without a lock.
+    /// Adds a frame. Returns the waker for the caller to call without the lock.
     fn push(&self, frame: &Arc<Vec<u8>>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
-        if !matches!(state.end, End::Open) {
-            return Err(SendError::Gone);
-        }
-        // An empty queue takes any one message.
-        if state.bytes > 0 && state.bytes + frame.len() > self.0.limit {
+        if state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
             state.end = End::TooSlow;
             let (waker, frames) = (state.waker.clone(), state.clear());
+            self.0.room.notify_all();
             drop(state);
             drop(frames);
             if let Some(waker) = waker {
@@ -136,40 +205,62 @@ impl Socket {
             }
             return Err(SendError::Full);
         }
-        state.bytes += frame.len();
-        state.frames.push_back(Arc::clone(frame));
-        Ok(state.waker.clone())
+        state.takes(self.0.limit, frame.len())?;
+        let counts = !state.is_own();
+        Ok(state.add(frame, counts))
     }
 
-    /// From here on this connection is called when something was laid in. To be followed by a look into the queue.
+    /// Sets the waker that is called for each new frame. Check the queue afterwards.
     pub(super) fn attach(&self, waker: Waker) {
         self.lock().waker = Some(waker);
     }
 
-    /// Lay out what was sent.
+    /// Writes queued frames to the output.
     pub(super) fn write_to(&self, output: &mut Output) -> Queued {
         let mut state = self.lock();
         let mut laid_out = 0;
         while laid_out < AT_ONCE
             && let Some(frame) = state.frames.pop_front()
         {
+            let Frame { bytes: frame, counts } = frame;
             laid_out += frame.len();
-            state.bytes -= frame.len();
+            *state.room_of(counts) -= frame.len();
             if frame.len() <= COPIED {
                 output.bytes().extend_from_slice(&frame);
             } else {
                 output.push(Piece::Shared { start: 0, end: frame.len(), bytes: frame });
             }
         }
+        if state.waiting > 0 && laid_out > 0 {
+            self.0.room.notify_all();
+        }
         match &state.end {
             End::TooSlow => Queued::TooSlow,
             _ if !state.frames.is_empty() => Queued::More,
             End::Closing(close) => Queued::Close(close.clone()),
             End::Open | End::Over => {
-                state.frames = VecDeque::new(); // nothing is kept for a client who waits
+                state.frames = VecDeque::new(); // nothing is kept for a waiting client
                 Queued::Empty
             }
         }
+    }
+
+    /// Whether the handler is to be called, because there is room again. Asked when all is laid out.
+    pub(super) fn takes_room(&self) -> bool {
+        std::mem::take(&mut self.lock().awaits_room)
+    }
+
+    /// Runs the client's own handler on this thread.
+    pub(super) fn handling<T>(&self, call: impl FnOnce() -> T) -> T {
+        struct Ends<'a>(&'a Socket);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.lock().handler = None;
+            }
+        }
+        self.lock().handler = Some(thread::current().id());
+        let _ends = Ends(self);
+        call()
     }
 
     /// Whether its queue was full.
@@ -177,10 +268,11 @@ impl Socket {
         matches!(self.lock().end, End::TooSlow)
     }
 
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;
+        self.0.room.notify_all();
         let left = (state.clear(), state.waker.take());
         drop(state);
         drop(left);
@@ -191,9 +283,41 @@ impl Socket {
     }
 }
 
+/// Call the connection, without a lock.
+fn call(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 impl State {
-    fn clear(&mut self) -> VecDeque<Arc<Vec<u8>>> {
-        self.bytes = 0;
+    /// Whether the client's own handler is sending.
+    fn is_own(&self) -> bool {
+        self.handler.is_some_and(|handler| handler == thread::current().id())
+    }
+
+    /// Whether a message of this length is accepted. An empty queue accepts any message.
+    fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
+        match self.end {
+            End::Open if self.bytes > 0 && self.bytes + length > limit && !self.is_own() => Err(SendError::Full),
+            End::Open => Ok(()),
+            _ => Err(SendError::Gone),
+        }
+    }
+
+    /// The number to which such frames are added.
+    fn room_of(&mut self, counts: bool) -> &mut usize {
+        if counts { &mut self.bytes } else { &mut self.uncounted }
+    }
+
+    fn add(&mut self, frame: &Arc<Vec<u8>>, counts: bool) -> Option<Waker> {
+        *self.room_of(counts) += frame.len();
+        self.frames.push_back(Frame { bytes: Arc::clone(frame), counts });
+        self.waker.clone()
+    }
+
+    fn clear(&mut self) -> VecDeque<Frame> {
+        (self.bytes, self.uncounted) = (0, 0);
         std::mem::take(&mut self.frames)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use modest::live::{Broadcast, Channel, Overflow, SendError, Sender, ServerEvent, Signal};
 use modest::raw::{Conversation, Event, Next, Turn};
-use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer};
+use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer, handler_fn};
 
 use crate::server::{Client, Running, eventually, serve};
 
@@ -806,4 +806,52 @@ fn a_client_that_left_is_noticed_by_what_is_sent() {
     drop(client);
     eventually("it is told", || sender.send("x").is_err());
     running.wait_for("it is gone", |stats| stats.connections == 0);
+}
+
+/// A source that never waits: it sends until there is no room, and goes on when it is called.
+#[test]
+fn a_sender_is_called_when_there_is_room() {
+    const PIECES: usize = 500;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let app = handler_fn(move |_| {
+        let (sender, response) = Response::channel();
+        let (sender, counted) = (Arc::new(Mutex::new(Some((sender, 0)))), counted.clone());
+        let source = Arc::clone(&sender);
+        let go_on = move || {
+            counted.fetch_add(1, SeqCst);
+            let mut source = source.lock().unwrap();
+            let Some((sender, sent)) = &mut *source else { return };
+            while *sent < PIECES {
+                match sender.send(vec![b'x'; 10_000]) {
+                    Ok(()) => *sent += 1,
+                    Err(SendError::Full) => return,
+                    Err(SendError::Gone) => break,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            source.take().unwrap().0.finish();
+        };
+        go_on();
+        if let Some((sender, _)) = &*sender.lock().unwrap() {
+            sender.on_drain(go_on);
+        }
+        Ok(response)
+    });
+    let running = serve(Http::new(app).access_log(None), |server| server.workers(2));
+    let mut client = running.client();
+    head(client.send(get("/")));
+    let mut length = 0;
+    while length < PIECES * 10_000 {
+        let size = usize::from_str_radix(client.line().trim_end(), 16).unwrap();
+        client.expect(vec![b'x'; size]).expect("\r\n");
+        length += size;
+    }
+    client.expect("0\r\n\r\n");
+    assert!(calls.load(SeqCst) > PIECES * 10_000 / 70_000, "{} calls", calls.load(SeqCst));
+    // A client that leaves ends it as well: nothing is called, and nothing is kept.
+    let mut client = running.client();
+    head(client.send(get("/")));
+    drop(client);
+    running.wait_for("it is forgotten", |stats| stats.connections <= 1 && stats.running == 0);
 }

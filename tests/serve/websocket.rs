@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use modest::live::SendError;
 use modest::websocket::{Close, Message, Socket, WebSocket, WebSocketHandler, broadcast};
-use modest::{Http, Request, Response, Result, Routes, TcpServer};
+use modest::{Http, Request, Response, Result, Routes, TcpServer, handler_fn};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::server::{Client, PATIENCE, Running, serve};
@@ -412,6 +412,76 @@ fn without_a_permit_in_time_a_client_is_told_to_come_later() {
     expect_close(&mut other, 1013);
     drop(gate);
     blocked.expect(b"\x81\x06waited");
+}
+
+/// What its client asks for is longer than the queue.
+struct Generous {
+    left: usize,
+    most: Arc<Mutex<usize>>,
+}
+
+impl Generous {
+    /// As much as there is room for.
+    fn go_on(&mut self, socket: &Socket) {
+        let mut at_once = 0;
+        while self.left > 0 && socket.try_send(vec![b'x'; 10_000]).is_ok() {
+            (self.left, at_once) = (self.left - 1, at_once + 1);
+        }
+        let mut most = self.most.lock().unwrap();
+        *most = at_once.max(*most);
+    }
+}
+
+impl WebSocketHandler for Generous {
+    fn opened(&mut self, socket: &Socket) -> Result<()> {
+        Ok(socket.send("welcome")?)
+    }
+
+    fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+        match message.as_text() {
+            Some("twice") => (0..2).try_for_each(|_| socket.send(vec![b'x'; 200_000]))?,
+            Some("pull") => self.go_on(socket),
+            Some("thread") => {
+                let socket = socket.clone();
+                thread::spawn(move || {
+                    for _ in 0..300 {
+                        socket.send_timeout(vec![b'x'; 10_000], PATIENCE).unwrap();
+                    }
+                    assert_eq!(socket.send_timeout(vec![b'x'; 500_000], Duration::ZERO), Err(SendError::Full));
+                    socket.send_timeout("done", None).unwrap();
+                });
+            }
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, socket: &Socket) -> Result<()> {
+        self.go_on(socket);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_client_that_reads_is_sent_more_than_the_queue_holds() {
+    let most = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&most);
+    let enter = handler_fn(move |request: &Request| {
+        WebSocket::new().queue(100_000).accept(request, Generous { left: 1000, most: counted.clone() })
+    });
+    let running = serve(Http::new(enter).access_log(None), |server| server.workers(4));
+    let mut client = polite(&running);
+    for (asks, messages, length) in [("twice", 2, 200_000), ("pull", 1000, 10_000), ("thread", 300, 10_000)] {
+        client.send(asks.into()).unwrap();
+        for number in 0..messages {
+            assert_eq!(client.read().unwrap().into_data().len(), length, "{asks}: {number}");
+        }
+        if asks == "thread" {
+            assert_eq!(text(&mut client), "done");
+        }
+    }
+    let most = *most.lock().unwrap();
+    assert!((1..=10).contains(&most), "{most} messages of 10,000 bytes in a queue of 100,000");
 }
 
 #[test]

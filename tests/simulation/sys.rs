@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -44,6 +44,13 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
 impl From<OwnedFd> for ListeningSocket {
     fn from(_socket: OwnedFd) -> ListeningSocket {
         ListeningSocket(machine::if_under_way(|machine| machine.net.listen()).unwrap_or_default())
+    }
+}
+
+/// No other process takes over what is simulated.
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        unreachable!("only a parent of processes asks")
     }
 }
 

@@ -3,7 +3,7 @@
 //! `cargo run -p proxy -- 127.0.0.1:8000 127.0.0.1:9000`: what comes to the first address is asked of the second.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use modest::raw::Stream;
@@ -35,7 +35,12 @@ impl Upstream {
     }
 
     fn pass(&self, request: &Request) -> Result<Response> {
-        if let Some(protocol) = request.header("upgrade")
+        let has_body = ["content-length", "transfer-encoding"].iter().any(|name| request.header(name).is_some());
+        // A server may ignore any upgrade (RFC 9110, section 7.8). A GET without a body can be sent again if the upstream
+        // ignores this one.
+        if let Some(protocol) = request.header("upgrade").filter(|name| !name.starts_with("h2c"))
+            && *request.method() == "GET"
+            && !has_body
             && let Some(response) = self.switch(request, protocol).map_err(|err| refuse(err.into()))?
         {
             return Ok(response);
@@ -43,20 +48,36 @@ impl Upstream {
         let uri = format!("http://{}{}", self.authority, target(request));
         let mut asked = http::Request::builder().method(request.method()).uri(uri);
         asked.headers_mut().ok_or(Error::new(400, "the target is none of http"))?.extend(fields(request));
-        let has_body = ["content-length", "transfer-encoding"].iter().any(|name| request.header(name).is_some());
         let answer = match has_body {
             true => self.agent.run(asked.body(SendBody::from_reader(&mut request.reader()))?),
             false => self.agent.run(asked.body(())?),
         };
         let (head, body) = answer.map_err(refuse)?.into_parts();
-        let response = Response::stream(body.into_reader()).with_status(head.status);
+        let is_live =
+            head.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let response = match is_live {
+            true => relay(body.into_reader(), self.patience),
+            false => Response::stream(body.into_reader()),
+        };
+        let response = response.with_status(head.status);
         let add = |response: Response, (name, value)| response.with_added_header(name, value);
         Ok(head.headers.iter().fold(response, add).with_added_header("via", "1.1 modest"))
     }
 
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+        for address in self.authority.to_socket_addrs()? {
+            result = TcpStream::connect_timeout(&address, self.patience);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
     /// The upstream speaks another protocol with this client from here on; `None`: it does not want to.
     fn switch(&self, request: &Request, protocol: &str) -> io::Result<Option<Response>> {
-        let mut upstream = TcpStream::connect(&self.authority)?;
+        let mut upstream = self.connect()?;
         upstream.set_read_timeout(Some(self.patience))?;
         let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), target(request)).into_bytes();
         let fields = fields(request);
@@ -77,6 +98,22 @@ impl Upstream {
         let add = |response: Response, (name, value): (&str, &str)| response.with_added_header(name, value.trim());
         Ok(Some(fields.fold(Response::upgrade(protocol, tunnel), add)))
     }
+}
+
+/// Passes on what comes now and then. A thread waits for it, so that no worker does.
+fn relay(mut events: impl Read + Send + 'static, patience: Duration) -> Response {
+    let (sender, response) = Response::channel();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            match events.read(&mut buffer) {
+                Ok(0) => return sender.finish(),
+                Ok(count) if sender.send_timeout(&buffer[..count], patience).is_ok() => {}
+                _ => return sender.abort(), // the client has left, or the upstream
+            }
+        }
+    });
+    response
 }
 
 /// Copy both ways, until both have ended. The end of one is told to the other, an error ends both.

@@ -6,10 +6,13 @@ mod built;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use built::{Answer, Built, PATIENCE, read_until};
+use modest::live::{Broadcast, ServerEvent};
 use modest::websocket::{self, Message, Socket, WebSocketHandler};
 use modest::{Http, IntoProtocol, Request, RequestHandler, Response, Result, ServerHandle, TcpServer, handler_fn};
 
@@ -273,5 +276,52 @@ fn the_end_of_one_direction_leaves_the_other() {
         read_until(one, b"not yet").unwrap();
         other.shutdown(Shutdown::Write).unwrap();
         assert!(built::ended(one), "the upstream first: {upstream_first}");
+    }
+}
+
+#[test]
+fn a_request_with_a_body_is_sent_once_whatever_it_would_like_to_speak() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&posts);
+    let upstream = Upstream::serve(handler_fn(move |request: &Request| {
+        counted.fetch_add(1, SeqCst);
+        Ok(Response::text(request.text()?.into_owned()))
+    }));
+    let proxy = proxy(upstream.address);
+    for protocol in ["h2c", "websocket", "x"] {
+        let upgrade = format!("Upgrade: {protocol}");
+        let answer = proxy.ask(
+            "POST",
+            "/",
+            &["Connection: Upgrade, HTTP2-Settings", &upgrade, "HTTP2-Settings: AAMAAABk"],
+            "a=1",
+        );
+        assert_eq!((answer.status, answer.body.as_str()), (200, "a=1"), "{protocol}");
+    }
+    assert_eq!(posts.load(SeqCst), 3);
+}
+
+#[test]
+fn silent_event_streams_hold_no_worker() {
+    let news = Broadcast::new();
+    let listened = news.clone();
+    let upstream = Upstream::serve(handler_fn(move |request: &Request| match request.path() {
+        "/news" => Ok(Response::events(listened.listen(request)?)),
+        _ => Ok(Response::text("here")),
+    }));
+    let proxy = proxy(upstream.address);
+    let mut clients: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.write_all(b"GET /news HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            read_until(&mut client, b"\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    assert_eq!(proxy.get("/").body, "here", "beside more streams than there are workers");
+    news.send(ServerEvent::new("hello"));
+    for client in &mut clients {
+        read_until(client, b"data: hello\n\n").unwrap();
     }
 }

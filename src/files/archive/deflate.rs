@@ -1,7 +1,7 @@
-//! A deflate stream (RFC 1951) in which bytes are compressed, or stored as they are. Called by `zip` and `tar`.
+//! A deflate stream (RFC 1951) of compressed and stored bytes. Called by `zip` and `tar`.
 //!
-//! What is compressed already costs no time so, and the stream still says itself where it ends: so a zip that is read as it
-//! comes needs no length in front.
+//! Data that is already compressed is stored, which costs little. The stream still marks its own end, so a zip that is
+//! read as a stream needs no length in advance.
 
 use std::io;
 
@@ -9,15 +9,15 @@ use flate2::{Compress, Compression, FlushCompress};
 
 /// The longest stored block (section 3.2.4).
 const MAX_STORED: usize = 65_535;
-/// Room that the compressor is given at a time.
+/// How much output room the compressor gets at a time.
 const ROOM: usize = 32 << 10;
 
-/// Compresses one stream after the other.
+/// Compresses one stream after another.
 pub(super) struct Deflate {
     compress: Compress,
     /// Whether the compressor holds bytes back.
     pending: bool,
-    /// Where it writes: the room behind a vector's bytes would be cleared for each call.
+    /// The compressor's output: the spare room of a vector would be cleared for each call.
     room: Box<[u8]>,
 }
 
@@ -27,7 +27,7 @@ impl Deflate {
         Deflate { compress: Compress::new(Compression::new(level), false), pending: false, room: vec![0; ROOM].into() }
     }
 
-    /// Append bytes, compressed.
+    /// Compresses bytes and appends them.
     pub fn compress(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !bytes.is_empty() {
             let (read, _) = self.run(bytes, FlushCompress::None, out)?;
@@ -37,9 +37,10 @@ impl Deflate {
         Ok(())
     }
 
-    /// Append bytes as they are.
+    /// Appends bytes uncompressed.
     pub fn store(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        // To a byte's border, and what follows refers to nothing before it: its distances would not count these bytes.
+        // Align to a byte. Later data must not refer to bytes before it: its distances would not count the stored
+        // bytes.
         self.flush(FlushCompress::Full, out)?;
         for block in bytes.chunks(MAX_STORED) {
             push_stored(block, false, out);
@@ -47,7 +48,7 @@ impl Deflate {
         Ok(())
     }
 
-    /// End the stream, and begin the next.
+    /// Ends the stream, and begins the next.
     pub fn end(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         match self.pending {
             true => self.flush(FlushCompress::Finish, out)?,
@@ -60,12 +61,12 @@ impl Deflate {
     fn flush(&mut self, how: FlushCompress, out: &mut Vec<u8>) -> io::Result<()> {
         while self.pending {
             let (_, written) = self.run(b"", how, out)?;
-            self.pending = written == self.room.len(); // room was left: all is written
+            self.pending = written == self.room.len(); // room was left, so everything is written
         }
         Ok(())
     }
 
-    /// Call the compressor once: how many bytes it has taken, and how many given.
+    /// Calls the compressor once. Returns how many bytes it has read and written.
     fn run(&mut self, bytes: &[u8], how: FlushCompress, out: &mut Vec<u8>) -> io::Result<(usize, usize)> {
         let before = (self.compress.total_in(), self.compress.total_out());
         self.compress.compress(bytes, &mut self.room, how).map_err(io::Error::other)?;
@@ -77,7 +78,7 @@ impl Deflate {
 }
 
 fn push_stored(block: &[u8], last: bool, out: &mut Vec<u8>) {
-    let length = block.len() as u16; // of at most 65,535
+    let length = block.len() as u16; // at most 65,535
     out.push(u8::from(last)); // BFINAL, and BTYPE 00; the rest of the byte is skipped
     out.extend(length.to_le_bytes());
     out.extend((!length).to_le_bytes());

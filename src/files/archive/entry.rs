@@ -1,4 +1,4 @@
-//! An entry of an archive, whatever its format. Used by all of `archive`.
+//! An entry of an archive of any format. Used by all of `archive`.
 
 /// A folder or a file.
 #[derive(Clone, Debug)]
@@ -6,21 +6,21 @@ pub(super) struct Entry {
     /// The path in the archive, without a slash at its end.
     pub path: Vec<u8>,
     pub is_folder: bool,
-    /// Whether it may be executed, as its owner may.
+    /// Whether its owner may execute it.
     pub is_executable: bool,
-    /// Bytes; 0 of a folder.
+    /// In bytes; 0 for a folder.
     pub size: u64,
     /// Seconds since 1970.
     pub modified: i64,
 }
 
 impl Entry {
-    /// The permissions that it is unpacked with: no more is told of those here.
+    /// The permissions in the archive. They contain nothing else about the file's own permissions.
     pub fn mode(&self) -> u32 {
         if self.is_folder || self.is_executable { 0o755 } else { 0o644 }
     }
 
-    /// The path, with the slash of a folder.
+    /// The path; for a folder, with a slash at its end.
     pub fn full_path(&self) -> Vec<u8> {
         [&self.path[..], if self.is_folder { b"/" } else { b"" }].concat()
     }

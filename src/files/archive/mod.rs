@@ -1,6 +1,6 @@
-//! A folder and all beneath it as one file, written while it is sent. Called by `handler`.
+//! A folder with everything below it as one file, created while it is sent. Called by `handler`.
 //!
-//! `tree` walks, `writer` turns entries and bytes into those of a zip or a tar, `stream` conducts the two.
+//! `tree` walks the folder, `writer` converts entries to a zip or a tar, and `stream` connects the two.
 
 use std::io;
 
@@ -14,30 +14,30 @@ use super::rights::{Granted, List, Rights};
 use super::slots::Slots;
 use crate::{Error, Request, Response};
 
-mod stream; // the body of the answer
+mod stream; // the body of the response
 
-mod writer; // entries and bytes to those of an archive
+mod writer; // entries to an archive
 
-mod deflate; // compressed, or stored
+mod deflate; // compressed or stored data
 mod tar; // headers
 mod zip; // records
 
-mod tree; // a folder and all beneath it
+mod tree; // the entries of a folder
 
 mod entry; // a folder or a file
-mod names; // names that every system takes
-mod report; // what is missing, and what was renamed
+mod names; // names that are valid on every system
+mod report; // missing and renamed entries
 
 use names::Rule;
 use stream::ArchiveStream;
 use tree::Asked;
 
-/// How many folders deep, and how many entries, an archive has unless set.
+/// The default limits of depth and of the number of entries.
 const DEPTH: usize = 64;
 const ENTRIES: usize = 100_000;
 const AT_ONCE: usize = 8;
 
-/// What may be archived, and how many archives are under way.
+/// The settings of archives, and how many are in progress.
 #[derive(Debug)]
 pub(super) struct Archives {
     pub offered: bool,
@@ -57,7 +57,7 @@ pub(super) enum Format {
 impl Format {
     const ALL: [Format; 3] = [Format::Zip, Format::TarGz, Format::Tar];
 
-    /// As it stands in a query, and behind the dot of a name.
+    /// The value in a query, and the file name extension.
     fn word(self) -> &'static str {
         match self {
             Format::Zip => "zip",
@@ -89,10 +89,10 @@ impl Default for Archives {
 }
 
 impl Archives {
-    /// The format that `?archive=` asks for.
+    /// Returns the format named by `?archive=`.
     ///
     /// # Errors
-    /// 400 if there is none of that name.
+    /// 400 if there is no such format.
     pub fn format_of(&self, request: &Request) -> Result<Option<Format>, Error> {
         let Some(word) = request.query().filter(|_| self.offered).and_then(|_| request.param("archive")) else {
             return Ok(None);
@@ -101,8 +101,8 @@ impl Archives {
         known.map(Some).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "The archive must be zip, tar.gz or tar."))
     }
 
-    /// The answer to a request for the archive of a folder. `None`: as many as may be are under way. `mount`: the path of
-    /// the topmost folder, decoded, with both slashes.
+    /// Returns the response to a request for the archive of a folder, or `None` if the limit of archives in progress is
+    /// reached. `mount`: the path of the topmost folder, decoded, with both slashes.
     pub fn respond(
         &self,
         finder: &Finder,
@@ -115,14 +115,14 @@ impl Archives {
         let mut names = mount.as_bytes().split(|&byte| byte == b'/').chain(path.split(|&byte| byte == b'/'));
         let name = names.rfind(|name| !name.is_empty()).unwrap_or(b"archive");
         let response = match *request.method() {
-            // Nothing is read for it.
+            // Nothing is read for HEAD.
             Method::HEAD => Response::stream(io::empty()),
             _ => {
                 let asked = Asked {
                     root: finder.root.clone(),
                     hidden: finder.hidden,
                     path: path.to_vec(),
-                    name: Rule::Everywhere.apply(name).into_owned(), // the first name of all, so that it is no drive
+                    name: Rule::Everywhere.apply(name).into_owned(), // at the start of all names, so it must not be a drive
                     rule: format.rule(),
                     rights: rights.clone(),
                     depth: self.depth,
@@ -141,8 +141,8 @@ impl Archives {
     }
 }
 
-/// `Content-Disposition` of a file to be saved (RFC 6266, section 4): its name in ASCII, and as it is (RFC 8187) where
-/// that is another one.
+/// Returns `Content-Disposition` for a file to be saved (RFC 6266, section 4): its name in ASCII, and, if that differs,
+/// the real name (RFC 8187).
 fn attachment(name: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' '; // browsers decode `%`
     let ascii: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();

@@ -1,8 +1,8 @@
-//! Names as they stand in an archive. Pure. Called by `tree`.
+//! Names in an archive. Pure. Called by `tree`.
 //!
-//! What a folder may be called here may be forbidden, or dangerous, where the archive is unpacked: Windows takes a backslash
-//! for a separator, `C:` for a drive and `CON` for a device, and has no case. A zip has names that every system takes; a tar
-//! has them as they are, but for backslashes. Each name that is changed is told.
+//! A name that is valid here can be invalid or dangerous where the archive is unpacked: Windows treats a backslash as a
+//! separator, `C:` as a drive and `CON` as a device, and ignores case. A zip contains names that are valid everywhere.
+//! A tar contains the original names, with backslashes replaced. Each changed name is reported.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,23 +11,23 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::super::path;
 
-/// Which names an archive has.
+/// The names that an archive can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Those that Windows, macOS and Linux take, in UTF-8.
+    /// Names that are valid on Windows, macOS and Linux, in UTF-8.
     Everywhere,
-    /// Those that Unix has.
+    /// Names that are valid on Unix.
     Unix,
 }
 
-/// Devices of Windows, with any extension.
+/// Device names of Windows, reserved with any extension.
 const DEVICES: [&str; 28] = [
     "AUX", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "CON", "CONIN$", "CONOUT$",
     "LPT0", "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9", "NUL", "PRN", "CLOCK$", "KEYBD$",
 ];
 
 impl Rule {
-    /// The name in the archive: a single component, and never `.` or `..`, as none of a folder is.
+    /// Returns the name in the archive: a single component, never `.` or `..`, because no name in a folder is.
     pub fn apply(self, name: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Rule::Unix if !name.contains(&b'\\') => Cow::Borrowed(name),
@@ -40,8 +40,8 @@ impl Rule {
     }
 }
 
-/// Bytes that are not UTF-8 are percent-encoded, as in the file's address; what Windows forbids becomes `_`, and so do control
-/// characters and those that turn the direction of writing, by which `exe.jpg` may stand for `gpj.exe`.
+/// Bytes that are not UTF-8 are percent-encoded, as in URLs. Characters that Windows forbids become `_`, and so do
+/// control characters and those that change the direction of text, which can make `gpj.exe` look like `exe.jpg`.
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -49,7 +49,7 @@ fn everywhere(name: &[u8]) -> String {
             |c: char| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !path::is_misleading(c);
         safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
         for byte in chunk.invalid() {
-            let _ = write!(safe, "%{byte:02X}"); // to a String: it can't fail
+            let _ = write!(safe, "%{byte:02X}"); // writing to a String cannot fail
         }
     }
     if safe.ends_with(['.', ' ']) {
@@ -70,8 +70,8 @@ fn everywhere(name: &[u8]) -> String {
     safe
 }
 
-/// The names in one folder of an archive, as hashes with keys of this process, without case where systems have none: one that
-/// is taken for another gets a number, which does no harm.
+/// The names in one folder of an archive, as keyed hashes; without case for systems that ignore it. A collision only
+/// adds a number to a name.
 #[derive(Debug)]
 pub(super) struct Taken {
     rule: Rule,
@@ -84,14 +84,14 @@ impl Taken {
         Taken { rule, keys: RandomState::new(), hashes: HashSet::new() }
     }
 
-    /// The name, or if it is taken the same with a number: `Readme (2).txt`.
+    /// Returns the name, with a number if it is taken: `Readme (2).txt`.
     pub fn take(&mut self, name: Vec<u8>) -> Vec<u8> {
         if self.insert(&name) {
             return name;
         }
         let dot = memchr::memrchr(b'.', &name).filter(|&dot| dot > 0).unwrap_or(name.len());
         let numbered = |number: usize| [&name[..dot], format!(" ({number})").as_bytes(), &name[dot..]].concat();
-        // There are fewer names than numbers.
+        // There are more numbers than names.
         (2..).map(numbered).find(|name| self.insert(name)).unwrap_or(name)
     }
 

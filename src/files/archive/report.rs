@@ -1,10 +1,10 @@
-//! What an archive lacks and what it calls otherwise: told within it, and in the log. Called by `tree` and `stream`.
+//! Reports missing and renamed entries, within the archive and in the log. Called by `tree` and `stream`.
 
 use std::fmt::Write as _;
 
 use super::super::path;
 
-/// Further lines are only counted, in bytes of text.
+/// Past this many bytes of text, lines are only counted.
 const MAX_TEXT: usize = 64 << 10;
 
 #[derive(Debug, Default)]
@@ -21,24 +21,24 @@ struct Lines {
 }
 
 impl Report {
-    /// A path in the archive is not there.
+    /// Reports a path that is missing from the archive.
     pub fn left_out(&mut self, path: &[u8], why: &str) {
         let path = shown(path);
         log::debug!(target: "modest::files", "an archive is without {path}: {why}");
         self.left_out.push(&path, why);
     }
 
-    /// A path has another name.
+    /// Reports a path that has another name.
     pub fn renamed(&mut self, path: &[u8], name: &[u8]) {
         self.renamed.push(&shown(path), &format!("here {}", shown(name)));
     }
 
-    /// How many are left out.
+    /// How many are missing.
     pub fn missing(&self) -> usize {
         self.left_out.count
     }
 
-    /// The files that tell of it: names and texts.
+    /// The files with the report: names and texts.
     pub fn files(&self) -> Vec<(&'static str, String)> {
         let missing = ("MISSING.txt", "These are not in this archive:", &self.left_out);
         let renamed = ("RENAMED.txt", "These have other names in this archive:", &self.renamed);
@@ -51,7 +51,7 @@ impl Lines {
     fn push(&mut self, path: &str, what: &str) {
         self.count += 1;
         match self.text.len() < MAX_TEXT {
-            true => writeln!(self.text, "{path}: {what}").unwrap_or_default(), // to a String: it can't fail
+            true => writeln!(self.text, "{path}: {what}").unwrap_or_default(), // writing to a String cannot fail
             false => self.untold += 1,
         }
     }
@@ -65,8 +65,7 @@ impl Lines {
     }
 }
 
-/// On one line, and in the direction in which it is read: a name may have line ends, and a log must not take what follows for a
-/// line of its own.
+/// On one line and in one direction: a name can contain line ends, and must not create a line of its own in a log.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
 }

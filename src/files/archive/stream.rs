@@ -1,10 +1,11 @@
-//! An archive that is being sent: a step at a time, as its client reads. Called by the worker that sends it, with a permit.
+//! An archive in progress: created step by step, as its client reads. Called by the worker that sends it, with a
+//! permit.
 //!
-//! A step reads one entry, or 64 KiB of a large file. What is held is that, the compressor (some 270 KB), the names of the
-//! folders that are open, and for a zip what stands at its end of each entry.
+//! A step reads one entry, or 64 KiB of a large file. In memory are that, the compressor (some 270 KB), the names in
+//! the open folders, and for a zip the directory for its end.
 //!
-//! A file is in the archive as it was at one moment, or the archive breaks off: small ones are read whole, and again if they
-//! changed meanwhile; a large one that changes is known by its size, mtime and ctime.
+//! The archive contains each file as it was at one moment, or ends early. Small files are read whole, and again if they
+//! changed meanwhile. A change of a large file is detected by size, mtime and ctime.
 
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -21,12 +22,12 @@ use super::writer::{Out, Writer};
 /// Files up to this size are read whole.
 const SMALL: u64 = PIECE as u64;
 const PIECE: usize = 64 << 10;
-/// How often one is read that changes.
+/// How often a changing file is read again.
 const TRIES: usize = 8;
-/// A read ends once so many bytes wait, or so much was done.
+/// A read ends when this many bytes wait, or this much work is done.
 const ENOUGH: usize = 32 << 10;
 const MOST_WORK: usize = 256 << 10;
-/// What opening an entry counts besides its bytes.
+/// The work of opening an entry, in bytes.
 const ENTRY_WORK: usize = 4 << 10;
 
 pub(super) struct ArchiveStream {
@@ -36,7 +37,7 @@ pub(super) struct ArchiveStream {
     report: Report,
     state: State,
     buffer: Vec<u8>,
-    /// The folder, for the log; its name in the archive; and when it was asked for.
+    /// The folder, for the log; its name in the archive; and the time of the request.
     folder: String,
     name: Vec<u8>,
     asked: SystemTime,
@@ -45,7 +46,7 @@ pub(super) struct ArchiveStream {
 
 enum State {
     Walking,
-    /// So much of a large file is read.
+    /// How much of a large file has been read.
     Reading(OpenFile, u64),
     Ended,
 }
@@ -70,7 +71,7 @@ impl ArchiveStream {
         }
     }
 
-    /// Go on by an entry or a piece; how much that was.
+    /// Adds an entry or a piece, and returns the work done.
     fn step(&mut self) -> io::Result<usize> {
         match std::mem::replace(&mut self.state, State::Walking) {
             State::Walking => self.walk(),
@@ -122,7 +123,7 @@ impl ArchiveStream {
         Ok(count)
     }
 
-    /// What could not be had, and what has another name, stands beside the folder.
+    /// Adds the report of missing and renamed entries, next to the folder.
     fn finish(&mut self) -> io::Result<()> {
         let modified = self.asked.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         for (name, text) in self.report.files() {
@@ -155,10 +156,10 @@ impl Read for ArchiveStream {
     }
 }
 
-/// Read a small file as it is at one moment.
+/// Reads a small file as it is at one moment.
 fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     for _ in 0..TRIES {
-        // The kernel dates a `write` when it begins: one that is under way now would not be told of below.
+        // The kernel sets mtime when a `write` begins, so a write in progress would not show below.
         await_writes(file);
         let before = stat_of(&file.file)?;
         if before.size > SMALL {
@@ -169,7 +170,7 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
         if matches!(&read, Err(error) if error.kind() != io::ErrorKind::UnexpectedEof) {
             return read.map_err(|error| said(file, &error.to_string()));
         }
-        // Within a tick of the clock two changes have the same time: then it is read twice.
+        // Two changes within a tick of the clock have the same time, so then it is read twice.
         let same_again = || {
             await_writes(file);
             let mut again = vec![0; buffer.len()];
@@ -182,10 +183,10 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     Err(said(file, "changed each time it was read"))
 }
 
-/// Wait until a `write` that is under way is done, on file systems (ext4, btrfs, tmpfs) that take the lock of writers to look
-/// where a file has holes. Elsewhere it does nothing.
+/// Waits until a `write` in progress is over, on file systems (ext4, btrfs, tmpfs) where finding a hole takes the lock
+/// of writers. Elsewhere it does nothing.
 fn await_writes(file: &OpenFile) {
-    let _ = rustix::fs::seek(&file.file, rustix::fs::SeekFrom::Hole(0)); // of an empty file: ENXIO
+    let _ = rustix::fs::seek(&file.file, rustix::fs::SeekFrom::Hole(0)); // ENXIO for an empty file
 }
 
 fn said(file: &OpenFile, what: &str) -> io::Error {

@@ -3,17 +3,17 @@
 use super::entry::Entry;
 
 pub(super) const BLOCK: usize = 512;
-/// What ustar has room for: eleven octal digits.
+/// The largest number in ustar: eleven octal digits.
 const MAX_NUMBER: u64 = 0o777_7777_7777;
 const MAX_NAME: usize = 100;
 
-/// Append the header of an entry, with an extended one in front for what the plain one has no room for.
+/// Appends the header of an entry, after an extended header for values that do not fit in it.
 pub(super) fn push_header(entry: &Entry, out: &mut Vec<u8>) {
     let path = entry.full_path();
     let mut records = Vec::new();
     if path.len() > MAX_NAME || !path.is_ascii() {
         if str::from_utf8(&path).is_err() {
-            push_record("hdrcharset", b"BINARY", &mut records); // of the records that follow
+            push_record("hdrcharset", b"BINARY", &mut records); // for the records after it
         }
         push_record("path", &path, &mut records);
     }
@@ -34,18 +34,19 @@ pub(super) fn push_header(entry: &Entry, out: &mut Vec<u8>) {
     out.extend(block(name, if entry.is_folder { b'5' } else { b'0' }, entry.mode(), entry.size, modified));
 }
 
-/// What fills up the last block of so many bytes.
+/// The padding after this many bytes.
 pub(super) fn padding(length: u64) -> &'static [u8] {
     let over = (length % BLOCK as u64) as usize;
     &[0; BLOCK][..(BLOCK - over) % BLOCK]
 }
 
-/// Append the end of the archive: two blocks of zeros.
+/// Appends the end of the archive: two blocks of zeros.
 pub(super) fn push_end(out: &mut Vec<u8>) {
     out.extend([0; 2 * BLOCK]);
 }
 
-/// `27 path=a\n`, where the length counts itself.
+/// `27 path=a
+/// `; the length includes itself.
 fn push_record(key: &str, value: &[u8], out: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3; // a space, `=` and the end of the line
     let mut length = rest + 1;
@@ -60,15 +61,15 @@ fn push_record(key: &str, value: &[u8], out: &mut Vec<u8>) {
 fn block(name: &[u8], kind: u8, mode: u32, size: u64, modified: u64) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    // A number that has no room stands in the extended header.
+    // A number that does not fit is in the extended header.
     let digits = |number: u64| format!("{:011o}", if number > MAX_NUMBER { 0 } else { number });
     put(0, name);
     put(100, format!("{mode:07o}").as_bytes());
-    put(108, b"0000000"); // the user and the group: nobody's here
+    put(108, b"0000000"); // user and group: root's numbers, without names
     put(116, b"0000000");
     put(124, digits(size).as_bytes());
     put(136, digits(modified).as_bytes());
-    put(148, b"        "); // the sum counts itself as spaces
+    put(148, b"        "); // the checksum counts itself as spaces
     put(156, &[kind]);
     put(257, b"ustar\x0000");
     put(329, b"0000000");

@@ -1,8 +1,9 @@
-//! A folder and all beneath it that is served, one entry after the other. Called by `stream`; it opens files and reads none.
+//! Walks a folder with everything below it that is served, entry by entry. Called by `stream`. It opens files and does
+//! not read them.
 //!
-//! The rules are those of serving: each path is opened as a request for it would open it, beneath the folder, links as
-//! configured, nothing hidden. So there are no links in an archive: there is what they lead to. The folder at the root's path
-//! when the archive was begun is read to the end, also if another one takes its place meanwhile.
+//! The rules of serving apply. Each path is opened as for a request: below the folder, links as configured, nothing
+//! hidden. So an archive contains no links but their targets. The folder that was at the root's path when the archive
+//! began is read to the end, even if another one replaces it meanwhile.
 
 use std::fs::File;
 use std::io;
@@ -18,9 +19,9 @@ use super::entry::Entry;
 use super::names::{Rule, Taken};
 use super::report::Report;
 
-/// Bytes of entries that are read at a time.
+/// How many bytes of a folder are read at a time.
 const READ_SIZE: usize = 32 << 10;
-/// Bytes of path that each entry may have on average: zips remember them to their end.
+/// The average length of paths that the limit allows per entry: a zip keeps paths until its end.
 const PATH_ROOM: usize = 200;
 
 /// Reads folders depth first, each sorted by name.
@@ -31,21 +32,21 @@ pub(super) struct Tree {
     rights: Rights,
     depth: usize,
     entries: usize,
-    /// How many more names may be read, and bytes of paths.
+    /// How many more names, and bytes of paths, can be read.
     left: usize,
     path_bytes_left: usize,
-    /// The folder that all begins with, and its name in the archive.
+    /// The topmost folder, and its name in the archive.
     top: Option<(Vec<u8>, Vec<u8>)>,
     levels: Vec<Level>,
 }
 
-/// What is to be archived.
+/// The folder to archive.
 pub(super) struct Asked {
     pub root: Root,
     pub hidden: bool,
-    /// Beneath the root.
+    /// The path below the root.
     pub path: Vec<u8>,
-    /// What it is called in the archive.
+    /// The name in the archive.
     pub name: Vec<u8>,
     pub rule: Rule,
     pub rights: Rights,
@@ -53,9 +54,9 @@ pub(super) struct Asked {
     pub entries: usize,
 }
 
-/// An open folder whose entries are being taken.
+/// An open folder whose entries are being read.
 struct Level {
-    /// Beneath the root, and in the archive.
+    /// The path below the root, and in the archive.
     path: Vec<u8>,
     shown: Vec<u8>,
     names: Names,
@@ -63,27 +64,27 @@ struct Level {
     identity: Identity,
 }
 
-/// Names, one behind the other, and where they are, the last first.
+/// Names, one after another, and their positions, the last first.
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
     ranges: Vec<(u32, u16)>,
 }
 
-/// What comes next.
+/// The next step.
 pub(super) enum Step {
     Folder(Entry),
     File(Entry, OpenFile),
-    /// Nothing of this name.
+    /// No entry of this name is served.
     Skipped,
     End,
 }
 
-/// A file, and what it was when it was opened.
+/// A file, and its state when it was opened.
 pub(super) struct OpenFile {
     pub file: File,
     pub stat: FileStat,
-    /// Beneath the root.
+    /// The path below the root.
     pub path: Vec<u8>,
 }
 
@@ -104,10 +105,10 @@ impl Tree {
         }
     }
 
-    /// The next entry.
+    /// Returns the next entry.
     ///
     /// # Errors
-    /// What may be otherwise in a moment: too many open files. The archive can't be whole.
+    /// Errors that may pass, such as too many open files. The archive cannot be complete.
     pub fn next(&mut self, report: &mut Report) -> io::Result<Step> {
         if let Some((path, name)) = self.top.take() {
             return self.enter(path, name, report);
@@ -126,7 +127,7 @@ impl Tree {
         let Some(read) = self.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
         let opened = match self.root.open_at(&read) {
             Err(error) => return left_out(&shown_as(&name), error, report),
-            // Its name may be shown only with those that it has in it.
+            // Its name may be shown only together with its entries.
             Ok(Opened::Folder) if self.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
             Ok(opened) => opened,
         };
@@ -157,7 +158,7 @@ impl Tree {
         }
     }
 
-    /// Read a folder, whose entries come next.
+    /// Opens a folder, whose entries come next.
     fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, report: &mut Report) -> io::Result<Step> {
         if self.levels.len() >= self.depth {
             report.left_out(&shown, &format!("more than {} folders deep", self.depth));
@@ -210,7 +211,7 @@ impl Tree {
     }
 }
 
-/// What can't be opened is told; what is not served is not there.
+/// An entry that cannot be opened is reported; one that is not served is skipped.
 fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<Step> {
     match error {
         OpenError::NotFound => {}
@@ -222,7 +223,7 @@ fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<S
 }
 
 impl Names {
-    /// Most file systems have names of 255 bytes at most, FUSE of 1,024; `left` bounds how many there are.
+    /// Most file systems limit names to 255 bytes, FUSE to 1,024; `left` bounds their number.
     fn push(&mut self, name: &[u8]) {
         self.ranges.push((self.bytes.len() as u32, name.len() as u16));
         self.bytes.extend_from_slice(name);

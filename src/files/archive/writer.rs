@@ -1,4 +1,4 @@
-//! Entries and their bytes to those of an archive, in either format. Called by `stream`; it opens and reads nothing.
+//! Converts entries and their bytes to an archive of either format. Called by `stream`. It opens and reads nothing.
 
 use std::io;
 
@@ -9,14 +9,14 @@ use super::entry::Entry;
 use super::zip::{Begun, Sums, Zip};
 use super::{Format, tar};
 
-/// What is compressed here is done so while a client waits: at this level it is fast.
+/// A fast level, because a client waits for the compression.
 const LEVEL: u32 = 4;
-/// Fewer bytes are compressed whatever they are: they tell too little of themselves.
+/// Shorter files are always compressed: their entropy says too little.
 const TELLING: usize = 4096;
-/// Bits a byte, from which on bytes are taken for compressed or encrypted. Text has 4 to 6, programs 6 to 7.
+/// Bits per byte from which data counts as compressed or encrypted. Text has 4 to 6, programs 6 to 7.
 const DENSE: f64 = 7.8;
 
-/// Bytes of an archive that are to be read, and how many there were before them.
+/// Bytes of an archive to be read, and the number of bytes before them.
 #[derive(Default)]
 pub(super) struct Out {
     pub bytes: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Out {
 }
 
 impl Out {
-    /// How long the archive is so far.
+    /// The length of the archive so far.
     fn position(&self) -> u64 {
         self.before + self.bytes.len() as u64
     }
@@ -43,7 +43,7 @@ impl Out {
         count
     }
 
-    /// Forget what was read.
+    /// Drops the bytes that were read.
     pub fn forget_read(&mut self) {
         self.before += self.read as u64;
         self.bytes.drain(..self.read);
@@ -72,14 +72,14 @@ impl Writer {
             }
             Format::Tar => Writer::Tar { gzip: None, scratch: Vec::new() },
             Format::TarGz => {
-                // No name, no time; made on Unix (section 2.3).
+                // No name, no time; created on Unix (section 2.3).
                 out.bytes.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
                 Writer::Tar { gzip: Some(Gzip { deflate: Deflate::new(LEVEL), crc: Crc::new() }), scratch: Vec::new() }
             }
         }
     }
 
-    /// A folder, or a file with all its bytes.
+    /// Adds a folder, or a file with all its bytes.
     pub fn push(&mut self, entry: Entry, bytes: &[u8], out: &mut Out) -> io::Result<()> {
         match self {
             Writer::Zip { zip, deflate, scratch, .. } => {
@@ -102,7 +102,7 @@ impl Writer {
         }
     }
 
-    /// A file whose bytes follow in pieces.
+    /// Begins a file whose bytes follow in pieces.
     pub fn begin(&mut self, entry: Entry, out: &mut Out) -> io::Result<()> {
         match self {
             Writer::Zip { zip, begun, .. } => {
@@ -126,7 +126,7 @@ impl Writer {
         }
     }
 
-    /// All `size` bytes of the file are there.
+    /// Ends a file, of `size` bytes.
     pub fn end(&mut self, size: u64, out: &mut Out) -> io::Result<()> {
         match self {
             Writer::Zip { zip, deflate, begun, .. } => {
@@ -140,7 +140,7 @@ impl Writer {
         }
     }
 
-    /// What follows all entries.
+    /// Appends the end of the archive.
     pub fn finish(&mut self, out: &mut Out) -> io::Result<()> {
         if let Writer::Zip { zip, .. } = self {
             zip.finish(out.position(), &mut out.bytes);
@@ -187,13 +187,13 @@ fn push_deflated(deflate: &mut Deflate, bytes: &[u8], out: &mut Vec<u8>) -> io::
     if is_dense(bytes) { deflate.store(bytes, out) } else { deflate.compress(bytes, out) }
 }
 
-/// Whether bytes are as good as random, as those of pictures, films and archives are: nothing is gained by compressing them.
-/// By their entropy, byte by byte, which costs a thirtieth of trying.
+/// Whether bytes look random, as in images, films and archives, so that compression gains nothing. It measures their
+/// entropy per byte, which costs a thirtieth of compressing them.
 fn is_dense(bytes: &[u8]) -> bool {
     if bytes.len() < TELLING {
         return false;
     }
-    // Four tables: one would be waited for where bytes are alike.
+    // Four tables: with one, equal bytes would wait for each other.
     let mut tables = [[0_u32; 256]; 4];
     for four in bytes.chunks_exact(4) {
         tables.iter_mut().zip(four).for_each(|(table, &byte)| table[usize::from(byte)] += 1);

@@ -1,35 +1,35 @@
-//! The records of a zip (APPNOTE 6.3.10), for one that is written as it goes. Pure. Called by `writer`.
+//! The records of a zip (APPNOTE 6.3.10) that is written as a stream. Pure. Called by `writer`.
 //!
-//! An entry whose bytes are in hand has its sums in front of them; any other has them behind (4.3.9), and is deflated, so
-//! that it says itself where it ends. Names are UTF-8. Records that need 64 bits have them (4.5.3), others do not: old
-//! programs read those.
+//! An entry whose bytes are in memory has its checksum and lengths before them. Any other entry has them after its
+//! bytes (4.3.9), and is deflated, so that it marks its own end. Names are UTF-8. Only records that need 64 bits use
+//! them (4.5.3): old programs can read the others.
 
 use super::entry::Entry;
 
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
-/// The sums stand behind the bytes; the name is UTF-8 (4.4.4).
+/// Checksum and lengths follow the bytes; the name is UTF-8 (4.4.4).
 const SUMS_FOLLOW: u16 = 1 << 3;
 const UTF_8: u16 = 1 << 11;
 /// Version 2.0 has folders and deflate, 4.5 has 64 bits (4.4.3).
 const VERSION: u16 = 20;
 const VERSION_64: u16 = 45;
-/// Made on Unix, so that modes are read (4.4.2).
+/// Created on Unix, so that modes are read (4.4.2).
 const MADE_ON_UNIX: u16 = 3 << 8;
-/// A file from this size on has 64 bits: what is deflated may become a little longer.
+/// Files of at least this size use 64 bits: deflated data can be a little longer than the original.
 const LARGE: u64 = 0xf000_0000;
 const MAX_32: u64 = u32::MAX as u64;
 const MAX_16: u64 = u16::MAX as u64;
 
-/// What is remembered of the entries so far.
+/// The data of the entries so far.
 #[derive(Debug, Default)]
 pub(super) struct Zip {
-    /// The records of the central directory, as they will stand there.
+    /// The records of the central directory.
     directory: Vec<u8>,
     entries: u64,
 }
 
-/// What is known of an entry's bytes once they are written.
+/// Checksum and lengths, known once the bytes are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
     pub crc: u32,
@@ -37,11 +37,11 @@ pub(super) struct Sums {
     pub size: u64,
 }
 
-/// An entry that is being written.
+/// An entry in progress.
 #[derive(Debug)]
 pub(super) struct Begun {
     entry: Entry,
-    /// Where its header stands.
+    /// The position of its header.
     at: u64,
     method: u16,
     sums_follow: bool,
@@ -57,7 +57,8 @@ impl Begun {
         utf_8 | if self.sums_follow { SUMS_FOLLOW } else { 0 }
     }
 
-    /// What local and central records have in common: version, flags, method, time and date, sums and lengths.
+    /// Appends the common part of local and central records: version, flags, method, time and date, checksum and
+    /// lengths.
     fn push_common(&self, version: u16, sums: Sums, name: &[u8], extra: &[u8], out: &mut Vec<u8>) {
         let (time, date) = dos(self.entry.modified);
         [version, self.flags(), self.method, time, date].iter().for_each(|word| out.extend(word.to_le_bytes()));
@@ -81,7 +82,7 @@ impl Begun {
         out.extend(extra);
     }
 
-    /// The record in the central directory (4.3.12).
+    /// Appends the record in the central directory (4.3.12).
     fn push_central(&self, sums: Sums, out: &mut Vec<u8>) {
         let wide: Vec<u64> = [sums.size, sums.compressed, self.at].into_iter().filter(|&word| word >= MAX_32).collect();
         let mut extra = Vec::new();
@@ -105,7 +106,7 @@ impl Begun {
 }
 
 impl Zip {
-    /// Append an entry whose bytes are all at hand, `deflated` or as they are. `at`: where the archive is.
+    /// Appends an entry whose bytes are in memory, `deflated` or not. `at`: the position in the archive.
     pub fn push(&mut self, entry: Entry, at: u64, crc: u32, bytes: &[u8], deflated: Option<&[u8]>, out: &mut Vec<u8>) {
         let (method, data) = deflated.map_or((STORED, bytes), |deflated| (DEFLATED, deflated));
         let sums = Sums { crc, compressed: data.len() as u64, size: bytes.len() as u64 };
@@ -115,14 +116,14 @@ impl Zip {
         self.add(&begun, sums);
     }
 
-    /// Append the header of an entry whose bytes follow, deflated.
+    /// Appends the header of an entry whose deflated bytes follow.
     pub fn begin(&mut self, entry: Entry, at: u64, out: &mut Vec<u8>) -> Begun {
         let begun = Begun { entry, at, method: DEFLATED, sums_follow: true };
         begun.push_local(Sums::default(), out);
         begun
     }
 
-    /// Append what follows its bytes (4.3.9).
+    /// Appends the record after its bytes (4.3.9).
     pub fn end(&mut self, begun: &Begun, sums: Sums, out: &mut Vec<u8>) {
         out.extend(b"PK\x07\x08");
         out.extend(sums.crc.to_le_bytes());
@@ -135,13 +136,13 @@ impl Zip {
         self.add(begun, sums);
     }
 
-    /// Append the central directory and the end (4.3.14 to 4.3.16).
+    /// Appends the central directory and the end (4.3.14 to 4.3.16).
     pub fn finish(&mut self, at: u64, out: &mut Vec<u8>) {
         let length = self.directory.len() as u64;
         out.append(&mut self.directory);
         if self.entries >= MAX_16 || length >= MAX_32 || at >= MAX_32 {
             out.extend(b"PK\x06\x06");
-            out.extend(44_u64.to_le_bytes()); // the length of what follows
+            out.extend(44_u64.to_le_bytes()); // the length of the rest
             [MADE_ON_UNIX | VERSION_64, VERSION_64].iter().for_each(|word| out.extend(word.to_le_bytes()));
             out.extend([0; 8]); // the first disk, twice
             [self.entries, self.entries, length, at].iter().for_each(|word| out.extend(word.to_le_bytes()));
@@ -162,12 +163,12 @@ impl Zip {
     }
 }
 
-/// What has no room stands in the extra field.
+/// A value that does not fit is in the extra field.
 fn low(word: u64) -> u32 {
     word.min(MAX_32) as u32
 }
 
-/// The time of the last change in UTC, to the second, as Info-ZIP writes it.
+/// Appends mtime in UTC, in seconds, as Info-ZIP does.
 fn push_timestamp(modified: i64, extra: &mut Vec<u8>) {
     if let Ok(seconds) = i32::try_from(modified) {
         extra.extend(b"UT\x05\0\x01");
@@ -175,7 +176,7 @@ fn push_timestamp(modified: i64, extra: &mut Vec<u8>) {
     }
 }
 
-/// Time and date of MS-DOS, here of UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
+/// Time and date of MS-DOS, in UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
 fn dos(modified: i64) -> (u16, u16) {
     const FIRST: i64 = 315_532_800; // 1980-01-01 00:00:00
     const LAST: i64 = 4_354_819_198; // 2107-12-31 23:59:58

@@ -1,5 +1,5 @@
-//! The methods of a `StaticFileHandler` that write: what `taking` makes of them, with the fields of every response. Called by
-//! `handler`.
+//! The methods of a `StaticFileHandler` that write: the results of `taking`, with the fields of every response. Called
+//! by `handler`.
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
@@ -10,18 +10,18 @@ use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// What is put into the folder, if this is a method that does so.
+    /// Handles a request that changes the folder, if its method does.
     pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
         self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.webdav, request))
     }
 
-    /// The folder that it is put into.
+    /// The folder that is changed.
     pub(super) fn place<'a>(&'a self, request: &'a Request) -> Place<'a> {
         let held = self.cache.limits().bytes_each;
         Place { finder: &self.finder, preparer: &self.preparer, held, mount: self.mount(request), webdav: self.webdav }
     }
 
-    /// Any method but those that read.
+    /// Any method except those that read.
     pub(super) fn change(&self, request: &Request) -> Result<Response> {
         if self.webdav && dav::is_propfind(request.method()) {
             return self.properties(request);
@@ -35,7 +35,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The same with the fields that all responses have.
+    /// Adds the fields that all responses have.
     pub(super) fn refusal(&self, error: Error) -> Error {
         let mut fields = self.preparer.default_fields();
         if error.status() == StatusCode::METHOD_NOT_ALLOWED {

@@ -1,42 +1,99 @@
-//! What a `StaticFileHandler` shows of a folder that has no index: its listing, or all of it as an archive. Called by `handler`;
-//! `listing` and `archive` read folders.
+//! The responses of a `StaticFileHandler` for a folder without an index: its listing, or an archive. Called by
+//! `handler`; `listing` and `archive` read folders.
 
 #[cfg(feature = "archive")]
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::HeaderValue;
+use http::StatusCode;
 #[cfg(feature = "archive")]
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 #[cfg(feature = "archive")]
 use super::super::archive::Format;
-use super::super::listing::Controls;
+use super::super::listing::{Account, Controls, Frame, without_entries};
 use super::super::open::OpenError;
-use super::super::path;
+use super::super::path::{self, ResolvedPath};
 use super::super::prepare::is_fixed;
 use super::super::rights::{Granted, List, Write};
 use super::super::taking::Taking;
+use super::pages::accepts_html;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
 use crate::Result;
-use crate::{Request, Response};
+use crate::{Access, Request, Response};
 
 impl StaticFileHandler {
     pub(super) fn list(&self, asked: Asked<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {
-        let taking = self.taking.as_deref().filter(|_| asked.rights.might::<Write>(folder.path()));
-        let controls = match taking.map(Taking::deletes) {
-            None => Controls::None,
-            Some(false) => Controls::Upload,
-            Some(true) => Controls::UploadAndDelete,
-        };
-        let mount = self.shown_mount(asked.request);
-        let root = (&*mount, controls);
+        let controls = self.controls(asked, folder.path(), false);
+        let (mount, beside) = (self.shown_mount(asked.request), self.readable_beside(asked, folder.path()));
+        let top = (&*mount, &controls, &beside[..]);
         let fields = self.preparer.added_fields();
         let by = (asked.request, asked.rights, asked.polled);
-        let listing = || self.listings.respond(&self.finder, root, folder, by, is_fixed(&fields));
-        let response = with_fields(self.retry_after_clearing_cache(listing)?, &fields);
-        Ok(match &self.finish_listing.0 {
-            Some(finish) => finish.0(asked.request, response),
+        let listing = || self.listings.respond(&self.finder, top, folder, by, is_fixed(&fields));
+        Ok(self.finished(asked.request, with_fields(self.retry_after_clearing_cache(listing)?, &fields)))
+    }
+
+    fn finished(&self, request: &Request, response: Response) -> Response {
+        match &self.finish_listing.0 {
+            Some(finish) => finish.0(request, response),
             None => response,
-        })
+        }
+    }
+
+    /// The page by which those upload who may write here and not see what there is. `None`: it is not for this request.
+    #[cold]
+    pub(super) fn box_page(&self, asked: Asked<'_>) -> Option<Response> {
+        let Asked { request, rights, .. } = asked;
+        let taking = self.taking.as_deref().filter(|_| self.only.is_none() && self.listing && accepts_html(request))?;
+        let path = match path::resolve(&request.url_path().ok()?, self.mount(request)) {
+            ResolvedPath::Path(path) => path.bytes,
+            _ => Vec::new(),
+        };
+        if rights.grant::<List>(&path).is_some() {
+            return None;
+        }
+        match taking.form_folder(self.place(request), request) {
+            Ok(_) => {}
+            Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
+                let location = path::location(self.mount(request), &path, true);
+                return Some(self.redirect(request, &location).for_writers());
+            }
+            Err(_) => return None,
+        }
+        let controls = self.controls(asked, &path, true);
+        let root = self.shown_mount(request);
+        let order = Default::default();
+        let frame = Frame { root: &root, path: &path, order, controls: &controls, beside: &[], offers_archives: false };
+        let page = Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy());
+        Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
+    }
+
+    /// What the page of a folder has for this user.
+    fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
+        let Asked { request, rights, .. } = asked;
+        let taking = self.taking.as_deref();
+        let (may_write, might_write) = (rights.grant::<Write>(folder).is_some(), rights.might::<Write>(folder));
+        let page =
+            path::on_server(self.mount(request), &if folder.is_empty() { vec![] } else { [folder, b"/"].concat() });
+        let account = request.log_in_links(&page).map(|links| Account {
+            links,
+            user: request.user(),
+            is_for_uploads: taking.is_some() && !may_write && might_write,
+        });
+        // Where there is no other way to log in, an upload asks who sends it.
+        let may_write = may_write || account.is_none() && might_write;
+        Controls { accepts: taking.filter(|_| may_write).map(Taking::accepts), is_box, account }
+    }
+
+    /// The paths beneath the topmost folder at which others are served, if this is that folder: those that the user may read.
+    fn readable_beside(&self, asked: Asked<'_>, folder: &[u8]) -> Vec<String> {
+        let mount = self.mount(asked.request);
+        let beneath = |path: &String| {
+            let shown = path.as_bytes().strip_prefix(mount)?.strip_prefix(b"/")?;
+            let may_read = asked.request.permits(Access::Read, path.as_bytes());
+            (may_read && !shown.is_empty()).then(|| String::from_utf8_lossy(shown).into_owned())
+        };
+        if folder.is_empty() { self.beside.iter().filter_map(beneath).collect() } else { Vec::new() }
     }
 
     #[cfg(feature = "archive")]
@@ -60,7 +117,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The path of the topmost folder, decoded, with both slashes.
+    /// The decoded path of the topmost folder, with both slashes.
     fn shown_mount(&self, request: &Request) -> String {
         String::from_utf8_lossy(&path::on_server(self.mount(request), b"")).into_owned()
     }

@@ -1,4 +1,4 @@
-//! What a `StaticFileHandler` keeps of files and of names without one, and for how long. Called by `handler`.
+//! The cache of a `StaticFileHandler` for files and missing names. Called by `handler`.
 
 use std::io;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::super::path;
 use super::{Asked, Kept, MAX_KEPT_OPEN, StaticFileHandler, What};
 
 impl StaticFileHandler {
-    /// What is kept of a path, if it is still fresh.
+    /// The cached result for a path, if it is still fresh.
     pub(super) fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
-    /// Files that were deleted give their space back, and what can't be used any more its watches.
+    /// Deleted files release their space, and invalid entries their watches.
     pub(super) fn drop_ended(&self, now: Instant) {
         let freshness = &self.finder.freshness;
         self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
@@ -31,7 +31,7 @@ impl StaticFileHandler {
         known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
     }
 
-    /// Out of descriptors, close the cached files and retry once.
+    /// Without descriptors, closes the cached files and retries once.
     pub(super) fn retry_after_clearing_cache<T>(
         &self,
         find: impl Fn() -> Result<T, OpenError>,
@@ -45,7 +45,7 @@ impl StaticFileHandler {
         })
     }
 
-    /// Prepare a file, and keep it by its path if it is old enough; and by `key`, where that is a folder's, that it is its
+    /// Prepares a file, and caches it by its path if it is old enough; and by `key`, if that is a folder's, as its
     /// index file.
     pub(super) fn keep(
         &self,

@@ -1,5 +1,5 @@
-//! What a `StaticFileHandler` says where there is no file: a page of the folder's own, the page of an app, or an error, which
-//! may lead to the nearest folder. Called by `handler`.
+//! The responses of a `StaticFileHandler` without a file: a page of the folder, the page of an app, or an error, which
+//! can link to the nearest folder. Called by `handler`.
 
 use std::io;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The page of an app, for what may be a path of its own.
+    /// The page of an app, for paths that may be its own.
     fn app_response(&self, asked: Asked<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;
         let Asked { request, .. } = asked;
@@ -44,11 +44,11 @@ impl StaticFileHandler {
             return None;
         }
         let page = self.file_response(asked, page)?;
-        // At other paths it is the same for all who ask.
+        // At other paths it is the same for all clients.
         Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
-    /// The same for a folder without an index, unless its listing or archive is asked for by name.
+    /// The page of an app for a folder without an index, unless its listing or archive is requested explicitly.
     pub(super) fn app_response_to_folder(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
         self.app_page.as_ref()?;
         let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
@@ -68,7 +68,7 @@ impl StaticFileHandler {
         Some(self.found(&key, found, asked, now))
     }
 
-    /// The folder's own page for a status, if it may be read, or an error.
+    /// The folder's own page for a status, if it can be read, or an error.
     pub(super) fn page_or(
         &self,
         asked: Asked<'_>,
@@ -87,7 +87,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// For clients that show the page of the error to people. Cold: it must cost plain errors nothing.
+    /// For clients that show the error page to people. Cold: it must cost plain errors nothing.
     #[cold]
     fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
         if self.only.is_some() || !accepts_html(asked.request) {
@@ -111,7 +111,7 @@ impl StaticFileHandler {
         self.page(asked, key)
     }
 
-    /// A page that stands for what was not found, by its key.
+    /// A page that is sent for a missing path, by its key.
     fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
         if self.is_known_missing(key, asked) {
             return None;
@@ -146,6 +146,6 @@ impl StaticFileHandler {
 }
 
 /// Whether a client names HTML, as browsers do.
-fn accepts_html(request: &Request) -> bool {
+pub(super) fn accepts_html(request: &Request) -> bool {
     request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0)
 }

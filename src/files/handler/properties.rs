@@ -1,4 +1,4 @@
-//! PROPFIND: what is known of a file or a folder. Called by `changing`; `dav` has the rules, `listing` reads folders.
+//! PROPFIND: the properties of a file or a folder. Called by `changing`; `dav` has the rules, `listing` reads folders.
 
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use super::{Asked, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// RFC 4918, section 9.1: what is known of a file or a folder, and of what is in that.
+    /// RFC 4918, section 9.1: the properties of a file or a folder, and of the entries in that.
     pub(super) fn properties(&self, request: &Request) -> Result<Response> {
         let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
         let rights = self.rights(request);
@@ -59,7 +59,7 @@ impl StaticFileHandler {
         Ok(self.with_default_fields(dav::multistatus(text)))
     }
 
-    /// Without a page of the folder's own.
+    /// Without a page of the folder.
     fn plain_error(&self, asked: Asked<'_>, error: OpenError) -> Error {
         self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
     }

@@ -3,6 +3,7 @@
 //! They are kept while their page is being sent, as slowly as the client reads: so they are stored compactly, 24 bytes and the
 //! name for each, and all of them together hold no more than `MAX_HELD`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::hash_map::RandomState;
 use std::ffi::CStr;
@@ -222,13 +223,13 @@ impl Row {
         folder[0] = u8::from(!self.is_folder);
         let turned = match order.by {
             By::Name => {
-                push_natural_key(self.name(names), rest);
+                push_natural_key(&decomposed(self.name(names)), rest);
                 rest
             }
             By::Size | By::Time => {
                 let (value, rest) = rest.split_at_mut(8);
                 value.copy_from_slice(&self.value(order).to_be_bytes());
-                push_natural_key(self.name(names), rest);
+                push_natural_key(&decomposed(self.name(names)), rest);
                 value
             }
         };
@@ -243,7 +244,7 @@ impl Row {
     fn compare(&self, other: &Row, order: Order, names: &Names) -> Ordering {
         let (one, two) = (self.name(names), other.name(names));
         let turned = |found: Ordering| if order.reversed { found.reverse() } else { found };
-        let by_name = natural(one, two).then_with(|| one.cmp(two));
+        let by_name = natural(&decomposed(one), &decomposed(two)).then_with(|| one.cmp(two));
         other.is_folder.cmp(&self.is_folder).then_with(|| match order.by {
             By::Name => turned(by_name),
             By::Size | By::Time => turned(self.value(order).cmp(&other.value(order))).then(by_name),
@@ -280,6 +281,21 @@ fn stat_of_served(
     let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
     *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
+}
+
+/// A name as it is sorted: macOS decomposes what others compose, and both are one name to their readers (Unicode's form NFD).
+#[cfg(feature = "unicode")]
+fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
+    use unicode_normalization::UnicodeNormalization;
+    match str::from_utf8(name) {
+        Ok(text) if !text.is_ascii() => Cow::Owned(text.nfd().collect::<String>().into_bytes()),
+        _ => Cow::Borrowed(name),
+    }
+}
+
+#[cfg(not(feature = "unicode"))]
+fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
+    Cow::Borrowed(name)
 }
 
 fn natural(a: &[u8], b: &[u8]) -> Ordering {
@@ -416,6 +432,46 @@ mod tests {
         assert_eq!(budget.0.bytes.load(Relaxed), MAX_HELD);
         drop((first, second, third));
         assert_eq!(budget.0.bytes.load(Relaxed), 0);
+    }
+
+    /// As macOS writes names and as others do.
+    #[cfg(feature = "unicode")]
+    #[test]
+    fn composed_and_decomposed_names_are_beside_each_other() {
+        let mut names = Names::default();
+        let texts = [
+            "Ärger",
+            "a\u{308}rger 2",
+            "Azur",
+            "é10",
+            "e\u{301}9",
+            "zebra",
+            "\u{ac00}b",
+            "\u{1100}\u{1161}a",
+            "\u{d6}l",
+        ];
+        let row = |names: &mut Names, text: &str| {
+            let (block, start) = names.push(text.as_bytes());
+            Row { size: 0, modified: 0, block, start, length: text.len() as u8, is_folder: false }
+        };
+        let mut rows: Vec<Row> = texts.iter().map(|text| row(&mut names, text)).collect();
+        let order = Order::default();
+        rows.sort_by(|one, other| {
+            one.key(order, &names).cmp(&other.key(order, &names)).then(one.compare(other, order, &names))
+        });
+        let shown: Vec<&str> = rows.iter().map(|row| str::from_utf8(row.name(&names)).unwrap()).collect();
+        let expected = [
+            "Azur",
+            "Ärger",
+            "a\u{308}rger 2",
+            "e\u{301}9",
+            "é10",
+            "\u{d6}l",
+            "zebra",
+            "\u{1100}\u{1161}a",
+            "\u{ac00}b",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::super::date::civil;
 use super::super::path;
-use super::Asked;
 use super::controls::Controls;
 use super::entries::{Entries, Entry};
 use super::view::{By, Order};
@@ -11,6 +10,26 @@ use crate::escape_html;
 /// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
 /// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
 const BLOCK: usize = 100;
+
+/// What is around the rows of a page.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Frame<'a> {
+    /// The path of the topmost folder, decoded, with both slashes, and that of the folder beneath it.
+    pub root: &'a str,
+    pub path: &'a [u8],
+    pub order: Order,
+    pub controls: &'a Controls,
+    /// Paths beneath this folder at which others are served, decoded.
+    pub beside: &'a [String],
+    pub offers_archives: bool,
+}
+
+/// The whole page of a folder of which no entries are shown.
+pub(in super::super) fn without_entries(frame: &Frame<'_>) -> String {
+    let mut rows = Rows::new(frame, None);
+    rows.push_end();
+    rows.text
+}
 
 /// Writes a page, piece by piece.
 #[derive(Debug)]
@@ -22,28 +41,32 @@ pub(super) struct Rows {
     left: usize,
     /// Rows of this block to come.
     left_in_block: usize,
-    controls: Controls,
+    /// At the end.
+    script: &'static str,
+    /// Entries that something else hides.
+    hidden: Vec<String>,
     /// The day of the last row, and how it is shown: most files of a folder are of few days.
     day: i64,
     day_text: String,
 }
 
 impl Rows {
-    /// With what precedes the rows.
-    pub fn new(asked: &Asked<'_>, entries: &Entries) -> Rows {
-        let query = match asked.view.order {
+    /// With what precedes the rows. `None`: there are none to be shown.
+    pub fn new(frame: &Frame<'_>, entries: Option<&Entries>) -> Rows {
+        let query = match frame.order {
             order if order == Order::default() => String::new(),
             order => format!("?sort={}", order.word()),
         };
-        let left = entries.len();
-        let (text, controls) = (String::new(), asked.controls);
-        let mut rows = Rows { text, query, left, left_in_block: 0, controls, day: 0, day_text: String::new() };
-        rows.push_start(asked, entries);
+        let left = entries.map_or(0, Entries::len);
+        let (text, script, hidden) = (String::new(), frame.controls.script(), frame.beside.to_vec());
+        let mut rows = Rows { text, query, left, left_in_block: 0, script, hidden, day: 0, day_text: String::new() };
+        rows.push_start(frame, entries);
         rows
     }
 
-    fn push_start(&mut self, asked: &Asked<'_>, entries: &Entries) {
-        let way = way(asked);
+    fn push_start(&mut self, frame: &Frame<'_>, entries: Option<&Entries>) {
+        let Frame { controls, beside, .. } = *frame;
+        let way = way(frame);
         let (text, query) = (&mut self.text, &self.query);
         text.push_str(HEAD);
         if let [_, .., last] = &way[..] {
@@ -51,23 +74,57 @@ impl Rows {
         }
         text.push_str("Index of ");
         text.extend(way.iter().map(String::as_str));
-        text.extend([STYLE, asked.controls.style(), NAV]);
+        text.extend([STYLE, controls.style(), NAV]);
         push_way(text, &way, query);
-        text.push_str("</h1></nav>\n<main><p>");
-        let folders = entries.folders();
-        push_count(text, folders, entries.len() - folders, entries.is_complete());
-        if asked.offers_archives {
+        text.push_str("</h1>");
+        controls.push_account(text, shown);
+        text.push_str("</nav>\n<main><p>");
+        match entries {
+            Some(entries) => {
+                let folders = entries.folders();
+                push_count(text, folders + beside.len(), entries.len() - folders, entries.is_complete());
+            }
+            None if controls.is_box => {
+                text.push_str("<span id=n>You can upload files here. What is in this folder is not shown.</span>")
+            }
+            None => push_count(text, beside.len(), 0, true),
+        }
+        if frame.offers_archives {
             text.push_str(ARCHIVES);
         }
-        text.extend(["</p>\n", asked.controls.form(), "<form id=f><table aria-labelledby=h>\n<thead><tr>"]);
-        push_headings(text, asked.view.order);
+        text.push_str("</p>\n");
+        controls.push_form(text);
+        text.push_str(if controls.is_box { BOX_TABLE } else { TABLE });
+        push_headings(text, frame.order);
         text.push('\n');
-        if way.len() > 1 {
+        if way.len() > 1 && !controls.is_box {
             text.extend(["<tbody id=up><tr><td><a href=\"../", query, "\">..</a><td><td>\n"]);
+        }
+        self.push_beside(beside);
+    }
+
+    /// Folders that are served beneath this one from elsewhere.
+    fn push_beside(&mut self, beside: &[String]) {
+        if !beside.is_empty() {
+            self.text.push_str("<tbody>\n");
+        }
+        for path in beside {
+            self.text.push_str("<tr><td><a href=\"");
+            for name in path.split('/') {
+                path::push_link(&mut self.text, name.as_bytes());
+                self.text.push('/');
+            }
+            self.text.extend([&self.query, "\">"]);
+            push_shown(&mut self.text, path.as_bytes());
+            self.text.push_str("/</a><td><td>\n");
         }
     }
 
     pub fn push(&mut self, entry: &Entry<'_>) {
+        if !self.hidden.is_empty() && self.hidden.iter().any(|name| name.as_bytes() == entry.name) {
+            self.left -= 1;
+            return;
+        }
         let text = &mut self.text;
         if self.left_in_block == 0 {
             text.push_str(if self.left < BLOCK { "<tbody>\n" } else { "<tbody class=b>\n" });
@@ -95,7 +152,7 @@ impl Rows {
 
     /// What follows the rows.
     pub fn push_end(&mut self) {
-        self.text.extend([END, self.controls.script()]);
+        self.text.extend([END, self.script]);
     }
 
     /// A cell with `2026-11-20 08:17`, in UTC, of minutes since 1970. Years that HTML has no form for are text.
@@ -117,15 +174,10 @@ impl Rows {
 }
 
 /// The topmost folder and those below it down to this one, as shown, each with its slash.
-fn way(asked: &Asked<'_>) -> Vec<String> {
-    let mut way = vec![String::new()];
-    push_shown(&mut way[0], asked.root.as_bytes());
-    for name in asked.path().split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-        let mut shown = String::new();
-        push_shown(&mut shown, name);
-        way.push(shown + "/");
-    }
-    way
+fn way(frame: &Frame<'_>) -> Vec<String> {
+    let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    let below = names.map(|name| shown(name) + "/");
+    std::iter::once(shown(frame.root.as_bytes())).chain(below).collect()
 }
 
 /// A link to each folder above. They are relative: a proxy may have another path for this server.
@@ -163,6 +215,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
         push_grouped(text, folders + files);
         text.push_str(" of the names in here are shown:</b> ");
     }
+    text.push_str("<span id=n>");
     if folders + files == 0 {
         text.push_str("This folder is empty.");
     }
@@ -175,6 +228,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
         push_grouped(text, files);
         text.push_str(if files == 1 { " file" } else { " files" });
     }
+    text.push_str("</span>");
 }
 
 /// With a comma before each three digits.
@@ -186,6 +240,13 @@ fn push_grouped(text: &mut String, number: usize) {
         }
         text.push(digit);
     }
+}
+
+/// A name as it is shown, escaped.
+fn shown(name: &[u8]) -> String {
+    let mut text = String::new();
+    push_shown(&mut text, name);
+    text
 }
 
 /// Append a name as it is shown, escaped. Characters that control or reorder what is around them, so that a name might look like
@@ -201,7 +262,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
 }
 
 /// `999 B`, `1.0 KiB`, `12 MiB`.
-fn push_size(to: &mut String, bytes: u64) {
+pub(in super::super) fn push_size(to: &mut String, bytes: u64) {
     const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
     // In units of 1024^unit, rounded; what would be rounded to 1024 of a unit is 1 of the next.
     let rounded = |of: u128, unit: usize| (of << 1 >> (10 * unit)).div_ceil(2);
@@ -228,12 +289,18 @@ fn push_number(to: &mut String, mut number: u128) {
     to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-// `page.css` and `page.js` are sent as they stand, and so have no comments:
+// `page.css` and `page.js` are sent as they are, and so have no comments:
 // - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
 // - on a phone, the link's `:after` covers the row, so that all of it can be touched;
+// - a link that gets the focus is scrolled to below the sticky headings (`scroll-padding`);
 // - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
-// - it reads the names for the filter when that first gets the focus, and hides rows; a block then has the height of the rest.
-//   One without any is hidden itself: of no height, all would lie in the window, and be laid out when their rows come back.
+// - it reads the names for the filter when that is first used, and hides rows; a block then has the height of the rest.
+//   One without any is hidden itself: of no height, all would be in the window, and be laid out when their rows come back;
+// - the filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them;
+// - names in subfolders and the sizes of folders are found by reading listings as JSON, four at a time and at most 2,000, while the page
+//   is open: so the server has no walk of its own to limit, and everything shown is what the user may list;
+// - a README of up to 64 KiB is shown as plain text below the rows;
+// - Log out asks twice: by a request that makes Chromium forget the password without a question, and then for the page.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
@@ -241,6 +308,8 @@ const NAV: &str = "<nav><h1 id=h>";
 /// Buttons, as the headings are: clients that follow links would fetch each folder once more for each.
 const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
+const TABLE: &str = "<div id=r></div><form id=f><table aria-labelledby=h>\n<thead><tr>";
+const BOX_TABLE: &str = "<div id=r></div><form id=f hidden><table aria-labelledby=h>\n<thead><tr>";
 const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
 
 #[cfg(test)]
@@ -287,7 +356,11 @@ mod tests {
         ] {
             let mut text = String::new();
             push_count(&mut text, folders, files, complete);
-            assert_eq!(text, expected, "{folders}, {files}, {complete}");
+            assert_eq!(
+                text.replace("<span id=n>", "").replace("</span>", ""),
+                expected,
+                "{folders}, {files}, {complete}"
+            );
         }
     }
 
@@ -298,7 +371,8 @@ mod tests {
             query: String::new(),
             left: 0,
             left_in_block: 0,
-            controls: Controls::None,
+            script: "",
+            hidden: Vec::new(),
             day: 0,
             day_text: String::new(),
         };

@@ -40,10 +40,11 @@ mod told; // of which entries the kernel tells
 
 mod view; // which order, and which form
 
-pub(super) use controls::Controls;
+pub(super) use controls::{Accepts, Account, Controls};
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
+pub(super) use html::{Frame, push_size, without_entries};
 pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};
 use page::Page;
@@ -109,7 +110,9 @@ struct Asked<'a> {
     /// That of the folder beneath it.
     folder: Granted<'a, List>,
     view: View,
-    controls: Controls,
+    controls: &'a Controls,
+    /// Paths beneath the folder at which others are served.
+    beside: &'a [String],
     offers_archives: bool,
     rights: &'a Rights,
 }
@@ -123,8 +126,21 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        let (who, root) = (self.who(), self.root.as_bytes());
-        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", self.path()].concat()
+        let (who, root, more) = (self.who(), self.root.as_bytes(), self.more());
+        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
+    }
+
+    /// Equal texts are of pages that have the same besides their entries.
+    fn more(&self) -> String {
+        match self.view.form {
+            Form::Page => format!("{:?} {:?}", self.controls, self.beside),
+            Form::Json | Form::Multistatus => String::new(),
+        }
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        let Asked { root, view, controls, beside, offers_archives, .. } = *self;
+        Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
     }
 
     /// Equal texts are of those who are shown the same.
@@ -164,18 +180,18 @@ impl Listings {
         self.kept.drop_ended(freshness, now);
     }
 
-    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, and what it has to send files by.
+    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, what the page has besides, and what is served beneath it.
     /// `is_fixed`: nobody may compress it.
     pub fn respond(
         &self,
         finder: &Finder,
-        (root, controls): (&str, Controls),
+        (root, controls, beside): (&str, &Controls, &[String]),
         folder: Granted<'_, List>,
         (request, rights, polled): (&Request, &Rights, Option<Instant>),
         is_fixed: bool,
     ) -> Result<Response, OpenError> {
         let (offers_archives, view) = (self.offers_archives, View::of(request));
-        let asked = Asked { root, folder, view, controls, offers_archives, rights };
+        let asked = Asked { root, folder, view, controls, beside, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let tag = format!("{:016x}", listing.tag);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
@@ -250,7 +266,7 @@ impl Listings {
         let by = (asked.folder, asked.rights);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
         // Not all who see the same names are offered the same.
-        let view = format!("{} {:?}", asked.view.name(), asked.controls);
+        let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {
             Some(page) => Body::Whole(Arc::new(page)),
@@ -305,7 +321,7 @@ impl Writer {
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
             Form::Json => Writer::Json("[".to_owned(), true),
-            Form::Page => Writer::Html(Rows::new(asked, entries)),
+            Form::Page => Writer::Html(Rows::new(&asked.frame(), Some(entries))),
             Form::Multistatus => {
                 let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
                 let folder = path::location(mount.as_bytes(), asked.path(), true);

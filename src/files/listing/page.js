@@ -1,27 +1,122 @@
-let $=s=>document.querySelectorAll(s),B=[...$("tbody:not(#up)")],K
-$("p")[0].innerHTML+='<output></output><input type=search placeholder="Filter (/)">'
-let q=$("input")[0],P=t=>t.normalize().toLowerCase(),O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&L(e.target)),{rootMargin:"99%"}),L=b=>{
-O.unobserve(b)
-for(let t of b.querySelectorAll("time:not([title])")){
+let $=(s,r=document)=>[...r.querySelectorAll(s)],
+el=(t,p,...k)=>{let e=Object.assign(document.createElement(t),p)
+e.append(...k)
+return e},
+num=n=>n.toLocaleString("en"),
+many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
+human=n=>{let u=0
+for(;Math.round(n)>1023&&u<6;u++)n/=1024
+return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+["B","KiB","MiB","GiB","TiB","PiB","EiB"][u]},
+plain=x=>{try{return decodeURIComponent(x)}catch{return x}},
+P=t=>t.normalize().toLowerCase(),
+words=()=>P(q.value).split(/\s+/).filter(w=>w),
+here=new URLSearchParams(location.search),
+picture=/\.(png|jpe?g|gif|webp|avif|svg|bmp)$/i,
+T=$("table")[0],N=$("p")[0],R=$("#r")[0],hooks=[],B=[],K,G=here.get("view")=="grid",
+name=a=>a.textContent,
+links=()=>$("tbody:not(#up) td:first-child a",T),
+near=b=>{
+for(let t of $("time:not([title])",b)){
 let c=t.parentNode.previousSibling
 t.title=t.dateTime
 t.textContent=new Date(t.title).toLocaleString("sv").slice(0,16)
-if(c.title)c.title=(+c.title).toLocaleString()+" bytes"}
-$("i")[0].textContent="local"}
-B.map(b=>O.observe(b))
-onbeforeprint=()=>B.map(L)
-q.onfocus=q.oninput=()=>{
-let w=P(q.value).split(/\s+/),n=0
-for(let[b,R]of K??=B.map(b=>[b,[...b.rows].map(r=>[r,P(r.firstChild.textContent)])])){
+if(c.title)c.title=num(+c.title)+" bytes"}
+if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href}))
+hooks.forEach(f=>f(b))
+$("i")[0].textContent="local"},
+O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&(G||O.unobserve(e.target),near(e.target))),{rootMargin:"99%"}),
+q=el("input",{type:"search",name:"q",autocomplete:"off",placeholder:"Filter (/)",value:here.get("q")||""}),
+F=el("output"),
+tool=(text,run)=>el("button",{type:"button",textContent:text,onclick:run}),
+remember=()=>{let u=new URL(location)
+q.value?u.searchParams.set("q",q.value):u.searchParams.delete("q")
+G?u.searchParams.set("view","grid"):u.searchParams.delete("view")
+if(u.href!=location.href)history.replaceState(null,"",u)},
+filter=()=>{
+let w=words(),n=0
+for(let[b,R]of K??=B.map(b=>[b,[...b.rows].map(r=>[r,P(name(r.firstChild))])])){
 let m=0
 for(let r of R){
 let o=!w.every(x=>r[1].includes(x))
-if(o^r[2])r[0].hidden=r[2]=o
+if(o!=r[0].hidden)r[0].hidden=o
 m+=!o}
 b.hidden=!m
-b.style.containIntrinsicSize=m*(innerWidth>639?36:60)+"px"
+b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
-$("output")[0].textContent=q.value.trim()&&n.toLocaleString()+" shown"}
-onkeydown=e=>{
-if(e.key=="/"&&e.target!=q)e.preventDefault(),q.focus()
-if(e.key=="Escape"&&e.target==q)q.value="",q.oninput()}
+F.textContent=w.length?num(n)+" shown":""},
+fresh=()=>{B=$("tbody:not(#up)",T)
+K=null
+O.disconnect()
+B.map(b=>O.observe(b))
+let a=links()
+sizes.hidden=!a.some(a=>name(a).endsWith("/"))
+find.hidden=sizes.hidden
+grid.hidden=!a.some(a=>picture.test(a.pathname))
+if(words().length)filter()},
+count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
+$("#n")[0].textContent=[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty."},
+walk=async(start,each,going)=>{let Q=[start],n=0,read=async u=>{n++
+let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0)
+if(!r.ok||!/^application.json/.test(r.headers.get("content-type")))return
+for(let e of await r.json().catch(()=>[])){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
+each(e,h,n)
+if(d&&h.split("/").length<64)Q.push(h)}}
+while(Q.length&&n<2000&&going())await Promise.all(Q.splice(0,4).map(read))
+return!Q.length},
+stopper=0,
+search=async()=>{let w=words(),mine=++stopper,hits=0,list=el("ol"),said=el("output"),stop=tool("Stop",()=>{stopper++
+stop.remove()})
+if(!w.length)return q.focus()
+R.replaceChildren(el("h2",{textContent:`Names with “${q.value.trim()}” in here and below`}),el("p",{},said,stop,tool("Close",()=>{stopper++
+R.replaceChildren()
+q.focus()})),list)
+let all=await walk(location.pathname,(e,h,n)=>{if(mine!=stopper||hits>999)return
+if(w.every(x=>P(e.name).includes(x))){hits++
+let a=el("a",{href:h})
+a.textContent=h.slice(location.pathname.length).split("/").map(plain).join("/")
+list.append(el("li",{},a))}
+said.textContent=`${num(hits)} found, ${many(n,"folder")} read`},()=>mine==stopper&&hits<1000)
+stop.remove()
+said.textContent+=all?".":". There may be more."},
+sum=async()=>{let mine=++stopper
+sizes.textContent="Stop"
+sizes.onclick=()=>stopper++
+for(let a of links().filter(a=>name(a).endsWith("/"))){
+let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.size||0
+c.textContent=human(bytes)+" …"},()=>mine==stopper)
+c.textContent=(all?"":"≥ ")+human(bytes)
+c.title=num(bytes)+" bytes"
+if(mine!=stopper)break}
+sizes.textContent="Folder sizes"
+sizes.onclick=sum},
+find=tool("Search subfolders",search),
+sizes=tool("Folder sizes",sum),
+grid=tool("Pictures",()=>{G=!G
+show()
+remember()
+fresh()}),
+show=()=>{T.classList.toggle("g",G)
+grid.ariaPressed=G
+if(!G)for(let i of $("td img",T))i.remove()}
+q.setAttribute("form","f")
+N.append(grid,sizes,F,find,q)
+show()
+fresh()
+onbeforeprint=()=>B.map(near)
+q.oninput=()=>{filter()
+remember()}
+q.onkeydown=e=>{if(e.key=="Enter"){e.preventDefault()
+if(!find.hidden)search()}
+if(e.key=="Escape")q.value="",q.oninput()}
+$("#f")[0].onformdata=e=>{let d=e.formData
+if(!q.value)d.delete("q")
+if(G)d.set("view","grid")}
+onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))e.preventDefault(),q.focus()}
+let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
+if(length&&length<65537)fetch(about.href).then(async r=>{if(!r.ok)return
+let s=el("section",{},el("h2",{textContent:name(about)}),el("pre",{textContent:await r.text()}))
+s.ariaLabel=name(about)
+$("main")[0].append(s)}).catch(()=>0)
+for(let f of $("form.out"))f.onsubmit=async e=>{e.preventDefault()
+await fetch(f.action+"=now",{method:"POST"}).catch(()=>0)
+f.submit()}

@@ -18,7 +18,7 @@ pub(super) struct Page {
     text: Vec<u8>,
     /// `None`: it is made for one request.
     reservation: Option<Reservation>,
-    /// `None`: it would not become a quarter of its size.
+    /// `None`: it would not become half of its size.
     #[cfg(feature = "compress")]
     packed: OnceLock<Option<Arc<Vec<u8>>>>,
 }
@@ -40,7 +40,7 @@ impl Page {
 
     /// Bytes that a page of this length takes, also compressed.
     pub fn size(length: usize) -> usize {
-        length + length / 4
+        length + length / 2
     }
 
     pub fn len(&self) -> usize {
@@ -53,7 +53,7 @@ impl Page {
         if !self.is_kept() || self.text.len() < MIN_COMPRESSED {
             return None;
         }
-        let pack = || gzip(&self.text).ok().filter(|packed| packed.len() <= self.text.len() / 4).map(Arc::new);
+        let pack = || gzip(&self.text).ok().filter(|packed| packed.len() <= self.text.len() / 2).map(Arc::new);
         self.packed.get_or_init(pack).clone()
     }
 

@@ -187,7 +187,8 @@ fn made_once() {
             root: "/",
             folder: rights.grant(b"d").unwrap(),
             view: View::of(&request),
-            controls: Controls::None,
+            controls: &Controls::default(),
+            beside: &[],
             offers_archives: false,
             rights: &rights,
         };

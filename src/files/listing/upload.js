@@ -1,78 +1,339 @@
-{let F=$("#u")[0],Y=document.body.classList,S=[],W=new Set,M=new Map,V=0,G=0,H=0,Z=0
-F.firstElementChild.insertAdjacentHTML("afterend",'<label>A whole folder <input type=file webkitdirectory></label>')
-F.lastElementChild.textContent="Make"
-F.insertAdjacentHTML("beforeend",(F.className?"<button type=button aria-pressed=false>Delete …</button>":"")+"<span>Or drop files on this page.</span>")
-F.insertAdjacentHTML("afterend","<output></output><ul></ul>")
-let[I,J]=F.querySelectorAll("input"),X=F.querySelector("[aria-pressed]"),T=F.nextSibling,U=T.nextSibling,
-url=p=>"./"+p.split("/").map(encodeURIComponent).join("/"),
-say=()=>T.textContent=`${H.toLocaleString()} of ${G.toLocaleString()} stored`+(Z?`, ${Z.toLocaleString()} not`:""),
-row=(p,...more)=>{let l=document.createElement("li"),b=document.createElement("b")
-b.textContent=p
-l.append(b,...more)
-U.append(l)
-return l},
-ask=(m,u,b,l)=>new Promise(t=>{
-let x=new XMLHttpRequest,end=v=>{W.delete(x);t(v)}
-W.add(x)
-x.onload=()=>end(x.status<300||m=="MKCOL"&&x.status==405&&b?"":new DOMParser().parseFromString(x.responseText.replace(/<style[^]*<.style>/,""),"text/html").querySelector("p")?.textContent||"Status "+x.status)
-x.onerror=()=>end("The connection broke.")
-x.onabort=()=>end("Cancelled.")
-if(l){
-let g=document.createElement("progress"),c=document.createElement("button")
-g.ariaLabel=l.textContent
-c.textContent="Cancel"
-c.ariaLabel="Cancel "+l.textContent
-c.onclick=()=>x.abort()
-x.upload.onprogress=e=>{g.max=e.total||1;g.value=e.loaded}
-l.append(g,c)}
-try{x.open(m,u())}catch{return end("That is no name.")}
-x.setRequestHeader("Accept","text/html")
-x.send(m=="PUT"?b:null)}),
+{let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
+junk=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
+Q=[],first=0,live=new Set,made=new Map,hidden=0,held=false,choice,turn=Promise.resolve(),moved=[],shown=0,clock,undo,drag,dirty=0,
+body=document.body,
+url=p=>location.pathname+p.split("/").map(encodeURIComponent).join("/"),
 up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
-dir=p=>{if(p&&!M.has(p))M.set(p,(async()=>await dir(up(p))||ask("MKCOL",()=>url(p),1))())
-return M.get(p)},
-done=(p,r)=>{if(r){Z++;row(p,r)}else H++
-say()},
-add=(p,f)=>{G++;S.push([p,f])},
-lane=async()=>{V++
-for(let j;j=S.shift();){
-let[p,f]=j,r=await dir(f?up(p):p)
-if(f&&!r){let l=row(p)
-r=await ask("PUT",()=>url(p),f,l)
-l.remove()}
-done(p,r)}
-if(!--V&&!Z)location.reload()},
-go=()=>{say()
-for(let n=V;n<3&&n-V<S.length;n++)lane()},
-walk=async(e,b)=>{let p=b+e.name
+text=p=>plain(p.split("/").filter(x=>x).pop()||"/"),
+button=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
+why=(t,s)=>{try{let j=JSON.parse(t)
+return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server answered "+s+"."}},
+M=el("output",{id:"m"}),
+say=(t,...k)=>M.replaceChildren(...(t?[t]:[]),...k),
+call=async(method,u,headers={},keepalive=false)=>{try{
+let r=await fetch(u,{method,headers:{accept:"application/json",...headers},keepalive}),t=await r.text()
+return r.ok?"":why(t,r.status)}catch{return"The server can't be reached."}},
+dialog=(title,yes,...k)=>new Promise(then=>{
+let d=el("dialog",{onclose:()=>{d.remove()
+then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),el("button",{type:"button",textContent:"Cancel",onclick:()=>d.close("")}))))
+d.setAttribute("aria-labelledby","dt")
+body.append(d)
+d.showModal()
+let i=$("input:not([type=checkbox])",d)[0]
+if(i){let dot=i.value.lastIndexOf(".")
+i.setSelectionRange(0,dot>0?dot:i.value.length)}}),
+legal=n=>n&&n!="."&&n!=".."&&!/[\/\\]/.test(n),
+ask=async(title,label,yes,value="")=>{let i=el("input",{value,required:true,autocomplete:"off"})
+i.oninput=()=>i.setCustomValidity(legal(i.value.trim())?"":"A name can't be empty, . or .., or contain a slash.")
+return await dialog(title,[["y",yes]],el("label",{},label+" ",i))&&legal(i.value.trim())?i.value.trim():""},
+refresh=async focus=>{dirty=0
+if(box)return
+let r=await fetch(location.href,{headers:{accept:"text/html"}}).catch(()=>0)
+if(!r.ok)return
+let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(await r.text(),"text/html")
+if(!$("#n",d)[0])return
+$("#n")[0].textContent=$("#n",d)[0].textContent
+T.replaceChildren(...$("table",d)[0].children)
+fresh()
+if(at)links().find(a=>a.pathname==at)?.focus()},
+flush=async()=>{let u=undo
+undo=0
+if(u){clearTimeout(u.timer)
+await u.run()}},
+
+send=(j,method,u,data,headers)=>new Promise(then=>{
+let x=new XMLHttpRequest,end=status=>{j.x=0
+then({status,text:x.responseText,after:+x.getResponseHeader("retry-after"),range:x.getResponseHeader("range")})}
+j.x=x
+x.onload=()=>end(x.status)
+x.onerror=x.onabort=()=>end(0)
+let base=j.at
+x.upload.onprogress=e=>{j.last=Date.now()
+let at=Math.min(j.size,base+e.loaded)
+moved.push([j.last,at-j.at])
+j.speed.push([j.last,at-j.at])
+j.at=at}
+j.last=Date.now()
+x.open(method,u)
+for(let h in headers)x.setRequestHeader(h,headers[h])
+x.setRequestHeader("accept","application/json")
+x.send(data)}),
+rate=m=>{while(m.length&&m[0][0]<Date.now()-5000)m.shift()
+return m.length?m.reduce((s,x)=>s+x[1],0)*1000/Math.max(1000,Date.now()-m[0][0]):0},
+folder=p=>{if(!p)return""
+if(!made.has(p))made.set(p,(async()=>{let bad=await folder(up(p))
+if(bad){made.delete(p)
+return bad}
+let j={speed:[],size:0,at:0},r=await send(j,"MKCOL",url(p))
+if(r.status<300||r.status==405)return""
+made.delete(p)
+return r.status&&r.status!=503&&r.status!=429?why(r.text,r.status):r})())
+return made.get(p)},
+secret=()=>[...crypto.getRandomValues(new Uint8Array(16))].map(x=>x.toString(16).padStart(2,"0")).join(""),
+numbered=(p,n)=>{let a=p.lastIndexOf("/")+1,d=p.indexOf(".",a+1)
+if(d<0)d=p.length
+return p.slice(0,d)+` (${n})`+p.slice(d)},
+resolve=(j,mine)=>turn=turn.then(async()=>{
+if(choice||!on(j,mine))return
+let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” is already here.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
+j.choice=v||"skip"
+if(all.checked)choice=j.choice}),
+on=(j,mine)=>j.turn==mine&&j.state=="send",
+store=async(j,mine)=>{
+let r=await folder(j.file?up(j.to):j.to)
+if(r)return r
+if(!j.file)return{status:201}
+let big="r"in D&&j.size>1<<20,u=url(j.to)
+if(big)u+="?upload="+(j.key??=secret())
+if(big&&j.begun){
+let a=await send(j,"PUT",u,null,{"content-range":"bytes */"+j.size})
+if(a.status==404||a.status==409)j.begun=0,j.key=secret(),u=url(j.to)+"?upload="+j.key
+else if(a.status!=202)return a
+j.at=a.status==202&&a.range?+a.range.split("-")[1]+1:0
+if(!on(j,mine))return{status:0}}
+else j.at=0
+let from=j.at
+if(big)j.begun=1
+return send(j,"PUT",u,from?j.file.slice(from):j.file,{...(big&&{"content-range":`bytes ${from}-${j.size-1}/${j.size}`}),...(D.o!="rename"&&!j.force&&{"if-none-match":"*"})})},
+run=async j=>{
+live.add(j)
+j.state="send"
+j.said=""
+j.last=Date.now()
+draw(j)
+let mine=j.turn=(j.turn||0)+1,r=await store(j,mine),later=(s,t)=>{j.when=Date.now()+s*1000
+j.state="wait"
+j.said=t
+setTimeout(pump,s*1000+50)}
+if(j.turn!=mine)return
+if(j.state!="send");
+else if(typeof r=="string")bad(j,r)
+else if(r.status>199&&r.status<300)done(j)
+else if(r.status==412){
+await resolve(j,mine)
+if(j.turn!=mine)return
+let c=j.choice||choice
+if(j.state!="send");
+else if(c=="keep")j.to=numbered(j.path,j.number=(j.number||0)+1),again(j)
+else if(c=="force")j.force=true,again(j)
+else j.state="skip",j.said="Skipped: that name is taken."}
+else if(r.status==503||r.status==429){
+lanes=Math.max(1,Math.min(lanes,live.size-1))
+let s=Math.max(1,r.after||10)
+later(s,s>600?why(r.text,r.status):"The server is busy: trying again.")}
+else if(!r.status){
+let there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
+if(j.turn!=mine)return
+j.best=j.at
+j.tries=further?0:(j.tries||0)+there
+if(j.state!="send");
+else if(j.tries>4)bad(j,"The server closed the connection.")
+else later(there?1:5,there?"The connection broke: trying again.":"Waiting for the connection.")}
+else if([404,409,500,502,504].includes(r.status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
+else bad(j,why(r.text,r.status))
+live.delete(j)
+draw(j)
+pump()},
+again=j=>{j.state="wait"
+j.begun=0
+j.key=secret()
+j.when=0},
+bad=(j,t)=>{j.state="fail"
+j.said=t},
+done=j=>{j.state="done"
+j.at=j.size
+j.said=j.to==j.path?"Stored":"Stored as "+j.to.split("/").pop()
+dirty=1},
+over=j=>["done","fail","skip","stop"].includes(j.state),
+pump=()=>{
+while(Q[first]&&over(Q[first]))first++
+if(!held)for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>Date.now())){let j=Q[i]
+run(j)}
+if(!clock&&Q.length)clock=setInterval(tick,500)
+tick()},
+state=(j,s)=>{j.state=s
+j.said=s=="stop"?"Cancelled":s=="hold"?"Paused":""
+j.when=0
+if(j.x)j.x.abort()
+if(s=="stop"&&j.key&&j.begun)call("DELETE",url(j.to)+"?upload="+j.key)
+if(s=="wait"){j.tries=j.errors=first=0
+made.clear()}
+draw(j)
+pump()},
+draw=j=>{
+let s=j.state
+if(s=="done"&&Q.length>50){if(j.row)j.row.remove(),shown--
+j.row=0
+return}
+if(!j.row){
+if(shown>49&&!live.has(j)&&s!="fail")return
+shown++
+let b=(t,s)=>{let x=button(t,()=>state(j,s))
+x.ariaLabel=t+" "+j.path
+return x}
+j.bar=el("progress",{ariaLabel:j.path,max:j.size||1})
+j.info=el("small")
+j.buttons={hold:b("Pause","hold"),go:b("Resume","wait"),retry:b("Retry","wait"),stop:b("Cancel","stop")}
+j.row=el("li",{},el("b",{textContent:j.path}),j.bar,j.info,...Object.values(j.buttons))
+list.append(j.row)}
+let b=j.buttons,v=rate(j.speed)
+j.bar.value=j.size?j.at:+(s=="done")
+j.bar.hidden=over(j)
+j.info.textContent=j.said||(s=="send"?`${Math.floor(100*j.at/(j.size||1))} %`+(v?` · ${human(v)}/s`:""):"Waiting")
+j.row.className=s=="fail"?"bad":""
+b.hold.hidden=!(s=="send"||s=="wait")
+b.go.hidden=s!="hold"
+b.retry.hidden=s!="fail"||j.never
+b.stop.hidden=over(j)},
+tick=()=>{
+let n={},bytes=0,again=0,total=0,ended=0
+for(let j of Q){again||=j.state=="fail"&&!j.never
+n[j.state]=(n[j.state]||0)+1
+if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
+ended=(n.done||0)+(n.fail||0)+(n.skip||0)+(n.stop||0)
+let busy=Q.length-ended,v=rate(moved)
+for(let j of live){draw(j)
+if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
+if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
+queue.hidden=!Q.length
+title.textContent=busy?`Uploading: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
+rest.textContent=[total&&busy?`${human(bytes)} of ${human(total)}`:"",busy&&v?human(v)+"/s":"",busy&&v?left((total-bytes)/v):"",n.fail?num(n.fail)+" failed":"",n.skip?num(n.skip)+" skipped":"",hidden?many(hidden,"system file")+" left out":""].filter(x=>x).join(" · ")
+bar.hidden=!busy
+bar.max=total||1
+bar.value=bytes
+hold.hidden=stop.hidden=!busy
+hold.textContent=held?"Resume all":"Pause all"
+retry.hidden=!again
+close.hidden=busy>0
+if(busy&&Date.now()-(tick.at||0)>5000||!busy){if(dirty)refresh()
+tick.at=Date.now()}
+if(!busy){clearInterval(clock)
+clock=0
+choice=""}},
+left=s=>s<60?"less than a minute left":s<3600?many(Math.ceil(s/60),"minute")+" left":many(Math.ceil(s/3600),"hour")+" left",
+add=(path,file)=>{if(junk.test(path))return void hidden++
+let j={path,to:path,file,size:file?file.size:0,at:0,state:"wait",said:"",speed:[]}
+Q.push(j)
+if(D.m&&file&&file.size>+D.m)bad(j,`Too large: at most ${human(+D.m)}.`),j.never=1,draw(j)},
+fault=(path,t)=>{let j={path,to:path,size:0,at:0,speed:[]}
+Q.push(j)
+bad(j,t)
+j.never=1
+draw(j)},
+begin=async()=>{await flush()
+say()
+pump()},
+walkIn=async(e,b)=>{let p=b+e.name
+if(junk.test(p))return void hidden++
+try{
 if(!e.isDirectory)return add(p,e.file?await new Promise((t,n)=>e.file(t,n)):e)
-add(p)
-let r=e.createReader(),c
-while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c)await walk(one,p+"/")}
-I.onchange=J.onchange=e=>{for(let f of e.target.files)add(f.webkitRelativePath||f.name,f)
-go()
-e.target.value=""}
-F.onsubmit=async e=>{e.preventDefault()
-let n=F.folder.value.trim()
+let r=e.createReader(),c,any
+while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c){any=1
+await walkIn(one,p+"/")}
+if(!any)add(p)}catch{fault(p,"This computer can't read it.")}},
+title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
+hold=button("Pause all",()=>{held=!held
+for(let j of Q)if(held?live.has(j):j.state=="hold")state(j,held?"hold":"wait")
+first=0
+pump()}),
+stop=button("Cancel all",()=>{for(let j of Q)if(!over(j))state(j,"stop")
+held=false}),
+retry=button("Retry all",()=>{for(let j of Q)if(j.state=="fail"&&!j.never)state(j,"wait")}),
+close=button("Close",()=>{Q=[]
+first=shown=hidden=0
+list.replaceChildren()
+tick()}),
+queue=el("section",{id:"q",ariaLabel:"Uploads",hidden:true},el("div",{},title,rest,hold,stop,retry,close),bar,list),
+pick=U.file,whole=el("input",{type:"file",hidden:true,ariaLabel:"A whole folder"}),
+newFolder=async()=>{await flush()
+let n=await ask("New folder","Name","Create")
 if(!n)return
-G++
-done(n,await ask("MKCOL",()=>url(n)))
-if(!Z&&!V)location.reload()}
-ondragover=e=>{if(e.dataTransfer.types.includes("Files")){e.preventDefault();Y.add("o")}}
-ondragleave=e=>e.relatedTarget||Y.remove("o")
-ondrop=async e=>{Y.remove("o")
+let bad=await call("MKCOL",url(n))
+say(bad?`${n}: ${bad}`:`The folder ${n} is created.`)
+if(!bad)refresh(url(n)+"/")},
+move=async(from,to,t)=>{await flush()
+let bad=await call("MOVE",from,{destination:to,overwrite:"F"})
+if(bad)return say(`${text(from)}: ${bad}`)
+say(t,button("Undo",async()=>{let bad=await call("MOVE",to,{destination:from,overwrite:"F"})
+say(bad?`${text(to)}: ${bad}`:"Undone.")
+refresh(from)}))
+refresh(to)},
+tail=a=>(name(a).endsWith("/")?"/":""),
+leaf=a=>a.pathname.replace(/\/$/,"").split("/").pop(),
+rename=async a=>{let old=text(a.pathname),n=await ask(`Rename “${old}”`,"New name","Rename",old)
+if(n&&n!=old)move(a.pathname,url(n)+tail(a),`“${old}” is now called “${n}”. `)},
+into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `),
+elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
+if(!s.length)return say("There is no other folder here. Create one first.")
+if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
+remove=async a=>{await flush()
+let n=text(a.pathname),tr=a.closest("tr"),all=$("tbody:not(#up) tr",T),near=all[all.indexOf(tr)+1]||all[all.indexOf(tr)-1],u=a.pathname
+tr.remove()
+fresh()
+count()
+;(near?$("a",near)[0]:U.firstChild).focus()
+undo={url:u,timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u)
+if(bad||M.firstChild?.data==say.now)say(bad?`${n}: ${bad}`:`“${n}” is deleted.`)
+if(bad)refresh(u)}}
+say.now=`“${n}” is deleted. `
+say(say.now,button("Undo",async()=>{clearTimeout(undo.timer)
+undo=0
+say("Undone.")
+await refresh(u)}))},
+chosen,act=f=>()=>{menu.hidePopover()
+f(chosen)},
+menu=el("div",{id:"k",popover:"auto"},button("Rename …",act(rename)),button("Move …",act(elsewhere)),button("Delete",act(remove)))
+U.replaceChildren(button("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[button("Upload a folder",()=>whole.click())]:[]),button("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
+pick.hidden=true
+pick.ariaLabel="Files"
+whole.webkitdirectory=true
+U.after(M,queue)
+pick.onchange=whole.onchange=e=>{for(let f of e.target.files)add(f.webkitRelativePath||f.name,f)
+e.target.value=""
+begin()}
+U.onsubmit=e=>e.preventDefault()
+let has=e=>e.dataTransfer?.types.includes("Files")&&!drag
+addEventListener("dragover",e=>{if(has(e)){e.preventDefault()
+body.classList.add("o")}})
+addEventListener("dragleave",e=>e.relatedTarget||body.classList.remove("o"))
+addEventListener("drop",async e=>{body.classList.remove("o")
+if(!has(e))return
+e.preventDefault()
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
-if(!all.length)return
-e.preventDefault()
-for(let one of all)await walk(one,"")
-go()}
-onbeforeunload=e=>{if(W.size)e.preventDefault()}
-if(X){X.onclick=()=>{X.ariaPressed=Y.toggle("x")
-T.textContent=X.ariaPressed=="true"?"Choose what to delete.":""}
-$("table")[0].addEventListener("click",async e=>{let a=e.target.closest("td a"),n=a?.textContent
-if(!a||X.ariaPressed!="true"||a.closest("#up"))return
-e.preventDefault()
-if(!confirm(`Delete ${n}?`))return
-let r=await ask("DELETE",()=>a.pathname)
-T.textContent=r?`${n}: ${r}`:n+" is deleted."
-if(!r)a.closest("tr").remove()})}}
+for(let one of all)if(one)await walkIn(one,"")
+begin()})
+addEventListener("paste",e=>{if(e.target.matches("input")||!e.clipboardData.files.length)return
+for(let f of e.clipboardData.files)add(f.name,f)
+begin()})
+addEventListener("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
+pump()})
+addEventListener("visibilitychange",()=>document.hidden||pump())
+addEventListener("beforeunload",e=>{if(Q.some(j=>!over(j)))e.preventDefault()})
+addEventListener("pagehide",()=>{if(undo)call("DELETE",undo.url,{},true)
+undo=0})
+if("d"in D&&!box){
+body.append(menu)
+T.classList.add("k")
+let tools=b=>{for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
+let r=m.getBoundingClientRect()
+menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
+menu.style.left=Math.max(8,r.right-180)+"px"
+menu.style.width="180px"
+menu.showPopover()
+menu.firstChild.focus()},"m")
+m.ariaLabel="Rename, move or delete "+name(a)
+m.ariaHasPopup="true"
+a.after(m)}}
+hooks.push(tools)
+B.map(b=>O.unobserve(b)||O.observe(b))
+let target=e=>{let a=e.target.closest?.("nav a,td a")
+return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&a}
+addEventListener("dragstart",e=>{let a=e.target.closest?.("td a")
+drag=a&&!a.closest("#up")?a:0})
+addEventListener("dragend",()=>drag=0)
+addEventListener("dragover",e=>{let a=target(e)
+for(let t of $(".t"))t.classList.remove("t")
+if(a)e.preventDefault(),a.classList.add("t")})
+addEventListener("drop",e=>{let a=target(e)
+for(let t of $(".t"))t.classList.remove("t")
+if(a)e.preventDefault(),into(drag,a.pathname)})}}

@@ -20,13 +20,13 @@ pub(super) enum Form {
 
 /// Folders always come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Order {
+pub(in super::super) struct Order {
     pub by: By,
     pub reversed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum By {
+pub(in super::super) enum By {
     #[default]
     Name,
     Size,

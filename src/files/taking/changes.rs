@@ -1,4 +1,4 @@
-//! Folders that are made (MKCOL: RFC 4918, section 9.3), and what is deleted. Called by `taking`.
+//! Creates folders (MKCOL: RFC 4918, section 9.3), and deletes. Called by `taking`.
 
 use http::{StatusCode, header};
 use rustix::io::Errno;
@@ -10,7 +10,7 @@ use super::target::{self, Target};
 use super::{Place, Taking, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
-/// Bodies of these methods mean nothing here: RFC 4918, section 9.3, has 415 for those.
+/// A body has no meaning for these methods. RFC 4918, section 9.3, requires 415 then.
 pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
     if has_length || request.header("transfer-encoding").is_some() {
@@ -37,7 +37,7 @@ impl Taking {
             .with_header(header::LOCATION, location))
     }
 
-    /// Make a folder of that name; whether there was nothing of it.
+    /// Creates a folder with this name. Returns whether there was nothing with the name.
     pub(super) fn make(&self, place: Place<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
         if target.existing()?.is_some() {
             return Ok(false);
@@ -47,16 +47,16 @@ impl Taking {
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Ok(false), // by somebody else, a moment ago
+            Err(Errno::EXIST) => return Ok(false), // another program has just created it
             Err(errno) => return Err(error_of(errno)),
         }
         held.keep(0);
-        // If that fails, the folder is there all the same.
+        // If that fails, the folder exists all the same.
         let _ = self.sync_folder(target.folder());
         Ok(true)
     }
 
-    /// A file, a link itself, or a folder without anything in it.
+    /// Deletes a file, a link itself, or an empty folder.
     pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = existing_path(place, request)?;
@@ -85,7 +85,7 @@ fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
-/// The path of a request for something beneath the topmost folder.
+/// The path of a request for something below the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
@@ -94,7 +94,7 @@ pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FileP
     Ok(path)
 }
 
-/// What may be there.
+/// Something that may exist.
 pub(super) fn existing_target<'p, A: Access>(
     place: Place<'_>,
     request: &Request,
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// What is there, if it is served: of what is not, nothing is told.
+/// Returns what exists, if it is served; the response reveals nothing of anything else.
 pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {

@@ -1,7 +1,7 @@
-//! Locks of files for WebDAV (RFC 4918, sections 6 and 7), in memory: exclusive ones for writing, each with an end. Asked by
-//! `taking` before anything is changed; made by `locking`.
+//! Locks of files for WebDAV (RFC 4918, sections 6 and 7), in memory: exclusive write locks, each with an end. `taking`
+//! checks them before any change; `locking` creates them.
 //!
-//! Only files are locked: a lock of a folder would shut out everybody from all that is in it.
+//! Only files can be locked: a lock on a folder would lock everyone out of everything in it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use super::super::stat::Identity;
 use super::shares::Owner;
 use crate::{Error, Request};
 
-/// How long a lock holds unless a client says so, and at most: whoever works on a file renews it.
+/// The default and the maximum duration of a lock. Clients that work on a file renew it.
 const USUAL: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many there are at once, and how many of one owner.
+/// How many locks can exist, and how many for one owner.
 const MOST: usize = 1024;
 const EACH: usize = 128;
 
-/// A name in a folder, wherever that is served.
+/// A name in a folder, wherever it is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     pub folder: Identity,
@@ -37,35 +37,35 @@ pub(super) struct DavLock {
     pub token: String,
     user: Option<String>,
     owner: Owner,
-    /// The folders that it is in.
+    /// The folders that contain it.
     folders: Vec<Identity>,
     until: Instant,
 }
 
 impl DavLock {
-    /// How long it still holds, in seconds.
+    /// The remaining time in seconds.
     pub fn seconds(&self) -> u64 {
         self.until.saturating_duration_since(Instant::now()).as_secs()
     }
 
-    /// Whether this request may be told its token.
+    /// Whether the response to this request can contain the token.
     pub fn is_of(&self, request: &Request) -> bool {
         self.owner == Owner::of(request)
     }
 
-    /// Whether the lock of a name holds this one, or something in the folder that has it.
+    /// Whether the lock covers this name, or something in the folder with this name.
     fn is_at(&self, locked: &Named, at: &Named, folder: Option<Identity>) -> bool {
         locked == at || folder.is_some_and(|folder| self.folders.contains(&folder))
     }
 
-    /// Section 6.4: a token is of use only to the user who has it.
+    /// Section 6.4: a token is valid only for its user.
     fn is_held_by(&self, request: &Request, tokens: &[String]) -> bool {
         self.user == request.user() && tokens.contains(&self.token)
     }
 }
 
 impl DavLocks {
-    /// Lock this file.
+    /// Locks this file.
     pub fn take(&self, at: &Named, folders: Vec<Identity>, token: String, request: &Request) -> Result<DavLock, Error> {
         let mut locks = self.held();
         if locks.contains_key(at) {
@@ -86,7 +86,7 @@ impl DavLocks {
         Ok(lock)
     }
 
-    /// Let a lock hold for longer (section 9.10.2). `None`: there is none with such a token.
+    /// Extends a lock (section 9.10.2), or returns `None` if there is none with such a token.
     pub fn refresh(&self, at: &Named, tokens: &[String], request: &Request) -> Option<DavLock> {
         let mut locks = self.held();
         let lock = locks.get_mut(at).filter(|lock| lock.is_held_by(request, tokens))?;
@@ -94,7 +94,7 @@ impl DavLocks {
         Some(lock.clone())
     }
 
-    /// Whether there was such a lock.
+    /// Removes a lock. Returns whether it existed.
     pub fn release(&self, at: &Named, token: String, request: &Request) -> bool {
         let mut locks = self.held();
         let tokens = [token];
@@ -102,7 +102,7 @@ impl DavLocks {
         is_held && locks.remove(at).is_some()
     }
 
-    /// What was there has gone; of a folder, everything beneath it.
+    /// Removes the lock of something that is gone; for a folder, all locks below it.
     pub fn forget(&self, at: &Named, folder: Option<Identity>) {
         self.held().retain(|locked, lock| !lock.is_at(locked, at, folder));
     }
@@ -111,7 +111,7 @@ impl DavLocks {
         self.held().get(at).cloned()
     }
 
-    /// 423 if a file there, or beneath the folder that is there, is locked by another sender than that of one of these tokens.
+    /// 423 if the file, or one below this folder, is locked and the request has none of these tokens.
     pub fn check(
         &self,
         at: &Named,
@@ -125,7 +125,7 @@ impl DavLocks {
         if locks.iter().all(is_free) { Ok(()) } else { Err(locked()) }
     }
 
-    /// Those whose time is not over.
+    /// The locks that have not expired.
     fn held(&self) -> MutexGuard<'_, HashMap<Named, DavLock>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
@@ -140,7 +140,7 @@ fn locked() -> Error {
     Error::new(StatusCode::LOCKED, "The file is locked by another user.")
 }
 
-/// Section 10.7: the first that is understood.
+/// Section 10.7: the first value that is understood.
 fn timeout(request: &Request) -> Duration {
     let wanted = request.header("timeout").into_iter().flat_map(|line| line.split(','));
     let seconds = |word: &str| match word.trim().strip_prefix("Second-") {
@@ -150,13 +150,13 @@ fn timeout(request: &Request) -> Duration {
     wanted.filter_map(seconds).next().unwrap_or(USUAL).clamp(Duration::from_secs(1), LONGEST)
 }
 
-/// The field `If` (section 10.4): what must hold of some resource, one list or another.
+/// The field `If` (section 10.4): lists of conditions on resources, one of which must hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct IfLists(Vec<List>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct List {
-    /// A URL; `None`: that of the request.
+    /// A URL; `None`: the URL of the request.
     resource: Option<String>,
     conditions: Vec<Condition>,
 }
@@ -164,7 +164,7 @@ struct List {
 #[derive(Debug, PartialEq, Eq)]
 struct Condition {
     not: bool,
-    /// A token in `<>`, or a tag in `[]`.
+    /// A token in `<>`, otherwise a tag in `[]`.
     is_token: bool,
     value: String,
 }
@@ -203,18 +203,18 @@ impl IfLists {
         Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
     }
 
-    /// Whether one of the conditions is on a tag.
+    /// Whether a condition is on a tag.
     pub fn have_tags(&self) -> bool {
         self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }
 
-    /// All tokens in it: who names one has it.
+    /// All tokens: a client that names one has it.
     pub fn tokens(self) -> Vec<String> {
         let conditions = self.0.into_iter().flat_map(|list| list.conditions);
         conditions.filter(|condition| condition.is_token).map(|condition| condition.value).collect()
     }
 
-    /// Whether one of the lists holds, or there is none. `holds` says of a resource whether a token, or a tag, is its own.
+    /// Whether one of the lists holds, or there is none. `holds` returns whether a resource has this token or tag.
     pub fn hold(&self, mut holds: impl FnMut(Option<&str>, bool, &str) -> bool) -> bool {
         let mut of_list = |list: &List| {
             let resource = list.resource.as_deref();

@@ -1,10 +1,11 @@
-//! What a client is told of what can't be done. Used by all of `taking`.
+//! Responses for changes that fail. Used by all of `taking`.
 
 use std::io;
 
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
+use super::super::listing::push_size;
 use crate::Error;
 
 pub(super) fn taken() -> Error {
@@ -20,19 +21,26 @@ pub(super) fn no_room() -> Error {
 }
 
 pub(super) fn too_large(limit: Option<u64>) -> String {
-    format!("Too large: at most {} bytes.", limit.unwrap_or(u64::MAX))
+    format!("Too large: at most {}.", in_units(limit.unwrap_or(u64::MAX)))
+}
+
+/// As listings show sizes: `200 MiB`.
+pub(super) fn in_units(bytes: u64) -> String {
+    let mut text = String::new();
+    push_size(&mut text, bytes);
+    text
 }
 
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (io::ErrorKind::ResourceBusy, None) => gone_on(), // an `Appender` whose turn is over
+        (io::ErrorKind::ResourceBusy, None) => gone_on(), // the turn of this `Appender` is over
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }
 }
 
-/// What a client is told of a system call that failed.
+/// The response for a system call that failed.
 pub(super) fn error_of(errno: Errno) -> Error {
     let error = |status, what: &str| Error::new(status, what);
     match errno {

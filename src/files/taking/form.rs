@@ -1,8 +1,8 @@
-//! Files and folders from a form, `multipart/form-data`, as the page of a folder has one that works without a script. Called by
+//! Files and folders from a form, `multipart/form-data`, as sent by the page of a folder without a script. Called by
 //! `taking`.
 //!
-//! The form is written to a file without a name as it comes, and its files are copied out of that when it is whole: so they
-//! are written twice, and no worker is held while they come. (The page's script sends each file by a PUT.)
+//! The form is stored in an unnamed file while it arrives, and its files are copied from it when it is complete. So
+//! they are written twice, and no worker is held meanwhile. (The page's script sends each file by a PUT.)
 
 use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
@@ -21,21 +21,21 @@ use super::{
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
-/// A folder that is chosen in a browser is sent as a part for each file.
+/// A browser sends a selected folder as one part per file.
 const MAX_PARTS: usize = 10_000;
-/// How many folders within each other a name may make.
+/// How many nested folders a name can create.
 const MAX_DEPTH: usize = 64;
-/// How many folders the names of a form may have in all.
+/// How many folders the names of a form can create in total.
 const MAX_FOLDERS: usize = 1000;
-/// So many files are stored also for a client that closes its sending side, which looks as if it had gone.
+/// This many files are stored even for a client that half-closes its connection, which looks as if it were gone.
 const UNASKED: usize = 100;
-/// How many characters of a name are shown, and how many names of stored files.
+/// How many characters of a name, and how many names of stored files, are shown.
 const MAX_SHOWN: usize = 200;
 const MAX_NAMED: usize = 10;
-/// The field that holds the name of a folder to make.
+/// The field with the name of a folder to create.
 const FOLDER: &str = "folder";
 
-/// Where the files of a form go.
+/// The destination of a form's files.
 #[derive(Clone, Copy)]
 struct Destination<'a> {
     place: Place<'a>,
@@ -44,13 +44,13 @@ struct Destination<'a> {
     held: &'a Held,
 }
 
-/// What a form has done so far.
+/// The progress of a form.
 #[derive(Default)]
 struct Done {
-    /// How many files and folders are stored, and the names of the first of them.
+    /// How many files and folders are stored, and the first of their names.
     stored: usize,
     names: Vec<String>,
-    /// Folders that are there, beneath the root.
+    /// Folders that exist, below the root.
     folders: HashSet<Vec<u8>>,
 }
 
@@ -65,7 +65,7 @@ impl Taking {
         self.begin(request, &folder, length, plan)
     }
 
-    /// All of its files, in order. If one can't be stored those before it stay, and the answer says which they are.
+    /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.
     pub(super) fn take_form(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let (path, _) = self.form_folder(place, request)?;
         let content_type = request.header("content-type").unwrap_or_default();
@@ -87,7 +87,7 @@ impl Taking {
                 .and_then(|form| self.take_parts(to, form, &mut done)),
         };
         match taken {
-            // To the page of the folder, by a GET: to load it again sends nothing again.
+            // Redirect to the page of the folder by a GET, so that a reload sends nothing again.
             Ok(()) => {
                 let location = location_of(place, &path, true);
                 Ok(Response::redirect_with(StatusCode::SEE_OTHER, &location))
@@ -116,7 +116,7 @@ impl Taking {
                 }
                 continue;
             };
-            // Where no file was chosen a browser sends an empty name.
+            // If no file was selected, a browser sends an empty name.
             if !name.is_empty() {
                 self.take_file(to, &name, &mut part, done).map_err(|error| named(&name, error))?;
                 done.store(name);
@@ -134,7 +134,7 @@ impl Taking {
         }
     }
 
-    /// A file by its path in the folder: browsers send one of what was chosen as a whole folder.
+    /// Stores a file at its path in the folder: browsers send a path if a whole folder was selected.
     fn take_file<R: std::io::Read>(
         &self,
         to: Destination<'_>,
@@ -149,12 +149,12 @@ impl Taking {
         self.check_policy(request, existing)?;
         let file = self.new_file(target.folder(), None)?;
         copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
-        held.have(file.written())?; // it is a part of what is held for the form, but for what is less than a block
+        held.have(file.written())?; // it is part of the bytes held for the form, except for the rest of a block
         self.store(place, request, target, &file, held)?;
         Ok(())
     }
 
-    /// The folders on the way to a file, each looked for once. The path of the file.
+    /// Creates the folders of a file's path, each checked once. Returns the path of the file.
     fn make_folders(&self, to: Destination<'_>, name: &str, done: &mut Done) -> Result<Vec<u8>, Error> {
         if name.split('/').count() > MAX_DEPTH {
             return Err(Error::new(StatusCode::BAD_REQUEST, "A name can contain at most 63 folders."));
@@ -170,15 +170,15 @@ impl Taking {
                 let why = format!("A form can have files in at most {MAX_FOLDERS} folders.");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
             }
-            let target = to.place.target(to.request, &path)?; // each name, so none is `..`
-            self.make(to.place, to.request, &target)?; // if there was something that is no folder, the next name finds none
+            let target = to.place.target(to.request, &path)?; // a checked name, so never `..`
+            self.make(to.place, to.request, &target)?; // if something else exists, the next name fails
             done.folders.insert(path.clone());
         }
         Ok(path)
     }
 
-    /// The folder that the form is for: one that is there.
-    fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
+    /// The existing folder that the form is for.
+    pub fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
         target::check_place(place, &path)?;
@@ -207,7 +207,7 @@ impl Done {
         }
     }
 
-    /// The same error, with what is stored all the same.
+    /// Adds to an error what is stored in spite of it.
     fn named(&self, error: Error) -> Error {
         let more = match self.stored - self.names.len() {
             0 => String::new(),
@@ -218,13 +218,13 @@ impl Done {
     }
 }
 
-/// The same about this name.
+/// Adds this name to an error.
 fn named(name: &str, error: Error) -> Error {
     let message = format!("{}: {}", shown(name), error.message_or_reason());
     error.with_message(message)
 }
 
-/// A name as it is shown to people, without its end if it is long.
+/// A name for people, shortened if it is long.
 fn shown(name: &str) -> String {
     let name = name.replace(path::is_misleading, "\u{fffd}");
     match name.char_indices().nth(MAX_SHOWN) {

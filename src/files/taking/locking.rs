@@ -1,7 +1,8 @@
-//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), where files may be replaced, and what locks and `If` mean for what is
-//! changed. Called by `taking`; `dav_locks` keeps them.
+//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), if files can be replaced, and the effect of locks and `If` on
+//! changes. Called by `taking`; `dav_locks` stores the locks.
 //!
-//! Of the XML of a LOCK it is looked whether it says `exclusive`; its `owner` is not kept. So nothing of a client's XML is told on.
+//! The XML of a LOCK is only searched for `exclusive`. Its `owner` is not stored, so no XML of a client is sent to
+//! others.
 
 use http::{StatusCode, header};
 
@@ -14,13 +15,13 @@ use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
 use crate::{BodyPlan, Error, Request, Response, UrlPath};
 
-/// How long the XML of a LOCK may be, in bytes.
+/// The maximum length of a LOCK's XML, in bytes.
 const MAX_BODY: u64 = 64 << 10;
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
 
 impl Taking {
-    /// Whether files may be locked: who locks one means to replace it.
+    /// Whether files can be locked: a lock is only useful for replacing a file.
     pub fn offers_locks(&self, webdav: bool) -> bool {
         webdav && self.uploads.overwrite == Policy::Replace
     }
@@ -43,8 +44,8 @@ impl Taking {
         self.check_lock_at(place, request, target, existing)
     }
 
-    /// The same of another name than that of the request, of which `If` does not speak by itself. A lock that was taken where the folder is
-    /// served with locks also holds where it is served without.
+    /// Checks the locks of another name than the request's, which `If` does not cover by itself. A lock that was
+    /// created where the folder is served with locks also applies where it is served without.
     pub(super) fn check_lock_at(
         &self,
         place: Place<'_>,
@@ -56,13 +57,13 @@ impl Taking {
         self.uploads.locks.dav.check(&target.at()?, folder(existing), &lists.tokens(), request)
     }
 
-    /// What was there has gone, with everything beneath it.
+    /// Removes the locks of something that is gone, and of everything below it.
     pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
         self.uploads.locks.dav.forget(&target.at()?, folder(Some(gone)));
         Ok(())
     }
 
-    /// The tokens of `If`, which holds.
+    /// Checks `If`, and returns its tokens.
     fn check_if(
         &self,
         place: Place<'_>,
@@ -134,7 +135,7 @@ impl Taking {
         Ok(response.with_header("lock-token", format!("<{}>", lock.token)))
     }
 
-    /// Section 7.3: a name that is locked is that of an empty file.
+    /// Section 7.3: locking a free name creates an empty file.
     fn make_empty(&self, request: &Request, target: &Target) -> Result<(), Error> {
         let held = self.hold(request, None)?;
         target.give_to(&*self.new_file(target.folder(), None)?).map_err(error_of)?;
@@ -155,7 +156,7 @@ impl Taking {
         }
     }
 
-    /// What PROPFIND tells of the locks of a file: its token to whoever has it.
+    /// The locks of a file for PROPFIND. A client that has the lock gets its token.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
@@ -166,7 +167,7 @@ impl Taking {
     }
 }
 
-/// By which a file is locked, whatever links lead to its folder. `None`: there is no such folder.
+/// The key of a file's lock, independent of links to its folder. `None`: there is no such folder.
 fn at(place: Place<'_>, path: &[u8]) -> Option<Named> {
     let folder = place.finder.root.stat_checked(path::parent(path)).ok()?;
     Some(Named { folder: folder.identity(), name: path::name(path).to_vec() })
@@ -188,7 +189,7 @@ fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {
         .with_header(header::CACHE_CONTROL, "no-store")
 }
 
-/// Section 14.1. The path is percent-encoded, and so has nothing in it that XML takes for its own.
+/// Section 14.1. The path is percent-encoded, so it contains nothing that is special in XML.
 fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) -> String {
     let token = match with_token {
         true => format!("<D:locktoken><D:href>{}</D:href></D:locktoken>", lock.token),
@@ -202,7 +203,7 @@ fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) 
     )
 }
 
-/// Of version 4 (RFC 9562, section 5.4).
+/// A UUID of version 4 (RFC 9562, section 5.4).
 fn draw_uuid() -> Result<String, Error> {
     let drawn = draw_key()?;
     let (a, b, c, d) = (&drawn[..8], &drawn[8..12], &drawn[13..16], &drawn[17..20]);

@@ -1,7 +1,7 @@
-//! What holds a name while it is changed: locks that requests wait for, and those that WebDAV clients have taken. Used by `taking`.
+//! Holds a name while it is changed: locks that requests wait for, and WebDAV locks. Used by `taking`.
 //!
-//! A name is known by the folder that it is in (device and inode), not by a path. Clones of one `Uploads` have one table: so a lock holds
-//! wherever that folder is served.
+//! A name is identified by its folder (device and inode), not by a path. Clones of one `Uploads` share a table, so a
+//! lock applies wherever the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
 
-/// Locks by name: changes of different names seldom wait for each other.
+/// Locks by name, so changes of different names seldom wait for each other.
 const LOCKS: usize = 16;
 
 #[derive(Debug, Default)]
@@ -20,8 +20,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// No one else changes what has one of these names. They are taken in one order, so that no request waits for a lock whose
-    /// owner waits for its own.
+    /// Prevents all other changes of these names. Locks are always taken in one order, so there is no deadlock.
     pub fn hold<const N: usize>(&self, names: [Named; N]) -> Vec<MutexGuard<'_, ()>> {
         let mut places: Vec<usize> = names.iter().map(|at| self.keys.hash_one(at) as usize % LOCKS).collect();
         places.sort_unstable();

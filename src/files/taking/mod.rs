@@ -1,35 +1,34 @@
-//! What is put into the folder: files by PUT and by forms, folders, deletions. Called by `handler`, which has the settings.
+//! Changes of a folder: uploads by PUT and by forms, new folders, deletions. Called by `handler`, which has the
+//! settings.
 //!
-//! A body is written to a file without a name while it comes (`new_file`), in the folder that it is for, so that no worker is
-//! held and no byte written twice; everything that can be refused is refused from the head. Whether there is a file of that
-//! name, and the request's conditions, are asked twice: before the body, so that nobody sends one in vain, and when it is
-//! there, with a lock on that name, so that of two at once one is told of the other.
+//! A body is written to an unnamed file in the target folder while it arrives (`new_file`), so no worker is held and no
+//! byte is written twice. Everything that can be rejected from the head is. Whether a file of that name exists, and the
+//! conditions of the request, are checked twice: before the body, so that it is not sent in vain, and after it, with a
+//! lock on the name, so that of two simultaneous requests the second one sees the first.
 
-mod resuming; // uploads that go on where they broke off
+mod resuming; // resumable uploads
 
-mod partial; // what has come of those
+mod partial; // the parts of those that have arrived
 
 mod locking; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
 
-mod moves; // other names
+mod moves; // renaming
 
-mod changes; // folders that are made, and what is deleted
+mod changes; // new folders, and deletions
 
 mod target; // a path to a folder and a name in it
 
-mod settings; // what is wanted
+mod settings; // the settings
 
 mod locks; // one change of a name at a time
 
-mod origin; // who may write
+mod dav_locks; // WebDAV locks
 
-mod dav_locks; // files that somebody works on
+mod shares; // quotas of users
 
-mod shares; // how much each may send
-
-mod errors; // what is told of what can't be done
+mod errors; // responses for errors
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,6 +40,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::find::Finder;
+use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
 use super::path;
 use super::prepare::Preparer;
@@ -54,41 +54,43 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
-/// How often a free name is looked for that others have taken a moment later.
+/// What only pages of this server can do.
+const CHANGE: &str = "change files here";
+/// How often a free name is searched again after another request has taken it.
 const MAX_TRIES: usize = 100;
 
-/// What a folder takes.
+/// The changes that a folder accepts.
 #[derive(Debug)]
 pub(super) struct Taking {
     uploads: Uploads,
     swept: Swept,
-    /// Uploads that may go on; `None`: none may.
+    /// Resumable uploads; `None`: uploads are not resumable.
     partials: Option<Partials>,
     shares: Shares,
     unnamed: Unnamed,
 }
 
-/// The folder that it is put into.
+/// The folder of an upload.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
-    /// Files of up to so many bytes have the hash of their content for a tag.
+    /// Files of up to this many bytes have a hash of their content as tag.
     pub held: usize,
     /// The path at which it is served, decoded, without a slash at its end.
     pub mount: &'a [u8],
-    /// Whether PROPFIND is answered.
+    /// Whether PROPFIND is supported.
     pub webdav: bool,
 }
 
-/// A body on its way to a file: put into the request from its head, found there when the body has come.
+/// A body being written to a file: added to the request for its head, and used when the body is complete.
 struct Arriving {
     file: Arc<NewFile>,
     held: Arc<Held>,
     _slot: Option<Slot>,
 }
 
-/// What has become of a file that was sent.
+/// The result of storing a file.
 struct Stored {
     path: Vec<u8>,
     is_new: bool,
@@ -96,7 +98,7 @@ struct Stored {
 }
 
 impl Place<'_> {
-    /// What a request may do here.
+    /// The rights of a request here.
     fn rights(self, request: &Request) -> Rights {
         Rights::of(request, || self.mount)
     }
@@ -106,12 +108,12 @@ impl Place<'_> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
     }
 
-    /// 409 for a name that no request could reach, as another route or mount serves it.
+    /// 409 for a name that no request could reach, because another route or mount serves it.
     fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
         self.check_that(path, |path| request.leads_here(path))
     }
 
-    /// The same for a folder with all that is in it.
+    /// Checks a folder and everything in it in this way.
     fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
         self.check_that(path, |path| request.leads_here_whole(path))
     }
@@ -133,7 +135,7 @@ impl Taking {
         Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
-    /// The methods that are answered besides those that read.
+    /// The supported methods, besides those that read.
     pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 4] = [
             (&["POST", "PUT", "MKCOL"], true),
@@ -144,12 +146,19 @@ impl Taking {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// Whether files may be deleted.
-    pub fn deletes(&self) -> bool {
-        self.uploads.delete
+    /// What a page offers.
+    pub fn accepts(&self) -> Accepts {
+        let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
+        Accepts {
+            deletes,
+            resumes: self.partials.is_some(),
+            at_once: self.shares.each(),
+            largest,
+            overwrite: overwrite.word(),
+        }
     }
 
-    /// Whether a request is one of those.
+    /// Whether the method of a request is one of them.
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
@@ -158,9 +167,9 @@ impl Taking {
         }
     }
 
-    /// From the head: refuse what can be, and say where the body goes.
+    /// Rejects from the head what can be rejected, and plans where the body goes.
     pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        origin::check(request)?;
+        request.check_own_page(CHANGE)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
@@ -173,9 +182,9 @@ impl Taking {
         }
     }
 
-    /// One of [`methods`](Taking::methods).
+    /// Handles one of [`methods`](Taking::methods).
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        origin::check(request)?; // also of one whose head nobody has looked at
+        request.check_own_page(CHANGE)?; // also for a request whose head was not checked
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if self.is_about_upload(request) => self.about_upload(place, request),
@@ -199,7 +208,7 @@ impl Taking {
         self.begin(request, target.folder(), length, plan)
     }
 
-    /// A file for a body of this length that is for this folder, to which the plan has it written.
+    /// Creates a file in this folder for a body of this length, and plans that the body is written to it.
     fn begin(
         &self,
         request: &Request,
@@ -218,9 +227,9 @@ impl Taking {
         Ok(())
     }
 
-    /// Room in the share of whoever asks for a file of so many bytes.
+    /// Holds room in the sender's share for a file of this many bytes.
     fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
-        // What is not kept any longer takes no room.
+        // Expired parts take no room.
         self.partials.iter().for_each(Partials::drop_late);
         Ok(Arc::new(self.shares.hold(Owner::of(request), length.unwrap_or_default())?))
     }
@@ -232,7 +241,7 @@ impl Taking {
         Ok(Arc::new(file))
     }
 
-    /// Whether one more file or folder of so many bytes fits beside what is reserved.
+    /// Checks whether one more file or folder of this many bytes fits beside the reserve.
     fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
         let reserve = self.uploads.reserve;
         if may_add(&on, reserve) && has_room(on, bytes, reserve) { Ok(()) } else { Err(no_room()) }
@@ -264,14 +273,14 @@ impl Taking {
                 (self.new_file(target.folder(), length)?, self.hold(request, length)?)
             }
         };
-        // A request that was made by hand has its body with it.
+        // A request built by hand carries its body.
         if file.written() < request.body().len() {
             copy(&mut request.reader(), &mut self.writer(&file, &held))?;
         }
         Ok(stored_response(place, self.store(place, request, target, &file, &held)?))
     }
 
-    /// Give a whole file its name, if nothing is against it.
+    /// Gives a complete file its name, if all checks pass.
     fn store(
         &self,
         place: Place<'_>,
@@ -296,7 +305,7 @@ impl Taking {
             (_, Policy::Rename) => (name_freely(target, file, &place.rights(request))?, true),
             _ => match target.give_to(file) {
                 Ok(()) => (target, true),
-                Err(Errno::EXIST) => return Err(taken()), // by another program, a moment ago
+                Err(Errno::EXIST) => return Err(taken()), // another program has just created it
                 Err(errno) => return Err(error_of(errno)),
             },
         };
@@ -310,7 +319,7 @@ impl Taking {
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
         match self.uploads.overwrite {
             Policy::Refuse if existing.is_some() => Err(taken()),
-            // It is meant for what is there.
+            // The request is meant for an existing file.
             Policy::Rename if request.header("if-match").is_some() => Err(taken()),
             _ => Ok(()),
         }
@@ -320,7 +329,7 @@ impl Taking {
         if !self.uploads.fsync {
             return Ok(());
         }
-        // What was found by `O_PATH` can't be synced.
+        // A descriptor opened with `O_PATH` cannot be synced.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(error_of)?;
         rustix::fs::fsync(open.as_fd()).map_err(error_of)
@@ -341,7 +350,7 @@ fn stored_response(place: Place<'_>, stored: Stored) -> Response {
     }
 }
 
-/// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one of those that were free a moment ago.
+/// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one that was free a moment ago.
 fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Target, Error> {
     let name = target.name().to_vec();
     for _ in 0..MAX_TRIES {
@@ -354,8 +363,8 @@ fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Ta
     Err(taken())
 }
 
-/// RFC 9110, section 13.2.2, against what GET tells of the file that is there. A condition on its tag or its date is for those that may
-/// read it: 412 would confirm a guess of its content to others.
+/// RFC 9110, section 13.2.2, against the validators that GET returns for the existing file. Conditions on its tag or
+/// date are only for clients that may read it: a 412 would confirm a guess of its content.
 fn check_conditions(
     place: Place<'_>,
     request: &Request,
@@ -373,29 +382,30 @@ fn check_conditions(
     let read = place.rights(request).ask::<MayRead>(target.path())?;
     let Some(stat) = existing else { return request.check_preconditions(None) };
     let etag = tag_of(place, target, read);
-    // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
+    // Use its date even within the same second, unlike in responses: an edit within this second is newer than any date
+    // sent before.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
-/// The tag of the file that is there, as GET tells it.
+/// The tag of the existing file, as returned by GET.
 fn tag_of(place: Place<'_>, target: &Target, read: Granted<'_, MayRead>) -> Option<crate::ETag> {
     place.preparer.tag(target.open_to_read(read)?, place.held, SystemTime::now())
 }
 
-/// The length in the head. `None`: in chunks.
+/// The length in the head. `None`: chunked.
 fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     match request.header("content-length").and_then(|length| length.trim().parse().ok()) {
         Some(length) => Ok(Some(length)),
         None if request.header("transfer-encoding").is_some() => Ok(None),
-        // Not an empty file by mistake.
+        // It must not become an empty file by mistake.
         None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length.")),
     }
 }
 
-/// What is stored is what is sent: neither coded nor a part.
+/// The body is stored unchanged: it must be neither encoded nor a part.
 fn check_content_fields(request: &Request) -> Result<(), Error> {
     check_content_coding(request)?;
-    // RFC 9110, section 14.5: it must not be taken for the whole.
+    // RFC 9110, section 14.5: a part must not be stored as the whole.
     if request.header_all("content-range").next().is_some() {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Files must be sent whole, without Content-Range."));
     }
@@ -415,13 +425,13 @@ fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
     path::location(place.mount, path, trailing_slash)
 }
 
-/// All that there is, at most so much at a time.
+/// Copies everything, a limited amount at a time.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     let mut piece = vec![0; 64 << 10];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
-            // As a part of a form says that the form is cut short, or is none.
+            // A part of a form fails like this if the form is cut short or malformed.
             Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
                 return Err(Error::new(StatusCode::BAD_REQUEST, error.to_string()));
             }
@@ -431,7 +441,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     }
 }
 
-/// A key that nobody guesses.
+/// A key that cannot be guessed.
 fn draw_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;

@@ -1,4 +1,4 @@
-//! What gets another name (MOVE: RFC 4918, section 9.9), where files may be deleted. Called by `taking`.
+//! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `taking`.
 
 use http::{StatusCode, header};
 use rustix::io::Errno;
@@ -10,7 +10,8 @@ use super::{Place, Policy, Taking, changes, check_conditions, error_of, location
 use crate::{Error, Request, Response};
 
 impl Taking {
-    /// A file or a folder, with all that is in it, in one step. Nothing is replaced but a file by a file, where that is wanted.
+    /// Moves a file, or a folder with everything in it, in one step. Only a file can be replaced, by a file, and only
+    /// if `Overwrite` allows it.
     pub(super) fn move_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
         let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
@@ -62,7 +63,7 @@ fn says_no(request: &Request) -> bool {
     request.header("overwrite").is_some_and(|word| word.trim().eq_ignore_ascii_case("f"))
 }
 
-/// RFC 4918, section 10.3: a URL of this server, or a path. The path beneath the folder.
+/// RFC 4918, section 10.3: a URL of this server, or a path. Returns the path below the folder.
 fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let mut lines = request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {

@@ -22,6 +22,17 @@ pub enum Overwrite {
     Replace,
 }
 
+impl Overwrite {
+    /// As the page of a folder names it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Overwrite::Refuse => "refuse",
+            Overwrite::Rename => "rename",
+            Overwrite::Replace => "replace",
+        }
+    }
+}
+
 /// The uploads that a folder accepts: [`StaticFileHandler::uploads`](crate::StaticFileHandler::uploads).
 ///
 /// Clones passed to several handlers share counts ([`at_once`](Uploads::at_once), [`quota`](Uploads::quota)) and locks:

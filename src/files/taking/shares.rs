@@ -1,8 +1,8 @@
-//! The share of each who sends: how many uploads are under way, and how many bytes were added lately. Asked by `taking` from
-//! the head of each upload, and while bytes come whose number was not said.
+//! The share of each sender: how many uploads are in progress, and how many bytes were added recently. `taking` checks
+//! it from the head of each upload, and while bytes of unknown total length arrive.
 //!
-//! All of it is in memory, so it begins anew with the process. Added is what was stored, by whoever stored it; what is deleted
-//! later is not given back, for nobody knows any longer whose it was. Clones of one `Uploads` have one table.
+//! It is kept in memory, so it starts again with the process. Stored bytes count for the sender. Deleting them later
+//! does not give them back, because it is no longer known who stored them. Clones of one `Uploads` share a table.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -13,25 +13,26 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
+use super::errors::in_units;
 use crate::{Error, Request};
 
-/// A file takes at least so much of a disk, and a folder, too, in bytes.
+/// The least that a file, or a folder, takes on a disk, in bytes.
 const BLOCK: u64 = 4096;
-/// What was added is forgotten in so many steps.
+/// The number of steps in which added bytes expire.
 const SLICES: u64 = 24;
 /// How many owners have an account of their own; further ones share one.
 const MAX_OWNERS: usize = 1 << 16;
 
-/// Whose uploads are counted together: a user's, or those of an address.
+/// The owner of uploads that are counted together: a user, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     User(String),
     V4(u32),
     /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
     V6(u64),
-    /// Of a Unix socket.
+    /// A client of a Unix socket.
     Unknown,
-    /// Whoever came when there were `MAX_OWNERS`.
+    /// Owners past `MAX_OWNERS`.
     Others,
 }
 
@@ -50,21 +51,21 @@ impl Owner {
     }
 }
 
-/// How much each may have.
+/// The limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShareLimits {
-    /// Uploads under way.
+    /// Uploads in progress.
     pub in_all: usize,
     pub each: usize,
-    /// How many bytes may be added within how long.
+    /// How many bytes can be added within this time.
     pub quota: Option<(u64, Duration)>,
 }
 
-/// What each has.
+/// The accounts.
 #[derive(Debug)]
 pub(super) struct Accounts {
     table: Mutex<Table>,
-    /// Times are counted from here.
+    /// The origin of time.
     start: Instant,
 }
 
@@ -72,34 +73,34 @@ pub(super) struct Accounts {
 struct Table {
     owners: HashMap<Owner, Account>,
     under_way: usize,
-    /// The slice in which it was last looked for owners that have nothing any more.
+    /// The slice of the last search for owners whose accounts are empty.
     looked: u64,
 }
 
 #[derive(Debug, Default)]
 struct Account {
     under_way: usize,
-    /// Bytes that are coming, or that are to come by what was said.
+    /// Bytes of uploads in progress, received or announced.
     held: u64,
     /// Slices of time, and the bytes that were stored in each.
     added: VecDeque<(u64, u64)>,
 }
 
-/// Limits, and who has how much of them.
+/// The limits, and the accounts.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
     limits: ShareLimits,
     accounts: Arc<Accounts>,
 }
 
-/// An upload under way. Over when it is dropped.
+/// An upload in progress. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Slot {
     owner: Owner,
     accounts: Arc<Accounts>,
 }
 
-/// Bytes of an upload that is not stored yet. What is left of them is given back when it is dropped.
+/// Bytes of an upload that is not stored yet. Dropping it gives back the rest.
 #[derive(Debug)]
 pub(super) struct Held {
     owner: Owner,
@@ -107,13 +108,13 @@ pub(super) struct Held {
     shares: Shares,
 }
 
-/// What would be more than a share.
+/// Why an upload exceeds its share.
 #[derive(Debug, PartialEq, Eq)]
 enum Beyond {
     /// It can never be added.
     Ever,
     After(Duration),
-    /// When others of this owner have come to their end: nobody knows when.
+    /// It can be added when other uploads of this owner end, at an unknown time.
     Others,
 }
 
@@ -130,11 +131,16 @@ impl Accounts {
 }
 
 impl Shares {
+    /// How many uploads one client may have under way.
+    pub fn each(&self) -> usize {
+        self.limits.each.min(self.limits.in_all)
+    }
+
     pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> Shares {
         Shares { limits, accounts }
     }
 
-    /// One more upload, if there are not too many.
+    /// Begins an upload, if the limit allows it.
     pub fn begin(&self, owner: Owner) -> Result<Slot, Error> {
         let refused = |what: &str| {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, what);
@@ -155,7 +161,7 @@ impl Shares {
         Ok(Slot { owner, accounts: Arc::clone(&self.accounts) })
     }
 
-    /// Hold what a file of so many bytes takes, until it is stored.
+    /// Holds room for a file of this many bytes, until it is stored.
     pub fn hold(&self, owner: Owner, bytes: u64) -> Result<Held, Error> {
         let owner = match self.limits.quota {
             Some(_) => self.accounts.table().known(owner, self.slice(self.accounts.start.elapsed())),
@@ -171,7 +177,7 @@ impl Shares {
         u64::try_from(now.as_nanos() / slice_length(over)).unwrap_or(u64::MAX)
     }
 
-    /// Hold so many more, if they fit.
+    /// Holds more bytes, if they fit.
     fn more(&self, owner: &Owner, bytes: u64, now: Duration) -> Result<(), Beyond> {
         let Some((most, over)) = self.limits.quota else { return Ok(()) };
         if bytes > most {
@@ -197,7 +203,7 @@ impl Shares {
         Err(Beyond::Others)
     }
 
-    /// Of so many that are held, so many are stored now.
+    /// Stores `stored` of `held` bytes.
     fn settle(&self, owner: &Owner, held: u64, stored: u64, now: Duration) {
         if self.limits.quota.is_none() {
             return;
@@ -216,7 +222,7 @@ impl Shares {
 
     fn error(&self, beyond: &Beyond) -> Error {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
-        let each = format!("Each client can add {bytes} bytes per {}", in_words(over));
+        let each = format!("Each client can add {} per {}", in_units(bytes), in_words(over));
         let (what, wait) = match beyond {
             Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is more.")),
             Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
@@ -231,7 +237,7 @@ fn slice_length(over: Duration) -> u128 {
     (over.as_nanos() / u128::from(SLICES)).max(1)
 }
 
-/// Rounded up to a unit that is short to say.
+/// Rounded up to a unit that makes it short.
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let (number, unit) = match seconds {
@@ -244,7 +250,7 @@ fn in_words(time: Duration) -> String {
 }
 
 impl Table {
-    /// Who has an account, or gets one.
+    /// Returns the owner of the account, after creating it if there is room.
     fn known(&mut self, owner: Owner, slice: u64) -> Owner {
         if self.owners.len() >= MAX_OWNERS && !self.owners.contains_key(&owner) {
             if self.looked != slice {
@@ -272,7 +278,7 @@ impl Table {
 }
 
 impl Account {
-    /// What was added long enough ago.
+    /// Drops slices that have expired.
     fn forget(&mut self, slice: u64) {
         while self.added.front().is_some_and(|(then, _)| then + SLICES < slice) {
             self.added.pop_front();
@@ -302,10 +308,10 @@ impl Drop for Slot {
 }
 
 impl Held {
-    /// Hold what a file of so many bytes takes.
+    /// Holds room for a file of this many bytes.
     ///
     /// # Errors
-    /// 413 if nobody may add so much, 429 if it is too much now.
+    /// 413 if it exceeds the whole quota, 429 if it exceeds the rest of it.
     pub fn have(&self, bytes: u64) -> Result<(), Error> {
         self.reach(bytes).map_err(|beyond| self.shares.error(&beyond))
     }
@@ -314,7 +320,7 @@ impl Held {
         let wanted = bytes.max(BLOCK);
         let mut held = self.bytes();
         if wanted > *held {
-            // What no share has room for is told by all of it.
+            // The message names the whole length if no share can hold it.
             if self.shares.limits.quota.is_some_and(|(most, _)| wanted > most) {
                 return Err(Beyond::Ever);
             }
@@ -324,7 +330,7 @@ impl Held {
         Ok(())
     }
 
-    /// A file of so many bytes is stored.
+    /// Records that a file of this many bytes is stored.
     pub fn keep(&self, bytes: u64) {
         let mut held = self.bytes();
         let stored = bytes.max(BLOCK);
@@ -333,7 +339,7 @@ impl Held {
         self.shares.settle(&self.owner, of_held, stored, self.shares.accounts.start.elapsed());
     }
 
-    /// Nothing more comes of it.
+    /// Gives back everything that is held.
     pub fn give_back(&self) {
         let held = std::mem::take(&mut *self.bytes());
         self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
@@ -350,7 +356,7 @@ impl Drop for Held {
     }
 }
 
-/// Writes as long as the share of whoever sends has room.
+/// Writes as long as the sender's share has room.
 pub(super) struct Charged {
     pub held: Arc<Held>,
     pub to: Writer,

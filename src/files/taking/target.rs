@@ -1,5 +1,5 @@
-//! Where something is to be put: the path of a request to a folder, found beneath the root, and a name in it that may be
-//! given. Called by `taking`.
+//! The target of a change: the path of a request, resolved to a folder below the root and a valid name in it. Called by
+//! `taking`.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,28 +17,28 @@ use super::locks::Named;
 use super::{Place, error_of};
 use crate::{Error, Request, UrlPath};
 
-/// How many folders a path is taken to have above it.
+/// How many folders can be above a path.
 const MAX_ABOVE: usize = 4096;
 
-/// A name in an open folder that a request may write: everything that is created, replaced, renamed or removed is so here.
+/// A name in an open folder that a request may write. Everything is created, replaced, renamed and removed through it.
 #[derive(Debug)]
 pub(super) struct Target {
     folder: OwnedFd,
-    /// Its path beneath the root.
+    /// Its path below the root.
     path: Vec<u8>,
 }
 
 impl Target {
-    /// The name at this path, for something new.
+    /// Returns the name at this path, for something new.
     ///
     /// # Errors
-    /// 400 if nothing may have that name, 403 if it would be hidden, 409 if there is no such folder.
+    /// 400 if the name is invalid, 403 if it would be hidden, 409 if its folder does not exist.
     pub fn find(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
         Target::open(place, request, granted)
     }
 
-    /// The same whatever its name.
+    /// Returns the name at this path, valid or not.
     pub fn open(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         let path = granted.path();
         check_place(place, path)?;
@@ -54,7 +54,7 @@ impl Target {
         Ok(target)
     }
 
-    /// 403 for folders that links on the disk make those of `/.well-known/`, whatever their path.
+    /// 403 for folders that links on the disk turn into folders of `/.well-known/`, whatever their path.
     fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
         let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
@@ -63,24 +63,24 @@ impl Target {
         }
     }
 
-    /// Its path beneath the root.
+    /// Its path below the root.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// By which it is locked.
+    /// The key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
         let folder = stat_of(&self.folder).map_err(error_of)?;
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
-    /// The folders that it is in, and those above the root, as far as the server may go there.
+    /// The folders that contain it, including those above the root, as far as the server can go there.
     pub fn folders(&self) -> Vec<Identity> {
         let mut folders = Vec::new();
         let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0).ok();
         while let Some((open, stat)) = folder.and_then(|open| stat_of(&open).ok().map(|stat| (open, stat))) {
             if folders.last() == Some(&stat.identity()) || folders.len() == MAX_ABOVE {
-                break; // the root of the file system is in itself
+                break; // the root of the file system contains itself
             }
             folders.push(stat.identity());
             folder = rustix::fs::openat(&open, "..", PATH_FLAGS, Mode::empty()).ok();
@@ -93,27 +93,27 @@ impl Target {
         &self.folder
     }
 
-    /// Gives a file this name. `EXIST`: there is something of that name.
+    /// Gives a file this name. `EXIST`: the name is taken.
     pub fn give_to(&self, file: &NewFile) -> rustix::io::Result<()> {
         file.name(&self.folder, self.name())
     }
 
-    /// The same in the place of the file that is there.
+    /// Gives a file this name, and replaces the existing one.
     pub fn replace_by(&self, file: &NewFile) -> rustix::io::Result<()> {
         file.replace(&self.folder, self.name())
     }
 
-    /// Makes a folder of that name.
+    /// Creates a folder with this name.
     pub fn make_folder(&self) -> rustix::io::Result<()> {
-        mkdirat(&self.folder, self.name(), Mode::from_raw_mode(0o777)) // less the umask
+        mkdirat(&self.folder, self.name(), Mode::from_raw_mode(0o777)) // minus the umask
     }
 
-    /// Removes a file, or a folder without anything in it.
+    /// Removes a file, or an empty folder.
     pub fn remove(&self, is_folder: bool, _: Granted<'_, WriteAll>) -> rustix::io::Result<()> {
         unlinkat(&self.folder, self.name(), if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() })
     }
 
-    /// Gives what is there the other name, in the place of what has that if it is to be replaced.
+    /// Renames it, and replaces an existing target if that is requested.
     pub fn rename(
         &self,
         _: Granted<'_, Move>,
@@ -126,7 +126,7 @@ impl Target {
         }
     }
 
-    /// Opens the file of that name for its tag. `None`: it can't be.
+    /// Opens the file for its tag; `None` if that fails.
     pub fn open_to_read(&self, _: Granted<'_, Read>) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Some(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).ok()?.into())
@@ -136,8 +136,8 @@ impl Target {
         path::name(&self.path)
     }
 
-    /// The same folder, and this name with a number that is free. Those that are taken mostly stand at the front, so the
-    /// numbers are doubled until one is free, and then halved.
+    /// Returns this name with a free number. Taken numbers are mostly the lowest, so the number is doubled until one is
+    /// free, and then found by bisection.
     pub fn free(mut self, name: &[u8], rights: &Rights) -> Result<Target, Error> {
         let parent = path::parent(&self.path).to_vec();
         let mut is_taken = |number: u32| {
@@ -157,7 +157,7 @@ impl Target {
         Ok(Target { path, ..self })
     }
 
-    /// What has that name: a link itself.
+    /// What exists with that name; a link itself.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
         match stat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
@@ -166,10 +166,10 @@ impl Target {
         }
     }
 
-    /// The regular file of that name, if there is one.
+    /// The regular file with that name, if there is one.
     ///
     /// # Errors
-    /// 409 if there is something else, which is left alone.
+    /// 409 if there is something else, which is left unchanged.
     pub fn existing_file(&self) -> Result<Option<FileStat>, Error> {
         let found = self.existing()?;
         let conflict = |what| Err(Error::new(StatusCode::CONFLICT, what));
@@ -181,15 +181,15 @@ impl Target {
     }
 }
 
-/// The path of a request that writes, beneath the folder.
+/// The path of a request that writes, below the folder.
 pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     beneath(place, &request.url_path()?)
 }
 
-/// A path that a field of the request names, beneath the folder.
+/// A path in a field of the request, below the folder.
 ///
 /// # Errors
-/// Also where another mount or route serves that path: what is put there no request could reach.
+/// Also if another mount or route serves that path: no request could reach a file there.
 pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match request.leads_here(path) {
         true => beneath(place, path),
@@ -205,8 +205,8 @@ fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     }
 }
 
-/// 403 for names that are not served, and for `/.well-known/`, in which a certificate authority looks for proof of control over the host
-/// (RFC 8555, section 8.3) and others for its policies (RFC 8615).
+/// 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof of control
+/// over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
 pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if place.finder.is_hidden(path) {
@@ -224,15 +224,15 @@ fn speaks_for_the_host() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
-/// As file systems compare names that know no case, and pass over letters that nobody sees.
+/// Compares as file systems do that ignore case and invisible letters.
 fn is_well_known(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
     seen.trim_end_matches(['.', ' ']) == ".well-known"
 }
 
-/// Whether something new may have this name. Those that Windows reserves are taken: this is no Windows, and who fetches
-/// them there has a program that knows.
+/// Whether something new can have this name. Names that Windows reserves are accepted: this is not Windows, and
+/// programs that download them there have to handle them.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     let wrong = |what| Err(Error::new(StatusCode::BAD_REQUEST, what));
     let Ok(text) = str::from_utf8(name) else { return wrong("Names must be UTF-8.") };
@@ -247,7 +247,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The name with a number at the end of its stem, which is cut where it gets too long: `photo (1).jpg`.
+/// The name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
 pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     const LONGEST_EXTENSION: usize = 32;
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8

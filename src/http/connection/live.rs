@@ -10,6 +10,7 @@ use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::{Registered, Wait};
 use crate::http::request::arriving::CONTINUE;
+use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
@@ -20,6 +21,8 @@ pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
+    /// The sender is to be called: there is room again.
+    pub(super) calls_sender: bool,
 }
 
 /// A request that waits for a signal and is then handled again.
@@ -75,6 +78,11 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Send what was pushed, or wait for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        if std::mem::take(&mut pushed.calls_sender)
+            && catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more()).is_err()
+        {
+            return self.break_off_pushed(pushed, turn);
+        }
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
@@ -85,6 +93,11 @@ impl<H: RequestHandler> HttpConnection<H> {
             PushedProgress::More => {
                 self.state = State::Pushed(pushed);
                 Next::Again
+            }
+            PushedProgress::Room => {
+                pushed.calls_sender = true;
+                self.state = State::Pushed(pushed);
+                Next::Brief
             }
             PushedProgress::Waiting => {
                 self.stage = self.stage.wrapping_add(1);

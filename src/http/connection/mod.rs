@@ -265,6 +265,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
         let mut exchange =
             Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
+        if !self.config().strict_paths {
+            exchange.request.set_lenient_path();
+        }
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),

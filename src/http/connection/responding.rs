@@ -48,7 +48,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, calls_sender: false }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();

@@ -220,6 +220,9 @@ impl Broadcast {
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///
+    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so the parameter
+    /// `last-event-id` of the query means the same as the field.
+    ///
     /// # Errors
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
@@ -245,8 +248,9 @@ impl Broadcast {
         let pushed =
             Pushed::new(settings.queue).with_heartbeat(settings.heartbeat, b":\n\n").with_farewell(b"retry: 1000\n\n");
         let pushed = Arc::new(pushed);
-        if let Some(last) = request.header("last-event-id") {
-            let known = state.history.iter().position(|(id, _)| id == last).map_or(0, |at| at + 1);
+        let last = request.header("last-event-id").map(Into::into).or_else(|| request.param("last-event-id"));
+        if let Some(last) = last {
+            let known = state.history.iter().position(|(id, _)| *id == *last).map_or(0, |at| at + 1);
             pushed.preload(state.history.range(known..).map(|(_, piece)| Arc::clone(piece)));
         }
         state.listeners.push(Entry { pushed: Arc::downgrade(&pushed), address });

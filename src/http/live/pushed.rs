@@ -33,6 +33,10 @@ struct State {
     waiting: usize,
     /// A piece was rejected because the queue was full.
     refused: bool,
+    /// ... and nothing was taken from the queue since.
+    awaits_room: bool,
+    /// Called when there is room after a rejected piece. The connection takes it out while it runs.
+    on_drain: Option<OnDrain>,
     end: Option<PushedEnd>,
     /// Calls the connection, once it listens.
     waker: Option<Waker>,
@@ -41,6 +45,9 @@ struct State {
     /// The server shuts down.
     shutting_down: bool,
 }
+
+/// Called when there is room.
+type OnDrain = Box<dyn FnMut() + Send>;
 
 /// How the body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +124,9 @@ impl Pushed {
 
     fn push_into(&self, mut state: MutexGuard<'_, State>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let takes = state.takes(self.limit, piece.len());
-        state.refused |= takes == Err(SendError::Full);
+        if takes == Err(SendError::Full) {
+            (state.refused, state.awaits_room) = (true, true);
+        }
         takes?;
         state.bytes += piece.len();
         state.pieces.push_back(piece);
@@ -208,6 +217,8 @@ pub(crate) struct Taken {
     pub(crate) pieces: Vec<Arc<[u8]>>,
     /// No more pieces follow.
     pub(crate) end: Option<PushedEnd>,
+    /// The sender is to be called, because there is room again.
+    pub(crate) room: bool,
 }
 
 impl PushedBody {
@@ -234,7 +245,18 @@ impl PushedBody {
             self.0.room.notify_all();
         }
         let end = if state.pieces.is_empty() { state.end } else { None };
-        Taken { pieces, end }
+        let room = bytes > 0 && std::mem::take(&mut state.awaits_room) && state.on_drain.is_some();
+        Taken { pieces, end, room }
+    }
+
+    /// Calls the sender, which may send. May block.
+    pub(crate) fn call_for_more(&self) {
+        let Some(mut on_drain) = self.0.lock().on_drain.take() else { return };
+        on_drain();
+        let mut state = self.0.lock();
+        if !state.gone {
+            state.on_drain.get_or_insert(on_drain);
+        }
     }
 
     pub(crate) fn heartbeat(&self) -> Option<(Duration, &'static [u8])> {
@@ -260,7 +282,7 @@ impl Drop for PushedBody {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.gone = true;
-        let left = std::mem::take(&mut state.pieces);
+        let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;
         self.0.room.notify_all();
         drop(state);
@@ -342,6 +364,27 @@ impl Sender {
     pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
         let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
         self.send_by(bytes.into(), |piece| self.0.push_before(deadline, piece))
+    }
+
+    /// Sets a function that is called each time a [`send`](Sender::send) has failed with [`SendError::Full`] and there is
+    /// room again. It runs on a worker with a permit for short work, and can send or wake what produces the body: a
+    /// source that does not wait, such as a relay that reads many connections on one thread, needs no thread per client.
+    /// It is dropped when the client disconnects.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use modest::Response;
+    ///
+    /// let (resume, resumed) = mpsc::channel();
+    /// let (sender, response) = Response::channel();
+    /// sender.on_drain(move || resume.send(7).unwrap_or_default()); // the thread that reads source 7 continues
+    /// # drop((sender, response, resumed));
+    /// ```
+    pub fn on_drain(&self, call: impl FnMut() + Send + 'static) {
+        let mut state = self.0.lock();
+        let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
+        drop(state);
+        drop(before);
     }
 
     fn send_by(

@@ -52,6 +52,15 @@ impl Body {
         BodyReader { body: self, at: 0 }
     }
 
+    /// Returns the same body again, to keep for longer than the request. Bytes in memory are copied; a temporary file is shared. A
+    /// stream is received completely first.
+    ///
+    /// # Errors
+    /// If there is no descriptor for the file, or the stream can't be received.
+    pub fn try_clone(&self) -> io::Result<Body> {
+        self.whole()?.try_clone().map(Body::from)
+    }
+
     /// Returns all bytes: borrowed if they are in memory, otherwise read from the temporary file. A stream is received
     /// completely first.
     ///
@@ -79,6 +88,11 @@ impl Body {
     /// those of the disk. A file that could not be written completely is removed.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.whole()?.persist(path.as_ref())
+    }
+
+    /// Returns a reader that owns the body.
+    pub fn into_reader(self) -> IntoReader {
+        IntoReader { body: self, at: 0 }
     }
 
     fn whole(&self) -> io::Result<&StoredBody> {
@@ -152,6 +166,22 @@ impl fmt::Debug for Body {
 pub struct BodyReader<'a> {
     body: &'a Body,
     at: u64,
+}
+
+/// Reads a body that it owns, from its first byte: [`Body::into_reader`].
+#[derive(Debug)]
+pub struct IntoReader {
+    body: Body,
+    at: u64,
+}
+
+impl Read for IntoReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut reader = BodyReader { body: &self.body, at: self.at };
+        let count = reader.read(buffer)?;
+        self.at = reader.at;
+        Ok(count)
+    }
 }
 
 impl Read for BodyReader<'_> {

@@ -5,6 +5,7 @@ pub(crate) mod plan; // the plan of a body
 
 mod path; // the path, and the part that mounts have taken
 
+mod log_in; // where users log in
 mod origin; // whether a URL is of this server
 
 mod asked; // which handlers have been called
@@ -41,7 +42,7 @@ pub(crate) mod route_match; // the match of a route
 pub(crate) mod target; // request targets
 mod values; // values of layers
 
-pub use body::{Body, BodyReader};
+pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
@@ -235,6 +236,11 @@ impl Request {
     /// The values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
+    }
+
+    /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control characters.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.head.fields()
     }
 
     /// The name of every field, as sent.

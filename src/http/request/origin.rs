@@ -1,6 +1,13 @@
-//! Whether a URL or an origin belongs to the server of a request.
+//! Whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent it.
+//!
+//! A page of another site can have a browser send a form, or a PUT, to any server that the browser reaches, with the passwords and from
+//! the network of its user (CSRF). Browsers send which site's page it is: `Sec-Fetch-Site`, and `Origin` for those that do not
+//! know that. curl and similar clients send neither.
+
+use http::StatusCode;
 
 use super::Request;
+use crate::http::error::Error;
 
 impl Request {
     /// Whether the host and the port of an origin, as in the field `Origin`, are those of the request. The scheme is
@@ -9,6 +16,27 @@ impl Request {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
         let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
         self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
+    }
+
+    /// Rejects a request that a page of another site has sent. `what`: what only pages of this server can do.
+    pub(crate) fn check_own_page(&self, what: &str) -> Result<(), Error> {
+        let refused = |why: String| Err(Error::new(StatusCode::FORBIDDEN, why));
+        let mut sites = self.header_all("sec-fetch-site");
+        match (sites.next(), sites.next()) {
+            (None, _) => {}
+            // `none`: the user's own doing, by no page.
+            (Some(b"same-origin" | b"none"), None) => return Ok(()),
+            _ => return refused(format!("Only pages of this server can {what}.")),
+        }
+        let mut origins = self.header_all("origin");
+        match (origins.next(), origins.next()) {
+            (None, _) => Ok(()),
+            (Some(origin), None) if self.has_origin(origin) => Ok(()),
+            (Some(origin), _) => {
+                let origin = String::from_utf8_lossy(origin);
+                refused(format!("Pages of {origin} can't {what}, only pages of this server can."))
+            }
+        }
     }
 
     /// `default` is the port if the authority has none.
@@ -26,5 +54,52 @@ fn host_and_port<'a>(authority: &'a str, default: &'a str) -> (String, &'a str) 
             (host.to_ascii_lowercase(), port)
         }
         _ => (authority.to_ascii_lowercase(), default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_this_server_and_of_others() {
+        for (fields, expected) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "")], false),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "http://here:8000")], false),
+            (&[("origin", "http://here:8000")], true),
+            (&[("origin", "http://HERE:8000")], true),
+            (&[("origin", "https://here:8000")], true),
+            (&[("origin", "http://here")], false),
+            (&[("origin", "http://here:8001")], false),
+            (&[("origin", "http://here:8000.evil.example")], false),
+            (&[("origin", "http://evil.example:8000")], false),
+            (&[("origin", "null")], false),
+            (&[("origin", "")], false),
+            (&[("origin", "http://here:8000"), ("origin", "http://here:8000")], false),
+        ] {
+            let request = Request::get("/").with_header("host", "here:8000");
+            let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
+            assert_eq!(request.check_own_page("").is_ok(), expected, "{fields:?}");
+        }
+        for (host, origin, expected) in [
+            ("here", "http://here", true),
+            ("here", "http://here:80", true),
+            ("here:80", "http://here", true),
+            ("here:443", "https://here", true),
+            ("here", "https://here", true),
+            ("here", "https://here:444", false),
+            ("[::1]:80", "http://[::1]", true),
+            ("[::1]", "http://[::1]", true),
+            ("[::1]", "http://[::2]", false),
+        ] {
+            let request = Request::get("/").with_header("host", host).with_header("origin", origin);
+            assert_eq!(request.check_own_page("").is_ok(), expected, "{origin} at {host}");
+        }
     }
 }

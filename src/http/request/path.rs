@@ -1,7 +1,7 @@
 //! The path of a request: decoded once, in its canonical form, and as the handlers of a mount see it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use http::{Method, StatusCode, header};
 
@@ -12,7 +12,11 @@ use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
 
 /// The decoded form of a path, if that differs from the path as written. For most paths it does not.
 #[derive(Default)]
-pub(super) struct DecodedPath(OnceLock<Box<Decoded>>);
+pub(super) struct DecodedPath {
+    decoded: OnceLock<Box<Decoded>>,
+    /// Repeated and encoded slashes are left to handlers.
+    is_lenient: AtomicBool,
+}
 
 struct Decoded {
     path: Result<UrlPath<'static>, InvalidUrlPath>,
@@ -20,8 +24,9 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn of(raw: &str) -> Decoded {
-        let path = UrlPath::parse(raw).map(UrlPath::into_owned);
+    fn of(raw: &str, is_lenient: bool) -> Decoded {
+        let parse = if is_lenient { UrlPath::parse_leniently } else { UrlPath::parse };
+        let path = parse(raw).map(UrlPath::into_owned);
         let text = path.as_ref().ok().map(|path| String::from_utf8_lossy(path.as_bytes()).into_owned());
         Decoded { path, text }
     }
@@ -141,6 +146,11 @@ impl Request {
         })
     }
 
+    /// Leaves repeated and encoded slashes in the path to handlers ([`Http::strict_paths`](crate::Http::strict_paths)).
+    pub(crate) fn set_lenient_path(&self) {
+        self.path.is_lenient.store(true, Relaxed);
+    }
+
     /// Calls a mounted handler, which sees the path after its first segments.
     pub(crate) fn within_mount<T>(&self, names: u32, call: impl FnOnce() -> T) -> T {
         struct Leave<'a>(&'a AtomicU32, u32);
@@ -163,7 +173,7 @@ impl Request {
     }
 
     fn decoded(&self, raw: &str) -> &Decoded {
-        self.path.0.get_or_init(|| Box::new(Decoded::of(raw)))
+        self.path.decoded.get_or_init(|| Box::new(Decoded::of(raw, self.path.is_lenient.load(Relaxed))))
     }
 }
 

@@ -131,7 +131,7 @@ impl BodyPlan {
     ///
     /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the
     /// others receive the whole body first, unless part of it was read before. A body that is complete when the handler
-    /// is called, and one inside another protocol, is not streamed.
+    /// is called is not streamed.
     ///
     /// ```
     /// use std::io::Read;

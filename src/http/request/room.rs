@@ -49,13 +49,13 @@ impl Default for BodyLimits {
     }
 }
 
-/// What bodies may have of this much memory.
+/// The quota of bodies for this much memory.
 pub(crate) fn memory_quota(memory: u64) -> u64 {
     (memory / 8).min(256 * MIB)
 }
 
-/// The bytes that all bodies of one server together may use. Bodies in memory and bodies in files have a room each, so
-/// that neither kind keeps the other out. Clones share them.
+/// The quotas of all bodies of one server. Bodies in memory and bodies in files have one each, so that neither kind
+/// keeps the other out. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyRooms(Arc<Rooms>);
 
@@ -65,7 +65,7 @@ struct Rooms {
     files: Room,
 }
 
-/// Where a body is kept.
+/// Where a body is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Memory,
@@ -74,7 +74,7 @@ pub(crate) enum Place {
 
 #[derive(Debug)]
 struct Room {
-    /// `u64::MAX`: none, and nothing is counted.
+    /// `u64::MAX`: no limit, and nothing is counted.
     limit: u64,
     used: AtomicU64,
 }
@@ -91,7 +91,7 @@ impl BodyRooms {
         BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))
     }
 
-    /// Empty ones, with another limit for one of them.
+    /// Unused quotas, with another limit for one of them.
     pub(crate) fn with_limit(&self, place: Place, limit: u64) -> BodyRooms {
         match place {
             Place::Memory => BodyRooms::new(limit, self.0.files.limit),
@@ -99,7 +99,7 @@ impl BodyRooms {
         }
     }
 
-    /// Whether either room has so much left.
+    /// Whether either quota has this much left.
     pub(crate) fn allow(&self, bytes: u64) -> bool {
         let fits = |room: &Room| bytes <= room.limit.saturating_sub(room.used.load(Ordering::Relaxed));
         fits(&self.0.memory) || fits(&self.0.files)
@@ -127,7 +127,7 @@ impl Room {
     }
 }
 
-/// The room that one body has, in memory or on disk; given back on drop.
+/// The share of one body, in memory or on disk; returned on drop.
 pub(crate) struct Reservation {
     rooms: BodyRooms,
     place: Place,
@@ -137,7 +137,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Nothing yet, of the room in memory.
+    /// An empty reservation, of the memory quota.
     pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
         Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0, pending: 0 }
     }
@@ -146,8 +146,8 @@ impl Reservation {
         self.place
     }
 
-    /// So much more. Once memory has no room left, the whole body is to go to a file. False: the disk has none, either,
-    /// and nothing has changed.
+    /// Adds this many bytes. If the memory quota is used up, the whole body is to go to a file. Returns false if the
+    /// disk quota is also used up, and then nothing has changed.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let grown = self.rooms.room(self.place).take(bytes);
         if grown {
@@ -156,7 +156,8 @@ impl Reservation {
         grown || self.place == Place::Memory && self.move_to_file(bytes)
     }
 
-    /// The body goes to a file, with so much more. False: there is no room for it, and nothing has changed.
+    /// Moves the body to a file, with this many more bytes. Returns false if there is no room, and then nothing has
+    /// changed.
     pub(crate) fn move_to_file(&mut self, more: u64) -> bool {
         let taken = if self.place == Place::Memory { self.bytes.saturating_add(more) } else { more };
         if !self.rooms.room(Place::File).take(taken) {

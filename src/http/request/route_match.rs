@@ -1,29 +1,29 @@
-//! What routers made of a request's path, kept in the request: so it is matched once, however often a router is asked, and other
-//! paths can be compared with it.
+//! The matches of a request's path, stored in the request: so it is matched once, however often a router is called, and
+//! other paths can be compared with it.
 
 use std::sync::{Arc, OnceLock};
 
-/// The routes of a router: which of its resources a path leads to.
+/// The routes of a router: maps a path to a resource.
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
 
-    /// Whether a route or a mount has a path beneath this one.
+    /// Whether a route or a mount has a path below this one.
     fn has_beneath(&self, path: &str) -> bool;
 }
 
-/// The resource that a path leads to.
+/// The resource of a path.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// The resource, by the router's own count. `None`: the path has no route.
+    /// The index of the resource in its router. `None`: the path has no route.
     pub(crate) resource: Option<usize>,
-    /// How many names of the path the resource takes if it is a mount.
+    /// How many segments of the path the resource takes if it is a mount.
     pub(crate) names: u32,
-    /// The names in the pattern, and what the path has in their places.
+    /// The names in the pattern, with their values.
     pub(crate) params: Vec<(String, String)>,
 }
 
-/// The matches of all routers that the request came to, outermost first. Most requests come to one at most: without any
-/// it costs a word.
+/// The matches of all routers that the request reached, outermost first. Most requests reach at most one. Without any
+/// it costs one word.
 #[derive(Default)]
 pub(crate) struct RouteMatches(OnceLock<Box<Link>>);
 
@@ -32,10 +32,10 @@ struct Link {
     next: RouteMatches,
 }
 
-/// What one router made of the path.
+/// The match of one router.
 pub(crate) struct RouteMatch {
     table: Arc<dyn RouteTable>,
-    /// How many names of the path the mounts around the router have taken.
+    /// How many segments of the path the mounts around the router have taken.
     pub(crate) mounted: u32,
     pub(crate) found: Found,
 }
@@ -46,7 +46,7 @@ impl RouteMatch {
         self.table.find(path).resource == self.found.resource
     }
 
-    /// Whether a path beneath this one may lead elsewhere.
+    /// Whether a path below this one may lead elsewhere.
     pub(crate) fn is_divided(&self, path: &str) -> bool {
         self.table.has_beneath(path)
     }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::StatusCode;
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -23,7 +24,7 @@ use crate::http::rejection::Rejection;
 pub(crate) struct StoredBody {
     storage: Storage,
     /// Given back when the body is dropped.
-    _reservation: Option<Reservation>,
+    reservation: Option<Arc<Reservation>>,
 }
 
 enum Storage {
@@ -50,6 +51,16 @@ impl StoredBody {
             Storage::Memory(bytes) => bytes.len() as u64,
             Storage::Spooled { length, .. } | Storage::Elsewhere { length } => *length,
         }
+    }
+
+    /// The same body once more. Bytes in memory are copied; a temporary file is shared, and its room with it.
+    pub(crate) fn try_clone(&self) -> io::Result<StoredBody> {
+        let storage = match &self.storage {
+            Storage::Memory(bytes) => Storage::Memory(bytes.clone()),
+            Storage::Spooled { file, length } => Storage::Spooled { file: file.try_clone()?, length: *length },
+            Storage::Elsewhere { length } => Storage::Elsewhere { length: *length },
+        };
+        Ok(StoredBody { storage, reservation: self.reservation.clone() })
     }
 
     /// All bytes: borrowed if they are in memory, else read from the temporary file.
@@ -108,7 +119,7 @@ impl StoredBody {
 
     /// A body from bytes, for requests made by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> StoredBody {
-        StoredBody { storage: Storage::Memory(bytes), _reservation: None }
+        StoredBody { storage: Storage::Memory(bytes), reservation: None }
     }
 }
 
@@ -289,7 +300,7 @@ impl BodyWriter {
             Sink::Given(_) => Storage::Elsewhere { length: self.spooled },
             Sink::None => Storage::Memory(self.memory),
         };
-        StoredBody { storage, _reservation: Some(self.reservation) }
+        StoredBody { storage, reservation: Some(Arc::new(self.reservation)) }
     }
 }
 

@@ -36,13 +36,13 @@ pub(crate) struct Target {
     pub authority: Option<Span>,
     /// The path; `None` if it is empty.
     pub path: Option<Span>,
-    /// What follows the question mark.
+    /// The part after the question mark.
     pub query: Option<Span>,
     /// `OPTIONS *`: the server as a whole, not a path.
     pub asterisk: bool,
     /// Whether it is the URL of an `https` resource.
     pub https: bool,
-    /// Whether the path is perhaps not written as it is decoded: see `url_path::is_plain`, which has the same rule.
+    /// Whether the path may differ from its decoded form: see `url_path::is_plain`, which has the same rule.
     pub needs_decoding: bool,
 }
 
@@ -142,7 +142,7 @@ const REG_NAME: u8 = 1;
 const PATH: u8 = 2;
 /// In a query only: the question mark, and what browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
 const QUERY: u8 = 3;
-/// The percent sign. In a query it may stand alone, as browsers send it so.
+/// The percent sign. In a query it can be alone, because browsers send it so.
 const PERCENT: u8 = 4;
 
 static CLASS: [u8; 256] = {
@@ -168,8 +168,8 @@ static CLASS: [u8; 256] = {
     table
 };
 
-/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty Host means
-/// that the target has no authority. Anything else is invalid: userinfo, a space, a path.
+/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty Host means that the
+/// target has no authority. Anything else is invalid: userinfo, a space, a path.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
@@ -200,7 +200,7 @@ fn is_port(digits: &[u8]) -> bool {
     })
 }
 
-// How much of this is of a reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one, too.
+// How many bytes belong to a reg-name = *( unreserved / pct-encoded / sub-delims ), which includes IPv4 addresses.
 fn reg_name_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {

@@ -1,4 +1,4 @@
-//! Values carried along a request, from the layer that finds them to the handler that wants them: one of each type.
+//! Values stored in a request, from the layer that sets them to the handler that reads them: one of each type.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::http::error::Error;
 
-/// Who asks: put into the request by layers that authenticate, read by handlers and by the access log.
+/// The user: stored in the request by authenticating layers, read by handlers and by the access log.
 ///
 /// ```
 /// use modest::{Request, User};
@@ -21,13 +21,13 @@ use crate::http::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct User(pub String);
 
-/// The id of a request: put into it by [`layers::RequestIds`](crate::layers::RequestIds), read by handlers and by the
+/// The id of a request: stored in it by [`layers::RequestIds`](crate::layers::RequestIds), read by handlers and by the
 /// access log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
 
-/// How a request reached the proxies in front of the server: put into it by
-/// [`layers::TrustedProxies`](crate::layers::TrustedProxies). What no trusted proxy has told is `None`.
+/// How a request reached the proxies in front of the server: stored in it by
+/// [`layers::TrustedProxies`](crate::layers::TrustedProxies). A value is `None` if no trusted proxy has reported it.
 ///
 /// ```
 /// use modest::{Forwarded, Request};
@@ -45,57 +45,59 @@ pub struct RequestId(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Forwarded {
-    /// The IP address of the client: [`Request::client_ip`](crate::Request::client_ip) reads it.
+    /// The IP address of the client, which [`Request::client_ip`](crate::Request::client_ip) returns.
     pub client_ip: Option<IpAddr>,
     /// `http` or `https`.
     pub scheme: Option<String>,
-    /// The host, and the port if there was one, that the client asked for.
+    /// The host that the client requested, with the port if there was one.
     pub host: Option<String>,
 }
 
-/// What may be done with what stands at a path.
+/// The kinds of access to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// See what is there: GET, HEAD, and PROPFIND of one thing.
+    /// Read it: GET, HEAD, and PROPFIND of one resource.
     Read,
-    /// See what a folder holds: listings, archives.
+    /// List the contents of a folder: listings, archives.
     List,
-    /// Change it: PUT, DELETE, and whatever does not only read.
+    /// Change it: PUT, DELETE, and every method that does not only read.
     Write,
 }
 
-/// What the sender of a request may do, and where: put into the request by [`layers::PathRights`](crate::layers::PathRights).
+/// What the client is allowed to do, by path: stored in the request by
+/// [`layers::PathRights`](crate::layers::PathRights).
 ///
-/// [`StaticFileHandler`](crate::StaticFileHandler) asks them at each file that a request reads, lists or writes. Other handlers
-/// ask for what they do beyond the path of the request: [`Request::permits`](crate::Request::permits).
+/// [`StaticFileHandler`](crate::StaticFileHandler) checks them for each file that a request reads, lists or writes.
+/// Other handlers check anything beyond the path of the request: [`Request::permits`](crate::Request::permits).
 pub struct Permissions {
     who: String,
     may_ask_who: bool,
     judge: Box<Judge>,
-    /// Of a whole folder; `None`: `judge` of the folder itself.
+    /// For a whole folder; `None`: `judge` of the folder itself.
     judge_beneath: Option<Box<Judge>>,
-    /// Those of the layer outside, which must permit it as well.
+    /// Those of an outer layer, which must also allow it.
     outer: Option<Arc<Permissions>>,
 }
 
 type Judge = dyn Fn(Access, &[u8]) -> bool + Send + Sync;
 
 impl Permissions {
-    /// Two requests with the same `who` are permitted the same. The closure decides whether an access is permitted to a path, decoded,
-    /// from the root of the server. It judges each name of a file by itself: for `/a.txt.gz` and for `/a.txt` it is asked apart.
+    /// Two requests with the same `who` have the same permissions. The closure decides whether an access to a path is
+    /// allowed, decoded, from the root of the server. It decides about each name of a file separately: `/a.txt.gz` and
+    /// `/a.txt` are two calls.
     pub fn new(who: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         let judge = Box::new(judge);
         Permissions { who: who.into(), may_ask_who: false, judge, judge_beneath: None, outer: None }
     }
 
-    /// Decides whether an access is permitted to a path and to everything beneath it, as a folder that is moved takes. Default:
-    /// what is permitted to the path itself.
+    /// Sets a closure that decides whether an access is allowed to a path and to everything below it, which moving a
+    /// folder needs. Default: the decision for the path itself.
     pub fn beneath(mut self, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         self.judge_beneath = Some(Box::new(judge));
         self
     }
 
-    /// Combines these permissions with those of a layer outside: only what both permit is permitted.
+    /// Combines these permissions with those of an outer layer: only what both allow is allowed.
     pub fn within(mut self, outer: Arc<Permissions>) -> Permissions {
         self.who = format!("{}\0{}", outer.who, self.who);
         self.may_ask_who |= outer.may_ask_who;
@@ -103,29 +105,30 @@ impl Permissions {
         self
     }
 
-    /// Whether a user that is known might be allowed more than the sender: then a refusal is 401, and else 403. Default: no.
+    /// Whether an authenticated user might be allowed more than the client. Then a rejection is 401, otherwise 403.
+    /// Default: false.
     pub fn may_ask_who(mut self, may: bool) -> Permissions {
         self.may_ask_who = may;
         self
     }
 
-    /// Identifies the sender: two requests with the same value are permitted the same.
+    /// Identifies the client: two requests with the same value have the same permissions.
     pub fn who(&self) -> &str {
         &self.who
     }
 
-    /// Whether this access to this path is permitted.
+    /// Whether this access to this path is allowed.
     pub fn permit(&self, access: Access, path: &[u8]) -> bool {
         (self.judge)(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit(access, path))
     }
 
-    /// Whether this access to this path, and to everything beneath it, is permitted.
+    /// Whether this access to this path, and to everything below it, is allowed.
     pub fn permit_all(&self, access: Access, path: &[u8]) -> bool {
         let judge = self.judge_beneath.as_ref().unwrap_or(&self.judge);
         judge(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit_all(access, path))
     }
 
-    /// The response to what is not permitted.
+    /// The response to a request that is not allowed.
     pub fn refusal(&self) -> Error {
         match self.may_ask_who {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),
@@ -140,11 +143,11 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A value of each type. Most requests carry none: that costs a word.
+/// A value per type. Most requests have none, which costs one word.
 #[derive(Default)]
 pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
 
-/// Few enough that a search is as good as a map.
+/// Few enough that a search is as fast as a map.
 type Value = (TypeId, Arc<dyn Any + Send + Sync>);
 
 impl Values {
@@ -155,7 +158,7 @@ impl Values {
         values.push((kind, Arc::new(value)));
     }
 
-    /// Whether none was put there: this is asked of every request.
+    /// Whether there are none: checked for every request.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.get().is_none()

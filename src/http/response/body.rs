@@ -15,8 +15,16 @@ pub(crate) enum ResponseBody {
     Static(&'static [u8]),
     Bytes(Vec<u8>),
     Shared(SharedBytes),
-    File { file: Arc<File>, length: u64 },
-    Stream { read: Box<dyn Read + Send>, length: Option<u64> },
+    /// So many bytes of a file from `start` on.
+    File {
+        file: Arc<File>,
+        start: u64,
+        length: u64,
+    },
+    Stream {
+        read: Box<dyn Read + Send>,
+        length: Option<u64>,
+    },
     Pushed(PushedBody),
 }
 
@@ -52,8 +60,8 @@ impl ResponseBody {
             ResponseBody::Static(bytes) => Box::new(bytes),
             ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
             ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
-            ResponseBody::File { file, length } => {
-                Box::new(ExactReader { read: OpenFileReader { file, at: 0 }, left: length })
+            ResponseBody::File { file, start, length } => {
+                Box::new(ExactReader { read: OpenFileReader { file, at: start }, left: length })
             }
             ResponseBody::Stream { read, length } => match length.or(declared) {
                 Some(left) => Box::new(ExactReader { read, left }),
@@ -68,7 +76,7 @@ impl ResponseBody {
             ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
-            ResponseBody::File { file, length } => read_exactly(length, FileReader { file: &file, at: 0 }),
+            ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
             // What is queued; the rest is not waited for.
             ResponseBody::Pushed(body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {

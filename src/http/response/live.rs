@@ -65,7 +65,7 @@ impl Response {
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
         let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // the response where waiting is not possible
-        response.instead = Some(Box::new(Instead::Wait(Wait { ticket, within: within.into() })));
+        response.rare().instead = Some(Instead::Wait(Wait { ticket, within: within.into() }));
         response
     }
 }

@@ -85,7 +85,13 @@ impl Response {
     ///
     /// If the file becomes shorter, the connection is reset.
     pub fn open_file(file: Arc<File>, length: u64) -> Response {
-        Response::of(ResponseBody::File { file, length })
+        Response::open_file_at(file, 0, length)
+    }
+
+    /// Responds as [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is neither used
+    /// nor changed.
+    pub fn open_file_at(file: Arc<File>, start: u64, length: u64) -> Response {
+        Response::of(ResponseBody::File { file, start, length })
     }
 
     /// 200 with everything that is read until the end. No Content-Type is set.

@@ -28,7 +28,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
-use crate::http::error::Error;
+use crate::http::error::{Error, parse_field};
 use crate::http::etag::ETag;
 use crate::http::live::Wait;
 use body::ResponseBody;
@@ -70,9 +70,11 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
+    /// Whether it shows nothing that takes the right to read, so that it is also for those that may only write there.
+    pub(crate) is_for_writers: bool,
     pub(crate) deferred_error: Option<Error>,
-    /// What is done instead of sending it.
-    pub(crate) instead: Option<Box<Instead>>,
+    /// What few responses have.
+    rare: Option<Box<Rare>>,
     map: OnceCell<Box<HeaderMap>>,
 }
 
@@ -101,9 +103,23 @@ impl Response {
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
+        if let Some(rare) = &mut self.rare {
+            rare.reason = None;
+        }
         match status.try_into() {
             Ok(status) => self.status = status,
             Err(error) => self.record_error(error.into().into()),
+        }
+        self
+    }
+
+    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it. Clients should
+    /// ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
+    #[doc(alias = "send_response")]
+    pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
+        match HeaderValue::from_bytes(reason.as_ref()) {
+            Ok(_) => self.rare().reason = Some(reason.as_ref().to_vec()),
+            Err(_) => self.record_error(Error::from("a reason phrase has a control character")),
         }
         self
     }
@@ -130,6 +146,18 @@ impl Response {
         V::Error: Into<http::Error>,
     {
         self.insert(fields::parse_checked(name, value), false)
+    }
+
+    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or `Last-Modified`
+    /// with an invalid value: for gateways, which forward the fields of an application.
+    pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.insert(parse_field(name, value), false)
     }
 
     /// Removes the fields of that name, also the effect of `Connection: close` and `Content-Length`.
@@ -277,7 +305,7 @@ impl Response {
         R: Read + Send + 'static,
         F: FnOnce(Box<dyn Read + Send>) -> R,
     {
-        if self.instead.is_some() {
+        if self.instead().is_some() {
             return Err(self);
         }
         let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
@@ -303,8 +331,26 @@ impl Response {
         self.body.read(length)
     }
 
+    /// What is to be done instead of sending it.
+    pub(crate) fn instead(&self) -> Option<&Instead> {
+        self.rare.as_ref()?.instead.as_ref()
+    }
+
+    pub(crate) fn take_instead(&mut self) -> Option<Instead> {
+        self.rare.as_mut()?.instead.take()
+    }
+
+    /// The reason phrase, if it is not the one that the status implies.
+    pub(crate) fn reason(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.reason.as_deref()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     pub(crate) fn is_to_wait(&self) -> bool {
-        matches!(self.instead.as_deref(), Some(Instead::Wait(_)))
+        matches!(self.instead(), Some(Instead::Wait(_)))
     }
 
     /// The first error made while it was built, if any. Then it must not be sent.
@@ -325,10 +371,16 @@ impl Response {
             body,
             declared_length: None,
             close: false,
+            is_for_writers: false,
             deferred_error: None,
-            instead: None,
+            rare: None,
             map: OnceCell::new(),
         }
+    }
+
+    /// The same for those that may write at its path, and not read.
+    pub(crate) fn for_writers(self) -> Response {
+        Response { is_for_writers: true, ..self }
     }
 
     /// Sets a field that is known to be valid.
@@ -395,6 +447,13 @@ impl Response {
     fn record_error(&mut self, error: Error) {
         self.deferred_error.get_or_insert(error);
     }
+}
+
+/// What few responses have: boxed, as responses are handed on by value.
+#[derive(Default)]
+struct Rare {
+    instead: Option<Instead>,
+    reason: Option<Vec<u8>>,
 }
 
 /// What is done with a response instead of sending it.

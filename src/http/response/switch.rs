@@ -59,7 +59,7 @@ impl Response {
 
     fn switching(protocol: Protocol) -> Response {
         let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
-        response.instead = Some(Box::new(Instead::Switch(protocol)));
+        response.rare().instead = Some(Instead::Switch(protocol));
         response
     }
 }

@@ -73,7 +73,8 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"HTTP/1.1 ");
         to.extend_from_slice(code.as_str().as_bytes());
         to.push(b' ');
-        to.extend_from_slice(status::reason(code).unwrap_or_default().as_bytes());
+        let implied = || status::reason(code).unwrap_or_default().as_bytes();
+        to.extend_from_slice(self.response.reason().unwrap_or_else(implied));
         to.extend_from_slice(b"\r\n");
     }
 

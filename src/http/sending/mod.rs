@@ -89,7 +89,7 @@ impl Checked {
 
     /// What is to be done instead of sending it.
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
-        self.0.instead.take().map(|instead| *instead)
+        self.0.take_instead()
     }
 
     /// Whether its body is pushed by other threads.
@@ -140,7 +140,7 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         return Some(error);
     }
     let status = response.status;
-    match response.instead.as_deref() {
+    match response.instead() {
         Some(Instead::Wait(_)) => return None,
         Some(Instead::Switch(protocol)) => return switch_fault(request, protocol.name()),
         None => {}
@@ -195,7 +195,7 @@ enum Selection {
 }
 
 /// Applies the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
-fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
+fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
     let request = context.request;
     let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
     if !conditions_apply || !request.field_names().any(preconditions::is_conditional_or_range) {
@@ -208,8 +208,7 @@ fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (R
             return (page_in_place_of(&response, &preconditions::precondition_failed(), context), Selection::Whole);
         }
         Evaluation::NotModified => {
-            response.status = StatusCode::NOT_MODIFIED;
-            return (response, Selection::Whole);
+            return (response.with_status(StatusCode::NOT_MODIFIED), Selection::Whole);
         }
     }
     match requested_range(&response, validators, context) {
@@ -250,7 +249,7 @@ fn requested_range(
 
 fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response, Selection) {
     let length = response.body.length().unwrap_or_default();
-    response.status = StatusCode::PARTIAL_CONTENT;
+    response = response.with_status(StatusCode::PARTIAL_CONTENT);
     if let [part] = &parts[..] {
         let part = part.clone();
         return (
@@ -421,8 +420,9 @@ fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
             output.bytes().extend_from_slice(&(**bytes).as_ref()[start..end]);
         }
         ResponseBody::Shared(bytes) => output.push(Piece::Shared { bytes: SharedBytes::clone(bytes), start, end }),
-        ResponseBody::File { file, .. } => {
-            output.push(Piece::File { file: Arc::clone(file), start: part.start, length: part.end - part.start });
+        ResponseBody::File { file, start, .. } => {
+            let length = part.end - part.start;
+            output.push(Piece::File { file: Arc::clone(file), start: start + part.start, length });
         }
         ResponseBody::Bytes(_) | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => {
             unreachable!("shared before, or never in parts")

@@ -23,6 +23,8 @@ pub(crate) struct PushedStream {
 pub(crate) enum PushedProgress {
     /// There was something, and there may be more.
     More,
+    /// As `More`, and the sender is to be called in a turn that may block: there is room again.
+    Room,
     /// Nothing: the sender will call.
     Waiting,
     /// The end of the body.
@@ -51,9 +53,15 @@ impl PushedStream {
                 self.finish(output);
                 PushedProgress::Done
             }
+            None if taken.room => PushedProgress::Room,
             None if length > 0 => PushedProgress::More,
             None => PushedProgress::Waiting,
         }
+    }
+
+    /// Calls the sender. May block.
+    pub(crate) fn call_for_more(&self) {
+        self.body.call_for_more();
     }
 
     /// How long nothing can be sent before a heartbeat or the end is due.

@@ -175,6 +175,7 @@ fn nested_layers_add_up() {
     }
 }
 
+const EVE: &str = "Basic ZXZlOnNlY3JldA==";
 const ADA: &str = "Basic YWRhOnNlY3JldA==";
 
 fn auth() -> BasicAuth {
@@ -390,6 +391,78 @@ fn a_listing_offers_what_may_be_done() {
         tags.push(sent.header("etag").unwrap().to_owned());
     }
     assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
+}
+
+/// With a way to log in, only those that may write have the form; the others have the button that leads there.
+#[test]
+fn a_listing_offers_to_log_in() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a b/c")).unwrap();
+    let files = StaticFileHandler::new(folder.path()).unwrap().uploads(Uploads::new()).prefix("/p").unwrap();
+    let http = Http::new(files.layer(rights(&["/p=*:read,list", "/p=ada:all"])).layer(auth().log_in_at("/p/")));
+    let mut tags = Vec::new();
+    for (credentials, form, account) in [
+        (
+            None,
+            false,
+            "<form action=\"../../\"><input type=hidden name=login value=\"a%20b/c/\"><button>Log in to upload<",
+        ),
+        (Some(ADA), true, "<form class=out method=post action=\"../../?logout\"><span>ada</span><button>Log out<"),
+        (Some(EVE), false, "<span>eve</span><button>Log out<"),
+    ] {
+        let request = Request::get("/p/a%20b/c/").with_header("accept", "text/html");
+        let sent = http.respond(&credentials.iter().fold(request, |it, value| it.with_header("authorization", value)));
+        let text = sent.text();
+        assert_eq!(
+            (sent.status().as_u16(), text.contains("multipart/form-data")),
+            (200, form),
+            "{credentials:?}: {text}"
+        );
+        assert!(text.contains(account), "{credentials:?}: {text}");
+        tags.push(sent.header("etag").unwrap().to_owned());
+    }
+    assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2], "{tags:?}");
+}
+
+/// A folder that can only be written to has a page for people, which shows nothing of what is in it; nothing else there can be read.
+#[test]
+fn a_box_has_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("box/sub")).unwrap();
+    fs::write(folder.path().join("box/secret"), "secret").unwrap();
+    fs::write(folder.path().join("box/sub/index.html"), "secret").unwrap();
+    fs::write(folder.path().join("index.html"), "secret").unwrap();
+    let rules = ["/=*:none", "/box=*:write", "/more=*:write,read", "/box/no=*:none"];
+    let files = StaticFileHandler::new(folder.path()).unwrap().uploads(Uploads::new());
+    let app = || handler_fn(|_| Ok(Response::text("secret")));
+    let http = Http::new(files.layer(rights(&rules)).layer(auth()));
+    let plain = StaticFileHandler::new(folder.path()).unwrap();
+    let (others, reading) = (Http::new(app().layer(rights(&rules))), Http::new(plain.layer(rights(&rules))));
+    for (target, accept, expected) in [
+        ("/box/", "text/html", 200),
+        ("/box/sub/", "text/html,*/*;q=0.8", 200),
+        ("/box/sub/?sort=size&format=json", "text/html", 200),
+        ("/box", "text/html", 301),
+        ("/box/", "*/*", 403),
+        ("/box/", "application/json", 403),
+        ("/box/?archive=zip", "text/html", 403),
+        ("/box/secret", "text/html", 403),
+        ("/box/none", "text/html", 403),
+        ("/box/none/", "text/html", 403),
+        ("/box/no/", "text/html", 403),
+        ("/box/sub/index.html", "text/html", 403),
+        ("/", "text/html", 403),
+    ] {
+        let request = Request::get(target).with_header("accept", accept);
+        let sent = http.respond(&request);
+        assert_eq!(sent.status().as_u16(), expected, "{target} {accept}: {}", sent.text());
+        assert!(!sent.text().contains(">secret"), "{target} {accept}: {}", sent.text());
+        let is_page = sent.text().contains(" data-w method=post enctype=multipart/form-data");
+        assert_eq!(is_page, expected == 200, "{target} {accept}: {}", sent.text());
+        // A handler that has no such page shows nothing, nor does a folder that accepts nothing.
+        assert_eq!(others.respond(&request).status(), 403, "{target} {accept}");
+        assert_eq!(reading.respond(&request).status(), 403, "{target} {accept}");
+    }
 }
 
 /// Who may only write is told how far an upload is, and nothing of what stands at its path.

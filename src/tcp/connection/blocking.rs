@@ -1,7 +1,6 @@
-//! Reading on from a client while its handler runs: by a second handle of the same socket, waiting in `poll`, and through
-//! the connection's layer if it has one.
-//! Made for a turn that asks for it; used outside the engine's own reads, which see each byte that is left, for the
-//! readiness it has noted meanwhile costs at most one read that finds nothing.
+//! Reads on from a client while its handler runs: through a second handle of the same socket, waiting in `poll`, and
+//! through the connection's layer if it has one. It runs outside the engine's own reads. They see all bytes that are
+//! left: readiness noted meanwhile costs at most one read that finds nothing.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -29,24 +28,24 @@ pub(super) struct BlockingSocket<'a> {
     pub loan: &'a Loan,
 }
 
-/// The layer of a connection while its conversation is asked.
+/// The layer of a connection during a turn of its conversation.
 pub(super) enum Loan {
-    /// There is none.
+    /// The connection has no layer.
     None,
-    /// A reader takes it out, and puts it back.
+    /// A reader takes the layer out, and puts it back when dropped.
     Layer(Arc<Mutex<Option<Box<Lent>>>>),
 }
 
-/// What a reader needs of a connection with a layer.
+/// The parts of a layered connection that a reader needs.
 pub(super) struct Lent {
     carrier: Box<Carrier>,
     raw: Input,
-    /// What was opened, and not read.
+    /// Opened and unread bytes.
     plain: Input,
     broken: Option<Next>,
 }
 
-/// The second handle.
+/// A second handle of the socket.
 struct SecondHandle {
     stream: ClientStream,
     link: Arc<Link>,
@@ -56,7 +55,7 @@ struct SecondHandle {
     left: Option<Duration>,
 }
 
-/// The second handle, through the layer.
+/// A second handle, read through the layer.
 struct LayeredHandle {
     below: SecondHandle,
     lent: Option<Box<Lent>>,
@@ -64,7 +63,7 @@ struct LayeredHandle {
     client: Client,
 }
 
-/// All that is read by one handle is one message.
+/// Everything that one handle reads is one message.
 const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
@@ -84,7 +83,7 @@ impl BlockingSource for BlockingSocket<'_> {
 }
 
 impl<R: Registered> Connection<R> {
-    /// The layer, for a conversation that may read on.
+    /// Lends the layer to the turn of a conversation that may read on.
     pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
         let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
         let raw = std::mem::take(&mut turn.buffers.raw);
@@ -92,7 +91,7 @@ impl<R: Registered> Connection<R> {
         Loan::Layer(Arc::new(Mutex::new(Some(Box::new(lent)))))
     }
 
-    /// The turn is over.
+    /// Takes the layer back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let Loan::Layer(home) = loan else { return ControlFlow::Continue(()) };
         let Some(lent) = home.lock().unwrap_or_else(PoisonError::into_inner).take() else {

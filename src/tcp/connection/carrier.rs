@@ -1,5 +1,5 @@
-//! A layer between a connection's socket and its conversation: what arrives is opened, what is owed is sealed.
-//! Everything else about the connection is as without one: the rules are those of the other modules here.
+//! The layer between a connection's socket and its conversation opens input and seals output. Everything else about the
+//! connection follows the other modules here.
 
 use std::ops::ControlFlow;
 
@@ -14,14 +14,14 @@ use super::bytes::Received;
 use super::stacked::Stacked;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
-/// A connection's layer, and what it holds of the bytes below it between turns.
+/// A connection's layer, and the bytes below it that are kept between turns.
 pub struct Carrier {
     pub(super) layer: Box<dyn Layer>,
-    /// Bytes have arrived that the layer was not given.
+    /// Bytes have arrived that the layer has not seen.
     pub(super) is_unopened: bool,
-    /// Bytes were opened that the conversation has not been asked about.
+    /// Bytes were opened that the conversation has not seen.
     pub(super) has_news: bool,
-    /// Nothing more is sealed: the goodbye was said, or the client broke the protocol.
+    /// Nothing more is sealed: the goodbye was sealed, or the client broke the protocol.
     pub(super) is_over: bool,
     pub(super) unread: Box<[u8]>,
     pub(super) ended: bool,
@@ -30,20 +30,20 @@ pub struct Carrier {
     owed: Option<Box<Output>>,
 }
 
-/// How far the output of the conversation is sealed.
+/// How much of the conversation's output is sealed.
 enum Sealed {
     All,
-    /// As much as may be sealed ahead.
+    /// As much as can be sealed ahead.
     Enough,
-    /// Up to a part of a file, which may not be read in this turn.
+    /// Everything before a part of a file, which must not be read in this turn.
     File,
     /// A part of a file is missing.
     Short,
 }
 
-/// This much may be sealed and not yet written.
+/// The limit of bytes that are sealed and unsent.
 const SEALED_AHEAD: u64 = 64 * 1024;
-/// This much of a file is read at once.
+/// How much of a file is read at once.
 const STRETCH: usize = 64 * 1024;
 
 impl Carrier {
@@ -53,10 +53,10 @@ impl Carrier {
         Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
     }
 
-    /// Let the layer make of `turn.input` what it can.
+    /// Lets the layer open what it can of `turn.input`.
     ///
     /// # Errors
-    /// If the client broke the protocol: what comes next.
+    /// If the client broke the protocol: the `Next` that follows.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
         self.is_unopened = false;
         let opened = self.layer.open(turn, plain);
@@ -93,12 +93,12 @@ impl Carrier {
         if output.is_empty() { Sealed::All } else { Sealed::Enough }
     }
 
-    /// How many bytes are sealed and not written, between turns.
+    /// How many bytes are sealed and unsent, between turns.
     pub(super) fn owed(&self) -> u64 {
         self.owed.as_ref().map_or(0, |owed| owed.owed())
     }
 
-    /// What it has opened that was not used.
+    /// Opened input that was not used.
     pub(super) fn opened(&self, unused: &[u8], ended: bool) -> Input {
         let mut plain = Input::new();
         plain.begin(unused, ended);
@@ -108,7 +108,7 @@ impl Carrier {
         plain
     }
 
-    /// A turn begins: what is below the layer goes into the worker's buffers.
+    /// At the beginning of a turn: moves the bytes below the layer to the worker's buffers.
     pub(super) fn unpack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &mut Input) {
         raw.begin(&std::mem::take(&mut self.unread), self.ended);
         if self.cut {
@@ -119,7 +119,7 @@ impl Carrier {
         }
     }
 
-    /// A turn ends.
+    /// At the end of a turn: stores them again.
     pub(super) fn pack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &Input) {
         (self.unread, self.ended, self.cut) = (raw.bytes().into(), raw.ended(), plain.was_cut());
         raw.clear();
@@ -143,13 +143,13 @@ impl<R: Registered> Connection<R> {
         self.under_way.as_ref().is_some_and(|under_way| under_way.carrier.is_some())
     }
 
-    /// Seal and write what is owed.
+    /// Seals and writes output.
     pub(super) fn write_sealed(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
         let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) else {
             return Written::All;
         };
         let (may_block, buffers) = (turn.may_block.is_some(), &mut *turn.buffers);
-        // More is sealed once all of it is written: what is written in part would be kept with it.
+        // Seal more only once everything sealed is written: a rest would be stored together with it.
         loop {
             match self.transport.write(&mut buffers.sealed, false, &mut turn.share) {
                 Written::All => {}
@@ -158,7 +158,7 @@ impl<R: Registered> Connection<R> {
             match carrier.seal(&mut buffers.output, &mut buffers.sealed, may_block, &self.client) {
                 Sealed::All if buffers.sealed.is_empty() => return Written::All,
                 Sealed::All | Sealed::Enough => {}
-                // What was sealed before it is written first.
+                // Write the sealed bytes first.
                 Sealed::File if !buffers.sealed.is_empty() => {}
                 Sealed::File => return Written::File,
                 Sealed::Short => return Written::Short,
@@ -166,7 +166,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Let the layer make what it can of the bytes that have arrived.
+    /// Lets the layer open what it can of the bytes that have arrived.
     pub(super) fn open(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let Some(under_way) = &mut self.under_way else { return Received::Nothing };
         let Some(carrier) = &mut under_way.carrier else { return Received::Nothing };
@@ -182,13 +182,13 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The client broke the protocol of the layer. Where something is owed that is not sealed, its client sees a reset.
+    /// The client broke the protocol of the layer. If output is left that is not sealed, the client sees a reset.
     pub(super) fn break_off(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let next = if turn.buffers.output.is_empty() { next } else { Next::Abort };
         self.set_next(next, turn.now)
     }
 
-    /// The end of the layer, once: whether there is something to write.
+    /// Ends the layer, once. Returns whether there is something to write.
     pub(super) fn end_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> bool {
         let Some(carrier) = self.carrier().filter(|carrier| !carrier.is_over) else { return false };
         carrier.is_over = true;
@@ -196,7 +196,7 @@ impl<R: Registered> Connection<R> {
         !turn.buffers.sealed.is_empty()
     }
 
-    /// All that was owed before is written: the connection is another conversation's from here on.
+    /// Everything sent before the handover is written. From now on the successor has the connection.
     pub(super) fn become_successor(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.conversation.as_ref().is_some_and(|before| before.drop_may_block()) {
             turn.begin(super::Work::Short)?;
@@ -214,11 +214,11 @@ impl<R: Registered> Connection<R> {
             self.under_way().place = place.map(Box::new);
         }
         (self.stage, self.since, self.begun, self.midway) = (None, turn.now, false, false);
-        self.shutdown = super::ShutdownNotice::None; // the successor has not been told
+        self.shutdown = super::ShutdownNotice::None; // the successor has had no notice
         ControlFlow::Continue(())
     }
 
-    /// What has arrived and is unused is the layer's.
+    /// Puts a layer below the conversation. Unused input goes to the layer.
     fn put_layer_below(&mut self, layer: Box<dyn Layer>, turn: &mut ConnectionTurn<'_>) {
         let buffers = &mut *turn.buffers;
         let under_way = self.under_way.get_or_insert_default();

@@ -1,10 +1,10 @@
-//! A layer above another. Made by `carrier` where a connection that has a layer is given one more.
+//! A layer above another. Created by `carrier` when a connection that has a layer gets one more.
 
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Layer, Next, RECORD, Turn};
 
-/// A layer above another: an upgrade to TLS inside TLS, a compression inside TLS.
+/// A layer above another, for an upgrade to TLS inside TLS, or compression inside TLS.
 pub struct Stacked {
     lower: Box<dyn Layer>,
     upper: Box<dyn Layer>,
@@ -13,12 +13,12 @@ pub struct Stacked {
 }
 
 impl Stacked {
-    /// `between`: what the lower layer has opened and the upper has not.
+    /// `between`: bytes that the lower layer has opened and the upper one has not.
     pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>, between: Input) -> Stacked {
         Stacked { lower, upper, between, sealed: Vec::new() }
     }
 
-    /// What the upper layer has sealed goes through the lower one.
+    /// Seals the output of the upper layer with the lower one.
     fn pass_down(&mut self, sealed: &mut Vec<u8>) {
         self.sealed.chunks(RECORD).for_each(|record| self.lower.seal(record, sealed));
         self.sealed.clear();

@@ -1,11 +1,12 @@
-//! A stream above a layer: what a taken connection reads and writes through a `Layer`. Made by `workers`.
+//! A stream above a layer: a taken connection reads and writes through a `Layer`. Created by `workers`.
 //!
-//! One thread may read while others write, and no one waits for the client with the layer in hand: a client that reads
-//! only after it has sent all, and one that sends only after it has read all, get on as they do without a layer.
+//! One thread may read while others write, and no thread holds the layer while it waits for the client. So a client
+//! that reads only after it has sent everything, or sends only after it has read everything, works as it does without a
+//! layer.
 
-mod opening; // what is read
+mod opening; // reading
 
-mod sealing; // what is written
+mod sealing; // writing
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::stream::Stream;
 use opening::Opened;
 use sealing::Layered;
 
-/// This stream with a layer above it. `plain` is what the layer has made of its first bytes.
+/// Puts a layer below this stream. `plain`: the opened bytes that have not been used.
 pub fn layered(stream: Stream, layer: Box<dyn Layer>, plain: Input) -> Stream {
     let client = stream.client().clone();
     stream.through(|below, sink, socket| {

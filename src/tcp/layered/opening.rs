@@ -1,4 +1,4 @@
-//! What is read through a layer: whatever can be made of the bytes that have come.
+//! Reading through a layer: opens everything complete that has arrived.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
 use super::sealing::Layered;
 
-/// What the layer makes of the bytes below it.
+/// The opened bytes.
 pub struct Opened {
     below: Box<dyn Source>,
     shared: Arc<Layered>,
@@ -24,7 +24,7 @@ pub struct Opened {
     plain: Input,
     limit: Option<Duration>,
     is_broken: bool,
-    /// The layer may hold bytes that it was given before, and has not opened.
+    /// The layer may hold bytes that it has received and not opened.
     is_unopened: bool,
 }
 
@@ -49,14 +49,14 @@ impl Opened {
         }
     }
 
-    /// Read until something comes of it, or the end.
+    /// Reads until some bytes are opened, or to the end.
     fn receive(&mut self) -> io::Result<()> {
         let deadline = self.limit.and_then(|limit| sync::now().checked_add(limit));
         self.read_more()?;
         if !self.wants_more() {
             return Ok(());
         }
-        // The beginning of something: wait no longer for the rest than what is left of the time.
+        // The beginning of a record: wait for the rest only for the rest of the time.
         let result = self.receive_until(deadline);
         self.socket.set_read_timeout(self.limit)?;
         result
@@ -106,7 +106,7 @@ impl Opened {
         Ok(())
     }
 
-    /// What came before that is read first.
+    /// Breaks the stream off. Bytes opened before are read first.
     fn break_off(&mut self, next: &Next, why: &str) {
         debug!("the stream of {} is broken off: {why}", self.client);
         self.is_broken = true;

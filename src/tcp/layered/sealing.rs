@@ -1,4 +1,5 @@
-//! What is written through a layer, and what the layer itself answers: sealed in order, sent by whoever comes first.
+//! Writing through a layer, and the layer's own responses. They are sealed in order, and sent by the first thread that
+//! can.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use super::super::protocol::{Layer, Next, RECORD, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What the thread that reads shares with those that write.
+/// Shared by the reading thread and the writing threads.
 pub struct Layered {
     below: Arc<dyn Sink>,
-    /// What is sealed and not sent. Whoever sends holds it, and may wait for the client; it is locked before `state`.
+    /// Bytes that are sealed and unsent. The sending thread holds this lock, and may wait for the client. It is locked
+    /// before `state`.
     pending: Mutex<Vec<u8>>,
-    /// Held for no longer than it takes to open or to seal.
+    /// Locked only to open or to seal.
     state: Mutex<State>,
     reading_ends: AtomicBool, // by our own doing
     limit: Mutex<Option<Duration>>,
@@ -24,13 +26,13 @@ pub struct Layered {
 
 struct State {
     layer: Box<dyn Layer>,
-    /// Said by the layer itself while it opened something, behind all that was sealed before.
+    /// Responses that the layer produced while it opened input, after everything sealed before.
     answers: Vec<u8>,
-    /// Nothing more is sealed: the goodbye is said, or the client broke the protocol.
+    /// Nothing more is sealed: the goodbye has been written, or the client broke the protocol.
     is_over: bool,
 }
 
-/// No more than this is sealed and not sent.
+/// The limit of bytes that are sealed and unsent.
 const SEALED_AHEAD: usize = 64 * 1024;
 
 impl Layered {
@@ -44,7 +46,7 @@ impl Layered {
         }
     }
 
-    /// The end of what is read is our own doing.
+    /// This side has ended the reading.
     pub fn reading_has_ended(&self) -> bool {
         self.reading_ends.load(Ordering::Acquire)
     }
@@ -66,7 +68,8 @@ impl Layered {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Send what is pending: all of it, or as much as can be sent in the time that a write may take. True: all.
+    /// Sends the pending bytes: all of them, or as many as can be sent within the write timeout. Returns whether all
+    /// were sent.
     fn push(&self, pending: &mut Vec<u8>, waits: bool) -> io::Result<bool> {
         let limit = *self.limit.lock().unwrap_or_else(PoisonError::into_inner);
         let start = sync::now();
@@ -89,18 +92,18 @@ impl Layered {
         result
     }
 
-    /// Send what the layer itself has said, if nobody else is sending and the client takes it; else it goes ahead of what
-    /// is sent next. To be called after `answers` has grown, and after `pending` was unlocked: whoever does one of these
-    /// last sees the other.
+    /// Sends the layer's own responses if no other thread is sending and the socket has room. Otherwise they are sent
+    /// before the next write. Call it after `answers` has grown, and after `pending` was unlocked: the later of the two
+    /// sees the other's work.
     fn send_answers(&self) {
         while !self.state().answers.is_empty() {
             let Some(mut pending) = self.try_pending() else { return };
             pending.append(&mut self.state().answers);
-            let _ = self.push(&mut pending, false); // an error is that of the next write
+            let _ = self.push(&mut pending, false); // the next write returns the error
         }
     }
 
-    /// What the layer made of these bytes is in `plain`, or it says what comes next.
+    /// Opens these bytes into `plain`, or returns what follows.
     pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
         let mut output = Output::new();
         let mut state = self.state();
@@ -120,7 +123,7 @@ impl Layered {
 }
 
 impl State {
-    /// Nothing, if it is over.
+    /// Seals nothing if the layer is over.
     fn seal(&mut self, plain: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
         pending.append(&mut self.answers);
         if self.is_over {
@@ -139,7 +142,7 @@ impl State {
 }
 
 impl Sink for Layered {
-    /// Bytes that are sealed count as sent: as many as fit beside those whose turn it is first.
+    /// Sealed bytes count as sent: as many as fit beside those that are sent before them.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         let mut pending = if waits { self.pending() } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
         if pending.len() >= SEALED_AHEAD {
@@ -154,7 +157,7 @@ impl Sink for Layered {
             && !is_late(&err)
         {
             return Err(err);
-        } // what is left goes ahead of the next
+        } // the rest is sent before the next write
         drop(pending);
         self.send_answers();
         Ok(count)
@@ -181,7 +184,7 @@ impl Sink for Layered {
     }
 
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
-        // Where another thread is in the middle of a write, what it writes is not whole.
+        // While another thread is in a write, its bytes are incomplete.
         let mut pending = self.try_pending().ok_or(io::ErrorKind::WouldBlock)?;
         let mut state = self.state();
         if !last.is_empty() {

@@ -1,15 +1,19 @@
-//! What is between the bytes of a client and a conversation: TLS, a framing, a compression. Given to a connection by a
-//! `Handover`, driven by `connection`, and by `layered` once the socket is taken.
+//! Code between the bytes of a client and a conversation: TLS, a framing, a compression. A `Handover` gives it to a
+//! connection; `connection` drives it, and `layered` once the socket is taken.
 
 use super::super::input::Input;
 use super::{Next, Turn};
 
-/// What is between the bytes of a client and a conversation: it makes input of the former and bytes of the output.
+/// Code between the bytes of a client and a conversation. It decodes input and encodes output.
 ///
-/// A conversation that has shaken hands gives its connection a layer with
-/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on the engine keeps all its promises for the conversation
-/// above the layer: the clock of its stages, which half a record does not renew; at most some 64 KiB sealed and not yet
-/// written; parts of files read in turns that may block; a goodbye after an end, and none after an abort.
+/// A conversation that has completed its handshake gives its connection a layer with
+/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on the engine does the following for the conversation
+/// above the layer, as for one without:
+///
+/// - Half a record does not restart the clock of a stage.
+/// - At most about 64 KiB are sealed and unsent.
+/// - Parts of files are read in turns that may block.
+/// - The goodbye is sent at each end that is not an abort.
 ///
 /// ```
 /// use modest::raw::{Conversation, Handover, Input, Layer, Next, Protocol, Turn};
@@ -58,25 +62,25 @@ use super::{Next, Turn};
 /// }
 /// ```
 pub trait Layer: Send {
-    /// Takes from `turn.input` everything that is whole, and appends to `plain` what comes of it. At the goodbye
-    /// of the client it [ends](Input::end) `plain`, and takes and drops what follows. Bytes that stay in `turn.input` are the
-    /// beginning of something, at most 64 KiB; they count as nothing until the rest arrives. The layer's own
-    /// responses (another key) go to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are
-    /// sent at once if the socket has room, otherwise ahead of what is written next.
+    /// Takes all complete records from `turn.input`, and appends their content to `plain`. At the goodbye of the client
+    /// it [ends](Input::end) `plain`, and discards what follows. Bytes that stay in `turn.input` are the beginning of a
+    /// record, at most 64 KiB. They count as nothing until the rest arrives. The layer appends its own responses (such
+    /// as a new key) to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are sent at
+    /// once if the socket has room, otherwise before the next write.
     ///
-    /// Where the bytes end without a goodbye, the engine [cuts](Input::cut) `plain` itself.
+    /// If the bytes end without a goodbye, the engine [cuts](Input::cut) `plain`.
     ///
     /// # Errors
-    /// What comes next if the bytes are broken: [`Next::Abort`], or [`Next::Linger`] after an alert
-    /// was appended to `turn.output`. The conversation is not asked again.
+    /// If the bytes are malformed: [`Next::Abort`], or [`Next::Linger`] after an alert was appended to `turn.output`.
+    /// The conversation gets no further turn.
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next>;
 
-    /// Appends to `sealed` what is sent in place of these bytes, of which there are at most 16 KiB.
+    /// Encodes output: appends to `sealed` the bytes that are sent instead of `plain` (at most 16 KiB).
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>);
 
-    /// Appends to `sealed` what shows the client that nothing is missing. Called at most once, and last.
+    /// Appends the goodbye to `sealed`, which shows the client that nothing is missing. Called at most once, and last.
     fn goodbye(&mut self, sealed: &mut Vec<u8>);
 }
 
-/// A record of TLS holds no more.
+/// The most that a TLS record holds.
 pub(in super::super) const RECORD: usize = 16 * 1024;

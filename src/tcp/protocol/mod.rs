@@ -2,8 +2,8 @@
 //! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
 //! sees a socket, a thread or a lock.
 
-mod handover; // what a connection becomes
-mod layer; // what is below a conversation
+mod handover; // handing a connection over
+mod layer; // code below a conversation
 
 use std::io;
 use std::net::IpAddr;
@@ -196,7 +196,7 @@ impl<'a> Turn<'a> {
         self.polled.map(sync::to_std)
     }
 
-    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For tests.
+    /// Sets when a poll brought the bytes of this turn, for tests. `None`: no poll did.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }
@@ -225,18 +225,19 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]): at the server's
-    /// least rate, and waiting for the client no longer than this in all. It must be dropped before the turn is over, and
-    /// what it read and nobody used goes back to the input. `None`: there is no socket (a test), or no descriptor for it.
+    /// Returns a reader of the bytes that follow, for a turn that may block ([`Next::Handle`]). It enforces the
+    /// server's minimum rate, and waits for the client no longer than `within` in total. It must be dropped before the
+    /// end of the turn; bytes that were read and not used go back to the input. `None` if there is no socket (in a
+    /// test), or no descriptor for it.
     pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
         self.blocking?.blocking_input(within).ok()
     }
 
-    /// The connection goes on with another conversation, once everything this one has appended to the output is written:
-    /// after a handshake, the header of a proxy, an upgrade. To be returned from the turn. What is unused of the input is the
-    /// successor's, or its layer's.
+    /// Hands the connection over to another conversation once the output of this one is written: after a handshake, the
+    /// header of a proxy, or an upgrade. Return the result from the turn. Unused input goes to the successor, or to its
+    /// layer.
     ///
-    /// A turn made by [`Turn::new`] belongs to no connection: the successor is dropped, unless the test
+    /// A turn created by [`Turn::new`] belongs to no connection. It drops the successor, unless the test
     /// [keeps](Turn::keeping_handover) it.
     pub fn hand_over(&mut self, handover: Handover) -> Next {
         match &mut self.handover {
@@ -248,13 +249,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// This turn, with a place for what is [handed over](Turn::hand_over) in it: for tests without a server.
+    /// Stores what is [handed over](Turn::hand_over) in this turn in `slot`, for tests without a server.
     pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
         self.handover = Some(slot);
         self
     }
 
-    /// This turn with other bytes: for a layer above another.
+    /// Returns this turn with other input and output, for a layer above another.
     pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
         let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
         let (blocking, handover) = (None, None);

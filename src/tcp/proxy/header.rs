@@ -18,8 +18,8 @@ pub type Malformed = &'static str;
 
 /// The longest line of version 1, with its end.
 const LONGEST_LINE: usize = 107;
-/// The longest header of version 2. The addresses need up to 232 bytes. What follows them (TLVs) can have any size and
-/// is not used. nginx has the same limit.
+/// The longest header of version 2. The addresses need up to 232 bytes. Data after them (TLVs) can have any size and is
+/// not used. nginx has the same limit.
 const LONGEST_BINARY: usize = 4096;
 
 const START_OF_LINE: &[u8] = b"PROXY ";
@@ -56,7 +56,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let length = end + 2;
     let Some(line) = seen[..end].strip_prefix(START_OF_LINE) else { return Err("the line is cut short") };
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
-        return Ok(Some(Header { length, source: None })); // whatever follows
+        return Ok(Some(Header { length, source: None })); // any data after it
     }
     let line = std::str::from_utf8(line).map_err(|_| "the line is not ASCII")?;
     let words: Vec<&str> = line.split(' ').collect();

@@ -1,5 +1,5 @@
-//! The PROXY protocol: a proxy sends the address of its client before each connection's bytes. A conversation around
-//! another one with the same bytes in and out: it consumes the header, and passes everything else on.
+//! The PROXY protocol: a proxy sends the address of its client before the bytes of each connection. A conversation
+//! consumes this header, and hands the connection over to the inner protocol.
 
 mod header; // the header of the proxy
 
@@ -104,11 +104,11 @@ impl IntoProtocol for ProxyProtocol {
 struct Proxied {
     inner: Arc<dyn Protocol>,
     header_timeout: Option<Duration>,
-    /// The header named this client, which the inner protocol is to meet.
+    /// The header named this client. The inner protocol meets it next.
     meeting: Option<Client>,
 }
 
-/// Of the header.
+/// The stage of the header.
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {

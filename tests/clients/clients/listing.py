@@ -40,6 +40,17 @@ def shelf(at):
         with open(shown / name, "wb") as file:
             file.truncate(size)
         os.utime(shown / name, (LATE - 5 * 86_400 - 98_765 * number,) * 2)
+    kinds, _ = at.served("kinds")
+    make(kinds / "README.md", b"# Read <b>me</b>")
+    for end in "png jpg jpeg gif webp avif svg mp3 mp4 m4a mkv mov webm flac ogg wav zip gz 7z xz zst bz2 txt pdf".split():
+        make(kinds / f"a.{end}", b"x")
+    for name in ("needle <i>.txt", "deep/second needle.txt"):
+        make(kinds / "sub" / name, b"12345")
+    pictures, _ = at.served("pictures")
+    make(pictures / "notes.txt", b"notes")
+    for number, colour in enumerate(("#567", "#a65", "#796")):
+        text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="{colour}" d="M0 0h4v3H0z"/></svg>'
+        make(pictures / f"picture {number}.svg", text.encode())
     many, _ = at.served("many")
     for number in range(10_050):
         (many / f"number {number}.txt").touch()
@@ -54,5 +65,7 @@ def script(at):
         axe=str(modules / "axe-core" / "axe.min.js"),
         chromium=shutil.which("chromium"),
         shots=str(at.shots),
+        modest=str(at.built["modest"]),
+        root=str(at.root),
     )
     return ["node", scripts.SCRIPTS / "listing.mjs", given]

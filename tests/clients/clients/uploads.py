@@ -1,8 +1,8 @@
-"""Chromium and the page of a folder that takes files: choose, drop, cancel, delete, with and without script. In scripts/uploads.mjs."""
+"""Chromium and the page of a folder that takes files: every button, conflicts, breaks, rights, with and without script. In scripts/uploads.mjs."""
 
 import shutil
 
-from kit import packages, script as scripts
+from kit import commands, packages, script as scripts
 
 from . import chromium
 
@@ -15,14 +15,16 @@ version = chromium.version
 
 
 def script(at):
-    inbox = at.folder("uploads-inbox")
-    server = at.serve("modest", inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete")
+    line = commands.run([at.built["modest"], "--hash-password", "ada"], stdin=b"a long secret\n").good()
+    users = at.made / "upload-users"
+    users.write_bytes(line.out)
     modules = packages.node_modules()
     given = scripts.given(
         at,
-        inbox=str(inbox),
+        modest=str(at.built["modest"]),
+        users=str(users),
+        inbox=str(at.folder("uploads-inbox")),
         away=str(at.folder("to send")),
-        taking=server.url,
         playwright=str(modules / "playwright-core" / "index.js"),
         axe=str(modules / "axe-core" / "axe.min.js"),
         chromium=shutil.which("chromium"),

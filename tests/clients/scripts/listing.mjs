@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, open } from "./browser.mjs";
+import { start } from "./starting.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
 
 const { site, shots } = given;
@@ -21,6 +22,7 @@ for (const width of [320, 390, 1280]) {
 }
 const names = (page) => page.locator("tbody:not(#up) tr:visible td:first-child").allInnerTexts();
 const [small, ...larger] = ["Annual report 2024.txt", "annual report 2025.txt", "film.mp4", "packed.tar.gz", "picture.PNG", "photo\ufffdgpj.exe", "Grüße 你好 שלום.txt", `${"x".repeat(200)}.txt`];
+const kinds = ["README.md", ..."png jpg jpeg gif webp avif svg mp3 mp4 m4a mkv mov webm flac ogg wav zip gz 7z xz zst bz2 txt pdf".split(" ").map((end) => `a.${end}`)];
 const bySize = [small, ...larger];
 
 // Nothing of it runs in a page without script; that page differs in nothing it looks at.
@@ -64,7 +66,7 @@ for (const { name, phone, options } of windows) {
       ["Name", "?sort=name", "ascending", null],
       ["Name", "?sort=-name", "descending", null],
     ]) {
-      await page.getByRole("button", { name: heading }).click();
+      await page.locator("thead").getByRole("button", { name: heading }).click();
       await page.waitForURL(shelf + query);
       same(await page.locator("[aria-sort]").evaluateAll((all) => all.map((it) => [it.innerText.split(" ")[0].trim(), it.ariaSort])), [[heading, sorted]], query);
       const seen = await names(page);
@@ -170,6 +172,134 @@ check("many names: the height is right before they are laid out, all are printed
     same(await page.locator("output").innerText(), `${nines.toLocaleString("en")} shown`, "names with a 9");
     same(trouble, [], "trouble");
     await close();
+  }
+});
+
+check("the filter stays while the page is sorted, reloaded, left and come back to", async () => {
+  const { page, trouble, close } = await open();
+  await page.goto(shelf);
+  const state = async () => [await page.locator("input").inputValue(), await page.locator("output").innerText(), (await names(page)).length];
+  await page.locator("input").fill("report");
+  same(await state(), ["report", "2 shown", 2], "typed");
+  await page.locator("thead").getByRole("button", { name: "Size" }).click();
+  await page.waitForURL(/sort=-size/);
+  same(await state(), ["report", "2 shown", 2], "sorted");
+  await page.getByRole("link", { name: small }).click();
+  await page.goBack();
+  same(await state(), ["report", "2 shown", 2], "come back to");
+  await page.reload();
+  same(await state(), ["report", "2 shown", 2], "reloaded");
+  await page.locator("input").fill("");
+  await page.locator("thead").getByRole("button", { name: "Name" }).click();
+  await page.waitForURL(`${shelf}?sort=name`);
+  same(await state(), ["", "", 10], "without a filter");
+  same(trouble, [], "trouble");
+  await close();
+});
+
+check("what has the focus is not behind the headings", async () => {
+  const { page, close } = await open({ viewport: { width: 1280, height: 400 } });
+  await page.goto(`${site}/many/`);
+  await page.getByText("local").waitFor();
+  await page.evaluate(() => (scrollTo(0, 2000), document.elementFromPoint(200, 300).closest("tr").querySelector("a").focus()));
+  for (let key = 0; key < 30; key++) {
+    await page.keyboard.press("Shift+Tab");
+    const [top, bottom] = await page.evaluate(() => [document.activeElement.getBoundingClientRect().top, document.querySelector("thead").getBoundingClientRect().bottom]);
+    same(top >= bottom, true, `after ${key}: ${top} below ${bottom}`);
+  }
+  await close();
+});
+
+check("icons: by the kind of a file, and in forced colours, too", async () => {
+  const icons = async (options) => {
+    const { page, close } = await open(options);
+    await page.goto(`${site}/kinds/`);
+    const found = await page.locator("tbody:not(#up) td a").evaluateAll((all) => Object.fromEntries(all.map((a) => {
+      const style = getComputedStyle(a, ":before");
+      return [a.textContent, [style.clipPath, style.backgroundColor, getComputedStyle(document.body).backgroundColor]];
+    })));
+    await page.screenshot({ path: join(shots, `kinds-${options.forcedColors ?? "plain"}.png`) });
+    await close();
+    return found;
+  };
+  const shapes = await icons({});
+  for (const kind of ["png jpg jpeg gif webp avif svg", "mp3 mp4 m4a mkv mov webm flac ogg wav", "zip gz 7z xz zst bz2", "txt pdf"]) {
+    const all = kind.split(" ").map((end) => shapes[`a.${end}`][0]);
+    same(new Set(all).size, 1, `shapes of ${kind}`);
+  }
+  same(new Set(Object.values(shapes).map(([shape]) => shape)).size, 5, "shapes");
+  for (const [name, [, icon, page]] of Object.entries(await icons({ forcedColors: "active" }))) {
+    if (icon === page || icon === "rgba(0, 0, 0, 0)") throw new Error(`${name}: ${icon} on ${page}`);
+  }
+});
+
+check("a README below the names, as text", async () => {
+  const { page, trouble, close } = await open();
+  await page.goto(`${site}/kinds/`);
+  const shown = page.getByRole("region", { name: "README.md" }).locator("pre");
+  same(await shown.innerText(), "# Read <b>me</b>", "its text");
+  await accessible(page);
+  same(trouble, [], "trouble");
+  await close();
+});
+
+check("pictures as a grid, which stays while the page is sorted", async () => {
+  for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true }], ["dark", { colorScheme: "dark" }]]) {
+    const { page, trouble, close } = await open(options);
+    await page.goto(`${site}/pictures/`);
+    await page.getByRole("button", { name: "Pictures" }).click();
+    await page.waitForFunction(() => [...document.querySelectorAll("td img")].filter((it) => it.complete && it.naturalWidth).length === 3);
+    await page.screenshot({ path: join(shots, `grid-${name}.png`) });
+    same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "it fits");
+    await accessible(page);
+    await page.locator("thead").getByRole("button", { name: "Size" }).click();
+    await page.waitForURL(/view=grid/);
+    await page.locator("td img").first().waitFor();
+    await page.getByRole("button", { name: "Pictures" }).click();
+    same(await page.locator("td img").count(), 0, "pictures in the list");
+    same(trouble, [], "trouble");
+    await close();
+  }
+});
+
+check("names in subfolders are found, and folders have sizes, on request", async () => {
+  const { page, trouble, close } = await open();
+  await page.goto(`${site}/kinds/`);
+  await page.keyboard.press("/");
+  await page.keyboard.type("needle");
+  await page.keyboard.press("Enter");
+  await page.getByText("2 found").waitFor();
+  same(await page.locator("#r li a").allInnerTexts().then((all) => all.sort()), ["sub/deep/second needle.txt", "sub/needle <i>.txt"], "what is found");
+  await accessible(page);
+  await page.screenshot({ path: join(shots, "search.png") });
+  await page.getByRole("link", { name: "second needle" }).click();
+  same(await page.locator("body").innerText(), "12345", "where it leads");
+  await page.goBack();
+  await page.locator("input").fill("");
+  await page.getByRole("button", { name: "Folder sizes" }).click();
+  await page.locator("tr", { hasText: "sub/" }).getByText("10 B", { exact: true }).waitFor();
+  same(trouble.filter((line) => !line.includes("favicon")), [], "trouble"); // of the file that was opened
+  await close();
+});
+
+check("several folders: the first page links to all of them, in the same style", async () => {
+  for (const [words, expected] of [
+    [["/a b/c=$/sub", "/other=$/sub/deep"], ["a b/c/", "other/"]],
+    [["$", "/sub/deep=$/sub/deep", "/needle=$/sub"], ["needle/", "sub/deep/", "sub/", ...kinds]],
+    [["$", "/sub=$/sub/deep"], ["sub/", ...kinds]],
+    [["--prefix", "/pre fix", "/other=$/sub/deep"], ["other/"]],
+  ]) {
+    const server = await start(given.modest, "-p", "0", ...words.map((word) => word.replace("$", join(given.root, "kinds"))));
+    const { page, trouble, close } = await open();
+    await page.goto(`${server.url}/${words[0] === "--prefix" ? "pre%20fix/" : ""}`);
+    same((await names(page)).sort(), [...expected].sort(), words.join(" "));
+    await accessible(page);
+    await page.getByRole("link", { name: expected[0], exact: true }).click();
+    await page.waitForURL(/\/$/);
+    same(await page.getByRole("link").count() > 0, true, "links there");
+    same(trouble, [], "trouble");
+    await close();
+    await server.stop();
   }
 });
 

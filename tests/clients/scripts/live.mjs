@@ -1,29 +1,11 @@
 // A browser that stays while its server goes and comes again, on the same port: EventSource, WebSocket, long polls.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
 import { browser, looks, open } from "./browser.mjs";
+import { start as startServer } from "./starting.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
 
 const { dashboard, readings, chat, shots } = given;
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
-// A server, once it has told where it listens.
-async function start(program, address = "127.0.0.1:0", ...words) {
-  const child = spawn(program, [address, ...words], { stdio: ["ignore", "pipe", "inherit"] });
-  running.add(child);
-  const [said] = await once(child.stdout, "data");
-  const url = /http:\/\/[^/]+/.exec(said)?.[0];
-  if (!url) throw new Error(`no address but ${said}`);
-  const stop = async (signal) => {
-    child.kill(signal);
-    const [status] = await once(child, "exit");
-    running.delete(child);
-    return status;
-  };
-  return { url, address: url.slice("http://".length), stop };
-}
+const start = (program, address = "127.0.0.1:0", ...words) => startServer(program, address, ...words);
 
 async function tell(url, text) {
   const answer = await fetch(url, { method: "POST", body: text });
@@ -65,6 +47,28 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
     await second.stop("SIGTERM");
   });
 
+  check(`dashboard: it goes on after a response that is not 200, and after ${signal}`, async () => {
+    const file = `${readings}-not-200-${signal}`;
+    const first = await start(dashboard, "127.0.0.1:0", file);
+    const { page, close } = await open(looks.desktop);
+    await page.goto(first.url);
+    await connected(page);
+    await tell(`${first.url}/readings`, "kitchen 21.5");
+    await count(page, "li", 1);
+    let refused = 0;
+    await page.route("**/readings*", (route) => (refused++ < 2 ? route.fulfill({ status: 503, body: "busy" }) : route.continue()));
+    await first.stop(signal);
+    await lost(page);
+    const second = await start(dashboard, first.address, file);
+    await tell(`${second.url}/readings`, "kitchen 22");
+    await count(page, "li", 2);
+    same(await shown(page, "li"), ["1: kitchen 21.5", "2: kitchen 22"], "each once, and none missed");
+    await connected(page);
+    same(refused > 2, true, "refusals");
+    await close();
+    await second.stop("SIGTERM");
+  });
+
   for (const kind of ["socket", "polls"]) {
     check(`chat by ${kind}: a page comes back after ${signal}, and goes on`, async () => {
       const first = await start(chat);
@@ -84,14 +88,18 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
         await count(page, "li", 2);
         same(await shown(page, "li"), ["hello from the other", "hello from one"], "the newest first");
       }
+      for (const { page } of [one, other]) same(await page.locator("output").innerText(), "connected", "after messages");
       same(await first.stop(signal), signal == "SIGTERM" ? 0 : null, "the exit status");
       await lost(other.page);
       await shoot(other.page, `chat-away-${kind}-${signal}`);
+      await lost(one.page);
+      await say(one.page, "while it was away");
 
       const second = await start(chat, first.address);
       await connected(other.page);
+      await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "while it was away");
       await say(other.page, "here again");
-      await count(other.page, "li", 1);
+      await count(other.page, "li", 2);
       await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "here again");
       await say(one.page, "so am I");
       for (const { page } of [one, other]) {

@@ -2,166 +2,446 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, open } from "./browser.mjs";
-import { check, given, same, tellAll } from "./telling.mjs";
+import { start, through } from "./starting.mjs";
+import { check, digest, given, same, tellAll } from "./telling.mjs";
 
-const { inbox, away, taking, shots } = given;
+const { inbox, away, shots, modest, users } = given;
 const axe = readFileSync(given.axe, "utf8");
 
-// What is to be sent: two files, and a folder with folders in it.
-const one = join(away, "one file.txt");
-const two = join(away, "Grüße 50% #2.txt");
+// What is to be sent: files, and a folder with folders in it, some of which no one wants.
+const file = (name, content) => (writeFileSync(join(away, name), content), join(away, name));
+const one = file("one file.txt", "one");
+const two = file("Grüße 50% #2.txt", "two");
+const large = file("large.bin", Buffer.alloc(8 << 20, 7));
 const tree = join(away, "album");
-writeFileSync(one, "one");
-writeFileSync(two, "two");
 mkdirSync(join(tree, "deep", "deeper"), { recursive: true });
-writeFileSync(join(tree, "a.jpg"), "a");
-writeFileSync(join(tree, "deep", "deeper", "b.jpg"), "b");
-const large = join(away, "large.bin");
-writeFileSync(large, Buffer.alloc(8 << 20, 7));
+for (const name of ["a.jpg", ".DS_Store", "Thumbs.db", "deep/._b.jpg", "deep/deeper/b.jpg"]) writeFileSync(join(tree, name), name);
 
-const stored = () => readdirSync(inbox, { recursive: true }).sort();
-const empty = () => readdirSync(inbox).forEach((name) => rmSync(join(inbox, name), { recursive: true }));
-const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
-// What the page does not show at once: it is loaded again when all is stored.
-const loaded = (page, act) => Promise.all([page.waitForEvent("load"), act()]);
+const stored = () => readdirSync(inbox, { recursive: true }).filter((name) => !name.includes(".modest-upload-")).sort();
+const empty = (...names) => {
+  readdirSync(inbox).forEach((name) => rmSync(join(inbox, name), { recursive: true }));
+  names.forEach((name) => (name.endsWith("/") ? mkdirSync(join(inbox, name), { recursive: true }) : writeFileSync(join(inbox, name), "there")));
+};
+const until = async (condition, what) => {
+  for (const begun = Date.now(); !condition(); await new Promise((then) => setTimeout(then, 20))) {
+    if (Date.now() - begun > 20_000) throw new Error(`${what}: ${JSON.stringify(stored())}`);
+  }
+};
+const listed = (page) => page.locator("tbody:not(#up) tr td:first-child a").allInnerTexts();
+const rows = (page, wanted) =>
+  page.waitForFunction((wanted) => JSON.stringify([...document.querySelectorAll("tbody:not(#up) td:first-child a")].map((a) => a.textContent)) === wanted, JSON.stringify(wanted));
+const status = (page, text) => page.locator("output", { hasText: text }).waitFor();
+const choose = (page, files) => page.getByLabel("Files", { exact: true }).setInputFiles(files);
+const act = async (page, name, action) => {
+  await page.getByRole("button", { name: `Rename, move or delete ${name}`, exact: true }).click();
+  await page.locator("#k").getByRole("button", { name: action }).click();
+};
+const slow = async (page, bytes) => {
+  const network = await page.context().newCDPSession(page);
+  const set = (offline, uploadThroughput) => network.send("Network.emulateNetworkConditions", { offline, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await set(false, bytes);
+  return set;
+};
 
-async function accessible(page) {
+async function accessible(page, what) {
   await page.evaluate(axe);
   const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-  same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], "axe");
+  same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], `axe, ${what}`);
 }
 
-for (const colorScheme of ["light", "dark"]) {
-  for (const [width, options] of [[320, phone], [1280, { viewport: { width: 1280, height: 900 } }]]) {
-    check(`${width} px, ${colorScheme}: it fits the window, no violation, also while something is refused and to be deleted`, async () => {
-      empty();
-      writeFileSync(join(inbox, "one file.txt"), "there");
-      const { page, close } = await open({ ...options, colorScheme });
-      await page.goto(taking);
-      await page.getByLabel("Files").setInputFiles([one]);
-      await page.getByText("That name is taken").waitFor();
-      await page.getByRole("button", { name: "Delete" }).click();
-      await page.screenshot({ path: join(shots, `uploads-${width}-${colorScheme}.png`) });
-      same(await page.evaluate(() => document.documentElement.scrollWidth), width, "its width");
-      same(await page.locator("#u input:not([type=file]), #u button").evaluateAll((all) => all.filter((it) => it.getBoundingClientRect().height < 40).length), 0, "what is too low to be touched");
-      await accessible(page);
-      await close();
-    });
-  }
+// A check with a server of its own, and a page of it.
+function served(name, words, run, options = {}) {
+  check(name, async () => {
+    const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", ...words);
+    const opened = await open(options);
+    try {
+      await run({ ...opened, server, url: server.url });
+    } finally {
+      await opened.close();
+      await server.stop("SIGKILL").catch(() => {});
+    }
+  });
 }
 
-check("without script: two files and a folder by the form, and back to the page of the folder", async () => {
+const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
+const desktop = { viewport: { width: 1280, height: 900 } };
+for (const [look, options] of Object.entries({
+  "320 px, light": phone,
+  "320 px, dark": { ...phone, colorScheme: "dark" },
+  "1280 px, light": desktop,
+  "1280 px, dark": { ...desktop, colorScheme: "dark" },
+  "1280 px, forced colours": { ...desktop, forcedColors: "active" },
+  "200 % zoom": { viewport: { width: 640, height: 450 }, deviceScaleFactor: 2 },
+})) {
+  served(`${look}: it fits the window and has no violation, empty, with a queue, a question and a menu`, ["--allow-delete", "--upload-limit", "1m"], async ({ page, url }) => {
+    empty();
+    await page.goto(url);
+    await accessible(page, "empty");
+    empty("one file.txt", "folder/");
+    await page.reload();
+    const shoot = async (what) => {
+      await page.screenshot({ path: join(shots, `uploads-${look.replace(/\W+/g, "-")}-${what}.png`) });
+      same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, `it fits, ${what}`);
+      await accessible(page, what);
+    };
+    await choose(page, [one, two, large]);
+    await page.getByText("is already here").waitFor();
+    await shoot("question");
+    await page.getByRole("button", { name: "Keep both" }).click();
+    await page.getByText("Stored as one file (1).txt").waitFor();
+    await shoot("queue");
+    same(await page.locator("#u button:visible, #q button:visible").evaluateAll((all) => all.filter((it) => it.getBoundingClientRect().height < 40).length), 0, "what is too low to be touched");
+    await page.getByRole("button", { name: "Rename, move or delete folder/" }).click();
+    await shoot("menu");
+  }, options);
+}
+
+served("without script: two files and a folder by the form, and back to the page of the folder", [], async ({ page, trouble, url }) => {
   empty();
-  const { page, trouble, close } = await open({ javaScriptEnabled: false });
-  await page.goto(taking);
+  await page.goto(url);
   await page.getByLabel("Files").setInputFiles([one, two]);
   await page.getByLabel("New folder").fill("new");
-  await page.getByRole("button", { name: "Send" }).click();
-  await page.waitForURL(`${taking}/`);
+  await page.getByRole("button", { name: "Upload" }).click();
+  await page.waitForURL(`${url}/`);
   same(stored(), ["Grüße 50% #2.txt", "new", "one file.txt"].sort(), "what is stored");
-  same(await page.locator("tbody tr td:first-child").allInnerTexts(), ["new/", "Grüße 50% #2.txt", "one file.txt"], "what is listed");
+  same(await listed(page), ["new/", "Grüße 50% #2.txt", "one file.txt"], "what is listed");
   await page.getByLabel("Files").setInputFiles([one]);
-  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByRole("button", { name: "Upload" }).click();
   await page.getByText("one file.txt: That name is taken").waitFor();
   same(trouble.filter((line) => !line.includes("409") && !line.includes("favicon")), [], "trouble");
-  await close();
-});
+}, { javaScriptEnabled: false });
 
-check("chosen files are stored and listed, below a folder too", async () => {
-  empty();
-  mkdirSync(join(inbox, "sub folder"));
-  const { page, trouble, close } = await open();
-  await page.goto(`${taking}/sub%20folder/`);
-  await loaded(page, () => page.getByLabel("Files").setInputFiles([one, two]));
+served("chosen files are stored and listed, below a folder too", [], async ({ page, trouble, url }) => {
+  empty("sub folder/");
+  await page.goto(`${url}/sub%20folder/`);
+  await choose(page, [one, two]);
+  await rows(page, ["Grüße 50% #2.txt", "one file.txt"]);
+  await page.getByText("2 files uploaded").waitFor();
   same(stored(), ["sub folder", "sub folder/Grüße 50% #2.txt", "sub folder/one file.txt"], "what is stored");
-  same(await page.locator("tbody:not(#up) tr td:first-child").allInnerTexts(), ["Grüße 50% #2.txt", "one file.txt"], "what is listed");
+  same(await page.locator("#n").innerText(), "2 files", "the count");
   same(readFileSync(join(inbox, "sub folder", "Grüße 50% #2.txt"), "utf8"), "two", "its content");
   same(trouble, [], "trouble");
-  await close();
 });
 
-check("a whole folder, by its input", async () => {
+served("a whole folder, without the hidden files of operating systems", [], async ({ page, trouble, url }) => {
   empty();
-  const { page, trouble, close } = await open();
-  await page.goto(taking);
-  await loaded(page, () => page.getByLabel("A whole folder").setInputFiles(tree));
+  await page.goto(url);
+  await page.getByLabel("A whole folder").setInputFiles(tree);
+  await page.getByText("2 files uploaded").waitFor();
+  await page.getByText("3 system files left out").waitFor();
   same(stored(), ["album", "album/a.jpg", "album/deep", "album/deep/deeper", "album/deep/deeper/b.jpg"], "what is stored");
+  await rows(page, ["album/"]);
   same(trouble, [], "trouble");
-  await close();
 });
 
-check("what is dropped", async () => {
+served("what is dropped; a folder that can't be read costs itself alone", [], async ({ page, trouble, url }) => {
   empty();
-  const { page, trouble, close } = await open();
-  await page.goto(taking);
-  await loaded(page, () =>
-    page.evaluate(() => {
-      const dataTransfer = new DataTransfer();
-      for (const name of ["dropped 1", "dropped 2"]) dataTransfer.items.add(new File([name], name));
-      for (const type of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
-    }),
-  );
-  same(stored(), ["dropped 1", "dropped 2"], "what is stored");
-  same(readFileSync(join(inbox, "dropped 2"), "utf8"), "dropped 2", "its content");
+  await page.goto(url);
+  await page.evaluate(() => {
+    // A folder as a browser has it, whose first one inside can't be read.
+    const entry = (name, more) => ({ name, isDirectory: !("file" in more), ...more });
+    const folder = (name, ...inside) => entry(name, { createReader: () => ({ readEntries: (then) => then(inside.splice(0)) }) });
+    const locked = entry("locked", { createReader: () => ({ readEntries: (_, no) => no(new DOMException("no", "NotReadableError")) }) });
+    const plain = (name) => entry(name, { file: (then) => then(new File([name], name)) });
+    const dropped = folder("tree", locked, folder("sub", plain("b.txt")), plain("a.txt"), plain(".DS_Store"), folder("nothing"));
+    const dataTransfer = new DataTransfer();
+    for (const name of ["dropped 1", "tree"]) dataTransfer.items.add(new File([name], name));
+    DataTransferItem.prototype.webkitGetAsEntry = function () {
+      return this.getAsFile().name === "tree" ? dropped : null;
+    };
+    for (const type of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await page.getByText("This computer can't read it.").waitFor();
+  await rows(page, ["tree/", "dropped 1"]);
+  await until(() => stored().length === 6, "what is stored");
+  same(stored(), ["dropped 1", "tree", "tree/a.txt", "tree/nothing", "tree/sub", "tree/sub/b.txt"], "what is stored");
+  same(await page.locator("#q .bad b").allInnerTexts(), ["tree/locked"], "what is not");
   same(trouble, [], "trouble");
-  await close();
 });
 
-check("progress, and a file that is cancelled: nothing of it stays, and the others go on", async () => {
+served("a file that is too large, or refused, costs itself alone: what is stored shows", ["--upload-limit", "1m"], async ({ page, url }) => {
   empty();
-  const { page, close } = await open();
-  await page.goto(taking);
-  const network = await page.context().newCDPSession(page);
-  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 400_000 });
-  await page.getByLabel("Files").setInputFiles([large, one]);
-  await page.waitForFunction(() => document.querySelector("progress")?.value > 100_000);
+  await page.goto(url);
+  await choose(page, [large, one, file(".hidden", "x"), two]);
+  await page.getByText("Too large: at most 1.0 MiB.").waitFor();
+  await page.getByText("Names can't start with a dot here.").waitFor();
+  await rows(page, ["Grüße 50% #2.txt", "one file.txt"]);
+  await page.getByText("2 failed").waitFor();
+});
+
+served("a folder that could not be created is tried again", [], async ({ page, url }) => {
+  empty("album");
+  await page.goto(url);
+  await page.getByLabel("A whole folder").setInputFiles(tree);
+  await page.getByText("2 failed").waitFor();
+  empty();
+  await page.getByRole("button", { name: "Retry all" }).click();
+  await page.getByText("2 files uploaded").waitFor();
+  same(stored(), ["album", "album/a.jpg", "album/deep", "album/deep/deeper", "album/deep/deeper/b.jpg"], "what is stored");
+});
+
+served("progress, pause, go on where it stopped, cancel: nothing of that stays, and the others go on", ["--resumable"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  const ranges = [];
+  page.on("request", (request) => request.method() === "PUT" && ranges.push(request.headers()["content-range"]));
+  const set = await slow(page, 1_000_000);
+  await choose(page, [large, one]);
+  await page.waitForFunction(() => document.querySelector("li progress")?.value > 500_000);
+  await page.getByText(/iB\/s/).first().waitFor();
   same(stored().includes("large.bin"), false, "nothing is there before it is whole");
-  await accessible(page);
-  await page.getByRole("button", { name: "Cancel large.bin" }).click();
-  await page.getByText("Cancelled.").waitFor();
-  await page.getByText("1 of 2 stored, 1 not").waitFor();
-  same(stored(), ["one file.txt"], "what is stored");
-  await close();
+  await accessible(page, "while it is sent");
+  await page.getByRole("button", { name: "Pause large.bin" }).click();
+  await page.getByText("Paused").waitFor();
+  await page.getByRole("button", { name: "Resume large.bin" }).click();
+  await page.waitForFunction(() => document.querySelector("li progress")?.value > 1_000_000);
+  await page.getByRole("button", { name: "Pause all" }).click();
+  await page.getByText("Paused").waitFor();
+  await set(false, -1);
+  await page.getByRole("button", { name: "Resume all" }).click();
+  await page.getByText("2 files uploaded").waitFor();
+  same(digest(readFileSync(join(inbox, "large.bin"))), digest(readFileSync(large)), "its content");
+  const last = ranges.filter((range) => range && !range.includes("*")).pop();
+  same(+/bytes (\d+)-/.exec(last)[1] > 0, true, `where the last part began: ${ranges}`);
+  await set(false, 1_000_000);
+  await choose(page, [file("other.bin", Buffer.alloc(4 << 20, 1))]);
+  await page.waitForFunction(() => [...document.querySelectorAll("li progress")].pop().value > 100_000);
+  await page.getByRole("button", { name: "Cancel other.bin" }).click();
+  await page.getByText("Cancelled").waitFor();
+  same(stored(), ["large.bin", "one file.txt"], "what is stored");
 });
 
-check("a new folder and a deletion, by keys alone, each asked for", async () => {
+for (const words of [["--resumable"], []]) {
+  check(`the connection breaks and the server restarts: uploads go on by themselves, ${words[0] ?? "from the beginning"}`, async () => {
+    empty();
+    const first = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", ...words);
+    const way = await through(first);
+    const { page, close } = await open();
+    await page.goto(way.url);
+    const set = await slow(page, 2_000_000);
+    await choose(page, [large]);
+    const ranges = [];
+    const come = (bytes) => page.waitForFunction((bytes) => document.querySelector("li progress")?.value > bytes, bytes);
+    await come(1_000_000);
+    page.on("request", (request) => request.method() === "PUT" && ranges.push(request.headers()["content-range"]));
+    way.cut();
+    await page.getByText("Waiting for the connection.").waitFor();
+    way.mend();
+    await page.evaluate(() => dispatchEvent(new Event("online")));
+    await come(2_000_000);
+    if (words.length) same(+/bytes (\d+)-/.exec(ranges.find((range) => range && !range.includes("*")))[1] > 0, true, `it went on: ${ranges}`);
+    way.cut();
+    await first.stop("SIGKILL");
+    await page.getByText("Waiting for the connection.").waitFor();
+    const second = await start(modest, inbox, "-b", "127.0.0.1", "-p", first.port, "--upload", ...words);
+    way.mend();
+    await set(false, -1);
+    await page.getByText("1 file uploaded").waitFor({ timeout: 20_000 });
+    same(digest(readFileSync(join(inbox, "large.bin"))), digest(readFileSync(large)), "its content");
+    await close();
+    way.close();
+    await second.stop();
+  });
+}
+
+const six = () => Array.from({ length: 6 }, (_, number) => file(`${number}.txt`, `number ${number}`));
+served("as many at once as the server allows, and 503 is waited for", ["--uploads-each", "1"], async ({ page, url }) => {
   empty();
-  writeFileSync(join(inbox, "kept.txt"), "kept");
-  const { page, trouble, close } = await open();
-  await page.goto(taking);
-  await page.getByLabel("New folder").focus();
-  await page.keyboard.type("by keys");
-  await loaded(page, () => page.keyboard.press("Enter"));
-  same(stored(), ["by keys", "kept.txt"], "what is there");
-  for (const [name, answer, left] of [["kept.txt", false, ["by keys", "kept.txt"]], ["kept.txt", true, ["by keys"]], ["by keys/", true, []]]) {
-    if ((await page.getByRole("button", { name: "Delete" }).getAttribute("aria-pressed")) === "false") {
-      await page.getByRole("button", { name: "Delete" }).focus();
-      await page.keyboard.press("Enter");
+  await page.goto(url);
+  let answers = [];
+  page.on("response", (answer) => answers.push(answer.status()));
+  await choose(page, six());
+  await page.getByText("6 files uploaded").waitFor();
+  same(answers.filter((status) => status === 503), [], "refusals");
+  empty();
+  await page.reload();
+  let refusals = 0;
+  await page.route(/\d\.txt$/, (route) => (refusals++ < 2 ? route.fulfill({ status: 503, headers: { "retry-after": "1" }, body: "busy" }) : route.continue()));
+  await choose(page, six());
+  await page.getByText("The server is busy: trying again.").first().waitFor();
+  await page.getByText("6 files uploaded").waitFor();
+  same(stored().length, 6, "what is stored");
+});
+
+for (const [policy, answers] of [
+  ["refuse", ["Keep both", "Skip"]],
+  ["replace", ["Keep both", "Replace", "Skip"]],
+]) {
+  served(`names that are taken, ${policy}: asked about once`, ["--overwrite", policy], async ({ page, url }) => {
+    for (const answer of answers) {
+      const names = ["0.txt", "1.txt", "2.txt"];
+      empty(...names);
+      await page.goto(url);
+      await choose(page, six());
+      const dialog = page.getByRole("dialog");
+      await dialog.waitFor();
+      same(await dialog.getByRole("button").allInnerTexts(), [...answers, "Cancel"], "the answers");
+      await page.getByLabel("Do the same for all").check();
+      await page.getByRole("button", { name: answer }).click();
+      await page.getByText(`${answer === "Skip" ? 3 : 6} files uploaded`).waitFor();
+      const more = answer === "Keep both" ? ["0 (1).txt", "1 (1).txt", "2 (1).txt"] : [];
+      same(stored(), [...more, ...names, "3.txt", "4.txt", "5.txt"].sort(), answer);
+      same(readFileSync(join(inbox, "0.txt"), "utf8"), answer === "Replace" ? "number 0" : "there", answer);
     }
-    page.once("dialog", (dialog) => (same(dialog.message(), `Delete ${name}?`, "the question"), answer ? dialog.accept() : dialog.dismiss()));
-    await page.getByRole("link", { name, exact: true }).focus();
-    await page.keyboard.press("Enter");
-    if (answer) await page.getByText("is deleted").and(page.locator("output", { hasText: name })).waitFor();
-    same(stored(), left, `after ${name}, ${answer}`);
-  }
+  });
+}
+
+served("rename: nothing is asked, and the page says the name", ["--overwrite", "rename"], async ({ page, url }) => {
+  empty("one file.txt");
+  await page.goto(url);
+  await choose(page, [one]);
+  await rows(page, ["one file (1).txt", "one file.txt"]);
+});
+
+served("a new folder, by keys; a slash in its name is a slash, and leads nowhere", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("sub/", "sub/x/");
+  await page.goto(`${url}/sub/`);
+  await page.getByRole("button", { name: "New folder" }).focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("../y");
+  same(await page.getByLabel("Name", { exact: true }).inputValue(), "../y", "what was typed");
+  await page.keyboard.press("Enter");
+  same(await page.getByRole("dialog").count(), 1, "questions that are still open");
+  for (let key = 0; key < 4; key++) await page.keyboard.press("Backspace");
+  await page.keyboard.type("by keys");
+  await page.keyboard.press("Enter");
+  await rows(page, ["by keys/", "x/"]);
+  same(stored(), ["sub", "sub/by keys", "sub/x"], "what is there");
+  await page.waitForFunction(() => document.activeElement.textContent === "by keys/");
+  await page.getByRole("button", { name: "New folder" }).click();
+  await page.keyboard.type("x");
+  await page.keyboard.press("Enter");
+  await status(page, "x: That name is taken.");
+  same(trouble.filter((line) => !line.includes("405")), [], "trouble");
+});
+
+served("rename and move, by the menu and by dragging, each undone", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("a b.txt", "folder/", "other/");
+  await page.goto(url);
+  await act(page, "a b.txt", "Rename");
+  same(await page.evaluate(() => document.getSelection().toString()), "a b", "what is selected");
+  await page.getByLabel("New name").fill("c#d.txt");
+  await page.keyboard.press("Enter");
+  await rows(page, ["folder/", "other/", "c#d.txt"]);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["folder/", "other/", "a b.txt"]);
+  await act(page, "folder/", "Move");
+  await page.getByLabel("To the folder").selectOption("other/");
+  await page.getByRole("button", { name: "Move", exact: true }).click();
+  await rows(page, ["other/", "a b.txt"]);
+  same(stored(), ["a b.txt", "other", "other/folder"], "what is there");
+  await page.getByRole("link", { name: "a b.txt" }).dragTo(page.getByRole("link", { name: "other/" }));
+  await rows(page, ["other/"]);
+  await status(page, "“a b.txt” is now in “other”.");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["other/", "a b.txt"]);
+  await page.goto(`${url}/other/`);
+  await page.getByRole("link", { name: "folder/" }).dragTo(page.locator("nav").getByRole("link", { name: "/", exact: true }));
+  await rows(page, []);
+  same(stored(), ["a b.txt", "folder", "other"], "what is there");
   same(trouble, [], "trouble");
+});
+
+served("delete, with undo; the count is right and the focus is kept", ["--allow-delete"], async ({ page, trouble, url }) => {
+  const deletions = [];
+  page.on("request", (request) => request.method() === "DELETE" && deletions.push(request.url()));
+  empty("a.txt", "b.txt", "c.txt", "full/", "full/x");
+  await page.goto(url);
+  await act(page, "b.txt", "Delete");
+  await status(page, "“b.txt” is deleted.");
+  same([await page.locator("#n").innerText(), await listed(page)], ["1 folder, 2 files", ["full/", "a.txt", "c.txt"]], "what is shown");
+  same(await page.evaluate(() => document.activeElement.textContent), "c.txt", "what has the focus");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["full/", "a.txt", "b.txt", "c.txt"]);
+  same([deletions.length, await page.locator("#n").innerText()], [0, "1 folder, 3 files"], "after Undo");
+  await act(page, "b.txt", "Delete");
+  await act(page, "c.txt", "Delete");
+  await until(() => !existsSync(join(inbox, "b.txt")), "b.txt goes when another one does");
+  same(existsSync(join(inbox, "c.txt")), true, "c.txt can still be undone");
+  // What has its name by now is not deleted in its place.
+  await choose(page, [file("c.txt", "new")]);
+  await page.getByText("1 file uploaded").waitFor();
+  same(readFileSync(join(inbox, "c.txt"), "utf8"), "new", "what was uploaded since");
+  await act(page, "a.txt", "Delete");
+  await page.goto("about:blank");
+  await until(() => !existsSync(join(inbox, "a.txt")), "a.txt goes with the page");
+  await page.goto(url);
+  await page.clock.install();
+  await page.reload();
+  await act(page, "full/", "Delete");
+  await page.clock.runFor(9000);
+  await status(page, "full: The folder is not empty. Delete its contents first.");
+  await rows(page, ["full/", "c.txt"]);
+  same(trouble.filter((line) => !line.includes("409")), [], "trouble");
+});
+
+const rights = ["--auth", users, "--allow", "/=*:read,list", "--allow", "/=ada:all", "--allow", "/box=*:write", "--allow", "/box=ada:all", "--allow-delete"];
+served("who is not logged in sees Log in, and no form; then the name and Log out", rights, async ({ page, url }) => {
+  empty("sub/", "sub/a.txt");
+  await page.goto(`${url}/sub/`);
+  same(await page.locator("#u, .m").count(), 0, "forms and menus");
+  await accessible(page, "logged out");
+  await page.getByRole("button", { name: "Log in to upload" }).click();
+  await page.waitForURL(`${url}/sub/`);
+  await page.getByText("ada").waitFor();
+  await page.getByRole("button", { name: "Upload files" }).waitFor();
+  await accessible(page, "logged in");
+  // At the root, too: it was asked there.
+  await page.goto(`${url}/`);
+  await page.getByText("ada").waitFor();
+  await choose(page, [one]);
+  await rows(page, ["sub/", "one file.txt"]);
+}, { httpCredentials: { username: "ada", password: "a long secret", send: "unauthorized" } });
+
+check("log out: the browser forgets the password, other sites can't do it", async () => {
+  empty("a.txt");
+  const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", ...rights);
+  const { page, close } = await open({ httpCredentials: { username: "ada", password: "a long secret", send: "unauthorized" } });
+  await page.goto(server.url);
+  await page.getByRole("button", { name: "Log in to upload" }).click();
+  await page.getByText("ada").waitFor();
+  const answer = await fetch(`${server.url}/?logout`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
+  same(answer.status, 403, "for another site");
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("button", { name: "Log in to upload" }).waitFor();
+  same(await page.locator("#u").count(), 0, "forms");
   await close();
+  await server.stop();
+});
+
+served("a box that can only be written to has a page, which shows nothing of it", rights, async ({ page, trouble, url }) => {
+  empty("box/", "box/secret.txt");
+  await page.goto(`${url}/box`);
+  await page.waitForURL(`${url}/box/`);
+  await page.getByText("What is in this folder is not shown.").waitFor();
+  same((await page.content()).includes("secret.txt"), false, "the name of what is in it");
+  await accessible(page, "a box");
+  await choose(page, [one]);
+  await page.getByText("1 file uploaded").waitFor();
+  await page.getByText("Stored").waitFor();
+  await page.screenshot({ path: join(shots, "uploads-box.png") });
+  same(stored(), ["box", "box/one file.txt", "box/secret.txt"], "what is stored");
+  for (const path of ["secret.txt", "none.txt", "none/", "?format=json", "?archive=zip"]) {
+    const answer = await fetch(`${url}/box/${path}`, { headers: { accept: "text/html" } });
+    same([path, answer.status === 200 ? (await answer.text()).includes("secret.txt") : answer.status], [path, path === "?format=json" ? false : 401], "reading");
+  }
+  same(trouble.filter((line) => !line.includes("401")), [], "trouble");
 });
 
 check("pages of another site, and pages that were uploaded, can store and delete nothing", async () => {
-  empty();
-  writeFileSync(join(inbox, "kept.txt"), "kept");
+  empty("kept.txt");
+  const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete");
   const attack = `(async () => {
     const tries = [];
     for (const [method, path, mode] of [["PUT", "evil", "cors"], ["DELETE", "kept.txt", "cors"], ["MKCOL", "evil", "cors"], ["POST", "", "no-cors"]]) {
       const body = method === "POST" ? new FormData() : method === "PUT" ? "evil" : undefined;
       if (method === "POST") body.append("file", new File(["evil"], "evil.txt"));
-      tries.push(await fetch("${taking}/" + path, { method, mode, body, credentials: mode === "cors" ? "omit" : "include" }).then((it) => it.status, () => "blocked"));
+      tries.push(await fetch("${server.url}/" + path, { method, mode, body, credentials: mode === "cors" ? "omit" : "include" }).then((it) => it.status, () => "blocked"));
     }
     document.title = "tried " + tries;
   })()`;
   writeFileSync(join(inbox, "page.html"), `<!DOCTYPE html><title>waits</title><script>${attack}</script>`);
-  for (const place of [given.hello, `${taking}/page.html`]) {
+  for (const place of [given.hello, `${server.url}/page.html`]) {
     const { page, close } = await open();
     await page.goto(place);
     if (place === given.hello) await page.evaluate(attack);
@@ -170,7 +450,25 @@ check("pages of another site, and pages that were uploaded, can store and delete
     same(stored(), ["kept.txt", "page.html"], `after ${place}`);
     await close();
   }
-  same(existsSync(join(inbox, "evil")), false, "evil");
+  await server.stop();
+});
+
+served("names do nothing but be names", ["--allow-delete"], async ({ page, trouble, url }) => {
+  const names = ["<img src=x onerror=alert(1)>.png", "a&lt;b.txt", "javascript:alert(1)", '"onclick="x', "%2e%2e"];
+  empty(...names);
+  page.on("dialog", (dialog) => (trouble.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
+  await page.goto(url);
+  await page.getByRole("button", { name: `Rename, move or delete %2e%2e` }).waitFor();
+  same((await listed(page)).sort(), [...names].sort(), "what is listed");
+  for (const name of names.slice(0, 4)) {
+    await act(page, name, "Rename");
+    same(await page.getByLabel("New name").inputValue(), name, "the name in the question");
+    await page.keyboard.press("Escape");
+  }
+  await act(page, "%2e%2e", "Delete");
+  await page.getByRole("button", { name: "Pictures" }).click();
+  same(await page.locator("td img").count(), 1, "pictures");
+  same(trouble.filter((line) => !line.includes("failed")), [], "trouble");
 });
 
 await tellAll();

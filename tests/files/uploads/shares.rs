@@ -131,7 +131,7 @@ fn of_a_form_each_file_counts_and_the_form_itself_does_not() {
         + "--x--\r\n";
     let got = ask(&server, "POST", "/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
     assert_eq!(got.status(), 429, "24 blocks fit");
-    assert!(got.text().contains("many24: Each client can add 100000 bytes"), "{}", got.text());
+    assert!(got.text().contains("many24: Each client can add 98 KiB"), "{}", got.text());
     assert_eq!(tree(folder.as_ref()).len(), 25);
 }
 

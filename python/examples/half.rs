@@ -1,0 +1,56 @@
+//! A site of which one half is in Rust and the other in Flask: routes of Rust are matched first, and everything else is Flask's.
+//! Python runs inside this program.
+//!
+//! ```sh
+//! pip install flask
+//! cargo run --release --manifest-path python/Cargo.toml --example half
+//! curl localhost:8000/api/sum?a=1\&b=2 localhost:8000/hello/Ada
+//! ```
+
+use _modest::Application;
+use modest::{Http, Request, Response, Result, Routes, TcpServer};
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+
+const FLASK: &std::ffi::CStr = c"
+from flask import Flask, request
+
+app = Flask('half')
+
+@app.route('/hello/<name>')
+def hello(name):
+    return f'Hello, {name}!\\n'
+
+@app.post('/shout')
+def shout():
+    return request.get_data(as_text=True).upper()
+";
+
+/// The half in Rust.
+struct Api;
+
+impl Api {
+    fn sum(&self, request: &Request) -> Result<Response> {
+        let (a, b): (i64, i64) = (request.parse("a")?, request.parse("b")?);
+        Ok(Response::text(format!("{}\n", a.saturating_add(b))))
+    }
+}
+
+/// The half in Python.
+fn flask() -> PyResult<Application> {
+    Python::attach(|py| {
+        let module = PyModule::from_code(py, FLASK, c"half.py", c"half")?;
+        Application::of(&module.getattr("app")?, true)
+    })
+}
+
+fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr();
+    let application = flask().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let site = Routes::new().get("/api/sum", Api::sum).fallback(application).serve(Api);
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
+    // Flask has its own rules for repeated slashes.
+    let server = TcpServer::bind(address.as_str(), Http::new(site).strict_paths(false))?.workers(4);
+    println!("Serving HTTP on {}", server.local_addr());
+    server.serve_forever()
+}

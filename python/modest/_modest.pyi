@@ -1,0 +1,52 @@
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+
+__version__: str
+
+def run(args: Sequence[str]) -> int: ...
+def running() -> int: ...
+def serve(
+    application: Callable[..., Iterable[bytes]],
+    args: Sequence[str],
+    *,
+    names_application: bool,
+    name: str,
+    server: Server,
+    multiprocess: bool = False,
+    descriptors: Optional[Sequence[int]] = None,
+    ready: Optional[Callable[[], object]] = None,
+    retire: Optional[tuple[int, Callable[[], object]]] = None,
+    signals: str = "program",
+    announce: bool = True,
+) -> int: ...
+
+class Server:
+    """A server that is to be started, or runs in another thread."""
+
+    def __init__(self) -> None: ...
+    def shutdown(self) -> None: ...
+    @property
+    def addresses(self) -> list[str]: ...
+
+class Settings:
+    def __init__(self, args: Sequence[str]) -> None: ...
+    exit: Optional[tuple[str, int]]
+    application: str
+    processes: Optional[int]
+    process_requests: Optional[int]
+    process_age: Optional[int]
+    chdir: Optional[str]
+    environment: list[tuple[str, str]]
+    reload: bool
+    quiet: bool
+    is_check: bool
+
+class Listeners:
+    def __init__(self, args: Sequence[str]) -> None: ...
+    @property
+    def descriptors(self) -> list[int]: ...
+
+class FileWrapper:
+    def __init__(self, filelike: Any, block_size: int = 65536, /) -> None: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None: ...

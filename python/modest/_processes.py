@@ -1,0 +1,321 @@
+"""Several processes that serve one application: a parent makes the listening sockets, forks, and replaces what ends.
+
+The parent never has a second thread: it forks without one, and it runs nothing of the application. A child imports the application,
+reports that it serves, and drains on SIGTERM. While a process is replaced, the new one serves before the old one stops; clients that
+connect meanwhile wait in the queue of the sockets, which all processes share.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+
+from . import _modest, wsgi
+
+# A process that ends sooner than this, several times in a row, is not started again at once.
+YOUNG = 5.0
+# How long a process may take until it serves, before another one is started in its place.
+START = 120.0
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT)
+
+READY, RETIRE = b"R", b"X"
+
+
+class Child:
+    """A process that serves, or will."""
+
+    def __init__(self, pid: int, pipe: int, age: float | None) -> None:
+        self.pid = pid
+        self.pipe = pipe  # it reports here, and it ends when it is closed
+        self.begun = time.monotonic()
+        # Jitter: processes that were started together are not replaced together.
+        self.retires = None if age is None else self.begun + age * random.uniform(0.9, 1.1)
+        self.is_ready = False
+        self.is_ending = False
+        self.replaces: Child | None = None
+
+
+class Supervisor:
+    def __init__(self, args, settings) -> None:
+        self.args = args
+        self.settings = settings
+        self.wanted = settings.processes or 1
+        self.listeners = _modest.Listeners(args)
+        self.children: dict[int, Child] = {}
+        self.is_stopping = False
+        self.status = 0
+        self.early_ends = 0
+        self.not_before = 0.0
+        self.has_announced = self.has_served = False
+        self.files = Files() if settings.reload else None
+        # While this is open, the parent lives: its children read from the other end.
+        self.life, self.alive = os.pipe()
+        self.signals, self.signalled = os.pipe()
+        for pipe in (self.life, self.alive, self.signals, self.signalled):
+            os.set_inheritable(pipe, False)
+        os.set_blocking(self.signalled, False)
+
+    def run(self) -> int:
+        signal.set_wakeup_fd(self.signalled, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        while not (self.is_stopping and not self.children):
+            self.fill()
+            self.wait()
+        return self.status
+
+    # What happens
+
+    def wait(self) -> None:
+        pipes = {child.pipe: child for child in self.children.values() if child.pipe >= 0}
+        ready, _, _ = select.select([self.signals, *pipes], [], [], self.timeout())
+        for pipe in ready:
+            if pipe == self.signals:
+                for number in os.read(pipe, 512):
+                    self.on_signal(number)
+            else:
+                self.on_report(pipes[pipe])
+        self.reap()
+        now = time.monotonic()
+        for child in list(self.children.values()):
+            if child.is_ready and not child.is_ending and child.retires is not None and child.retires <= now:
+                self.replace(child)
+            elif not child.is_ready and not child.is_ending and now - child.begun > START:
+                log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is stopped")
+                self.end(child, signal.SIGKILL)
+        if self.files and not self.is_stopping and self.files.have_changed():
+            log("INFO", f"{self.files.changed} has changed: starting again")
+            self.reload()
+
+    def timeout(self) -> float | None:
+        if self.files:
+            return 0.3
+        moments = [child.retires for child in self.children.values() if child.retires is not None and not child.is_ending]
+        moments += [child.begun + START for child in self.children.values() if not child.is_ready]
+        if len(self.serving()) < self.wanted and not self.is_stopping:
+            moments.append(min(self.not_before, time.monotonic() + 60))
+        return None if not moments else max(0.0, min(moments) - time.monotonic()) + 0.01
+
+    def on_signal(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            is_second = self.is_stopping
+            notify("STOPPING=1")
+            self.is_stopping = True
+            for child in self.children.values():
+                self.end(child, signal.SIGKILL if is_second else signal.SIGTERM)
+        elif number == signal.SIGHUP and not self.is_stopping:
+            log("INFO", "SIGHUP: new processes replace the old ones")
+            self.reload()
+
+    def on_report(self, child: Child) -> None:
+        try:
+            report = os.read(child.pipe, 16)
+        except OSError:
+            report = b""
+        if not report:
+            os.close(child.pipe)
+            child.pipe = -1
+        if READY in report and not child.is_ready:
+            if not self.has_served:
+                notify("READY=1")
+            child.is_ready = self.has_served = True
+            if child.replaces is not None:
+                self.end(child.replaces, signal.SIGTERM)
+                child.replaces = None
+        if RETIRE in report and not child.is_ending:
+            self.replace(child)
+
+    def reap(self) -> None:
+        while self.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self.children.pop(pid, None)
+            if child is not None:
+                self.on_end(child, os.waitstatus_to_exitcode(status))
+
+    def on_end(self, child: Child, code: int) -> None:
+        if child.pipe >= 0:
+            os.close(child.pipe)
+        if child.is_ending or self.is_stopping:
+            return
+        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        log("ERROR", f"process {child.pid} ended {how}")
+        if child.is_ready:
+            is_young = time.monotonic() - child.begun < YOUNG
+        else:
+            is_young = True
+            if child.replaces is not None:
+                log("ERROR", f"process {child.replaces.pid} goes on: its successor does not start")
+                child.replaces.retires = None
+                return
+            self.has_announced = self.has_served
+            if self.files:
+                self.not_before = float("inf")  # the next change may mend it
+                return
+            if not self.has_served:
+                # The application can't be loaded: it will not be better the next time.
+                self.is_stopping, self.status = True, code if code > 0 else 1
+                for other in self.children.values():
+                    self.end(other, signal.SIGTERM)
+                return
+        self.early_ends = self.early_ends + 1 if is_young else 0
+        if self.early_ends > 1:
+            self.not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self.early_ends, 5))
+
+    # What is done
+
+    def serving(self) -> list[Child]:
+        return [child for child in self.children.values() if not child.is_ending and child.replaces is None]
+
+    def fill(self) -> None:
+        while not self.is_stopping and len(self.serving()) < self.wanted and self.not_before <= time.monotonic():
+            self.start()
+
+    def reload(self) -> None:
+        self.not_before = 0.0
+        for child in list(self.children.values()):
+            if child.replaces is not None or not child.is_ready and not child.is_ending:
+                self.end(child, signal.SIGTERM)  # it has begun with the old code
+        for child in self.serving():
+            self.replace(child)
+
+    def replace(self, child: Child) -> None:
+        child.retires = None
+        if not any(other.replaces is child for other in self.children.values()):
+            self.start(replaces=child)
+
+    def end(self, child: Child, number: int) -> None:
+        child.is_ending = True
+        child.replaces = None
+        try:
+            os.kill(child.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def start(self, replaces: Child | None = None) -> None:
+        read, write = os.pipe()
+        # A signal that comes before the child has its own handlers waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                os.close(read)
+                code = self.serve(write)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                wsgi.end(code)  # without what the parent would do at its end
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.close(write)
+        child = Child(pid, read, self.settings.process_age)
+        child.replaces = replaces
+        self.children[pid] = child
+        self.has_announced = True
+
+    # In a child
+
+    def serve(self, pipe: int) -> int:
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        # What a terminal sends to all processes is for the parent.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        os.environ.pop("NOTIFY_SOCKET", None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.close(self.alive)
+        for child in self.children.values():
+            if child.pipe >= 0:
+                os.close(child.pipe)
+        server = _modest.Server()
+        random.seed()
+        self.end_with_parent(server)
+        requests = self.settings.process_requests
+        return wsgi.run(
+            self.args,
+            self.settings,
+            server=server,
+            multiprocess=self.wanted > 1,
+            descriptors=self.listeners.descriptors,
+            ready=lambda: os.write(pipe, READY),
+            retire=requests and (max(1, round(requests * random.uniform(0.9, 1.1))), lambda: os.write(pipe, RETIRE)),
+            signals="parent",
+            announce=not self.has_announced,
+        )
+
+    def end_with_parent(self, server) -> None:
+        """A parent that was killed can't tell its children: the pipe that it holds ends."""
+        import threading
+
+        def wait() -> None:
+            os.read(self.life, 1)
+            server.shutdown()
+
+        threading.Thread(target=wait, name="modest-parent", daemon=True).start()
+
+
+class Files:
+    """The files of modules that are imported by the application: those below the working directory, and not of installed packages."""
+
+    def __init__(self) -> None:
+        self.seen = self.times()
+        self.changed = ""
+
+    def times(self) -> dict[str, int]:
+        found = {}
+        for folder, folders, files in os.walk("."):
+            folders[:] = [name for name in folders if not name.startswith((".", "__pycache__")) and name != "node_modules"
+                          and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))]
+            for name in files:
+                if name.endswith((".py", ".toml", ".ini", ".cfg", ".env")):
+                    path = os.path.join(folder, name)
+                    try:
+                        found[path] = os.stat(path).st_mtime_ns
+                    except OSError:
+                        pass
+        return found
+
+    def have_changed(self) -> bool:
+        times = self.times()
+        different = times.items() ^ self.seen.items()
+        self.seen = times
+        self.changed = min((path for path, _ in different), default="")
+        return bool(different)
+
+
+def notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)), if it has started this."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            try:
+                to.sendto(f"MAINPID={os.getpid()}\n{state}".encode(), "\0" + address[1:] if address[0] == "@" else address)
+            except OSError as error:
+                log("WARN", f"systemd can't be told {state}: {error}")
+
+
+def log(level: str, text: str) -> None:
+    now = time.strftime("%d/%b/%Y %H:%M:%S")
+    print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
+
+
+def supervise(args, settings) -> int:
+    try:
+        supervisor = Supervisor(args, settings)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return supervisor.run()

@@ -1,0 +1,182 @@
+"""Serves WSGI applications (PEP 3333): the command `modest-wsgi`, and `serve` for programs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import threading
+
+from . import _modest
+
+__all__ = ["Server", "load", "main", "serve"]
+
+Server = _modest.Server
+
+
+def serve(app, *, server=None, **options) -> None:
+    """Serves this application until SIGINT or SIGTERM, or until `server.shutdown()`.
+
+    Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
+    gives one without a value, None leaves it out. Signals are handled if this is the main thread.
+    """
+    args = list(_words(options))
+    is_main = threading.current_thread() is threading.main_thread()
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
+    before = [(number, signal.getsignal(number)) for number in handled]
+    try:
+        status = _modest.serve(
+            app,
+            args,
+            names_application=False,
+            name=_name_of(app),
+            server=server or Server(),
+            signals="program" if is_main else "caller",
+        )
+    finally:
+        for number, handler in before:
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if status:
+        raise OSError(f"the server has ended with status {status}; its reason is on stderr")
+
+
+def _words(options):
+    for name, value in options.items():
+        if name in ("processes", "process_requests", "process_age", "reload"):
+            raise TypeError(f"{name} is an option of the command modest-wsgi alone")
+        option = "--" + name.replace("_", "-")
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if each is True:
+                yield option
+            elif each is not None and each is not False:
+                yield f"{option}={each}"
+
+
+def _name_of(app) -> str:
+    return f"{getattr(app, '__module__', '')}:{getattr(app, '__qualname__', type(app).__qualname__)}"
+
+
+def load(name: str):
+    """The application of this name: `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`."""
+    module_name, _, attribute = name.partition(":")
+    module = _module(module_name)
+    if not attribute:
+        for attribute in ("application", "app"):
+            if hasattr(module, attribute):
+                break
+        else:
+            raise ImportError(f"{module_name} has neither 'application' nor 'app'; name the callable, as in {module_name}:NAME")
+    app = _evaluate(module, module_name, attribute)
+    if not callable(app):
+        raise TypeError(f"{name} is not callable: {type(app).__name__}")
+    return app
+
+
+def _module(name: str):
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = os.path.abspath(name)
+    folder, file = os.path.split(path)
+    if not os.path.isfile(path):
+        raise ImportError(f"there is no file {name}")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # By its own name, so that the file can be imported by others, and found by `reload`.
+    return importlib.import_module(file[: -len(".py")])
+
+
+def _evaluate(module, module_name: str, text: str):
+    """`app`, `package.app`, `create_app()` or `create_app("production", debug=False)`, with literals only."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        raise ImportError(f"{text!r} is neither a name nor a call") from None
+    arguments, keywords = [], {}
+    is_call = isinstance(node, ast.Call)
+    if is_call:
+        try:
+            arguments = [ast.literal_eval(argument) for argument in node.args]
+            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+        except ValueError:
+            raise ImportError(f"{text!r}: arguments must be literals") from None
+        node = node.func
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise ImportError(f"{text!r} is neither a name nor a call")
+    found = module
+    for name in [node.id, *reversed(names)]:
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ImportError(f"{module_name} has no {name!r}") from None
+    return found(*arguments, **keywords) if is_call else found
+
+
+def main(args=None) -> int:
+    """The command `modest-wsgi`."""
+    args = sys.argv[1:] if args is None else list(args)
+    settings = _modest.Settings(args)
+    if settings.exit is not None:
+        text, status = settings.exit
+        print(text, file=sys.stderr if status else sys.stdout)
+        return status
+    for name, value in settings.environment:
+        os.environ[name] = value
+    if settings.chdir is not None:
+        try:
+            os.chdir(settings.chdir)
+        except OSError as error:
+            print(f"modest-wsgi: --chdir {settings.chdir}: {error.strerror}", file=sys.stderr)
+            return 1
+    sys.path.insert(0, os.getcwd())
+    is_supervised = settings.processes or settings.process_requests or settings.process_age or settings.reload
+    if is_supervised and not settings.is_check:
+        from . import _processes
+
+        return _processes.supervise(args, settings)
+    status = run(args, settings)
+    if _modest.running():
+        end(status)  # the interpreter would end these threads amid the code of the server
+    return status
+
+
+def end(status: int) -> None:
+    """Ends this process at once, but with what was registered to be done at its end."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        os._exit(status)
+
+
+def run(args, settings, **how) -> int:
+    """Loads the application, and serves it in this process."""
+    try:
+        app = load(settings.application)
+    except BaseException as error:  # also SystemExit, which would hide why
+        if isinstance(error, (ImportError, TypeError)) and error.__traceback__.tb_next is None:
+            print(f"modest-wsgi: {error}", file=sys.stderr)
+        else:
+            import traceback
+
+            traceback.print_exc()
+            print(f"modest-wsgi: {settings.application} can't be loaded", file=sys.stderr)
+        return 3
+    how.setdefault("server", Server())
+    return _modest.serve(app, args, names_application=True, name=settings.application, **how)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

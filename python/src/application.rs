@@ -1,0 +1,83 @@
+//! A WSGI application as a handler of requests. The engine calls it with a permit once the body is complete; a slow client never
+//! holds the interpreter.
+
+use std::sync::Arc;
+
+use modest::{Error, Request, RequestHandler, Response, Result};
+use pyo3::prelude::*;
+
+use crate::attached::attached;
+use crate::context::Context;
+use crate::environ::Template;
+use crate::errors;
+use crate::response;
+use crate::start_response::StartResponse;
+
+/// An application, and what all its requests have in common. It is a handler like any other: layers and routes can be around it.
+pub struct Application {
+    callable: Py<PyAny>,
+    template: Arc<Template>,
+}
+
+impl Application {
+    pub(crate) fn new(callable: Py<PyAny>, template: Arc<Template>) -> Application {
+        Application { callable, template }
+    }
+
+    /// An application for a server of one's own. `multithread`: whether the server has more than one worker.
+    ///
+    /// # Errors
+    /// An exception of the interpreter, such as `MemoryError`.
+    pub fn of(callable: &Bound<'_, PyAny>, multithread: bool) -> PyResult<Application> {
+        let template = Template::new(callable.py(), multithread, false)?;
+        Ok(Application::new(callable.clone().unbind(), Arc::new(template)))
+    }
+
+    /// Calls the application, and makes a response of what it returns.
+    fn call(&self, request: &Request) -> Result<Response> {
+        attached(|py| {
+            self.respond(py, request).map_err(|raised| {
+                errors::log_exception(py, &errors::name_of(request), &raised);
+                Error::new(500, "")
+            })
+        })
+    }
+
+    fn respond(&self, py: Python<'_>, request: &Request) -> PyResult<Response> {
+        let environ = self.template.environ(py, request)?;
+        let start_response = Bound::new(py, StartResponse::default())?;
+        let context = Context::new(py)?;
+        let returned = context.call(py, (self.callable.bind(py), environ, &start_response))?;
+        response::of(returned, &start_response, context, request)
+    }
+}
+
+impl RequestHandler for Application {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_delete(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_patch(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_options(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        self.call(request)
+    }
+}

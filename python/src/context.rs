@@ -1,0 +1,44 @@
+//! Context variables of a request: what its application sets is there while its body is made, on whatever thread that is, and gone with
+//! the request. Flask's `stream_with_context` depends on it.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+/// A `contextvars.Context` in which all of a request's Python code runs. Of one request, one thing runs at a time.
+pub struct Context(Py<PyAny>);
+
+impl Context {
+    /// A copy of the thread's own.
+    pub fn new(py: Python<'_>) -> PyResult<Context> {
+        static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        Ok(Context(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind()))
+    }
+
+    /// Calls this in it.
+    pub fn call<'py>(
+        &self,
+        py: Python<'py>,
+        args: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let args = args.into_pyobject(py)?;
+        self.0.bind(py).getattr(intern!(py, "run"))?.call1(args)
+    }
+
+    /// `iter()` of this.
+    pub fn iterate<'py>(&self, iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        static ITER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = iterable.py();
+        self.call(py, (ITER.import(py, "builtins", "iter")?, iterable))
+    }
+
+    /// The next of an iterator; `None`: its end.
+    pub fn next<'py>(&self, iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = iterator.py();
+        let end = self.0.bind(py); // no application has it
+        let found = self.call(py, (NEXT.import(py, "builtins", "next")?, iterator, end))?;
+        Ok(Some(found).filter(|found| !found.is(end)))
+    }
+}

@@ -1,0 +1,57 @@
+//! The native part of the Python package `modest`: the program `modest`, and a WSGI server (PEP 3333) on the library's engine.
+//! Imported by `modest/wsgi.py` and `modest/__main__.py`.
+//!
+//! A request passes through `application` (the call), which uses `environ`, `input`, `errors` and `start_response` for what the
+//! application gets, and `response`, `pulled` and `file_wrapper` for what it returns.
+
+#[allow(dead_code, reason = "`run` is for the program of Rust")]
+#[path = "../../src/cli/mod.rs"]
+mod cli; // the program, by the library's public API
+
+mod settings; // the options of `modest-wsgi`
+
+mod serving; // the server around an application
+
+mod listening; // sockets for several processes
+
+mod application; // a request: the call of the application, in a permit
+
+mod attached; // threads that keep their state in the interpreter
+
+mod context; // its context variables
+
+mod environ; // the dictionary of a request
+mod errors;
+mod input; // wsgi.input // wsgi.errors, and tracebacks in the log
+
+mod start_response; // status and fields, `write()`
+
+mod file_wrapper;
+mod pulled; // an iterable as a body
+mod response; // what the application has returned, as a response // wsgi.file_wrapper
+
+pub use application::Application;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+
+use cli::program::Folders;
+
+/// Runs the program `modest` with these arguments, its name first. Returns its exit status.
+#[pyfunction]
+fn run(py: Python<'_>, args: Vec<OsString>) -> u8 {
+    py.detach(|| cli::run_as(&mut Folders, args))
+}
+
+#[pymodule(gil_used = false)]
+fn _modest(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(run, module)?)?;
+    module.add_function(wrap_pyfunction!(serving::serve, module)?)?;
+    module.add_function(wrap_pyfunction!(attached::running, module)?)?;
+    module.add_class::<settings::Settings>()?;
+    module.add_class::<listening::Listeners>()?;
+    module.add_class::<serving::Server>()?;
+    module.add_class::<file_wrapper::FileWrapper>()
+}

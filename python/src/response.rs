@@ -1,0 +1,162 @@
+//! What an application has returned, as a response: in memory if all of it is there, else a file or an iterable that is pulled.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use modest::{Method, Request, Response, StatusCode};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::context::Context;
+use crate::errors::name_of;
+use crate::file_wrapper::{self, FileWrapper};
+use crate::pulled::{Pulled, bytes_of};
+use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
+
+/// Pieces up to this length are copied: a piece that is shared waits for the interpreter to be released.
+const COPIED: usize = 64 * 1024;
+
+/// The response that an application's iterable stands for. Whatever happens, the iterable's `close()` is called once.
+pub fn of(
+    returned: Bound<'_, PyAny>,
+    start: &Bound<'_, StartResponse>,
+    context: Context,
+    request: &Request,
+) -> PyResult<Response> {
+    let (py, start) = (returned.py(), start.get());
+    let mut body = Pulled::new(returned.clone(), context, name_of(request));
+    if let Some(written) = start.take_written(py) {
+        return after_written(py, start.send_head(py)?, written, body, request);
+    }
+    if let Some(pieces) = pieces_in_memory(&returned)? {
+        let head = start.send_head(py)?;
+        body.close(py);
+        return in_memory(head, pieces, request);
+    }
+    if let Ok(wrapper) = returned.cast::<FileWrapper>()
+        && let Some(file) = file_wrapper::regular_file(wrapper)
+    {
+        let head = start.send_head(py)?;
+        if !has_body(&head, request) {
+            body.close(py);
+            return Ok(without_body(head, Some(file.length)));
+        }
+        if head.length.is_none_or(|length| length <= file.length) {
+            let length = head.length.unwrap_or(file.length);
+            let response = Response::open_file_at(Arc::new(file.file), file.start, length);
+            body.close(py); // the file is open once more
+            return Ok(with_fields(response, head));
+        }
+        body.begin(py)?; // it is shorter than promised: that shows when it ends
+        return Ok(streamed(head, body));
+    }
+    let first = body.begin(py)?;
+    let head = start.send_head(py)?;
+    if !has_body(&head, request) {
+        body.close(py);
+        return Ok(without_body(head, first.map(|length| length as u64).filter(|_| is_alone(&returned))));
+    }
+    let length = head.length.or(first.filter(|_| is_alone(&returned)).map(|length| length as u64));
+    match (first, length) {
+        (None, _) => in_memory(head, Vec::new(), request),
+        (Some(first), Some(length)) if length <= first as u64 => {
+            let piece = body.take_piece();
+            body.close(py); // enough was given: no more is asked for (PEP 3333, "Handling the Content-Length Header")
+            match piece {
+                Some(piece) if length == first as u64 && first > COPIED => {
+                    Ok(with_fields(Response::shared(Arc::new(piece)), head))
+                }
+                piece => in_memory(head, piece.map_or_else(Vec::new, |piece| piece.to_vec()), request),
+            }
+        }
+        _ => Ok(streamed(head, body)),
+    }
+}
+
+/// What `write()` was given, and then what the iterable gives.
+fn after_written(py: Python<'_>, head: Head, written: Written, body: Pulled, request: &Request) -> PyResult<Response> {
+    let (count, reader) = written.into_reader()?;
+    let mut body = body;
+    let rest = body.begin(py)?;
+    if !has_body(&head, request) {
+        body.close(py);
+        return Ok(without_body(head, None));
+    }
+    let head = match rest {
+        None => Head { length: head.length.or(Some(count)), ..head },
+        Some(_) => head,
+    };
+    Ok(streamed(head, reader.chain(body)))
+}
+
+/// The bytes of a list or a tuple: all of them are there, and nothing of the application runs to get them.
+fn pieces_in_memory(returned: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+    let join = |pieces: &mut dyn Iterator<Item = Bound<'_, PyAny>>| -> PyResult<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            bytes.extend_from_slice(bytes_of(&piece)?.as_bytes());
+        }
+        Ok(Some(bytes))
+    };
+    match (returned.cast_exact::<PyList>(), returned.cast_exact::<PyTuple>()) {
+        (Ok(list), _) => join(&mut list.iter()),
+        (_, Ok(tuple)) => join(&mut tuple.iter()),
+        _ => Ok(None),
+    }
+}
+
+/// Whether an iterable has one piece, so that its length is that of the body (PEP 3333).
+fn is_alone(returned: &Bound<'_, PyAny>) -> bool {
+    returned.len().is_ok_and(|count| count == 1)
+}
+
+/// A body that is all there. If it is longer than Content-Length, the rest is left out; if it is shorter, the response breaks off.
+fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Response> {
+    if !has_body(&head, request) {
+        return Ok(without_body(head, Some(bytes.len() as u64)));
+    }
+    match head.length {
+        Some(length) if length > bytes.len() as u64 => return Ok(streamed(head, io::Cursor::new(bytes))),
+        Some(length) if length < bytes.len() as u64 => {
+            let (name, given) = (name_of(request), bytes.len());
+            log::warn!(
+                "{name}: the application's Content-Length is {length}, and it gave {given} bytes: the rest is not sent"
+            );
+            bytes.truncate(length as usize);
+        }
+        _ => {}
+    }
+    Ok(with_fields(Response::new(head.status).with_body(bytes), head))
+}
+
+fn streamed(head: Head, body: impl Read + Send + 'static) -> Response {
+    let response = match head.length {
+        Some(length) => Response::sized_stream(body, length),
+        None => Response::stream(body),
+    };
+    with_fields(response, head)
+}
+
+/// RFC 9110, section 6.4.1.
+fn has_body(head: &Head, request: &Request) -> bool {
+    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    *request.method() != Method::HEAD && !without.contains(&head.status)
+}
+
+/// The response to HEAD has the fields that the one to GET would have; the length of a body that was not made is not known.
+fn without_body(head: Head, found: Option<u64>) -> Response {
+    let length = head.length.or(found.filter(|length| *length > 0));
+    let response = match length {
+        Some(length) => Response::new(head.status).with_header("content-length", length),
+        None => Response::stream(io::empty()),
+    };
+    with_fields(response, head)
+}
+
+fn with_fields(response: Response, head: Head) -> Response {
+    let response = match head.reason {
+        None => response.with_status(head.status),
+        Some(reason) => response.with_status(head.status).with_reason(latin1_bytes(&reason).unwrap_or_default()),
+    };
+    head.fields.into_iter().fold(response, |response, (name, value)| response.with_forwarded_header(name, value))
+}

@@ -1,0 +1,302 @@
+//! The options of `modest-wsgi`: its own, and those of `modest`, which `cli` parses. Used by `modest/wsgi.py` before anything is
+//! imported, and by `serving`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use pyo3::prelude::*;
+
+use crate::cli::options::{Options, Verbosity};
+use crate::cli::program::Program;
+use crate::cli::sources::{self, Action};
+
+/// Its own options. Each may also be set in the environment (`MODEST_THREADS`) or in the file of `--config`.
+#[derive(Clone, Default)]
+pub struct Own {
+    /// `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`.
+    application: Option<OsString>,
+    /// By their names, in the order of the sources' ranks.
+    values: Vec<(&'static str, Vec<OsString>)>,
+    /// Whether the application comes from elsewhere: from a call of `modest.wsgi.serve`.
+    has_application: bool,
+}
+
+/// An option of its own.
+struct Option_ {
+    name: &'static str,
+    kind: Kind,
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    Flag,
+    Value,
+    List,
+}
+
+const OPTIONS: &[Option_] = &[
+    Option_ { name: "threads", kind: Kind::Value },
+    Option_ { name: "processes", kind: Kind::Value },
+    Option_ { name: "process-requests", kind: Kind::Value },
+    Option_ { name: "process-age", kind: Kind::Value },
+    Option_ { name: "chdir", kind: Kind::Value },
+    Option_ { name: "static", kind: Kind::List },
+    Option_ { name: "env", kind: Kind::List },
+    Option_ { name: "reload", kind: Kind::Flag },
+];
+
+/// Calls of the application that run at once, unless `--threads` is given.
+const THREADS: &str = "4";
+
+fn option(name: &str) -> Option<&'static Option_> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+impl Own {
+    /// Takes its own options out of the arguments, and leaves the others to `cli`.
+    pub fn split(args: Vec<OsString>, has_application: bool) -> Result<(Own, Vec<OsString>), String> {
+        let (mut own, mut rest) = (Own { has_application, ..Own::default() }, Vec::new());
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let bytes = arg.as_bytes();
+            let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
+                Some(at) => (&bytes[..at], Some(OsString::from_vec(bytes[at + 1..].to_vec()))),
+                None => (bytes, None),
+            };
+            let known = name.strip_prefix(b"--").and_then(|name| option(std::str::from_utf8(name).ok()?));
+            let Some(known) = known else {
+                rest.push(arg);
+                continue;
+            };
+            let value = match (&known.kind, value) {
+                (Kind::Flag, None) => "yes".into(),
+                (Kind::Flag, Some(_)) => return Err(format!("--{} takes no value", known.name)),
+                (_, value) => value.or_else(|| args.next()).ok_or(format!("--{} needs a value", known.name))?,
+            };
+            match own.values.iter_mut().find(|(name, _)| *name == known.name) {
+                Some((_, values)) if known.kind == Kind::List => values.push(value),
+                Some((_, values)) => *values = vec![value], // the last one applies
+                None => own.values.push((known.name, vec![value])),
+            }
+        }
+        own.check()?;
+        Ok((own, rest))
+    }
+
+    /// All options from all sources. `Err`: what to print, and the status to exit with.
+    pub fn parse(args: Vec<OsString>, has_application: bool) -> Result<(Own, Options), (String, u8)> {
+        let line = |why: &str| format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"));
+        let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
+        let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
+        match sources::parse(with_name(rest), &mut own) {
+            Ok(Action::Serve(options)) => Ok((own, *options)),
+            Ok(Action::Print(text)) => Err((text, 0)),
+            Err(error) => Err((line(&error.to_string()), error.status())),
+        }
+    }
+
+    fn values(&self, name: &str) -> &[OsString] {
+        self.values.iter().find(|(found, _)| *found == name).map_or(&[], |(_, values)| values)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.values(name).last().and_then(|value| value.to_str())
+    }
+
+    fn number(&self, name: &str) -> Result<Option<usize>, String> {
+        let Some(value) = self.values(name).last() else { return Ok(None) };
+        let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+        number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number, 1 or more", value.display()))
+    }
+
+    /// Seconds, of `90`, `90s`, `15m`, `12h` or `1d`.
+    fn seconds(&self, name: &str) -> Result<Option<u64>, String> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+        let factor = match unit {
+            "" | "s" => Some(1),
+            "m" => Some(60),
+            "h" => Some(3600),
+            "d" => Some(86400),
+            _ => None,
+        };
+        let seconds = digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+        let seconds = seconds.filter(|seconds| *seconds > 0);
+        seconds.map(Some).ok_or_else(|| format!("--{name} {text}: expected a time, such as 90s, 15m or 12h"))
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        matches!(self.text(name), Some("yes" | "true" | "on" | "1"))
+    }
+
+    /// What can be checked before anything else is known.
+    fn check(&self) -> Result<(), String> {
+        self.number("threads")?;
+        self.number("processes")?;
+        self.number("process-requests")?;
+        self.seconds("process-age")?;
+        for folder in self.values("static") {
+            let at = folder.as_bytes().iter().position(|byte| *byte == b'=').unwrap_or_default();
+            if at < 2 || folder.as_bytes()[0] != b'/' {
+                return Err(format!(
+                    "--static {}: expected a path and a folder, as in /static=app/static",
+                    folder.display()
+                ));
+            }
+        }
+        match self.values("env").iter().find(|pair| !pair.as_bytes().iter().skip(1).any(|byte| *byte == b'=')) {
+            Some(pair) => Err(format!("--env {}: expected a name and a value, as in MODE=production", pair.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Pairs of `--env`.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let pairs = self.values("env").iter().filter_map(|pair| {
+            let bytes = pair.as_bytes();
+            let at = bytes.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+            Some((OsString::from_vec(bytes[..at].to_vec()), OsString::from_vec(bytes[at + 1..].to_vec())))
+        });
+        pairs.collect()
+    }
+}
+
+/// Arguments with the program's name before them.
+pub fn with_name(args: Vec<OsString>) -> Vec<OsString> {
+    std::iter::once("modest-wsgi".into()).chain(args).collect()
+}
+
+impl Program for Own {
+    fn defaults(&self) -> Vec<OsString> {
+        let threads = self.text("threads").unwrap_or(THREADS);
+        // Bodies go to a file beyond 64 KiB, so the limit is as high as others have it; and folders are parts of a site.
+        let words =
+            [format!("--workers={threads}"), "--body-limit=1g".into(), "--no-listing".into(), "--compress".into()];
+        words.into_iter().map(OsString::from).collect()
+    }
+
+    fn takes(&mut self, name: &str, values: &[OsString]) -> Result<bool, String> {
+        let Some(known) = option(name) else { return Ok(false) };
+        if known.kind != Kind::List && values.len() > 1 {
+            return Err("expected one value, not a list".into());
+        }
+        let lines = |value: &OsString| -> Vec<OsString> {
+            let lines = value.as_bytes().split(|byte| *byte == b'\n' && known.kind == Kind::List);
+            lines.filter(|line| !line.is_empty()).map(|line| OsString::from_vec(line.to_vec())).collect()
+        };
+        if self.values(known.name).is_empty() {
+            self.values.push((known.name, values.iter().flat_map(lines).collect()));
+            self.check()?;
+        }
+        Ok(true)
+    }
+
+    fn has_application(&self) -> bool {
+        true
+    }
+
+    fn words(&mut self, words: Vec<OsString>) -> Result<Vec<OsString>, String> {
+        let mut words = words.into_iter();
+        if !self.has_application {
+            let application =
+                words.next().ok_or("expected an application, such as flaskr:create_app() or app.py:app")?;
+            self.application = Some(application);
+        }
+        match words.next() {
+            Some(word) => Err(format!(
+                "{}: there is one application already; a folder is given as --static /URL=DIR",
+                word.display()
+            )),
+            None => Ok(self.values("static").to_vec()),
+        }
+    }
+}
+
+/// What `modest-wsgi` is to do, from its arguments, the environment and the file of `--config`.
+#[pyclass(frozen, module = "modest._modest", get_all)]
+pub struct Settings {
+    /// What to print, and the status to exit with; `None`: serve.
+    exit: Option<(String, u8)>,
+    application: Option<OsString>,
+    processes: Option<usize>,
+    process_requests: Option<usize>,
+    process_age: Option<u64>,
+    chdir: Option<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    reload: bool,
+    /// Folders in which changes matter to `--reload`.
+    quiet: bool,
+    is_check: bool,
+}
+
+#[pymethods]
+impl Settings {
+    /// `args`: without the program's name.
+    #[new]
+    fn new(args: Vec<OsString>) -> Settings {
+        match Settings::parse(args) {
+            Ok(settings) => settings,
+            Err((text, status)) => Settings { exit: Some((text, status)), ..Settings::nothing() },
+        }
+    }
+}
+
+impl Settings {
+    fn nothing() -> Settings {
+        Settings {
+            exit: None,
+            application: None,
+            processes: None,
+            process_requests: None,
+            process_age: None,
+            chdir: None,
+            environment: Vec::new(),
+            reload: false,
+            quiet: false,
+            is_check: false,
+        }
+    }
+
+    fn parse(args: Vec<OsString>) -> Result<Settings, (String, u8)> {
+        let wrong = |why: String| (format!("modest-wsgi: {why} (see 'modest-wsgi --help')"), 2);
+        if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+            return Err((HELP.trim_end().to_owned(), 0));
+        }
+        let (own, options) = Own::parse(args, false)?;
+        let has_parent =
+            ["processes", "process-requests", "process-age", "reload"].iter().any(|name| !own.values(name).is_empty());
+        if let Some(option) = address_of_one_process(&options).filter(|_| has_parent) {
+            return Err(wrong(format!(
+                "{option}: only one process can listen there, so it can't be used with a parent process"
+            )));
+        }
+        Ok(Settings {
+            application: own.application.clone(),
+            processes: own.number("processes").map_err(wrong)?,
+            process_requests: own.number("process-requests").map_err(wrong)?,
+            process_age: own.seconds("process-age").map_err(wrong)?,
+            chdir: own.values("chdir").last().cloned(),
+            environment: own.environment(),
+            reload: own.is_on("reload"),
+            quiet: options.verbosity() == Verbosity::Quiet,
+            is_check: options.starting.check,
+            ..Settings::nothing()
+        })
+    }
+}
+
+/// An option for an address of its own, which a parent does not share.
+fn address_of_one_process(options: &Options) -> Option<&'static str> {
+    #[cfg(feature = "metrics")]
+    if options.listening.metrics_bind.is_some() {
+        return Some("--metrics-bind");
+    }
+    #[cfg(feature = "tls")]
+    if options.encryption.redirect_to_https.is_some() {
+        return Some("--redirect-to-https");
+    }
+    let _ = options;
+    None
+}
+
+const HELP: &str = include_str!("help.txt");

@@ -1,0 +1,170 @@
+"""Servers for tests: the command `modest-wsgi` in a process of its own, and a client that shows every byte."""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DEADLINE = 20.0
+
+
+class Running:
+    """A server that runs, what it has logged, and where it listens."""
+
+    def __init__(self, *args, cwd=HERE, env=None, port=True):
+        command = [sys.executable, "-m", "modest.wsgi", *([] if not port else ["-p", "0"]), *args]
+        self.process = subprocess.Popen(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+        )
+        self.out, self.log = [], []
+        self.changed = threading.Condition()
+        for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.log)):
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True).start()
+        self.port = None
+        if port:
+            line = self.wait_for(self.out, r"port (\d+)")
+            self.port = int(re.search(r"port (\d+)", line).group(1))
+
+    def _read(self, stream, lines):
+        for line in stream:
+            with self.changed:
+                lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            lines.append(None)
+            self.changed.notify_all()
+
+    def wait_for(self, lines, pattern, count=1):
+        """The line that has this pattern, once it was there so often."""
+        deadline = time.monotonic() + DEADLINE
+        with self.changed:
+            while True:
+                found = [line for line in lines if line is not None and re.search(pattern, line)]
+                if len(found) >= count:
+                    return found[-1]
+                if lines and lines[-1] is None or time.monotonic() > deadline:
+                    raise AssertionError(f"no {pattern!r} in {lines}; stderr: {self.log}")
+                self.changed.wait(0.5)
+
+    def logged(self, pattern, count=1):
+        return self.wait_for(self.log, pattern, count)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+    def connect(self):
+        client = socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+        client.settimeout(DEADLINE)
+        return client
+
+    def send(self, *pieces):
+        """Sends these bytes on a connection, and returns all that comes until it ends, or is reset."""
+        with self.connect() as client:
+            for piece in pieces:
+                client.sendall(piece)
+            return read_all(client)
+
+    def get(self, target="/", method="GET", fields=(), body=b"", version="1.1"):
+        """One request on a connection of its own."""
+        head = [f"{method} {target} HTTP/{version}", "Host: test", "Connection: close", *fields]
+        if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
+            head.append(f"Content-Length: {len(body)}")
+        text = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+        return Answer(self.send(text), method)
+
+
+def read_all(client):
+    received = bytearray()
+    try:
+        while True:
+            piece = client.recv(65536)
+            if not piece:
+                return bytes(received)
+            received += piece
+    except ConnectionResetError:
+        return bytes(received) + b"<reset>"
+
+
+class Answer:
+    """A response as it came."""
+
+    def __init__(self, raw, method="GET"):
+        self.raw = raw
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        self.line = lines[0]
+        self.status = int(self.line.split(" ")[1]) if self.line.startswith("HTTP/") else None
+        self.fields = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
+        self.was_reset = rest.endswith(b"<reset>")
+        rest = rest[: -len(b"<reset>")] if self.was_reset else rest
+        self.is_whole = True
+        self.body = self._dechunk(rest) if self.field("transfer-encoding") == "chunked" and method != "HEAD" else rest
+
+    def field(self, name):
+        found = self.all(name)
+        return found[0] if found else None
+
+    def all(self, name):
+        return [value for found, value in self.fields if found.lower() == name.lower()]
+
+    def _dechunk(self, rest):
+        body = b""
+        while True:
+            size, separator, rest = rest.partition(b"\r\n")
+            if not separator:
+                self.is_whole = False
+                return body
+            length = int(size, 16)
+            if length == 0:
+                return body
+            body += rest[:length]
+            if len(rest) < length + 2:
+                self.is_whole = False
+                return body
+            rest = rest[length + 2 :]
+
+    def __repr__(self):
+        return repr(self.raw[:2000])
+
+
+@pytest.fixture
+def serve():
+    """Starts servers that end with the test."""
+    running = []
+
+    def start(*args, **options):
+        running.append(Running(*args, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        if server.process.poll() is None:
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(DEADLINE)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The applications of `apps.py`, in one server for a file of tests."""
+    running = Running("apps:app", "--threads", "4")
+    yield running
+    assert running.stop() == 0, running.log
+
+
+def until(condition, what):
+    """Waits until this is true."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)

@@ -1,0 +1,203 @@
+"""The commands `modest-wsgi` and `modest`: options, loading, static files, other addresses, shutdown."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import DEADLINE, HERE, Answer, read_all, until
+
+
+def run(*args, module="modest.wsgi", **options):
+    return subprocess.run([sys.executable, "-m", module, *args], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE, **options)
+
+
+@pytest.mark.parametrize("name, body", [
+    ("apps:factory()", "made"),
+    ("apps:factory('called', suffix='!')", "called!"),
+    ("apps:Namespace.inner", "inner"),
+    ("apps.py:factory()", "made"),
+    (os.path.join(HERE, "apps.py") + ":factory()", "made"),
+    ("apps", None),
+])
+def test_names(serve, name, body):
+    answer = serve(name).get("/tuple")
+    assert answer.status == 200 and (body is None or answer.body.decode() == body), answer
+
+
+@pytest.mark.parametrize("args, status, line", [
+    ([], 2, "expected an application"),
+    (["apps:app", "apps:app"], 2, "there is one application already"),
+    (["apps:nothing"], 3, "apps has no 'nothing'"),
+    (["missing:app"], 3, "No module named 'missing'"),
+    (["missing.py:app"], 3, "there is no file missing.py"),
+    (["apps:HERE()"], 3, "apps has no 'HERE'"),
+    (["apps:TEXT"], 3, "is not callable"),
+    (["apps:factory(open)"], 3, "literals"),
+    (["apps:a b"], 3, "neither a name nor a call"),
+    (["apps:app", "--threads", "none"], 2, "--threads none: expected a number"),
+    (["apps:app", "--threads"], 2, "--threads needs a value"),
+    (["apps:app", "--processes", "0"], 2, "--processes 0: expected a number"),
+    (["apps:app", "--process-age", "soon"], 2, "--process-age soon: expected a time"),
+    (["apps:app", "--static", "static"], 2, "--static static: expected a path and a folder"),
+    (["apps:app", "--static", "/=here"], 2, "expected a path and a folder"),
+    (["apps:app", "--static", "/s=missing"], 1, "missing"),
+    (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
+    (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
+    (["apps:app", "--wrong"], 2, "there is no option --wrong"),
+    (["apps:app", "--reload", "--metrics-bind", "127.0.0.1:0"], 2, "--metrics-bind: only one process"),
+    (["apps:app", "--reload=no"], 2, "--reload takes no value"),
+])
+def test_mistakes(args, status, line):
+    done = run(*args)
+    assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
+
+
+def test_help_and_version():
+    assert "--threads" in run("--help").stdout and run("--version").stdout.startswith("modest")
+    assert run("--check", "apps:app").returncode == 0
+    assert run("--help", module="modest").stdout.startswith("Serve folders")
+
+
+def test_environment_and_settings(serve, tmp_path):
+    config = tmp_path / "modest.toml"
+    config.write_text('threads = 1\nbody-limit = "3"\nenv = ["A=file", "B=file"]\n')
+    server = serve("--config", str(config), "apps", env={"MODEST_ENV": "A=environment\nC=environment"})
+    found = json.loads(server.get("/environ").body)
+    assert found["wsgi.multithread"] is False
+    assert server.get("/echo", method="POST", body=b"four").status == 413
+
+
+def test_env_and_chdir(serve, tmp_path):
+    (tmp_path / "here.py").write_text(
+        "import os\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [os.environ['NAME'].encode(), b' ', os.getcwd().encode()]\n"
+    )
+    server = serve("--chdir", str(tmp_path), "--env", "NAME=a=b", "here")
+    assert server.get("/").body.decode() == f"a=b {os.path.realpath(tmp_path)}"
+
+
+def test_static_files(serve, tmp_path):
+    folder = tmp_path / "static"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.css").write_text("body {}\n" * 500)
+    (folder / "sub" / "index.html").write_text("<p>index")
+    server = serve("apps", "--static", f"/static={folder}", "--static", f"/deep/media={tmp_path}/static/sub")
+    whole = server.get("/static/a.css")
+    assert (whole.status, whole.field("content-type"), len(whole.body)) == (200, "text/css; charset=utf-8", 4000)
+    assert server.get("/static/a.css", fields=("Range: bytes=0-3",)).body == b"body"
+    assert server.get("/static/a.css", fields=(f"If-None-Match: {whole.field('etag')}",)).status == 304
+    assert server.get("/static/a.css", fields=("Accept-Encoding: gzip",)).field("content-encoding") == "gzip"
+    for path, status in [("/static/", 404), ("/static/missing", 404), ("/static/sub/", 200), ("/deep/media/index.html", 200),
+                         ("/static/../apps.py", 301), ("/static/%2e%2e/apps.py", 301), ("/static/..%2fapps.py", 404)]:
+        assert server.get(path).status == status, path
+    assert server.get("/static/a.css", method="POST", body=b"x").status == 405
+    for path in ("/staticx", "/other", "/deep/other"):
+        assert json.loads(server.get(path).body)["PATH_INFO"] == path
+
+
+def test_prefix(serve, tmp_path):
+    (tmp_path / "f").write_text("file")
+    server = serve("apps", "--prefix", "/site", "--static", f"/static={tmp_path}")
+    for target, script, path in [("/site/a", "/site", "/a"), ("/site/", "/site", "/"), ("/site", "/site", ""), ("/site/a%20b//c", "/site", "/a b//c")]:
+        found = json.loads(server.get(target).body)
+        assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == (script, path), target
+    assert server.get("/site/static/f").body == b"file" and server.get("/other").status == 404
+
+
+def test_unix_socket(serve, tmp_path):
+    path = tmp_path / "app.sock"
+    server = serve("-b", f"unix:{path}", "--trusted-proxy", "unix", "apps", port=False)
+    server.wait_for(server.out, "Serving HTTP")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 9.8.7.6\r\nX-Forwarded-Proto: https\r\n\r\n")
+        found = json.loads(Answer(read_all(client)).body)
+    assert found["REMOTE_ADDR"] == "9.8.7.6" and found["wsgi.url_scheme"] == "https" and found["SERVER_NAME"], found
+    assert server.stop() == 0 and not path.exists()
+
+
+def test_users(serve, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "modest", "--hash-password", "ada"], input="secret\n", capture_output=True, text=True)
+    users = tmp_path / "users"
+    users.write_text(done.stdout)
+    server = serve("apps", "--auth", str(users), "--allow", "/public=*:all", "--allow", "/=@users:all")
+    assert server.get("/environ").status == 401
+    assert server.get("/public//x").status == 200
+    import base64
+
+    field = "Authorization: Basic " + base64.b64encode(b"ada:secret").decode()
+    assert json.loads(server.get("/environ", fields=(field,)).body)["REMOTE_USER"] == "ada"
+    for target in ("//environ", "/environ%2Fx", "/public%2F..%2Fenviron", "/public/../environ"):
+        assert server.get(target).status != 200, target
+
+
+def test_tls_and_metrics(serve):
+    import ssl
+
+    server = serve("apps", "--tls-self-signed", "--metrics=/figures")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def get(target):
+        with context.wrap_socket(server.connect()) as client:
+            client.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            received = b""
+            while True:
+                piece = client.recv(65536)
+                if not piece:
+                    return Answer(received)
+                received += piece
+
+    assert json.loads(get("/environ").body)["wsgi.url_scheme"] == "https"
+    assert get("/large?3").body == b"L" * (3 << 20)
+    assert get("/generator").body == b"one,two,three"
+    assert b"modest_" in get("/figures").body
+
+
+def test_threads_run_at_once(serve):
+    """As many calls as threads, and no more."""
+    server = serve("apps", "--threads", "3")
+    import time
+
+    begun = time.monotonic()
+    clients = [threading.Thread(target=server.get, args=("/sleep?1",)) for _ in range(3)]
+    [client.start() for client in clients]
+    [client.join() for client in clients]
+    assert time.monotonic() - begun < 2.5
+
+
+def test_shutdown_finishes_requests(serve):
+    server = serve("apps", "--threads", "2")
+    with server.connect() as client:
+        client.sendall(b"GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: True, "")
+        server.get("/tuple")
+        import signal
+
+        server.process.send_signal(signal.SIGTERM)
+        assert b"slept" in read_all(client)
+    assert server.process.wait(DEADLINE) == 0
+
+
+def test_serve_from_python():
+    code = (
+        "import sys, threading, urllib.request\n"
+        "from modest.wsgi import Server, serve\n"
+        "import apps\n"
+        "server = Server()\n"
+        "thread = threading.Thread(target=serve, args=(apps.app,), kwargs=dict(server=server, port=0, threads=2, quiet=True))\n"
+        "thread.start()\n"
+        "while not server.addresses: pass\n"
+        "print(urllib.request.urlopen('http://' + server.addresses[0] + '/tuple').read())\n"
+        "server.shutdown()\n"
+        "thread.join()\n"
+        "print('ended')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0 and "b'abc'" in done.stdout and "ended" in done.stdout, done

@@ -1,0 +1,67 @@
+//! `Overview`: the page of a server that has folders at paths of their own, and none at its root. Called by `http` like any handler;
+//! `listing` writes the page.
+
+use http::StatusCode;
+use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK};
+
+use super::listing::{Account, Controls, Frame, without_entries};
+use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
+
+/// A page with links to folders that are served at paths of their own, in the style of their listings: those that the user may read.
+/// Other paths are a 404.
+///
+/// ```
+/// use modest::{Http, Overview, Request, Response, Routes};
+///
+/// let app = Routes::new().get("/book/", |_, _| Ok(Response::text("a book"))).fallback(Overview::new("/", ["/book", "/films"]));
+/// let page = Http::new(app.serve(())).respond(&Request::get("/")).text();
+/// assert!(page.contains("<a href=\"book/\">book/</a>"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Overview {
+    root: String,
+    paths: Vec<String>,
+}
+
+impl Overview {
+    /// At this path, which ends with a slash, for folders at these paths beneath it. All are decoded, and from the root of the server.
+    pub fn new<P: Into<String>>(root: &str, paths: impl IntoIterator<Item = P>) -> Overview {
+        Overview { root: root.to_owned(), paths: paths.into_iter().map(Into::into).collect() }
+    }
+
+    fn page(&self, request: &Request) -> Response {
+        let readable = self.paths.iter().filter(|path| request.permits(Access::Read, path.as_bytes()));
+        let beside: Vec<String> =
+            readable.filter_map(|path| path.strip_prefix(&self.root).map(str::to_owned)).collect();
+        let links = request.log_in_links(self.root.as_bytes());
+        let account = links.map(|links| Account { links, user: request.user(), is_for_uploads: false });
+        let controls = Controls { account, ..Controls::default() };
+        let (root, order) = (&self.root[..], Default::default());
+        let frame = Frame { root, path: b"", order, controls: &controls, beside: &beside, offers_archives: false };
+        Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy())
+    }
+}
+
+impl RequestHandler for Overview {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        if request.path() == self.root {
+            return Ok(self.page(request));
+        }
+        if self.root.strip_suffix('/') == Some(request.path()) {
+            let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
+            return Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&self.root))));
+        }
+        let above = format!("<{}>; rel=\"up\"", encode_path(&self.root));
+        Err(Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.").with_header(LINK, above))
+    }
+
+    fn before_body(&self, request: &Request, _: &mut crate::BodyPlan) -> Result<()> {
+        match request.method().as_str() {
+            "GET" | "HEAD" | "OPTIONS" => Ok(()),
+            _ => {
+                let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, "This server only lets you read files.");
+                Err(error.with_header(ALLOW, "GET, HEAD"))
+            }
+        }
+    }
+}

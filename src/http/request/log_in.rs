@@ -1,0 +1,62 @@
+//! Where users log in and out, for pages that have buttons for it: put into requests by `layers::BasicAuth`, read by `files`.
+
+use super::Request;
+use crate::http::paths::encode_path;
+use crate::http::url_path::UrlPath;
+
+/// The path at which users log in and out: that of a folder, decoded, with both slashes.
+struct LogIn(Vec<u8>);
+
+impl Request {
+    /// Users log in and out at this path of a folder.
+    pub(crate) fn put_log_in(&self, root: &str) {
+        self.put(LogIn(root.into()));
+    }
+
+    /// The link to it from the page at this path, and the way back from there. Relative, since a proxy may have other paths for this server.
+    pub(crate) fn log_in_links(&self, page: &[u8]) -> Option<(String, String)> {
+        let log_in = self.value::<LogIn>()?;
+        let beneath = page.strip_prefix(&log_in.0[..])?;
+        let above = "../".repeat(memchr::memchr_iter(b'/', beneath).count());
+        Some((if above.is_empty() { "./".to_owned() } else { above }, encode_path(beneath)))
+    }
+
+    /// The link from there to a page beneath it, of which [`log_in_links`](Request::log_in_links) gave the way. To nowhere else.
+    pub(crate) fn link_back(way: &str) -> String {
+        let path = format!("/{way}");
+        match UrlPath::parse(&path) {
+            Ok(path) => format!(".{}", encode_path(path.as_bytes())),
+            Err(_) => "./".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        for (root, page, expected) in [
+            ("/", "/", Some(("./", ""))),
+            ("/", "/a b/c/", Some(("../../", "a%20b/c/"))),
+            ("/pre/", "/pre/a/", Some(("../", "a/"))),
+            ("/pre/", "/other/", None),
+        ] {
+            let request = Request::get("/");
+            assert!(request.log_in_links(page.as_bytes()).is_none());
+            request.put_log_in(root);
+            let found = request.log_in_links(page.as_bytes());
+            let found = found.as_ref().map(|(root, way)| (&root[..], &way[..]));
+            assert_eq!(found, expected, "{root} {page}");
+            if let Some((_, way)) = found {
+                assert_eq!(Request::link_back(way), format!("./{way}"), "{root} {page}");
+            }
+        }
+        for way in ["/evil.example", "//evil.example/", "../x", "a/../../x", "%2e%2e/x", "a%0d%0ab", "%00", "\\evil"] {
+            let back = Request::link_back(way);
+            assert!(back.starts_with("./") && !back[2..].starts_with(['/', '\\']), "{way}: {back}");
+            assert!(!back[2..].contains("..") && back.is_ascii() && !back.contains(char::is_control), "{way}: {back}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+// Servers that a script starts and stops itself.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+// A server, once it has printed where it listens.
+export async function start(program, ...words) {
+  const child = spawn(program, words, { stdio: ["ignore", "pipe", process.env.SERVERS ? "inherit" : "ignore"] });
+  running.add(child);
+  const [said] = await Promise.race([once(child.stdout, "data"), once(child, "exit").then(() => [`nothing: ${words}`])]);
+  const url = /https?:\/\/[^/ )]+/.exec(said)?.[0];
+  if (!url) throw new Error(`no address but ${said}`);
+  const stop = async (signal = "SIGTERM") => {
+    child.kill(signal);
+    const [status] = await once(child, "exit");
+    running.delete(child);
+    return status;
+  };
+  return { url, address: url.slice("http://".length), port: url.split(":").pop(), stop };
+}
+
+// A way to a server that can be cut, as a network is: `cut` breaks all connections and refuses new ones until `mend`.
+export async function through(server) {
+  const sockets = new Set();
+  let isCut = false;
+  const proxy = createServer((socket) => {
+    if (isCut) return socket.destroy();
+    const other = connect(server.port, "127.0.0.1");
+    for (const [one, end] of [[socket, other], [other, socket]]) {
+      sockets.add(one);
+      one.pipe(end);
+      one.on("error", () => end.destroy()).on("close", () => (sockets.delete(one), end.destroy()));
+    }
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const cut = () => ((isCut = true), sockets.forEach((socket) => socket.destroy()));
+  return { url: `http://127.0.0.1:${proxy.address().port}`, cut, mend: () => (isCut = false), close: () => (cut(), proxy.close()) };
+}

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Symlinks};
+use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Routes, Symlinks};
 
 /// A limit that `none` switches off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,11 @@ pub fn page(text: &str) -> Result<String, String> {
 
 /// The path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
-    Ok(path(text)?.trim_end_matches('/').to_owned())
+    let prefix = path(text)?.trim_end_matches('/').to_owned();
+    match Routes::<()>::fault_of(&prefix) {
+        Some(_) => Err("expected a path without percent-encodings, patterns and empty segments, such as /docs".into()),
+        None => Ok(prefix),
+    }
 }
 
 /// All served folders: no path is written like this.

@@ -307,6 +307,17 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Why no path could match this pattern, for one that comes from a user: [`mount`](Routes::mount) and the setters of
+    /// routes panic at it. `None`: it is a pattern.
+    ///
+    /// ```
+    /// assert!(modest::Routes::<()>::fault_of("/a%20b").is_some());
+    /// assert_eq!(modest::Routes::<()>::fault_of("/a b"), None);
+    /// ```
+    pub fn fault_of(pattern: &str) -> Option<&'static str> {
+        path::fault(pattern)
+    }
+
     /// Passes this path and everything below it that has no route to a separate handler, with its methods, errors and
     /// log. Of two mounts the longer path has precedence. A segment can be a `{name}`.
     ///

@@ -147,6 +147,8 @@ class Supervisor:
     def on_end(self, child: Child, code: int) -> None:
         if child.pipe >= 0:
             os.close(child.pipe)
+        if not self.has_served:
+            self.has_announced = False  # the next one says where it serves
         if child.is_ending or self.is_stopping:
             return
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
@@ -159,7 +161,6 @@ class Supervisor:
                 log("ERROR", f"process {child.replaces.pid} goes on: its successor does not start")
                 child.replaces.retires = None
                 return
-            self.has_announced = self.has_served
             if self.files:
                 self.not_before = float("inf")  # the next change may mend it
                 return

@@ -30,7 +30,7 @@ impl Errors {
 
     fn writelines(&self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
-            self.write(line?.extract::<&str>()?);
+            self.write(&line?.extract::<String>()?);
         }
         Ok(())
     }

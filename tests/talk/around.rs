@@ -159,11 +159,6 @@ fn events_are_passed_on() {
     busy.send(sealed(GET.as_bytes(), 100));
     assert_eq!(statuses(&busy).0, [503, 200]);
 
-    let mut busy = in_memory(&slow());
-    busy.no_slots = true;
-    busy.send(sealed(GET.repeat(3).as_bytes(), 10));
-    assert_eq!((statuses(&busy), busy.is_open()), ((vec![503], End::Goodbye), false), "who asks at once again");
-
     let mut stopped = in_memory(&mirror());
     stopped.send(sealed(format!("{POST}a").as_bytes(), 100));
     stopped.stopping = true;

@@ -118,6 +118,9 @@ impl Peer {
 
     pub fn event(&mut self, what: Event) -> &mut Peer {
         assert!(self.is_open(), "no events after the end");
+        if let Some(layered) = &mut self.layered {
+            layered.is_over |= what == Event::SendFailed; // nobody is there for a goodbye
+        }
         self.take_turn(Some(what));
         self.run();
         self

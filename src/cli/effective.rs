@@ -10,6 +10,7 @@ use modest::DefaultLimits;
 use super::help;
 use super::options::Options;
 use super::places::{self, Word};
+use super::values;
 
 /// The sources of settings, by name. Others are defaults.
 #[derive(Default)]
@@ -75,11 +76,22 @@ fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
-/// Fields of responses can be secrets: a token for a load balancer, a cookie.
+/// Fields of responses can be secrets: a token for a load balancer, a cookie. Only these are known to be none.
 fn is_secret(arg: &Arg, value: &str) -> bool {
-    const WORDS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
-    let name = value.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    arg.get_long() == Some("header") && WORDS.iter().any(|word| name.contains(word))
+    const PUBLIC: [&str; 10] = [
+        "cache-control",
+        "content-security-policy",
+        "content-type",
+        "expires",
+        "permissions-policy",
+        "referrer-policy",
+        "strict-transport-security",
+        "vary",
+        "x-frame-options",
+        "x-robots-tag",
+    ];
+    let is_public = |name: &str| PUBLIC.contains(&name.to_ascii_lowercase().as_str());
+    arg.get_long() == Some("header") && !values::field(value).is_ok_and(|field| is_public(&field.name))
 }
 
 fn hidden(field: &str) -> String {

@@ -88,7 +88,7 @@ impl Output {
 
     /// Whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
-        self.owed() == 0
+        self.pieces.is_empty() || self.owed() == 0
     }
 
     /// The pieces, first to last. Tests read the output with it.

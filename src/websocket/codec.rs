@@ -18,6 +18,8 @@ pub(super) struct Codec {
     left: u64,
     /// Whether a fragmented message is in progress.
     in_fragments: bool,
+    /// How many bytes of the message in progress it has.
+    held: usize,
 }
 
 /// What has arrived.
@@ -51,7 +53,7 @@ impl Codec {
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
         let context = Box::new(WebSocketContext::new(Role::Server, Some(config)));
-        Codec { context, left: 0, in_fragments: false }
+        Codec { context, left: 0, in_fragments: false, held: 0 }
     }
 
     /// Whether a message has begun and is incomplete.
@@ -61,6 +63,21 @@ impl Codec {
 
     /// Reads on, up to the end of one message. Pings are answered on the way.
     pub(super) fn receive(&mut self, input: &mut Input, output: &mut Output) -> Received {
+        let before = input.bytes().len();
+        let received = self.receive_frames(input, output);
+        self.held += before - input.bytes().len();
+        if received != Received::Nothing || !self.is_midway() {
+            self.held = 0;
+        }
+        received
+    }
+
+    /// How many bytes of the message in progress it has.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    fn receive_frames(&mut self, input: &mut Input, output: &mut Output) -> Received {
         loop {
             if self.left == 0 && !self.begin_frame(input) {
                 return Received::Nothing;

@@ -127,10 +127,14 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
                 self.socket.write_to(turn.output); // what is queued
                 self.close(Close::new(1001, "the server shuts down"), turn)
             }
-            (Event::NoPermit, _) => self.fail(Close::new(1013, "the server is busy"), turn),
+            (Event::NoPermit | Event::NoMemory, _) => self.fail(Close::new(1013, "the server is busy"), turn),
             (Event::Called | Event::ShuttingDown, State::Closing) => self.wait_for_close(),
             _ => self.over(Close::abnormal(), Next::Close),
         }
+    }
+
+    fn kept(&self) -> usize {
+        self.codec.as_ref().map_or(0, Codec::held)
     }
 }
 
@@ -177,8 +181,8 @@ impl<H: WebSocketHandler> Session<H> {
             Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Next::Again,
             Err(err) => {
                 log::error!("{}: {}: {err:?}", turn.client, self.name);
-                self.socket.write_to(turn.output); // messages that were queued before
-                self.close(Close::new(1011, "an error of the server"), turn)
+                self.socket.close(1011, "an error of the server"); // after the messages that were queued before
+                Next::Again
             }
             Ok(()) => Next::Again, // output is sent before more is read
         }

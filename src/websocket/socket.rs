@@ -169,6 +169,7 @@ impl Socket {
                 return;
             }
             state.end = End::Closing(Close::new(code, reason));
+            self.0.room.notify_all();
             state.waker.clone()
         };
         if let Some(waker) = waker {

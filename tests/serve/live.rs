@@ -855,3 +855,22 @@ fn a_sender_is_called_when_there_is_room() {
     drop(client);
     running.wait_for("it is forgotten", |stats| stats.connections <= 1 && stats.running == 0);
 }
+
+/// What holds the sender is dropped by its call, and dropping a sender looks at the queue.
+#[test]
+fn a_call_for_more_may_be_set_anew_by_itself() {
+    let app = handler_fn(|_| {
+        let (sender, response) = Response::channel();
+        let sender = Arc::new(sender);
+        let held = Arc::clone(&sender);
+        sender.on_drain(move || held.on_drain(|| {}));
+        while sender.send(vec![b'x'; 10_000]).is_ok() {}
+        Ok(response)
+    });
+    let running = serve(Http::new(app).access_log(None), |server| server.workers(1));
+    for _ in 0..3 {
+        let mut client = running.client();
+        head(client.send(get("/")));
+        client.expect_reset(); // the sender was dropped after a refused send
+    }
+}

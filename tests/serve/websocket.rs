@@ -594,3 +594,67 @@ fn a_shutdown_waits_no_longer_than_it_should_for_who_does_not_answer() {
     client.send(frame(0x81, "too late")).expect_end();
     running.wait_for_end();
 }
+
+/// Sends more than is written at once, and fails.
+struct Fails;
+
+impl WebSocketHandler for Fails {
+    fn message(&mut self, _: Message, socket: &Socket) -> Result<()> {
+        (0..10).try_for_each(|_| socket.send(vec![b'x'; 50_000]))?;
+        Err(modest::Error::new(500, "on purpose"))
+    }
+}
+
+#[test]
+fn what_was_sent_before_an_error_arrives_before_the_close() {
+    let enter = handler_fn(|request: &Request| WebSocket::new().accept(request, Fails));
+    let running = serve(Http::new(enter).access_log(None), |server| server.workers(2));
+    let (mut client, _) = tungstenite::client("ws://a/ws", running.client().stream).unwrap();
+    client.send("go".into()).unwrap();
+    for number in 0..10 {
+        assert_eq!(client.read().unwrap().into_data().len(), 50_000, "{number}");
+    }
+    let tungstenite::Message::Close(Some(close)) = client.read().unwrap() else { panic!("no close") };
+    assert_eq!(u16::from(close.code), 1011);
+}
+
+#[test]
+fn a_close_ends_the_wait_for_room() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = Mutex::new(tell);
+    let enter = handler_fn(move |request: &Request| {
+        let handler = Opens(tell.lock().unwrap().clone());
+        WebSocket::new().queue(10_000).accept(request, handler)
+    });
+    let running = serve(Http::new(enter).access_log(None), |server| server.workers(2));
+    let (_client, _) = tungstenite::client("ws://a/ws", running.client().stream).unwrap();
+    let socket: Socket = told.recv_timeout(PATIENCE).unwrap();
+    let waiting = socket.clone();
+    let waits = thread::spawn(move || {
+        loop {
+            if let Err(error) = waiting.send_timeout(vec![b'x'; 100_000], None) {
+                return error;
+            }
+        }
+    });
+    // It waits once a message more finds no room.
+    while socket.try_send("x").is_ok() {}
+    socket.close(1000, "enough");
+    let since = Instant::now();
+    assert_eq!(waits.join().unwrap(), SendError::Gone);
+    assert!(since.elapsed() < PATIENCE / 4, "{:?}", since.elapsed());
+}
+
+/// Hands its socket out.
+struct Opens(std::sync::mpsc::Sender<Socket>);
+
+impl WebSocketHandler for Opens {
+    fn opened(&mut self, socket: &Socket) -> Result<()> {
+        self.0.send(socket.clone()).unwrap();
+        Ok(())
+    }
+
+    fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
+        Ok(())
+    }
+}

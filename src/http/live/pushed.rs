@@ -245,7 +245,8 @@ impl PushedBody {
             self.0.room.notify_all();
         }
         let end = if state.pieces.is_empty() { state.end } else { None };
-        let room = bytes > 0 && std::mem::take(&mut state.awaits_room) && state.on_drain.is_some();
+        let has_room = bytes > 0 || state.pieces.is_empty();
+        let room = has_room && state.on_drain.is_some() && std::mem::take(&mut state.awaits_room);
         Taken { pieces, end, room }
     }
 
@@ -254,9 +255,12 @@ impl PushedBody {
         let Some(mut on_drain) = self.0.lock().on_drain.take() else { return };
         on_drain();
         let mut state = self.0.lock();
-        if !state.gone {
-            state.on_drain.get_or_insert(on_drain);
-        }
+        let left = match state.gone || state.on_drain.is_some() {
+            true => Some(on_drain), // it was set anew meanwhile
+            false => state.on_drain.replace(on_drain),
+        };
+        drop(state);
+        drop(left);
     }
 
     pub(crate) fn heartbeat(&self) -> Option<(Duration, &'static [u8])> {
@@ -383,8 +387,12 @@ impl Sender {
     pub fn on_drain(&self, call: impl FnMut() + Send + 'static) {
         let mut state = self.0.lock();
         let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
+        let waker = state.waker.clone().filter(|_| state.awaits_room); // a send has failed before
         drop(state);
         drop(before);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn send_by(

@@ -55,7 +55,7 @@ impl<R: Registered> Connection<R> {
         let Some(conversation) = &mut self.conversation else { return Next::Abort };
         let is_last = self.next == Next::Handle && turn.settings.server.takes_last_answer();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
-        let (transport, link, limits) = (&self.transport, self.registration.link(), *turn.settings.send_limits);
+        let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
         let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };
         let mut lent = turn.lend(&self.client, link, polled, shutting_down);
         if reads_on {
@@ -65,6 +65,7 @@ impl<R: Registered> Connection<R> {
     }
 
     /// What the conversation returned; another one follows if it has given it.
+    #[inline]
     fn follow(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if turn.handover.is_some() {
             self.under_way().successor = turn.handover.take();

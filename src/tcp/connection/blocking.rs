@@ -23,7 +23,7 @@ use super::{Connection, ConnectionTurn, Outcome, Registered};
 pub(super) struct BlockingSocket<'a> {
     pub transport: &'a Transport,
     pub link: &'a Arc<Link>,
-    pub limits: SendLimits,
+    pub limits: &'a SendLimits,
     pub client: &'a Client,
     pub loan: &'a Loan,
 }
@@ -69,7 +69,7 @@ const MESSAGE: Stage = Stage(0);
 impl BlockingSource for BlockingSocket<'_> {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
         let stream = self.transport.second_handle()?;
-        let (link, limits) = (Arc::clone(self.link), self.limits);
+        let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, link, limits, pace: Pace::default(), left: within };
         let Loan::Layer(home) = self.loan else { return Ok(Box::new(below)) };
         match home.lock().unwrap_or_else(PoisonError::into_inner).take() {

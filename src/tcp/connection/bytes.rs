@@ -69,7 +69,19 @@ impl<R: Registered> Connection<R> {
 
     /// Reads once, if the readiness indicates that there is something.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
-        if self.carrier().is_some_and(|carrier| std::mem::take(&mut carrier.has_news)) {
+        if self.is_layered() {
+            return self.receive_above_layer(turn);
+        }
+        if turn.buffers.input.ended() {
+            return self.after_the_end();
+        }
+        self.read(false, turn)
+    }
+
+    fn receive_above_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
+        let Some(carrier) = self.carrier() else { return Received::Nothing };
+        let is_unopened = carrier.is_unopened;
+        if std::mem::take(&mut carrier.has_news) {
             return Received::News;
         }
         if turn.buffers.input.ended() {
@@ -78,8 +90,7 @@ impl<R: Registered> Connection<R> {
         if turn.buffers.input.is_full() {
             return Received::TooMuch;
         }
-        let Some(carrier) = self.carrier() else { return self.read(false, turn) };
-        if carrier.is_unopened {
+        if is_unopened {
             return self.open(turn);
         }
         match self.read(true, turn) {

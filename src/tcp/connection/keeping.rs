@@ -14,8 +14,8 @@ impl<R: Registered> Connection<R> {
     /// Whether there is memory for the connection's bytes after this turn. An idle one has none.
     pub(super) fn has_memory(&mut self, outcome: &Outcome, turn: &ConnectionTurn<'_>) -> bool {
         let is_over = matches!(outcome, Outcome::Closed | Outcome::Take);
-        let (arrived, owes_nothing) = (turn.buffers.arrived(), turn.buffers.owes_nothing());
-        let is_idle = matches!(self.next, Next::Idle { .. }) && arrived == 0 && owes_nothing;
+        let arrived = turn.buffers.arrived();
+        let is_idle = arrived == 0 && matches!(self.next, Next::Idle { .. }) && turn.buffers.owes_nothing();
         if (is_over || is_idle) && self.under_way.is_none() {
             return true;
         }

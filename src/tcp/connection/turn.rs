@@ -30,6 +30,9 @@ pub trait PermitAccess {
     fn begin_to_log(&mut self, now: Instant);
 }
 
+/// A record of TLS, with its head and tag, is no longer.
+const RECORD: usize = 18 * 1024;
+
 /// The buffers that a worker lends to the connection that it serves.
 #[derive(Default)]
 pub struct Buffers {
@@ -48,12 +51,13 @@ impl Buffers {
 
     /// How many of them are in memory that only this connection uses.
     pub(super) fn owed_memory(&self) -> u64 {
-        self.output.owed_memory() + self.sealed.owed_memory()
+        self.output.owed_memory() // what is sealed is bounded, and counted with the connection
     }
 
     /// How many bytes are received and unused.
     pub(super) fn arrived(&self) -> usize {
-        self.input.bytes().len() + self.raw.bytes().len()
+        // The beginning of a record is counted with the connection.
+        self.input.bytes().len() + self.raw.bytes().len().saturating_sub(RECORD)
     }
 
     /// Nobody will use them.

@@ -104,5 +104,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
-    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A=' 'sha256-sjBRq7gfRHssLNwMUIWheSUsDQATEBiaJ9nxQMiTqlE='; \
+    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A=' 'sha256-gb4GwgwdoSGBMkSKdUBbM+9bSC5a5OmduDUcGtQ30Us='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

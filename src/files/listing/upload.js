@@ -273,7 +273,7 @@ fresh()
 count()
 ;(near?$("a",near)[0]:U.firstChild).focus()
 let tag
-if(!tail(a))fetch(u,{method:"HEAD",headers:{range:"bytes=0-"}}).then(r=>tag=r.headers.get("etag"),()=>0)
+if(!tail(a))fetch(u,{method:"HEAD"}).then(r=>{if(!r.headers.get("content-encoding"))tag=r.headers.get("etag")},()=>0)
 undo={url:u,timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,tag?{"if-match":tag}:{},1)
 if(bad||M.firstChild?.data==say.now)say(bad?`${n}: ${bad}`:`“${n}” is deleted.`)
 if(bad)refresh(u)}}

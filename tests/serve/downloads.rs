@@ -126,7 +126,8 @@ fn a_request_behind_another_waits_for_a_handler_as_long_as_any() {
         }
         Ok(Response::text("here"))
     });
-    let server = serve(app, |server| two_handlers(server).workers(1));
+    // Long enough for all that happens before the first of them is let go, on a machine that does much else.
+    let server = serve(app, |server| two_handlers(server).workers(1).queue_timeout(Duration::from_secs(3)));
     let mut stuck = [server.client(), server.client()];
     stuck[0].send(get("/first"));
     first.wait_for_arrivals(1);

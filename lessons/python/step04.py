@@ -10,7 +10,7 @@ from head import respond
 def serve(client):
     with client:
         try:
-            client.sendall(respond(client, within=10))
+            client.sendall(respond(client, within=20))
         except OSError as error:
             print(f"one client less: {error}", flush=True)
 

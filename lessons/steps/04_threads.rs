@@ -8,7 +8,7 @@ use std::time::Duration;
 use lessons::blocking::{is_late, read_head};
 use lessons::head::response;
 
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn serve(mut client: TcpStream) -> io::Result<()> {
     client.set_write_timeout(Some(HEAD_TIMEOUT))?;

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::mem::take;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -18,7 +19,7 @@ pub struct Turn<'a> {
     pub input: &'a mut Vec<u8>,
     pub output: &'a mut Vec<u8>,
     pub event: Event,
-    pub stopping: bool,
+    pub stopping: &'a AtomicBool, // can become true while a handler runs
 }
 
 /// Why a conversation is called: bytes have arrived or the output is written; it may block; it may not, since too many wait.
@@ -47,6 +48,7 @@ pub trait Conversation: Send {
 pub enum Then {
     Call,
     Permit,
+    Later, // others first
     Park,
     Close,
 }
@@ -69,7 +71,7 @@ impl Connection {
     }
 
     /// Calls the conversation. A panic costs this connection, and no other.
-    pub fn call(&mut self, event: Event, stopping: bool) {
+    pub fn call(&mut self, event: Event, stopping: &AtomicBool) {
         let length = self.input.len();
         let turn = Turn { input: &mut self.input, output: &mut self.output, event, stopping };
         let called = catch_unwind(AssertUnwindSafe(|| self.conversation.turn(turn)));
@@ -134,10 +136,13 @@ impl Connection {
             self.deadline = Instant::now() + GOODBYE;
             self.socket.shutdown(Shutdown::Write)?;
         }
-        self.input.clear();
-        match self.read()? {
-            Then::Call => self.part(),
-            then => Ok(then),
+        if Instant::now() > self.deadline {
+            return Ok(Then::Close);
         }
+        self.input.clear();
+        Ok(match self.read()? {
+            Then::Call => Then::Later, // a client that sends without a pause holds no worker
+            then => then,
+        })
     }
 }

@@ -60,6 +60,7 @@ impl Engine {
                     Admission::Full(refused) => (connection, event) = (refused, Some(Event::NoPermit)),
                     Admission::Waits => return None,
                 },
+                Then::Later => return Some((connection, None)),
                 Then::Park => connection = self.table.park(token, connection)?,
                 Then::Close => {
                     self.table.remove(token);
@@ -75,7 +76,7 @@ impl Engine {
         if event == Event::Permit {
             lock(&self.running).insert(connection.token, Instant::now());
         }
-        connection.call(event, self.stopping.load(Relaxed));
+        connection.call(event, &self.stopping);
         if event == Event::Permit {
             lock(&self.running).remove(&connection.token);
             if let Some(heir) = self.permits.release() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Take};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::{Conversation, Event, Next, Turn};
 use crate::head::{Rejection, reason};
@@ -64,7 +65,7 @@ impl Http {
 
     /// Appends a response, and returns what comes after it.
     fn respond(&mut self, turn: &mut Turn, response: Response, is_head: bool) -> Next {
-        self.close |= turn.stopping;
+        self.close |= turn.stopping.load(Relaxed);
         turn.output.extend_from_slice(&response.encode(self.close, is_head));
         self.sending = response.file.filter(|_| !is_head);
         if self.close && self.sending.is_none() { Next::Close } else { Next::Again }

@@ -36,7 +36,8 @@ fn range(field: &str, length: u64) -> Option<Result<(u64, u64), Rejection>> {
 /// A file as a response: all of it, a part, or 304 if the client has it.
 fn send(request: &Request, name: &str, mut file: File) -> io::Result<Result<Response, Rejection>> {
     let metadata = file.metadata()?;
-    let (length, etag) = (metadata.len(), format!("\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.len()));
+    let (length, etag) =
+        (metadata.len(), format!("\"{:x}.{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.len()));
     let mut response = Response::new(200, media_type(name), "").with("ETag", &etag).with("Accept-Ranges", "bytes");
     let known = request.head.all("if-none-match").flat_map(|field| field.split(','));
     if known.map(str::trim).any(|known| known == etag || known == "*") {

@@ -1,5 +1,7 @@
 //! Page 10: a whole request, with its body, and where it ends (RFC 9112, sections 6 and 7). Takes bytes and returns a decision.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crate::head::{Head, Rejection, parse};
 
 pub const MAX_BODY: usize = 32_768;
@@ -22,6 +24,17 @@ impl Head {
     }
 }
 
+/// Page 14 repairs `number`. On pages 10 to 13 it is as it was first written.
+pub static REPAIRED: AtomicBool = AtomicBool::new(false);
+
+/// Reads a number that a client sent.
+fn number(text: &str, radix: u32) -> Option<usize> {
+    if REPAIRED.load(Relaxed) && !text.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    usize::from_str_radix(text, radix).ok()
+}
+
 /// How the end of a body is found.
 #[derive(Debug, PartialEq)]
 pub enum Length {
@@ -37,10 +50,10 @@ pub fn body_length(head: &Head) -> Result<Length, Rejection> {
         ([], []) => Ok(Length::Known(0)),
         ([coding], []) if coding.eq_ignore_ascii_case("chunked") => Ok(Length::Chunked),
         ([_, ..], []) => Err((501, "expected the coding chunked, once")),
-        ([], [length]) => match length.parse() {
-            Ok(length) if length > MAX_BODY => Err((413, "the body is too long")),
-            Ok(length) => Ok(Length::Known(length)),
-            Err(_) => Err((400, "Content-Length is not a number")),
+        ([], [length]) => match number(length, 10) {
+            Some(length) if length > MAX_BODY => Err((413, "the body is too long")),
+            Some(length) => Ok(Length::Known(length)),
+            None => Err((400, "Content-Length is not a number")),
         },
         ([], _) => Err((400, "more than one Content-Length")),
         _ => Err((400, "both Content-Length and Transfer-Encoding")),
@@ -60,7 +73,7 @@ pub fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Rejection> {
         let Some((size, after)) = line(rest) else {
             return if rest.len() < 100 { Ok(None) } else { Err((400, "the size of a chunk is too long")) };
         };
-        let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = std::str::from_utf8(size).ok().and_then(|size| number(size, 16));
         let size = size.ok_or((400, "the size of a chunk is not a number"))?;
         if size > MAX_BODY - body.len() {
             return Err((413, "the body is too long"));

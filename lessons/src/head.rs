@@ -1,6 +1,6 @@
 //! Page 2: a request head by the rules (RFC 9112). Takes bytes and returns a decision; knows no socket. Used by all later steps.
 
-const MAX_HEAD: usize = 8192;
+pub const MAX_HEAD: usize = 8192;
 
 /// A request head that follows the rules of RFC 9112. Nothing else can be stored here.
 pub struct Head {

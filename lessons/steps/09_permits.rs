@@ -8,7 +8,7 @@ use lessons::engine::{Conversation, Event, Next, Turn, serve};
 use lessons::head::{parse, response};
 
 /// One request and one response.
-struct Once;
+pub struct Once;
 
 impl Conversation for Once {
     fn turn(&mut self, turn: Turn) -> Next {

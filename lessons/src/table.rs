@@ -9,7 +9,7 @@ use mio::Token;
 /// Where a client is. It moves by value: one place at a time.
 enum Place<C> {
     Parked(C),
-    Away { event: bool }, // in a queue or with a worker; whether something arrived meanwhile
+    Away { event: bool }, // queued or with a worker; whether something arrived
 }
 
 /// All clients.

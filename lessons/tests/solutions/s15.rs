@@ -1,5 +1,8 @@
 //! Page 15.
 //!
+//! "Break it": `./measure spawning` has one round for each program, always in the same order, by a clock with ticks of
+//! 10 ms. That a thread costs more than the request is far beyond its noise; that the pool costs more than no pool is not.
+//!
 //! Exercise 1: it does not interleave, and it has one round. Take rounds of all three cases in turns, and the median of
 //! each. The conclusion survives: the cases differ by factors, and noise by some ten percent.
 

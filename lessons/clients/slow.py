@@ -1,4 +1,4 @@
-"""N clients request /slow, whose handler takes three seconds, and wait."""
+"""N clients request /slow, whose handler takes ten seconds, and wait."""
 import os
 import socket
 import sys

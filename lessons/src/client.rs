@@ -63,12 +63,12 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// The handler of pages 6 to 9: `/big` is large, `/slow` takes three seconds, everything else is greeted.
+/// The handler of pages 6 to 9: `/big` is large, `/slow` takes ten seconds, everything else is greeted.
 pub fn handle(head: &Head) -> String {
     match head.target.as_str() {
         "/big" => response(200, &"a long book\n".repeat(1_000_000)),
         "/slow" => {
-            std::thread::sleep(Duration::from_secs(3)); // a database, a disk, another server
+            std::thread::sleep(Duration::from_secs(10)); // a database, a disk, another server
             response(200, "finally\n")
         }
         target => response(200, &format!("Hello, {target}!\n")),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -19,10 +19,13 @@ struct Server {
 
 impl Server {
     fn start() -> io::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let address = format!("127.0.0.1:{}", 20_000 + std::process::id() % 12_000); // no client is given such a port
         let program = std::env::current_exe()?.with_file_name("step13");
-        let process = Command::new(program).arg(&address).stdout(Stdio::null()).spawn()?;
+        let mut process = Command::new(program).arg(&address).stdout(Stdio::null()).spawn()?;
         while TcpStream::connect(&address).is_err() {
+            if process.try_wait()?.is_some() {
+                return Err(io::Error::other("step13 has ended; is the port in use?"));
+            }
             sleep(Duration::from_millis(10));
         }
         Ok(Self { process, address })

@@ -81,7 +81,7 @@ impl House {
             .get("/short", |_, _| Ok(Response::text("short")))
             .get("/shout", |_, _| Ok(Response::upgrade("shout", shout).with_header("x-shout", "loud")))
             .get("/echo", |_, _| Ok(Response::switch_to("echo", Echo)))
-            .serve(self.clone());
+            .with_state(self.clone());
         serve(Http::new(routes).access_log(None), |server| settings(server.workers(4).max_streams(1)))
     }
 }
@@ -669,7 +669,7 @@ fn no_thread_for_a_stream_is_a_503_and_no_101() {
     let house = House::new(Broadcast::new());
     let running = serve(
         Http::new(
-            Routes::new().get("/shout", |_: &House, _| Ok(Response::upgrade("shout", shout))).serve(house.clone()),
+            Routes::new().get("/shout", |_: &House, _| Ok(Response::upgrade("shout", shout))).with_state(house.clone()),
         ),
         |server| server.workers(4).max_streams(1).queue_timeout(Duration::from_millis(50)),
     );

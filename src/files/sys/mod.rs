@@ -71,13 +71,17 @@ pub struct Change<'a> {
 /// Which way is used here for what.
 pub fn ways() -> Vec<(&'static str, &'static str)> {
     let has_openat2 = open_beneath_works();
-    let has_changes = Changes::new().is_ok();
     let mut ways = vec![
         ("paths below a folder", if has_openat2 { "openat2" } else { "a walk, folder by folder" }),
-        ("changes of files", if has_changes { "inotify" } else { "the disk is checked" }),
+        ("changes of files", if are_changes_reported() { "inotify" } else { "the disk is checked" }),
     ];
     ways.extend(WAYS);
     ways
+}
+
+/// Whether the kernel reports changes to this process.
+pub fn are_changes_reported() -> bool {
+    Changes::new().is_ok()
 }
 
 fn open_beneath_works() -> bool {

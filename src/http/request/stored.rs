@@ -133,7 +133,9 @@ impl fmt::Debug for StoredBody {
 
 /// A file without a name, or one whose name is removed at once, where unnamed files are forbidden.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
-    tempfile::tempfile_in(folder).or_else(|_| Ok(tempfile::NamedTempFile::new_in(folder)?.into_file()))
+    let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
+    // The first error is the kernel's own, by which callers recognize a lack of descriptors.
+    tempfile::tempfile_in(folder).or_else(|error| named().map_err(|_: io::Error| error))
 }
 
 fn elsewhere() -> io::Error {

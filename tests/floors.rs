@@ -240,6 +240,41 @@ fn the_engine_takes_threads_and_sockets_from_two_files() {
     }
 }
 
+/// What systems do differently is in one module per part, so that no test elsewhere depends on the system that runs it.
+#[test]
+fn systems_differ_in_three_modules() {
+    let is_of_systems = |path: &str| path.starts_with("tcp/sys/") || path.starts_with("files/sys/");
+    // proc(5), which is read where it is there, is one file's whole purpose.
+    for source in sources().iter().filter(|source| !is_of_systems(&source.path)) {
+        for of_one_system in [
+            "target_os",
+            "target_vendor",
+            "target_family",
+            "modest_portable",
+            "os::linux",
+            "\"/proc/",
+            "\"/sys/",
+            "inotify::",
+            "openat2(",
+            "statx(",
+            "rustix::fs::sendfile",
+            "OFlags::PATH",
+            "TMPFILE",
+            "renameat_with",
+            "eventfd",
+        ] {
+            let found = source.code.lines().find(|line| line.contains(of_one_system));
+            let is_allowed = source.path == "layers/metrics/process.rs" && of_one_system == "\"/proc/";
+            assert!(
+                found.is_none() || is_allowed,
+                "{} has {of_one_system}: {}",
+                source.path,
+                found.unwrap_or_default()
+            );
+        }
+    }
+}
+
 /// What judges a path and what acts on it must read it alike, so one file decodes paths. Queries and forms have an encoding of their
 /// own.
 #[test]

@@ -20,8 +20,6 @@ mod taking; // `--upload`
 
 mod rights; // `--user`
 
-mod sys; // what systems do differently: `--confine`, `--user`, `--open`
-
 mod signals; // SIGINT and SIGTERM, and SIGHUP
 
 mod logging; // the log, on stderr or in a file
@@ -39,6 +37,8 @@ mod effective; // `--print-config`
 pub mod places; // what words and addresses stand for
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
+
+mod sys; // what systems do differently: `--confine`, `--user`, `--open`
 
 pub mod options; // all options
 

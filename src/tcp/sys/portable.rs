@@ -126,7 +126,7 @@ pub fn memory() -> u64 {
     ASSUMED_MEMORY
 }
 
-/// The time by the clock of `std`, which stands still where that does, such as while a Mac sleeps.
+/// The time by the clock of `std`, which pauses where that does, such as while a Mac sleeps.
 pub fn monotonic_nanos() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     BEFORE + START.get_or_init(Instant::now).elapsed().as_nanos() as u64

@@ -220,8 +220,7 @@ fn a_last_step_that_waits() {
             let stored = answers.iter().filter(|answer| *answer == "201").count();
             let refused = answers.iter().filter(|answer| *answer == "409").count();
             assert_eq!((stored, refused), (expected, 1), "{overwrite:?} {method}: {answers:?}");
-            let names: Vec<_> =
-                fs::read_dir(folder.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let names = visible(folder.as_ref());
             assert_eq!(names.len(), expected, "{overwrite:?} {method}: {names:?}");
         }
     }

@@ -146,13 +146,13 @@
 //! # Features
 //!
 //! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
-//! ([`ServerHandle::shutdown_on_signals`]). Linux only, for now: the engine uses `epoll`, `openat2` and `sendfile`.
+//! ([`ServerHandle::shutdown_on_signals`]).
+//!
+//! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
 #![deny(missing_docs)]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("modest runs on Linux only: it needs epoll, openat2, statx and sendfile");
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
@@ -204,6 +204,19 @@ pub mod raw {
         Conversation, Event, Flow, Handover, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
         Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
+}
+
+/// Returns which calls of this system are used for what, as found by trying: pairs such as `("paths below a folder",
+/// "openat2")`. For a log at the start: the same program uses others on another system, or in a sandbox that forbids
+/// some. What is promised does not depend on them; where the system reports no changes of files, the disk is checked.
+///
+/// ```
+/// for (service, way) in modest::system_services() {
+///     println!("{service}: {way}");
+/// }
+/// ```
+pub fn system_services() -> Vec<(&'static str, &'static str)> {
+    [tcp::WAYS.to_vec(), files::system_services()].concat()
 }
 
 /// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].

@@ -18,7 +18,7 @@ mod header; // `--header`
 mod served; // private files in served folders
 mod taking; // `--upload`
 
-mod rights; // `--user` and `--confine`
+mod rights; // `--user`
 
 mod signals; // SIGINT and SIGTERM, and SIGHUP
 
@@ -37,6 +37,8 @@ mod effective; // `--print-config`
 pub mod places; // what words and addresses stand for
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
+
+mod sys; // what systems do differently: `--confine`, `--user`, `--open`
 
 pub mod options; // all options
 
@@ -101,6 +103,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options, program.has_application())?, places::addresses(&options)?);
+    sys::check(&options)?;
     contradictions::check(&options, &places, &addresses)?;
     let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
@@ -159,6 +162,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     }
     debug!("file descriptor limit: {descriptors}");
+    sys::report().lines().for_each(|line| debug!("{line}"));
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
     }
@@ -236,7 +240,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         let written =
             sockets.chain(places::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
         let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
-        return rights::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
+        return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())
@@ -281,11 +285,11 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
     }
     print(&lines.of_stdout(&text));
     if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
-        let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // A thread waits for its end.
             Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
-            Err(error) => warn!("--open: xdg-open can't be started: {error}"),
+            Err(error) => warn!("--open: {} can't be started: {error}", sys::OPENER),
         }
     }
 }

@@ -492,7 +492,7 @@ pub struct Starting {
     /// Print all options
     #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
-    /// Print the version
+    /// Print the version. With --verbose, also which calls of this system are used for what
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }

@@ -1,24 +1,21 @@
-//! Gives up rights once the process listens: those of root, and access to other folders. Called by `cli` before any
-//! thread starts: both apply to the calling thread, and are inherited by threads that it starts.
+//! Gives up the rights of root once the process listens. Called before any thread starts: see `sys::take_ids`.
 
 use std::fs;
-use std::io;
-use std::path::PathBuf;
-
-use rustix::process::{Gid, Uid};
 
 use crate::error::{CliError, reason};
+use crate::sys;
 use crate::values::User;
 
 /// Becomes this user, with its groups or the named one.
 pub fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;
-    let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    let threads = sys::threads();
     if threads > 1 {
         return Err(failed(format!("{threads} threads are already running")));
     }
-    ids.take().map_err(|error| failed(format!("this process can't switch to that user: {}", reason(&error))))
+    let taken = sys::take_ids(ids.user, &ids.groups);
+    taken.map_err(|error| failed(format!("this process can't switch to that user: {}", reason(&error))))
 }
 
 /// A user and its groups, the first of which is its own.
@@ -57,53 +54,6 @@ impl Ids {
             rows().filter(|row| row[3].split(',').any(|member| member == name)).filter_map(|row| number(row[2]));
         Ok(Ids { user: id, groups: std::iter::once(own).chain(others.filter(|id| *id != own)).collect() })
     }
-
-    /// Groups first, because the right to set them is lost afterwards. All three ids of each, so that there is no way
-    /// back.
-    fn take(&self) -> io::Result<()> {
-        use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-        let groups: Vec<Gid> = self.groups.iter().map(|id| Gid::from_raw(*id)).collect();
-        let (user, group) = (Uid::from_raw(self.user), groups[0]);
-        set_thread_groups(&groups)?;
-        set_thread_res_gid(group, group, group)?;
-        Ok(set_thread_res_uid(user, user, user)?)
-    }
-}
-
-/// From now on the process opens only files in these folders. It writes, creates and removes files only in `written`
-/// and `changed`, and creates and removes folders only in `changed`.
-pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
-    use landlock::{
-        ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    };
-    let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
-    let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
-    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
-    // Folders and their permissions.
-    let mut allowed = Vec::new();
-    for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
-        for path in paths {
-            let folder = PathFd::new(path);
-            let failed = |error| CliError::failure(format!("--confine: {}: {error}", path.display()));
-            allowed.push((folder.map_err(failed)?, rights));
-        }
-    }
-    let restrict = |known: ABI| -> Result<_, landlock::RulesetError> {
-        let known = AccessFs::from_all(known);
-        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(known)?;
-        let rules = allowed
-            .iter()
-            .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
-        ruleset.create()?.add_rules(rules)?.restrict_self()
-    };
-    // Newer kernels have rules for `truncate` (V3), and for moves between folders (V2), which are rejected without
-    // them.
-    let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
-    restricted.map(drop).map_err(|error| {
-        CliError::failure(format!(
-            "--confine: Landlock is not available: {error}; leave the option out, or use a newer kernel"
-        ))
-    })
 }
 
 #[cfg(test)]

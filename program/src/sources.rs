@@ -21,6 +21,7 @@ use crate::help;
 use crate::options::Options;
 use crate::places::{self, Word};
 use crate::program::Program;
+use crate::sys;
 use crate::values;
 
 /// The action that the arguments request.
@@ -39,7 +40,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
         Ok(given) => given,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Action::Print(help::full(&command()))),
         Err(error) if error.kind() == ErrorKind::DisplayVersion => {
-            return Ok(Action::Print(error.render().to_string().trim_end().to_owned()));
+            let version = error.render().to_string();
+            let is_verbose = args.iter().any(|arg| arg == "--verbose" || arg == "-v");
+            let report = if is_verbose { sys::report() } else { String::new() };
+            return Ok(Action::Print(format!("{}\n{report}", version.trim_end()).trim_end().to_owned()));
         }
         Err(error) => return Err(Source::CommandLine.explain(&error)),
     };

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{Dir, FileType};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::{Basis, Freshness};
 use super::open::Root;
 use super::rights::Unjudged;
-use super::stat::{self, FileStat, Kind, stat_of};
+use super::stat::{FileStat, Kind, stat_in, stat_of};
 
 /// The maximum number of folders, and the bytes of all their hashes.
 const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
@@ -156,7 +156,7 @@ impl Folders {
         }
         let folds = |name: &Vec<u8>| {
             let is_listed = [&files, &others].iter().any(|names| names.contains(&self.keys.hash_one(&name[..])));
-            !is_listed && stat::stat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            !is_listed && stat_in(&folder, &name[..]).is_ok()
         };
         if shown.as_ref().is_some_and(folds) {
             return None; // a file system that also finds a name in other spellings
@@ -177,6 +177,6 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
 
 /// The watched folder is the one that was read: there is no link on its path.
 pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
-    let found = stat_of(root.find_without_links(path).ok()?).ok()?;
+    let found = root.stat_without_links(path).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())
 }

@@ -48,8 +48,10 @@ mod root; // which folder is the root now
 mod slots; // limits of parallel work
 
 mod stat; // the metadata of files
+mod sys; // the calls of the system
 
 pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;
 pub use overview::Overview;
+pub(crate) use sys::ways as system_services;
 pub use taking::{Overwrite, Uploads};

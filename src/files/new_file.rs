@@ -11,18 +11,18 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, fstatvfs, linkat, openat,
-    renameat, renameat_with, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstatvfs, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::path;
 use super::stat::{Identity, stat_of};
+use super::sys;
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
@@ -53,24 +53,23 @@ pub(super) enum Unnamed {
 impl NewFile {
     /// Creates an unnamed file in this folder. It can also be read.
     pub fn create(folder: &OwnedFd, unnamed: Unnamed) -> rustix::io::Result<NewFile> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match unnamed {
-            Unnamed::IfThereAre => openat(folder, ".", flags | OFlags::TMPFILE, MODE),
+            Unnamed::IfThereAre => sys::open_unnamed(folder, MODE),
             #[cfg(test)]
             Unnamed::Never => Err(Errno::OPNOTSUPP),
         };
         match made {
             Ok(file) => Ok(NewFile { file: file.into(), named: Mutex::new(None), written: AtomicU64::new(0) }),
-            // Not supported by this file system, or by this kernel, which takes it for the folder.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => NewFile::create_named(folder, flags),
+            Err(Errno::OPNOTSUPP) => NewFile::create_named(folder),
             Err(errno) => Err(errno),
         }
     }
 
-    fn create_named(folder: &OwnedFd, flags: OFlags) -> rustix::io::Result<NewFile> {
+    fn create_named(folder: &OwnedFd) -> rustix::io::Result<NewFile> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         for _ in 0..MAX_DRAWS {
             let name = draw_name();
-            let file = match openat(folder, &name, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, MODE) {
+            let file = match openat(folder, &name, flags, MODE) {
                 Ok(file) => File::from(file),
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(errno),
@@ -110,18 +109,10 @@ impl NewFile {
     pub fn name(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         match &*named {
-            None => self.link(folder, name),
+            None => sys::link_unnamed(&self.file, folder, name),
             Some((from, temporary)) => {
-                match renameat_with(from, temporary, folder, name, RenameFlags::NOREPLACE) {
-                    // Not supported by this file system: a link is as good, and the other name is removed afterwards.
-                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                        linkat(from, temporary, folder, name, AtFlags::empty())?;
-                    }
-                    renamed => {
-                        renamed?;
-                        *named = None;
-                    }
-                }
+                sys::rename_new(from, temporary.as_bytes(), folder, name)?;
+                *named = None;
                 Ok(())
             }
         }
@@ -134,7 +125,7 @@ impl NewFile {
         if named.is_none() {
             let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // a sweep leaves it alone
             let temporary = draw_name();
-            self.link(folder, temporary.as_bytes())?;
+            sys::link_unnamed(&self.file, folder, &temporary)?;
             *named = Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, temporary));
         }
         if let Some((from, temporary)) = &*named {
@@ -150,16 +141,6 @@ impl NewFile {
             && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         {
             let _ = fchmod(&self.file, Mode::from_raw_mode(found.st_mode & 0o777));
-        }
-    }
-
-    /// Of an unnamed file.
-    fn link(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match linkat(CWD, &descriptor, folder, name, AtFlags::SYMLINK_FOLLOW) {
-            // Without /proc: for root, and since Linux 6.10 for the process that opened it.
-            Err(Errno::NOENT) => linkat(&self.file, "", folder, name, AtFlags::EMPTY_PATH),
-            linked => linked,
         }
     }
 }

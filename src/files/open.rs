@@ -2,8 +2,8 @@
 //! `listing`. It does not decide what is hidden or how a file is sent.
 //!
 //! Check and open are one system call: `openat2` with `RESOLVE_BENEATH` resolves the path and fails if it leads
-//! outside, so no race with a rename can be won. If the kernel or a sandbox does not support it (Linux before 5.6, old
-//! container profiles), the path is walked folder by folder with `O_NOFOLLOW`.
+//! outside, so no race with a rename can be won. If the system or a sandbox does not support it (Linux before 5.6, old
+//! container profiles, macOS, FreeBSD), the path is walked folder by folder with `O_NOFOLLOW`.
 //!
 //! A link that `openat2` does not follow below the folder may still lead into it: an absolute one, and in the walk any
 //! link. Such a link is resolved by name, which proves nothing. The resulting path is opened without following any
@@ -15,13 +15,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::path;
 use super::rights::{Granted, Opens, Write};
 use super::root::{Identified, RootLocation};
-use super::stat::{FileStat, Kind, stat, stat_of};
+use super::stat::{FileStat, Kind, stat, stat_in, stat_of};
+use super::sys::{self, Links};
 
 /// How often a look-up is retried that a concurrent rename disturbed.
 const MAX_RETRIES: usize = 32;
@@ -90,7 +91,7 @@ impl Root {
     /// If it is missing, not a folder, or cannot be read; the message contains its path.
     pub fn open(root: &Path) -> io::Result<Root> {
         let location = RootLocation::open(root)?;
-        let probed = rustix::fs::openat2(location.now().folder(), ".", PATH_FLAGS, Mode::empty(), BENEATH);
+        let probed = sys::open_beneath(location.now().folder(), b".", sys::PASS, Links::Beneath);
         let path_check = if probed.is_ok() { PathCheck::Kernel } else { PathCheck::Walk };
         log::debug!(target: "modest::files", "{}: paths are checked by {path_check:?}", root.display());
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
@@ -129,22 +130,20 @@ impl Root {
         self.path_check = path_check;
     }
 
-    /// Metadata by an unchecked `statx`: fast, but a link may have led outside the folder. Sufficient to see that a
+    /// Metadata by an unchecked look-up: fast, but a link may have led outside the folder. Sufficient to see that a
     /// path that was opened safely before is unchanged, and to avoid opening special files.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
-        let links = if self.symlinks == Symlinks::Deny { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-        Ok(stat(self.now().folder(), or_dot(path), links)?)
+        Ok(stat(self.now().folder(), or_dot(path), self.symlinks != Symlinks::Deny)?)
     }
 
     /// Metadata of the name itself, also of a link. It must not decide what is served.
     pub fn stat_itself(&self, path: &[u8]) -> io::Result<FileStat> {
-        Ok(stat(self.now().folder(), or_dot(path), AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(stat_in(self.now().folder(), or_dot(path))?)
     }
 
-    /// Metadata by a checked open with `O_PATH`: nothing is opened for reading.
+    /// Metadata by a checked look-up: nothing is opened for reading.
     pub fn stat_checked(&self, path: &[u8]) -> Result<FileStat, OpenError> {
-        let found = self.open_path(path, PATH_FLAGS)?;
-        Ok(stat_of(&found)?)
+        Ok(self.reach(path, &Look)?)
     }
 
     /// Opens a regular file for reading, or finds a folder.
@@ -172,7 +171,7 @@ impl Root {
 
     /// Opens a path that was a regular file a moment ago, so no check is needed first.
     pub fn open_file(&self, at: &impl Opens) -> Result<Opened, OpenError> {
-        let file = self.open_path(at.path(), READ_FLAGS)?;
+        let file = self.reach(at.path(), &Open(sys::READ))?;
         let stat = stat_of(&file)?;
         match stat.kind {
             Kind::File => Ok(Opened::File(File::from(file), stat)),
@@ -184,94 +183,74 @@ impl Root {
     /// Whether nothing has this name, not even a link, in a folder to which no link leads: the result can only change
     /// if the folder does.
     pub fn is_absent(&self, path: &[u8]) -> bool {
-        matches!(self.open_without_links(path, PATH_FLAGS), Err(Errno::NOENT))
+        matches!(self.stat_without_links(path), Err(Errno::NOENT))
+    }
+
+    /// Metadata of a path to which no link leads.
+    pub fn stat_without_links(&self, path: &[u8]) -> rustix::io::Result<FileStat> {
+        self.reach_without_links(path, &Look)
     }
 
     /// Finds a path without following any link, so that it can be watched.
     pub fn find_without_links(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        self.open_without_links(path, PATH_FLAGS)
+        let found = self.reach_without_links(path, &Open(sys::FIND))?;
+        // A walk finds a link itself.
+        if stat_of(&found)?.kind == Kind::Link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
     /// Opens a folder to read its entries.
     pub fn open_folder(&self, at: &impl Opens) -> Result<OwnedFd, OpenError> {
-        Ok(self.open_path(at.path(), READ_FLAGS | OFlags::DIRECTORY)?)
+        Ok(self.reach(at.path(), &Open(sys::READ | OFlags::DIRECTORY))?)
     }
 
     /// Finds the folder in which this name is to be changed, or that is to be changed itself: below the root, whatever
     /// links are followed for reading.
     pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
-        let flags = PATH_FLAGS | OFlags::DIRECTORY;
         match self.symlinks {
-            Symlinks::Deny => self.open_without_links(path, flags),
-            Symlinks::WithinRoot | Symlinks::Follow => self.open_within_root(path, flags),
+            Symlinks::Deny => self.reach_without_links(path, &Open(sys::PASS)),
+            Symlinks::WithinRoot | Symlinks::Follow => self.reach_within_root(path, &Open(sys::PASS)),
         }
     }
 
-    /// Opens a path, following links as configured.
-    fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    /// Does this at the end of a path, following links as configured.
+    fn reach<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         match self.symlinks {
-            Symlinks::Deny => self.open_without_links(path, flags),
-            Symlinks::WithinRoot => self.open_within_root(path, flags),
-            Symlinks::Follow => rustix::fs::openat(self.now().folder(), or_dot(path), flags, Mode::empty()),
+            Symlinks::Deny => self.reach_without_links(path, end),
+            Symlinks::WithinRoot => self.reach_within_root(path, end),
+            Symlinks::Follow => end.anywhere(self.now().folder(), or_dot(path)),
         }
     }
 
-    /// Opens it if every link on the path stays within the folder.
-    fn open_within_root(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let found =
-            self.try_openat2(path, flags, BENEATH).or_else(|errno| self.walk_if_unsupported(errno, path, flags));
-        match found {
+    /// Does it if every link on the path stays within the folder.
+    fn reach_within_root<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
+        match self.reach_beneath(path, end, Links::Beneath) {
             Err(errno @ (Errno::XDEV | Errno::LOOP | Errno::NOTDIR)) => {
                 let target = self.resolve(path).filter(|target| target != path).ok_or(errno)?;
-                self.open_without_links(&target, flags)
+                self.reach_without_links(&target, end)
             }
             found => found,
         }
     }
 
-    /// Opens it if no component of the path is a link.
-    fn open_without_links(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let found = self.try_openat2(path, flags, BENEATH.union(ResolveFlags::NO_SYMLINKS));
-        found.or_else(|errno| self.walk_if_unsupported(errno, path, flags))
+    /// Does it if no component of the path is a link.
+    fn reach_without_links<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
+        self.reach_beneath(path, end, Links::None)
     }
 
-    fn try_openat2(&self, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-        if self.path_check == PathCheck::Walk {
-            return Err(Errno::NOSYS);
-        }
+    /// By the kernel. If there is no such call, or if a sandbox that was set up after the start forbids it: by a walk,
+    /// which follows no link.
+    fn reach_beneath<E: End>(&self, path: &[u8], end: &E, links: Links) -> rustix::io::Result<E::Found> {
         let root = self.now();
         let mut retries = 0;
-        loop {
+        while self.path_check == PathCheck::Kernel {
             // A concurrent rename anywhere can disturb a look-up below a folder: openat2(2), EAGAIN.
-            match rustix::fs::openat2(root.folder(), or_dot(path), flags, Mode::empty(), resolve) {
+            match end.beneath(root.folder(), or_dot(path), links) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
+                Err(Errno::NOSYS | Errno::PERM) => break,
                 found => return found,
             }
         }
-    }
-
-    /// `openat2` is unsupported, or blocked by a sandbox that was set up after the start: walk instead.
-    fn walk_if_unsupported(&self, errno: Errno, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        if matches!(errno, Errno::NOSYS | Errno::PERM) { self.walk(path, flags) } else { Err(errno) }
-    }
-
-    /// Opens folder by folder, following no link.
-    fn walk(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let root = self.now();
-        let root = root.folder();
-        if path.is_empty() {
-            return rustix::fs::openat(root, ".", flags, Mode::empty());
-        }
-        let mut names = path.split(|&byte| byte == b'/');
-        let last = names.next_back().unwrap_or_default();
-        let mut folder = None;
-        for name in names {
-            folder = Some(open_entry(folder.as_ref().unwrap_or(root), name, PATH_FLAGS | OFlags::DIRECTORY)?);
-        }
-        let found = open_entry(folder.as_ref().unwrap_or(root), last, flags)?;
-        // `O_PATH` opens the link itself.
-        let is_link = flags.contains(OFlags::PATH) && stat_of(&found)?.kind == Kind::Link;
-        if is_link { Err(Errno::LOOP) } else { Ok(found) }
+        walk(root.folder(), path, end)
     }
 
     /// The path below the folder to which a path leads through its links. It may be outdated when it is used.
@@ -290,7 +269,7 @@ impl Root {
         // So that a file with a slash after it leads nowhere, as in the kernel.
         let is_folder = |resolved: &[u8]| {
             let path = beneath(resolved);
-            path.is_none_or(|path| self.open_without_links(&path, PATH_FLAGS | OFlags::DIRECTORY).is_ok())
+            path.is_none_or(|path| self.stat_without_links(&path).is_ok_and(|stat| stat.kind == Kind::Folder))
         };
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
@@ -311,7 +290,7 @@ impl Root {
             resolved.push(b'/');
             resolved.extend_from_slice(&name);
             let Some(path) = beneath(&resolved).filter(|path| !path.is_empty()) else { continue };
-            let folder = self.open_without_links(path::parent(&path), PATH_FLAGS).ok()?;
+            let folder = self.reach_without_links(path::parent(&path), &Open(sys::PASS)).ok()?;
             match rustix::fs::readlinkat(&folder, path::name(&path), Vec::new()) {
                 Ok(target) => {
                     links += 1;
@@ -329,18 +308,74 @@ impl Root {
     }
 }
 
-fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    if matches!(name, b"" | b"." | b"..") {
+/// Opens folder by folder, following no link.
+fn walk<E: End>(root: &OwnedFd, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
+    if path.is_empty() {
+        return end.entry(root, b".");
+    }
+    let names = || path.split(|&byte| byte == b'/');
+    if names().any(|name| matches!(name, b"" | b"." | b"..")) {
         return Err(Errno::NOENT);
     }
-    rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
+    let mut folder = None;
+    for name in names().take(names().count() - 1) {
+        folder = Some(sys::open_entry(folder.as_ref().unwrap_or(root), name, sys::PASS)?);
+    }
+    end.entry(folder.as_ref().unwrap_or(root), path::name(path))
 }
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
-/// Only to find it. With `O_PATH`, `openat2` accepts no flags for reading.
-pub(super) const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-/// Never block in an open, and never get a controlling terminal.
-const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// What is done at the end of a path.
+trait End {
+    type Found;
+
+    /// Wherever links lead.
+    fn anywhere(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<Self::Found>;
+
+    /// By a call that fails if the path leads outside.
+    fn beneath(&self, root: &OwnedFd, path: &[u8], links: Links) -> rustix::io::Result<Self::Found>;
+
+    /// At a name in a folder, and never where a link leads.
+    fn entry(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<Self::Found>;
+}
+
+/// Opens it with these flags.
+struct Open(OFlags);
+
+impl End for Open {
+    type Found = OwnedFd;
+
+    fn anywhere(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        rustix::fs::openat(root, path, self.0, Mode::empty())
+    }
+
+    fn beneath(&self, root: &OwnedFd, path: &[u8], links: Links) -> rustix::io::Result<OwnedFd> {
+        sys::open_beneath(root, path, self.0, links)
+    }
+
+    fn entry(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+        sys::open_entry(folder, name, self.0)
+    }
+}
+
+/// Reads its metadata.
+struct Look;
+
+impl End for Look {
+    type Found = FileStat;
+
+    fn anywhere(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<FileStat> {
+        stat(root, path, true)
+    }
+
+    fn beneath(&self, root: &OwnedFd, path: &[u8], links: Links) -> rustix::io::Result<FileStat> {
+        stat_of(sys::open_beneath(root, path, sys::FIND, links)?)
+    }
+
+    fn entry(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
+        let found = stat_in(folder, name)?;
+        if found.kind == Kind::Link { Err(Errno::LOOP) } else { Ok(found) }
+    }
+}
 
 impl From<Errno> for OpenError {
     fn from(errno: Errno) -> OpenError {

@@ -12,10 +12,11 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::stat::{Identity, Kind, stat, stat_of};
+use super::stat::{Identity, stat, stat_of};
+use super::sys;
 
 /// How many links the path of the root can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -60,7 +61,7 @@ impl RootLocation {
         let failed = |errno| error_with_path(path, errno);
         let base = match path.is_absolute() {
             true => None,
-            false => Some(open_folder(CWD, Path::new("."), OFlags::PATH).map_err(failed)?),
+            false => Some(open_folder(CWD, Path::new("."), sys::PASS).map_err(failed)?),
         };
         let opened = identified(base.as_ref(), path).map_err(failed)?;
         Ok(RootLocation::at(base, path, Arc::new(opened)))
@@ -99,8 +100,8 @@ impl RootLocation {
     /// If the path leads to no folder that can be opened.
     pub fn check(&self) -> io::Result<bool> {
         let found = match &self.base {
-            Some(base) => stat(base, self.path.as_os_str().as_bytes(), AtFlags::empty()),
-            None => stat(CWD, self.path.as_os_str().as_bytes(), AtFlags::empty()),
+            Some(base) => stat(base, self.path.as_os_str().as_bytes(), true),
+            None => stat(CWD, self.path.as_os_str().as_bytes(), true),
         };
         if found.is_ok_and(|found| found.identity() == self.now().identity) {
             self.is_reachable();
@@ -143,9 +144,9 @@ impl RootLocation {
     /// If the way cannot be walked, or now leads to another folder than the open one.
     pub fn walk(&self, mut visit: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
         let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
-        let root = || open_folder(CWD, Path::new("/"), OFlags::PATH);
+        let root = || open_folder(CWD, Path::new("/"), sys::PASS);
         let mut folder = match &self.base {
-            Some(base) => open_folder(base, Path::new("."), OFlags::PATH)?,
+            Some(base) => open_folder(base, Path::new("."), sys::PASS)?,
             None => root()?,
         };
         let mut ahead = VecDeque::from(names(self.path.as_os_str().as_bytes()));
@@ -155,17 +156,17 @@ impl RootLocation {
                 continue;
             }
             visit(&folder, &name)?;
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let found = rustix::fs::openat(&folder, &name[..], flags, Mode::empty())?;
-            if stat_of(&found)?.kind != Kind::Link {
-                folder = found;
-                continue;
-            }
+            let target = match rustix::fs::readlinkat(&folder, &name[..], Vec::new()) {
+                Err(Errno::INVAL) => {
+                    folder = sys::open_entry(&folder, &name, sys::PASS)?;
+                    continue;
+                }
+                target => target?.into_bytes(),
+            };
             links += 1;
             if links > MAX_LINKS {
                 return Err(Errno::LOOP);
             }
-            let target = rustix::fs::readlinkat(&found, "", Vec::new())?.into_bytes();
             if target.starts_with(b"/") {
                 folder = root()?;
             }
@@ -181,11 +182,9 @@ fn identified(base: Option<&OwnedFd>, path: &Path) -> rustix::io::Result<Identif
         None => open_folder(CWD, path, OFlags::RDONLY)?,
     };
     let identity = stat_of(&folder)?.identity();
-    // Without `/proc`, a path relative to a working folder that was renamed is outdated: then absolute links into the
-    // folder are not followed.
-    // into the folder are not followed.
-    let by_descriptor = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
-    let known = by_descriptor.or_else(|_| std::fs::canonicalize(path)).unwrap_or_default();
+    // Where the system does not reveal it, a path relative to a working folder that was renamed is outdated: then
+    // absolute links into the folder are not followed.
+    let known = sys::path_of(&folder).or_else(|| std::fs::canonicalize(path).ok()).unwrap_or_default();
     let mut path = known.into_os_string().into_vec();
     if path == b"/" {
         path.clear();

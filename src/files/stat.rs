@@ -1,10 +1,12 @@
-//! The metadata of a file, and the meaning of its times. Used by all of `files`; the only place that calls `statx`.
+//! The metadata of a file, and the meaning of its times. Used by all of `files`.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
+use rustix::fs::FileType;
+use rustix::path::Arg;
+
+use super::sys::{self, Metadata};
 
 /// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A run of a fuzz
 /// target is shorter; the kernels it runs on give a file that was read a new timestamp (Linux 6.13, tmpfs).
@@ -113,7 +115,7 @@ impl From<SystemTime> for FileTime {
 
 /// The metadata of an open file.
 pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
-    stat(file, c"", AtFlags::EMPTY_PATH)
+    sys::stat_of(file).map(FileStat::from)
 }
 
 /// Whether its owner can execute an open file.
@@ -123,31 +125,31 @@ pub(super) fn is_executable(file: impl AsFd) -> bool {
 }
 
 /// The metadata of a name in an open folder, without following a link.
-pub(super) fn stat_in(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileStat> {
-    stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+pub(super) fn stat_in(folder: &OwnedFd, name: impl Arg + Copy) -> rustix::io::Result<FileStat> {
+    stat(folder, name, false)
 }
 
-/// The metadata of a path.
-pub(super) fn stat(at: impl AsFd, path: impl rustix::path::Arg, flags: AtFlags) -> rustix::io::Result<FileStat> {
-    let found = rustix::fs::statx(at, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)?;
-    Ok(FileStat::from(found))
+/// The metadata of a path, or of what a link at its end leads to.
+pub(super) fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
+    sys::stat(at, path, follows).map(FileStat::from)
 }
 
-impl From<Statx> for FileStat {
-    fn from(found: Statx) -> FileStat {
-        let kind = match FileType::from_raw_mode(u32::from(found.stx_mode)) {
+impl From<Metadata> for FileStat {
+    fn from(found: Metadata) -> FileStat {
+        let kind = match found.kind {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Folder,
             FileType::Symlink => Kind::Link,
             _ => Kind::Other,
         };
+        let time = |(seconds, nanos)| FileTime { seconds, nanos };
         FileStat {
             kind,
-            size: found.stx_size,
-            modified: FileTime { seconds: found.stx_mtime.tv_sec, nanos: found.stx_mtime.tv_nsec },
-            changed: FileTime { seconds: found.stx_ctime.tv_sec, nanos: found.stx_ctime.tv_nsec },
-            device: (found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
+            size: found.size,
+            modified: time(found.modified),
+            changed: time(found.changed),
+            device: found.device,
+            inode: found.inode,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Changes reported by the kernel (inotify), so that cached content can be used without checking the disk. Called by
+//! Changes reported by the kernel (inotify, where there is one), so that cached content can be used without checking the disk. Called by
 //! `fresh`.
 //!
 //! # Why it is sufficient
@@ -30,8 +30,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -39,56 +38,24 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::codings::ContentCoding;
 use super::open::Root;
 use super::stat::{FileStat, Identity, Kind, stat_of};
+use super::sys::{self, Change, Changes, Subject};
 
 mod watched; // which entries an event concerns
 
 use watched::{Place, Watched, mark};
 
-/// File systems that report every change, because each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS,
-/// Bcachefs, tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS can
-/// find a name by other bytes than the reported ones.
-const TELLING: [u64; 9] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
-
-/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names in other spellings than
-/// the reported ones, such as the other case. XFS created with that option does so for the case of ASCII only, without
-/// a flag. Therefore names are compared in lower case everywhere.
-const CASEFOLD: u32 = 0x4000_0000;
-
-/// More events than this at once count as lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
-const MOST_NEWS: usize = 20_000;
-
 /// After this many watches have been removed, their events are read: the queue has room for 16,384 by default.
 const ENDS: usize = 1024;
-
-/// Room for this many bytes of events in one read; a name takes up to 272.
-const NEWS: usize = 4096;
-
-/// The events of a file: its content, its metadata, its number of links.
-const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
-/// The events of a served folder: its names. `ATTRIB` reports its own permissions.
-const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
-/// The events of a folder in a listing: also its date, which `utimensat` can set without `ATTRIB`. So writes to files
-/// in it are also reported, by their names: these do not concern the folder, but take room in the queue.
-const LISTED_FOLDER: WatchFlags = FOLDER.union(WatchFlags::MODIFY);
-/// The events of a folder on the way to the root.
-const ABOVE: WatchFlags = NAMES.union(GONE).union(WatchFlags::ONLYDIR);
-const NAMES: WatchFlags =
-    WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM).union(WatchFlags::MOVED_TO);
-const SELF: WatchFlags = WatchFlags::ATTRIB.union(GONE);
-const GONE: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
 /// Reports which of the watched entries can be used.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    inotify: OwnedFd,
+    changes: Changes,
     started: Instant,
     /// When the last complete reading of events began, in nanoseconds since `started`, plus one; 0: never.
     read: AtomicU64,
@@ -142,11 +109,10 @@ impl Table {
 }
 
 impl Watcher {
-    /// `None`: the user has the maximum number of instances (`fs.inotify.max_user_instances`).
+    /// `None`: the kernel reports nothing to this process.
     pub fn new() -> Option<Arc<Watcher>> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
         Some(Arc::new(Watcher {
-            inotify,
+            changes: Changes::new().ok()?,
             started: Instant::now(),
             read: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -258,7 +224,7 @@ impl Watcher {
             }
         }
         for file in &files {
-            let wd = self.add(file, FILE)?;
+            let wd = self.changes.watch(file, Subject::File)?;
             table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
             watch.places.push(Place::Inode(wd));
         }
@@ -280,7 +246,7 @@ impl Watcher {
                 Err(Errno::AGAIN)
             }
             None => {
-                let wd = self.add(folder, FOLDER)?;
+                let wd = self.changes.watch(folder, Subject::Folder)?;
                 let known = &mut table.watches.entry(wd).or_default().folder().path;
                 if let Some(other) = known.replace(path.to_vec()) {
                     table.folders.remove(&other); // mounted at both: the watch of one of them ends with it
@@ -295,7 +261,7 @@ impl Watcher {
         let Some(way) = way else { return Ok(Above::Asked) };
         let mut above = Vec::new();
         for (folder, name) in way {
-            match self.add(&folder, ABOVE) {
+            match self.changes.watch(&folder, Subject::Above) {
                 Ok(wd) => {
                     table.watches.entry(wd).or_default().folder().above.push(name.to_ascii_lowercase().into());
                     above.push(wd);
@@ -317,40 +283,24 @@ impl Watcher {
         }
     }
 
-    fn add(&self, file: &OwnedFd, flags: WatchFlags) -> rustix::io::Result<i32> {
-        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-        // The same inode has one watch, which gets more events.
-        inotify::add_watch(&self.inotify, path, flags | WatchFlags::MASK_ADD)
-    }
-
     fn read_news(&self, table: &mut Table) -> rustix::io::Result<()> {
-        let mut buffer = [MaybeUninit::uninit(); NEWS];
-        let mut news = Reader::new(&self.inotify, &mut buffer);
-        for _ in 0..MOST_NEWS {
-            match news.next() {
-                Ok(event) => {
-                    self.tell(table, event.wd(), event.events(), event.file_name().map(|name| name.to_bytes()))
-                }
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Err(Errno::OVERFLOW) // it is written to as fast as events are read
+        self.changes.read(|change| self.tell(table, change))
     }
 
-    fn tell(&self, table: &mut Table, wd: i32, what: ReadFlags, name: Option<&[u8]>) {
-        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            return self.begin_epoch(table); // some news is lost
+    fn tell(&self, table: &mut Table, change: &Change<'_>) {
+        if change.is_lost {
+            return self.begin_epoch(table);
         }
-        if name.is_some() && what.difference(ReadFlags::ISDIR) == ReadFlags::MODIFY {
-            return; // see `LISTED_FOLDER`
+        if change.name.is_some() && change.is_write {
+            return; // of a folder in a listing: does not concern the folder, but takes room in the queue
         }
+        let wd = change.watch;
         let Some(watched) = table.watches.get(&wd) else { return }; // not watched any more
         let mut ends = false;
-        match name {
+        match change.name {
             Some(name) => {
-                let name = &name.to_ascii_lowercase()[..]; // see `CASEFOLD`
+                // A file system may find it in another case.
+                let name = &name.to_ascii_lowercase()[..];
                 watched.tell_of(name);
                 // A sidecar of that name: see `find`.
                 let stems =
@@ -363,7 +313,7 @@ impl Watcher {
                 ends |= watched.is_on_a_way();
             }
         }
-        if what.contains(ReadFlags::IGNORED) {
+        if change.is_end {
             watched.tell_all();
             table.forget(wd); // another folder can get its name and its inode
         }
@@ -389,7 +339,7 @@ impl Watcher {
     fn remove_if_unused(&self, table: &mut Table, wd: i32) {
         if table.watches.get(&wd).is_some_and(Watched::is_unused) {
             table.forget(wd);
-            let _ = inotify::remove_watch(&self.inotify, wd); // an error: the kernel has removed it itself
+            self.changes.end(wd);
         }
     }
 
@@ -400,15 +350,14 @@ impl Watcher {
 
 /// The default maximum number of watched entries of listed folders: a quarter of the watches that the user can have.
 pub(super) fn most_by_default() -> usize {
-    let told = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
-    told.ok().and_then(|most| most.trim().parse::<usize>().ok()).map_or(2048, |most| most / 4)
+    sys::max_watches().map_or(2048, |most| most / 4)
 }
 
 /// The folders on the way to the root, unless one of them is on a file system that does not report changes.
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
     root.location().walk(|folder, name| {
-        if !tells(folder)? || folds_case(folder)? {
+        if !sys::reports_changes(folder, true)? {
             way = None;
         }
         if let Some(way) = &mut way {
@@ -423,25 +372,8 @@ fn way_to(root: &Root) -> rustix::io::Result<Way> {
 fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
     let file = root.find_without_links(path)?;
     let stat = stat_of(&file)?;
-    let tells = tells(&file)? && (stat.kind != Kind::Folder || !folds_case(&file)?);
+    let tells = sys::reports_changes(&file, stat.kind == Kind::Folder)?;
     if tells { Ok((file, stat)) } else { Err(Errno::OPNOTSUPP) }
-}
-
-fn tells(file: &OwnedFd) -> rustix::io::Result<bool> {
-    Ok(TELLING.contains(&(rustix::fs::fstatfs(file)?.f_type as u64)))
-}
-
-/// Whether a folder finds names in other spellings. If it cannot be read, that is unknown, and it is not watched.
-fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = match rustix::fs::openat(folder, c".", flags, Mode::empty()) {
-        Err(Errno::ACCESS) => return Ok(false),
-        opened => opened?,
-    };
-    match rustix::fs::ioctl_getflags(folder) {
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false), // no such flags there
-        flags => Ok(flags?.bits() & CASEFOLD != 0),
-    }
 }
 
 impl Watch {
@@ -453,11 +385,8 @@ impl Watch {
     /// # Errors
     /// Why it can't be watched.
     pub fn add(&mut self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<()> {
-        let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes()].concat();
-        let flags = if is_folder { LISTED_FOLDER } else { FILE.union(WatchFlags::ONESHOT) };
         let mut table = self.watcher.table();
-        let wd =
-            inotify::add_watch(&self.watcher.inotify, path, flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD)?;
+        let wd = self.watcher.changes.watch_entry(folder, name, is_folder)?;
         let watched = table.watches.entry(wd).or_default();
         watched.entries.push(Arc::clone(&self.changed));
         self.places.push(Place::Inode(wd));

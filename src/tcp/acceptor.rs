@@ -463,6 +463,7 @@ mod tests {
         let now = Instant::SOME;
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
+        let is_refusal_possible = tcp().refuse_newcomers();
         let handed = || listener(inet(), 7); // another process may have it, so nobody is refused
         for (what, listeners, waits, queues) in [
             ("TCP", vec![tcp()], LAST_HANDSHAKES, 3),
@@ -479,6 +480,7 @@ mod tests {
                 state.pending = false;
                 state.failing.begin(now, None);
             }
+            let waits = if is_refusal_possible { waits } else { Duration::ZERO };
             assert_eq!(acceptor.refuse_newcomers(now), now + waits, "{what}");
             assert!(!acceptor.is_due(now));
             assert_eq!(acceptor.prepare_to_close(), queues, "{what}");

@@ -20,7 +20,7 @@ mod layered; // a stream above a layer
 
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
-mod poller; // readiness: epoll
+mod poller; // readiness: epoll or kqueue
 mod stream_handler; // Python's StreamRequestHandler
 
 mod protocol; // the protocol interface
@@ -41,9 +41,7 @@ mod listener; // one listening socket
 mod memory; // what this machine has, and the defaults that follow from it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
-mod sys; // sockets and the poller, by system calls
-
-mod unacknowledged; // unacknowledged bytes, by the kernel's count
+mod sys; // sockets, the poller and the rest of the system, by its calls
 
 mod client; // who is there
 
@@ -80,4 +78,4 @@ pub use stats::{ListenerStats, Stats};
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
-pub(crate) use sys::address_of;
+pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};

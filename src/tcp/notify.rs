@@ -2,12 +2,13 @@
 
 use std::env;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use log::warn;
+
+use super::sys;
 
 /// How long a receiver that does not read can delay the server.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -31,10 +32,7 @@ fn tell(state: &str) {
 }
 
 fn send(socket: &[u8], state: &str) -> io::Result<()> {
-    let address = match socket {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
-    };
+    let address = sys::notify_address(socket)?;
     let sender = UnixDatagram::unbound()?;
     sender.set_write_timeout(Some(LIMIT))?;
     sender.send_to_addr(state.as_bytes(), &address).map(|_| ())

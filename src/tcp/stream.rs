@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
-use super::sys::{SendFlags, Socket};
+use super::sys::{NO_SIGNAL, SendFlags, Socket};
 
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
 ///
@@ -378,7 +378,7 @@ impl BufRead for SocketSource {
 impl Sink for Socket {
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         // A client that has disconnected causes an error, not a signal to the process.
-        let flags = if waits { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
+        let flags = if waits { NO_SIGNAL } else { NO_SIGNAL | SendFlags::DONTWAIT };
         retry(|| self.send_with_flags(bytes, flags.bits() as i32))
     }
 

@@ -2,15 +2,14 @@
 //! its own files run on others in the model checks (`tests/laws.rs`, `tests/orders.rs`) and in the simulation
 //! (`tests/simulation`).
 
-use std::fs::{read, read_link};
 use std::io;
-use std::path::{Path, PathBuf};
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use std::thread::{Thread, current, panicking, park, park_timeout, sleep, yield_now};
 use std::time::{self, Duration};
 
 pub use super::clock::Instant;
+pub use super::sys::{ThreadId, thread_id};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How many locks the table of connections has, so that two workers rarely need the same one: with 16, two workers that
@@ -25,8 +24,7 @@ pub fn cores() -> usize {
 
 /// The time.
 pub fn now() -> Instant {
-    let time = clock_gettime(ClockId::Monotonic);
-    Instant::from_nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+    Instant::from_nanos(super::sys::monotonic_nanos())
 }
 
 /// Converts a time for users.
@@ -68,26 +66,6 @@ fn same_time() -> (Instant, time::Instant) {
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
-/// A thread whose state can be read.
-#[derive(Debug)]
-pub struct ThreadId(Option<PathBuf>);
-
-/// This thread's id. It costs a system call.
-pub fn thread_id() -> ThreadId {
-    ThreadId(read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread).join("stat")))
-}
-
-impl ThreadId {
-    /// Whether it is running or waiting for a core, and for nothing else: state `R` in proc(5). Three system calls,
-    /// some 5 µs. False without `/proc`.
-    pub fn is_runnable(&self) -> bool {
-        let stat = self.0.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
-        // The state follows the name, which is in parentheses and can contain parentheses.
-        let name_ends = stat.iter().rposition(|byte| *byte == b')');
-        name_ends.is_some_and(|at| stat[at..].starts_with(b") R"))
-    }
 }
 
 /// Starts a detached thread.
@@ -134,7 +112,6 @@ pub fn test(code: impl Fn() + Send + Sync + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
 
     #[test]
     fn users_have_the_same_time() {
@@ -150,24 +127,5 @@ mod tests {
         let earlier = Instant::from_nanos(same.nanos() - 7);
         assert_eq!(to_std(earlier), as_std - Duration::from_nanos(7));
         assert_eq!(from_std(to_std(earlier)), earlier);
-    }
-
-    #[test]
-    fn a_thread_is_runnable_unless_it_waits() {
-        assert!(thread_id().is_runnable(), "this one, which asks");
-        let (tell, told) = mpsc::channel();
-        let (end, ended) = mpsc::channel::<()>();
-        let waits = std::thread::spawn(move || {
-            tell.send(thread_id()).unwrap();
-            ended.recv().unwrap_err();
-        });
-        let id = told.recv().unwrap();
-        while id.is_runnable() {
-            yield_now(); // until it waits
-        }
-        drop(end);
-        waits.join().unwrap();
-        assert!(!id.is_runnable(), "a thread that has ended");
-        assert!(!ThreadId(None).is_runnable(), "without /proc");
     }
 }

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::output::{First, Output};
-use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket};
+use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SockRef, Socket};
 
 /// A client's stream: TCP or Unix.
 pub struct Transport {
@@ -69,7 +69,7 @@ impl Transport {
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
             // Where it fails, things only go slower; a Unix socket has no such limit.
-            let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(u32::MAX);
+            let _ = sys::limit_unsent(&self.stream, u32::MAX);
         }
         written
     }
@@ -114,23 +114,19 @@ impl Transport {
     /// One system call for bytes in one stretch. The head of a file waits in the kernel for the file's first bytes,
     /// so that both go out in one segment, unless the file is so long that it needs many anyway.
     fn send(&self, bytes: &[u8], file_follows: u64) -> io::Result<usize> {
-        let flags = if (1..=TOGETHER).contains(&file_follows) {
-            SendFlags::NOSIGNAL | SendFlags::MORE
-        } else {
-            SendFlags::NOSIGNAL
-        };
+        let is_together = (1..=TOGETHER).contains(&file_follows);
+        let flags = if is_together { sys::NO_SIGNAL.union(sys::MORE) } else { sys::NO_SIGNAL };
         Ok(rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, flags))?)
     }
 
     fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let nothing_else = &mut SendAncillaryBuffer::default();
-        let flags = SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, sys::NO_SIGNAL))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
-        Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, Some(start), count))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, start, count))?)
     }
 
     /// A second handle, for reading while a handler runs.

@@ -1,15 +1,15 @@
 //! The kernel's services for datagrams: receive, send, and wait for a datagram or a bell.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::fd::OwnedFd;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto};
+use rustix::net::{SocketAddrAny, sendto};
 use rustix::time::Timespec;
 
-use crate::tcp::{Address, DatagramSocket, address_of};
+use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, address_of, receive_from};
 
 /// The sender at a Unix socket waits for its reader, which may never read: a handler waits no longer than this.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
@@ -36,8 +36,8 @@ impl Socket {
     /// Receives the next datagram without waiting: its bytes, as many as fit, are in the buffer. Returns its length and
     /// its sender; `None` if there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, ReplyTo)>> {
-        match recvfrom(&self.0.socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Ok((_, length, from)) => Ok(Some((length, from))),
+        match receive_from(&self.0.socket, buffer) {
+            Ok((length, from)) => Ok(Some((length, from))),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
             // A reply did not arrive: reported once, if another process has connected the socket.
             Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
@@ -49,7 +49,7 @@ impl Socket {
     pub fn send(&self, bytes: &[u8], to: Option<&SocketAddrAny>) -> io::Result<()> {
         let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the client has no address"))?;
         loop {
-            match sendto(&self.0.socket, bytes, SendFlags::NOSIGNAL, to) {
+            match sendto(&self.0.socket, bytes, NO_SIGNAL, to) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
@@ -74,16 +74,21 @@ pub fn client_address(from: ReplyTo) -> Address {
 
 /// Ends a wait for datagrams, the current one and all that follow.
 #[derive(Debug)]
-pub struct Bell(OwnedFd);
+pub struct Bell {
+    rung: UnixStream,
+    heard: UnixStream,
+}
 
 impl Bell {
     pub fn new() -> io::Result<Bell> {
-        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        let (rung, heard) = UnixStream::pair()?;
+        rung.set_nonblocking(true)?;
+        Ok(Bell { rung, heard })
     }
 
     pub fn ring(&self) {
-        // It fails only if it was rung 2^64 times before, and then it is noticed as well.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        // It fails only if it was rung so often that there is no room, and then it is noticed as well.
+        let _ = (&self.rung).write(&[0]);
     }
 
     /// Waits for a datagram at one of these sockets, or for the bell, up to the limit. Returns which sockets may have
@@ -92,7 +97,7 @@ impl Bell {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut all: Vec<PollFd<'_>> =
             sockets.iter().map(|socket| PollFd::new(&socket.0.socket, PollFlags::IN)).collect();
-        all.push(PollFd::new(&self.0, PollFlags::IN));
+        all.push(PollFd::new(&self.heard, PollFlags::IN));
         match poll(&mut all, limit.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(vec![false; sockets.len()]),

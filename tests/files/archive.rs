@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use modest::testing::{TestServer, serve};
 use modest::{Access, Http, Method, Permissions, Request, RequestHandler, StaticFileHandler, Symlinks};
-use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use sha2::{Digest, Sha256};
 
+use super::system::{exchange, fifo};
 use super::{Folder, ask, get, wait_for_age};
 
 /// Path, kind, mode, time and content, as Python reads them from its stdin.
@@ -164,7 +164,7 @@ fn what_is_in_it() {
         ("sub/.well-known/x", "h"),
     ]);
     fs::create_dir(folder.path("empty")).unwrap();
-    mknodat(CWD, folder.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    fifo(folder.path("fifo"));
     for (name, target) in [
         ("in", "file".into()),
         ("in-folder", PathBuf::from("sub/deep")),
@@ -464,7 +464,7 @@ fn a_root_that_is_replaced_is_read_to_its_end() {
     let handler = StaticFileHandler::new(folder.path("root")).unwrap().archives(true);
     let response = handler.do_get(&Request::get("/?archive=tar")).unwrap();
     let (root, next) = (folder.path("root"), folder.path("next"));
-    let change = move || renameat_with(CWD, &next, CWD, &root, RenameFlags::EXCHANGE).unwrap();
+    let change = move || exchange(&next, &root);
     let response = response.map_body(|body| Meanwhile { body, left: 100_000, change: Some(change) }).unwrap();
     let entries = of_tar(&response.into_bytes().unwrap());
     assert_eq!(entries.last().unwrap(), &("archive/z".to_owned(), "one".to_owned()));

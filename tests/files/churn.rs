@@ -14,9 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-
 use super::Folder;
+use super::system::exchange;
 
 mod listings;
 
@@ -184,7 +183,7 @@ impl Churned {
                 let served = path.parent().unwrap();
                 let other = served.with_extension("other");
                 renewed(&other.join(path.file_name().unwrap()));
-                renameat_with(CWD, served, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                exchange(served, &other);
             }
             Way::Sidecar => fs::write(&path, &bytes).unwrap(),
         }

@@ -89,8 +89,7 @@ fn what_is_shown_is_what_is_served() {
     symlink("z", folder.path("link-folder")).unwrap();
     symlink(outside.path("secret"), folder.path("out")).unwrap();
     symlink("nowhere", folder.path("dangling")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, folder.path("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
-        .unwrap();
+    super::system::fifo(folder.path("fifo"));
     use modest::Symlinks::{Deny, Follow};
     assert_eq!(shown(&folder.handler(), "/"), ".well-known/ link-folder/ Y/ z/ A.txt b.txt link");
     assert_eq!(shown(&folder.handler().symlinks(Deny), "/"), ".well-known/ Y/ z/ A.txt b.txt");

@@ -12,6 +12,7 @@ mod names;
 mod options;
 mod rights;
 mod safe;
+mod system;
 mod types;
 mod uploads;
 

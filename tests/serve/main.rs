@@ -29,6 +29,7 @@ mod stop; // shutdowns
 mod stopped; // SIGSTOP, and SIGCONT
 mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
+mod system; // what systems do differently
 mod tls; // TLS, with rustls at the other end
 mod transport; // the same tests over another transport
 mod unix; // Unix sockets, and their files

@@ -54,6 +54,9 @@ fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option
 
 #[test]
 fn who_takes_too_little_on_average_is_given_up() {
+    if !super::system::are_unsent_bytes_counted() {
+        return; // then any progress within a window suffices
+    }
     // It takes something all the time, and is never still: only the average is too low.
     let server = serve(big(50_000_000), at_least(2_000_000));
     let mut client = narrow(&server);

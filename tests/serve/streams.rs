@@ -132,7 +132,9 @@ fn who_waits_for_a_client_at_the_end_is_not_waited_for() {
     gate.wait_for_arrivals(1);
     server.handle.shutdown();
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
-    client.expect_reset(); // whatever it was told is not whole
+    if super::system::way_of("clients at a shutdown").contains("streams that don't end are reset") {
+        client.expect_reset(); // whatever it was told is not whole
+    }
 }
 
 #[test]

@@ -177,7 +177,19 @@ fn http_goes_over_a_unix_socket_and_its_clients_have_no_ip_address() {
 }
 
 #[test]
+fn an_abstract_socket_is_a_clear_error_elsewhere() {
+    if super::system::way_of("abstract Unix sockets") == "no" {
+        let err = TcpServer::bind("unix:@name", Raw(Script::default())).unwrap_err();
+        assert!(err.to_string().contains("only Linux has abstract sockets"), "{err}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn an_abstract_socket_has_no_file() {
+    if super::system::way_of("abstract Unix sockets") == "no" {
+        return;
+    }
     let name = format!("modest-test-{}", std::process::id());
     let server = TcpServer::bind(format!("unix:@{name}"), Raw(Script::default())).unwrap();
     assert_eq!(server.local_addrs()[0].to_string(), format!("unix:@{name}"));

@@ -1,4 +1,4 @@
-//! Sockets and the poller of the simulated machine, by the names of `src/tcp/sys.rs`, with faults put in by chance.
+//! Sockets and the poller of the simulated machine, by the names of `src/tcp/sys`, with faults put in by chance.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -19,6 +19,9 @@ use crate::net::bits::{ERR, HUP, IN, OUT, RDHUP};
 use crate::user;
 
 type Result<T> = std::result::Result<T, Errno>;
+
+pub const NO_SIGNAL: SendFlags = SendFlags::empty();
+pub const MORE: SendFlags = SendFlags::empty();
 
 /// A handle of this connection's socket.
 pub struct ClientStream(usize);
@@ -257,10 +260,6 @@ impl SockRef<'_> {
         with(|machine| machine.net.set_linger_zero(self.0.0, linger.is_some()));
         Ok(())
     }
-
-    pub fn set_tcp_notsent_lowat(&self, _bytes: u32) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What goes wrong with any call on a stream.
@@ -312,7 +311,7 @@ fn write(stream: &ClientStream, bytes: &[u8]) -> Result<usize> {
     written
 }
 
-pub fn sendfile(stream: &ClientStream, file: &File, start: Option<&mut u64>, count: usize) -> Result<usize> {
+pub fn sendfile(stream: &ClientStream, file: &File, start: &mut u64, count: usize) -> Result<usize> {
     stream_faults(stream.0)?;
     if with(|machine| machine.happens(machine.plan.faults.slow_disk)) {
         let limit = with(|machine| Duration::from_micros(machine.chance.below(50_000)));
@@ -322,7 +321,6 @@ pub fn sendfile(stream: &ClientStream, file: &File, start: Option<&mut u64>, cou
         with(|machine| machine.net.sockets[stream.0].facts.may_break = true);
         return Err(Errno::IO);
     }
-    let start = start.expect("the engine's files have their own positions");
     // A part of what there is room for, as the pages come; at the end of the file nothing.
     let count = with(|machine| {
         let count = count.min(machine.net.room_of(stream.0));
@@ -523,3 +521,29 @@ impl Event {
 
 /// Clients that leave without a word say so in the end by their own time limits.
 pub fn probe(_: &ClientStream, _: Duration) {}
+
+pub fn limit_unsent<T>(_: &T, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
+pub fn memory() -> u64 {
+    4 << 30
+}
+
+// What is compiled, and not used.
+
+pub fn abstract_address(_: &[u8]) -> io::Result<socket2::SockAddr> {
+    unreachable!("the engine listens at one address")
+}
+
+pub fn notify_address(_: &[u8]) -> io::Result<std::os::unix::net::SocketAddr> {
+    unreachable!("no systemd waits")
+}
+
+pub fn is_listening(_: impl AsFd) -> Result<bool> {
+    Ok(true)
+}
+
+pub fn metadata_of_descriptor(_: u32) -> io::Result<std::fs::Metadata> {
+    unreachable!("no descriptor is inherited")
+}

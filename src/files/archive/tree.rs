@@ -8,19 +8,19 @@
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::ops::ControlFlow;
 
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::FileType;
 
 use super::super::open::{OpenError, Opened, Root};
 use super::super::path;
 use super::super::rights::{List, Read, Rights};
 use super::super::stat::{self, FileStat, Identity, stat_of};
+use super::super::sys;
 use super::entry::Entry;
 use super::names::{Rule, Taken};
 use super::report::Report;
 
-/// How many bytes of a folder are read at a time.
-const READ_SIZE: usize = 32 << 10;
 /// The average length of paths that the limit allows per entry: a zip keeps paths until its end.
 const PATH_ROOM: usize = 200;
 
@@ -175,29 +175,25 @@ impl Tree {
             return Ok(Step::Skipped);
         }
         let mut names = Names::default();
-        let mut buffer = Vec::with_capacity(READ_SIZE);
-        let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
-        while let Some(dirent) = dirents.next() {
-            let dirent = dirent?;
-            let name = dirent.file_name().to_bytes();
-            let may_be_served = matches!(
-                dirent.file_type(),
-                FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown
-            );
+        sys::for_each_entry(&folder, |(name, kind)| {
+            let name = name.to_bytes();
+            let may_be_served =
+                matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
             let is_hidden = || {
                 let path = path::join(&path, name);
                 name.starts_with(b".") && if self.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
             };
-            if !may_be_served || matches!(name, b"." | b"..") || is_hidden() {
-                continue;
+            if !may_be_served || is_hidden() {
+                return Ok(ControlFlow::Continue(()));
             }
             if self.left == 0 {
                 report.left_out(&shown, &format!("some of it, as there are more than {} entries", self.entries));
-                break;
+                return Ok(ControlFlow::Break(()));
             }
             self.left -= 1;
             names.push(name);
-        }
+            Ok::<_, rustix::io::Errno>(ControlFlow::Continue(()))
+        })?;
         names.sort();
         let entry = Entry {
             path: shown.clone(),

@@ -9,17 +9,19 @@ use std::collections::hash_map::RandomState;
 use std::ffi::CStr;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::FileType;
 
 use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights};
 use super::super::stat::{FileStat, Kind, stat_in};
+use super::super::sys;
 use super::told::Told;
 use super::view::{By, Order};
 
@@ -27,8 +29,6 @@ use super::view::{By, Order};
 const MAX_ENTRIES: usize = 100_000;
 /// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
-/// How many bytes of a folder are read at a time.
-const READ_SIZE: usize = 32 << 10;
 /// How many bytes of names one allocation holds.
 const BLOCK: usize = 64 << 10;
 /// How many bytes are reserved at a time while reading.
@@ -91,31 +91,24 @@ impl Entries {
         *told = told.take().and_then(|told| told.begin(&folder));
         let mut entries =
             Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
-        let mut buffer = Vec::with_capacity(READ_SIZE);
-        let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
-        // For a removed folder that is still open the kernel returns ENOENT, which `Dir` would treat as an empty
-        // folder.
-        while let Some(dirent) = dirents.next() {
-            let dirent = dirent?;
-            let name = dirent.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
+        sys::for_each_entry(&folder, |(name, kind)| {
             if entries.rows.len() == MAX_ENTRIES {
                 entries.complete = false;
                 *told = None;
-                break;
+                return Ok(ControlFlow::Break(()));
             }
             entry.truncate(folder_length);
             entry.extend_from_slice(name.to_bytes());
-            let Some(granted) = rights.grant::<Read>(&entry) else { continue };
-            if let Some(stat) = stat_of_served(finder, &folder, granted, name, dirent.file_type(), told) {
+            let granted = rights.grant::<Read>(&entry);
+            let stat = granted.and_then(|granted| stat_of_served(finder, &folder, granted, name, kind, told));
+            if let Some(stat) = stat {
                 entries.push(name.to_bytes(), &stat);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
                 }
             }
-        }
+            Ok::<_, OpenError>(ControlFlow::Continue(()))
+        })?;
         entries.sort(order);
         Ok(entries)
     }

@@ -56,6 +56,9 @@ fn above(handler: &StaticFileHandler) -> usize {
 
 #[test]
 fn from_the_second_request_on() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 10)]);
     let handler = handler(&top);
     let way = above(&handler);
@@ -79,6 +82,9 @@ fn from_the_second_request_on() {
 
 #[test]
 fn what_is_not_kept() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     type Make = fn(&Path);
     type With = fn(StaticFileHandler) -> StaticFileHandler;
     let links: Make = |path| (0..17).for_each(|number| symlink("x", path.join(format!("link {number}"))).unwrap());
@@ -117,6 +123,9 @@ fn a_folder_beneath_a_link() {
 /// Who asks for each folder once pushes out nothing, and who asks for each of them often keeps no more than there is room for.
 #[test]
 fn how_much_is_kept() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let names: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
     let mut folders: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 4)).collect();
     folders.push(("hot", 4));
@@ -141,6 +150,9 @@ fn how_much_is_kept() {
 /// The names that are watched have a bound of their own: it is kept, also by folders of which each has few.
 #[test]
 fn how_many_are_watched() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let names: Vec<String> = (0..40).map(|number| format!("f{number}")).collect();
     let folders: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 20)).collect();
     let top = tree(&folders);
@@ -155,6 +167,9 @@ fn how_many_are_watched() {
 /// A change ends it at once, and gives its watches back; it is not kept anew before a pause.
 #[test]
 fn what_has_changed_goes() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 10), ("e", 10)]);
     let handler = handler(&top);
     for folder in ["d", "e"] {
@@ -178,6 +193,9 @@ fn what_has_changed_goes() {
 /// The page is made once, also when the folder is read again after a second, and it is compressed once.
 #[test]
 fn made_once() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 200)]);
     let handler = handler(&top);
     let page = || {
@@ -214,6 +232,9 @@ fn made_once() {
 /// Clients that read slowly hold what they are sent; if they hold too much, nothing more is kept, and all are served.
 #[test]
 fn pages_that_are_held() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 1200)]);
     let handler = handler(&top);
     let held = handler.listings.pages.reserve(64 << 20).expect("nothing is held yet");
@@ -237,6 +258,9 @@ fn pages_that_are_held() {
 /// What is mounted over a folder while it is being read is another one than is watched.
 #[test]
 fn another_folder_than_is_watched() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 3), ("e", 3)]);
     let handler = handler(&top);
     let begin = |path: &[u8]| {
@@ -249,6 +273,9 @@ fn another_folder_than_is_watched() {
 /// A file is written once while its folder is read, at any moment of that: what was read shows it, or is told that it does not.
 #[test]
 fn nothing_happens_unseen_while_a_folder_is_read() {
+    if !crate::files::sys::are_changes_reported() {
+        return;
+    }
     let top = tree(&[("d", 1)]);
     let (path, handler) = (top.path().join("d/0"), handler(&top));
     let (finder, rounds, both) = (&handler.finder, 3000, Barrier::new(2));

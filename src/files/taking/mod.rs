@@ -444,9 +444,6 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
 /// A key that cannot be guessed.
 fn draw_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
-    if drawn < bytes.len() {
-        return Err(Error::from(io::Error::other("the kernel has no random bytes")));
-    }
+    getrandom::fill(&mut bytes).map_err(io::Error::from)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

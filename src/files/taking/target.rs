@@ -5,14 +5,14 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use http::StatusCode;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, mkdirat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::new_file::NewFile;
-use super::super::open::PATH_FLAGS;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Identity, Kind, stat, stat_of};
+use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
+use super::super::sys;
 use super::locks::Named;
 use super::{Place, error_of};
 use crate::{Error, Request, UrlPath};
@@ -83,7 +83,7 @@ impl Target {
                 break; // the root of the file system contains itself
             }
             folders.push(stat.identity());
-            folder = rustix::fs::openat(&open, "..", PATH_FLAGS, Mode::empty()).ok();
+            folder = rustix::fs::openat(&open, "..", sys::PASS, Mode::empty()).ok();
         }
         folders
     }
@@ -122,7 +122,7 @@ impl Target {
     ) -> rustix::io::Result<()> {
         match replaces {
             true => renameat(&self.folder, self.name(), &to.folder, to.name()),
-            false => renameat_with(&self.folder, self.name(), &to.folder, to.name(), RenameFlags::NOREPLACE),
+            false => sys::rename_new(&self.folder, self.name(), &to.folder, to.name()),
         }
     }
 
@@ -159,7 +159,7 @@ impl Target {
 
     /// What exists with that name; a link itself.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
-        match stat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW) {
+        match stat_in(&self.folder, self.name()) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(error_of(errno)),

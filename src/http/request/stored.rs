@@ -6,18 +6,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use http::StatusCode;
-use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use super::new_file;
 use super::room::{BodyLimits, Place, Reservation, TOO_LARGE};
 use crate::http::rejection::Rejection;
+use crate::tcp::link_unnamed;
 
 /// A complete body. Several readers can read it concurrently.
 #[derive(Default)]
@@ -95,13 +94,11 @@ impl StoredBody {
     /// Gives it a name. A spooled file is linked; if that is not possible, and from memory, a new file is written.
     pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
         if let Storage::Spooled { file, .. } = &self.storage {
-            // The file has no other name than this link to a descriptor, which `linkat` follows.
-            let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-            match linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            match link_unnamed(file, path) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
-                // Linking fails across file systems (EXDEV), on file systems without links or unnamed files, and
-                // without /proc: then the file is copied. If that fails as well, its error is the clearer one.
+                // Linking fails across file systems (EXDEV), on systems and file systems without links or unnamed
+                // files, and without /proc: then the file is copied. If that fails as well, its error is the clearer one.
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
@@ -132,6 +129,13 @@ impl fmt::Debug for StoredBody {
         };
         write!(f, "Body({} bytes, {place})", self.len())
     }
+}
+
+/// A file without a name, or one whose name is removed at once, where unnamed files are forbidden.
+fn unnamed_file(folder: &Path) -> io::Result<File> {
+    let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
+    // The first error is the kernel's own, by which callers recognize a lack of descriptors.
+    tempfile::tempfile_in(folder).or_else(|error| named().map_err(|_: io::Error| error))
 }
 
 fn elsewhere() -> io::Error {
@@ -287,7 +291,7 @@ impl BodyWriter {
 
     fn write_to_file(&mut self, limits: &BodyLimits) -> io::Result<()> {
         if let Sink::None = self.sink {
-            self.sink = Sink::File(tempfile::tempfile_in(&*limits.folder)?);
+            self.sink = Sink::File(unnamed_file(&limits.folder)?);
         }
         match &mut self.sink {
             Sink::File(file) => file.write_all(&self.memory),

@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::protocol::{BlockingInput, BlockingSource, Next, Stage, Turn};
 use super::super::scheduler::Link;
 use super::super::sync::{self, Mutex, PoisonError};
-use super::super::sys::{self, ClientStream, PollFlags, RecvFlags, SendFlags};
+use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
 use super::carrier::Carrier;
 use super::pace::{Pace, SendLimits};
@@ -185,7 +185,7 @@ impl BlockingInput for SecondHandle {
 
     fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, SendFlags::NOSIGNAL)) {
+            match rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, sys::NO_SIGNAL)) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT)?,
                 Err(err) => return Err(err.into()),

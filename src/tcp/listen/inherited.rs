@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::net::{SocketType, sockopt};
 use service_binding::{Binding, Listener};
 
+use super::super::sys;
 use super::invalid;
 
 /// Descriptors that were taken over before: their numbers may have been reused.
@@ -35,7 +36,7 @@ pub enum Kind {
 impl Kind {
     fn is_of(self, socket: impl AsFd) -> bool {
         match self {
-            Kind::Listens => sockopt::socket_acceptconn(socket).unwrap_or(false),
+            Kind::Listens => sys::is_listening(socket).unwrap_or(false),
             Kind::Datagrams => sockopt::socket_type(socket) == Ok(SocketType::DGRAM),
         }
     }
@@ -54,7 +55,7 @@ pub fn descriptor(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     if taken.contains(&number) {
         return Err(invalid("this descriptor was taken over before"));
     }
-    let what = fs::metadata(format!("/proc/self/fd/{number}"));
+    let what = sys::metadata_of_descriptor(number);
     let what = what.map_err(|err| match err.kind() {
         ErrorKind::NotFound => io::Error::new(ErrorKind::NotFound, "there is no such descriptor"),
         _ => err,

@@ -21,7 +21,7 @@ pub(crate) use datagrams::DatagramSocket;
 
 use super::address::{Address, write_printable};
 use super::listener::Listener;
-use super::sys::address_of;
+use super::sys::{address_of, is_listening, limit_unsent};
 use inherited::Kind;
 
 /// An address at which a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) accepts anything
@@ -193,7 +193,7 @@ impl Settings {
     }
 
     fn made_elsewhere(&self, socket: OwnedFd) -> io::Result<Listener> {
-        if sockopt::socket_type(&socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(&socket)? {
+        if sockopt::socket_type(&socket)? != SocketType::STREAM || !is_listening(&socket)? {
             return Err(invalid("it is no stream socket that listens"));
         }
         match self.backlog {
@@ -216,7 +216,7 @@ fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
     match name.address_family() {
         AddressFamily::INET | AddressFamily::INET6 => {
             options.set_tcp_nodelay(true)?;
-            options.set_tcp_notsent_lowat(NOT_SENT)?;
+            limit_unsent(&socket, NOT_SENT)?;
         }
         AddressFamily::UNIX => {}
         _ => return Err(invalid("it is neither a TCP nor a Unix socket")),

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::super::listener::{Listener, SocketFile};
+use super::super::sys::abstract_address;
 use super::{Settings, listen};
 
 /// How often to retry while another server is being bound in the same folder, which takes microseconds. Polled, because
@@ -67,7 +68,7 @@ pub fn is_abstract(path: &Path) -> bool {
 fn address(path: &Path) -> io::Result<SockAddr> {
     let name = path.as_os_str().as_bytes();
     if is_abstract(path) {
-        return SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&[b"\0", &name[1..]].concat())));
+        return abstract_address(&name[1..]);
     }
     if name.contains(&0) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path has a NUL in it"));

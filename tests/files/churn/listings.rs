@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-
+use super::super::system::exchange;
 use super::{Client, Ends, Folder, Random, gunzip, is_late, seconds};
 
 /// How the entry `x` of a folder is changed to a version.
@@ -134,7 +133,7 @@ impl Listed {
             Way::Swapped => {
                 let other = self.folder.with_extension("other");
                 fs::write(other.join("x"), new).unwrap();
-                renameat_with(CWD, &self.folder, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                exchange(&self.folder, &other);
             }
             Way::Named => {
                 let name = |version| self.folder.join(format!("x-{version:04}"));

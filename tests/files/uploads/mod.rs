@@ -55,6 +55,11 @@ fn tree(folder: &Path) -> Vec<String> {
     found
 }
 
+/// The same without files that are incomplete, which have names where there are no unnamed files. They are never served.
+fn visible(folder: &Path) -> Vec<String> {
+    tree(folder).into_iter().filter(|name| !name.starts_with(".modest-upload-")).collect()
+}
+
 /// Wait until something is so.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();

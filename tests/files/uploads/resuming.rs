@@ -8,7 +8,7 @@ use modest::testing::{TestRequest, TestServer};
 use modest::{Overwrite, SentResponse, Uploads};
 
 use super::super::Folder;
-use super::{answer, connect, put, taking, tree, wait_for_silence};
+use super::{answer, connect, put, taking, tree, visible, wait_for_silence};
 
 fn resumable() -> Uploads {
     Uploads::new().resumable(4, Duration::from_secs(3600))
@@ -97,7 +97,7 @@ fn a_connection_that_breaks() {
     let (status, has) = range(&server, "bytes */300000", b"");
     let next: usize = has.trim_start_matches("bytes=0-").parse::<usize>().unwrap() + 1;
     assert!(status == 202 && (100_000..=200_000).contains(&next), "{has}");
-    assert_eq!(tree(folder.as_ref()), [""; 0], "not before it is whole");
+    assert_eq!(visible(folder.as_ref()), [""; 0], "not before it is whole");
     assert_eq!(range(&server, &format!("bytes {next}-299999/300000"), &body[next..]).0, 201);
     assert!(fs::read(folder.path("a")).unwrap() == body);
 }
@@ -156,7 +156,7 @@ fn as_the_draft_has_it() {
     let all: Vec<u16> = (0..5).map(|number| begin(&format!("/many{number}")).status().as_u16()).collect();
     assert_eq!(all, [201, 201, 201, 201, 503]);
     assert_eq!(put(&server, "/plain", b"x"), 201, "others go on");
-    assert_eq!(tree(folder.as_ref()), ["POST.txt=abcdef", "PUT.txt=abcdef", "plain=x", "taken=x"]);
+    assert_eq!(visible(folder.as_ref()), ["POST.txt=abcdef", "PUT.txt=abcdef", "plain=x", "taken=x"]);
     let allowed = send(&server, "DELETE", "/plain", &[], b"").header("allow").map(str::to_owned);
     assert_eq!(allowed.as_deref(), Some("GET, HEAD, OPTIONS, POST, PUT, MKCOL, PATCH"));
 }
@@ -220,8 +220,7 @@ fn a_last_step_that_waits() {
             let stored = answers.iter().filter(|answer| *answer == "201").count();
             let refused = answers.iter().filter(|answer| *answer == "409").count();
             assert_eq!((stored, refused), (expected, 1), "{overwrite:?} {method}: {answers:?}");
-            let names: Vec<_> =
-                fs::read_dir(folder.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let names = visible(folder.as_ref());
             assert_eq!(names.len(), expected, "{overwrite:?} {method}: {names:?}");
         }
     }

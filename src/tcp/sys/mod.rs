@@ -1,25 +1,42 @@
 //! Sockets, the poller and other services of the kernel, under one name each. The engine takes them only from here, so
 //! that the simulation can run its own files on a simulated machine (`tests/simulation`).
+//!
+//! What systems do differently is in `linux` and in `portable`, by the same names. The portable form uses what every
+//! Unix has. `--cfg modest_portable` selects it on Linux also, for tests.
+
+#[cfg(all(target_os = "linux", not(modest_portable)))]
+#[path = "linux/mod.rs"]
+mod system;
+#[cfg(not(all(target_os = "linux", not(modest_portable))))]
+#[path = "portable.rs"]
+mod system;
 
 pub use mio::{Events, Interest, Poll, Registry, Token, Waker};
 pub use rustix::event::PollFlags;
-pub use rustix::fs::sendfile;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 pub use socket2::{SockRef, Socket};
+pub use system::{
+    MORE, NO_SIGNAL, ThreadId, WAYS, abstract_address, cut_off, is_listening, link_unnamed, memory,
+    metadata_of_descriptor, monotonic_nanos, notify_address, receive_from, sendfile, thread_id,
+};
 
+use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
 use rustix::event::{PollFd, poll};
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 use rustix::time::Timespec;
-use socket2::{SockFilter, TcpKeepalive};
+use socket2::TcpKeepalive;
 
 use super::address::Address;
 
@@ -33,7 +50,7 @@ pub struct ClientStream(OwnedFd);
 impl ListeningSocket {
     /// Accepts one connection.
     pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
-        let (stream, address) = acceptfrom_with(&self.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let (stream, address) = system::accept(&self.0)?;
         Ok((ClientStream(stream), address_of(address)))
     }
 
@@ -49,23 +66,9 @@ impl ListeningSocket {
     /// # Errors
     /// If the kernel does not support that.
     pub fn refuse_newcomers(&self) -> io::Result<()> {
-        let socket = SockRef::from(&self.0);
-        match socket.local_addr()?.as_socket() {
-            Some(_) => socket.attach_filter(NO_SYN),
-            None => socket.shutdown(Shutdown::Read), // unix_stream_connect: ECONNREFUSED
-        }
+        system::refuse_newcomers(SockRef::from(&self.0))
     }
 }
-
-/// A filter that makes a listening TCP socket drop each SYN, and nothing else: last ACKs pass. A client whose SYN is
-/// dropped retries after a second. (The packet begins with the TCP header; of its flags SYN is 2, ACK 16.)
-const NO_SYN: &[SockFilter] = &[
-    SockFilter::new(0x30, 0, 0, 13),       // load the byte of the flags
-    SockFilter::new(0x54, 0, 0, 18),       // SYN and ACK of it
-    SockFilter::new(0x15, 0, 1, 2),        // SYN alone?
-    SockFilter::new(0x06, 0, 0, 0),        // drop it
-    SockFilter::new(0x06, 0, 0, u32::MAX), // accept the whole packet
-];
 
 /// Takes a listening socket that does not block.
 impl From<OwnedFd> for ListeningSocket {
@@ -94,16 +97,25 @@ pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Du
     }
 }
 
-/// Resets a socket at once, even if a thread waits on it: its client sees that the response was interrupted, and a
-/// thread that reads or writes gets an error. A Unix socket cannot be reset: it ends both ways.
-pub fn cut_off(socket: &Socket) {
-    // It fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
-    // an end wakes the thread, and closing it resets the rest.
-    if rustix::net::connect_unspec(socket).is_err() {
-        let _ = socket.set_linger(Some(Duration::ZERO));
-        let _ = socket.shutdown(Shutdown::Both);
-    }
+/// Ends a socket both ways, and resets it when it is closed.
+fn end_both_ways(socket: &Socket) {
+    let _ = socket.set_linger(Some(Duration::ZERO));
+    let _ = socket.shutdown(Shutdown::Both);
 }
+
+/// Limits how many unsent bytes the kernel holds for a client, or for all clients of a listening socket. Where the
+/// kernel does not count unsent bytes alone, the limit is one of the whole buffer, up to `MOST_BUFFERED`.
+///
+/// # Errors
+/// If neither limit can be set.
+pub fn limit_unsent(socket: &impl AsFd, most: u32) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let buffer = (most as usize).min(MOST_BUFFERED);
+    system::limit_unsent(&socket, most).or_else(|_| socket.set_send_buffer_size(buffer))
+}
+
+/// The kernel's usual limit.
+const MOST_BUFFERED: usize = 4 << 20;
 
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -144,7 +156,7 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
         return SocketAddr::try_from(address).map_or(Address::Unix(None), Address::Inet);
     }
     let Ok(address) = SocketAddrUnix::try_from(address) else { return Address::Unix(None) };
-    let name = match (address.path_bytes(), address.abstract_name()) {
+    let name = match (address.path_bytes(), system::abstract_name(&address)) {
         (Some(path), _) => Some(path.to_vec()),
         (None, Some(name)) if !name.is_empty() => Some([b"@", name].concat()),
         (None, _) => None,
@@ -156,7 +168,7 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     let socket = SockRef::from(stream);
     let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
-    super::unacknowledged::unacknowledged(local.as_socket()?, peer.as_socket()?)
+    system::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
 /// Converts the stream into a blocking socket.
@@ -179,3 +191,26 @@ pub fn probe(stream: &ClientStream, after: Duration) {
     let probes = TcpKeepalive::new().with_time(after).with_interval(after);
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }
+
+/// Sends a part of a file as far as it fits into the socket, through a buffer of this thread: for systems and file
+/// systems without `sendfile`.
+fn send_copy(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
+    thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(COPIED, 0);
+        let room = &mut buffer[..count.min(COPIED)];
+        let read = file.read_at(room, *start).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
+        if read == 0 {
+            return Ok(0);
+        }
+        let sent = send(stream, &room[..read], NO_SIGNAL)?;
+        *start += sent as u64;
+        Ok(sent)
+    })
+}
+
+/// How much of a file is copied at a time.
+const COPIED: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! What Linux has, and other systems do not.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::error::CliError;
+
+pub const CAN_CONFINE: bool = true;
+pub const CAN_SWITCH_USERS: bool = true;
+
+/// The program that opens an address in the browser.
+pub const OPENER: &str = "xdg-open";
+
+/// How many threads are running.
+pub fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// Becomes this user, with these groups, of which the first is its own. Applies to the calling thread, and to those that
+/// it starts.
+///
+/// Groups first, because the right to set them is lost afterwards. All three ids of each, so that there is no way back.
+pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
+    let groups: Vec<Gid> = groups.iter().map(|id| Gid::from_raw(*id)).collect();
+    let (user, group) = (Uid::from_raw(user), groups[0]);
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(group, group, group)?;
+    Ok(set_thread_res_uid(user, user, user)?)
+}
+
+/// From now on the process opens only files in these folders. It writes, creates and removes files only in `written`
+/// and `changed`, and creates and removes folders only in `changed`.
+///
+/// Applies to the calling thread, and to those that it starts.
+pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
+    use landlock::{
+        ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    };
+    let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
+    let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
+    // Folders and their permissions.
+    let mut allowed = Vec::new();
+    for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
+        for path in paths {
+            let folder = PathFd::new(path);
+            let failed = |error| CliError::failure(format!("--confine: {}: {error}", path.display()));
+            allowed.push((folder.map_err(failed)?, rights));
+        }
+    }
+    let restrict = |known: ABI| -> Result<_, landlock::RulesetError> {
+        let known = AccessFs::from_all(known);
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(known)?;
+        let rules = allowed
+            .iter()
+            .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
+        ruleset.create()?.add_rules(rules)?.restrict_self()
+    };
+    // Newer kernels have rules for `truncate` (V3), and for moves between folders (V2), which are rejected without
+    // them.
+    let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
+    restricted.map(drop).map_err(|error| {
+        CliError::failure(format!(
+            "--confine: Landlock is not available: {error}; leave the option out, or use a newer kernel"
+        ))
+    })
+}

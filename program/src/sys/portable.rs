@@ -1,0 +1,27 @@
+//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::CliError;
+
+pub const CAN_CONFINE: bool = false;
+pub const CAN_SWITCH_USERS: bool = false;
+
+/// The program that opens an address in the browser.
+pub const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+
+/// How many threads are running: unknown.
+pub fn threads() -> usize {
+    1
+}
+
+/// See `check`: not called.
+pub fn take_ids(_: u32, _: &[u32]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See `check`: not called.
+pub fn confine(_: &[PathBuf], _: &[PathBuf], _: &[PathBuf]) -> Result<(), CliError> {
+    Err(CliError::failure("--confine: this system has no Landlock".to_owned()))
+}

@@ -1,0 +1,243 @@
+//! What Linux has, and other systems do not. Where a sandbox or an old kernel forbids a call, the portable way follows.
+
+use std::ffi::CStr;
+use std::fs::{read_link, read_to_string};
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use super::{Change, Entry, Links, Metadata, Subject};
+
+/// Which way is used for what.
+pub const WAYS: &[(&str, &str)] = &[
+    ("new files", "O_TMPFILE, or a hidden name where the file system has no unnamed files"),
+    ("renames without replacing", "renameat2, or a link"),
+    ("folders that can be entered and not read", "their files are served"),
+];
+
+/// Only to find a file or a folder. With `O_PATH`, `openat2` accepts no flags for reading.
+pub const FIND: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+/// To pass through a folder, or to change names in it, without reading it.
+pub const PASS: OFlags = FIND.union(OFlags::DIRECTORY);
+
+/// How many bytes of a folder are read at a time.
+const READ_SIZE: usize = 32 << 10;
+
+/// Opens a path below a folder, in one call that fails if it leads outside. `NOSYS`: there is no such call.
+pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) -> rustix::io::Result<OwnedFd> {
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let resolve = if links == Links::None { beneath | ResolveFlags::NO_SYMLINKS } else { beneath };
+    rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
+}
+
+/// The metadata of a path.
+pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
+    let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    match rustix::fs::statx(&at, path, links | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
+        Err(Errno::NOSYS | Errno::PERM) => super::stat_portably(at, path, follows),
+        found => found.map(Metadata::from),
+    }
+}
+
+/// The metadata of an open file.
+pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
+    match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(Metadata::from),
+        found => found.map(Metadata::from),
+    }
+}
+
+impl From<Statx> for Metadata {
+    fn from(found: Statx) -> Metadata {
+        Metadata {
+            kind: FileType::from_raw_mode(u32::from(found.stx_mode)),
+            size: found.stx_size,
+            modified: (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
+            changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+        }
+    }
+}
+
+/// Visits the entries of a folder, until one breaks off.
+///
+/// # Errors
+/// What the system reports, `NOENT` for a folder that was removed, and what a visit returns.
+pub fn for_each_entry<E: From<Errno>>(
+    folder: &OwnedFd,
+    mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    let mut buffer = Vec::with_capacity(READ_SIZE);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    // For a removed folder that is still open the kernel returns ENOENT, which `Dir` would treat as an empty folder.
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") && visit((name, entry.file_type()))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Creates a file without a name in a folder. `OPNOTSUPP`: there are no such files.
+pub fn open_unnamed(folder: &OwnedFd, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    rustix::fs::openat(folder, ".", flags, mode).map_err(|errno| match errno {
+        // By a kernel that takes it for the folder, or by a sandbox.
+        Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM => Errno::OPNOTSUPP,
+        errno => errno,
+    })
+}
+
+/// Gives a name to a file without one.
+pub fn link_unnamed(file: impl AsFd, folder: impl AsFd, name: impl Arg + Copy) -> rustix::io::Result<()> {
+    let descriptor = path_of_descriptor(&file);
+    match rustix::fs::linkat(CWD, &descriptor, &folder, name, AtFlags::SYMLINK_FOLLOW) {
+        // Without /proc: for root, and since Linux 6.10 for the process that opened it.
+        Err(Errno::NOENT) => rustix::fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH),
+        linked => linked,
+    }
+}
+
+/// Renames within a file system, and fails with `EXIST` if the new name exists.
+pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
+        // Not supported by this file system or this kernel, or forbidden by a sandbox.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+            super::rename_new_portably(from, name, to, new)
+        }
+        renamed => renamed,
+    }
+}
+
+/// The path of an open folder.
+pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
+    read_link(path_of_descriptor(folder)).ok()
+}
+
+fn path_of_descriptor(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
+/// File systems that report every change, because each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS,
+/// Bcachefs, tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS can
+/// find a name by other bytes than the reported ones.
+const TELLING: [u64; 9] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
+
+/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names in other spellings than
+/// the reported ones, such as the other case. XFS created with that option does so for the case of ASCII only, without
+/// a flag. Therefore names are compared in lower case everywhere.
+const CASEFOLD: u32 = 0x4000_0000;
+
+/// Whether all changes of a file, or of a folder, are reported.
+pub fn reports_changes(file: &OwnedFd, is_folder: bool) -> rustix::io::Result<bool> {
+    let of_system = rustix::fs::fstatfs(file)?.f_type as u64;
+    Ok(TELLING.contains(&of_system) && !(is_folder && folds_case(file)?))
+}
+
+/// Whether a folder finds names in other spellings. If it cannot be read, that is unknown, and it is not watched.
+fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = match rustix::fs::openat(folder, c".", flags, Mode::empty()) {
+        Err(Errno::ACCESS) => return Ok(false),
+        opened => opened?,
+    };
+    match rustix::fs::ioctl_getflags(folder) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false), // no such flags there
+        flags => Ok(flags?.bits() & CASEFOLD != 0),
+    }
+}
+
+/// How many files and folders this user can watch.
+pub fn max_watches() -> Option<usize> {
+    read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+}
+
+/// More events than this at once count as lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
+const MOST_NEWS: usize = 20_000;
+
+/// Room for this many bytes of events in one read; a name takes up to 272.
+const NEWS: usize = 4096;
+
+const NAMES: WatchFlags =
+    WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM).union(WatchFlags::MOVED_TO);
+const SELF: WatchFlags = WatchFlags::ATTRIB.union(GONE);
+const GONE: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
+const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
+
+/// Changes reported by the kernel: inotify.
+#[derive(Debug)]
+pub struct Changes(OwnedFd);
+
+impl Changes {
+    /// # Errors
+    /// If the user has the maximum number of instances (`fs.inotify.max_user_instances`).
+    pub fn new() -> rustix::io::Result<Changes> {
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Changes)
+    }
+
+    /// Watches an open file or folder. The same inode has one watch, which reports more changes from then on.
+    pub fn watch(&self, file: &OwnedFd, subject: Subject) -> rustix::io::Result<i32> {
+        let flags = match subject {
+            Subject::File => WatchFlags::MODIFY | SELF,
+            Subject::Folder => FOLDER,
+            Subject::Above => NAMES | GONE | WatchFlags::ONLYDIR,
+        };
+        inotify::add_watch(&self.0, path_of_descriptor(file), flags | WatchFlags::MASK_ADD)
+    }
+
+    /// Watches an entry of a listed folder: a file for one report; of a folder also its date, which `utimensat` can set
+    /// without `ATTRIB`. So writes to files in it are also reported, by their names.
+    pub fn watch_entry(&self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<i32> {
+        let path = [path_of_descriptor(folder).as_bytes(), b"/", name.to_bytes()].concat();
+        let flags = match is_folder {
+            true => FOLDER | WatchFlags::MODIFY,
+            false => WatchFlags::MODIFY | SELF | WatchFlags::ONESHOT,
+        };
+        inotify::add_watch(&self.0, path, flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD)
+    }
+
+    /// Ends a watch.
+    pub fn end(&self, watch: i32) {
+        let _ = inotify::remove_watch(&self.0, watch); // an error: the kernel has removed it itself
+    }
+
+    /// Reads the changes that were reported until now.
+    ///
+    /// # Errors
+    /// If changes were lost.
+    pub fn read(&self, mut tell: impl FnMut(&Change<'_>)) -> rustix::io::Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); NEWS];
+        let mut news = Reader::new(&self.0, &mut buffer);
+        for _ in 0..MOST_NEWS {
+            match news.next() {
+                Ok(event) => tell(&Change {
+                    watch: event.wd(),
+                    name: event.file_name().map(CStr::to_bytes),
+                    is_lost: event.events().contains(ReadFlags::QUEUE_OVERFLOW),
+                    is_end: event.events().contains(ReadFlags::IGNORED),
+                    is_write: event.events().difference(ReadFlags::ISDIR) == ReadFlags::MODIFY,
+                }),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::OVERFLOW) // it is written to as fast as events are read
+    }
+
+    /// The descriptor, for tests.
+    #[cfg(test)]
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+}

@@ -1,0 +1,141 @@
+//! The calls of the system for files, under one name each. What systems do differently is in `linux` and in `portable`,
+//! by the same names. The portable form uses what every Unix has. `--cfg modest_portable` selects it on Linux also, for
+//! tests. Used by all of `files`.
+
+#[cfg(all(target_os = "linux", not(modest_portable)))]
+#[path = "linux.rs"]
+mod system;
+#[cfg(not(all(target_os = "linux", not(modest_portable))))]
+#[path = "portable.rs"]
+mod system;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use system::WAYS;
+pub use system::{
+    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unnamed, path_of, rename_new,
+    reports_changes, stat, stat_of,
+};
+
+/// Never block in an open, and never get a controlling terminal.
+pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// Which links are followed on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    None,
+    Beneath,
+}
+
+/// The metadata of a file.
+pub struct Metadata {
+    pub kind: FileType,
+    pub size: u64,
+    /// Seconds since 1970, and nanoseconds.
+    pub modified: (i64, u32),
+    pub changed: (i64, u32),
+    pub device: (u32, u32),
+    pub inode: u64,
+}
+
+/// What is watched, and so which of its changes are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A file: its content, its metadata, its number of links.
+    File,
+    /// A served folder: its names, and its own permissions.
+    Folder,
+    /// A folder on the way to the root: its names.
+    Above,
+}
+
+/// A reported change.
+pub struct Change<'a> {
+    /// Of this watch.
+    pub watch: i32,
+    /// Of this name in a folder; `None`: of what is watched itself.
+    pub name: Option<&'a [u8]>,
+    /// Reports were lost.
+    pub is_lost: bool,
+    /// The watch has ended.
+    pub is_end: bool,
+    /// The content of a named file was written, and nothing else.
+    pub is_write: bool,
+}
+
+/// Which way is used here for what.
+pub fn ways() -> Vec<(&'static str, &'static str)> {
+    let has_openat2 = open_beneath_works();
+    let mut ways = vec![
+        ("paths below a folder", if has_openat2 { "openat2" } else { "a walk, folder by folder" }),
+        ("changes of files", if are_changes_reported() { "inotify" } else { "the disk is checked" }),
+    ];
+    ways.extend(WAYS);
+    ways
+}
+
+/// Whether the kernel reports changes to this process.
+pub fn are_changes_reported() -> bool {
+    Changes::new().is_ok()
+}
+
+fn open_beneath_works() -> bool {
+    let here = rustix::fs::openat(rustix::fs::CWD, ".", PASS, Mode::empty());
+    here.and_then(|here| open_beneath(&here, b".", PASS, Links::Beneath)).is_ok()
+}
+
+/// Opens a name in a folder, and never what a link leads to (`LOOP` or `NOTDIR`).
+pub fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let opened = rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty());
+    // FreeBSD's way to say that it is a link.
+    opened.map_err(|errno| if errno == Errno::MLINK { Errno::LOOP } else { errno })
+}
+
+/// `fstatat`, for systems and sandboxes without `statx`.
+fn stat_portably(at: impl AsFd, path: impl Arg, follows: bool) -> rustix::io::Result<Metadata> {
+    let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    rustix::fs::statat(at, path, flags).map(Metadata::from)
+}
+
+impl From<Stat> for Metadata {
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the types differ from system to system")]
+    fn from(found: Stat) -> Metadata {
+        let device = found.st_dev as u64;
+        Metadata {
+            kind: FileType::from_raw_mode(found.st_mode),
+            size: found.st_size as u64,
+            modified: (found.st_mtime as i64, found.st_mtime_nsec as u32),
+            changed: (found.st_ctime as i64, found.st_ctime_nsec as u32),
+            device: ((device >> 32) as u32, device as u32),
+            inode: found.st_ino as u64,
+        }
+    }
+}
+
+/// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
+///
+/// A file gets its new name by a link, which fails if the name exists. A folder replaces an empty one made for it.
+fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+    let kind = FileType::from_raw_mode(rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    if kind != FileType::Directory {
+        rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
+        return rustix::fs::unlinkat(from, name, AtFlags::empty());
+    }
+    rustix::fs::mkdirat(to, new, Mode::from_raw_mode(0o700))?;
+    let renamed = rustix::fs::renameat(from, name, to, new);
+    if renamed.is_err() {
+        let _ = rustix::fs::unlinkat(to, new, AtFlags::REMOVEDIR); // not empty: another process uses it now
+    }
+    renamed
+}
+
+/// A name and its kind, of each entry of a folder but `.` and `..`.
+type Entry<'a> = (&'a CStr, FileType);
+
+#[cfg(test)]
+mod tests;

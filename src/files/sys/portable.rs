@@ -1,0 +1,133 @@
+//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+
+use std::ffi::CStr;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use super::{Change, Entry, Links, Metadata, Subject};
+
+/// Which way is used for what.
+pub const WAYS: &[(&str, &str)] = &[
+    ("new files", "a hidden name until they are complete"),
+    ("renames without replacing", "a link; for folders, an empty folder that is replaced"),
+    ("folders that can be entered and not read", "their files are not served"),
+];
+
+/// Only to find a file or a folder.
+pub const FIND: OFlags = super::READ;
+/// To pass through a folder, or to change names in it. The folder has to be readable.
+pub const PASS: OFlags = super::READ.union(OFlags::DIRECTORY);
+
+/// No call opens a path below a folder and fails if it leads outside.
+pub fn open_beneath(_: &OwnedFd, _: &[u8], _: OFlags, _: Links) -> rustix::io::Result<OwnedFd> {
+    Err(Errno::NOSYS)
+}
+
+/// The metadata of a path.
+pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
+    super::stat_portably(at, path, follows)
+}
+
+/// The metadata of an open file.
+pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
+    rustix::fs::fstat(file).map(Metadata::from)
+}
+
+/// Visits the entries of a folder, until one breaks off.
+///
+/// # Errors
+/// What the system reports, `NOENT` for a folder that was removed, and what a visit returns.
+pub fn for_each_entry<E: From<Errno>>(
+    folder: &OwnedFd,
+    mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<(), E> {
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") && visit((name, entry.file_type()))?.is_break() {
+            return Ok(());
+        }
+    }
+    // A removed folder that is still open looks empty.
+    if rustix::fs::fstat(folder)?.st_nlink == 0 { Err(Errno::NOENT.into()) } else { Ok(()) }
+}
+
+/// There are no files without names.
+pub fn open_unnamed(_: &OwnedFd, _: Mode) -> rustix::io::Result<OwnedFd> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// There are no files without names.
+pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::io::Result<()> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// Renames within a file system, and fails with `EXIST` if the new name exists.
+pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    match rustix::fs::renameat_with(from, name, to, new, rustix::fs::RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOTSUP) => {} // not supported by this file system
+        renamed => return renamed,
+    }
+    super::rename_new_portably(from, name, to, new)
+}
+
+/// The path of an open folder; `None`: the system does not reveal it.
+#[cfg(target_vendor = "apple")]
+pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = rustix::fs::getpath(folder).ok()?;
+    Some(std::ffi::OsString::from_vec(path.into_bytes()).into())
+}
+
+/// The path of an open folder; `None`: the system does not reveal it.
+#[cfg(not(target_vendor = "apple"))]
+pub fn path_of(_: &OwnedFd) -> Option<PathBuf> {
+    None
+}
+
+/// No changes are reported.
+pub fn reports_changes(_: &OwnedFd, _: bool) -> rustix::io::Result<bool> {
+    Ok(false)
+}
+
+/// Nothing is watched.
+pub fn max_watches() -> Option<usize> {
+    None
+}
+
+/// Changes reported by the kernel: none. The disk is checked.
+#[derive(Debug)]
+pub struct Changes(std::convert::Infallible);
+
+impl Changes {
+    /// # Errors
+    /// Always.
+    pub fn new() -> rustix::io::Result<Changes> {
+        Err(Errno::NOSYS)
+    }
+
+    pub fn watch(&self, _: &OwnedFd, _: Subject) -> rustix::io::Result<i32> {
+        match self.0 {}
+    }
+
+    pub fn watch_entry(&self, _: &OwnedFd, _: &CStr, _: bool) -> rustix::io::Result<i32> {
+        match self.0 {}
+    }
+
+    pub fn end(&self, _: i32) {}
+
+    pub fn read(&self, _: impl FnMut(&Change<'_>)) -> rustix::io::Result<()> {
+        match self.0 {}
+    }
+
+    #[cfg(test)]
+    pub fn descriptor(&self) -> &OwnedFd {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,125 @@
+//! What both forms promise.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+
+use super::*;
+use rustix::fs::CWD;
+
+fn open(path: &Path) -> OwnedFd {
+    fs::File::open(path).unwrap().into()
+}
+
+fn names(folder: &OwnedFd) -> rustix::io::Result<Vec<(String, FileType)>> {
+    let mut names = Vec::new();
+    for_each_entry(folder, |(name, kind)| {
+        names.push((name.to_str().unwrap().to_owned(), kind));
+        Ok::<_, Errno>(std::ops::ControlFlow::Continue(()))
+    })?;
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(names)
+}
+
+#[test]
+fn metadata_is_that_of_the_standard_library() {
+    let top = tempfile::tempdir().unwrap();
+    fs::write(top.path().join("file"), "12345").unwrap();
+    symlink("file", top.path().join("link")).unwrap();
+    let folder = open(top.path());
+    for (name, follows, kind) in [
+        ("file", false, FileType::RegularFile),
+        ("link", false, FileType::Symlink),
+        ("link", true, FileType::RegularFile),
+        (".", true, FileType::Directory),
+    ] {
+        let path = top.path().join(name);
+        let expected = if follows { fs::metadata(&path) } else { fs::symlink_metadata(&path) }.unwrap();
+        for found in [stat(&folder, name, follows).unwrap(), stat_portably(&folder, name, follows).unwrap()] {
+            assert_eq!(found.kind, kind, "{name}");
+            assert_eq!((found.size, found.inode), (expected.size(), expected.ino()), "{name}");
+            assert_eq!(found.modified, (expected.mtime(), expected.mtime_nsec() as u32), "{name}");
+            assert_eq!(found.changed, (expected.ctime(), expected.ctime_nsec() as u32), "{name}");
+        }
+    }
+    let (itself, named) = (stat_of(&folder).unwrap(), stat(CWD, top.path(), true).unwrap());
+    assert_eq!((itself.device, itself.inode), (named.device, named.inode), "by descriptor and by path");
+    assert_eq!(stat(&folder, "nothing", true).err(), Some(Errno::NOENT));
+}
+
+#[test]
+fn entries_of_a_folder() {
+    let top = tempfile::tempdir().unwrap();
+    for number in 0..3000 {
+        fs::write(top.path().join(format!("{number:04}")), "").unwrap();
+    }
+    fs::create_dir(top.path().join("folder")).unwrap();
+    symlink("nowhere", top.path().join("link")).unwrap();
+    let folder = open(top.path());
+    let found = names(&folder).unwrap();
+    assert_eq!(found.len(), 3002);
+    assert_eq!(found[2999], ("2999".into(), FileType::RegularFile));
+    assert_eq!(found[3000..], [("folder".into(), FileType::Directory), ("link".into(), FileType::Symlink)]);
+    let mut visits = 0;
+    let broken_off = for_each_entry(&open(top.path()), |_| {
+        visits += 1;
+        if visits == 3 { Err(Errno::OVERFLOW) } else { Ok(std::ops::ControlFlow::Continue(())) }
+    });
+    assert_eq!((broken_off, visits), (Err(Errno::OVERFLOW), 3));
+    let gone = open(&top.path().join("folder"));
+    assert_eq!(names(&gone), Ok(Vec::new()), "an empty folder");
+    fs::remove_dir(top.path().join("folder")).unwrap();
+    assert_eq!(names(&gone), Err(Errno::NOENT), "a folder that was removed");
+}
+
+/// By both ways, for a file, a link, and a folder with something in it.
+#[test]
+fn a_rename_replaces_nothing() {
+    for rename in [rename_new, rename_new_portably] {
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        for folder in ["from", "to", "from/folder", "to/taken"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        for file in ["from/file", "from/folder/in", "to/there"] {
+            fs::write(path(file), file).unwrap();
+        }
+        symlink("nowhere", path("from/link")).unwrap();
+        let (from, to) = (open(&path("from")), open(&path("to")));
+        for (name, new, expected) in [
+            ("file", "there", Err(Errno::EXIST)),
+            ("file", "taken", Err(Errno::EXIST)),
+            ("link", "there", Err(Errno::EXIST)),
+            ("folder", "there", Err(Errno::EXIST)),
+            ("folder", "taken", Err(Errno::EXIST)),
+            ("nothing", "new", Err(Errno::NOENT)),
+            ("file", "new", Ok(())),
+            ("link", "new-link", Ok(())),
+            ("folder", "new-folder", Ok(())),
+        ] {
+            assert_eq!(rename(&from, name.as_bytes(), &to, new.as_bytes()), expected, "{name} to {new}");
+        }
+        let found: Vec<String> = names(&to).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, ["new", "new-folder", "new-link", "taken", "there"]);
+        assert_eq!(names(&from), Ok(Vec::new()));
+        assert_eq!(fs::read_to_string(path("to/there")).unwrap(), "to/there");
+        assert_eq!(fs::read_to_string(path("to/new-folder/in")).unwrap(), "from/folder/in");
+        let beneath = rename(&to, b"new-folder", &open(&path("to/new-folder")), b"self");
+        assert_eq!(beneath, Err(Errno::INVAL), "a folder into itself");
+        assert_eq!(names(&open(&path("to/new-folder"))).unwrap().len(), 1, "and nothing is left of the attempt");
+    }
+}
+
+#[test]
+fn a_link_is_not_opened() {
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir(top.path().join("folder")).unwrap();
+    symlink("folder", top.path().join("link")).unwrap();
+    let folder = open(top.path());
+    assert!(open_entry(&folder, b"folder", PASS).is_ok());
+    assert!(open_entry(&folder, b"folder", READ).is_ok());
+    for flags in [PASS, READ, READ | OFlags::DIRECTORY] {
+        let errno = open_entry(&folder, b"link", flags).unwrap_err();
+        assert!(matches!(errno, Errno::LOOP | Errno::NOTDIR), "{flags:?}: {errno}");
+    }
+}

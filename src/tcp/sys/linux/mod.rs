@@ -1,0 +1,186 @@
+//! What Linux has, and other systems do not. Where a sandbox or an old kernel forbids a call, the portable way follows.
+
+mod cgroups; // limits of memory
+mod unacknowledged; // unacknowledged bytes, by the kernel's count
+
+use std::fs::{self, File, Metadata, read, read_link};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, recvfrom, sockopt,
+};
+use rustix::time::{ClockId, clock_gettime};
+use socket2::{SockAddr, SockFilter, SockRef, Socket};
+
+pub use unacknowledged::unacknowledged;
+
+/// Which way is used for what.
+pub const WAYS: &[(&str, &str)] = &[
+    ("readiness", "epoll"),
+    ("files to clients", "sendfile, or copies where it is forbidden"),
+    ("unsent bytes", "TCP_NOTSENT_LOWAT, and sock_diag where it is permitted"),
+    ("clients at a shutdown", "those that connect are refused, and streams that don't end are reset"),
+    ("state of threads", "/proc"),
+    ("listening sockets", "SO_ACCEPTCONN"),
+    ("abstract Unix sockets", "yes"),
+    ("memory", "the machine's, or the limit of the control group"),
+];
+
+/// A client that has disconnected causes an error, not a signal to the process.
+pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// These bytes wait for the next ones, for both to go out in one segment.
+pub const MORE: SendFlags = SendFlags::MORE;
+
+/// A stream that does not block, and its client's address.
+pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+}
+
+/// Refuses clients that begin to connect from now on.
+pub fn refuse_newcomers(socket: SockRef<'_>) -> io::Result<()> {
+    match socket.local_addr()?.as_socket() {
+        Some(_) => socket.attach_filter(NO_SYN),
+        None => socket.shutdown(Shutdown::Read), // unix_stream_connect: ECONNREFUSED
+    }
+}
+
+/// A filter that makes a listening TCP socket drop each SYN, and nothing else: last ACKs pass. A client whose SYN is
+/// dropped retries after a second. (The packet begins with the TCP header; of its flags SYN is 2, ACK 16.)
+const NO_SYN: &[SockFilter] = &[
+    SockFilter::new(0x30, 0, 0, 13),       // load the byte of the flags
+    SockFilter::new(0x54, 0, 0, 18),       // SYN and ACK of it
+    SockFilter::new(0x15, 0, 1, 2),        // SYN alone?
+    SockFilter::new(0x06, 0, 0, 0),        // drop it
+    SockFilter::new(0x06, 0, 0, u32::MAX), // accept the whole packet
+];
+
+/// Sends a part of a file, as far as it fits into the socket.
+pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
+    match rustix::fs::sendfile(&stream, file, Some(start), count) {
+        // Forbidden by a sandbox, or not possible for this file system.
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => super::send_copy(stream, file, start, count),
+        sent => sent,
+    }
+}
+
+/// Limits how many unsent bytes the kernel holds.
+pub fn limit_unsent(socket: &SockRef<'_>, most: u32) -> io::Result<()> {
+    socket.set_tcp_notsent_lowat(most)
+}
+
+/// Resets a socket at once, even if a thread waits on it: its client sees that the response was interrupted, and a
+/// thread that reads or writes gets an error. A Unix socket cannot be reset: it ends both ways.
+pub fn cut_off(socket: &Socket) {
+    // It fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
+    // an end wakes the thread, and closing it resets the rest.
+    if rustix::net::connect_unspec(socket).is_err() {
+        super::end_both_ways(socket);
+    }
+}
+
+/// The name of an abstract Unix socket, which has no file.
+pub fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
+    address.abstract_name()
+}
+
+/// The address of an abstract Unix socket.
+pub fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&[b"\0", name].concat())))
+}
+
+/// The address of systemd's socket for notifications: a path, or an abstract one after `@`.
+pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
+    match socket {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path)),
+    }
+}
+
+/// Whether it is a socket that listens.
+pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
+    sockopt::socket_acceptconn(socket)
+}
+
+/// The metadata of an inherited descriptor, by its number.
+pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
+    fs::metadata(format!("/proc/self/fd/{number}"))
+}
+
+/// Receives a datagram without waiting: its bytes, as many as fit, its length, and its sender.
+pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
+    let (_, length, from) = recvfrom(socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
+    Ok((length, from))
+}
+
+/// Gives a name to a file without one, which has no other name than this link to a descriptor, which `linkat` follows.
+pub fn link_unnamed(file: &File, path: &Path) -> rustix::io::Result<()> {
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// How much memory this process can use.
+pub fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    cgroups::smallest_limit(Path::new("/")).map_or(machine, |limit| limit.min(machine))
+}
+
+/// The time by the clock that `std` also uses.
+pub fn monotonic_nanos() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+/// A thread whose state can be read.
+#[derive(Debug)]
+pub struct ThreadId(Option<PathBuf>);
+
+/// This thread's id. It costs a system call.
+pub fn thread_id() -> ThreadId {
+    ThreadId(read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread).join("stat")))
+}
+
+impl ThreadId {
+    /// Whether it is running or waiting for a core, and for nothing else: state `R` in proc(5). Three system calls,
+    /// some 5 µs. False without `/proc`.
+    pub fn is_runnable(&self) -> bool {
+        let stat = self.0.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
+        // The state follows the name, which is in parentheses and can contain parentheses.
+        let name_ends = stat.iter().rposition(|byte| *byte == b')');
+        name_ends.is_some_and(|at| stat[at..].starts_with(b") R"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread::yield_now;
+
+    #[test]
+    fn a_thread_is_runnable_unless_it_waits() {
+        assert!(thread_id().is_runnable(), "this one, which asks");
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let waits = std::thread::spawn(move || {
+            tell.send(thread_id()).unwrap();
+            ended.recv().unwrap_err();
+        });
+        let id = told.recv().unwrap();
+        while id.is_runnable() {
+            yield_now(); // until it waits
+        }
+        drop(end);
+        waits.join().unwrap();
+        assert!(!id.is_runnable(), "a thread that has ended");
+        assert!(!ThreadId(None).is_runnable(), "without /proc");
+    }
+}

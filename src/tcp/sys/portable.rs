@@ -1,0 +1,154 @@
+//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, IoSliceMut};
+use std::net;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketType, acceptfrom,
+    getpeername, getsockname, recvmsg, sockopt,
+};
+use socket2::{SockAddr, SockRef, Socket};
+
+/// Which way is used for what.
+pub const WAYS: &[(&str, &str)] = &[
+    ("readiness", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
+    ("files to clients", "copies"),
+    ("unsent bytes", "a limit of each socket's buffer; a client that takes anything in a window takes enough"),
+    ("clients at a shutdown", "those that connect in the last moment are reset, and streams that don't end see an end"),
+    ("state of threads", "unknown: a handler that runs for long counts as one that waits"),
+    ("listening sockets", "a stream's with an address and no peer"),
+    ("abstract Unix sockets", "no"),
+    ("memory", "2 GiB assumed"),
+];
+
+/// A client that has disconnected causes an error, not a signal to the process: see `accept` for Apple's systems.
+#[cfg(not(target_vendor = "apple"))]
+pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub const NO_SIGNAL: SendFlags = SendFlags::empty();
+/// These bytes go out at once.
+pub const MORE: SendFlags = SendFlags::empty();
+
+/// What a machine is assumed to have.
+const ASSUMED_MEMORY: u64 = 2 << 30;
+
+/// Times before the first call exist: up to a year.
+const BEFORE: u64 = 366 * 24 * 3600 * 1_000_000_000;
+
+/// A stream that does not block, and its client's address.
+pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    let (stream, address) = acceptfrom(listener)?;
+    fcntl_setfd(&stream, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(&stream, true)?;
+    #[cfg(target_vendor = "apple")]
+    let _ = SockRef::from(&stream).set_nosigpipe(true); // fails only if the client has disconnected
+    Ok((stream, address))
+}
+
+/// No call refuses clients and keeps those that are connected.
+pub fn refuse_newcomers(_: SockRef<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Sends a part of a file, as far as it fits into the socket.
+pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
+    super::send_copy(stream, file, start, count)
+}
+
+/// Unsent bytes alone are not counted.
+pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Ends a socket, even if a thread waits on it: a thread that reads gets the end, and one that writes an error. Closing
+/// it resets the rest: its client sees that the response was interrupted, unless all that was written has arrived.
+pub fn cut_off(socket: &Socket) {
+    super::end_both_ways(socket);
+}
+
+/// Only Linux has Unix sockets without a file.
+pub fn abstract_name(_: &SocketAddrUnix) -> Option<&[u8]> {
+    None
+}
+
+/// Only Linux has Unix sockets without a file.
+pub fn abstract_address(_: &[u8]) -> io::Result<SockAddr> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "only Linux has abstract sockets; give the path of a file"))
+}
+
+/// The address of a socket for notifications: a path.
+pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
+    SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))
+}
+
+/// Whether it is a socket that listens, as far as can be seen: a stream's, with an address and without a peer.
+pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
+    if sockopt::socket_type(&socket)? != SocketType::STREAM || getpeername(&socket) != Err(Errno::NOTCONN) {
+        return Ok(false);
+    }
+    let name = getsockname(&socket)?;
+    let is_bound = match net::SocketAddr::try_from(name.clone()) {
+        Ok(address) => address.port() != 0,
+        Err(_) => SocketAddrUnix::try_from(name).is_ok_and(|name| name.path_bytes().is_some()),
+    };
+    Ok(is_bound)
+}
+
+/// The metadata of an inherited descriptor, by its number.
+pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
+    fs::metadata(format!("/dev/fd/{number}"))
+}
+
+/// Receives a datagram without waiting: its bytes, as many as fit, its length, and its sender. One that did not fit
+/// counts as one byte longer than the buffer.
+pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
+    let room = &mut [IoSliceMut::new(buffer)];
+    let received = recvmsg(socket, room, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?;
+    let lost = usize::from(received.flags.contains(ReturnFlags::TRUNC));
+    Ok((received.bytes + lost, received.address))
+}
+
+/// A file without a name cannot get one.
+pub fn link_unnamed(_: &File, _: &Path) -> rustix::io::Result<()> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// How much memory this process can use.
+pub fn memory() -> u64 {
+    ASSUMED_MEMORY
+}
+
+/// The time by the clock of `std`, which pauses where that does, such as while a Mac sleeps.
+pub fn monotonic_nanos() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    BEFORE + START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// The kernel does not report how many bytes have not arrived.
+pub fn unacknowledged(_: net::SocketAddr, _: net::SocketAddr) -> Option<u64> {
+    None
+}
+
+/// The state of threads cannot be read.
+#[derive(Debug)]
+pub struct ThreadId;
+
+/// This thread's id.
+pub fn thread_id() -> ThreadId {
+    ThreadId
+}
+
+impl ThreadId {
+    /// Unknown.
+    pub fn is_runnable(&self) -> bool {
+        false
+    }
+}

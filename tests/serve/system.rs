@@ -1,0 +1,20 @@
+//! Which way the server uses for what, where promises depend on the system: see `modest::system_services`.
+
+pub fn way_of(service: &str) -> &'static str {
+    let services = modest::system_services();
+    let found = services.iter().find(|(known, _)| *known == service);
+    found.unwrap_or_else(|| panic!("no {service} in {services:?}")).1
+}
+
+/// Whether the kernel reports how much of the output has not arrived.
+pub fn are_unsent_bytes_counted() -> bool {
+    way_of("unsent bytes").contains("sock_diag") && has_netlink()
+}
+
+/// A sandbox may forbid it.
+fn has_netlink() -> bool {
+    const NETLINK: i32 = 16;
+    const SOCK_DIAG: i32 = 4;
+    let kind = socket2::Type::DGRAM;
+    socket2::Socket::new(NETLINK.into(), kind, Some(SOCK_DIAG.into())).is_ok()
+}

@@ -190,7 +190,7 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Sender`](live::Sender)).
 pub mod live {
     pub use crate::http::live::{
-        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket,
+        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket, Unsent,
     };
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use modest::live::{Broadcast, Channel, Overflow, SendError, Sender, ServerEvent, Signal};
+use modest::live::{Broadcast, Channel, Overflow, SendError, Sender, ServerEvent, Signal, Unsent};
 use modest::raw::{Conversation, Event, Next, Turn};
 use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer, handler_fn};
 
@@ -816,24 +816,30 @@ fn a_sender_is_called_when_there_is_room() {
     let counted = Arc::clone(&calls);
     let app = handler_fn(move |_| {
         let (sender, response) = Response::channel();
-        let (sender, counted) = (Arc::new(Mutex::new(Some((sender, 0)))), counted.clone());
+        let (sender, counted) = (Arc::new(Mutex::new(Some((sender, 0, None)))), counted.clone());
         let source = Arc::clone(&sender);
         let go_on = move || {
             counted.fetch_add(1, SeqCst);
             let mut source = source.lock().unwrap();
-            let Some((sender, sent)) = &mut *source else { return };
+            let Some((sender, sent, unsent)) = &mut *source else { return };
             while *sent < PIECES {
-                match sender.send(vec![b'x'; 10_000]) {
+                let tried = match Option::take(unsent) {
+                    Some(unsent) => Unsent::try_send(unsent),
+                    None => sender.try_send(vec![b'x'; 10_000]),
+                };
+                match tried {
                     Ok(()) => *sent += 1,
-                    Err(SendError::Full) => return,
-                    Err(SendError::Gone) => break,
-                    Err(other) => panic!("{other}"),
+                    Err(left) if left.error() == SendError::Full => {
+                        *unsent = Some(left);
+                        return;
+                    }
+                    Err(_) => break,
                 }
             }
-            source.take().unwrap().0.finish();
+            drop(source.take()); // all was sent in the end: it is whole
         };
         go_on();
-        if let Some((sender, _)) = &*sender.lock().unwrap() {
+        if let Some((sender, ..)) = &*sender.lock().unwrap() {
             sender.on_drain(go_on);
         }
         Ok(response)

@@ -17,6 +17,7 @@ mod full; // who is let go for a newcomer
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
+mod matrix; // bodies, responses, clients and ends, drawn from a seed
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
@@ -32,9 +33,30 @@ mod streams; // connections that leave the engine
 #[cfg(feature = "self-signed")]
 mod tls; // TLS, with rustls at the other end
 #[cfg(feature = "self-signed")]
+#[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
 mod unix; // Unix sockets, and their files
 mod unread; // bodies that nobody reads
 mod uploads; // forms with files
 #[cfg(feature = "websocket")]
 mod websocket; // WebSocket, from the handshake to each way to end
+
+/// The suites that are about bytes, their ends and their limits.
+#[cfg(feature = "self-signed")]
+#[test]
+fn what_holds_over_tcp_holds_over_each_transport() {
+    transport::each_transport(&[
+        "ends::",
+        "unread::",
+        "streaming::",
+        "bodies::",
+        "live::",
+        "websocket::",
+        "shared::",
+        "calls::",
+        "lines::",
+        "uploads::",
+        "downloads::",
+        "matrix::",
+    ]);
+}

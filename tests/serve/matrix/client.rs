@@ -275,7 +275,14 @@ impl Reading<'_> {
                 Err(err) if matches!(err.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
                     self.seen.end = Some(End::Reset);
                 }
-                Err(err) => panic!("after {:?}: {err}; {:?}", start.elapsed(), self.seen),
+                Err(err) => {
+                    panic!(
+                        "after {:?}: {err}; {:?}, and {} bytes",
+                        start.elapsed(),
+                        self.seen.responses,
+                        self.seen.rest.len()
+                    )
+                }
             }
             assert!(start.elapsed() < 2 * PATIENCE, "it goes on for ever: {:?}", self.seen.responses);
             self.parse();

@@ -50,11 +50,15 @@ fn sent(exchange: &Exchange) -> String {
     }
 }
 
+fn switches(exchange: &Exchange) -> bool {
+    matches!(exchange.response, ResponseKind::Upgrade | ResponseKind::Switch)
+}
+
 /// What is wrong with a response that looks whole.
 fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<String> {
     let is_whole = |body: &[u8]| *body == content(exchange.size);
     match answer.status {
-        101 if matches!(exchange.response, ResponseKind::Upgrade | ResponseKind::Switch) => None,
+        101 if switches(exchange) => None,
         200 if exchange.response == ResponseKind::Broken && answer.until_close => {
             Some("a broken stream looks whole".into()).filter(|_| shows_resets())
         }
@@ -68,6 +72,7 @@ fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<Strin
         500 if matches!(exchange.response, ResponseKind::Panic) => None,
         500 if exchange.response == ResponseKind::Broken => None, // it broke before its first byte
         400 if is_cut(exchange.body) => None,
+        400 if switches(exchange) && matches!(exchange.reading, Reading::Half | Reading::Unread) => None, // an upgrade takes no body
         status => Some(format!("a {status}")),
     }
 }
@@ -95,7 +100,10 @@ fn incomplete(case: &Case, seen: &Seen) -> Option<String> {
     }
     // A body whose length is not announced may turn out too long to be dropped after its response.
     let was_too_long = arrived > 0 && is_left(&case.exchanges[arrived - 1]);
+    // A reset also destroys what its client has not read of earlier responses.
+    let is_reset = case.exchanges[arrived..].iter().any(|exchange| exchange.response == ResponseKind::Broken);
     let may_break = was_too_long
+        || is_reset && seen.end == Some(End::Reset)
         || case.exchanges.get(arrived).is_some_and(|exchange| {
             matches!(exchange.response, ResponseKind::Broken | ResponseKind::Panic) || is_cut(exchange.body)
         });

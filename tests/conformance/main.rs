@@ -6,6 +6,14 @@ mod reader;
 mod row;
 mod run;
 mod sites;
+#[cfg(feature = "self-signed")]
+#[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
+#[path = "../transport/mod.rs"]
+mod transport; // the same tests over another transport
+#[cfg(not(feature = "self-signed"))]
+#[allow(dead_code, reason = "two suites use it, each a part")]
+#[path = "../transport/plain.rs"]
+mod transport;
 mod tree;
 
 // A table a topic.
@@ -48,4 +56,14 @@ macro_rules! tables {
 tables! {
     answers caching chunks conditions connections dates expectations fields framing hosts limits lines methods negotiation paths
     ranges targets types
+}
+
+/// Each row over each transport, in fewer pieces.
+#[cfg(feature = "self-signed")]
+#[test]
+fn what_holds_over_tcp_holds_over_each_transport() {
+    transport::run_over(
+        &["tls", "proxy", "unix"],
+        &["--skip", "documents::", "--skip", "pairs::", "--skip", "what_holds"],
+    );
 }

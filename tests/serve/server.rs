@@ -7,31 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "self-signed")]
 use crate::transport;
 use modest::{Address, IntoProtocol, ServerHandle, Stats, TcpServer};
 
-/// Without TLS there is one transport.
-#[cfg(not(feature = "self-signed"))]
-mod transport {
-    pub fn bind(handler: impl modest::IntoProtocol) -> modest::TcpServer {
-        modest::TcpServer::bind("127.0.0.1:0", handler).expect("a free port")
-    }
-
-    pub fn connect(address: std::net::SocketAddr) -> std::io::Result<std::net::TcpStream> {
-        std::net::TcpStream::connect(address)
-    }
-}
-
-/// Whether a reset can be told from an end.
-pub fn shows_resets() -> bool {
-    std::env::var_os("MODEST_TRANSPORT").is_none_or(|transport| transport != "unix")
-}
-
-/// Whether clients and server have one connection, and nothing around its bytes.
-pub fn is_plain() -> bool {
-    std::env::var_os("MODEST_TRANSPORT").is_none_or(|transport| transport == "plain")
-}
+pub use crate::transport::{has_addresses, is_plain, shows_resets};
 
 /// Nothing in these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);

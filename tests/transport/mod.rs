@@ -1,10 +1,11 @@
 //! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends` inside
-//! TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `each_transport` runs suites over all of them. Used by
+//! TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs suites over several of them. Used by
 //! the suites `serve` and `conformance`.
 //!
 //! A test sees no difference: a server made by `bind` is wrapped, and a client that connects to it goes over a bridge, or
 //! has a Unix socket in place of one of TCP. The bridge shows each end as what it is: a goodbye as an end, and an end without
-//! one, or a reset, as a reset. A Unix socket has no reset of its own: see `Transport::shows_resets`.
+//! one, or a reset, as a reset. A Unix socket is not reset unless bytes are
+//! left in it: there a client has to compare lengths.
 
 mod authority; // whose certificates servers have
 
@@ -33,19 +34,6 @@ pub enum Transport {
     Unix,
 }
 
-impl Transport {
-    /// Whether a client can see that its server has broken off, also where nothing was framed. On a Unix socket it has to
-    /// compare lengths.
-    pub fn shows_resets(self) -> bool {
-        self != Transport::Unix
-    }
-
-    /// Whether clients have addresses.
-    pub fn has_addresses(self) -> bool {
-        self != Transport::Unix
-    }
-}
-
 /// The one of this run.
 pub fn transport() -> Transport {
     match std::env::var("MODEST_TRANSPORT").as_deref() {
@@ -55,6 +43,26 @@ pub fn transport() -> Transport {
         Ok("plain") | Err(_) => Transport::Plain,
         Ok(other) => panic!("MODEST_TRANSPORT={other}: expected plain, tls, proxy or unix"),
     }
+}
+
+/// Whether clients and server have one connection, and nothing around its bytes.
+pub fn is_plain() -> bool {
+    transport() == Transport::Plain
+}
+
+/// Whether a reset can be told from an end.
+pub fn shows_resets() -> bool {
+    transport() != Transport::Unix
+}
+
+/// Whether a target may name `https`.
+pub fn is_secured() -> bool {
+    transport() == Transport::Tls
+}
+
+/// Whether clients have IP addresses.
+pub fn has_addresses() -> bool {
+    transport() != Transport::Unix
 }
 
 /// Who issues the certificate of all servers, and what their clients trust.
@@ -112,18 +120,24 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Runs these tests of this program over each transport but the plain one: one process each, so that a variable chooses.
-/// What is left out looks at what a transport changes, and says so where it is.
-pub fn each_transport(tests: &[&str]) {
-    if transport() != Transport::Plain {
+/// Runs these tests of this program over these transports: one process each, so that a variable chooses. What is left out
+/// looks at what a transport changes, and says so where it is.
+pub fn run_over(transports: &[&str], tests: &[&str]) {
+    if !is_plain() {
         return;
     }
-    for transport in ["tls", "proxy", "unix"] {
+    let run = |transport: &str| {
         let mut command = Command::new(std::env::current_exe().expect("a program"));
         let output = command.env("MODEST_TRANSPORT", transport).args(tests).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let why = format!("over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        (!output.status.success()).then_some(why)
+    };
+    let failed: Vec<String> = thread::scope(|threads| {
+        let runs: Vec<_> = transports.iter().map(|transport| threads.spawn(|| run(transport))).collect();
+        runs.into_iter().filter_map(|run| run.join().expect("no panic")).collect()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// Between a test's bytes and a server's records.

@@ -6,14 +6,9 @@ mod reader;
 mod row;
 mod run;
 mod sites;
-#[cfg(feature = "self-signed")]
 #[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
 #[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
-#[cfg(not(feature = "self-signed"))]
-#[allow(dead_code, reason = "two suites use it, each a part")]
-#[path = "../transport/plain.rs"]
-mod transport;
 mod tree;
 
 // A table a topic.
@@ -59,7 +54,6 @@ tables! {
 }
 
 /// Each row over each transport, in fewer pieces.
-#[cfg(feature = "self-signed")]
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
     transport::run_over(

@@ -30,24 +30,16 @@ mod stop; // shutdowns
 mod stopped; // SIGSTOP, and SIGCONT
 mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
-#[cfg(feature = "self-signed")]
 mod tls; // TLS, with rustls at the other end
-#[cfg(feature = "self-signed")]
 #[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
 #[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
-#[cfg(not(feature = "self-signed"))]
-#[allow(dead_code, reason = "two suites use it, each a part")]
-#[path = "../transport/plain.rs"]
-mod transport;
 mod unix; // Unix sockets, and their files
 mod unread; // bodies that nobody reads
 mod uploads; // forms with files
-#[cfg(feature = "websocket")]
 mod websocket; // WebSocket, from the handshake to each way to end
 
 /// The suites that are about bytes, their ends and their limits. One transport at a time: some of them fill the processor.
-#[cfg(feature = "self-signed")]
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
     let about_ends = ["ends::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];

@@ -125,7 +125,8 @@ fn slow_forms_hold_no_worker_and_no_permit() {
     }
     eventually("all are amid their second files", || names() == 2 * CLIENTS);
     server.wait_for("nobody works", |stats| stats.running == 0 && stats.parked == CLIENTS);
-    assert!(server.client().fetch("GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("here"));
+    let answer = server.client().fetch("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.ends_with("here"), "{answer}");
     clients.truncate(CLIENTS / 2);
     server.wait_for("half of them are gone", |stats| stats.connections == CLIENTS / 2);
     eventually("with their files", || names() == CLIENTS);
@@ -136,8 +137,9 @@ fn slow_forms_hold_no_worker_and_no_permit() {
     }
     assert_eq!(names(), CLIENTS, "they stay");
     // What is refused on the way is the response, and none of its files stays.
-    let refused = first + &part("virus", "v");
-    let answer = server.client().fetch(head(refused.len() + 1_000_000) + &refused);
+    let refused = first + &part("virus", &content);
+    let mut client = server.client();
+    let answer = client.send(head(refused.len() + 1_000_000)).send(refused).answer().unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not this one"), "{answer}");
     eventually("nothing of it stays", || names() == CLIENTS);
 }

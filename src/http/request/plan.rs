@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Request;
 use super::arriving::Progress;
 use super::body::Body;
-use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan};
+use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::room::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
@@ -208,7 +208,7 @@ impl BodyPlan {
     /// An error of the function is the response, and no more of the form is received. If the form does not arrive
     /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. A form
     /// uses about 100 KiB of memory while it arrives, in addition to its kept parts and the heads of all its parts. What
-    /// applies to [`save_to`](BodyPlan::save_to) applies here.
+    /// applies to [`save_to`](BodyPlan::save_to) applies here. A request without a body is left as it is.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};
@@ -253,6 +253,11 @@ impl BodyPlan {
         limits: FormDataLimits,
         plan: impl FnMut(&PartHead) -> Result<PartPlan, Error> + Send + 'static,
     ) -> Result<(), Error> {
+        let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
+        if !has_length && request.header("transfer-encoding").is_none() {
+            request.put(SavedForm::default());
+            return Ok(());
+        }
         let content_type = request.header("content-type").unwrap_or_default();
         let (sink, saved) = FormSink::new(content_type, limits, Box::new(plan))?;
         request.put(saved);

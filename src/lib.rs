@@ -52,7 +52,7 @@
 //!     }
 //! }
 //!
-//! let app = Routes::new().get("/now", Clock::now).fallback(StaticFileHandler::new("www")?).serve(Clock);
+//! let app = Routes::new().get("/now", Clock::now).fallback(StaticFileHandler::new("www")?).with_state(Clock);
 //! TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -170,11 +170,11 @@ mod udp;
 pub mod websocket;
 
 pub use crate::http::{
-    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
-    HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part,
-    PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router,
-    Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn,
-    is_compressible, layer_fn, media_type_of,
+    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData, FormDataLimits,
+    Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next,
+    OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter,
+    Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators, encode_path, escape_html,
+    handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;

@@ -86,7 +86,7 @@ impl House {
 
     fn serve_with(&self, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
         let routes = Routes::new().get("/ws", House::enter).post("/ws", House::enter);
-        serve(Http::new(routes.serve(self.clone())).access_log(None), settings)
+        serve(Http::new(routes.with_state(self.clone())).access_log(None), settings)
     }
 
     /// Wait until so many have gone, and how.

@@ -16,6 +16,9 @@ mod in_log; // its name in the log
 mod made; // requests made by hand
 mod reading; // the body in the forms that handlers need
 
+#[cfg(feature = "json")]
+mod typed; // queries, forms, paths and JSON as values of a type
+
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
@@ -292,7 +295,7 @@ impl Request {
     ///     let number: u64 = request.path_param("number")?;
     ///     Ok(Response::text(format!("note {number}\n")))
     /// });
-    /// let http = Http::new(notes.serve(()));
+    /// let http = Http::new(notes.with_state(()));
     /// assert_eq!(http.respond(&Request::get("/notes/7")).text(), "note 7\n");
     /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
     /// ```

@@ -30,9 +30,10 @@ impl<R: Registered> Connection<R> {
             return Written::All;
         }
         let before = self.transport.sent();
+        let reads_files = turn.may_read_files();
         let written = match is_layered {
             true => self.write_sealed(turn),
-            false => self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share),
+            false => self.transport.write(&mut turn.buffers.output, reads_files, &mut turn.share),
         };
         let count = self.transport.sent() - before;
         if count > 0 {

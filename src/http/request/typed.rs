@@ -8,7 +8,7 @@
 mod fields; // objects and lists
 mod reader; // a value, or its stand-in
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -163,7 +163,7 @@ fn read<T: DeserializeOwned>(value: &Value, is_text: bool) -> Result<T, Vec<Fiel
         match read {
             Ok(value) if findings.faults.borrow().is_empty() => return Ok(value),
             Err(stop) if findings.settle(&stop) => {}
-            _ => return Err(findings.faults.into_inner()),
+            _ => return Err(findings.in_order()),
         }
     }
 }
@@ -174,6 +174,8 @@ struct Findings {
     /// All values are texts: numbers are parsed, and one value is also a list of one.
     is_text: bool,
     faults: RefCell<Vec<FieldError>>,
+    /// The fields of the whole, as the type declares them.
+    declared: Cell<&'static [&'static str]>,
     /// Places that get a stand-in: their value is missing or makes an error.
     replaced: RefCell<BTreeSet<String>>,
     /// Fields that are not expected.
@@ -192,6 +194,16 @@ impl Findings {
         if faults.iter().all(|fault| fault.field() != path) {
             faults.push(FieldError::new(path, message));
         }
+    }
+
+    /// All faults, in the order in which the type declares its fields.
+    fn in_order(self) -> Vec<FieldError> {
+        let mut faults = self.faults.into_inner();
+        let declared = self.declared.get();
+        let first_name = |fault: &FieldError| fault.field().split(['.', '[']).next().unwrap_or_default().to_owned();
+        faults
+            .sort_by_key(|fault| declared.iter().position(|name| *name == first_name(fault)).unwrap_or(declared.len()));
+        faults
     }
 
     /// Notes what has stopped the reading. Returns whether reading again will get further.

@@ -29,6 +29,9 @@ impl<'a> Fields<'a> {
         path: &'a str,
         findings: &'a Findings,
     ) -> Fields<'a> {
+        if path.is_empty() {
+            findings.declared.set(declared);
+        }
         let mut fields = Vec::new();
         for &name in declared {
             let place = joined(path, name);

@@ -14,7 +14,7 @@ use crate::tcp::{
 /// use modest::DefaultLimits;
 ///
 /// let small = DefaultLimits::for_memory(64 << 20);
-/// assert_eq!((small.connections, small.tls_connections), (4096, 512));
+/// assert_eq!((small.connections, small.tls_connections), (4096, 409));
 /// assert_eq!((small.input_quota, small.body_memory_quota), (8 << 20, 8 << 20));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

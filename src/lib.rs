@@ -172,9 +172,9 @@ pub mod websocket;
 pub use crate::http::{
     Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData, FormDataLimits,
     Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next,
-    OrStatus, Part, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes,
-    SameSite, SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn,
-    media_type_of,
+    OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter,
+    Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators, encode_path, escape_html,
+    handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;
@@ -193,7 +193,7 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Sender`](live::Sender)).
 pub mod live {
     pub use crate::http::live::{
-        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket,
+        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket, Unsent,
     };
 }
 

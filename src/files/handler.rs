@@ -10,6 +10,7 @@ mod folders; // listings and archives
 mod pages; // responses without a file
 
 mod keeping; // the cache
+mod open_files; // how long files are kept open
 
 use std::fmt;
 use std::io;
@@ -39,6 +40,7 @@ use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
 use super::rights::{List, Read, Rights};
 use super::taking::Taking;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
+use open_files::OpenFiles;
 
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
@@ -107,7 +109,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
-    pub(super) cache: Cache<Kept>,
+    pub(super) cache: Arc<Cache<Kept>>,
+    open_files: OpenFiles,
     /// Missing paths, by the same keys.
     pub(super) missing: Cache<Basis>,
     #[cfg(feature = "compress")]
@@ -180,6 +183,13 @@ pub(super) struct Kept {
     basis: Basis,
 }
 
+impl Kept {
+    /// Whether it has a file open.
+    fn is_open(&self) -> bool {
+        matches!(&self.what, What::File(resource) if resource.held().1 > 0)
+    }
+}
+
 #[derive(Debug)]
 enum What {
     File(Resource),
@@ -211,7 +221,8 @@ impl StaticFileHandler {
                 clean_urls: false,
             },
             preparer: Preparer::default(),
-            cache: Cache::new(CacheLimits::default()),
+            cache: Arc::new(Cache::new(CacheLimits::default())),
+            open_files: OpenFiles::default(),
             missing: Cache::new(MISSING),
             #[cfg(feature = "compress")]
             compressed: Compressed::default(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
@@ -311,7 +312,7 @@ impl StaticFileHandler {
     /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
     /// each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
-        self.cache = Cache::new(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
+        self.set_cache(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
         self.missing = Cache::new(CacheLimits { files: files.min(MISSING.files), ..MISSING });
         self
     }
@@ -329,17 +330,17 @@ impl StaticFileHandler {
     /// others. Default: [what this process may use](crate::available_memory). Several handlers share it: give each its part.
     pub fn memory(mut self, bytes: u64) -> Self {
         let bytes_in_all = CacheLimits::bytes_for(bytes);
-        self.cache = Cache::new(CacheLimits { bytes_in_all, ..self.cache.limits() });
+        self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits() });
         self.listings.set_memory(bytes);
         #[cfg(feature = "compress")]
         self.compressed.set_size(super::compressed::cache_of(bytes));
         self
     }
 
-    /// Sets how many of the cached files are kept open. Default: an eighth of the descriptors that the process can have
+    /// Sets how many of the cached files are kept open, for ten seconds at most. Default: an eighth of the descriptors that the process can have
     /// when the handler is created (`ulimit -n`), up to 4,096.
     pub fn open_files(mut self, open: usize) -> Self {
-        self.cache = Cache::new(CacheLimits { open, ..self.cache.limits() });
+        self.set_cache(CacheLimits { open, ..self.cache.limits() });
         self
     }
 
@@ -497,6 +498,10 @@ impl StaticFileHandler {
 }
 
 impl StaticFileHandler {
+    fn set_cache(&mut self, limits: CacheLimits) {
+        self.cache = Arc::new(Cache::new(limits));
+    }
+
     /// Cached content was prepared with other settings.
     fn forget(&mut self) {
         self.cache.clear();

@@ -51,8 +51,8 @@ pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
 pub(crate) use request::room::memory_quota as body_memory_quota;
 pub use request::{
-    Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, Part, Permissions,
-    Request, RequestId, User,
+    Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, Part, PartHead,
+    PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;

@@ -21,6 +21,7 @@ use super::stats::{ListenerStats, Stats};
 use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
+use super::timers::{Call, Timers};
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -35,6 +36,7 @@ pub struct Engine {
     handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
+    pub timers: Timers,
     kept: Arc<Kept>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -96,6 +98,7 @@ impl Engine {
             kept: Kept::new(plan.input_quota),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
+            timers: Timers::new(),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -248,6 +251,11 @@ impl Control for Engine {
         self.lifecycle.shutdown_begins(); // first: it may be over as soon as the scheduler knows
         self.scheduler.begin_shutdown();
         self.taken.begin_shutdown();
+    }
+
+    fn call_after(&self, delay: Duration, call: Call) {
+        self.timers.add(sync::now() + delay, call);
+        self.scheduler.wake_poller();
     }
 
     fn end(&self) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
+use super::timers::Call;
 
 /// What a handle does with the engine.
 pub trait Control: Send + Sync {
@@ -15,6 +16,10 @@ pub trait Control: Send + Sync {
     fn drain(&self) {}
     /// Begins the shutdown, and notifies the thread that waits for the end.
     fn begin_shutdown(&self);
+    /// Calls this after the delay, or drops it at the end of the server.
+    fn call_after(&self, delay: Duration, call: Call) {
+        let _ = (delay, call);
+    }
     /// Ends without waiting.
     fn end(&self);
     fn stats(&self) -> Stats;
@@ -91,6 +96,20 @@ impl ServerHandle {
     pub fn listeners(&self) -> Vec<ListenerStats> {
         let engine = self.state().engine.clone();
         engine.map_or_else(Vec::new, |engine| engine.listeners())
+    }
+
+    /// Whether there is a server that serves.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.state().engine.is_some()
+    }
+
+    /// Calls this on a worker after the delay, with a permit for short work. It is dropped uncalled at the end of the
+    /// server.
+    pub(crate) fn call_after(&self, delay: Duration, call: Call) {
+        let engine = self.state().engine.clone();
+        if let Some(engine) = engine {
+            engine.call_after(delay, call);
+        }
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {

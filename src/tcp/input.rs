@@ -4,7 +4,8 @@ use std::io;
 
 /// The bytes that a conversation has not used.
 ///
-/// Up to 64 KiB are read ahead. A conversation that asks for more with that much unused is reset.
+/// Up to 64 KiB are read ahead. A conversation that asks for more with that much unused is reset, unless it waits for
+/// something else ([`Next::Wait`](crate::raw::Next::Wait)): then further bytes are read once some of these are used.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>, // as long as it can ever be filled; the unused bytes are `start..end`

@@ -35,6 +35,7 @@ mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
+mod timers; // calls at a later time
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket

@@ -6,6 +6,9 @@ mod reader;
 mod row;
 mod run;
 mod sites;
+#[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
+#[path = "../transport/mod.rs"]
+mod transport; // the same tests over another transport
 mod tree;
 
 // A table a topic.
@@ -48,4 +51,13 @@ macro_rules! tables {
 tables! {
     answers caching chunks conditions connections dates expectations fields framing hosts limits lines methods negotiation paths
     ranges targets types
+}
+
+/// Each row over each transport, in fewer pieces.
+#[test]
+fn what_holds_over_tcp_holds_over_each_transport() {
+    transport::run_over(
+        &["tls", "proxy", "unix"],
+        &["--skip", "documents::", "--skip", "pairs::", "--skip", "what_holds"],
+    );
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::transport;
+
 /// What the answer is to; without it nobody can tell where an answer ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -91,6 +93,7 @@ impl Reader {
         loop {
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes) {
+                Ok(0) if !transport::shows_resets() => return Ok(()),
                 Ok(0) => return Err("a clean end, where the answer was to break off".into()),
                 Ok(count) => self.held.extend_from_slice(&bytes[..count]),
                 Err(err) if err.kind() == io::ErrorKind::ConnectionReset => return Ok(()),

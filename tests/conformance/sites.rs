@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use modest::{Http, IntoProtocol, ServerHandle, StaticFileHandler, Symlinks, TcpServer};
+use modest::{Http, IntoProtocol, ServerHandle, StaticFileHandler, Symlinks};
 
 use crate::app::App;
+use crate::transport;
 use crate::tree::Tree;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ fn open(files: StaticFileHandler) -> io::Result<StaticFileHandler> {
 }
 
 fn serve(handler: impl IntoProtocol) -> Running {
-    let server = TcpServer::bind("127.0.0.1:0", handler).expect("a free port").workers(4);
+    let server = transport::bind(handler).workers(4);
     let (address, handle) = (server.local_addr(), server.handle());
     let thread = thread::spawn(move || server.serve_forever());
     Running { address, handle, thread: Some(thread) }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use modest::Client as Peer;
 use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
 
-use crate::server::{Client, serve};
+use crate::server::{Client, serve, shows_resets};
 
 /// Everybody hears what is said: `say X` to all, `echo X` to oneself, `loop` calls itself for ever.
 #[derive(Clone, Default)]
@@ -173,7 +173,7 @@ fn an_abort_ends_a_connection_wherever_it_is() {
     for mut client in clients {
         client.stream.set_nonblocking(false).unwrap();
         let (_, end) = client.read_to_any_end();
-        assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+        assert!(end == Some(std::io::ErrorKind::ConnectionReset) || !shows_resets(), "{end:?}");
     }
 }
 

@@ -17,6 +17,7 @@ mod full; // who is let go for a newcomer
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
+mod matrix; // bodies, responses, clients and ends, drawn from a seed
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
@@ -31,8 +32,21 @@ mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
 mod system; // what systems do differently
 mod tls; // TLS, with rustls at the other end
+#[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
+#[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
 mod unix; // Unix sockets, and their files
 mod unread; // bodies that nobody reads
 mod uploads; // forms with files
 mod websocket; // WebSocket, from the handshake to each way to end
+
+/// The suites that are about bytes, their ends and their limits. One transport at a time: some of them fill the processor.
+#[test]
+fn what_holds_over_tcp_holds_over_each_transport() {
+    let about_ends = ["ends::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
+    let others = ["shared::", "calls::", "lines::", "uploads::", "downloads::"];
+    let all = [&about_ends[..], &others].concat();
+    for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {
+        transport::run_over(&[transport], suites);
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use modest::{BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, Result};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, sealed};
-use crate::server::{Client, PATIENCE, Running, serve};
+use crate::server::{Client, PATIENCE, Running, has_addresses, serve, shows_resets};
 
 /// What a handler does with its stream is in the path.
 struct Streams {
@@ -295,7 +295,7 @@ fn each_end_of_a_stream_has_its_error() {
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "abc");
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "ConnectionReset");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), if shows_resets() { "ConnectionReset" } else { "UnexpectedEof" });
     let mut client = server.client();
     client.send(post("/count", "Content-Length: 1073741825\r\n"));
     assert_eq!(answer(&mut client).0, 413, "from the head");
@@ -474,6 +474,9 @@ fn clients_that_leave_leave_nothing_behind() {
 /// Behind a proxy that tells whom it speaks for the bytes are the same; inside a cipher they are not.
 #[test]
 fn around_it_there_may_be_other_protocols() {
+    if !has_addresses() {
+        return; // no client is trusted
+    }
     let (app, told) = streams();
     let proxied = ProxyProtocol::new(app).trust("127.0.0.0/8".parse().unwrap());
     let server = serve(proxied, |server| server);

@@ -8,7 +8,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use modest::testing::{self, TestRequest};
-use modest::{BodyPlan, Http, Method, Request, RequestHandler, Response, Result, handler_fn};
+use modest::{
+    BodyPlan, Error, FormDataLimits, Http, Method, PartPlan, Request, RequestHandler, Response, Result, handler_fn,
+};
 
 use crate::server::{eventually, is_plain, serve};
 
@@ -71,6 +73,75 @@ fn is_open_here(path: &Path) -> bool {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let mut open = descriptors.filter_map(|entry| fs::metadata(entry.unwrap().path()).ok());
     open.any(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+}
+
+/// Forms whose files are written while they arrive.
+struct Photos(PathBuf);
+
+impl RequestHandler for Photos {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        let folder = self.0.clone();
+        plan.save_form(request, FormDataLimits::default(), move |part| match part.file_name() {
+            Some("virus") => Err(Error::new(403, "not this one")),
+            Some(_) => Ok(PartPlan::save_in(&folder)),
+            None => Ok(PartPlan::keep()),
+        })
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        let parts = request.saved_form()?;
+        let lengths: Vec<String> = parts.iter().map(|part| format!("{} {}", part.head().name(), part.len())).collect();
+        Ok(Response::text(lengths.join(", ")))
+    }
+
+    fn do_get(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("here"))
+    }
+}
+
+/// With one worker, clients that are amid their files hinder nobody, whatever becomes of them.
+#[test]
+fn slow_forms_hold_no_worker_and_no_permit() {
+    const CLIENTS: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let names = || fs::read_dir(folder.path()).unwrap().count();
+    let server = serve(Photos(folder.path().to_owned()), |server| server.workers(1));
+    let part = |name: &str, content: &str| {
+        format!("--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{name}\"\r\n\r\n{content}\r\n")
+    };
+    let content = "c".repeat(200_000);
+    let first =
+        "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n".to_owned() + &part("a", &content);
+    let last = part("b", &content) + "--x--\r\n";
+    let head = |length: usize| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
+    let (now, later) = last.split_at(150_000);
+    for client in &mut clients {
+        client.send(head(first.len() + last.len())).send(&first).send(now);
+    }
+    eventually("all are amid their second files", || names() == 2 * CLIENTS);
+    server.wait_for("nobody works", |stats| stats.running == 0 && stats.parked == CLIENTS);
+    let answer = server.client().fetch("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.ends_with("here"), "{answer}");
+    clients.truncate(CLIENTS / 2);
+    server.wait_for("half of them are gone", |stats| stats.connections == CLIENTS / 2);
+    eventually("with their files", || names() == CLIENTS);
+    for client in &mut clients {
+        client.send(later);
+        let answer = client.answer().unwrap();
+        assert!(answer.ends_with("title 5, f 200000, f 200000"), "{answer}");
+    }
+    assert_eq!(names(), CLIENTS, "they stay");
+    // What is refused on the way is the response, and none of its files stays.
+    let refused = first + &part("virus", &content);
+    let mut client = server.client();
+    let answer = client.send(head(refused.len() + 1_000_000)).send(refused).answer().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not this one"), "{answer}");
+    eventually("nothing of it stays", || names() == CLIENTS);
 }
 
 /// Where an upload is to stay.

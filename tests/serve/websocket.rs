@@ -427,6 +427,12 @@ impl Generous {
         while self.left > 0 && socket.try_send(vec![b'x'; 10_000]).is_ok() {
             (self.left, at_once) = (self.left - 1, at_once + 1);
         }
+        if self.left > 0 {
+            // For other threads it is full as well; nothing is sent while this handler runs.
+            let other = || socket.send_timeout(vec![b'x'; 10_000], Duration::ZERO);
+            let sent = thread::scope(|threads| threads.spawn(other).join().unwrap());
+            assert_eq!(sent, Err(SendError::Full));
+        }
         let mut most = self.most.lock().unwrap();
         *most = at_once.max(*most);
     }

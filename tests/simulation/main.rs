@@ -57,6 +57,7 @@ mod tcp {
     mod stats;
     mod stream;
     mod taken;
+    mod timers;
     mod transport;
     mod workers;
 

@@ -71,17 +71,20 @@ impl StaticFileHandler {
         }
         let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
         let kept = Arc::new(Kept { what: What::File(resource), basis });
-        self.put(&path, &kept, keeps);
+        self.put(&path, &kept, keeps, asked);
         Ok(kept)
     }
 
-    pub(super) fn put(&self, key: &[u8], kept: &Arc<Kept>, keeps: bool) {
+    pub(super) fn put(&self, key: &[u8], kept: &Arc<Kept>, keeps: bool, asked: Asked<'_>) {
         if let What::File(resource) = &kept.what
             && keeps
             && resource.longest() <= MAX_KEPT_OPEN
         {
             self.cache.put(key, Arc::clone(kept), resource.held());
             self.finder.freshness.keeps(&kept.basis);
+            if kept.is_open() {
+                self.open_files.close_later(&self.cache, asked.request);
+            }
         }
     }
 

@@ -129,7 +129,7 @@ impl StaticFileHandler {
                 }
                 let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
                 let kept = Arc::new(Kept { what: What::File(resource), basis });
-                self.put(key, &kept, keeps);
+                self.put(key, &kept, keeps, asked);
                 Some(kept)
             }
             Lookup::Missing(basis) => {

@@ -7,9 +7,9 @@ use super::{Exchange, HttpConnection, PartialRequest, State};
 use crate::http::error::Error;
 use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
-use crate::http::request::Request;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
+use crate::http::request::{Request, SavedForm};
 use crate::http::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Next, Stage, Turn};
 
@@ -144,7 +144,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         rejection: Rejection,
         turn: &mut Turn<'_>,
     ) -> Next {
-        self.close_partial(partial, &Error::from_rejection(rejection), turn)
+        let of_form = partial.exchange.request.value::<SavedForm>().and_then(|form| form.take_error());
+        self.close_partial(partial, &of_form.unwrap_or_else(|| Error::from_rejection(rejection)), turn)
     }
 
     /// May block: ends a request within its body, with this error.

@@ -5,11 +5,13 @@ mod broadcast; // one message, many listeners
 
 mod event; // server-sent events
 mod pushed; // bytes from any thread to one client
+mod sender; // the sender of these bytes
 mod signal; // a notification for long polls
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
-pub use pushed::{Channel, SendError, Sender};
+pub use pushed::{Channel, SendError};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd};
+pub use sender::{Sender, Unsent};
 pub(crate) use signal::{Registered, Wait};
 pub use signal::{Signal, Ticket};

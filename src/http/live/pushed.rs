@@ -1,5 +1,5 @@
-//! Bytes that any thread pushes to one client: a bounded queue between a `Sender` and its response. The connection
-//! takes what is queued and waits to be called for more. It holds no worker.
+//! Bytes that any thread pushes to one client: a bounded queue between a `Sender` or a `Broadcast` and a response. The
+//! connection takes what is queued and waits to be called for more. It holds no worker.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,10 +31,10 @@ struct State {
     bytes: usize,
     /// How many threads wait for room.
     waiting: usize,
-    /// A piece was rejected because the queue was full.
-    refused: bool,
-    /// ... and nothing was taken from the queue since.
+    /// A piece was rejected because the queue was full, and nothing was taken from the queue since.
     awaits_room: bool,
+    /// How many rejected pieces were not sent again.
+    unsent: usize,
     /// Called when there is room after a rejected piece. The connection takes it out while it runs.
     on_drain: Option<OnDrain>,
     end: Option<PushedEnd>,
@@ -105,7 +105,7 @@ impl Pushed {
     }
 
     /// Adds a piece to the queue, and waits for room until the deadline.
-    fn push_before(&self, deadline: Option<Instant>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
+    pub(super) fn push_before(&self, deadline: Option<Instant>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
         while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
             state.waiting += 1;
@@ -125,7 +125,8 @@ impl Pushed {
     fn push_into(&self, mut state: MutexGuard<'_, State>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let takes = state.takes(self.limit, piece.len());
         if takes == Err(SendError::Full) {
-            (state.refused, state.awaits_room) = (true, true);
+            state.awaits_room = true;
+            state.unsent += 1;
         }
         takes?;
         state.bytes += piece.len();
@@ -178,9 +179,30 @@ impl Pushed {
         self.lock().gone
     }
 
-    /// Whether a piece was rejected because the queue was full.
-    fn has_refused(&self) -> bool {
-        self.lock().refused
+    /// Adds a piece to the queue that was rejected before.
+    pub(super) fn push_again(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
+        let mut state = self.lock();
+        state.unsent -= 1;
+        self.push_into(state, piece)
+    }
+
+    /// Whether a rejected piece was not sent again.
+    pub(super) fn has_gap(&self) -> bool {
+        self.lock().unsent > 0
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.lock().shutting_down
+    }
+
+    /// Sets what is called when there is room after a rejected piece. Returns the waker of the connection if that is now.
+    pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
+        let mut state = self.lock();
+        let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
+        let waker = state.waker.clone().filter(|_| state.awaits_room); // a send has failed before
+        drop(state);
+        drop(before);
+        waker
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -333,158 +355,5 @@ impl Channel {
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
         self.idle_timeout = limit.into();
         self
-    }
-}
-
-/// Sends the body of a response from any thread while the client receives it:
-/// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
-///
-/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if every send has succeeded. If a send
-/// failed with [`SendError::Full`], or a panic drops the sender, the connection is reset, so that the client does not
-/// take the incomplete body for the whole.
-#[must_use = "dropped, it ends the response"]
-pub struct Sender(Arc<Pushed>);
-
-impl Sender {
-    pub(crate) fn new(pushed: Arc<Pushed>) -> Sender {
-        Sender(pushed)
-    }
-
-    /// Sends these bytes without waiting: adds them to a queue ([`Channel::queue`]), from which the client is served.
-    /// An empty queue also accepts a longer piece. A thread that can wait uses [`send_timeout`](Sender::send_timeout).
-    ///
-    /// # Errors
-    /// [`SendError::Full`], [`SendError::Gone`].
-    pub fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
-        self.send_by(bytes.into(), |piece| self.0.push(piece))
-    }
-
-    /// Sends these bytes, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
-    /// sets the pace. For a thread that produces the body. The queue is emptied only after the handler has returned the
-    /// response, so a handler must not wait here.
-    ///
-    /// # Errors
-    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
-    pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
-        let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
-        self.send_by(bytes.into(), |piece| self.0.push_before(deadline, piece))
-    }
-
-    /// Sets a function that is called each time a [`send`](Sender::send) has failed with [`SendError::Full`] and there is
-    /// room again. It runs on a worker with a permit for short work, and can send or wake what produces the body: a
-    /// source that does not wait, such as a relay that reads many connections on one thread, needs no thread per client.
-    /// It is dropped when the client disconnects.
-    ///
-    /// ```
-    /// use std::sync::mpsc;
-    /// use modest::Response;
-    ///
-    /// let (resume, resumed) = mpsc::channel();
-    /// let (sender, response) = Response::channel();
-    /// sender.on_drain(move || resume.send(7).unwrap_or_default()); // the thread that reads source 7 continues
-    /// # drop((sender, response, resumed));
-    /// ```
-    pub fn on_drain(&self, call: impl FnMut() + Send + 'static) {
-        let mut state = self.0.lock();
-        let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
-        let waker = state.waker.clone().filter(|_| state.awaits_room); // a send has failed before
-        drop(state);
-        drop(before);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn send_by(
-        &self,
-        bytes: Vec<u8>,
-        push: impl FnOnce(Arc<[u8]>) -> Result<Option<Waker>, SendError>,
-    ) -> Result<(), SendError> {
-        if bytes.is_empty() {
-            return if self.is_gone() { Err(SendError::Gone) } else { Ok(()) };
-        }
-        if let Some(waker) = push(Arc::from(bytes))? {
-            waker.wake();
-        }
-        Ok(())
-    }
-
-    /// Ends the body after what is queued, also if a send failed and its bytes were left out on purpose.
-    pub fn finish(self) {
-        if let Some(waker) = self.0.complete() {
-            waker.wake();
-        }
-    }
-
-    /// Whether the client has disconnected, or never got the response.
-    pub fn is_gone(&self) -> bool {
-        self.0.is_gone()
-    }
-
-    /// Whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
-    /// connection is reset.
-    pub fn is_shutting_down(&self) -> bool {
-        self.0.lock().shutting_down
-    }
-
-    /// Resets the connection, so that the client does not take the incomplete body for the whole.
-    pub fn abort(self) {
-        self.break_off();
-    }
-
-    fn break_off(&self) {
-        if let Some(waker) = self.0.break_off() {
-            waker.abort();
-        }
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if tcp::panicking() || self.0.has_refused() {
-            self.break_off(); // not after `finish`: the body is complete
-        } else if let Some(waker) = self.0.complete() {
-            waker.wake();
-        }
-    }
-}
-
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_queue_takes_so_many_bytes_and_any_one_piece() {
-        let pushed = Arc::new(Pushed::new(10));
-        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
-        let take = |most| body.take(most).pieces.concat().len();
-        for (length, wanted) in
-            [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
-        {
-            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
-        }
-        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
-        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
-        assert_eq!(sender.send("x"), Err(SendError::Full));
-        sender.abort();
-        let left = body.take(1000);
-        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
-    }
-
-    #[test]
-    fn what_is_whole_is_not_broken_off_later() {
-        let pushed = Arc::new(Pushed::new(10));
-        let body = PushedBody::new(Arc::clone(&pushed));
-        drop(Sender::new(Arc::clone(&pushed)));
-        assert!(pushed.break_off().is_none());
-        assert_eq!(body.take(10).end, Some(PushedEnd::Complete));
-        drop(body);
-        assert!(pushed.is_gone() && pushed.push(Arc::from(*b"x")).is_err());
     }
 }

@@ -4,6 +4,7 @@
 
 mod fields;
 mod file_name;
+mod saving; // parts that are written while they arrive
 mod splitter;
 
 use std::fmt;
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use http::StatusCode;
 
-use self::fields::PartHead;
+pub use self::fields::PartHead;
+pub(crate) use self::saving::{FormSink, SavedForm};
+pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
 use super::new_file;
 use crate::http::error::Error;
@@ -130,40 +133,24 @@ pub struct Part<'a, R> {
 }
 
 impl<R: Read> Part<'_, R> {
-    /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
-    /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
-    /// be distinguished.
+    /// See [`PartHead::name`].
     pub fn name(&self) -> &str {
-        &self.head.name
+        self.head.name()
     }
 
-    /// The name of the file as sent, decoded like [`name`](Part::name). Empty if the user chose no file. It can be
-    /// anything, including `../../etc/passwd`: see [`safe_file_name`](Part::safe_file_name).
-    ///
-    /// `filename*`, which RFC 7578 forbids, is used if there is no `filename` and it is valid UTF-8.
+    /// See [`PartHead::file_name`].
     pub fn file_name(&self) -> Option<&str> {
-        self.head.file_name.as_deref()
+        self.head.file_name()
     }
 
-    /// The name of the file, changed into one that is safe in a folder, on Linux and on Windows:
-    ///
-    /// - only the part after the last slash or backslash;
-    /// - `_` for control characters, for `< > : " | ? *`, and for invisible characters that change the direction of
-    ///   text;
-    /// - no dots or spaces at its beginning and end, so it is never hidden, `.` or `..`;
-    /// - `_` before a name of a Windows device (`_con.txt`);
-    /// - up to 255 bytes: its stem is cut between two characters, and an extension of up to 64 bytes is kept;
-    /// - `file` if nothing is left.
-    ///
-    /// A file of that name may exist: [`save`](Part::save) overwrites none. `None` if there is no
-    /// [`file_name`](Part::file_name), or an empty one, which a browser sends without content if no file was chosen.
+    /// See [`PartHead::safe_file_name`]. A file of that name may exist: [`save`](Part::save) overwrites none.
     pub fn safe_file_name(&self) -> Option<String> {
-        self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
+        self.head.safe_file_name()
     }
 
-    /// The Content-Type as sent. It may be wrong.
+    /// See [`PartHead::content_type`].
     pub fn content_type(&self) -> Option<&str> {
-        self.head.content_type.as_deref()
+        self.head.content_type()
     }
 
     /// Returns the content, up to `limit` bytes.

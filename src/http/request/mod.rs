@@ -47,7 +47,8 @@ mod values; // values of layers
 
 pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
-pub use form_data::{FormData, FormDataLimits, Part};
+pub(crate) use form_data::SavedForm;
+pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPart};
 pub use plan::BodyPlan;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 

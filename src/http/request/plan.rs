@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Request;
 use super::arriving::Progress;
 use super::body::Body;
+use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::room::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
@@ -196,6 +198,71 @@ impl BodyPlan {
         self.writer = Some(Box::new(writer));
         self.wanted = true;
         self
+    }
+
+    /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the client
+    /// sends. The function is called with the head of each part, in a turn that may block, and returns what becomes of
+    /// its content. The handler is called when the form has arrived, and gets its parts from
+    /// [`Request::saved_form`](crate::Request::saved_form).
+    ///
+    /// An error of the function is the response, and no more of the form is received. If the form does not arrive
+    /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. A form
+    /// uses about 100 KiB of memory while it arrives, in addition to its kept parts and the heads of all its parts. What
+    /// applies to [`save_to`](BodyPlan::save_to) applies here. A request without a body is left as it is.
+    ///
+    /// ```
+    /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};
+    ///
+    /// struct Photos(std::path::PathBuf);
+    ///
+    /// impl RequestHandler for Photos {
+    ///     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+    ///         let folder = self.0.clone();
+    ///         plan.limit(1 << 30).save_form(request, FormDataLimits::default(), move |part| {
+    ///             Ok(match part.safe_file_name() {
+    ///                 Some(_) => PartPlan::save_in(&folder),
+    ///                 None => PartPlan::keep(),
+    ///             })
+    ///         })
+    ///     }
+    ///
+    ///     fn do_post(&self, request: &Request) -> Result<Response> {
+    ///         let mut said = String::new();
+    ///         for part in request.saved_form()? {
+    ///             match part.path() {
+    ///                 Some(_) => said += &format!("{} bytes\n", part.len()),
+    ///                 None => said += &format!("{}: {}\n", part.head().name(), part.text()?),
+    ///             }
+    ///         }
+    ///         Ok(Response::text(said))
+    ///     }
+    /// }
+    /// # use modest::{Method, testing::{self, TestRequest}};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let body = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--";
+    /// # let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
+    /// # assert_eq!(testing::serve(Photos(folder.path().into())).send(form.with_body(body)).text(), "a: b\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 415 if the request has another type, 400 if its boundary is missing or malformed.
+    pub fn save_form(
+        &mut self,
+        request: &Request,
+        limits: FormDataLimits,
+        plan: impl FnMut(&PartHead) -> Result<PartPlan, Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
+        if !has_length && request.header("transfer-encoding").is_none() {
+            request.put(SavedForm::default());
+            return Ok(());
+        }
+        let content_type = request.header("content-type").unwrap_or_default();
+        let (sink, saved) = FormSink::new(content_type, limits, Box::new(plan))?;
+        request.put(saved);
+        self.save_to(sink);
+        Ok(())
     }
 
     /// Adds the plan of an inner handler, whose settings replace existing ones.

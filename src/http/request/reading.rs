@@ -1,13 +1,14 @@
 //! The body of a request in the forms that handlers need, by its media type.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use http::StatusCode;
 
 use super::body::BodyReader;
 use super::form::Form;
-use super::form_data::{FormData, FormDataLimits};
+use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
 use super::parameters::charset;
 use super::{Request, new_file};
 use crate::http::error::Error;
@@ -128,6 +129,16 @@ impl Request {
     pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
         let content_type = self.header("content-type").unwrap_or_default();
         FormData::new(self.reader(), content_type, FormDataLimits::default())
+    }
+
+    /// Returns the parts of a form that was written while it arrived, in the order sent. From now on their files belong
+    /// to the handler: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+    ///
+    /// # Errors
+    /// 400 if the form ends before its last boundary; 500 if nothing was planned for it.
+    pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
+        let unplanned = || io::Error::other("this form was not saved while it came (`BodyPlan::save_form`)");
+        self.value::<SavedForm>().ok_or_else(unplanned)?.take()
     }
 
     /// Parses the body as JSON.

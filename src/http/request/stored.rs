@@ -71,6 +71,7 @@ impl StoredBody {
                 StoredReader { body: self, at: 0 }.read_to_end(&mut all)?;
                 Ok(Cow::Owned(all))
             }
+            Storage::Elsewhere { length: 0 } => Ok(Cow::Borrowed(&[])),
             Storage::Elsewhere { .. } => Err(elsewhere()),
         }
     }

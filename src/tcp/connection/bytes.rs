@@ -30,9 +30,10 @@ impl<R: Registered> Connection<R> {
             return Written::All;
         }
         let before = self.transport.sent();
+        let reads_files = turn.may_read_files();
         let written = match is_layered {
             true => self.write_sealed(turn),
-            false => self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share),
+            false => self.transport.write(&mut turn.buffers.output, reads_files, &mut turn.share),
         };
         let count = self.transport.sent() - before;
         if count > 0 {
@@ -67,6 +68,17 @@ impl<R: Registered> Connection<R> {
         }
     }
 
+    /// No more can be read ahead. Of a client whose conversation waits for something else, the rest stays in the kernel
+    /// until the conversation has used some of it.
+    #[cold]
+    fn full(&self) -> Received {
+        match self.next {
+            Next::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
+            Next::Wait { .. } => Received::Nothing,
+            _ => Received::TooMuch,
+        }
+    }
+
     /// Reads once, if the readiness indicates that there is something.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         if self.is_layered() {
@@ -88,7 +100,7 @@ impl<R: Registered> Connection<R> {
             return self.after_the_end();
         }
         if turn.buffers.input.is_full() {
-            return Received::TooMuch;
+            return self.full();
         }
         if is_unopened {
             return self.open(turn);
@@ -104,7 +116,7 @@ impl<R: Registered> Connection<R> {
     fn read(&mut self, for_layer: bool, turn: &mut ConnectionTurn<'_>) -> Received {
         let input = if for_layer { &mut turn.buffers.raw } else { &mut turn.buffers.input };
         if input.is_full() {
-            return Received::TooMuch;
+            return self.full();
         }
         if !self.readiness.readable {
             return Received::Nothing;

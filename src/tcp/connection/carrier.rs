@@ -148,7 +148,7 @@ impl<R: Registered> Connection<R> {
         let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) else {
             return Written::All;
         };
-        let (may_block, buffers) = (turn.may_block.is_some(), &mut *turn.buffers);
+        let (may_block, buffers) = (turn.may_read_files(), &mut *turn.buffers);
         // Seal more only once everything sealed is written: a rest would be stored together with it.
         loop {
             match self.transport.write(&mut buffers.sealed, false, &mut turn.share) {

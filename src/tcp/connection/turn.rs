@@ -115,6 +115,12 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Whether its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep
+    /// new clients waiting.
+    pub(super) fn may_read_files(&self) -> bool {
+        self.may_block.is_some_and(|held| held <= Work::Short)
+    }
+
     /// Logs, which may block. Announces it first.
     pub(super) fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
         if level <= log::max_level() {

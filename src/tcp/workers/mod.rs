@@ -16,6 +16,7 @@ use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
+use super::timers::Call;
 use polling::{Notice, YIELD_AFTER};
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
@@ -43,6 +44,7 @@ pub struct WorkerLoop<'a> {
     caught: usize,                   // by the last poll
     rested: Instant,                 // when it last polled or yielded
     notices: Vec<Notice>,            // what is to be logged once the poller is free
+    due: Vec<Call>,                  // what is to be called then
 }
 
 impl<'a> WorkerLoop<'a> {
@@ -58,6 +60,7 @@ impl<'a> WorkerLoop<'a> {
             caught: 0,
             rested: sync::now(),
             notices: Vec::new(),
+            due: Vec::new(),
         }
     }
 

@@ -8,10 +8,11 @@ use log::{Level, LevelFilter};
 use super::super::acceptor::Accepted;
 use super::super::client::Client;
 use super::super::connection::Connection;
+use super::super::connection::PermitAccess;
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, EnginePoller};
 use super::super::handle::Control;
-use super::super::scheduler::Patience;
+use super::super::scheduler::{Patience, Work};
 use super::super::sync::{self, Instant};
 use super::super::sys::ClientStream;
 use super::super::transport::Transport;
@@ -51,7 +52,8 @@ impl WorkerLoop<'_> {
                 Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
                     // No other worker can run a handler meanwhile, so there is nothing to check.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
-                    let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
+                    let others = [look, engine.taken.deadline(), engine.timers.first()];
+                    let until = until.into_iter().chain(others.into_iter().flatten()).min();
                     poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
@@ -68,7 +70,7 @@ impl WorkerLoop<'_> {
         let kept = self.push_catch(true);
         drop(guard);
         engine.scheduler.wake_for_need(now);
-        self.log_notices();
+        self.after_a_poll(now);
         match kept {
             Some(connection) => self.serve(connection, now),
             None => now,
@@ -85,7 +87,7 @@ impl WorkerLoop<'_> {
         self.push_catch(false);
         drop(guard);
         self.engine.scheduler.wake_for_need(now);
-        self.log_notices();
+        self.after_a_poll(now);
         now
     }
 
@@ -134,6 +136,7 @@ impl WorkerLoop<'_> {
             guard.poller().next_look = next_look;
             self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         }
+        self.due = self.engine.timers.take_due(now);
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
             self.shut_down(guard, now);
         }
@@ -240,6 +243,26 @@ impl WorkerLoop<'_> {
             guard.poller().close_listeners();
             self.engine.lifecycle.accepting_is_over();
         }
+    }
+
+    /// What may block waits until the poller is free.
+    fn after_a_poll(&mut self, now: Instant) {
+        if !self.due.is_empty() {
+            self.call_due(now);
+        }
+        self.log_notices();
+    }
+
+    /// Calls what is due, if there is a permit.
+    fn call_due(&mut self, now: Instant) {
+        let due = std::mem::take(&mut self.due);
+        if !self.permit.begin(Work::Short, now) {
+            return self.engine.timers.put_off(due, now);
+        }
+        for call in due {
+            contain("a timer", call);
+        }
+        self.permit.worker.end_blocking();
     }
 
     /// A logger may block, which is announced, so that another worker polls.

@@ -5,10 +5,11 @@ use memchr::memmem;
 use percent_encoding::percent_decode_str;
 
 use super::super::head::is_token;
+use super::file_name;
 
-/// What the head of a part says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct PartHead {
+/// The head of a part of a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartHead {
     pub(super) name: String,
     pub(super) file_name: Option<String>,
     pub(super) content_type: Option<String>,
@@ -54,6 +55,42 @@ pub(super) fn charset(content_type: &str) -> Option<String> {
 }
 
 impl PartHead {
+    /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
+    /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
+    /// be distinguished.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the file as sent, decoded like [`name`](PartHead::name). Empty if the user chose no file. It can be
+    /// anything, including `../../etc/passwd`: see [`safe_file_name`](PartHead::safe_file_name).
+    ///
+    /// `filename*`, which RFC 7578 forbids, is used if there is no `filename` and it is valid UTF-8.
+    pub fn file_name(&self) -> Option<&str> {
+        self.file_name.as_deref()
+    }
+
+    /// The name of the file, changed into one that is safe in a folder, on Linux and on Windows:
+    ///
+    /// - only the part after the last slash or backslash;
+    /// - `_` for control characters, for `< > : " | ? *`, and for invisible characters that change the direction of
+    ///   text;
+    /// - no dots or spaces at its beginning and end, so it is never hidden, `.` or `..`;
+    /// - `_` before a name of a Windows device (`_con.txt`);
+    /// - up to 255 bytes: its stem is cut between two characters, and an extension of up to 64 bytes is kept;
+    /// - `file` if nothing is left.
+    ///
+    /// `None` if there is no [`file_name`](PartHead::file_name), or an empty one, which a browser sends without content if
+    /// no file was chosen.
+    pub fn safe_file_name(&self) -> Option<String> {
+        self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
+    }
+
+    /// The Content-Type as sent. It may be wrong.
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
     /// `head` is its lines, each with its line break. Other fields than these are ignored (RFC 7578, section 4.8), but
     /// they must be valid fields. `is_delimiter` recognizes a line that another reader may take for a delimiter.
     pub(super) fn parse(head: &[u8], is_delimiter: impl Fn(&[u8]) -> bool) -> Result<PartHead, Malformed> {

@@ -36,7 +36,7 @@ pub(super) enum Failure {
     Malformed(&'static str),
 }
 
-const ENDS_EARLY: &str = "the form ends before its last boundary";
+pub(super) const ENDS_EARLY: &str = "the form ends before its last boundary";
 
 impl<R: Read> Splitter<R> {
     pub(super) fn new(reader: R, boundary: &str) -> Splitter<R> {
@@ -45,6 +45,10 @@ impl<R: Read> Splitter<R> {
         // The first boundary can be the first line of the body. With a line break before it, it is like the others.
         buffer[..2].copy_from_slice(b"\r\n");
         Splitter { reader, delimiter, buffer, start: 0, end: 2, clear: 0, found: false }
+    }
+
+    pub(super) fn reader(&mut self) -> &mut R {
+        &mut self.reader
     }
 
     /// The next bytes before the next delimiter; none if it is reached. Fails like a reader or with `EndsEarly`.

@@ -1,13 +1,21 @@
 //! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends` inside
-//! TLS, and `proxy` behind a PROXY header; `transports` runs the suites that are about bytes over all of them.
+//! TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs suites over several of them. Used by
+//! the suites `serve` and `conformance`.
 //!
-//! A test sees no difference: a server made by `serve` is wrapped, and a client that connects to it goes over a bridge. The
-//! bridge shows each end as what it is: a goodbye as an end, and an end without one, or a reset, as a reset.
+//! A test sees no difference: a server made by `bind` is wrapped, and a client that connects to it goes over a bridge, or
+//! has a Unix socket in place of one of TCP. The bridge shows each end as what it is: a goodbye as an end, and an end without
+//! one, or a reset, as a reset. A Unix socket is not reset unless bytes are
+//! left in it: there a client has to compare lengths.
 
-use std::collections::HashSet;
+mod authority; // whose certificates servers have
+
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -16,13 +24,14 @@ use modest::{Identity, IntoProtocol, ProxyProtocol, TcpServer, Tls};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::tls::{Authority, config};
+pub use authority::{Authority, builder, config};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Plain,
     Tls,
     Proxy,
+    Unix,
 }
 
 /// The one of this run.
@@ -30,9 +39,30 @@ pub fn transport() -> Transport {
     match std::env::var("MODEST_TRANSPORT").as_deref() {
         Ok("tls") => Transport::Tls,
         Ok("proxy") => Transport::Proxy,
+        Ok("unix") => Transport::Unix,
         Ok("plain") | Err(_) => Transport::Plain,
-        Ok(other) => panic!("MODEST_TRANSPORT={other}: expected plain, tls or proxy"),
+        Ok(other) => panic!("MODEST_TRANSPORT={other}: expected plain, tls, proxy or unix"),
     }
+}
+
+/// Whether clients and server have one connection, and nothing around its bytes.
+pub fn is_plain() -> bool {
+    transport() == Transport::Plain
+}
+
+/// Whether a reset can be told from an end.
+pub fn shows_resets() -> bool {
+    transport() != Transport::Unix
+}
+
+/// Whether a target may name `https`.
+pub fn is_secured() -> bool {
+    transport() == Transport::Tls
+}
+
+/// Whether clients have IP addresses.
+pub fn has_addresses() -> bool {
+    transport() != Transport::Unix
 }
 
 /// Who issues the certificate of all servers, and what their clients trust.
@@ -41,36 +71,44 @@ static SITE: LazyLock<(Identity, Arc<ClientConfig>)> = LazyLock::new(|| {
     (authority.identity(&["a.example"]), Arc::new(config(&authority, &[&rustls::version::TLS13])))
 });
 
-/// Where clients go over a bridge.
-static BRIDGED: LazyLock<Mutex<HashSet<SocketAddr>>> = LazyLock::new(Mutex::default);
+/// The servers of this run by the TCP address of each, with the name of its Unix socket.
+static SERVERS: LazyLock<Mutex<HashMap<SocketAddr, String>>> = LazyLock::new(Mutex::default);
 
-/// A server of this handler on a free port, over the transport of this run.
+/// A server of this handler on a free port, over the transport of this run: clients that `connect` to it go over that.
 pub fn bind(handler: impl IntoProtocol) -> TcpServer {
     let address = "127.0.0.1:0";
     let server = match transport() {
-        Transport::Plain => TcpServer::bind(address, handler),
+        Transport::Plain | Transport::Unix => TcpServer::bind(address, handler),
         Transport::Tls => TcpServer::bind(address, Tls::new(SITE.0.clone()).unwrap().protect(handler)),
         Transport::Proxy => TcpServer::bind(address, ProxyProtocol::new(handler).trust("127.0.0.0/8".parse().unwrap())),
     };
-    server.expect("a free port")
-}
-
-/// Clients of this address go over the transport of this run.
-pub fn bridge(address: SocketAddr) {
-    BRIDGED.lock().unwrap().insert(address);
+    let server = server.expect("a free port");
+    let address = server.local_addr();
+    let name = format!("modest-test-{}-{}", std::process::id(), address.port());
+    let server = match transport() {
+        Transport::Unix => server.also(format!("unix:@{name}").as_str()).expect("a free name"),
+        _ => server,
+    };
+    SERVERS.lock().unwrap().insert(address, name);
+    server
 }
 
 /// A client's connection.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+    let Some(name) = SERVERS.lock().unwrap().get(&address).cloned() else { return TcpStream::connect(address) };
     match transport() {
-        Transport::Plain => Ok(stream),
-        _ if !BRIDGED.lock().unwrap().contains(&address) => Ok(stream),
+        Transport::Plain => TcpStream::connect(address),
+        Transport::Unix => {
+            let stream = UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?)?;
+            Ok(TcpStream::from(OwnedFd::from(stream))) // to read and to write they are the same
+        }
         Transport::Proxy => {
+            let mut stream = TcpStream::connect(address)?;
             stream.write_all(b"PROXY TCP4 127.0.0.1 127.0.0.1 1000 80\r\n")?;
             Ok(stream)
         }
         Transport::Tls => {
+            let stream = TcpStream::connect(address)?;
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let near = TcpStream::connect(listener.local_addr()?)?;
             let (far, _) = listener.accept()?;
@@ -80,6 +118,26 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
             Ok(near)
         }
     }
+}
+
+/// Runs these tests of this program over these transports: one process each, so that a variable chooses. What is left out
+/// looks at what a transport changes, and says so where it is.
+pub fn run_over(transports: &[&str], tests: &[&str]) {
+    if !is_plain() {
+        return;
+    }
+    let run = |transport: &str| {
+        let mut command = Command::new(std::env::current_exe().expect("a program"));
+        let output = command.env("MODEST_TRANSPORT", transport).args(tests).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let why = format!("over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        (!output.status.success()).then_some(why)
+    };
+    let failed: Vec<String> = thread::scope(|threads| {
+        let runs: Vec<_> = transports.iter().map(|transport| threads.spawn(|| run(transport))).collect();
+        runs.into_iter().filter_map(|run| run.join().expect("no panic")).collect()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// Between a test's bytes and a server's records.
@@ -212,23 +270,5 @@ impl Bridge {
             }
         }
         Ok(())
-    }
-}
-
-/// The suites that are about bytes, their ends and their limits, over each transport: one program each, so that a variable
-/// chooses. What is left out looks at what a transport changes, and says so where it is.
-#[test]
-fn what_holds_over_tcp_holds_over_each_transport() {
-    if transport() != Transport::Plain {
-        return;
-    }
-    for transport in ["tls", "proxy"] {
-        let mut command = std::process::Command::new(std::env::current_exe().expect("a program"));
-        command.env("MODEST_TRANSPORT", transport);
-        command.args(["ends::", "unread::", "streaming::", "bodies::", "live::", "websocket::", "shared::", "calls::"]);
-        command.args(["lines::", "uploads::", "downloads::"]);
-        let output = command.output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }

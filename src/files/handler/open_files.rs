@@ -1,0 +1,100 @@
+//! How long files are kept open: for some seconds, also if no further request comes, so that a deleted file frees its
+//! space and a file system can be unmounted. Called by `keeping` for each file that it keeps open.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::super::cache::Cache;
+use super::Kept;
+use crate::Request;
+
+/// Opening a file anew this often costs nothing that can be measured, and an unmount can be tried again after it.
+const KEPT_OPEN: Duration = Duration::from_secs(10);
+
+/// The files that a handler keeps open.
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    /// A server will close them.
+    will_be_closed: Arc<AtomicBool>,
+    kept_open: Duration,
+}
+
+impl Default for OpenFiles {
+    fn default() -> OpenFiles {
+        OpenFiles { will_be_closed: Arc::default(), kept_open: KEPT_OPEN }
+    }
+}
+
+impl OpenFiles {
+    /// Has the server of this request close all of them later, unless that is arranged already. A request that no server
+    /// received keeps them open until others come.
+    pub fn close_later(&self, cache: &Arc<Cache<Kept>>, request: &Request) {
+        if self.will_be_closed.load(SeqCst) {
+            return;
+        }
+        let server = request.server();
+        if server.is_serving() && !self.will_be_closed.swap(true, SeqCst) {
+            let closing = Closing { will_be_closed: Arc::clone(&self.will_be_closed), cache: Arc::downgrade(cache) };
+            server.call_after(self.kept_open, Box::new(move || drop(closing)));
+        }
+    }
+}
+
+/// Closes the files when it is dropped: when the time has come, or with the server.
+struct Closing {
+    will_be_closed: Arc<AtomicBool>,
+    cache: Weak<Cache<Kept>>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.will_be_closed.store(false, SeqCst); // first: a file that is kept from now on is closed later
+        if let Some(cache) = self.cache.upgrade() {
+            cache.retain(|kept| !kept.is_open());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::TcpStream;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{StaticFileHandler, testing};
+
+    /// How many files below this folder the process has open.
+    fn open_below(folder: &Path) -> usize {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+        let is_below = |path: &Path| path != folder && path.starts_with(folder);
+        descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| is_below(&path))).count()
+    }
+
+    /// Neither an idle client nor another round of requests changes that.
+    #[test]
+    fn an_idle_server_has_no_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        let mut handler = StaticFileHandler::new(&top).unwrap();
+        handler.open_files.kept_open = Duration::from_millis(200);
+        let server = testing::serve(handler);
+        let _idle = TcpStream::connect(server.address()).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        for number in 0..3 {
+            let path = top.join(format!("file-{number}"));
+            fs::write(&path, vec![b'x'; 100_000]).unwrap();
+            while open_below(&top) == 0 {
+                assert!(Instant::now() < patience, "no file is kept open");
+                assert_eq!(server.get(&format!("/file-{number}")).body().len(), 100_000);
+            }
+            fs::remove_file(&path).unwrap();
+            while open_below(&top) > 0 {
+                assert!(Instant::now() < patience, "{} files stay open", open_below(&top));
+                std::thread::yield_now();
+            }
+        }
+    }
+}

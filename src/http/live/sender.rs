@@ -1,0 +1,281 @@
+//! The sender of a pushed body, and a piece that its queue had no room for. Made by handlers, used by any thread; the
+//! queue is in `pushed`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pushed::{Pushed, SendError};
+use crate::tcp::{self, Waker};
+
+/// Sends the body of a response from any thread while the client receives it:
+/// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
+///
+/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing from it. If a piece
+/// was refused with [`SendError::Full`] and given up, or a panic drops the sender, the connection is reset, so that the
+/// client does not take the incomplete body for the whole.
+#[must_use = "dropped, it ends the response"]
+pub struct Sender(Arc<Pushed>);
+
+impl Sender {
+    pub(crate) fn new(pushed: Arc<Pushed>) -> Sender {
+        Sender(pushed)
+    }
+
+    /// Sends these bytes without waiting: adds them to a queue ([`Channel::queue`](crate::live::Channel::queue)), from
+    /// which the client is served. An empty queue also accepts a longer piece. A thread that can wait uses
+    /// [`send_timeout`](Sender::send_timeout), and one that sends the bytes later [`try_send`](Sender::try_send).
+    ///
+    /// # Errors
+    /// [`SendError::Full`]: the bytes are dropped, so the body is incomplete. [`SendError::Gone`].
+    pub fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
+        self.try_send(bytes).map_err(|unsent| unsent.error)
+    }
+
+    /// Sends these bytes without waiting, as [`send`](Sender::send) does. If there is no room, they are returned, to be
+    /// sent again when there is: [`on_drain`](Sender::on_drain) reports that.
+    ///
+    /// # Errors
+    /// The unsent bytes, with the reason. If they are dropped because they were not sent again, the body is incomplete.
+    pub fn try_send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), Unsent> {
+        self.send_by(Arc::from(bytes.into()), |piece| self.0.push(piece))
+    }
+
+    /// Sends these bytes, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
+    /// sets the pace. For a thread that produces the body. The queue is emptied only after the handler has returned the
+    /// response, so a handler must not wait here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
+    pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
+        let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
+        let sent = self.send_by(Arc::from(bytes.into()), |piece| self.0.push_before(deadline, piece));
+        sent.map_err(|unsent| unsent.error)
+    }
+
+    /// Sets a function that is called each time a [`try_send`](Sender::try_send) has failed with [`SendError::Full`] and
+    /// there is room again. It runs on a worker with a permit for short work, and can send or wake what produces the
+    /// body: a source that does not wait, such as a relay that reads many connections on one thread, needs no thread per
+    /// client. It is dropped when the client disconnects.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use modest::Response;
+    /// use modest::live::{Sender, Unsent};
+    ///
+    /// /// One of the sources that a thread reads. Dropped, it ends the response.
+    /// struct Relay<I> {
+    ///     source: I,
+    ///     sender: Sender,
+    ///     /// A piece that there was no room for.
+    ///     unsent: Option<Unsent>,
+    /// }
+    ///
+    /// impl<I: Iterator<Item = Vec<u8>>> Relay<I> {
+    ///     /// Sends as much as there is room for. True: all is sent.
+    ///     fn go_on(&mut self) -> bool {
+    ///         if let Some(unsent) = self.unsent.take() {
+    ///             self.unsent = unsent.try_send().err();
+    ///         }
+    ///         while self.unsent.is_none() {
+    ///             let Some(piece) = self.source.next() else { return true };
+    ///             self.unsent = self.sender.try_send(piece).err();
+    ///         }
+    ///         false
+    ///     }
+    /// }
+    ///
+    /// let (resume, resumed) = mpsc::channel();
+    /// let (sender, response) = Response::channel();
+    /// sender.on_drain(move || resume.send(7).unwrap_or_default()); // the thread calls `go_on` of source 7
+    /// let pieces = (0..3).map(|number| format!("{number}\n").into_bytes());
+    /// let mut relay = Relay { source: pieces, sender, unsent: None };
+    /// assert!(relay.go_on());
+    /// # drop((response, resumed));
+    /// ```
+    pub fn on_drain(&self, call: impl FnMut() + Send + 'static) {
+        wake(self.0.on_drain(call));
+    }
+
+    fn send_by(
+        &self,
+        piece: Arc<[u8]>,
+        push: impl FnOnce(Arc<[u8]>) -> Result<Option<Waker>, SendError>,
+    ) -> Result<(), Unsent> {
+        let pushed = match piece.is_empty() {
+            true if self.is_gone() => Err(SendError::Gone),
+            true => Ok(None),
+            false => push(Arc::clone(&piece)),
+        };
+        match pushed {
+            Ok(waker) => {
+                wake(waker);
+                Ok(())
+            }
+            Err(error) => Err(Unsent { piece, error, queue: Arc::clone(&self.0) }),
+        }
+    }
+
+    /// Ends the body after what is queued, also if a send failed and its bytes were left out on purpose.
+    pub fn finish(self) {
+        wake(self.0.complete());
+    }
+
+    /// Whether the client has disconnected, or never got the response.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
+
+    /// Whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
+    /// connection is reset.
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.is_shutting_down()
+    }
+
+    /// Resets the connection, so that the client does not take the incomplete body for the whole.
+    pub fn abort(self) {
+        self.break_off();
+    }
+
+    fn break_off(&self) {
+        if let Some(waker) = self.0.break_off() {
+            waker.abort();
+        }
+    }
+}
+
+/// Bytes that there was no room for: [`Sender::try_send`]. They count as a part of the body. If the [`Sender`] is dropped
+/// before they are sent, the connection is reset.
+#[must_use = "the body is incomplete without it"]
+pub struct Unsent {
+    piece: Arc<[u8]>,
+    error: SendError,
+    queue: Arc<Pushed>,
+}
+
+impl Unsent {
+    /// Sends the bytes without waiting.
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`].
+    pub fn try_send(self) -> Result<(), Unsent> {
+        if self.error == SendError::Gone {
+            return Err(self);
+        }
+        match self.queue.push_again(Arc::clone(&self.piece)) {
+            Ok(waker) => {
+                wake(waker);
+                Ok(())
+            }
+            Err(error) => Err(Unsent { error, ..self }),
+        }
+    }
+
+    /// Why they were not sent.
+    pub fn error(&self) -> SendError {
+        self.error
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent").field("bytes", &self.piece.len()).field("error", &self.error).finish()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if tcp::panicking() || self.0.has_gap() {
+            self.break_off(); // not after `finish`: the body is complete
+        } else {
+            wake(self.0.complete());
+        }
+    }
+}
+
+/// Calls the connection.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::pushed::{PushedBody, PushedEnd};
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_so_many_bytes_and_any_one_piece() {
+        let pushed = Arc::new(Pushed::new(10));
+        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+        let take = |most| body.take(most).pieces.concat().len();
+        for (length, wanted) in
+            [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
+        {
+            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
+        }
+        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
+        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
+        assert_eq!(sender.send("x"), Err(SendError::Full));
+        sender.abort();
+        let left = body.take(1000);
+        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
+    }
+
+    /// A piece that is refused is missing until it is sent again, whichever of the two is dropped first.
+    #[test]
+    fn what_was_sent_again_is_not_missing() {
+        type Then = fn(Sender, Unsent);
+        let rows: [(&str, Then, PushedEnd); 5] = [
+            ("sent again", |_sender, unsent| unsent.try_send().unwrap(), PushedEnd::Complete),
+            ("dropped before its sender", |_sender, unsent| drop(unsent), PushedEnd::Broken),
+            ("dropped after its sender", |sender, _unsent| drop(sender), PushedEnd::Broken),
+            ("left out on purpose", |sender, _unsent| sender.finish(), PushedEnd::Complete),
+            (
+                "refused twice",
+                |sender, unsent| {
+                    sender.send([b'x'; 10]).unwrap();
+                    let unsent = unsent.try_send().unwrap_err();
+                    assert_eq!((unsent.error(), unsent.bytes()), (SendError::Full, &b"y"[..]));
+                    drop(sender);
+                    drop(unsent);
+                },
+                PushedEnd::Broken,
+            ),
+        ];
+        for (what, then, end) in rows {
+            let pushed = Arc::new(Pushed::new(10));
+            let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+            sender.send([b'x'; 10]).unwrap();
+            let unsent = sender.try_send("y").unwrap_err();
+            assert_eq!(body.take(100).pieces.len(), 1);
+            then(sender, unsent);
+            assert_eq!(body.take(100).end, Some(end), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_whole_is_not_broken_off_later() {
+        let pushed = Arc::new(Pushed::new(10));
+        let body = PushedBody::new(Arc::clone(&pushed));
+        drop(Sender::new(Arc::clone(&pushed)));
+        assert!(pushed.break_off().is_none());
+        assert_eq!(body.take(10).end, Some(PushedEnd::Complete));
+        drop(body);
+        assert!(pushed.is_gone() && pushed.push(Arc::from(*b"x")).is_err());
+    }
+}

@@ -1,0 +1,437 @@
+//! Forms with files that are written while they arrive, part by part, without a worker while the client sends:
+//! `BodyPlan::save_form`. A [`FormSink`] is the writer of such a body. Its results wait in the request, as a
+//! [`SavedForm`], until the handler takes them.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::StatusCode;
+
+use super::fields::PartHead;
+use super::{FormData, FormDataLimits, file_name, new_file};
+use crate::http::error::Error;
+
+/// What becomes of a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+#[derive(Debug)]
+pub struct PartPlan(Plan);
+
+enum Plan {
+    Keep,
+    Skip,
+    Save(PathBuf),
+    SaveIn(PathBuf),
+    Write(Box<dyn Write + Send>),
+}
+
+impl PartPlan {
+    /// Keeps the content in memory. All kept parts of a form can have up to [`FormDataLimits::field`] bytes together: past
+    /// it 413.
+    pub fn keep() -> PartPlan {
+        PartPlan(Plan::Keep)
+    }
+
+    /// Drops the content.
+    pub fn skip() -> PartPlan {
+        PartPlan(Plan::Skip)
+    }
+
+    /// Writes the content to a new file: 409 if that name exists. The file is removed if the form does not arrive
+    /// completely, or if its handler does not call [`Request::saved_form`](crate::Request::saved_form).
+    pub fn save(path: impl Into<PathBuf>) -> PartPlan {
+        PartPlan(Plan::Save(path.into()))
+    }
+
+    /// Writes the content to a new file in this folder, under a free name, as [`Part::save_in`](crate::Part::save_in)
+    /// does. It is removed as after [`save`](PartPlan::save).
+    pub fn save_in(folder: impl Into<PathBuf>) -> PartPlan {
+        PartPlan(Plan::SaveIn(folder.into()))
+    }
+
+    /// Writes the content to this writer, which is dropped at the end of the part. Its errors have the same statuses as
+    /// those of [`BodyPlan::save_to`](crate::BodyPlan::save_to).
+    pub fn write_to(writer: impl Write + Send + 'static) -> PartPlan {
+        PartPlan(Plan::Write(Box::new(writer)))
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Plan::Keep => f.write_str("Keep"),
+            Plan::Skip => f.write_str("Skip"),
+            Plan::Save(path) => f.debug_tuple("Save").field(path).finish(),
+            Plan::SaveIn(folder) => f.debug_tuple("SaveIn").field(folder).finish(),
+            Plan::Write(_) => f.write_str("Write"),
+        }
+    }
+}
+
+/// A part of a form that has arrived: [`Request::saved_form`](crate::Request::saved_form).
+#[derive(Clone, Debug)]
+pub struct SavedPart {
+    head: PartHead,
+    kept: Option<Arc<[u8]>>,
+    path: Option<PathBuf>,
+    length: u64,
+}
+
+impl SavedPart {
+    /// Its name, file name and media type.
+    pub fn head(&self) -> &PartHead {
+        &self.head
+    }
+
+    /// The content as text, if it was [kept](PartPlan::keep).
+    ///
+    /// # Errors
+    /// 400 if it is not UTF-8 or was not kept.
+    pub fn text(&self) -> Result<&str, Error> {
+        let text = self.kept.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        text.ok_or_else(|| super::bad_request("a field of the form is not UTF-8"))
+    }
+
+    /// The content, if it was [kept](PartPlan::keep).
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.kept.as_deref()
+    }
+
+    /// The file that the content was saved to.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The length of the content in bytes.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it has no content.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// The parts of a form that have arrived. Kept in its request.
+#[derive(Clone, Default)]
+pub(crate) struct SavedForm(Arc<Mutex<Saved>>);
+
+#[derive(Default)]
+struct Saved {
+    parts: Vec<SavedPart>,
+    is_whole: bool,
+    error: Option<Error>,
+    /// The files are the handler's.
+    is_taken: bool,
+}
+
+impl SavedForm {
+    /// All parts. Their files stay from now on.
+    pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
+        let mut saved = self.lock();
+        if let Some(error) = saved.error.take() {
+            return Err(error);
+        }
+        if !saved.is_whole {
+            return Err(super::bad_request(super::splitter::ENDS_EARLY));
+        }
+        saved.is_taken = true;
+        Ok(saved.parts.clone())
+    }
+
+    /// Why no more of it was accepted.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.lock().error.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Saved> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        let left = self.parts.iter().filter(|_| !self.is_taken).filter_map(SavedPart::path);
+        left.for_each(remove);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(err) = fs::remove_file(path)
+        && err.kind() != io::ErrorKind::NotFound
+    {
+        log::error!("a file of a form that was not accepted stays in {}: {err}", path.display());
+    }
+}
+
+/// Bytes that have arrived and were not split. Without any it fails, until the end.
+struct Feed {
+    bytes: Vec<u8>,
+    ended: bool,
+    /// It has failed for want of bytes.
+    is_starved: bool,
+}
+
+impl Read for Feed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bytes.is_empty() && !self.ended {
+            self.is_starved = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = (&self.bytes[..]).read(buffer)?;
+        self.bytes.drain(..count);
+        Ok(count)
+    }
+}
+
+/// Where the content of a part goes.
+enum Target {
+    Nowhere,
+    Memory(Vec<u8>),
+    File(File, Unfinished),
+    Writer(Box<dyn Write + Send>),
+}
+
+/// A file that is removed unless it is complete.
+struct Unfinished(Option<PathBuf>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.as_deref().into_iter().for_each(remove);
+    }
+}
+
+type Planning = Box<dyn FnMut(&PartHead) -> Result<PartPlan, Error> + Send>;
+
+/// Splits a form and writes its parts, as its bytes are written to it.
+pub(crate) struct FormSink {
+    form: FormData<Feed>,
+    plan: Planning,
+    part: Option<(PartHead, Target, u64)>,
+    /// How many more bytes can be kept in memory.
+    may_keep: usize,
+    saved: SavedForm,
+}
+
+impl FormSink {
+    /// # Errors
+    /// Those of [`FormData::new`].
+    pub(crate) fn new(
+        content_type: &str,
+        limits: FormDataLimits,
+        plan: Planning,
+    ) -> Result<(FormSink, SavedForm), Error> {
+        let feed = Feed { bytes: Vec::new(), ended: false, is_starved: false };
+        let (may_keep, saved) = (limits.field, SavedForm::default());
+        let form = FormData::new(feed, content_type, limits)?;
+        Ok((FormSink { form, plan, part: None, may_keep, saved: saved.clone() }, saved))
+    }
+
+    /// Splits what has arrived.
+    fn go_on(&mut self) -> Result<(), Error> {
+        loop {
+            let went_on = match self.part.is_some() {
+                true => self.write_content(),
+                false => self.begin_part(),
+            };
+            let is_starved = std::mem::take(&mut self.form.splitter.reader().is_starved);
+            match went_on {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.saved.lock().is_whole = true;
+                    self.form.splitter.reader().bytes.clear(); // what follows the last boundary is not read
+                    return Ok(());
+                }
+                Err(_) if is_starved => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// False: there are no more parts.
+    fn begin_part(&mut self) -> Result<bool, Error> {
+        let Some(part) = self.form.next_part()? else { return Ok(false) };
+        let head = part.head;
+        let target = match (self.plan)(&head)?.0 {
+            Plan::Keep => Target::Memory(Vec::new()),
+            Plan::Skip => Target::Nowhere,
+            Plan::Save(path) => created(path).map_err(new_file::error_of)?,
+            Plan::SaveIn(folder) => create_in(&folder, &head)?,
+            Plan::Write(writer) => Target::Writer(writer),
+        };
+        self.part = Some((head, target, 0));
+        Ok(true)
+    }
+
+    fn write_content(&mut self) -> Result<bool, Error> {
+        let Some((_, target, length)) = &mut self.part else { return Ok(true) };
+        let piece = self.form.splitter.content()?;
+        let count = piece.len();
+        if count == 0 {
+            self.end_part();
+            return Ok(true);
+        }
+        match target {
+            Target::Nowhere => {}
+            Target::Memory(kept) => {
+                self.may_keep = self
+                    .may_keep
+                    .checked_sub(count)
+                    .ok_or_else(|| Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the fields of the form are too large"))?;
+                kept.extend_from_slice(piece);
+            }
+            Target::File(file, _) => file.write_all(piece).map_err(new_file::error_of)?,
+            Target::Writer(writer) => writer.write_all(piece).map_err(new_file::error_of)?,
+        }
+        *length += count as u64;
+        self.form.splitter.consume(count);
+        Ok(true)
+    }
+
+    fn end_part(&mut self) {
+        let Some((head, target, length)) = self.part.take() else { return };
+        let (kept, path) = match target {
+            Target::Memory(kept) => (Some(Arc::from(kept)), None),
+            Target::File(_, mut unfinished) => (None, unfinished.0.take()),
+            Target::Nowhere | Target::Writer(_) => (None, None),
+        };
+        self.saved.lock().parts.push(SavedPart { head, kept, path, length });
+    }
+}
+
+fn created(path: PathBuf) -> io::Result<Target> {
+    let file = File::create_new(&path)?;
+    Ok(Target::File(file, Unfinished(Some(path))))
+}
+
+/// Under a free name.
+fn create_in(folder: &Path, head: &PartHead) -> Result<Target, Error> {
+    let name = head.safe_file_name().unwrap_or_else(|| "file".to_owned());
+    let mut path = folder.join(&name);
+    for _ in 0..100 {
+        match created(path) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => path = file_name::free(folder, &name),
+            created => return created.map_err(new_file::error_of),
+        }
+    }
+    created(path).map_err(new_file::error_of)
+}
+
+impl Write for FormSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.form.splitter.reader().bytes.extend_from_slice(bytes);
+        if let Err(error) = self.go_on() {
+            // It becomes the response, in place of this, which is logged unless the client is at fault.
+            let kind = match error.status().is_client_error() {
+                true => io::ErrorKind::ResourceBusy,
+                false => io::ErrorKind::Other,
+            };
+            let why = io::Error::new(kind, error.to_string());
+            self.saved.lock().error.get_or_insert(error);
+            return Err(why);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All of the body was written, or no more of it comes. The last boundary may end with the body.
+impl Drop for FormSink {
+    fn drop(&mut self) {
+        let has_failed = self.saved.lock().error.is_some();
+        if !has_failed && !std::thread::panicking() {
+            self.form.splitter.reader().ended = true;
+            if let Err(error) = self.go_on() {
+                self.saved.lock().error = Some(error);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n\
+        --x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\nline\r\n--\r\n--y\r\n\
+        --x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\n\r\n\
+        --x\r\nContent-Disposition: form-data; name=\"skip\"; filename=\"b\"\r\n\r\nnothing\r\n--x--";
+
+    fn sink(folder: &Path, limits: FormDataLimits) -> (FormSink, SavedForm) {
+        let folder = folder.to_owned();
+        let plan = move |part: &PartHead| match part.name() {
+            "f" => Ok(PartPlan::save_in(&folder)),
+            "skip" => Ok(PartPlan::skip()),
+            "no" => Err(Error::new(StatusCode::CONFLICT, "not this")),
+            _ => Ok(PartPlan::keep()),
+        };
+        FormSink::new("multipart/form-data; boundary=x", limits, Box::new(plan)).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn parts_are_the_same_in_any_pieces() {
+        for size in (1..40).chain([100, 1000]) {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+            for piece in BODY.as_bytes().chunks(size) {
+                sink.write_all(piece).unwrap();
+            }
+            drop(sink);
+            let parts = saved.take().unwrap();
+            let of = |part: &SavedPart| (part.head().name().to_owned(), part.len(), part.path().is_some());
+            let wanted = [("title", 5, false), ("f", 13, true), ("f", 0, true), ("skip", 7, false)];
+            let wanted = wanted.map(|(name, length, is_file)| (name.to_owned(), length, is_file));
+            assert_eq!(parts.iter().map(of).collect::<Vec<_>>(), wanted, "{size} bytes at a time");
+            assert_eq!(parts[0].text().unwrap(), "A day");
+            assert_eq!(fs::read(parts[1].path().unwrap()).unwrap(), b"line\r\n--\r\n--y");
+            drop(saved);
+            assert_eq!(names(folder.path()), ["a-1.txt", "a.txt"], "they stay");
+        }
+    }
+
+    /// Cut anywhere, nothing stays; whole and not taken, nothing stays either.
+    #[test]
+    fn files_of_a_form_that_is_not_taken_are_removed() {
+        for end in 0..=BODY.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+            sink.write_all(&BODY.as_bytes()[..end]).unwrap();
+            drop(sink);
+            if end < BODY.len() {
+                assert_eq!(saved.take().unwrap_err().status(), 400, "{end} bytes");
+            }
+            drop(saved);
+            assert!(names(folder.path()).is_empty(), "{end} bytes: {:?}", names(folder.path()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_accepted_is_the_response() {
+        let small = FormDataLimits::default().field(4);
+        for (limits, body, status) in [
+            (small, BODY.to_owned(), 413),
+            (FormDataLimits::default().parts(2), BODY.to_owned(), 413),
+            (FormDataLimits::default(), BODY.replace("title", "no"), 409),
+            (FormDataLimits::default(), BODY.replace("form-data; name=\"skip\"", "form-data"), 400),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut sink, saved) = sink(folder.path(), limits);
+            assert!(sink.write_all(body.as_bytes()).is_err(), "{body}");
+            drop(sink);
+            assert_eq!(saved.take_error().unwrap().status(), status, "{body}");
+            drop(saved);
+            assert!(names(folder.path()).is_empty());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Each kind of request body meets each kind of response, each kind of client and each end, drawn from a seed. Whatever
+//! happens, a response is whole or visibly broken, a handler is called once or not at all, and nothing stays behind.
+//!
+//! `cargo test --test serve matrix` runs a few cases, `MODEST_MATRIX=20000 MODEST_SEED=7` many others. A failure prints its
+//! case, with the seed that runs it alone (`MODEST_SEED=... MODEST_MATRIX=1`). `MODEST_TRANSPORT` chooses the transport.
+
+mod app; // what is served
+mod client; // how it is asked
+mod judge; // what may come of it
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use modest::Http;
+
+use self::app::App;
+use crate::server::{PATIENCE, serve};
+
+/// How many cases are run unless `MODEST_MATRIX` says otherwise.
+const CASES: u64 = 120;
+
+/// After so many failures on one thread no more cases are run.
+const MOST_FAILED: usize = 5;
+
+/// Random numbers: the same for the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+/// How a request's body comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    None,
+    Length,
+    Chunked,
+    /// `Expect: 100-continue`.
+    HeldBack,
+    /// It ends before its announced length, and the connection with it.
+    CutShort,
+    CutShortChunked,
+}
+
+/// What the handler does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It is received before the handler is called, and read.
+    Whole,
+    /// ... and not read.
+    Ignored,
+    /// It is written to a writer of the handler's.
+    Saved,
+    /// It is read while it comes.
+    Streamed,
+    /// ... half of it.
+    Half,
+    /// ... nothing of it.
+    Unread,
+}
+
+/// What the response is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseKind {
+    Bytes,
+    File,
+    Stream,
+    SizedStream,
+    Channel,
+    /// Bytes after a long poll.
+    Wait,
+    /// Another protocol, on a thread of its own.
+    Upgrade,
+    /// Another protocol, without one.
+    Switch,
+    /// A stream that fails after half of its bytes.
+    Broken,
+    /// A panic.
+    Panic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// A request at a time, each in one piece.
+    Whole,
+    /// A request at a time, in small pieces; responses are read in small pieces.
+    Slow,
+    /// All requests at once.
+    Pipelined,
+    /// ... and then the end.
+    HalfClosed,
+    /// Part of the requests, and then it is gone.
+    Vanishing,
+    /// All requests at once, and nothing is read before the server has given up.
+    NeverReading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client leaves when it has all responses.
+    KeepAlive,
+    /// The last request has `Connection: close`.
+    Close,
+    /// The last request is of HTTP/1.0.
+    Old,
+    /// The server shuts down meanwhile.
+    Shutdown,
+    /// The client stays until the server ends the connection.
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    pub body: BodyKind,
+    pub length: usize,
+    pub reading: Reading,
+    pub response: ResponseKind,
+    pub size: usize,
+    pub old: bool,
+    pub close: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub seed: u64,
+    pub exchanges: Vec<Exchange>,
+    pub behaviour: Behaviour,
+    pub ending: Ending,
+}
+
+const LENGTHS: [usize; 6] = [0, 1, 100, 5_000, 70_000, 150_000];
+pub const SIZES: [usize; 6] = [0, 1, 1_000, 20_000, 100_000, 700_000];
+
+impl Case {
+    fn new(seed: u64) -> Case {
+        use {Behaviour as B, BodyKind as K, Ending as E, Reading as R, ResponseKind as S};
+        let mut random = Random(seed);
+        let behaviour =
+            random.of(&[B::Whole, B::Slow, B::Pipelined, B::HalfClosed, B::Vanishing, B::NeverReading, B::Pipelined]);
+        let ending = random.of(&[E::KeepAlive, E::Close, E::Old, E::Shutdown, E::Idle]);
+        let count = 1 + random.below(3);
+        let exchanges = (1..=count).map(|number| {
+            let is_last = number == count;
+            let old = is_last && ending == E::Old;
+            let mut body =
+                random.of(&[K::None, K::Length, K::Length, K::Chunked, K::HeldBack, K::CutShort, K::CutShortChunked]);
+            if matches!(body, K::CutShort | K::CutShortChunked) && (!is_last || behaviour == B::NeverReading)
+                || old && matches!(body, K::Chunked | K::CutShortChunked | K::HeldBack)
+            {
+                body = K::Length;
+            }
+            let mut response = random.of(&[
+                S::Bytes,
+                S::File,
+                S::Stream,
+                S::SizedStream,
+                S::Channel,
+                S::Wait,
+                S::Upgrade,
+                S::Switch,
+                S::Broken,
+                S::Panic,
+            ]);
+            let ends = matches!(response, S::Upgrade | S::Switch | S::Broken | S::Panic);
+            if ends && (!is_last || old) || matches!(response, S::Upgrade | S::Switch) && body == K::HeldBack {
+                response = S::Bytes;
+            }
+            let reading = random.of(&[R::Whole, R::Whole, R::Ignored, R::Saved, R::Streamed, R::Half, R::Unread]);
+            let (length, size) = (random.of(&LENGTHS), random.of(&SIZES));
+            let length = match body {
+                K::CutShort | K::CutShortChunked => length.max(2),
+                K::HeldBack => length.max(1),
+                _ => length,
+            };
+            Exchange {
+                body,
+                length,
+                reading,
+                response,
+                size,
+                old,
+                close: is_last && ending == E::Close && !matches!(response, S::Upgrade | S::Switch),
+            }
+        });
+        Case { seed, exchanges: exchanges.collect(), behaviour, ending }
+    }
+
+    fn run(&self) {
+        let app = Arc::new(App::new());
+        let http = Http::new(Arc::clone(&app)).access_log(None);
+        let http = match (self.ending, self.behaviour) {
+            (Ending::Idle, _) | (_, Behaviour::NeverReading) => http.idle_timeout(Duration::from_millis(400)),
+            _ => http,
+        };
+        let grace = if self.behaviour == Behaviour::NeverReading { Duration::from_millis(200) } else { PATIENCE };
+        let mut server = serve(http, |server| {
+            let write_timeout =
+                Duration::from_millis(if self.behaviour == Behaviour::NeverReading { 200 } else { 20_000 });
+            server.workers(4).write_timeout(write_timeout).shutdown_timeout(grace)
+        });
+        let seen = client::run(self, &server, &app);
+        if self.ending == Ending::Shutdown {
+            server.handle.shutdown();
+            server.wait_for_end();
+        } else {
+            server.wait_for("all is over", |stats| {
+                stats.connections == 0
+                    && stats.running == 0
+                    && stats.input == 0
+                    && stats.streams == 0
+                    && stats.long_polls == 0
+            });
+        }
+        drop(server);
+        app.wait_until_all_is_dropped();
+        judge::judge(self, &seen, &app.calls());
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    Some(std::env::var(name).ok()?.parse().expect("a number"))
+}
+
+#[test]
+fn each_response_is_whole_or_visibly_broken() {
+    let first = number("MODEST_SEED").unwrap_or(1);
+    let count = number("MODEST_MATRIX").unwrap_or(CASES);
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, SeqCst);
+            if seed >= first + count || failed.len() >= MOST_FAILED {
+                return failed;
+            }
+            let case = Case::new(seed);
+            if catch_unwind(AssertUnwindSafe(|| case.run())).is_err() {
+                eprintln!("MODEST_SEED={seed} MODEST_MATRIX=1: {case:?}\n");
+                failed.push(seed);
+            }
+        }
+    };
+    let failed = thread::scope(|threads| {
+        let workers = [(); 6].map(|()| threads.spawn(work));
+        workers.map(|worker| worker.join().expect("it catches panics")).concat()
+    });
+    assert!(failed.is_empty(), "of {count} cases from {first}, these fail, as printed above: {failed:?}");
+}

@@ -11,6 +11,7 @@ mod compressed;
 mod fresh;
 mod kept;
 mod listing;
+mod mounts;
 mod names;
 mod options;
 mod rights;

@@ -3,10 +3,10 @@
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
-use super::super::rights::{Move, WriteAll};
+use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::Kind;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of};
+use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of, tag_of};
 use crate::{Error, Request, Response};
 
 impl Taking {
@@ -51,9 +51,15 @@ impl Taking {
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
         let location = location_of(place, to.path(), stat.kind == Kind::Folder);
-        Ok(match is_new {
+        let response = match is_new {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
+        };
+        // So that a client can move the same file again, and no other one.
+        let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
+        Ok(match read.and_then(|read| tag_of(place, &to, read)) {
+            Some(tag) => response.with_header(header::ETAG, tag),
+            None => response,
         })
     }
 }

@@ -46,6 +46,8 @@ pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
+pub(crate) use route_match::Reach;
+pub(crate) use values::MayOnlyWrite;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

@@ -143,9 +143,12 @@
 //! - No HTTP/2 and no HTTP/3: put nginx or Caddy in front for these.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
-//! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine uses `epoll`, `openat2` and `sendfile`.
+//! # Features
+//!
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
+//! ([`ServerHandle::shutdown_on_signals`]). Linux only, for now: the engine uses `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
 #![deny(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]

@@ -5,7 +5,6 @@ mod built;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 
-#[cfg(feature = "websocket")]
 use built::read_answer;
 use built::{Built, PATIENCE, example, read_until, run};
 
@@ -125,13 +124,11 @@ fn chat_lines_tells_everybody() {
     }
 }
 
-#[cfg(feature = "websocket")]
 fn websocket(built: &Built, path: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
     let url = format!("ws://{}{path}", built.address);
     tungstenite::client(url, built.connect()).unwrap_or_else(|error| panic!("{path}: {error}")).0
 }
 
-#[cfg(feature = "websocket")]
 #[test]
 fn websocket_echo_sends_back_what_is_said() {
     let echo = Built::start(example("websocket_echo").args(["127.0.0.1:0", "100000"]));
@@ -146,7 +143,6 @@ fn websocket_echo_sends_back_what_is_said() {
 }
 
 /// A thousand: every other one by WebSocket, and the others by long polls.
-#[cfg(feature = "websocket")]
 #[test]
 fn chat_tells_a_thousand() {
     let chat = start("chat");

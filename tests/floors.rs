@@ -1,21 +1,30 @@
 //! The walls of the house, read from the source: three floors, arrows only go down, and what is deliberately absent.
 //!
-//! `main > files, layers, websocket > http > tcp`, `tls > tcp`, `udp > tcp`, and within a floor down the list in its `mod.rs`, which is the order
-//! of the walk.
+//! `files, layers, websocket > http > tcp`, `tls > tcp`, `udp > tcp`, and within a floor down the list in its `mod.rs`, which is the order
+//! of the walk. The program is a package of its own, `program`, in which the list of `lib.rs` is the order.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file of the source: its path below `src`, and its code without comments and without its unit tests.
+/// A file of the source: its path below `src`, or below `program/src` with `program/` before it, and its code without comments and
+/// without its unit tests.
 struct Source {
     path: String,
     code: String,
 }
 
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut found) = (vec![root.clone()], Vec::new());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = sources_in(&root.join("src"), "");
+    found.extend(sources_in(&root.join("program/src"), "program/"));
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 20, "the source is in src");
+    found
+}
+
+fn sources_in(root: &Path, prefix: &str) -> Vec<Source> {
+    let (mut folders, mut found) = (Vec::from_iter(root.exists().then(|| root.to_owned())), Vec::new()); // a package has no program
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
@@ -23,13 +32,11 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let path = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                let path = format!("{prefix}{}", path.strip_prefix(root).unwrap().to_str().unwrap());
                 found.push(Source { path, code: code_of(&text) });
             }
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 20, "the source is in src");
     found
 }
 
@@ -106,7 +113,6 @@ fn each_floor_uses_only_what_lies_below_it() {
             // It stands on `raw` and on `live`, as a protocol of anybody's does.
             "websocket" => ["websocket", "raw", "live"].contains(&name) || public.iter().any(|known| known == name),
             "files" => name == "files" || public.iter().any(|known| known == name), // what any user of floor 2 has
-            "main.rs" | "cli" => name == "cli",
             _ => true,
         };
         for name in names_after(&source.code, "crate::") {
@@ -128,7 +134,7 @@ fn within_a_floor_arrows_go_down_the_list() {
     let mut up_the_list = Vec::new();
     // The rooms of `http` keep an order of their own, too.
     for floor in [
-        "cli",
+        "program",
         "layers",
         "layers/compress",
         "layers/metrics",
@@ -149,7 +155,8 @@ fn within_a_floor_arrows_go_down_the_list() {
         "tls",
         "udp",
     ] {
-        let list = read(&format!("{floor}/mod.rs"));
+        let is_package = floor == "program";
+        let list = read(&format!("{floor}/{}", if is_package { "lib.rs" } else { "mod.rs" }));
         let order: Vec<String> = names_after(&list, "mod ");
         assert!(order.len() > 1, "{floor}/mod.rs lists no rooms");
         let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
@@ -161,7 +168,8 @@ fn within_a_floor_arrows_go_down_the_list() {
             let room = rest.split(['/', '.']).next().unwrap_or_default();
             let Some(here) = place.get(room) else { continue };
             let up = if rest.contains('/') && !rest.ends_with("mod.rs") { "super::super::" } else { "super::" };
-            let whole = format!("crate::{}::", floor.replace('/', "::"));
+            let whole =
+                if is_package { "crate::".to_owned() } else { format!("crate::{}::", floor.replace('/', "::")) };
             let used = names_after(&source.code, up).into_iter().chain(names_after(&source.code, &whole));
             for name in used {
                 if place.get(name.as_str()).is_some_and(|there| there <= here) {
@@ -283,7 +291,26 @@ fn maps_are_keyed_at_random() {
 fn a_file_opens_with_its_place_in_the_walk() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for source in sources() {
-        let text = fs::read_to_string(root.join(&source.path)).unwrap();
+        let path = source.path.strip_prefix("program/").map(|path| format!("../program/src/{path}"));
+        let text = fs::read_to_string(root.join(path.as_ref().unwrap_or(&source.path))).unwrap();
         assert!(text.starts_with("//! "), "{} does not open with what it is for", source.path);
+    }
+}
+
+/// What a user gets who adds the library to a package: at most this many crates, itself among them.
+#[test]
+fn the_library_is_lean() {
+    for (arguments, most) in [(&[][..], 30), (&["--no-default-features"][..], 25)] {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.args(["tree", "--locked", "--offline", "-p", "modest", "-e", "normal", "--prefix", "none"]);
+        let output = command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let tree = String::from_utf8_lossy(&output.stdout);
+        let crates: std::collections::BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(
+            (2..=most).contains(&crates.len()),
+            "{arguments:?}: {} of {most}: {crates:?}\n{}",
+            crates.len(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -212,7 +212,6 @@ fn a_pulled_body_holds_no_worker_over_tcp() {
     });
 }
 
-#[cfg(feature = "tls")]
 #[test]
 fn a_pulled_body_holds_no_worker_over_tls() {
     use modest::Tls;

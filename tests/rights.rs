@@ -145,9 +145,7 @@ impl World {
         let handler = |path: &str| {
             let files = StaticFileHandler::new(top.join(path)).unwrap().uploads(uploads.clone()).precompressed(true);
             let files = files.webdav(true).clean_urls(true).link_up(true);
-            #[cfg(feature = "archive")]
-            let files = files.archives(true).archives_at_once(100);
-            files
+            files.archives(true).archives_at_once(100)
         };
         let (main, prefixed) = (Arc::new(handler("main")), Arc::new(handler("main").prefix("/p/q").unwrap()));
         let other = handler("other").app_page("p/index.html").unwrap();

@@ -12,7 +12,6 @@ mod bodies; // what clients send
 mod calls; // broadcasts
 mod clients; // what clients leave undone
 mod folders; // large folders
-#[cfg(feature = "self-signed")]
 mod handshakes; // handshakes that stop somewhere
 mod live; // those who listen to events
 mod mixed; // good and bad clients together, for long
@@ -42,7 +41,6 @@ const ROWS: &[Row] = &[
     ),
     ("greedy: 20 pipeline and don't read", "< 16 MiB, no CPU once stuck", clients::pipelining),
     ("5,000 half heads", "a fresh request p99 < 10 ms, < 1 KiB each", clients::half_heads),
-    #[cfg(feature = "self-signed")]
     ("5,000 half handshakes", "p99 < 10 ms, of new ones < 50 ms, < 3 KiB each, no CPU", handshakes::halves),
     ("10,000 idle", "<= 0.55 KiB each, no CPU and no switch in 5 s", clients::idle),
     ("20,000 come and go", "memory and descriptors are back", clients::come_and_go),

@@ -4,10 +4,6 @@
 //! A request passes through `application` (the call), which uses `environ`, `input`, `errors` and `start_response` for what the
 //! application gets, and `response`, `pulled` and `file_wrapper` for what it returns.
 
-#[allow(dead_code, reason = "`run` is for the program of Rust")]
-#[path = "../../src/cli/mod.rs"]
-mod cli; // the program, by the library's public API
-
 mod settings; // the options of `modest-wsgi`
 
 mod serving; // the server around an application
@@ -36,12 +32,12 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-use cli::program::Folders;
+use modest_cli::program::Folders;
 
 /// Runs the program `modest` with these arguments, its name first. Returns its exit status.
 #[pyfunction]
 fn run(py: Python<'_>, args: Vec<OsString>) -> u8 {
-    py.detach(|| cli::run_as(&mut Folders, args))
+    py.detach(|| modest_cli::run_as(&mut Folders, args))
 }
 
 #[pymodule(gil_used = false)]

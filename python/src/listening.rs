@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use modest::{Error, TcpServer, handler_fn};
 
-use crate::cli::{listening, places};
+use modest_cli::{listening, places};
 use crate::settings::Own;
 
 /// The sockets. As long as this is there, they listen, and the file of a Unix socket stays.

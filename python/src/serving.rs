@@ -13,8 +13,7 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::iterator;
 
 use crate::application::Application;
-use crate::cli;
-use crate::cli::program::Program;
+use modest_cli::program::Program;
 use crate::environ::Template;
 use crate::settings::{Own, with_name};
 
@@ -198,5 +197,5 @@ pub fn serve(
     let application = Application::new(application, Arc::clone(&template));
     let running = Arc::clone(&server.running);
     let mut program = Wsgi { own, application: Some(application), template, how, running };
-    Ok(py.detach(|| cli::run_as(&mut program, with_name(rest))))
+    Ok(py.detach(|| modest_cli::run_as(&mut program, with_name(rest))))
 }

@@ -1,4 +1,4 @@
-//! The options of `modest-wsgi`: its own, and those of `modest`, which `cli` parses. Used by `modest/wsgi.py` before anything is
+//! The options of `modest-wsgi`: its own, and those of `modest`, which `modest_cli` parses. Used by `modest/wsgi.py` before anything is
 //! imported, and by `serving`.
 
 use std::ffi::OsString;
@@ -6,9 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pyo3::prelude::*;
 
-use crate::cli::options::{Options, Verbosity};
-use crate::cli::program::Program;
-use crate::cli::sources::{self, Action};
+use modest_cli::options::{Options, Verbosity};
+use modest_cli::program::Program;
+use modest_cli::sources::{self, Action};
 
 /// Its own options. Each may also be set in the environment (`MODEST_THREADS`) or in the file of `--config`.
 #[derive(Clone, Default)]
@@ -53,7 +53,7 @@ fn option(name: &str) -> Option<&'static Option_> {
 }
 
 impl Own {
-    /// Takes its own options out of the arguments, and leaves the others to `cli`.
+    /// Takes its own options out of the arguments, and leaves the others to `modest_cli`.
     pub fn split(args: Vec<OsString>, has_application: bool) -> Result<(Own, Vec<OsString>), String> {
         let (mut own, mut rest) = (Own { has_application, ..Own::default() }, Vec::new());
         let mut args = args.into_iter();

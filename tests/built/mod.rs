@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -208,8 +208,14 @@ pub fn example(name: &str) -> Command {
     let path = test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built: cargo build --examples", path.display());
     let mut command = Command::new(path);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(root());
     command
+}
+
+/// The root of the workspace, which has its lock.
+pub fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join("Cargo.lock").exists()).expect("a lock")
 }
 
 /// The program.
@@ -217,7 +223,7 @@ pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     // `apps` has no such program, and uses the rest of this file.
     let Some(program) = option_env!("CARGO_BIN_EXE_modest") else { panic!("not built for this test") };
     let mut command = Command::new(program);
-    command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(words).current_dir(root());
     // Those of the tests are no settings of the program.
     std::env::vars_os()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MODEST_"))

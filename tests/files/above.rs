@@ -90,7 +90,6 @@ fn a_folder_that_is_gone_is_not_linked_to() {
     assert_eq!(up(&handler, "/a/b/y", BROWSER), "404 <../>; rel=\"up\"");
 }
 
-#[cfg(feature = "compress")]
 #[test]
 fn listings_are_compressed_and_files_are_not() {
     let text = "All work and no play makes Jack a dull boy.\n".repeat(100);

@@ -198,23 +198,14 @@ fn seen(handler: &StaticFileHandler, request: &Request) -> (u16, String) {
     }
 }
 
-#[cfg(feature = "compress")]
 fn gunzip(bytes: &[u8]) -> String {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes), &mut text).unwrap();
     text
 }
 
-#[cfg(not(feature = "compress"))]
-fn gunzip(_: &[u8]) -> String {
-    unreachable!("nothing is compressed")
-}
-
 fn handler(folder: &Folder) -> StaticFileHandler {
-    let handler = folder.handler().webdav(true);
-    #[cfg(feature = "compress")]
-    let handler = handler.compress_listings(true);
-    handler
+    folder.handler().webdav(true).compress_listings(true)
 }
 
 /// What it must be.
@@ -286,7 +277,6 @@ fn a_change_is_no_304() {
 }
 
 /// Those of a kept listing are weak, as those of `layers::Compress` are, and each has the form and the order that is asked for.
-#[cfg(feature = "compress")]
 #[test]
 fn compressed_once() {
     let folder = Folder::new(&[]);

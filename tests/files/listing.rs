@@ -316,7 +316,6 @@ fn rows_in_blocks() {
     }
 }
 
-#[cfg(feature = "json")]
 #[test]
 fn as_json() {
     let folder = Folder::new(&[("sub/x", ""), ("\"a\\\n", "12345")]);
@@ -508,7 +507,6 @@ fn conditions_on_listings() {
 }
 
 /// A page is not compressed by itself: the layer does it, and what is asked by a tag is still answered.
-#[cfg(feature = "compress")]
 #[test]
 fn compressed_by_the_layer() {
     use modest::RequestHandler;

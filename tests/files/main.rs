@@ -2,11 +2,8 @@
 //! Each case asks a handler as the server would. Conditions and ranges are floor 2's and tested there.
 
 mod above;
-#[cfg(feature = "archive")]
 mod archive;
-#[cfg(feature = "compress")]
 mod churn;
-#[cfg(feature = "compress")]
 mod compressed;
 mod fresh;
 mod kept;

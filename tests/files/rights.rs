@@ -75,7 +75,6 @@ fn what_is_read_is_judged_where_it_is_found() {
         (&[(List, "/list")], "/list/?archive=tar", "", "403 "),
     ] {
         let handler = folder.handler().clean_urls(true).app_page("app.html").unwrap();
-        #[cfg(feature = "archive")]
         let handler = handler.archives(true);
         let server = serve(handler.layer(Only(denied.to_vec())));
         for _ in 0..3 {
@@ -92,7 +91,6 @@ fn what_is_read_is_judged_where_it_is_found() {
 fn what_is_listed_is_judged() {
     let folder = Folder::new(&[("open", "1"), ("closed", "SECRET"), ("in/deep", "2"), ("out/deep", "SECRET")]);
     let handler = folder.handler().webdav(true);
-    #[cfg(feature = "archive")]
     let handler = handler.archives(true);
     let denied = vec![(Access::Read, "/closed"), (Access::List, "/out")];
     let server = serve(handler.layer(Only(denied)));
@@ -101,7 +99,6 @@ fn what_is_listed_is_judged() {
             ("GET", "/", &[][..]),
             ("GET", "/?format=json", &[]),
             ("PROPFIND", "/", &[("depth", "1")]),
-            #[cfg(feature = "archive")]
             ("GET", "/?archive=tar", &[]),
         ] {
             let got = send(&server, method, target, fields, b"");

@@ -29,12 +29,9 @@ mod stop; // shutdowns
 mod stopped; // SIGSTOP, and SIGCONT
 mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
-#[cfg(feature = "self-signed")]
 mod tls; // TLS, with rustls at the other end
-#[cfg(feature = "self-signed")]
 mod transport; // the same tests over another transport
 mod unix; // Unix sockets, and their files
 mod unread; // bodies that nobody reads
 mod uploads; // forms with files
-#[cfg(feature = "websocket")]
 mod websocket; // WebSocket, from the handshake to each way to end

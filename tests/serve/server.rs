@@ -7,23 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "self-signed")]
 use crate::transport;
 use modest::{Address, IntoProtocol, ServerHandle, Stats, TcpServer};
-
-/// Without TLS there is one transport.
-#[cfg(not(feature = "self-signed"))]
-mod transport {
-    pub fn bind(handler: impl modest::IntoProtocol) -> modest::TcpServer {
-        modest::TcpServer::bind("127.0.0.1:0", handler).expect("a free port")
-    }
-
-    pub fn bridge(_: std::net::SocketAddr) {}
-
-    pub fn connect(address: std::net::SocketAddr) -> std::io::Result<std::net::TcpStream> {
-        std::net::TcpStream::connect(address)
-    }
-}
 
 /// Whether clients and server have one connection, and nothing around its bytes.
 pub fn is_plain() -> bool {

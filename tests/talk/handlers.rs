@@ -240,7 +240,6 @@ fn the_access_log_in_each_format() {
         };
         assert_eq!(first, line, "{format:?}");
         assert!(lines[1].starts_with(rejected), "{format:?}: {}", lines[1]);
-        #[cfg(feature = "json")]
         if format == LogFormat::Json {
             for line in lines.iter() {
                 let parsed: serde_json::Value = serde_json::from_str(line).unwrap();

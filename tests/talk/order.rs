@@ -1,9 +1,7 @@
 //! Which of several layers decides: the outermost that has something to say, for requests with and without a body, wherever the layers
 //! are put. All combinations, against a model of a few lines.
 
-#[cfg(feature = "websocket")]
 use std::io::{BufRead, BufReader, Write};
-#[cfg(feature = "websocket")]
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -407,7 +405,6 @@ fn layers_within_a_mount_see_its_root() {
 }
 
 /// A response that stays open passes the layers like any other: an event stream, a channel, a WebSocket, a long poll.
-#[cfg(feature = "websocket")]
 #[test]
 fn the_outermost_decides_about_live_responses() {
     use modest::live::Broadcast;

@@ -124,7 +124,6 @@ fn forms() {
     assert_eq!(Request::get("/").with_body("a=1").form().unwrap_err().status(), 415, "no type");
 }
 
-#[cfg(feature = "json")]
 #[test]
 fn json() {
     let send = |kind: &str, body: &str| {

@@ -181,7 +181,6 @@ fn a_target_may_name_https_where_it_is() {
     assert_eq!(site.client().text("http://a/b"), "/b");
 }
 
-#[cfg(feature = "websocket")]
 #[test]
 fn websockets_work() {
     use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};

@@ -1,0 +1,148 @@
+//! The messages on stdout: the served places at the start, and a summary at the end. Called by `cli`.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use modest::{Address, encode_path};
+
+use crate::error::quoted;
+use crate::places::Place;
+use crate::site::Sums;
+
+/// The lines that Python prints, for scripts that wait for them.
+pub fn pythons(addresses: &[Address], scheme: &str) -> String {
+    let name = scheme.to_uppercase();
+    addresses.iter().fold(String::new(), |mut lines, address| {
+        let _ = match address.socket_addr() {
+            Some(inet) => {
+                writeln!(lines, "Serving {name} on {} port {} ({scheme}://{inet}/) ...", inet.ip(), inet.port())
+            }
+            None => writeln!(lines, "Serving {name} on {address} ..."),
+        };
+        lines
+    })
+}
+
+/// The served places, and addresses that can be typed.
+pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
+    let mut lines = String::new();
+    for place in places {
+        let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
+        let kind = if place.path.is_file() { "file" } else { "folder" };
+        let path = path.components().collect::<std::path::PathBuf>(); // without `.` at its end
+        let _ = match place.at.as_str() {
+            "" => writeln!(lines, "  {kind} {}", quoted(&path)),
+            at => writeln!(lines, "  {kind} {} at {}/", quoted(&path), encode_path(at)),
+        };
+    }
+    for (name, url) in urls(addresses, scheme, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
+        let _ = writeln!(lines, "  {url} ({name})");
+    }
+    lines
+}
+
+/// Which folders accept uploads, and from which clients.
+pub fn takes(places: &[&Place], is_open: bool) -> String {
+    let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
+    places.iter().fold(String::new(), |mut lines, place| {
+        let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));
+        lines
+    })
+}
+
+/// Where plain HTTP is redirected from, and the fingerprint of a self-signed certificate.
+pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
+    let mut lines = String::new();
+    for address in redirecting {
+        let _ = match address.socket_addr() {
+            Some(inet) => writeln!(lines, "  http://{inet}/ redirects to it"),
+            None => writeln!(lines, "  {address} redirects to it"),
+        };
+    }
+    if let Some(fingerprint) = fingerprint {
+        let _ = writeln!(lines, "  temporary certificate; browsers will show a warning; SHA-256:\n  {fingerprint}");
+    }
+    lines
+}
+
+/// The address to open; one that others can reach, if there is one.
+pub fn url(addresses: &[Address], scheme: &str, prefix: &str, is_for_others: bool) -> Option<String> {
+    let urls = urls(addresses, scheme, prefix);
+    let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
+    of_others.or(urls.first()).map(|(_, url)| url.clone())
+}
+
+/// One URL per address; if all interfaces are listened on, one per interface, with its name.
+fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, String)> {
+    let prefix = encode_path(prefix);
+    let url = |ip: IpAddr, port| format!("{scheme}://{}{prefix}/", SocketAddr::new(ip, port));
+    let mut urls = Vec::new();
+    for address in addresses.iter().filter_map(Address::socket_addr) {
+        if !address.ip().is_unspecified() {
+            urls.push((String::new(), url(address.ip(), address.port())));
+            continue;
+        }
+        let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        // Browsers do not support link-local addresses with a zone.
+        interfaces.retain(|interface| !interface.is_link_local() && (address.is_ipv6() || interface.ip().is_ipv4()));
+        interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
+        urls.extend(interfaces.into_iter().map(|interface| {
+            let url = url(interface.ip(), address.port());
+            (interface.name, url)
+        }));
+    }
+    urls
+}
+
+/// A QR code.
+pub fn code(url: &str) -> Option<String> {
+    use qrcode::render::unicode::Dense1x2;
+    let code = qrcode::QrCode::new(url).ok()?;
+    // Most terminals are dark.
+    Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
+}
+
+/// A summary; `unsent` bytes of the responses were not sent.
+pub fn summary(sums: &Sums, unsent: u64, time: Duration) -> String {
+    let (requests, errors) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed));
+    let bytes = sums.bytes.load(Relaxed).saturating_sub(unsent);
+    let plural = |count: u64, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
+    format!("{}, {}, {} in {}\n", plural(requests, "request"), plural(errors, "error"), size(bytes), span(time))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums() {
+        for (requests, errors, bytes, seconds, expected) in [
+            (0, 0, 0, 0, "0 requests, 0 errors, 0 bytes in 0.0 s\n"),
+            (1, 1, 1536, 61, "1 request, 1 error, 1.5 KiB in 1 min 1 s\n"),
+            (9, 2, 5 << 20, 3720, "9 requests, 2 errors, 5.0 MiB in 1 h 2 min\n"),
+        ] {
+            let sums = Sums { requests: requests.into(), errors: errors.into(), bytes: bytes.into() };
+            assert_eq!(summary(&sums, 0, Duration::from_secs(seconds)), expected);
+        }
+    }
+}

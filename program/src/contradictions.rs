@@ -1,0 +1,143 @@
+//! Options that have no effect without others, or exclude each other: the server would not do what the user meant.
+//! Called by `cli`. Checks within one topic are in its module: `taking`, `guard`, `encryption`, `listening`.
+
+use crate::address::BindAddress;
+use crate::error::CliError;
+use crate::options::Options;
+use crate::places::Place;
+use crate::values::{Limit, Quota};
+
+/// Rejects such options.
+pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> Result<(), CliError> {
+    let refused = |what: String| Err(CliError::usage(what));
+    let is_without = |(_, is_given, _, is_there): &&(&str, bool, &str, bool)| *is_given && !is_there;
+    if let Some((name, _, other, _)) = needs(options, places, addresses).iter().find(is_without) {
+        return refused(format!("{name} has no effect without {other}"));
+    }
+    if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
+        return refused(format!("{name} and {other} contradict each other: {why}"));
+    }
+    let is_more = |(_, each, _, all): &&(&str, Option<u64>, &str, Option<u64>)| each > all && all.is_some();
+    if let Some((name, _, other, _)) = parts(options).iter().find(is_more) {
+        return refused(format!("{name} and {other} contradict each other: the limit of one exceeds the limit of all"));
+    }
+    Ok(())
+}
+
+/// An option, whether it is given, what it needs, and whether that is given.
+fn needs(
+    options: &Options,
+    places: &[Place],
+    addresses: &[BindAddress],
+) -> Vec<(&'static str, bool, &'static str, bool)> {
+    let Options { serving, limits, listening, starting, .. } = options;
+    let has_folder = places.iter().any(|place| !place.path.is_file());
+    let has_url = addresses.iter().any(|address| !address.is_unix());
+    let has_unix = addresses.iter().any(BindAddress::is_unix);
+    let may_have_unix = addresses.iter().any(|address| address.socket.is_some());
+    let may_have_ipv6 = addresses.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
+    let keeps = limits.keep_alive != Some(false);
+    let waits = limits.queue_limit != Some(0);
+    let has_proxies = !listening.proxy_protocol.is_empty();
+    let (folder, ip) = ("a folder to serve", "an IP address to listen on");
+    vec![
+        ("--spa", serving.spa.is_some(), folder, has_folder),
+        ("--clean-urls", serving.clean_urls, folder, has_folder),
+        ("--webdav", serving.webdav, folder, has_folder),
+        ("--archive", serving.archive, folder, has_folder),
+        ("--archives", limits.archives.is_some(), "--archive", serving.archive),
+        ("--archive-depth", limits.archive_depth.is_some(), "--archive", serving.archive),
+        ("--archive-entries", limits.archive_entries.is_some(), "--archive", serving.archive),
+        ("--compress-from", limits.compress_from.is_some(), "--compress", serving.compress),
+        ("--compress-to", limits.compress_to.is_some(), "--compress", serving.compress),
+        ("--compressions", limits.compressions.is_some(), "--compress", serving.compress),
+        ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
+        ("--max-requests", is_set(limits.max_requests), "--keep-alive yes", keeps),
+        ("--max-connection-age", is_set(limits.max_connection_age), "--keep-alive yes", keeps),
+        ("--queue-timeout", is_set(limits.queue_timeout), "a --queue-limit of at least 1", waits),
+        ("--proxy-untrusted", listening.proxy_untrusted, "--proxy-protocol", has_proxies),
+        ("--proxy-header-timeout", listening.proxy_header_timeout.is_some(), "--proxy-protocol", has_proxies),
+        ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen on", has_unix),
+        ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
+        ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen on", may_have_unix),
+        ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),
+        ("--ipv6-only", listening.ipv6_only, "an IPv6 address to listen on", may_have_ipv6),
+        ("--open", starting.open, ip, has_url),
+        ("--qr", starting.qr, ip, has_url),
+    ]
+}
+
+/// Pairs of options that exclude each other, why, and whether both are given.
+fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
+    let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
+    vec![
+        (
+            "--archive",
+            "--no-listing",
+            "only listed folders have archives".to_owned(),
+            options.serving.archive && options.serving.no_listing,
+        ),
+        (
+            "--metrics",
+            "--health",
+            format!("both are at {}", options.serving.health.as_deref().unwrap_or_default()),
+            options.listening.metrics_bind.is_none()
+                && options.serving.metrics.is_some()
+                && options.serving.metrics == options.serving.health,
+        ),
+        (
+            "--compress-from",
+            "--compress-to",
+            "no file size fits both".to_owned(),
+            options.limits.compress_from.unwrap_or(1 << 10) > options.limits.compress_to.unwrap_or(4 << 20),
+        ),
+        (
+            "--confine",
+            "--body-memory",
+            "longer bodies go to files, so --body-folder is needed".to_owned(),
+            options.starting.confine
+                && options.limits.body_memory.is_some_and(|size| size < 64 << 10)
+                && options.limits.body_folder.is_none(),
+        ),
+        (
+            "--header",
+            "--cache-control",
+            "set Cache-Control with one of them only".to_owned(),
+            sets_caching && !options.fields.cache_control.is_empty(),
+        ),
+    ]
+}
+
+/// A limit of one thing, and the limit of all of them together.
+fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Option<u64>)> {
+    let Options { limits, taking, .. } = options;
+    let quota = taking.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);
+    vec![
+        ("--max-per-address", count(limit(limits.max_per_address)), "--max-connections", count(limits.max_connections)),
+        ("--request-line-limit", count(limits.request_line_limit), "--head-limit", count(limits.head_limit)),
+        ("--body-memory", count(limits.body_memory), "--body-memory-quota", limit(limits.body_memory_quota)),
+        ("--body-limit", limit(limits.body_limit), "--body-quota", limit(limits.body_quota)),
+        ("--cache-file-size", count(limits.cache_file_size), "--cache-size", count(limits.cache_size)),
+        ("--open-files", count(limits.open_files), "--cache-files", count(limits.cache_files)),
+        ("--upload-limit", limit(taking.upload_limit), "--upload-quota", quota),
+        ("--uploads-each", count(taking.uploads_each), "--uploads-at-once", count(taking.uploads_at_once)),
+        ("--uploads-at-once", count(taking.uploads_at_once), "--max-connections", count(limits.max_connections)),
+    ]
+}
+
+fn is_set<T>(limit: Option<Limit<T>>) -> bool {
+    limit.is_some_and(|Limit(limit)| limit.is_some())
+}
+
+/// A limit that is switched off does not limit anything.
+fn limit<T>(given: Option<Limit<T>>) -> Option<T> {
+    given.and_then(|Limit(limit)| limit)
+}
+
+fn count(given: Option<usize>) -> Option<u64> {
+    given.map(|count| count as u64)
+}
+
+fn trusts_unix(options: &Options) -> bool {
+    options.listening.trusted_proxy.contains(&crate::values::Proxy::Unix)
+}

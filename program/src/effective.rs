@@ -1,0 +1,174 @@
+//! `--print-config`: each setting in effect, and its source. Called by `sources`. The output is a file for `--config`
+//! with the defaults as comments.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgMatches, Command};
+use modest::DefaultLimits;
+
+use crate::help;
+use crate::options::Options;
+use crate::places::{self, Word};
+use crate::values;
+
+/// The sources of settings, by name. Others are defaults.
+#[derive(Default)]
+pub struct Origins(BTreeMap<String, String>);
+
+impl Origins {
+    /// If several sources set an option, the first applies.
+    pub fn add<'a>(&mut self, from: &str, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            self.0.entry(name.clone()).or_insert_with(|| from.to_owned());
+        }
+    }
+}
+
+/// The whole file.
+pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
+    let (words, defaults) = (places_and_port(matches), defaults(options));
+    let (mut text, mut group) = (String::new(), None);
+    for arg in command.get_arguments().filter(|arg| is_setting(arg) && !arg.is_hide_set()) {
+        if arg.get_help_heading() != group {
+            group = arg.get_help_heading();
+            let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
+        }
+        let name = arg.get_long().unwrap_or_default();
+        let given = origins.0.get(name).map(|from| (from, values(arg, matches, &words)));
+        let line = match given {
+            Some((from, values)) if !values.is_empty() => format!("{name} = {}  # {from}", written(arg, &values)),
+            _ => format!("# {name} = {}  # default", defaults.get(name).cloned().unwrap_or_else(|| default_of(arg))),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}
+
+/// The meaning of words of the command line: folders, and the port.
+fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
+    let (mut folders, mut ports) = (Vec::new(), Vec::new());
+    for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
+        match places::word(word) {
+            Ok(Word::Port(port)) => ports.push(port.to_string()),
+            _ => folders.push(word.to_string_lossy().into_owned()),
+        }
+    }
+    [("directory", folders), ("port", ports)]
+}
+
+fn values(arg: &Arg, matches: &ArgMatches, words: &[(&str, Vec<String>)]) -> Vec<String> {
+    if !arg.get_action().takes_values() {
+        return vec!["true".into()];
+    }
+    let raw = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
+    let raw = raw.map(|value| value.to_string_lossy().into_owned());
+    let of_words = words.iter().find(|(name, _)| Some(*name) == arg.get_long());
+    let mut values: Vec<String> = raw.chain(of_words.into_iter().flat_map(|(_, values)| values.clone())).collect();
+    if !is_list(arg) {
+        values.drain(..values.len().saturating_sub(1)); // the last applies
+    }
+    values.iter().map(|value| if is_secret(arg, value) { hidden(value) } else { value.clone() }).collect()
+}
+
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), clap::ArgAction::Append)
+}
+
+/// Fields of responses can be secrets: a token for a load balancer, a cookie. Only these are known to be none.
+fn is_secret(arg: &Arg, value: &str) -> bool {
+    const PUBLIC: [&str; 10] = [
+        "cache-control",
+        "content-security-policy",
+        "content-type",
+        "expires",
+        "permissions-policy",
+        "referrer-policy",
+        "strict-transport-security",
+        "vary",
+        "x-frame-options",
+        "x-robots-tag",
+    ];
+    let is_public = |name: &str| PUBLIC.contains(&name.to_ascii_lowercase().as_str());
+    arg.get_long() == Some("header") && !values::field(value).is_ok_and(|field| is_public(&field.name))
+}
+
+fn hidden(field: &str) -> String {
+    format!("{}: (hidden)", field.split(':').next().unwrap_or_default())
+}
+
+/// In TOML.
+fn written(arg: &Arg, values: &[String]) -> String {
+    if !arg.get_action().takes_values() {
+        return "true".into();
+    }
+    let mut strings = values.iter().map(|value| quoted(value));
+    match is_list(arg) {
+        true => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
+        false => strings.next().unwrap_or_default(),
+    }
+}
+
+/// A basic string of TOML.
+fn quoted(value: &str) -> String {
+    let mut text = String::from('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => _ = write!(text, "\\u{:04X}", c as u32),
+            c => text.push(c),
+        }
+    }
+    text + "\""
+}
+
+/// As in the help.
+fn default_of(arg: &Arg) -> String {
+    let help = help::help_of(arg);
+    let default = help.split_once(" [default: ").map(|(_, default)| default.trim_end_matches(']').to_owned());
+    match default {
+        Some(default) => default,
+        None if arg.get_action().takes_values() => "none".into(),
+        None => "false".into(),
+    }
+}
+
+/// The defaults that depend on this machine.
+fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
+    let limits = DefaultLimits::for_memory(options.limits.memory.unwrap_or_else(modest::available_memory));
+    #[cfg(feature = "tls")]
+    let has_tls = !options.encryption.tls_cert.is_empty() || options.encryption.tls_self_signed.is_some();
+    #[cfg(not(feature = "tls"))]
+    let has_tls = false;
+    let connections = if has_tls { limits.tls_connections } else { limits.connections };
+    let defaults = [
+        ("memory", limits.memory),
+        ("workers", limits.workers as u64),
+        ("max-connections", connections.min(limits.connections_by_descriptors) as u64),
+        ("input-quota", limits.input_quota),
+        ("body-memory-quota", limits.body_memory_quota),
+        ("cache-size", limits.file_cache),
+        ("listing-cache", limits.listing_cache),
+        ("compress-cache", limits.compressed_cache),
+    ];
+    defaults.into_iter().map(|(name, value)| (name, format!("\"{}\"", size(value, name)))).collect()
+}
+
+/// `64m`, if that is exact.
+fn size(value: u64, name: &str) -> String {
+    let is_size = !["workers", "max-connections"].contains(&name);
+    match () {
+        () if is_size && value.is_multiple_of(1 << 20) => format!("{}m", value >> 20),
+        () if is_size && value.is_multiple_of(1 << 10) => format!("{}k", value >> 10),
+        () => value.to_string(),
+    }
+}
+
+/// Whether it is valid in the environment and in a file: all except those that print something and exit.
+pub fn is_setting(arg: &Arg) -> bool {
+    let tells =
+        ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];
+    arg.get_long().is_some_and(|long| !tells.contains(&long))
+        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
+}

@@ -1,0 +1,204 @@
+//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `cli`.
+
+use std::fs;
+use std::path::Path;
+
+use modest::layers::HttpsOnly;
+use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
+
+use crate::address::BindAddress;
+use crate::error::{CliError, quoted, reason};
+use crate::header;
+use crate::options::{Encryption, Options};
+use crate::signals::Reloads;
+use crate::site::{self, Front};
+use crate::values::Limit;
+
+/// The TLS configuration.
+pub struct Opened {
+    pub tls: Tls,
+    /// The fingerprint of a self-signed certificate.
+    pub fingerprint: Option<String>,
+}
+
+/// Configures TLS, if it is enabled.
+pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opened>, CliError> {
+    let wanted = &options.encryption;
+    check(wanted)?;
+    let (mut tls, fingerprint) = if let Some(names) = &wanted.tls_self_signed {
+        let (tls, fingerprint) = self_signed(names, addresses)?;
+        (tls, Some(fingerprint))
+    } else if let Some(tls) = of_files(wanted)? {
+        (tls, None)
+    } else {
+        return Ok(None);
+    };
+    if let Some(roots) = &wanted.tls_client_ca {
+        let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
+        tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
+    }
+    if let Some(Limit(limit)) = wanted.tls_handshake_timeout {
+        tls = tls.handshake_timeout(limit);
+    }
+    Ok(Some(Opened { tls, fingerprint }))
+}
+
+/// Rejects options that have no effect without others.
+fn check(wanted: &Encryption) -> Result<(), CliError> {
+    let is_wanted = wanted.is_wanted();
+    let needs_tls = [
+        ("--tls-client-ca", wanted.tls_client_ca.is_some()),
+        ("--tls-client-auth", wanted.tls_client_auth.is_some()),
+        ("--tls-handshake-timeout", wanted.tls_handshake_timeout.is_some()),
+        ("--redirect-to-https", wanted.redirect_to_https.is_some()),
+        ("--hsts", wanted.hsts.is_some()),
+    ];
+    if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_wanted) {
+        return Err(CliError::usage(format!("{name} has no effect without TLS: add --tls-cert or --tls-self-signed")));
+    }
+    let needs_certificate =
+        [("--tls-key", !wanted.tls_key.is_empty()), ("--tls-password-file", wanted.tls_password_file.is_some())];
+    if let Some((name, _)) = needs_certificate.iter().find(|(_, is_given)| *is_given && wanted.tls_cert.is_empty()) {
+        return Err(CliError::usage(format!("{name} needs the certificate: add --tls-cert")));
+    }
+    if wanted.tls_self_signed.is_some() && !wanted.tls_cert.is_empty() {
+        return Err(CliError::usage("--tls-self-signed and --tls-cert contradict each other"));
+    }
+    if wanted.tls_client_auth.is_some() && wanted.tls_client_ca.is_none() {
+        return Err(CliError::usage("--tls-client-auth needs the accepted roots: add --tls-client-ca"));
+    }
+    let (certificates, keys) = (wanted.tls_cert.len(), wanted.tls_key.len());
+    if keys > 0 && keys != certificates {
+        let line = format!("--tls-key: expected one per --tls-cert, or none; there are {keys} for {certificates}");
+        return Err(CliError::usage(line));
+    }
+    Ok(())
+}
+
+/// As in Python: the key can be in the certificate's file, and the password in a file of its own.
+fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
+    let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
+    let mut tls: Option<Tls> = None;
+    for (number, certificate) in wanted.tls_cert.iter().enumerate() {
+        let mut identity = Identity::from_pem_files(certificate, wanted.tls_key.get(number).unwrap_or(certificate));
+        if let Some(password) = &password {
+            identity = identity.password(password.as_str());
+        }
+        let added = match tls {
+            None => Tls::new(identity),
+            Some(tls) => tls.certificate(identity),
+        };
+        tls = Some(added.map_err(|error| match wanted.tls_key.is_empty() && is_without_key(&error) {
+            true => failed("--tls-cert", &format!("{error}; give its file with --tls-key")),
+            false => failed("--tls-cert", &error),
+        })?);
+    }
+    Ok(tls)
+}
+
+fn is_without_key(error: &std::io::Error) -> bool {
+    error.to_string().contains("no private key")
+}
+
+fn password(path: &Path) -> Result<String, CliError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| {
+        CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+fn self_signed(names: &str, addresses: &[BindAddress]) -> Result<(Tls, String), CliError> {
+    let names = match names {
+        "" => own_names(addresses),
+        names => names.split(',').map(|name| name.trim().to_owned()).collect(),
+    };
+    let wrong = |error: std::io::Error| CliError::usage(format!("--tls-self-signed: {}", reason(&error)));
+    let identity = Identity::self_signed(names).map_err(wrong)?;
+    let fingerprint = identity.fingerprint().map_err(wrong)?;
+    Ok((Tls::new(identity).map_err(wrong)?, fingerprint))
+}
+
+/// The names and addresses of the server: `localhost`, and those that are listened on.
+fn own_names(addresses: &[BindAddress]) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    for address in addresses.iter().filter(|address| address.socket.is_none()) {
+        match address.host.parse::<std::net::IpAddr>() {
+            Ok(ip) if !ip.is_unspecified() => names.push(ip.to_string()),
+            Err(_) if !["", "*"].contains(&address.host.as_str()) => names.push(address.host.clone()),
+            _ => {
+                let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+                names.extend(interfaces.iter().filter(|at| !at.is_link_local()).map(|at| at.ip().to_string()));
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A handler that only redirects, to this port or to the same one.
+pub fn redirect(
+    options: &Options,
+    port: Option<u16>,
+    front: Front,
+) -> Result<Http<impl RequestHandler + use<>>, CliError> {
+    let nothing = handler_fn(|_| Err(Error::new(404, "")));
+    let redirect = nothing.layer(HttpsOnly::new().port(port)).layer(front);
+    header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
+}
+
+/// The addresses that plain HTTP is redirected from, in addition to the TLS port itself.
+pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
+    let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
+    if !bind.address.host.is_empty() || bind.address.socket.is_some() {
+        let port = bind.port.unwrap_or(80);
+        return Ok(vec![BindAddress { port, ..bind.address.clone() }]);
+    }
+    let hosts = addresses.iter().filter(|address| address.socket.is_none());
+    let port = bind.port.unwrap_or(80);
+    let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
+    match found.is_empty() {
+        true => Err(CliError::usage(
+            "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",
+        )),
+        false => Ok(found),
+    }
+}
+
+/// Checks that the user of this process can read the files, which are read again when they change.
+pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
+    let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
+    let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
+    let keys = keys.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
+    for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
+        fs::File::open(file).map_err(|error| {
+            let (file, why) = (quoted(file), reason(&error));
+            CliError::failure(format!(
+                "{option}: {file} can't be read by the user of --user, so that a renewal would fail: {why}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads certificate files again at SIGHUP.
+pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Reloads) {
+    if !wanted.tls_cert.is_empty() {
+        reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
+    }
+}
+
+/// The folders of the certificate files, which are read again when they change.
+pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
+    crate::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
+}
+
+/// The error of an address that cannot be listened on.
+pub fn cannot_redirect(error: &std::io::Error) -> CliError {
+    failed("--redirect-to-https", error)
+}
+
+fn failed(name: &str, error: &impl std::fmt::Display) -> CliError {
+    CliError::failure(format!("{name}: {error}"))
+}

@@ -1,0 +1,146 @@
+//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without the feature or the options it adds nothing. Called by
+//! `site` and by `cli`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use modest::layers::Metrics;
+use modest::{Http, Routes, TcpServer};
+use modest::{RequestHandler, ServerHandle};
+use rustix::fs::{StatVfs, statvfs};
+
+use crate::error::CliError;
+use crate::header;
+use crate::logging::LogHandle;
+use crate::options::Options;
+use crate::signals::Reloads;
+
+/// The metrics, if they are enabled.
+pub struct Figures {
+    metrics: Option<Metrics>,
+}
+
+/// The page at an address of its own, served by its own thread.
+pub struct Page {
+    server: Option<TcpServer>,
+    running: Option<(ServerHandle, JoinHandle<()>)>,
+    line: String,
+}
+
+const PORT: u16 = 9464;
+const PATH: &str = "/metrics";
+
+impl Figures {
+    pub fn of(options: &Options) -> Figures {
+        let is_wanted = options.serving.metrics.is_some() || options.listening.metrics_bind.is_some();
+        Figures { metrics: is_wanted.then(Metrics::new) }
+    }
+
+    /// Adds the expiry of certificates.
+    #[cfg(feature = "tls")]
+    pub fn of_certificates(&self, certificates: modest::Certificates) {
+        if let Some(metrics) = &self.metrics {
+            metrics.certificate_expiry(move || certificates.expiry());
+        }
+    }
+
+    /// Reloads, lost lines of the log, and room in the folders that take files, by the paths at which they are served.
+    pub fn of_program(&self, reloads: &Reloads, log: LogHandle, folders: Vec<(String, PathBuf)>) {
+        let Some(metrics) = &self.metrics else { return };
+        let counts = reloads.counts();
+        metrics.counter("modest_reloads_total", "Reloads by SIGHUP, by outcome.", move || {
+            let count = |of: &AtomicU64| of.load(Relaxed) as f64;
+            let outcome = |name: &str| Some(("outcome", name.to_owned()));
+            vec![(outcome("done"), count(&counts.done)), (outcome("failed"), count(&counts.failed))]
+        });
+        let help = "Lines of the log that were lost.";
+        metrics.counter("modest_log_lines_lost_total", help, move || vec![(None, log.lost_lines() as f64)]);
+        if folders.is_empty() {
+            return;
+        }
+        let folders = Arc::new(folders);
+        let room = |folders: &[(String, PathBuf)], of: fn(&StatVfs) -> u64| {
+            let sample =
+                |(at, path): &(String, PathBuf)| Some((Some(("folder", at.clone())), of(&statvfs(path).ok()?) as f64));
+            folders.iter().filter_map(sample).collect()
+        };
+        let all = Arc::clone(&folders);
+        let help = "Free space in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_bytes", help, move || room(&all, |stat| stat.f_bavail * stat.f_frsize));
+        let help = "Free inodes in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
+    }
+
+    /// Adds the page to the site, inside its guard.
+    pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
+        match (&self.metrics, &options.serving.metrics) {
+            (Some(metrics), Some(path)) if options.listening.metrics_bind.is_none() => {
+                Box::new(Routes::new().mount(path, metrics.page()).fallback(site).serve(()))
+            }
+            _ => site,
+        }
+    }
+
+    /// Counts all responses.
+    pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
+        match &self.metrics {
+            Some(metrics) => Box::new(site.layer(metrics.clone())),
+            None => site,
+        }
+    }
+
+    /// Listens on the address of the metrics, if one is set. The metrics are those of `server`.
+    pub fn bind(&self, options: &Options, server: &ServerHandle) -> Result<Page, CliError> {
+        let none = Page { server: None, running: None, line: String::new() };
+        let (Some(metrics), Some(bind)) = (&self.metrics, &options.listening.metrics_bind) else { return Ok(none) };
+        metrics.of(server.clone());
+        let mut address = bind.address.clone();
+        address.port = bind.port.unwrap_or(PORT);
+        if options.starting.check {
+            address = address.to_check();
+        }
+        let path = options.serving.metrics.as_deref().unwrap_or(PATH);
+        let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
+        let app = header::of_all(app, options)?;
+        let bound = TcpServer::bind(address.listen(), app);
+        let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;
+        let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
+        let line = format!("Metrics at http://{at}{path}\n");
+        // A single worker and few connections, so that scrapers cannot take room from clients.
+        let server = server.workers(1).max_connections(64);
+        Ok(Page { server: Some(server), line, ..none })
+    }
+}
+
+impl Page {
+    pub fn start(mut self) -> io::Result<Page> {
+        if let Some(server) = self.server.take() {
+            let handle = server.handle();
+            let serve = move || {
+                if let Err(error) = server.serve_forever() {
+                    log::error!("--metrics-bind: {error}");
+                }
+            };
+            let thread = std::thread::Builder::new().name("modest-metrics".into()).spawn(serve)?;
+            self.running = Some((handle, thread));
+        }
+        Ok(self)
+    }
+
+    pub fn stop(self) {
+        if let Some((server, thread)) = self.running {
+            server.shutdown();
+            let _ = thread.join(); // a panic was logged by its hook
+        }
+    }
+}
+
+impl Page {
+    /// The line with its address, for the user.
+    pub fn line(&self) -> String {
+        self.line.clone()
+    }
+}

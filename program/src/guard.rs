@@ -1,0 +1,172 @@
+//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `cli` for the
+//! listeners.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use modest::layers::PathRights;
+use modest::layers::{BasicAuth, UserFile};
+use modest::{Address, RequestHandler};
+use modest::{Forwarded, Request};
+
+use crate::error::CliError;
+use crate::error::quoted;
+use crate::options::Options;
+use crate::places;
+use crate::places::Place;
+use crate::signals::Reloads;
+
+/// Adds rights and users to a handler, if there are any.
+pub fn around(
+    site: Box<dyn RequestHandler>,
+    options: &Options,
+    places: &[Place],
+    reloads: &mut Reloads,
+) -> Result<Box<dyn RequestHandler>, CliError> {
+    let guarding = &options.guarding;
+    if guarding.allow.is_empty() && !guarding.group.is_empty() {
+        return Err(CliError::usage("--group has no effect: no --allow uses it"));
+    }
+    for (name, is_given) in [("--realm", guarding.realm.is_some()), ("--auth-over-http", guarding.auth_over_http)] {
+        if is_given && !asks_for_passwords(options) {
+            return Err(CliError::usage(format!("{name} has no effect without --auth")));
+        }
+    }
+    #[cfg(feature = "tls")]
+    if guarding.auth_over_http && options.encryption.is_wanted() {
+        return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));
+    }
+    if guarding.allow.is_empty() && !asks_for_passwords(options) {
+        return Ok(site);
+    }
+    let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
+    if names_somebody && !asks_for_passwords(options) {
+        return Err(CliError::usage("--allow: rules for users need --auth FILE; without it, rules are for *"));
+    }
+    let site = site.layer(rights(options, places)?);
+    if let Some(file) = &guarding.auth {
+        return Ok(Box::new(site.layer(users(file, options, reloads)?)));
+    }
+    let _ = reloads; // without `users` no file is read again
+    Ok(Box::new(site))
+}
+
+/// Names in rules and groups that are not in the file of users: misspelled, or still to be added.
+pub fn strangers(options: &Options) -> Vec<&str> {
+    if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
+        let guarding = &options.guarding;
+        let of_groups = guarding.group.iter().flat_map(|group| group.users.iter().map(String::as_str));
+        let mut named: Vec<&str> = guarding.allow.iter().flat_map(|rule| rule.users()).chain(of_groups).collect();
+        named.sort_unstable();
+        named.dedup();
+        named.retain(|name| !text.lines().any(|line| line.split_once(':').is_some_and(|(known, _)| known == *name)));
+        return named;
+    }
+    Vec::new()
+}
+
+/// Whether there are users.
+pub fn asks_for_passwords(options: &Options) -> bool {
+    options.guarding.auth.is_some()
+}
+
+fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
+    let guarding = &options.guarding;
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let all = || "/=@users:all".parse().map_err(CliError::usage);
+    let rules = if guarding.allow.is_empty() { vec![all()?] } else { guarding.allow.clone() };
+    let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
+    let rights = guarding.group.iter().fold(rights, |rights, group| rights.group(&group.name, &group.users));
+    if let Some(group) = rights.unknown_groups().next() {
+        return Err(CliError::usage(format!(
+            "--allow: there is no group {group}; define it with --group {group}=ada,bob"
+        )));
+    }
+    // A file that is served alone has two paths.
+    let alone = places.iter().filter(|place| place.path.is_file());
+    let alone = alone.filter_map(|place| Some(place.path.file_name()?.to_str()?.to_owned()));
+    let by_default = ["index.html", "index.htm"].map(str::to_owned);
+    Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
+}
+
+fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
+    let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
+    if is_pair {
+        return Err(CliError::usage(
+            "--auth: expected a file; a password on the command line could be seen in the process list; put its hash \
+             into a file: 'modest --hash-password USER > users', then --auth users",
+        ));
+    }
+    let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
+    let reload = users.reloader();
+    reloads.add("--auth", move || {
+        reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))
+    });
+    let users = match options.limits.workers {
+        // With few workers, one stays free for requests that need no hash.
+        Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
+        _ => users,
+    };
+    let realm = options.guarding.realm.as_deref().unwrap_or("modest");
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let auth = BasicAuth::new(realm).users(users).optional(true).log_in_at(&format!("{prefix}/"));
+    Ok(match options.guarding.auth_over_http {
+        true => auth,
+        false => {
+            let is_proxied = !options.listening.proxy_protocol.is_empty();
+            auth.only_if(move |request| came_safely(request, is_proxied))
+        }
+    })
+}
+
+/// Whether a request was encrypted or local on its whole way. What a trusted proxy reports counts, then the address of
+/// its connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can connect (see
+/// `check`).
+fn came_safely(request: &Request, is_proxied: bool) -> bool {
+    let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
+    let told = request.value::<Forwarded>().and_then(|told| told.scheme.clone());
+    match told.as_deref() {
+        Some("https") => true,
+        Some(_) => is_near(request.client_ip()),
+        None => request.is_secure() || is_proxied || is_near(request.client().ip()),
+    }
+}
+
+/// Whether requests to a listener pass over no network.
+fn is_safe(address: &Address) -> bool {
+    address.ip().is_none_or(|ip| ip.is_loopback())
+}
+
+/// Without TLS, passwords must not be sent over a network in plain text unless an option allows it. Behind trusted
+/// proxies each request is checked instead; the PROXY protocol does not report TLS.
+pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
+    if asks_for_passwords(options)
+        && !options.guarding.auth_over_http
+        && (options.listening.trusted_proxy.is_empty() || !options.listening.proxy_protocol.is_empty())
+        && let Some(address) = bound.iter().find(|address| !is_safe(address))
+    {
+        return Err(CliError::usage(format!(
+            "--auth: {address} has no TLS, so passwords could be read on the network; use --tls-cert, or listen on \
+             127.0.0.1 behind a proxy with TLS, or name that proxy with --trusted-proxy, or accept the risk with \
+             --auth-over-http"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks that the user of this process can read the file of users.
+pub fn check_file(options: &Options) -> Result<(), CliError> {
+    if let Some(file) = &options.guarding.auth
+        && let Err(error) = std::fs::File::open(file)
+    {
+        let why = crate::error::reason(&error);
+        return Err(CliError::failure(format!("--auth: the user of --user can't read {}: {why}", quoted(file))));
+    }
+    Ok(())
+}
+
+/// The folder of the file of users, which is read again when it changes.
+pub fn folders(options: &Options) -> Vec<PathBuf> {
+    places::folders_of(&options.guarding.auth)
+}

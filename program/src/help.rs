@@ -1,0 +1,143 @@
+//! Formats the texts of the options: `-h`, `--help`, the man page and `docs/cli.md`. Called by `sources`. Lines have at
+//! most 80 columns.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Command};
+
+use crate::options::{AFTER_HELP, BRIEF};
+
+const WIDTH: usize = 80;
+/// The column at which the text of an option begins. A longer option has a line of its own.
+const COLUMN: usize = 30;
+
+/// `-h`: the most used options, one per line.
+pub fn brief(command: &Command) -> String {
+    let mut text = beginning(command, first_sentence);
+    text.push_str("\nOptions:\n");
+    for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
+        text.push_str(&row(arg, &first_sentence(arg)));
+    }
+    text + "\nThese are the most used options; --help lists all.\n"
+}
+
+/// `--help`: all options by groups.
+pub fn full(command: &Command) -> String {
+    let mut text = beginning(command, help_of);
+    let mut group = None;
+    for arg in listed(command) {
+        if arg.get_help_heading() != group {
+            group = arg.get_help_heading();
+            let _ = write!(text, "\n{}:\n", group.unwrap_or("Options"));
+        }
+        text.push_str(&row(arg, &help_of(arg)));
+    }
+    format!("{text}\n{AFTER_HELP}")
+}
+
+/// The man page: the options from clap, and the rest from `man.roff`.
+pub fn man(command: Command) -> Vec<u8> {
+    const LEFT: &[u8] = b".ad l\n.nh\n"; // justified lines are hard to read
+    let man = clap_mangen::Man::new(command);
+    let (mut head, mut options) = (Vec::new(), Vec::new());
+    // Writing to memory cannot fail.
+    let _ = man.render_title(&mut head).and_then(|()| man.render_name_section(&mut head));
+    let _ = man.render_options_section(&mut options);
+    let (synopsis, rest) = include_str!("man.roff").split_once(".\\\" OPTIONS\n").unwrap_or_default();
+    [head.as_slice(), LEFT, synopsis.as_bytes(), &options, rest.as_bytes()].concat()
+}
+
+/// `docs/cli.md`: a table for each group of options.
+pub fn markdown(command: &Command) -> String {
+    let mut page = String::from(include_str!("cli.md"));
+    let mut group = None;
+    for arg in listed(command) {
+        if arg.get_help_heading() != group {
+            group = arg.get_help_heading();
+            let title = group.unwrap_or("Options");
+            let _ = write!(page, "\n## {title}\n\n| option | what it does | default |\n| --- | --- | --- |\n");
+        }
+        let help = help_of(arg);
+        let (help, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
+        let (short, long) = spelled(arg);
+        let names = short.into_iter().chain(long).map(|name| format!("`{}`", name.replace('|', " or ")));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(page, "| {names} | {help} | {} |", default.trim_end_matches(']'));
+    }
+    page
+}
+
+fn beginning(command: &Command, help: fn(&Arg) -> String) -> String {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let mut text = format!("{about}\n\n{}\n\n", command.clone().render_usage());
+    for arg in command.get_positionals() {
+        let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+        text.push_str(&columns(&format!("  [{}]...", name.unwrap_or_default()), &help(arg)));
+    }
+    text
+}
+
+fn listed(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional())
+}
+
+pub fn help_of(arg: &Arg) -> String {
+    arg.get_help().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The first sentence, and the default if it fits in the line.
+fn first_sentence(arg: &Arg) -> String {
+    let help = help_of(arg);
+    let (text, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
+    let sentence = text.split(". ").next().unwrap_or(text);
+    let sentence = sentence.split(" [").next().unwrap_or(sentence);
+    match format!("{sentence} [default: {default}") {
+        whole if !default.is_empty() && whole.len() <= WIDTH - COLUMN => whole,
+        _ => sentence.to_owned(),
+    }
+}
+
+fn row(arg: &Arg, help: &str) -> String {
+    let (short, long) = spelled(arg);
+    let start = match (short, long) {
+        (Some(short), Some(long)) => format!("  {short}, {long}"),
+        (Some(short), None) => format!("  {short}"),
+        (None, long) => format!("      {}", long.unwrap_or_default()),
+    };
+    columns(&start, help)
+}
+
+/// `start`, and the words of `help` from `COLUMN` on.
+fn columns(start: &str, help: &str) -> String {
+    let mut lines = vec![start.to_owned()];
+    if start.len() + 2 > COLUMN {
+        lines.push(String::new());
+    }
+    let mut is_first = true;
+    for word in help.split(' ') {
+        let last = lines.last_mut().expect("never empty");
+        if is_first || last.len() + 1 + word.len() > WIDTH {
+            if !is_first {
+                lines.push(String::new());
+            }
+            let last = lines.last_mut().expect("never empty");
+            let _ = write!(last, "{:1$}{word}", "", COLUMN - last.len());
+            is_first = false;
+        } else {
+            let _ = write!(last, " {word}");
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// `-p` and `--port PORT`.
+fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
+    let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
+    let is_optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);
+    let value = match value {
+        None => String::new(),
+        Some(value) if is_optional => format!("[={value}]"),
+        Some(value) => format!(" {value}"),
+    };
+    (arg.get_short().map(|short| format!("-{short}")), arg.get_long().map(|long| format!("--{long}{value}")))
+}

@@ -1,0 +1,306 @@
+//! The program `modest`: reads its options, opens what is served, listens, and serves until a signal arrives.
+//! Called by `main` and by the Python package; uses the library through its public API.
+//! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
+#![forbid(unsafe_code)]
+
+mod banner; // messages on stdout
+
+pub mod listening; // the server: where it listens, behind which proxies, within which limits
+
+#[cfg(feature = "tls")]
+mod encryption; // TLS
+
+mod site; // the site: folders at their paths, layers, the access log
+
+mod figures; // `--metrics`
+mod guard; // `--auth` and `--allow`
+mod header; // `--header`
+mod served; // private files in served folders
+mod taking; // `--upload`
+
+mod rights; // `--user` and `--confine`
+
+mod signals; // SIGINT and SIGTERM, and SIGHUP
+
+mod logging; // the log, on stderr or in a file
+
+pub mod sources; // the command line, the environment, a file: to options
+
+pub mod program; // what the program is that has these options
+
+mod password; // `--hash-password`
+
+mod contradictions; // options that exclude each other
+
+mod effective; // `--print-config`
+
+pub mod places; // what words and addresses stand for
+
+mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
+
+pub mod options; // all options
+
+mod values; // values of options
+
+pub mod error; // errors, in one line each
+
+mod address; // an address to listen on
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{debug, warn};
+use modest::Address;
+
+use self::address::BindAddress;
+use self::error::CliError;
+use self::figures::Figures;
+use self::logging::{Lines, Zone};
+use self::options::{Options, Verbosity};
+use self::places::Place;
+use self::program::{Folders, Program};
+use self::signals::Reloads;
+use self::site::{Front, Sums};
+use self::sources::Action;
+
+/// The whole program, from its arguments to its exit status: 0 after a shutdown or `--help`, 1 if it cannot serve, 2
+/// for invalid arguments.
+pub fn run() -> ExitCode {
+    ExitCode::from(run_as(&mut Folders, std::env::args_os()))
+}
+
+/// The same with these arguments, the program's name first, for this program.
+pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString>) -> u8 {
+    let result = match sources::parse(args, program) {
+        Ok(Action::Serve(options)) => {
+            let zone = logging::Zone::of_machine();
+            let lines = logging::Lines::of(&options, &zone);
+            serve(*options, program, &zone, &lines).map_err(|error| (error, Some(lines)))
+        }
+        Ok(Action::Print(text)) => {
+            print(&format!("{text}\n"));
+            Ok(())
+        }
+        Err(error) => Err((error, None)),
+    };
+    match result {
+        Ok(()) => 0,
+        Err((error, lines)) => {
+            // If stderr is closed, the status still reports the failure.
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
+            error.status()
+        }
+    }
+}
+
+fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
+    let descriptors = raise_descriptor_limit();
+    let verbosity = options.verbosity();
+    let (places, addresses) = (places::places(&options, program.has_application())?, places::addresses(&options)?);
+    contradictions::check(&options, &places, &addresses)?;
+    let addresses = listening::handed_over(addresses, program.descriptors());
+    let unused = listening::unused(&options, &addresses)?;
+    let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
+    let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
+    taking::check(&options, &places)?;
+    let sums = Arc::new(Sums::default());
+    let has_colours = logging::has_colours(&options);
+    let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
+    let figures = Figures::of(&options);
+    served::check(&options, &places)?;
+    let mut reloads = Reloads::default();
+    let (application, application_line) = program.application().unzip();
+    let http = site::open(&options, &places, application, &addresses, &figures, front(), &mut reloads)?;
+    #[cfg(feature = "tls")]
+    let mut certificates = None;
+    #[cfg(not(feature = "tls"))]
+    let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
+    #[cfg(feature = "tls")]
+    let (server, served) = match encryption::open(&options, &addresses)? {
+        None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
+        Some(opened) => {
+            let plain = encryption::redirect(&options, None, front())?;
+            let protected = opened.tls.plain(plain).protect(http);
+            certificates = Some(protected.certificates());
+            let mut server = listening::bind(&options, &addresses, protected)?;
+            let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
+            for address in encryption::redirecting(&options, &addresses)? {
+                let redirect = encryption::redirect(&options, server.port(), front())?;
+                let address = to_check(address);
+                server = listening::also(server, &options, &address, redirect)?;
+            }
+            (server, served)
+        }
+    };
+    if served.scheme == "http" {
+        guard::check(&options, server.local_addrs())?;
+    }
+    let page = figures.bind(&options, &server.handle())?;
+    // No thread runs yet, so rights given up now are given up by all. The log is opened by the user that reopens it
+    // later.
+    give_up_rights(&options, &places, server.local_addrs())?;
+    let log = logging::start(&options, zone)?;
+    if program.handles_signals() {
+        signals::shutdown_on_signals(&server.handle(), &options, lines.clone()).map_err(CliError::signals)?;
+    }
+    #[cfg(feature = "tls")]
+    if let Some(certificates) = certificates {
+        certificates.warn_of_expiry();
+        figures.of_certificates(certificates.clone());
+        encryption::reload(certificates, &options.encryption, &mut reloads);
+    }
+    let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
+    figures.of_program(&reloads, log.clone(), taking.collect());
+    if program.handles_signals() {
+        reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
+    }
+    debug!("file descriptor limit: {descriptors}");
+    if let Some(version) = &options.listening.protocol {
+        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
+    }
+    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    for socket in unused {
+        warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
+    }
+    for name in guard::strangers(&options) {
+        warn!("--auth: --allow or --group names the user {name}, who is not in the file");
+    }
+    if options.starting.check {
+        log.finish();
+        print(&lines.of_stdout("The settings are valid.\n"));
+        return Ok(());
+    }
+    let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
+    let page = page.start().map_err(|error| CliError::serving(&error))?;
+    let told = application_line.unwrap_or_default() + &page.line();
+    let said = lines.clone();
+    program.bound(&server);
+    let ready = program.ready();
+    let announces = program.announces();
+    let server = server.on_ready(move || {
+        if announces {
+            announce(&options, &places, &bound, &served, &told, &said);
+        }
+        ready();
+    });
+    let served = server.serve_forever();
+    page.stop();
+    let stats = server.stats();
+    debug!("stopped: {stats:?}");
+    if served.is_ok() && verbosity != Verbosity::Quiet && announces {
+        print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
+    }
+    log.finish();
+    served.map_err(|error| CliError::serving(&error))
+}
+
+/// The path at which it is served.
+fn at(place: &Place) -> String {
+    if place.at.is_empty() { "/".into() } else { place.at.clone() }
+}
+
+fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {
+    if let Some(user) = &options.starting.user {
+        rights::become_user(user)?;
+        places.iter().try_for_each(site::check)?;
+        guard::check_file(options)?;
+        #[cfg(feature = "tls")]
+        encryption::check_files(&options.encryption)?;
+    }
+    taking::check_rights(options, places)?;
+    if let Some(folder) = &options.limits.body_folder {
+        taking::may_write(options, "--body-folder", folder)?;
+    }
+    if options.starting.confine {
+        if options.starting.open {
+            return Err(CliError::usage(
+                "--open and --confine contradict each other: a confined server can't start a browser",
+            ));
+        }
+        if let Some(log) = &options.logging.log_file
+            && let Err(error) = std::path::absolute(log).and_then(|log| std::fs::metadata(log.with_file_name(".")))
+        {
+            return Err(CliError::log_file(log, &error));
+        }
+        let read = places.iter().flat_map(Place::folders).chain(guard::folders(options));
+        #[cfg(feature = "tls")]
+        let read = read.chain(encryption::folders(&options.encryption));
+        let sockets = bound.iter().filter_map(|address| match address {
+            Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
+            _ => None,
+        });
+        let written =
+            sockets.chain(places::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
+        let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
+        return rights::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
+    }
+    let _ = bound;
+    Ok(())
+}
+
+/// How the site is served, for the banner.
+struct Served {
+    scheme: &'static str,
+    /// The number of addresses; those after them redirect.
+    count: usize,
+    /// The fingerprint of a self-signed certificate.
+    fingerprint: Option<String>,
+}
+
+impl Served {
+    fn plainly() -> Served {
+        Served { scheme: "http", count: usize::MAX, fingerprint: None }
+    }
+}
+
+/// Prints that clients are accepted.
+fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let scheme = served.scheme;
+    let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
+    let mut text = banner::pythons(addresses, scheme);
+    if options.verbosity() != Verbosity::Quiet {
+        text.push_str(&banner::details(addresses, scheme, places, prefix));
+        text.push_str(&banner::encryption(redirecting, served.fingerprint.as_deref()));
+        text.push_str(told);
+        let takes: Vec<_> = taking::places(options, places).collect();
+        text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
+    }
+    if options.starting.qr {
+        let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        text.push_str(&code.unwrap_or_default());
+        if !taking::is_open(addresses) {
+            text.push_str(
+                "  phones can't reach this address, only this machine can; -b 0.0.0.0 opens it to the network\n",
+            );
+        }
+    }
+    print(&lines.of_stdout(&text));
+    if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
+        let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        match started {
+            // A thread waits for its end.
+            Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
+            Err(error) => warn!("--open: xdg-open can't be started: {error}"),
+        }
+    }
+}
+
+/// Prints on stdout and flushes it; errors are ignored.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Each client needs a descriptor, and the soft limit is often 1,024: raise it to the hard limit.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // if refused, it stays as it was
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,266 @@
+//! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
+//! callers. Started by `cli`; all modules log by the macros of `log`.
+
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use modest::{LogFile, LogFormat, StderrWriter};
+use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
+
+use crate::error::{CliError, escape_controls};
+use crate::options::{Options, Verbosity};
+
+/// The target of access lines: they contain their own time and address, so nothing is prepended.
+pub const ACCESS: &str = "modest::access";
+
+/// The target of messages that are not warnings and are always logged.
+pub const NOTICE: &str = "modest::notice";
+
+/// The running log. [`LogHandle::finish`] writes the rest.
+#[derive(Clone)]
+pub enum LogHandle {
+    Stderr(StderrWriter),
+    File(LogFile),
+}
+
+/// The time zone of the machine, read at the start: later this process may not be allowed to read it.
+pub struct Zone {
+    pub known: TimeZone,
+    wrong: Option<String>,
+}
+
+impl Zone {
+    pub fn of_machine() -> Zone {
+        let (known, wrong) = match (TimeZone::try_system(), std::env::var("TZ")) {
+            (Ok(zone), _) => (zone, None),
+            (Err(_), Ok(name)) => (TimeZone::UTC, Some(format!("TZ: unknown time zone '{name}'"))),
+            (Err(error), Err(_)) => (TimeZone::UTC, Some(format!("the time zone of this machine is unknown: {error}"))),
+        };
+        Zone { known, wrong }
+    }
+}
+
+/// The format of a line: `[WARN] [16/Jun/2022 06:34:59] message`, or a JSON object.
+#[derive(Clone)]
+pub struct Lines {
+    zone: TimeZone,
+    is_json: bool,
+    /// stderr is the journal's: a line begins with its priority (sd-daemon(3)), and the journal has the time.
+    is_journal: bool,
+}
+
+impl Lines {
+    pub fn of(options: &Options, zone: &Zone) -> Lines {
+        let is_journal = options.logging.log_file.is_none() && !is_json(options) && stderr_is_journal();
+        Lines { zone: zone.known.clone(), is_json: is_json(options), is_journal }
+    }
+
+    /// One line, with any text of a client or an error.
+    fn line(&self, level: Level, target: &str, message: &str) -> String {
+        if self.is_journal {
+            return format!("<{}>{}", priority(level), escape_controls(message));
+        }
+        let now = Timestamp::now().to_zoned(self.zone.clone());
+        match self.is_json {
+            false => format!("[{level}] [{}] {}", now.strftime("%d/%b/%Y %H:%M:%S"), escape_controls(message)),
+            true => json_line(&now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(), level, target, message),
+        }
+    }
+
+    /// Formats output on stdout, line by line.
+    pub fn of_stdout(&self, text: &str) -> String {
+        if !self.is_json {
+            return text.to_owned();
+        }
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(|line| self.line(Level::Info, "modest", line.trim()) + "\n").collect()
+    }
+}
+
+/// Whether systemd says that stderr is a stream to the journal: `JOURNAL_STREAM` has its device and inode.
+fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// That of syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+pub fn is_json(options: &Options) -> bool {
+    options.logging.log_format == Some(LogFormat::Json)
+}
+
+/// An object of `time` (as in the access log), `level`, `target` and `message`.
+fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
+    let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
+    let (target, message) = (json_string(target), json_string(message));
+    format!(r#"{{"time":"{time}","level":"{level}","target":{target},"message":{message}}}"#)
+}
+
+/// Escapes as in RFC 8259, section 7, and C1 characters as well.
+fn json_string(text: &str) -> String {
+    let mut string = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => string.extend(['\\', letter]),
+            letter if letter.is_control() => string.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => string.push(letter),
+        }
+    }
+    string + "\""
+}
+
+/// The last line of a program that fails, on stderr.
+pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
+    match lines.filter(|lines| lines.is_json || lines.is_journal) {
+        Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
+        None => format!("modest: {error}"),
+    }
+}
+
+/// Starts the log.
+pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
+    let (access, other) = match options.verbosity() {
+        Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
+        Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
+        Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
+    };
+    let file = options.logging.log_file.as_ref();
+    let file = file.map(|path| LogFile::open(path).map_err(|error| CliError::log_file(path, &error))).transpose()?;
+    let writer = match file {
+        Some(file) if !options.starting.check => LogHandle::File(file),
+        _ => LogHandle::Stderr(StderrWriter::new()),
+    };
+    let loggers: Vec<Box<dyn SharedLogger>> = vec![
+        WriteLogger::new(access, access_config(), writer.clone()),
+        WriteLogger::new(other, message_config(), writer.clone()),
+    ];
+    let lines = Lines::of(options, zone);
+    let own = lines.clone();
+    writer.own_lines(move |level, message| own.line(level, "modest", message));
+    let logger = LineLogger { loggers: CombinedLogger::new(loggers), lines };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(access.max(other));
+    }
+    if let Some(wrong) = &zone.wrong {
+        log::warn!("{wrong}: times are in UTC");
+    }
+    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
+    Ok(writer)
+}
+
+/// Whether the output is a terminal whose user accepts colours (no-color.org).
+pub fn has_colours(options: &Options) -> bool {
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    options.logging.log_file.is_none() && io::stderr().is_terminal() && !is_plain
+}
+
+impl LogHandle {
+    fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        match self {
+            LogHandle::Stderr(writer) => writer.own_lines(format),
+            LogHandle::File(writer) => writer.own_lines(format),
+        }
+    }
+
+    /// Opens the file again, for example after `logrotate` has renamed it. Returns whether there is one.
+    pub fn reopen(&self) -> bool {
+        match self {
+            LogHandle::Stderr(_) => false,
+            LogHandle::File(writer) => {
+                writer.reopen();
+                true
+            }
+        }
+    }
+
+    /// How many lines were lost so far.
+    pub fn lost_lines(&self) -> u64 {
+        match self {
+            LogHandle::Stderr(writer) => writer.lost_lines(),
+            LogHandle::File(writer) => writer.lost_lines(),
+        }
+    }
+
+    /// Waits up to a second until the last line is written.
+    pub fn finish(&self) {
+        match self {
+            LogHandle::Stderr(writer) => writer.drain(),
+            LogHandle::File(writer) => writer.drain(),
+        }
+    }
+}
+
+impl Write for LogHandle {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            LogHandle::Stderr(writer) => writer.write(bytes),
+            LogHandle::File(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            LogHandle::Stderr(writer) => writer.flush(),
+            LogHandle::File(writer) => writer.flush(),
+        }
+    }
+}
+
+fn access_config() -> Config {
+    base_config().add_filter_allow_str(ACCESS).add_filter_allow_str(NOTICE).build()
+}
+
+fn message_config() -> Config {
+    base_config().add_filter_ignore_str(ACCESS).add_filter_ignore_str(NOTICE).build()
+}
+
+fn base_config() -> ConfigBuilder {
+    let mut config = ConfigBuilder::new();
+    config
+        .set_time_level(LevelFilter::Off) // `Lines` writes everything before a message
+        .set_max_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off);
+    config
+}
+
+/// Turns each message into one line. An access line is complete: the library escapes text of the client.
+struct LineLogger {
+    loggers: Box<CombinedLogger>,
+    lines: Lines,
+}
+
+impl Log for LineLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.loggers.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = match record.target() {
+                ACCESS => record.args().to_string(),
+                target => self.lines.line(record.level(), target, &record.args().to_string()),
+            };
+            let metadata = record.metadata().clone();
+            self.loggers.log(&Record::builder().metadata(metadata).args(format_args!("{line}")).build());
+        }
+    }
+
+    fn flush(&self) {
+        self.loggers.flush();
+    }
+}

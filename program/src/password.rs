@@ -1,0 +1,83 @@
+//! Reads a password from the terminal without showing it, or from stdin, and returns a line for the file of `--auth`.
+//! Called by `sources`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use modest::layers::UserFile;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::error::{CliError, reason};
+
+/// `USER:HASH`.
+pub fn line(user: &str) -> Result<String, CliError> {
+    let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
+    if user.is_empty() || user.contains(':') {
+        return Err(failed("expected the name of a user, without a colon; the password is read from the terminal"));
+    }
+    let password = read(user).map_err(|error| failed(&format!("can't read the password: {}", reason(&error))))?;
+    let password = password.ok_or_else(|| failed("the two passwords differ"))?;
+    UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))
+}
+
+/// `None`: the two inputs differ.
+fn read(user: &str) -> io::Result<Option<String>> {
+    if !io::stdin().is_terminal() {
+        return read_line().map(Some);
+    }
+    let _unseen = Unseen::begin()?;
+    let first = ask(&format!("Password for {user}: "))?;
+    let second = ask("Repeat the password: ")?;
+    Ok(Some(first).filter(|first| *first == second))
+}
+
+fn ask(prompt: &str) -> io::Result<String> {
+    let mut err = io::stderr();
+    err.write_all(prompt.as_bytes()).and_then(|()| err.flush())?;
+    let line = read_line();
+    err.write_all(b"\n")?;
+    line
+}
+
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    if io::stdin().lock().read_line(&mut line)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the input is empty"));
+    }
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+/// A terminal without echo, until this is dropped or a signal ends the program.
+struct Unseen(Termios);
+
+/// The signals that end a program at its terminal.
+const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+impl Unseen {
+    fn begin() -> io::Result<Unseen> {
+        let before = tcgetattr(io::stdin())?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        let shown = Unseen(before.clone());
+        let mut signals = Signals::new(ENDS)?;
+        let restore = move || {
+            if let Some(signal) = signals.forever().next() {
+                drop(shown);
+                let _ = writeln!(io::stderr());
+                let _ = emulate_default_handler(signal);
+            }
+        };
+        std::thread::Builder::new().name("modest-signals".into()).spawn(restore)?;
+        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
+        Ok(Unseen(before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0); // there is no other terminal to restore
+    }
+}

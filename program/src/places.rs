@@ -1,0 +1,153 @@
+//! The meaning of words and addresses on the command line: folders at their paths, and listeners with their ports.
+//! Called by `cli`, `site` and `sources`, with options that `sources` has read. It only checks whether folders exist.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::address::{self, BindAddress};
+use crate::error::{CliError, quoted};
+use crate::options::Options;
+use crate::values;
+
+/// A folder or a file, and its path on the server, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub at: String,
+    pub path: PathBuf,
+}
+
+impl Place {
+    /// The served folder, or the folders of the file.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
+    }
+}
+
+/// The folders in which these files are found: a name may be a link to another folder, as certbot's are.
+pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
+    let both = files.into_iter().flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
+    both.flatten().filter_map(|file| file.parent().map(Path::to_owned)).collect()
+}
+
+/// The meaning of one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    Place(Place),
+    Port(u16),
+}
+
+/// `modest 9000` means the port, as in Python, unless there is such a folder. `/docs=book` is a folder at a path,
+/// unless something has that name.
+pub fn word(word: &OsStr) -> Result<Word, CliError> {
+    let path = Path::new(word);
+    if word.is_empty() {
+        return Err(CliError::usage("the folder's name is empty"));
+    }
+    let number = word.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    if let Some(text) = number.filter(|_| !path.is_dir()) {
+        let port = address::port(text).map_err(|why| format!("{} is neither a folder nor a port: {why}", quoted(path)));
+        return port.map(Word::Port).map_err(CliError::usage);
+    }
+    let bytes = word.as_bytes();
+    let sign = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes[0] == b'/' && !path.exists());
+    let Some(sign) = sign else { return Ok(Word::Place(Place { at: String::new(), path: path.to_owned() })) };
+    let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
+    let at = std::str::from_utf8(&bytes[..sign]).map_err(|_| wrong("expected a path of UTF-8 before '='"))?;
+    let at = values::prefix(at).map_err(|why| CliError::usage(format!("{}: {why}", quoted(path))))?;
+    let folder = OsString::from_vec(bytes[sign + 1..].to_vec());
+    if folder.is_empty() {
+        return Err(wrong("expected a folder after '='"));
+    }
+    Ok(Word::Place(Place { at, path: folder.into() }))
+}
+
+/// All folders and files, with the prefix before their paths; without any and without an application, the current folder.
+pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
+    let mut places = Vec::new();
+    for given in &options.words {
+        if let Word::Place(place) = word(given)? {
+            places.push(place);
+        }
+    }
+    for folder in &options.serving.directory {
+        places.push(match word(folder.as_os_str())? {
+            Word::Place(place) => place,
+            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // as the value of this option it is not a port
+        });
+    }
+    if places.is_empty() && !has_application {
+        places.push(Place { at: String::new(), path: ".".into() });
+    }
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    for (number, place) in places.iter().enumerate() {
+        if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
+            let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));
+            let line = format!(
+                "{one} and {two} can't both be at '{at}/'; give one a path, as in /docs={}",
+                place.path.display()
+            );
+            return Err(CliError::usage(line));
+        }
+    }
+    places.iter_mut().for_each(|place| place.at.insert_str(0, prefix));
+    Ok(places)
+}
+
+/// The addresses to listen on, with ports. Without any, the sockets passed by systemd, or loopback.
+pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
+    let listening = &options.listening;
+    let mut port = listening.port.map(|port| ("--port", port));
+    for given in &options.words {
+        let Word::Port(number) = word(given)? else { continue };
+        if let Some((by, before)) = port.filter(|(_, before)| *before != number) {
+            return Err(named_twice(by, before));
+        }
+        port = Some(("the argument", number));
+    }
+    let over_bind = listening.port_over_bind;
+    if over_bind.is_lt() && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some()) {
+        port = None;
+    }
+    if listening.bind.is_empty() && port.is_none() && address::handed_over() {
+        return Ok(vec![address::bind("systemd").map_err(CliError::usage)?.address]);
+    }
+    let mut binds = listening.bind.clone();
+    if binds.is_empty() {
+        binds.push(Default::default());
+    }
+    let takes_port =
+        binds.iter().any(|bind| bind.address.socket.is_none() && bind.port.is_none_or(|_| over_bind.is_gt()));
+    let fits = |(_, port)| binds.iter().any(|bind| bind.port == Some(port));
+    if let Some((_, number)) = port.filter(|port| !takes_port && !fits(*port)) {
+        let first = &binds[0];
+        return Err(match (&first.address.socket, first.port) {
+            (Some(socket), _) => CliError::usage(format!("{socket} has no port, but port {number} was given")),
+            (None, before) => named_twice("--bind", before.unwrap_or_default()),
+        });
+    }
+    let with_port = |bind: address::Bind| {
+        let own = bind.port.filter(|_| !over_bind.is_gt());
+        BindAddress {
+            port: own.or(port.map(|(_, port)| port)).or(bind.port).unwrap_or(bind.address.port),
+            ..bind.address
+        }
+    };
+    let addresses: Vec<_> = binds.into_iter().map(with_port).collect();
+    for (number, address) in
+        addresses.iter().enumerate().filter(|(_, address)| address.port > 0 || address.socket.is_some())
+    {
+        if addresses[..number].contains(address) {
+            let name = address.socket.clone().unwrap_or_else(|| format!("{} with port {}", address.host, address.port));
+            return Err(CliError::usage(format!("--bind: {name} was given twice")));
+        }
+    }
+    Ok(addresses)
+}
+
+fn named_twice(by: &str, port: u16) -> CliError {
+    match by {
+        "the argument" => CliError::usage(format!("the port was given twice: the first argument for it is {port}")),
+        option => CliError::usage(format!("the port was given twice: {option} already set {port}")),
+    }
+}

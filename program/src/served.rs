@@ -1,0 +1,80 @@
+//! The server's own files: keys, users, the log, the configuration, redirects. None of them may be in a served folder,
+//! where clients could read it, or replace it by an upload. Called by `cli` at the start.
+
+use std::path::{Path, PathBuf};
+
+use modest::Symlinks;
+
+use crate::error::{CliError, quoted};
+use crate::options::Options;
+use crate::places::Place;
+
+/// An option, its file, and the kind of its content.
+type Own<'a> = (&'static str, &'a Path, &'static str);
+
+/// Checks that no client can get them.
+///
+/// # Errors
+/// The first file that would be served.
+pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
+    for (option, file, with) in own_files(options) {
+        let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
+        let (file, folder) = (quoted(file), quoted(&place.path));
+        let line = format!(
+            "{option}: {file} is in {folder}, which is served, so clients could read {with}; move it elsewhere"
+        );
+        return Err(CliError::usage(line));
+    }
+    Ok(())
+}
+
+fn own_files(options: &Options) -> Vec<Own<'_>> {
+    let mut files: Vec<Own<'_>> = Vec::new();
+    {
+        const USERS: &str = "the users and the hashes of their passwords";
+        files.extend(options.guarding.auth.as_deref().map(|file| ("--auth", file, USERS)));
+    }
+    #[cfg(feature = "tls")]
+    {
+        const KEY: &str = "the key that encrypts everything";
+        let wanted = &options.encryption;
+        // Without a separate key, a certificate has its key in its file.
+        let (name, keys) = match wanted.tls_key.is_empty() {
+            true => ("--tls-cert", &wanted.tls_cert),
+            false => ("--tls-key", &wanted.tls_key),
+        };
+        files.extend(keys.iter().map(|file| (name, file.as_path(), KEY)));
+        files.extend(wanted.tls_password_file.as_deref().map(|file| ("--tls-password-file", file, KEY)));
+        files.extend(
+            wanted
+                .tls_client_ca
+                .as_deref()
+                .map(|file| ("--tls-client-ca", file, "whose client certificates are accepted")),
+        );
+    }
+    let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
+    files.extend(config.map(|file| ("--config", file, "all settings")));
+    files.extend(log.map(|file| ("--log-file", file, "who requested what")));
+    files.extend(options.serving.redirects.as_deref().map(|file| ("--redirects", file, "all redirects")));
+    files
+}
+
+/// Whether this file is served there, now or once it is created: by its own name, or by that of a link to it that is
+/// followed.
+fn serves(place: &Place, file: &Path, options: &Options) -> bool {
+    let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
+    let by_link = in_real_folder(file).filter(|_| follows);
+    let Ok(folder) = place.path.canonicalize() else { return false };
+    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
+        let Ok(beneath) = file.strip_prefix(&folder) else { return false };
+        let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
+        options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
+    })
+}
+
+/// The path of a file that may not exist yet, or of a link itself, with the links in its folder's path resolved.
+fn in_real_folder(file: &Path) -> Option<PathBuf> {
+    let file = std::path::absolute(file).ok()?;
+    Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))
+}

@@ -1,0 +1,94 @@
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP:
+//! files are read again, and the log is reopened.
+//! Called by `cli` before it serves.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use log::Level;
+use modest::ServerHandle;
+use signal_hook::consts::{SIGHUP, SIGINT};
+use signal_hook::iterator::Signals;
+
+use crate::error::escape_controls;
+use crate::logging::{Lines, LogHandle, NOTICE};
+use crate::options::{Options, Verbosity};
+
+/// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
+pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
+    let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
+    handle.shutdown_on_signals_and(move |signal| {
+        if signal == SIGINT && verbosity != Verbosity::Quiet {
+            let text = lines.of_stdout("\nKeyboard interrupt received, exiting.\n");
+            let _ = io::stdout().write_all(text.as_bytes());
+        }
+        if !delay.is_zero() {
+            log::info!(target: NOTICE, "the shutdown begins in {delay:?}; --health responds with 503 from now on");
+        }
+    })
+}
+
+/// Reads something again, and returns the text after its name in the log.
+type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
+
+/// The files that are read again at SIGHUP, by their options.
+#[derive(Default)]
+pub struct Reloads {
+    files: Vec<(&'static str, Reload)>,
+    counts: Arc<Counts>,
+}
+
+/// How many reloads there were.
+#[derive(Default)]
+pub struct Counts {
+    pub done: AtomicU64,
+    /// At least one file could not be used.
+    pub failed: AtomicU64,
+}
+
+impl Reloads {
+    pub fn add(&mut self, option: &'static str, reload: impl Fn() -> io::Result<String> + Send + 'static) {
+        self.files.push((option, Box::new(reload)));
+    }
+
+    /// How many there were, for metrics.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// At each SIGHUP, reads all files again, reopens the log, and logs what was done in one line.
+    ///
+    /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
+    pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {
+        let has_terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
+        if has_terminal && options.logging.log_file.is_none() {
+            return Ok(());
+        }
+        let mut signals = Signals::new([SIGHUP])?;
+        let wait = move || signals.forever().for_each(|_| self.reload(&log));
+        thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
+    }
+
+    fn reload(&self, log: &LogHandle) {
+        let (mut done, mut level) = (Vec::new(), Level::Info);
+        for (option, reload) in &self.files {
+            done.push(match reload() {
+                Ok(more) => format!("{option}{more}"),
+                Err(error) => {
+                    level = Level::Error;
+                    format!(
+                        "{option} failed, what was read before stays in use: {}",
+                        escape_controls(&error.to_string())
+                    )
+                }
+            });
+        }
+        let count = if level == Level::Error { &self.counts.failed } else { &self.counts.done };
+        count.fetch_add(1, Relaxed);
+        done.extend(log.reopen().then(|| "--log-file".to_owned()));
+        let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
+        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings and files need a restart");
+    }
+}

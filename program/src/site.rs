@@ -1,0 +1,464 @@
+//! The site: folders and files at their paths, and the layers around them. Created by `cli` from the options.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use modest::layers::Compress;
+use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
+use modest::{
+    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
+    RequestHandler, Response, Routes, StaticFileHandler, Uploads,
+};
+
+use crate::address::BindAddress;
+use crate::error::{CliError, quoted, reason};
+use crate::figures::Figures;
+use crate::guard;
+use crate::header;
+use crate::logging::ACCESS;
+use crate::options::{Listening, Options};
+use crate::places::Place;
+use crate::signals::Reloads;
+use crate::taking;
+use crate::values::{Limit, Proxy};
+
+/// Creates the site from the options. An unreadable folder is reported now, not at the first request.
+pub fn open(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+    addresses: &[BindAddress],
+    figures: &Figures,
+    front: Front,
+    reloads: &mut Reloads,
+) -> Result<Http<Site>, CliError> {
+    let has_application = application.is_some();
+    let (mut site, checks) = folders(options, places, application)?;
+    check_pages(options, places)?;
+    if let Some(file) = &options.serving.redirects {
+        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+        site = Box::new(site.layer(redirects(file)?.beneath(prefix)));
+    }
+    site = guard::around(figures.beside(site, options), options, places, reloads)?;
+    if let Some(path) = &options.serving.health {
+        let health = move |_: &(), request: &Request| {
+            Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
+        };
+        site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));
+    }
+    if !options.fields.cors.is_empty() {
+        site = Box::new(site.layer(cors(&options.fields.cors)));
+    }
+    #[cfg(feature = "tls")]
+    if let Some(age) = options.encryption.hsts {
+        site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
+    if let Some(hosts) = Hosts::of(options, addresses) {
+        site = Box::new(site.layer(hosts));
+    }
+    if let Some(proxies) = trusted(&options.listening) {
+        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
+    }
+    site = figures.around(site);
+    // Applications have their own notion of what a repeated or an encoded slash means.
+    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    header::of_all(limited(http, options), options)
+}
+
+/// The whole site.
+pub type Site = Layered<Front, Handler>;
+
+/// A handler, with what is around it so far.
+pub type Handler = Box<dyn RequestHandler>;
+
+/// Healthy as long as each folder is at its path, and no shutdown was asked for.
+fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
+    if is_draining {
+        return Response::text("the server is about to shut down\n").with_status(503);
+    }
+    match checks.iter().find_map(|folder| folder.check().err()) {
+        None => Response::text("ok\n"),
+        Some(error) => Response::text(format!("{error}\n")).with_status(503),
+    }
+}
+
+fn folders(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+) -> Result<(Handler, Vec<FolderCheck>), CliError> {
+    let uploads = taking::uploads(options);
+    let mut checks = Vec::new();
+    let mut folder = |place| {
+        let is_untrusted = taking::is_untrusted(options, places, place);
+        let files = folder(options, (place, is_untrusted, places.len() as u64), &uploads)?;
+        checks.push(files.folder_check());
+        Ok::<_, CliError>(files)
+    };
+    if let [place] = places
+        && place.at.is_empty()
+        && application.is_none()
+    {
+        return Ok((Box::new(folder(place)?), checks));
+    }
+    let mut routes = Routes::new();
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    for place in places {
+        let files = folder(place)?.beside(paths_of(places));
+        routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
+    }
+    if let Some(application) = application {
+        routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
+    } else if !places.iter().any(|place| place.at.is_empty()) {
+        routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
+    }
+    Ok((Box::new(routes.serve(())), checks))
+}
+
+fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
+    places.iter().map(|place| &*place.at)
+}
+
+fn folder(
+    options: &Options,
+    (place, is_untrusted, places): (&Place, bool, u64),
+    uploads: &Uploads,
+) -> Result<StaticFileHandler, CliError> {
+    let path = &place.path;
+    let is_relative = path.is_relative();
+    if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(CliError::failure(
+            "the working directory was removed; change to one that exists, or give an absolute path",
+        ));
+    }
+    let is_file = path.is_file();
+    let opened = match is_file {
+        true => StaticFileHandler::of_file(path),
+        false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
+    };
+    let files = opened.map_err(|error| CliError::folder(path, &error))?;
+    let files = files.memory(memory(options) / places);
+    let files = if is_file { files } else { of_folder(files, options)? };
+    let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
+    let files = if is_untrusted { files.untrusted(true) } else { files };
+    with_fields(files, options, memory(options) / places)?
+        .prefix(&place.at)
+        .map_err(|error| CliError::usage(format!("--prefix: {error}")))
+}
+
+/// What the defaults of limits are for.
+fn memory(options: &Options) -> u64 {
+    options.limits.memory.unwrap_or_else(modest::available_memory)
+}
+
+/// Checks that the pages for missing files exist, in at least one of the folders.
+fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
+    let serving = &options.serving;
+    let app = serving.spa.iter().map(|page| ("--spa", page));
+    for (option, page) in app.chain(serving.error_page.iter().map(|(_, page)| ("--error-page", page))) {
+        let mut folders = places.iter().filter(|place| place.path.is_dir()).peekable();
+        let Some(first) = folders.peek().map(|place| quoted(&place.path)) else { continue };
+        if !folders.any(|place| place.path.join(page.trim_start_matches('/')).is_file()) {
+            let page = quoted(Path::new(page));
+            return Err(CliError::failure(format!(
+                "{option}: there is no file {page} in {first}; choose one that exists"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the user of this process can read it.
+pub fn check(place: &Place) -> Result<(), CliError> {
+    let read =
+        if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => CliError::failure(format!(
+            "the user of --user has no permission to read {}; allow it ('chmod o+rX') or choose another",
+            quoted(&place.path)
+        )),
+        _ => CliError::folder(&place.path, &error),
+    })
+}
+
+/// The settings that a single file does not have.
+fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
+    let serving = &options.serving;
+    let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
+    files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
+    files = files.webdav(serving.webdav);
+    {
+        // A sixth and less of the bytes; each page under way takes some 350 KB, and all of them a 32nd of the memory.
+        let streams = memory(options) / 32 / (350 << 10);
+        let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
+        files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
+    }
+    if let Some(which) = serving.follow_symlinks {
+        files = files.symlinks(which);
+    }
+    if !serving.index.is_empty() {
+        files = files.index(&serving.index).map_err(said("--index"))?;
+    }
+    if let Some(page) = &serving.spa {
+        files = files.app_page(page).map_err(said("--spa"))?;
+    }
+    for (status, page) in &serving.error_page {
+        files = files.error_page(*status, page).map_err(said("--error-page"))?;
+    }
+    if serving.archive {
+        files = with_archives(files, options);
+    }
+    Ok(files)
+}
+
+fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
+    let limits = &options.limits;
+    let (from, to) = (limits.compress_from.unwrap_or(1 << 10), limits.compress_to.unwrap_or(4 << 20));
+    let mut files = files.compressed_sizes(from..=to);
+    if let Some(number) = limits.compressions {
+        files = files.compressed_at_once(number);
+    }
+    if let Some(bytes) = limits.compress_cache {
+        files = files.compressed_cache(bytes);
+    }
+    files
+}
+
+/// At most half of the workers read for archives at a time: the disk may be slow.
+fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
+    let limits = &options.limits;
+    let of_workers = limits.workers.map_or(8, |workers| (workers / 2).clamp(1, 8));
+    let mut files = files.archives(true).archives_at_once(limits.archives.unwrap_or(of_workers));
+    if let Some(folders) = limits.archive_depth {
+        files = files.archive_depth(folders);
+    }
+    if let Some(entries) = limits.archive_entries {
+        files = files.archive_entries(entries);
+    }
+    files
+}
+
+fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> Result<StaticFileHandler, CliError> {
+    let (serving, fields, limits) = (&options.serving, &options.fields, &options.limits);
+    let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
+    for (extension, media_type) in &serving.mime {
+        files = files.mime(extension, media_type).map_err(said("--mime"))?;
+    }
+    if let Some(media_type) = &serving.content_type {
+        files = files.default_type(media_type).map_err(said("--content-type"))?;
+    }
+    for field in fields.header.iter().filter(|field| header::is_of_files(field)) {
+        files = match &field.pattern {
+            Some(pattern) => files.header_for(pattern, &field.name, &field.value),
+            None => files.header(&field.name, &field.value),
+        }
+        .map_err(said("--header"))?;
+    }
+    for caching in &fields.cache_control {
+        let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": everything in the folder
+        files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
+    }
+    if let Some(wanted) = serving.precompressed {
+        files = files.precompressed(wanted);
+    }
+    let cache = (limits.cache_files, limits.cache_file_size, limits.cache_size);
+    if cache != (None, None, None) {
+        let bytes = cache.2.unwrap_or((memory / 32).min(64 << 20) as usize);
+        files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), bytes);
+    }
+    if let Some(count) = limits.open_files {
+        files = files.open_files(count);
+    }
+    if let Some(bytes) = limits.listing_cache {
+        files = files.listing_cache(bytes);
+    }
+    if let Some(names) = limits.listing_watches {
+        files = files.listing_watches(names);
+    }
+    if serving.compress {
+        files = with_compression(files, options);
+    }
+    Ok(match limits.inotify {
+        Some(used) => files.inotify(used),
+        None => files,
+    })
+}
+
+fn redirects(file: &Path) -> Result<Redirects, CliError> {
+    let name = quoted(file);
+    let text = fs::read_to_string(file)
+        .map_err(|error| CliError::usage(format!("--redirects: {name} can't be read: {}", reason(&error))))?;
+    Redirects::parse(&text).map_err(|error| CliError::usage(format!("{name}, {error}")))
+}
+
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::new().methods([Method::GET, Method::HEAD]).headers(["*"]);
+    let cors = cors.expose(["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]);
+    match origins.iter().any(|origin| origin == "*") {
+        true => cors.any_origin(),
+        false => origins.iter().fold(cors, |cors, origin| cors.origin(origin)),
+    }
+}
+
+fn trusted(listening: &Listening) -> Option<TrustedProxies> {
+    let proxies = Some(&listening.trusted_proxy).filter(|proxies| !proxies.is_empty())?;
+    let networks = proxies.iter().filter_map(|proxy| match proxy {
+        Proxy::Network(network) => Some(*network),
+        Proxy::Unix => None,
+    });
+    let trusted = TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix));
+    Some(trusted.host(listening.forwarded_host))
+}
+
+/// The HTTP settings in the options.
+pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
+    let limits = &options.limits;
+    // One line per setting: unset options keep the library's default.
+    macro_rules! set {
+        ($($setting:ident = $value:expr;)*) => {
+            $(if let Some(value) = $value { http = http.$setting(value); })*
+        };
+    }
+    set! {
+        memory = limits.memory;
+        request_line_limit = limits.request_line_limit;
+        head_limit = limits.head_limit;
+        field_limit = limits.field_limit;
+        body_limit = limits.body_limit.map(|Limit(limit)| limit);
+        body_memory = limits.body_memory;
+        body_memory_quota = limits.body_memory_quota.map(|Limit(limit)| limit);
+        body_folder = limits.body_folder.as_ref();
+        body_quota = limits.body_quota.map(|Limit(limit)| limit);
+        chunked_bodies = limits.chunked_bodies;
+        idle_timeout = limits.idle_timeout.map(|Limit(limit)| limit);
+        head_timeout = limits.head_timeout.map(|Limit(limit)| limit);
+        body_timeout = limits.body_timeout.map(|Limit(limit)| limit);
+        keep_alive = limits.keep_alive;
+        max_requests = limits.max_requests.map(|Limit(limit)| limit);
+        max_connection_age = limits.max_connection_age.map(|Limit(limit)| limit);
+    }
+    match options.fields.server.as_deref() {
+        Some("none") => http.server(None),
+        Some(name) => http.server(name),
+        None => http,
+    }
+}
+
+/// The outermost layer: the access log, in the time zone of the machine, whose offset may change with the season, and
+/// totals of its lines.
+pub struct Front {
+    zone: TimeZone,
+    format: LogFormat,
+    has_colours: bool,
+    /// A path whose requests are neither logged nor counted.
+    health: Option<String>,
+    sums: Arc<Sums>,
+}
+
+/// Totals of responses.
+#[derive(Debug, Default)]
+pub struct Sums {
+    pub requests: AtomicU64,
+    /// How many of them had a 4xx or a 5xx.
+    pub errors: AtomicU64,
+    /// The lengths of all bodies.
+    pub bytes: AtomicU64,
+}
+
+impl Front {
+    pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> Front {
+        let format = options.logging.log_format.unwrap_or_default();
+        let has_colours = has_colours && format != LogFormat::Json;
+        Front { zone, format, has_colours, health: options.serving.health.clone(), sums }
+    }
+}
+
+/// `AllowedHosts`, with advice for the user in its log message.
+struct Hosts {
+    allowed: AllowedHosts,
+    /// Whether reads are served for all hosts.
+    of_writes: bool,
+}
+
+impl Hosts {
+    /// `None`: all hosts are allowed. On loopback alone, a page of another site could let its own name resolve to
+    /// 127.0.0.1 and then write as a page of this server (DNS rebinding). So there, writes are only for names that no
+    /// one can register, unless hosts are set, or a proxy, which has other names.
+    fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
+        let named = &options.listening.allowed_host;
+        let is = |name: &str| named.iter().any(|known| known == name);
+        let of_writes = named.is_empty();
+        let Listening { trusted_proxy, proxy_protocol, .. } = &options.listening;
+        let is_near = addresses.iter().any(BindAddress::is_loopback)
+            && addresses.iter().all(|address| address.is_loopback() || address.is_unix());
+        let has_proxy = !trusted_proxy.is_empty() || !proxy_protocol.is_empty();
+        let is_at_risk = !options.taking.upload.is_empty() && is_near && !has_proxy;
+        match () {
+            () if is("*") || of_writes && !is_at_risk => None,
+            () if of_writes || is("local") => Some(Hosts { allowed: AllowedHosts::local(), of_writes }),
+            () => Some(Hosts { allowed: AllowedHosts::new(named), of_writes }),
+        }
+    }
+}
+
+/// Methods that change nothing.
+fn only_reads(method: &Method) -> bool {
+    matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
+}
+
+impl Layer for Hosts {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
+        // Browsers do not use Unix sockets.
+        if self.of_writes && (only_reads(request.method()) || request.client().ip().is_none()) {
+            return Ok(());
+        }
+        self.allowed.before_body(request, plan).map_err(|error| {
+            let host = request.host().unwrap_or_default();
+            log::debug!("{host} is no host that is answered for");
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            let said = error.message().unwrap_or_default();
+            let said = format!("{said} To allow it, start the server with --allowed-host {name}");
+            error.with_message(said)
+        })
+    }
+}
+
+impl Layer for Front {
+    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        ErrorPages.error_response(request, error)
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        if self.health.is_some() && record.request().map(|request| request.path()) == self.health.as_deref() {
+            return;
+        }
+        let status = record.status();
+        self.sums.requests.fetch_add(1, Relaxed);
+        self.sums.bytes.fetch_add(record.bytes(), Relaxed);
+        if status.is_client_error() || status.is_server_error() {
+            self.sums.errors.fetch_add(1, Relaxed);
+        }
+        if !log::log_enabled!(target: ACCESS, log::Level::Info) {
+            return;
+        }
+        let time = Timestamp::try_from(record.time());
+        let offset = time.map_or(0, |time| self.zone.to_offset(time).seconds());
+        let line = record.clone().with_offset(offset).with_format(self.format);
+        let colour = match status.as_u16() {
+            300..=399 => 36,
+            400..=499 => 33,
+            500..=599 => 31,
+            _ => 0,
+        };
+        match self.has_colours && colour > 0 {
+            true => log::info!(target: ACCESS, "\x1b[{colour}m{line}\x1b[0m"),
+            false => log::info!(target: ACCESS, "{line}"),
+        }
+    }
+}

@@ -1,0 +1,626 @@
+//! The sources of options: the command line, the environment and a file; and their errors. Called by `cli` with the
+//! arguments. Returns `Options`, or a text to print.
+//!
+//! clap parses each source separately, so that an error names its source. Then settings of lower sources are put before
+//! the command line, without the options that a higher source sets, and everything is parsed once more. (clap's own
+//! support for the environment has neither files nor lists, and its errors name options that the user did not write.)
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use crate::effective::{self, Origins, is_setting};
+use crate::error::{CliError, escape_controls, quoted, reason};
+use crate::help;
+use crate::options::Options;
+use crate::places::{self, Word};
+use crate::program::Program;
+use crate::values;
+
+/// The action that the arguments request.
+#[derive(Debug)]
+pub enum Action {
+    /// Serve, with these options.
+    Serve(Box<Options>),
+    /// Print this and exit: `--help`, `--version`.
+    Print(String),
+}
+
+/// Parses the arguments (the program's name first) and the other sources.
+pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
+    let args = with_pythons_pairs(args)?;
+    let given = match Source::CommandLine.matches(&args) {
+        Ok(given) => given,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Action::Print(help::full(&command()))),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            return Ok(Action::Print(error.render().to_string().trim_end().to_owned()));
+        }
+        Err(error) => return Err(Source::CommandLine.explain(&error)),
+    };
+    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
+    if !program.has_application() {
+        check_equals(&args)?;
+    }
+    if let Some(text) = text_to_print(&options)? {
+        return Ok(Action::Print(text));
+    }
+    let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
+    let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
+    let file = match &config {
+        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
+        None => Vec::new(),
+    };
+    let name = config.as_deref().map(quoted).unwrap_or_default();
+    let (mut options, shown) = merge(&args, given, environment, (name, file), program.defaults())?;
+    options.starting.config = config;
+    if options.starting.print_config {
+        return Ok(Action::Print(shown));
+    }
+    options.words = program.words(options.words).map_err(CliError::usage)?;
+    Ok(Action::Serve(Box::new(options)))
+}
+
+/// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
+fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, CliError> {
+    let mut args = args.into_iter().peekable();
+    let mut known = Vec::new();
+    while let Some(arg) = args.next() {
+        let next = args.peek().and_then(|next| next.to_str()).unwrap_or_default();
+        if arg == "-p" && next.starts_with("HTTP/") {
+            known.push("--protocol".into());
+        } else if (arg == "-H" || arg == "--header") && next.parse::<modest::HeaderName>().is_ok() {
+            let name = args.next().unwrap_or_default();
+            known.push(arg);
+            known.push(match args.next() {
+                Some(value) => field_of(name, value)?,
+                None => name,
+            });
+        } else {
+            known.push(arg);
+        }
+    }
+    Ok(known)
+}
+
+/// A field of two words. As in Python, the second is not an option, and it must not be an existing file: if the value
+/// was forgotten, the server would serve something else, without the effect of the option.
+fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
+    let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
+    let what = match () {
+        () if value.as_bytes().starts_with(b"-") => "an option",
+        () if Path::new(&value).exists() => "a file or a folder",
+        () => return Ok([name, ": ".into(), value].into_iter().collect()),
+    };
+    let line = format!("--header {shown}: the value is missing ({meant} is {what}); write -H '{shown}: value'");
+    Err(CliError::usage(line))
+}
+
+/// A word after an option whose value follows a `=` was meant as that value, if it is nothing else.
+fn check_equals(args: &[OsString]) -> Result<(), CliError> {
+    let command = command();
+    for pair in args.windows(2) {
+        let (option, word) = (pair[0].to_str().unwrap_or_default(), &pair[1]);
+        let wants_equals = |arg: &&Arg| arg.is_require_equals_set() && option.strip_prefix("--") == arg.get_long();
+        let is_word = !word.is_empty() && !word.as_bytes().starts_with(b"-") && !Path::new(word).exists();
+        let is_place = || word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
+        if is_word && command.get_arguments().any(|arg| wants_equals(&arg)) && !is_place() {
+            let word = escape_controls(&word.to_string_lossy());
+            let line = format!("there is no folder or file '{word}'; to give it to {option}, write {option}={word}");
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
+}
+
+/// An option of the environment or of a file, as words of a command line; none if it is switched off.
+struct Setting {
+    name: String,
+    words: Vec<OsString>,
+}
+
+/// A setting in a source, before it is known whether the option exists.
+struct Said {
+    name: String,
+    values: Vec<OsString>,
+    is_list: bool,
+}
+
+enum Source {
+    CommandLine,
+    Environment,
+    File(String),
+}
+
+fn merge(
+    args: &[OsString],
+    given: ArgMatches,
+    environment: Vec<Setting>,
+    (file_name, file): (String, Vec<Setting>),
+    defaults: Vec<OsString>,
+) -> Result<(Options, String), CliError> {
+    let command = command();
+    let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut taken: BTreeSet<String> =
+        command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    for word in given.get_many::<OsString>("words").into_iter().flatten() {
+        taken.insert(match places::word(word)? {
+            Word::Place(_) => "directory".into(),
+            Word::Port(_) => "port".into(),
+        });
+    }
+    let mut origins = Origins::default();
+    origins.add("command line", &taken);
+    origins.add("environment", environment.iter().map(|setting| &setting.name));
+    origins.add(&file_name, file.iter().map(|setting| &setting.name));
+    let rank = |name: &str| match () {
+        _ if taken.contains(name) => 3,
+        _ if environment.iter().any(|setting| setting.name == name) => 2,
+        _ if file.iter().any(|setting| setting.name == name) => 1,
+        _ => 0,
+    };
+    let (port, bind) = (rank("port"), rank("bind"));
+    let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
+    words.extend(defaults);
+    let mut seen = taken.clone();
+    for setting in environment.into_iter().chain(file) {
+        if seen.insert(setting.name) {
+            words.extend(setting.words);
+        }
+    }
+    words.extend(args.iter().skip(1).cloned());
+    let explain = |error: clap::Error| Source::CommandLine.explain(&error);
+    let matches = match words == args {
+        true => given,
+        false => Source::CommandLine.matches(&words).map_err(explain)?,
+    };
+    let mut options = Options::from_arg_matches(&matches).map_err(explain)?;
+    if port > 0 && bind > 0 {
+        options.listening.port_over_bind = port.cmp(&bind);
+    }
+    let shown = if options.starting.print_config {
+        effective::text(&command, &matches, &origins, &options)
+    } else {
+        String::new()
+    };
+    Ok((options, shown))
+}
+
+/// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is ignored.
+fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Said> {
+    let ours = |(name, value): (OsString, OsString)| {
+        let name = name.as_bytes().strip_prefix(b"MODEST_")?;
+        let name = String::from_utf8_lossy(name).into_owned();
+        (!value.is_empty() && name != "CONFIG" && !is_of_kubernetes(&name, &value)).then_some((name, value))
+    };
+    let mut ours: Vec<_> = variables.filter_map(ours).collect();
+    if ours.is_empty() {
+        return Vec::new(); // the usual case, and creating the parser takes longer than this check
+    }
+    ours.sort();
+    let command = command();
+    let said = |(name, value): (String, OsString)| {
+        let name = name.to_lowercase().replace('_', "-");
+        let is_list = command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(&name) && matches!(arg.get_action(), ArgAction::Append));
+        let lines = value.as_bytes().split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(|line| OsString::from_vec(line.to_vec())).collect();
+        Said { name, values: if is_list { lines } else { vec![value] }, is_list }
+    };
+    ours.into_iter().map(said).collect()
+}
+
+/// Kubernetes sets variables for every pod beside a service called `modest` or `modest-x`: `MODEST_SERVICE_HOST`,
+/// `MODEST_PORT=tcp://10.0.0.1:80`, `MODEST_X_PORT_80_TCP_ADDR`.
+fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
+    let is_of_port = |(_, rest): (&str, &str)| {
+        let port = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        port.len() < rest.len() && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| port.starts_with(protocol))
+    };
+    let is_of_service = |part: &str| name.starts_with(&part[1..]) || name.contains(part);
+    ["_SERVICE_HOST", "_SERVICE_PORT"].into_iter().any(is_of_service)
+        || format!("_{name}").split_once("_PORT_").is_some_and(is_of_port)
+        || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
+}
+
+fn variable(name: &str) -> String {
+    format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// The keys of a file in TOML.
+fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
+    let name = quoted(path);
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        CliError::usage(format!("{name}, line {line}: {}", error.message()))
+    })?;
+    table
+        .into_iter()
+        .map(|(key, value)| said_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
+        .collect()
+}
+
+fn said_in_file(key: String, value: toml::Value) -> Result<Said, String> {
+    let is_list = value.is_array();
+    let values = match value {
+        toml::Value::Array(values) => values,
+        value => vec![value],
+    };
+    let text = |value: toml::Value| match value {
+        toml::Value::String(text) => Some(text.into()),
+        toml::Value::Integer(number) => Some(number.to_string().into()),
+        toml::Value::Boolean(yes) => Some(yes.to_string().into()),
+        _ => None,
+    };
+    let values: Option<Vec<OsString>> = values.into_iter().map(text).collect();
+    let values = values
+        .ok_or_else(|| format!("{key}: expected a string in quotes, a number, true or false, or a list of those"))?;
+    Ok(Said { name: key, values, is_list })
+}
+
+impl Source {
+    fn matches(&self, words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+        command().try_get_matches_from(words)
+    }
+
+    /// The settings as words of a command line, each checked.
+    fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
+        let mut settings = Vec::new();
+        for said in said {
+            let name = self.name(&said.name);
+            let is_taken = program.takes(&said.name, &said.values);
+            if !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))? {
+                settings.push(self.setting(said)?);
+            }
+        }
+        Ok(settings)
+    }
+
+    fn setting(&self, said: Said) -> Result<Setting, CliError> {
+        let Said { name, values, is_list } = said;
+        let command = command();
+        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&name) && is_setting(arg));
+        let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command))) };
+        let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
+        if is_list && !matches!(arg.get_action(), ArgAction::Append) {
+            return Err(wrong("expected one value, not a list".into()));
+        }
+        let takes_value = arg.get_action().takes_values();
+        let needs_value = takes_value && arg.get_num_args().is_none_or(|number| number.min_values() > 0);
+        let mut words = Vec::new();
+        for value in values {
+            let flag = value.to_str().map(values::yes_or_no).unwrap_or_else(|| Err("expected yes or no".into()));
+            match flag {
+                Ok(true) if !needs_value => words.push(format!("--{name}").into()),
+                Ok(false) if !needs_value => {}
+                Err(why) if !takes_value => return Err(wrong(why)),
+                _ => {
+                    let mut word = OsString::from(format!("--{name}="));
+                    word.push(value);
+                    words.push(word);
+                }
+            }
+        }
+        let alone: Vec<OsString> = std::iter::once("modest".into()).chain(words.iter().cloned()).collect();
+        self.matches(&alone).map_err(|error| self.explain(&error))?;
+        Ok(Setting { name, words })
+    }
+
+    /// The name of an option in this source.
+    fn name(&self, long: &str) -> String {
+        match self {
+            Source::CommandLine => format!("--{long}"),
+            Source::Environment => variable(long),
+            Source::File(file) => format!("{file}: {long}"),
+        }
+    }
+
+    fn unknown(&self, name: &str, command: &Command) -> String {
+        let is_known = |arg: &&Arg| !arg.is_hide_set() && (matches!(self, Source::CommandLine) || is_setting(arg));
+        let longs = command.get_arguments().filter(is_known).filter_map(Arg::get_long);
+        let like = match self {
+            Source::CommandLine => alike(name.trim_start_matches('-'), longs).map(|long| format!("--{long}")),
+            Source::Environment => alike(name, longs).map(variable),
+            Source::File(_) => alike(name, longs).map(str::to_owned),
+        };
+        let what = match self {
+            Source::CommandLine => format!("there is no option {}", escape_controls(name)),
+            Source::Environment => format!("there is no variable {}", escape_controls(&variable(name))),
+            Source::File(file) => format!("{file}: there is no setting {}", escape_controls(name)),
+        };
+        like.map_or(what.clone(), |like| format!("{what}; did you mean {like}?"))
+    }
+
+    /// clap's error in one line.
+    fn explain(&self, error: &clap::Error) -> CliError {
+        let context = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(escape_controls(text)),
+            Some(ContextValue::Strings(texts)) => texts.first().map(|text| escape_controls(text)),
+            _ => None,
+        };
+        let whole = context(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
+        // `--port <PORT>`, `--cors[=<ORIGIN>]`
+        let name = whole.split([' ', '=', '[']).next().unwrap_or_default();
+        let named = name.strip_prefix("--").map_or_else(|| name.to_owned(), |long| self.name(long));
+        let dashed = name.starts_with('-') && name != "-";
+        CliError::usage(match error.kind() {
+            ErrorKind::UnknownArgument if dashed => self.unknown(name, &command()),
+            ErrorKind::ValueValidation => {
+                let value = context(ContextKind::InvalidValue).unwrap_or_default();
+                let why = error.source().map(ToString::to_string).unwrap_or_default();
+                format!("{named} {value}: {why}")
+            }
+            ErrorKind::InvalidValue
+            | ErrorKind::TooFewValues
+            | ErrorKind::WrongNumberOfValues
+            | ErrorKind::NoEquals => {
+                format!("{named} needs a value")
+            }
+            ErrorKind::TooManyValues => format!("{named} takes no value"),
+            ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
+            _ => {
+                let text = error.render().to_string();
+                escape_controls(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+            }
+        })
+    }
+}
+
+/// A suggestion: a name that differs in a letter or two, or that begins like this.
+fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let rank = |known: &&'a str| {
+        let distance = strsim::osa_distance(name, known);
+        let begins = name.len() > 2 && (known.starts_with(name) || name.starts_with(known) && known.len() > 2);
+        (distance <= 1.max(name.len() / 4) && name.len() > 2, begins).ge(&(false, true)).then_some(distance)
+    };
+    known.filter_map(|known| Some((rank(&known)?, known))).min().map(|(_, known)| known)
+}
+
+fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
+    let starting = &options.starting;
+    let mut out = Vec::new();
+    if starting.brief_help {
+        out = help::brief(&command()).into_bytes();
+    } else if starting.markdown {
+        out = help::markdown(&command()).into_bytes();
+    } else if starting.man {
+        out = help::man(command());
+    } else if let Some(line) = hashed_password(options)? {
+        out = line.into_bytes();
+    } else if let Some(shell) = &starting.completions {
+        let shell: clap_complete::Shell = shell.parse().map_err(|_| {
+            let shell = escape_controls(shell);
+            CliError::usage(format!("--completions {shell}: expected bash, elvish, fish, powershell or zsh"))
+        })?;
+        clap_complete::generate(shell, &mut command(), "modest", &mut out);
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
+}
+
+/// A line for the file of `--auth`.
+fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
+    if let Some(name) = &options.starting.hash_password {
+        return crate::password::line(name).map(Some);
+    }
+    let _ = options;
+    Ok(None)
+}
+
+fn command() -> Command {
+    let mut command = Options::command().mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true), // so that `-p -1` is rejected as a port
+        false => arg,
+    });
+    command.build();
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use modest::Symlinks;
+
+    use super::*;
+    use crate::options::Verbosity;
+    use crate::program::Folders;
+
+    fn parse(args: &[&str]) -> Result<Options, String> {
+        let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
+        match super::parse(all, &mut Folders) {
+            Ok(Action::Serve(options)) => Ok(*options),
+            Ok(Action::Print(text)) => Err(text),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Where it would listen, and what it would serve.
+    fn resolved(args: &[&str]) -> Result<(String, String), String> {
+        let options = parse(args)?;
+        let addresses = places::addresses(&options).map_err(|error| error.to_string())?;
+        let text = |address: &crate::address::BindAddress| match &address.socket {
+            Some(socket) => socket.clone(),
+            None => format!("{} {}", address.host, address.port),
+        };
+        let places = places::places(&options, false).map_err(|error| error.to_string())?;
+        let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
+        Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
+    }
+
+    #[test]
+    fn nothing_said_is_the_current_folder_on_loopback() {
+        assert_eq!(resolved(&[]), Ok(("127.0.0.1 8000".into(), "=.".into())));
+        assert_eq!(
+            parse(&[]).map(|options| (options.serving.hidden, options.serving.follow_symlinks)),
+            Ok((false, None))
+        );
+    }
+
+    #[test]
+    fn words_become_settings() {
+        for (args, address, places) in [
+            (&[][..], "127.0.0.1 8000", "=."),
+            (&["-p", "9000"], "127.0.0.1 9000", "=."),
+            (&["--port=0"], "127.0.0.1 0", "=."),
+            (&["9000"], "127.0.0.1 9000", "=."),
+            (&["src", "9000"], "127.0.0.1 9000", "=src"),
+            (&["9000", "src"], "127.0.0.1 9000", "=src"),
+            (&["-d", "src", "9000"], "127.0.0.1 9000", "=src"),
+            (&["--directory=src", "-p9000"], "127.0.0.1 9000", "=src"),
+            (&["src", "/docs=docs", "--prefix", "/x/"], "127.0.0.1 8000", "/x=src, /x/docs=docs"),
+            (&["-b", "::1"], "::1 8000", "=."),
+            (&["-b", "[::1]:9000"], "::1 9000", "=."),
+            (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000", "=."),
+            (&["-b", "0.0.0.0", "-b", "::1", "9000"], "0.0.0.0 9000, ::1 9000", "=."),
+            (&["-b", "0.0.0.0:1", "-b", "::1", "9000"], "0.0.0.0 1, ::1 9000", "=."),
+            (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000", "=."),
+            (&["-p", "1", "-p", "2"], "127.0.0.1 2", "=."),
+            (&["-b", "unix:/run/x.sock"], "unix:/run/x.sock", "=."),
+            (&["-b", "systemd"], "systemd", "=."),
+        ] {
+            assert_eq!(resolved(args), Ok((address.into(), places.into())), "{args:?}");
+        }
+        assert_eq!(parse(&["-w", "3"]).map(|it| it.limits.workers), Ok(Some(3)));
+        assert_eq!(parse(&["--follow-symlinks=none"]).map(|it| it.serving.follow_symlinks), Ok(Some(Symlinks::Deny)));
+        assert_eq!(
+            parse(&["--index", "a", "--index", "b"]).map(|it| it.serving.index),
+            Ok(vec!["a".into(), "b".into()])
+        );
+        for (args, spa) in
+            [(&["--spa"][..], Some("index.html")), (&["--spa=app.html", "src"], Some("app.html")), (&[], None)]
+        {
+            assert_eq!(parse(args).map(|it| it.serving.spa), Ok(spa.map(str::to_owned)), "{args:?}");
+        }
+        for (args, field) in [
+            (&["-H", "X-A", "b", "src"][..], ("X-A", "b")),
+            (&["-H", "X-A: b", "src"], ("X-A", "b")),
+            (&["--header", "X-A", "b: c", "src"], ("X-A", "b: c")),
+        ] {
+            let options = parse(args).expect(args[1]);
+            let found = &options.fields.header[0];
+            assert_eq!(
+                (found.name.as_str(), found.value.as_str(), &options.words[..]),
+                (field.0, field.1, &["src".into()][..])
+            );
+        }
+        assert_eq!(parse(&["-p", "HTTP/1.1"]).map(|it| it.listening.protocol), Ok(Some("HTTP/1.1".into())));
+        for (args, verbosity) in [
+            (&["-q"][..], Verbosity::Quiet),
+            (&["--verbose"], Verbosity::Verbose),
+            (&["-v", "-q", "-v"], Verbosity::Quiet),
+            (&[], Verbosity::Normal),
+        ] {
+            assert_eq!(parse(args).map(|it| it.verbosity()), Ok(verbosity), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_words_get_one_plain_line() {
+        for (args, message) in [
+            (&["-p", "65536"][..], "--port 65536: a port is a number from 0 to 65535"),
+            (&["-p", "-1"], "--port -1: a port is a number"),
+            (&["-p", ""], "a port is a number"),
+            (&["-p"], "--port needs a value"),
+            (&["90435"], "'90435' is neither a folder nor a port: a port is a number"),
+            (&["-b", "::1:x"], "--bind ::1:x: "),
+            (&["-b", "fe80::1"], "such as fe80::1%eth0"),
+            (&["-b", "127.0.0.1:1", "-p", "2"], "the port was given twice: --bind already set 1"),
+            (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
+            (&["-b", "fd:3", "9000"], "fd:3 has no port"),
+            (&["-p", "2", "9000"], "the port was given twice: --port already set 2"),
+            (&["8000", "9000"], "the port was given twice: the first argument for it is 8000"),
+            (&["-w", "0"], "--workers 0: expected a number from 1"),
+            (&["-w", "99999999"], "--workers 99999999: expected a number from 1"),
+            (&["--prot", "1"], "there is no option --prot; did you mean --port?"),
+            (&["--dir", "x"], "there is no option --dir; did you mean --directory?"),
+            (&["--max-conections", "1"], "there is no option --max-conections; did you mean --max-connections?"),
+            (&["-x"], "there is no option -x (see"),
+            (&["--cgi"], "there is no option --cgi (see"),
+            (&["--bandwidth", "1"], "there is no option --bandwidth (see"),
+            (&["--follow-symlinks", "some"], "--follow-symlinks some: expected within, anywhere or none"),
+            (&["--cache-control", "a\nb"], "--cache-control a\\nb: expected plain text"),
+            (&["src", "tests"], "'src' and 'tests' can't both be at '/'"),
+            (&["/src="], "expected a folder after '='"),
+            (&["--protocol", "HTTP/2"], "this server always uses HTTP/1.1"),
+            (&["-p", "HTTP/2"], "this server always uses HTTP/1.1"),
+            (&["-H", "X-A"], "--header X-A: expected a header field"),
+            (&["-H", "X-A", "--auth", "users"], "--header X-A: the value is missing ('--auth' is an option)"),
+            (&["--header", "X-A", "-v"], "'-v' is an option"),
+            (&["-H", "X-A", "src"], "'src' is a file or a folder"),
+            (&["--hsts", "1d"], "there is no folder or file '1d'; to give it to --hsts, write --hsts=1d"),
+            (&["--spa", "app.html", "src"], "to give it to --spa, write --spa=app.html"),
+            (&["--cors", "https://a.example"], "write --cors=https://a.example"),
+            (&["/a/../b=src"], "expected a path without '.' and '..' segments"),
+            (&["/a%20b=src"], "expected a path without percent-encodings"),
+            (&["/a//b=src"], "and empty segments"),
+            (&["/:id=src"], "patterns"),
+            (&["/<id>=src"], "patterns"),
+            (&["--prefix", "/a%20b"], "expected a path without percent-encodings"),
+            (&["--prefix", "/a/./b"], "without '.' and '..'"),
+            (&[""], "the folder's name is empty"),
+            (&["--quiet=yes"], "--quiet takes no value"),
+            (&["--completions", "sh"], "expected bash, elvish, fish"),
+        ] {
+            let line = resolved(args).expect_err(&format!("{args:?}"));
+            assert!(line.contains(message), "{args:?}: {line}");
+            assert!(line.ends_with("(see 'modest --help')"), "{args:?}: {line}");
+            assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_environment() {
+        let said = |name: &str, value: &str| {
+            let one = std::iter::once((OsString::from(name), OsString::from(value)));
+            let settings = Source::Environment.settings(from_environment(one), &mut Folders);
+            settings
+                .map(|found| found.into_iter().flat_map(|one| one.words).collect::<Vec<_>>())
+                .map_err(|e| e.to_string())
+        };
+        for (name, value, words) in [
+            ("MODEST_LOG_FILE", "x", &["--log-file=x"][..]),
+            ("MODEST_HEADER", "A: b\nC: d", &["--header=A: b", "--header=C: d"]),
+            ("MODEST_NO_LISTING", "no", &[]),
+            ("MODEST_NO_LISTNG", "", &[]),
+            ("MODESTY", "x", &[]),
+            ("MODEST_PORT", "tcp://10.0.0.1:80", &[]),
+            ("MODEST_PORT_80_TCP", "tcp://10.0.0.1:80", &[]),
+            ("MODEST_PORT_80_TCP_ADDR", "10.0.0.1", &[]),
+            ("MODEST_SERVICE_HOST", "10.0.0.1", &[]),
+            ("MODEST_SERVICE_PORT_HTTP", "80", &[]),
+            ("MODEST_FILES_SERVICE_HOST", "10.0.0.1", &[]),
+            ("MODEST_FILES_PORT_80_TCP_PROTO", "tcp", &[]),
+        ] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert_eq!(said(name, value), Ok(words), "{name}={value}");
+        }
+        for (name, value, why) in [
+            ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
+            (
+                "MODEST_ALLOWED_HOSTS",
+                "a",
+                "there is no variable MODEST_ALLOWED_HOSTS; did you mean MODEST_ALLOWED_HOST?",
+            ),
+            ("MODEST_VERSION", "1", "there is no variable MODEST_VERSION"),
+            ("MODEST_WORKERS", "0", "MODEST_WORKERS 0: expected a number from 1"),
+            ("MODEST_PORT", "x", "MODEST_PORT x: a port is a number"),
+        ] {
+            let line = said(name, value).expect_err(name);
+            assert!(line.contains(why), "{name}={value}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_options_are_such_that_clap_takes() {
+        Options::command().debug_assert();
+    }
+}

@@ -1,0 +1,152 @@
+//! `--upload` and related options: which folders accept uploads, and their settings. Called by `site`, and by `cli` for
+//! rights and for the banner.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use modest::{Address, Uploads};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::{CliError, quoted};
+use crate::options::Options;
+use crate::places::Place;
+use crate::values::{ALL, Limit, Quota};
+
+/// How many uploads of a folder can be resumed, and for how long.
+const RESUMABLE: usize = 64;
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// The settings of uploads. Their clones count each user's uploads together.
+pub fn uploads(options: &Options) -> Uploads {
+    let taking = &options.taking;
+    let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+    if taking.resumable {
+        uploads = uploads.resumable(RESUMABLE, KEPT);
+    }
+    if let Some(which) = taking.overwrite {
+        uploads = uploads.overwrite(which);
+    }
+    if let Some(Limit(limit)) = taking.upload_limit {
+        uploads = uploads.max_size(limit);
+    }
+    if let Some(bytes) = taking.upload_reserve {
+        uploads = uploads.reserve(bytes);
+    }
+    if let Some(Limit(quota)) = taking.upload_quota {
+        uploads = uploads.quota(quota.map(|Quota { bytes, within }| (bytes, within)));
+    }
+    if let Some(number) = taking.uploads_each {
+        uploads = uploads.at_once_each(number);
+    }
+    match at_once(options) {
+        Some(number) => uploads.at_once(number),
+        None => uploads,
+    }
+}
+
+/// How many uploads can be in progress, so that readers find room. `None`: the library's default.
+fn at_once(options: &Options) -> Option<usize> {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
+    options.taking.uploads_at_once.or(options.limits.max_connections.map(half_of))
+}
+
+/// Whether this folder accepts uploads.
+pub fn is_taking(options: &Options, place: &Place) -> bool {
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
+    !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
+}
+
+/// Whether clients can put files into this place: it accepts uploads, is in a folder that does, or contains one.
+pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
+    let own = with_those_above(place);
+    places(options, all).map(with_those_above).any(|taking| {
+        let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
+        is_in(&own, &taking) || is_in(&taking, &own)
+    })
+}
+
+/// Device and inode: equal for two paths that lead to one folder, even by a bind mount.
+type Identity = (u64, u64);
+
+/// The identities of a place, and of the folders that contain it.
+fn with_those_above(place: &Place) -> Vec<Identity> {
+    let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
+    real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
+}
+
+/// Messages about folders that accept no uploads themselves and still contain files of clients.
+pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
+    let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
+    let line = |place: &Place| {
+        let path = quoted(&place.path);
+        format!(
+            "--upload: clients can put files into {path} through another folder, so its pages are served in a sandbox"
+        )
+    };
+    others.map(line).collect()
+}
+
+/// The places that accept uploads.
+pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+    places.iter().filter(|place| is_taking(options, place))
+}
+
+/// Checks that the options fit each other and the places.
+pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
+    let taking = &options.taking;
+    let others = [
+        ("--overwrite", taking.overwrite.is_some()),
+        ("--allow-delete", taking.allow_delete),
+        ("--upload-limit", taking.upload_limit.is_some()),
+        ("--upload-reserve", taking.upload_reserve.is_some()),
+        ("--upload-quota", taking.upload_quota.is_some()),
+        ("--uploads-at-once", taking.uploads_at_once.is_some()),
+        ("--uploads-each", taking.uploads_each.is_some()),
+        ("--resumable", taking.resumable),
+        ("--fsync", taking.fsync),
+    ];
+    if let Some((name, _)) = others.iter().find(|(_, given)| *given && taking.upload.is_empty()) {
+        return Err(CliError::usage(format!("{name} has no effect without --upload")));
+    }
+    for named in &taking.upload {
+        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+        let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(prefix) == Some(named);
+        if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
+            let line = match named.as_str() {
+                ALL => "--upload: no folder is served that could accept uploads".to_owned(),
+                at => format!("--upload={at}/: no folder is served there"),
+            };
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the user of this process can write there.
+pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
+    places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
+}
+
+/// Checks that it can write in the folder of this option.
+pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
+        let (by, how) = match options.starting.user {
+            Some(_) => (" as the user of --user", "chown"),
+            None => ("", "chmod u+w"),
+        };
+        let path = quoted(path);
+        CliError::failure(format!(
+            "{option}: no permission to write to {path}{by}; allow it ('{how}') or leave the option out"
+        ))
+    })
+}
+
+/// Whether clients on other machines can reach it.
+pub fn is_open(addresses: &[Address]) -> bool {
+    addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
+}

@@ -1,0 +1,479 @@
+//! Values of options, parsed from text: sizes, times, limits, fields and patterns. Called by `options`; it opens
+//! nothing.
+//! Each error names what was expected; `sources` adds the option's name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Routes, Symlinks};
+
+/// A limit that `none` switches off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit<T>(pub Option<T>);
+
+/// A field, for the files that match a pattern or for all responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub pattern: Option<String>,
+    pub name: String,
+    pub value: String,
+}
+
+/// A `Cache-Control`, for the files that match a pattern or for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caching {
+    pub pattern: Option<String>,
+    pub value: String,
+}
+
+/// Bytes per second, averaged over a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub bytes_per_second: u64,
+    pub over: Duration,
+}
+
+/// Bytes within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub bytes: u64,
+    pub within: Duration,
+}
+
+/// A user and a group, by names or numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub group: Option<String>,
+}
+
+/// A named group of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub users: Vec<String>,
+}
+
+/// A trusted proxy: a network, or all clients of Unix sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    Network(modest::IpNetwork),
+    Unix,
+}
+
+/// `Name: value`, or `PATTERN=Name: value`.
+pub fn field(text: &str) -> Result<Field, String> {
+    let wanted =
+        || "expected a header field, such as 'X-Frame-Options: DENY' or '/assets/=X-Robots-Tag: noindex'".to_owned();
+    let (left, value) = text.split_once(':').ok_or_else(wanted)?;
+    // A name is a token, which has no `=` (RFC 9110, section 5.6.2).
+    let (pattern, name) = match left.rsplit_once('=') {
+        Some((pattern, name)) => (Some(pattern.to_owned()), name),
+        None => (None, left),
+    };
+    let (name, value) = (name.trim(), value.trim());
+    if name.parse::<HeaderName>().is_err() || pattern.as_deref() == Some("") {
+        return Err(wanted());
+    }
+    if value.parse::<HeaderValue>().is_err() {
+        return Err("the value of a header field must be plain text".into());
+    }
+    Ok(Field { pattern, name: name.into(), value: value.into() })
+}
+
+/// `VALUE`, or `PATTERN=VALUE`, where the pattern contains a slash, a dot or an asterisk: no name of a directive does.
+pub fn caching(text: &str) -> Result<Caching, String> {
+    let (pattern, value) = match text.split_once('=') {
+        Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
+        _ => (None, text),
+    };
+    if value.is_empty() || value.parse::<HeaderValue>().is_err() || !value.is_ascii() {
+        return Err("expected plain text, such as max-age=3600 or '*.css=max-age=3600'".into());
+    }
+    Ok(Caching { pattern, value: value.into() })
+}
+
+/// `KEY=VALUE`, neither of them empty.
+pub fn pair(text: &str, example: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("expected two words with '=' between them, such as {example}")),
+    }
+}
+
+/// The value of the `Server` field.
+pub fn server(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.is_ascii() && text.parse::<HeaderValue>().is_ok();
+    good.then(|| text.to_owned()).ok_or_else(|| "expected plain text, such as modest, or none".into())
+}
+
+/// The name of a file in each folder.
+pub fn file_name(text: &str) -> Result<String, String> {
+    let good = !["", ".", ".."].contains(&text) && !text.contains(['/', '\0']);
+    good.then(|| text.to_owned()).ok_or_else(|| "expected a file name, such as index.html".into())
+}
+
+/// `EXT=TYPE`.
+pub fn media_type(text: &str) -> Result<(String, String), String> {
+    let (extension, media_type) = pair(text, "md=text/markdown")?;
+    Ok((extension, content_type(&media_type)?))
+}
+
+/// `text/plain`, optionally with parameters.
+pub fn content_type(text: &str) -> Result<String, String> {
+    let is_type = text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+    match is_type && text.is_ascii() && text.parse::<HeaderValue>().is_ok() {
+        true => Ok(text.into()),
+        false => Err("expected a media type, such as text/plain".into()),
+    }
+}
+
+/// `STATUS=FILE`.
+pub fn error_page(text: &str) -> Result<(u16, String), String> {
+    let (status, file) = pair(text, "404=missing.html")?;
+    let known = status.parse().ok().filter(|status| [400, 403, 404].contains(status));
+    known.map(|status| (status, file)).ok_or_else(|| "expected one of the statuses 400, 403 and 404".into())
+}
+
+/// A path on the server: it begins with a slash.
+pub fn path(text: &str) -> Result<String, String> {
+    let good = text.starts_with('/') && !text.contains(['?', '#', '{', '}', '*', '\0']);
+    if text.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err("expected a path without '.' and '..' segments, such as /status".into());
+    }
+    good.then(|| text.to_owned()).ok_or_else(|| "expected a path that starts with a slash, such as /status".into())
+}
+
+/// A path that ends in a name.
+pub fn page(text: &str) -> Result<String, String> {
+    let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
+    page.ok_or_else(|| "expected the path of a page, such as /metrics".into())
+}
+
+/// The path of a prefix, without a slash at its end.
+pub fn prefix(text: &str) -> Result<String, String> {
+    let prefix = path(text)?.trim_end_matches('/').to_owned();
+    match Routes::<()>::fault_of(&prefix) {
+        Some(_) => Err("expected a path without percent-encodings, patterns and empty segments, such as /docs".into()),
+        None => Ok(prefix),
+    }
+}
+
+/// All served folders: no path is written like this.
+pub const ALL: &str = "*";
+
+/// All folders, or the path of one, without a slash at its end.
+pub fn upload(text: &str) -> Result<String, String> {
+    if text == ALL {
+        return Ok(text.to_owned());
+    }
+    prefix(text)
+        .map_err(|_| "expected the path of a folder, such as /inbox; without a path, all folders accept uploads".into())
+}
+
+pub fn overwrite(text: &str) -> Result<Overwrite, String> {
+    match text {
+        "refuse" => Ok(Overwrite::Refuse),
+        "rename" => Ok(Overwrite::Rename),
+        "replace" => Ok(Overwrite::Replace),
+        _ => Err("expected refuse, rename or replace".into()),
+    }
+}
+
+/// An origin as browsers send it, or `*`.
+pub fn origin(text: &str) -> Result<String, String> {
+    let good = match text.split_once("://") {
+        None => text == "*",
+        Some((scheme, host)) => {
+            let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte);
+            let default =
+                matches!(scheme, "http" if host.ends_with(":80")) || scheme == "https" && host.ends_with(":443");
+            let scheme_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+            !scheme.is_empty()
+                && !host.is_empty()
+                && !default
+                && scheme.bytes().all(scheme_letter)
+                && host.bytes().all(letter)
+        }
+    };
+    let wanted =
+        || "expected an origin, such as https://app.example or http://localhost:3000, in lower case and without a path";
+    good.then(|| text.to_owned()).ok_or_else(|| wanted().into())
+}
+
+/// The name of a host, without a port.
+pub fn host(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && !text.contains(['/', ' ', '@']) && (!text.contains(':') || text.starts_with('['));
+    good.then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| "expected a host name, such as www.example.org, or * for all".into())
+}
+
+/// `PATH=WHO:RIGHTS`.
+pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
+    text.parse().map_err(|error: modest::layers::InvalidPathRule| error.to_string())
+}
+
+/// `NAME=USER,USER`.
+pub fn group(text: &str) -> Result<Group, String> {
+    let wanted = "expected a name and users, such as staff=ada,bob";
+    let (name, users) = pair(text, "staff=ada,bob").map_err(|_| wanted)?;
+    let users: Vec<String> = users.split(',').map(str::to_owned).collect();
+    match name {
+        _ if name == "users" => Err("@users is the group of all users; choose another name".into()),
+        _ if name.starts_with('@') || name.contains([',', ':']) || users.iter().any(String::is_empty) => {
+            Err(wanted.into())
+        }
+        _ => Ok(Group { name, users }),
+    }
+}
+
+/// What a password is required for.
+pub fn realm(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    good.then(|| text.to_owned()).ok_or_else(|| "expected printable ASCII, such as 'our photos'".into())
+}
+
+pub fn network(text: &str) -> Result<modest::IpNetwork, String> {
+    text.parse().map_err(|_| "expected a network, such as 10.0.0.0/8 or 2001:db8::7".into())
+}
+
+pub fn proxy(text: &str) -> Result<Proxy, String> {
+    match text {
+        "unix" => Ok(Proxy::Unix),
+        _ => network(text).map(Proxy::Network).map_err(|why| format!("{why}, or unix")),
+    }
+}
+
+pub fn symlinks(text: &str) -> Result<Symlinks, String> {
+    match text {
+        "within" => Ok(Symlinks::WithinRoot),
+        "anywhere" => Ok(Symlinks::Follow),
+        "none" => Ok(Symlinks::Deny),
+        _ => Err("expected within, anywhere or none".into()),
+    }
+}
+
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "python" => Ok(LogFormat::Python),
+        "common" => Ok(LogFormat::Common),
+        "combined" => Ok(LogFormat::Combined),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected python, common, combined or json".into()),
+    }
+}
+
+/// The values of Python's `--protocol`.
+pub fn protocol(text: &str) -> Result<String, String> {
+    match text {
+        "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
+        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that do".into()),
+    }
+}
+
+/// An existing folder.
+pub fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("there is no such folder".into()) }
+}
+
+pub fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" => Ok(false),
+        _ => Err("expected yes or no".into()),
+    }
+}
+
+/// `660`: the bits of a mode, in octal.
+pub fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or_else(|| "expected a mode in octal, such as 660".into())
+}
+
+/// `NAME[:GROUP]`.
+pub fn user(text: &str) -> Result<User, String> {
+    let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
+    match name.is_empty() || group == Some("") {
+        true => Err("expected a user, or a user and a group, such as www-data or www-data:www".into()),
+        false => Ok(User { name: name.into(), group: group.map(str::to_owned) }),
+    }
+}
+
+/// Each worker is a thread; a larger number is a typing error.
+const MAX_WORKERS: usize = 4096;
+
+pub fn workers(text: &str) -> Result<usize, String> {
+    let count = count(text).ok().filter(|count| (1..=MAX_WORKERS).contains(count));
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX_WORKERS}"))
+}
+
+/// A number.
+pub fn count(text: &str) -> Result<usize, String> {
+    digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "expected a number, such as 100".into())
+}
+
+/// A number, at least one.
+pub fn some(text: &str) -> Result<usize, String> {
+    count(text).ok().filter(|count| *count > 0).ok_or_else(|| "expected a number of at least 1".into())
+}
+
+pub fn some_or_none(text: &str) -> Result<Limit<usize>, String> {
+    none_or(text, some)
+}
+
+pub fn requests(text: &str) -> Result<Limit<u32>, String> {
+    none_or(text, |text| some(text)?.try_into().map_err(|_| "expected a smaller number".into()))
+}
+
+/// `64k` is 65,536 bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let power = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(0),
+        "k" | "kib" => Some(10),
+        "m" | "mib" => Some(20),
+        "g" | "gib" => Some(30),
+        "t" | "tib" => Some(40),
+        _ => None,
+    };
+    let bytes = digits(number).zip(power).and_then(|(number, power)| number.checked_mul(1 << power));
+    let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
+    bytes.ok_or_else(|| "expected a size, such as 500, 64k (of 1,024 bytes), 16m or 1g".into())
+}
+
+/// A size in memory.
+pub fn memory(text: &str) -> Result<usize, String> {
+    size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
+}
+
+pub fn size_or_none(text: &str) -> Result<Limit<u64>, String> {
+    none_or(text, size)
+}
+
+/// `500ms`, `10s`, `2m`, `1h`, `1d`; a bare number is seconds.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match &text[number.len()..] {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" | "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let time = digits(number).zip(milliseconds).and_then(|(number, unit)| number.checked_mul(unit));
+    // A century is longer than any server runs, and no sum with it overflows.
+    let time = time.filter(|time| (1..=100 * 366 * 86_400_000).contains(time));
+    time.map(Duration::from_millis).ok_or_else(|| "expected a time, such as 500ms, 10s, 2m, 1h or 1d".into())
+}
+
+/// A time, or none at all.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s" | "none") { Ok(Duration::ZERO) } else { time(text) }
+}
+
+pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
+    none_or(text, time)
+}
+
+/// Whether clients need a certificate.
+#[cfg(feature = "tls")]
+pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, String> {
+    match text {
+        "required" => Ok(modest::ClientCertificates::Required),
+        "optional" => Ok(modest::ClientCertificates::Optional),
+        _ => Err("expected required or optional".into()),
+    }
+}
+
+/// `500` bytes per second, or `500/30s`: averaged over that time.
+pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
+    none_or(text, |text| {
+        let (bytes, over) = text.split_once('/').unwrap_or((text, "30s"));
+        let rate = size(bytes).and_then(|bytes_per_second| Ok(Rate { bytes_per_second, over: time(over)? }));
+        rate.map_err(|_| "expected bytes per second, such as 500, or 1k/10s to average over 10 seconds".into())
+    })
+}
+
+/// `10g`: within a day, or `10g/1h`.
+pub fn quota(text: &str) -> Result<Limit<Quota>, String> {
+    none_or(text, |text| {
+        let (bytes, within) = text.split_once('/').unwrap_or((text, "1d"));
+        let quota = size(bytes).and_then(|bytes| Ok(Quota { bytes, within: time(within)? }));
+        quota.map_err(|_| "expected a size per period, such as 10g (per day) or 1g/1h".into())
+    })
+}
+
+fn none_or<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Limit<T>, String> {
+    match text {
+        "none" => Ok(Limit(None)),
+        _ => parse(text).map(|value| Limit(Some(value))).map_err(|why| format!("{why}, or none")),
+    }
+}
+
+/// Digits alone: `parse` would take "+80".
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times() {
+        for (text, bytes) in
+            [("0", 0), ("500", 500), ("64k", 65_536), ("64KiB", 65_536), ("16m", 16 << 20), ("1g", 1 << 30)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "k", "64kb", "-1", "+1", "1.5m", "64 k", "99999999t", "none"] {
+            assert!(size(text).is_err(), "{text}: {:?}", size(text));
+        }
+        for (text, milliseconds) in
+            [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "0", "0s", "-1s", "1.5s", "10 s", "1w", "999999999d"] {
+            assert!(time(text).is_err(), "{text}: {:?}", time(text));
+        }
+        assert_eq!(time_or_none("none"), Ok(Limit(None)));
+        let (bytes_per_second, over) = (1024, Duration::from_secs(10));
+        let quota_of = |bytes, seconds| Ok(Limit(Some(Quota { bytes, within: Duration::from_secs(seconds) })));
+        assert_eq!([quota("1k"), quota("2/1h")], [quota_of(1024, 86_400), quota_of(2, 3600)]);
+        assert_eq!(rate("1k/10s"), Ok(Limit(Some(Rate { bytes_per_second, over }))));
+    }
+
+    #[test]
+    fn fields_and_patterns() {
+        for (text, expected) in [
+            ("X-A: b", Some((None, "X-A", "b"))),
+            ("X-A:b: c=d", Some((None, "X-A", "b: c=d"))),
+            ("*.css=X-A: b", Some((Some("*.css"), "X-A", "b"))),
+            ("/a=b/=X-A: b", Some((Some("/a=b/"), "X-A", "b"))),
+            ("X-A", None),
+            ("X A: b", None),
+            (": b", None),
+            ("=X-A: b", None),
+            ("X-A: b\nX-B: c", None),
+        ] {
+            let found = field(text).ok();
+            let found = found.as_ref().map(|field| (field.pattern.as_deref(), &*field.name, &*field.value));
+            assert_eq!(found, expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("max-age=60", Some((None, "max-age=60"))),
+            ("public, max-age=60", Some((None, "public, max-age=60"))),
+            ("*.css=max-age=60", Some((Some("*.css"), "max-age=60"))),
+            ("/assets/=no-store", Some((Some("/assets/"), "no-store"))),
+            ("", None),
+            ("/assets/=", None),
+            ("a\nb", None),
+        ] {
+            let found = caching(text).ok();
+            assert_eq!(found.as_ref().map(|it| (it.pattern.as_deref(), &*it.value)), expected, "{text:?}");
+        }
+    }
+}

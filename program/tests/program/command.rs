@@ -1,0 +1,1819 @@
+//! The program `modest` as a user meets it: words, banner, log, errors, signals. Run as it was built.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
+use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, root, run, wait_for};
+use rustix::process::Signal;
+
+/// More than any socket buffers: a client that does not read it all keeps the request in hand.
+const LARGE: u64 = 64 << 20;
+
+/// A file of users, whose password is: a long secret.
+const ADA: &str = "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
+
+fn www(words: &[&str]) -> Built {
+    Built::start(modest(["www", "-p", "0"]).args(words))
+}
+
+#[test]
+fn the_banner_is_pythons_and_the_site_is_there() {
+    let modest = www(&[]);
+    let port = modest.address.port();
+    assert_eq!(modest.banner, format!("Serving HTTP on 127.0.0.1 port {port} (http://127.0.0.1:{port}/) ..."));
+    let page = modest.get("/");
+    assert!(page.status == 200 && page.body.contains("It works"), "{page:?}");
+    let missing = modest.get("/no-such-page");
+    assert!(missing.status == 404 && missing.body.contains("Nothing lives at this address"), "{missing:?}");
+    for (target, kind) in [
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/script.js", "text/javascript; charset=utf-8"),
+        ("/house.svg", "image/svg+xml"),
+        ("/hills.png", "image/png"),
+        ("/favicon.ico", "image/x-icon"),
+    ] {
+        let answer = modest.ask("HEAD", target, &[], "");
+        let found = answer.field("content-type").unwrap_or_default();
+        assert!(answer.status == 200 && found.starts_with(kind), "{target}: {answer:?}");
+    }
+    assert!(modest.get("/files/").body.contains("alphabet.txt"), "a listing where there is no index");
+}
+
+#[test]
+fn the_current_folder_is_served_unless_told() {
+    let files = folder(&[("here.txt", "here")]);
+    let modest = Built::start(modest(["-p", "0"]).current_dir(&files));
+    assert_eq!(modest.get("/here.txt").body, "here");
+}
+
+#[test]
+fn a_bare_number_is_a_port_unless_a_folder_has_that_name() {
+    let files = folder(&[("1234/inside.txt", "inside"), ("outside.txt", "outside")]);
+    let as_folder = Built::start(modest(["1234", "-p", "0"]).current_dir(&files));
+    assert_eq!(as_folder.get("/inside.txt").body, "inside");
+    let as_port = Built::start(modest(["0"]).current_dir(&files));
+    assert_eq!(as_port.get("/outside.txt").body, "outside");
+}
+
+#[test]
+fn options_of_the_folder() {
+    let outside = folder(&[("file.txt", "outside")]);
+    let files = folder(&[("file.txt", "inside"), (".hidden", "hidden"), (".well-known/file", "known")]);
+    let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
+    link(&outside.path().join("file.txt"), "out");
+    link(std::path::Path::new("file.txt"), "in");
+    // The statuses of /in, /out, /.hidden and /.well-known/file, and what Cache-Control says.
+    for (words, statuses, caching) in [
+        (&[][..], [200, 404, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "within"], [200, 404, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "anywhere"], [200, 200, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "none", "--hidden"], [404, 404, 200, 200], "no-cache"),
+        (&["--cache-control", "max-age=60"], [200, 404, 404, 200], "max-age=60"),
+        (&["--cache-control", "max-age=60", "--cache-control", "*.txt=no-store"], [200, 404, 404, 200], "no-store"),
+    ] {
+        let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
+        let found = ["/in", "/out", "/.hidden", "/.well-known/file"].map(|target| modest.get(target).status);
+        assert_eq!(found, statuses, "{words:?}");
+        assert_eq!(modest.get("/file.txt").field("cache-control"), Some(caching), "{words:?}");
+    }
+}
+
+#[test]
+fn addresses_of_both_families_with_and_without_a_port() {
+    let six = TcpListener::bind("[::1]:0").is_ok(); // a machine may have no IPv6
+    for (words, family) in [
+        (&["-b", "127.0.0.1", "-p", "0"][..], 4),
+        (&["-b", "127.0.0.1:0"], 4),
+        (&["--bind=localhost:0"], 0),
+        (&["-b", "0.0.0.0:0"], 4),
+        (&["-b", "::1", "-p", "0"], 6),
+        (&["-b", "[::1]:0"], 6),
+    ] {
+        if family == 6 && !six {
+            continue;
+        }
+        let modest = Built::start(modest(["www"]).args(words));
+        let (ip, port) = (modest.address.ip(), modest.address.port());
+        assert!(family == 0 || ip.is_ipv6() == (family == 6), "{words:?}: {ip}");
+        let expected = format!("Serving HTTP on {ip} port {port} (http://{}/) ...", modest.address);
+        assert_eq!(modest.banner, expected, "{words:?}");
+        assert_eq!(modest.get("/").status, 200, "{words:?}");
+    }
+}
+
+#[test]
+fn pythons_words_mean_the_same() {
+    let files = folder(&[("site/here.txt", "here"), ("site/there.odd", "odd")]);
+    let site = files.path().join("site").to_str().unwrap().to_owned();
+    for words in [
+        &["-d", &site, "0"][..],
+        &["0", "--directory", &site],
+        &["0", &site],
+        &[&site, "0"],
+        &[
+            "--bind",
+            "127.0.0.1",
+            "-d",
+            &site,
+            "-H",
+            "X-A: b",
+            "--content-type",
+            "text/odd",
+            "--protocol",
+            "HTTP/1.0",
+            "0",
+        ],
+    ] {
+        let modest = Built::start(&mut modest(words));
+        assert_eq!(modest.get("/here.txt").body, "here", "{words:?}");
+        let odd = modest.get("/there.odd");
+        let expected = if words.len() > 5 {
+            [Some("b"), Some("text/odd; charset=utf-8")]
+        } else {
+            [None, Some("text/plain; charset=utf-8")]
+        };
+        assert_eq!([odd.field("x-a"), odd.field("content-type")], expected, "{words:?}: {odd:?}");
+        let (_, _, err) = modest.stop();
+        let is_told = err.iter().any(|line| line.contains("--protocol HTTP/1.0: this server always uses HTTP/1.1"));
+        assert_eq!(is_told, words.len() > 5, "{words:?}: {err:?}");
+    }
+}
+
+/// Options, a request, and what of its answer: the status, a field or the body, and its value.
+#[test]
+fn what_is_served_and_how() {
+    let files = folder(&[
+        ("www/index.html", "the index"),
+        ("www/home.htm", "home"),
+        ("www/about.html", "about"),
+        ("www/both.html", "a page"),
+        ("www/both/index.html", "a folder"),
+        ("www/plain/file.css", "css"),
+        ("www/oops.html", "oops"),
+        ("www/x.odd", "odd"),
+        ("book/index.html", "the book"),
+        ("one.iso", "one file"),
+        ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
+    ]);
+    std::fs::write(files.path().join("www/plain/file.css.gz"), b"\x1f\x8bgz").unwrap();
+    std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
+    let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
+    std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
+    let gzip = "Accept-Encoding: gzip";
+    let browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for (words, fields, target, what, expected) in [
+        (&["www"][..], &[][..], "/", "body", "the index"),
+        (&["www", "--index", "home.htm"], &[], "/", "body", "home"),
+        (&["www", "--index", "no.htm", "--index=home.htm"], &[], "/", "body", "home"),
+        (&["www"], &[], "/plain/", "status", "200"),
+        (&["www", "--no-listing"], &[], "/plain/", "status", "404"),
+        (&["www", "--error-page", "404=oops.html"], &[], "/missing", "body", "oops"),
+        (&["www", "--error-page", "404=oops.html"], &[], "/missing", "status", "404"),
+        // One file, and several folders.
+        (&["one.iso"], &[], "/", "body", "one file"),
+        (&["one.iso"], &[], "/one.iso", "body", "one file"),
+        (&["one.iso"], &[], "/redirects", "status", "404"),
+        (&["one.iso"], &[], "/www/index.html", "status", "404"),
+        (&["one.iso", "--mime", "iso=application/x-iso"], &[], "/", "content-type", "application/x-iso"),
+        (&["www", "/docs=book"], &[], "/docs/", "body", "the book"),
+        (&["www", "/docs=book"], &[], "/docs", "location", "/docs/"),
+        (&["www", "/docs=book"], &[], "/about.html", "body", "about"),
+        (&["/docs=book", "/one=one.iso"], &[], "/one/one.iso", "body", "one file"),
+        (&["/docs=book", "/one=one.iso"], &[], "/", "status", "200"),
+        (&["/docs=book"], &[], "/index.html", "status", "404"),
+        (&["www", "/docs=book", "--prefix", "/x"], &[], "/x/docs/", "body", "the book"),
+        (&["www", "--prefix", "/x/"], &[], "/x/about.html", "body", "about"),
+        (&["www", "--prefix", "/x"], &[], "/about.html", "status", "404"),
+        // An app that routes in the browser.
+        (&["www", "--spa"], &[], "/users/7", "body", "the index"),
+        (&["www", "--spa"], &[], "/users/7", "status", "200"),
+        (&["www", "--spa=home.htm"], &[], "/users/7", "body", "home"),
+        (&["www", "--spa"], &[], "/missing.js", "status", "404"),
+        (&["www", "--spa"], &["Accept: text/html,*/*;q=0.8"], "/users/a.b", "body", "the index"),
+        (&["www", "--spa"], &["Accept: text/html"], "/.env", "status", "404"),
+        (&["www", "--spa"], &[], "/plain/file.css", "body", "css"),
+        // Clean URLs.
+        (&["www", "--clean-urls"], &[], "/about", "body", "about"),
+        (&["www", "--clean-urls"], &[], "/about.html?q", "location", "/about?q"),
+        (&["www", "--clean-urls"], &[], "/about.html", "status", "301"),
+        (&["www", "--clean-urls"], &[], "/index.html", "location", "/"),
+        (&["www", "--clean-urls"], &[], "/both", "body", "a page"),
+        (&["www", "--clean-urls"], &[], "/both/", "body", "a folder"),
+        (&["www", "--clean-urls"], &[], "/both.html", "location", "/both"),
+        (&["www", "--clean-urls"], &[], "/missing.html", "status", "404"),
+        (&["www", "--clean-urls"], &[], "/plain", "location", "/plain/"),
+        (&["www"], &[], "/about", "status", "404"),
+        // Errors, in the form that is asked for; the tags of files stay as they are, and listings are compressed.
+        (&["www"], &[], "/missing", "content-type", "text/plain; charset=utf-8"),
+        (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing with that name here.\n"),
+        (&["www"], &[browser], "/missing", "content-type", "text/html; charset=utf-8"),
+        (&["www"], &[browser], "/plain/missing/x", "link", "<../>; rel=\"up\""),
+        (&["www"], &["Accept: application/json"], "/missing", "content-type", "application/problem+json"),
+        (&["www"], &["Accept: application/json"], "/plain/", "content-type", "application/json"),
+        (&["www", "--no-listing"], &[browser], "/plain/missing", "link", "<../>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/elsewhere/x", "link", "</>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/docs/a/b", "link", "<../>; rel=\"up\""),
+        (&["www"], &[gzip], "/plain/", "content-encoding", "gzip"),
+        (&["www"], &[gzip], "/long.txt", "content-encoding", ""),
+        // Redirects.
+        (&["www", "--redirects", &redirects], &[], "/old/file.css?q=1", "location", "/plain/file.css?q=1"),
+        (&["www", "--redirects", &redirects], &[], "/old/file.css", "status", "302"),
+        (&["www", "--redirects", &redirects], &[], "/away", "location", "https://else.example/"),
+        (&["www", "--redirects", &redirects], &[], "/about.html", "body", "about"),
+        // Fields.
+        (&["www", "-H", "X-A: b"], &[], "/about.html", "x-a", "b"),
+        (&["www", "-H", "X-A: b"], &[], "/missing", "x-a", "b"),
+        (&["www", "-H", "/plain/=X-A: b"], &[], "/plain/file.css", "x-a", "b"),
+        (&["www", "-H", "*.css=X-A: b"], &[], "/about.html", "x-a", ""),
+        (&["www", "--cache-control=*.css=max-age=60"], &[], "/plain/file.css", "cache-control", "max-age=60"),
+        (&["www", "--cache-control=*.css=max-age=60"], &[], "/about.html", "cache-control", "no-cache"),
+        (&["www", "--content-type", "text/x-odd"], &[], "/x.odd", "content-type", "text/x-odd; charset=utf-8"),
+        (&["www", "--mime", "odd=text/y-odd"], &[], "/x.odd", "content-type", "text/y-odd; charset=utf-8"),
+        (&["www", "--cors"], &["Origin: https://a.example"], "/x.odd", "access-control-allow-origin", "*"),
+        (
+            &["www", "--cors=https://b.example"],
+            &["Origin: https://a.example"],
+            "/x.odd",
+            "access-control-allow-origin",
+            "",
+        ),
+        (
+            &["www", "--cors=https://b.example", "--cors=https://a.example"],
+            &["Origin: https://a.example"],
+            "/x.odd",
+            "access-control-allow-origin",
+            "https://a.example",
+        ),
+        (&["www", "--server", "tea"], &[], "/", "server", "tea"),
+        (&["www", "--server", "none"], &[], "/", "server", ""),
+        (&["www", "--precompressed", "no"], &[gzip], "/plain/file.css", "content-encoding", ""),
+        (&["www"], &[], "/plain/?archive=zip", "content-type", "text/html; charset=utf-8"),
+        (&["www", "--archive"], &[], "/plain/?archive=zip", "content-type", "application/zip"),
+        (
+            &["www", "--archive"],
+            &[],
+            "/plain/?archive=tar.gz",
+            "content-disposition",
+            "attachment; filename=\"plain.tar.gz\"",
+        ),
+        (
+            &["www", "--archive", "--archives", "1", "--archive-depth=1", "--archive-entries=5"],
+            &[],
+            "/plain/?archive=tar",
+            "status",
+            "200",
+        ),
+        (&["www", "--compress"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", "gzip"),
+        (&["www"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-from=8k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-to=1k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compressions=0"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (
+            &["www", "--compress", "--compress-cache=0"],
+            &["Accept-Encoding: gzip"],
+            "/long.txt",
+            "content-encoding",
+            "gzip",
+        ),
+        // Whom it answers.
+        (&["www"], &["Host: evil.example"], "/", "status", "400"), // with the `Host: test` of each request
+        (&["www", "--health", "/up"], &[], "/up", "body", "ok\n"),
+        (&["www", "--health", "/up"], &[], "/about.html", "body", "about"),
+        // Limits.
+        (&["www", "--request-line-limit", "100"], &[], &format!("/{}", "x".repeat(200)), "status", "414"),
+        (&["www", "--field-limit", "3"], &["A: 1", "B: 2", "C: 3"], "/", "status", "431"),
+        (&["www", "--head-limit", "1k"], &[&format!("A: {}", "x".repeat(2000))], "/", "status", "431"),
+        (&["www", "--keep-alive", "no"], &[], "/", "connection", "close"),
+    ] {
+        let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
+        let answer = modest.ask("GET", target, fields, "");
+        let found = match what {
+            "status" => answer.status.to_string(),
+            "body" => answer.body.clone(),
+            field => answer.field(field).unwrap_or_default().to_owned(),
+        };
+        assert_eq!(found, expected, "{words:?}: {target} {fields:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn hosts_that_anybody_could_own_are_not_answered_for() {
+    let ask = |words: &[&str], host: &str| {
+        let modest = Built::start(modest(["www", "-p", "0"]).args(words));
+        let text = modest.talk(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        crate::built::Answer::read(&text)
+    };
+    for (words, host, status) in [
+        (&[][..], "localhost:8000", 200),
+        (&[], "evil.example", 200),
+        (&["--allowed-host", "local"], "evil.example", 421),
+        (&["--allowed-host", "local"], "nas.local", 200),
+        (&["--allowed-host", "good.example"], "good.example:80", 200),
+        (&["--allowed-host", "good.example"], "evil.example", 421),
+        (&["--allowed-host", "*"], "evil.example", 200),
+        (&["-b", "0.0.0.0", "--allowed-host", "good.example"], "evil.example", 421),
+    ] {
+        let answer = ask(words, host);
+        assert_eq!(answer.status, status, "{words:?}: {host}: {answer:?}");
+        assert_eq!(answer.body.contains(&format!("--allowed-host {host}")), status == 421, "{words:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn proxies_are_believed_as_far_as_they_are_named() {
+    let proxied = Built::start(&mut modest(["www", "-p", "0", "--proxy-protocol", "127.0.0.0/8"]));
+    proxied.talk("PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nGET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert!(proxied.err_line().unwrap().starts_with("192.0.2.7 - - ["));
+    for (words, client) in
+        [(&["--trusted-proxy", "127.0.0.1"][..], "192.0.2.7"), (&["--trusted-proxy", "10.0.0.0/8"], "127.0.0.1")]
+    {
+        let modest = www(words);
+        modest.ask("GET", "/", &["X-Forwarded-For: 192.0.2.7"], "");
+        let line = modest.err_line().unwrap();
+        assert!(line.starts_with(&format!("{client} - - [")), "{words:?}: {line}");
+    }
+}
+
+/// A proxy that changes `Host` is believed which host the client asked for, if that is wanted: for who may write, where to, and
+/// which hosts are answered for.
+#[test]
+fn the_host_that_a_proxy_tells_is_the_host() {
+    let inbox = folder(&[]);
+    let told = ["--trusted-proxy", "127.0.0.1", "--forwarded-host"];
+    let start =
+        |words: &[&str]| Built::start(modest(["-p", "0", "--upload", "--allow-delete"]).args(words).arg(inbox.path()));
+    let fields = ["X-Forwarded-Host: files.example", "Origin: https://files.example"];
+    let to = "Destination: https://files.example/b.txt";
+    for (words, put, moved) in [(&told[..], 201, 201), (&told[..2], 403, 502)] {
+        let modest = start(words);
+        assert_eq!(modest.ask("PUT", "/new.txt", &fields, "x").status, put, "{words:?}");
+        assert_eq!(modest.ask("PUT", "/a.txt", &[], "x").status, 201, "{words:?}");
+        assert_eq!(modest.ask("MOVE", "/a.txt", &[fields[0], to], "").status, moved, "{words:?}");
+        for name in ["/new.txt", "/a.txt", "/b.txt"] {
+            modest.ask("DELETE", name, &[], "");
+        }
+    }
+    for (words, status) in [(&told[..], 200), (&told[..2], 421)] {
+        let modest = www(&[words, &["--allowed-host", "files.example"]].concat());
+        assert_eq!(modest.ask("GET", "/", &fields[..1], "").status, status, "{words:?}");
+    }
+}
+
+/// A field that is for all answers is in all: whoever makes them, a folder, a layer, the program, the parser.
+#[test]
+fn a_field_of_all_answers_is_in_all() {
+    let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
+    let words = "-p 0 -H X-All:yes --health /health --metrics --redirects redirects";
+    for (more, requests) in [
+        (
+            "site",
+            &[
+                ("GET / HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nRange: bytes=9-\r\n", 416),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nIf-Match: \"x\"\r\n", 412),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n", 304),
+                ("GET /missing HTTP/1.1\r\nHost: a\r\n", 404),
+                ("GET /sub HTTP/1.1\r\nHost: a\r\n", 301),
+                ("GET /old HTTP/1.1\r\nHost: a\r\n", 301),
+                ("POST /a.txt HTTP/1.1\r\nHost: a\r\n", 405),
+                ("OPTIONS * HTTP/1.1\r\nHost: a\r\n", 204),
+                ("GET /health HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /metrics HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET / HTTP/1.1\r\n", 400),
+                ("GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n", 417),
+                ("GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n", 400),
+                ("GET / HTTP/2.0\r\n", 505),
+                ("nonsense\r\n", 400),
+                ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", 501),
+            ][..],
+        ),
+        ("/x=site /y=site", &[("GET / HTTP/1.1\r\nHost: a\r\n", 200), ("GET /z HTTP/1.1\r\nHost: a\r\n", 404)]),
+        ("site --auth users", &[("GET / HTTP/1.1\r\nHost: a\r\n", 401)]),
+        ("site --allowed-host b", &[("GET / HTTP/1.1\r\nHost: a\r\n", 421)]),
+        ("site --tls-self-signed", &[("GET / HTTP/1.1\r\nHost: a\r\n", 308)]),
+    ] {
+        let words = words.split(' ').chain(more.split(' '));
+        let modest = Built::start(modest(words).current_dir(&files));
+        for (head, status) in requests {
+            let said = modest.talk(format!("{head}Connection: close\r\n\r\n"));
+            let answer = crate::built::Answer::read(&said);
+            assert_eq!((answer.status, answer.field("x-all")), (*status, Some("yes")), "{more}: {head}: {said}");
+        }
+    }
+}
+
+/// A policy that is for all answers is sent beside that of a folder that takes files: browsers enforce each.
+#[test]
+fn a_policy_of_all_answers_replaces_no_sandbox() {
+    let inbox = folder(&[("a.html", "<p>")]);
+    let modest = Built::start(
+        modest(["-p", "0", "--upload", "-H", "Content-Security-Policy: default-src 'self'"]).arg(inbox.path()),
+    );
+    let answer = modest.get("/a.html");
+    let policies: Vec<_> =
+        answer.head.lines().filter(|line| line.to_ascii_lowercase().starts_with("content-sec")).collect();
+    let has = |text: &str| policies.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((has("sandbox"), has("default-src 'self'"), policies.len()), (1, 1, 2), "{answer:?}");
+}
+
+/// On this machine alone a page of another site could have its name resolve to it and write (DNS rebinding).
+#[test]
+fn what_writes_names_a_host_of_this_machine() {
+    let inbox = folder(&[("a.txt", "a")]);
+    for (words, host, read, written) in [
+        (&[][..], "evil.example", 200, 421),
+        (&[], "127.0.0.1:8000", 200, 201),
+        (&[], "localhost", 200, 201),
+        (&[], "nas.local", 200, 201),
+        (&["--allowed-host", "files.example"], "files.example", 200, 201),
+        (&["--allowed-host", "files.example"], "evil.example", 421, 421),
+        (&["--allowed-host", "*"], "evil.example", 200, 201),
+        (&["--trusted-proxy", "10.0.0.1"], "files.example", 200, 201),
+        (&["-b", "0.0.0.0:0"], "files.example", 200, 201),
+    ] {
+        let modest = Built::start(modest(["-p", "0", "--upload", "--allow-delete"]).args(words).arg(inbox.path()));
+        let ask = |method: &str, target: &str, body: &str| {
+            let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n{body}");
+            crate::built::Answer::read(&modest.talk(head))
+        };
+        assert_eq!(ask("GET", "/a.txt", "").status, read, "{words:?} {host}");
+        let put = ask("PUT", "/new.txt", "x");
+        assert_eq!(put.status, written, "{words:?} {host}: {put:?}");
+        assert_eq!(put.body.contains("--allowed-host "), written == 421, "{words:?} {host}: {put:?}");
+        ask("DELETE", "/new.txt", "");
+        let _ = std::fs::remove_file(inbox.path().join("new.txt"));
+    }
+}
+
+/// Paths with blanks and percent signs are links that lead there; the prefix leads to its page; redirects stand beneath it.
+#[test]
+fn paths_of_places_are_encoded_where_they_are_links() {
+    let files = folder(&[("book/a.txt", "a"), ("other/b.txt", "b"), ("redirects", "/old/* /x%20y/* 302\n")]);
+    let words = ["-p", "0", "--prefix", "/my 100%", "/x y=book", "/z=other", "--redirects", "redirects"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(
+        modest.out_line().unwrap(),
+        format!("  folder '{}' at /my%20100%25/x%20y/", files.path().join("book").display())
+    );
+    let bare = modest.get("/my%20100%25?q");
+    assert_eq!((bare.status, bare.field("location")), (301, Some("/my%20100%25/?q")), "{bare:?}");
+    let page = modest.get("/my%20100%25/");
+    assert!(page.body.contains("<a href=\"x%20y/\">x y/</a>"), "{page:?}");
+    assert_eq!(modest.get("/my%20100%25/x%20y/a.txt").body, "a");
+    let missing = modest.get("/my%20100%25/none");
+    assert_eq!((missing.status, missing.field("link")), (404, Some("</my%20100%25/>; rel=\"up\"")), "{missing:?}");
+    let moved = modest.get("/my%20100%25/old/a.txt");
+    assert_eq!((moved.status, moved.field("location")), (302, Some("/my%20100%25/x%20y/a.txt")), "{moved:?}");
+    assert_eq!(modest.get("/old/a.txt").status, 404);
+}
+
+/// Files that the program reads or writes for itself are not served, by whatever way clients come.
+#[test]
+fn files_of_its_own_are_never_served() {
+    let files =
+        folder(&[("site/a.txt", "a"), ("site/redirects", "/a /b\n"), ("site/.hidden", ""), ("site/modest.toml", "")]);
+    let socket = files.path().join("modest.sock");
+    let unix = format!("unix:{}", socket.display());
+    for (option, file, is_refused) in [
+        ("--log-file", "site/log", true),
+        ("--log-file", "site/.hidden", false),
+        ("--log-file", "log", false),
+        ("--config", "site/modest.toml", true),
+        ("--redirects", "site/redirects", true),
+    ] {
+        for bind in ["127.0.0.1:0", "0.0.0.0:0", &unix] {
+            let mut command = modest(["site", option, file, "-b", bind]);
+            command.current_dir(&files);
+            if !is_refused {
+                if bind != unix {
+                    Built::start(&mut command);
+                }
+                continue;
+            }
+            let (code, out, err) = run(&mut command);
+            assert_eq!((code, &*out, err.lines().count()), (Some(2), "", 1), "{option} {file} {bind}: {err}");
+            assert!(err.contains(&format!("{option}: '{file}' is in 'site', which is served")), "{err}");
+            assert!(!files.path().join("site/log").exists() && !socket.exists());
+        }
+    }
+}
+
+/// A code that no phone can open says so.
+#[test]
+fn a_code_of_loopback_is_warned_of() {
+    for (bind, is_warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let modest = Built::start(&mut modest(["www", "--qr", "-b", bind]));
+        modest.get("/");
+        let (_, out, _) = modest.stop();
+        let warned = out.iter().any(|line| line.contains("phones can't reach this address"));
+        assert_eq!(warned, is_warned, "{bind}: {out:?}");
+    }
+}
+
+/// A write past the limit of a file's size ends the request, and not the server.
+#[test]
+fn a_limit_of_file_sizes_ends_no_server() {
+    let inbox = folder(&[("a.txt", "a")]);
+    let program = modest(["x"]).get_program().to_owned();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 64; exec \"$0\" -p 0 --upload \"$1\""]).arg(program).arg(inbox.path());
+    let modest = Built::start(&mut command);
+    let large = "x".repeat(200_000);
+    for _ in 0..2 {
+        let put = modest.ask("PUT", "/large.txt", &[], &large);
+        assert_eq!(put.status, 507, "{put:?}");
+    }
+    assert_eq!(modest.get("/a.txt").body, "a");
+    assert_eq!(modest.get("/large.txt").status, 404);
+}
+
+/// A name pipe that nobody reads is told, and not waited for.
+#[test]
+fn a_log_that_nobody_reads_is_an_error() {
+    let files = folder(&[("site/a.txt", "a")]);
+    let made = std::process::Command::new("mkfifo").arg(files.path().join("log")).status().unwrap();
+    assert!(made.success());
+    let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
+    assert_eq!(
+        (code, &*err),
+        (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO that nobody reads\n")
+    );
+}
+
+#[test]
+fn beside_proxies_others_are_served_if_wanted() {
+    let proxied = www(&["--proxy-protocol", "10.0.0.0/8", "--proxy-header-timeout", "1s", "--proxy-untrusted"]);
+    assert_eq!(proxied.get("/").status, 200);
+}
+
+#[test]
+fn addresses_are_shared_by_processes_and_by_families() {
+    let one = www(&["--reuse-port"]);
+    let port = one.address.port().to_string();
+    let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
+    assert_eq!((two.address, two.get("/").status), (one.address, 200));
+    let (code, _, err) = run(&mut modest(["www", "-p", &port]));
+    assert!(code == Some(1) && err.contains("is already in use"), "who does not share is refused: {err}");
+    if TcpListener::bind("[::1]:0").is_err() {
+        return; // no IPv6 here
+    }
+    let six = Built::start(&mut modest(["www", "-b", "[::]:0", "--ipv6-only"]));
+    let port = six.address.port();
+    assert!(TcpListener::bind(("0.0.0.0", port)).is_ok(), "IPv4 is left out");
+}
+
+#[test]
+fn several_addresses_and_unix_sockets() {
+    let files = folder(&[("here.txt", "here")]);
+    let socket = files.path().join("x.sock");
+    let unix = format!("unix:{}", socket.display());
+    let modest = Built::start(
+        modest(["-b", "127.0.0.1:0", "-b", &unix, "--socket-mode", "600", "--backlog", "7"]).current_dir(&files),
+    );
+    assert_eq!(modest.out_line(), Some(format!("Serving HTTP on {unix} ...")));
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    client.write_all(b"GET /here.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("here"), "{answer}");
+    assert_eq!(modest.get("/here.txt").body, "here");
+}
+
+#[test]
+fn one_address_may_have_so_many_connections() {
+    let modest = www(&["--max-per-address", "2"]);
+    let mut clients = [modest.connect(), modest.connect()];
+    for client in &mut clients {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        assert_eq!(read_answer(client).status, 200);
+    }
+    let mut third = modest.connect();
+    assert!(third.read(&mut [0]).is_err(), "it is reset");
+}
+
+#[test]
+fn a_silent_client_is_let_go_in_the_time_that_is_said() {
+    for (words, begun) in [(&["--idle-timeout", "50ms"][..], ""), (&["--head-timeout", "50ms"], "GET / HT")] {
+        let modest = www(words);
+        let mut client = modest.connect();
+        client.write_all(begun.as_bytes()).unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).unwrap(); // its end, long before the usual time
+        assert_eq!(rest.starts_with("HTTP/1.1 408 "), !begun.is_empty(), "{words:?}: {rest:?}");
+    }
+}
+
+/// The command line goes before the environment, and that before the file.
+#[test]
+fn options_come_from_three_sources() {
+    let files = folder(&[
+        ("www/file.txt", "file"),
+        ("other/file.txt", "other"),
+        (
+            "port.toml",
+            "port = 0\nheader = ['X-A: file', 'X-B: file']\nno-listing = true\ndirectory = 'www'\ncors = true\n",
+        ),
+        ("bind.toml", "bind = ['127.0.0.1:1']\ndirectory = 'www'\n"),
+    ]);
+    for (variables, words, target, field, expected) in [
+        (&[][..], &["--config", "port.toml"][..], "/file.txt", "x-a", "file"),
+        (&[], &["--config", "port.toml"], "/file.txt", "access-control-allow-origin", "*"),
+        (&[("MODEST_CONFIG", "port.toml")], &[], "/file.txt", "x-b", "file"),
+        (&[("MODEST_HEADER", "X-A: environment")], &["--config", "port.toml"], "/file.txt", "x-a", "environment"),
+        (&[("MODEST_HEADER", "X-A: environment")], &["--config", "port.toml"], "/file.txt", "x-b", ""),
+        (&[("MODEST_HEADER", "X-A: one\nX-B: two")], &["--config", "port.toml"], "/file.txt", "x-b", "two"),
+        (&[("MODEST_HEADER", "X-A: environment")], &["www", "0", "-H", "X-A: line"], "/file.txt", "x-a", "line"),
+        (&[("MODEST_PORT", "1")], &["www", "0"], "/file.txt", "body", "file"),
+        (&[("MODEST_PORT", "0")], &["www"], "/file.txt", "body", "file"),
+        (&[("MODEST_PORT", "tcp://10.0.0.1:80")], &["www", "-p", "0"], "/file.txt", "body", "file"),
+        (&[("MODEST_PORT", "")], &["www", "-p", "0"], "/file.txt", "body", "file"),
+        (&[("MODEST_DIRECTORY", "www\n/other=other"), ("MODEST_PORT", "0")], &[], "/other/file.txt", "body", "other"),
+        (&[("MODEST_DIRECTORY", "www")], &["other", "0"], "/file.txt", "body", "other"),
+        (&[("MODEST_NO_LISTING", "no")], &["--config", "port.toml"], "/", "status", "200"),
+        (&[], &["--config", "port.toml"], "/", "status", "404"),
+        (&[], &["--config", "bind.toml", "-p", "0"], "/file.txt", "body", "file"),
+        (&[("MODEST_PORT", "1")], &["www", "-b", "127.0.0.1:0"], "/file.txt", "body", "file"),
+    ] {
+        let modest = Built::start(modest(words).envs(variables.iter().copied()).current_dir(&files));
+        let answer = modest.ask("GET", target, &["Origin: https://a.example"], "");
+        let found = match field {
+            "status" => answer.status.to_string(),
+            "body" => answer.body.clone(),
+            field => answer.field(field).unwrap_or_default().to_owned(),
+        };
+        assert_eq!(found, expected, "{variables:?} {words:?}: {target}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_source_names_it() {
+    for (text, said) in [
+        ("index = ''", "'modest.toml': index : expected a file name"),
+        ("prot = 1", "'modest.toml': there is no setting prot; did you mean port?"),
+        ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; did you mean max-per-address?"),
+        ("colour = true", "'modest.toml': there is no setting colour (see"),
+        ("port = [1, 2]", "'modest.toml': port: expected one value, not a list"),
+        ("port = 65536", "'modest.toml': port 65536: a port is a number"),
+        ("port = 1.5", "'modest.toml': port: expected a string in quotes, a number"),
+        ("hidden = 'maybe'", "'modest.toml': hidden: expected yes or no"),
+        ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
+        ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
+        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both are at /x"),
+        ("quiet = true\nport = ", "'modest.toml', line 2: "),
+        ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
+    ] {
+        let files = folder(&[("modest.toml", text)]);
+        let (code, out, err) = run(modest(["--config", "modest.toml"]).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{text}: {err}");
+        assert!(err.contains(said), "{text}: {err}");
+    }
+    for (name, value, said) in [
+        ("MODEST_PORT", "65536", "MODEST_PORT 65536: a port is a number"),
+        ("MODEST_QUIET", "maybe", "MODEST_QUIET: expected yes or no"),
+        ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
+        ("MODEST_CONFIG", "/no/such", "'/no/such' can't be read: no such file"),
+    ] {
+        let (code, out, err) = run(modest(["www"]).env(name, value));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{name}: {err}");
+        assert!(err.contains(said), "{name}: {err}");
+    }
+    // A file that nobody named is not read.
+    let files = folder(&[("modest.toml", "port = 65536")]);
+    let modest = Built::start(modest(["0"]).current_dir(&files));
+    assert_eq!(modest.get("/").status, 200);
+}
+
+/// Each option that takes a value is here, with one that it does not take, and what is said of that.
+#[test]
+fn each_option_says_what_it_expects() {
+    let files = folder(&[("bad", "/a\n"), ("file", "")]);
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let (bad, missing) = (path("bad"), path("missing"));
+    let nowhere = ["www", "-b", "192.0.2.1"]; // so that what is taken by mistake ends, too
+    let wrong = [
+        ("--directory", "", "needs a value"),
+        ("--index", "a/b", "expected a file name"),
+        ("--spa", "..", "is no name of a file"),
+        ("--error-page", "404", "such as 404=missing.html"),
+        ("--error-page", "500=x.html", "400, 403 and 404"),
+        ("--error-page", "404=../x", "is no name of a file"),
+        ("--redirects", &missing, "can't be read: no such file"),
+        ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
+        ("--prefix", "x", "starts with a slash"),
+        ("--prefix", "/..", "without '.' and '..'"),
+        ("--follow-symlinks", "some", "expected within, anywhere or none"),
+        ("--precompressed", "maybe", "expected yes or no"),
+        ("--archives", "0", "expected a number of at least 1"),
+        ("--archives", "many", "expected a number of at least 1"),
+        ("--archives", "1", "has no effect without --archive"),
+        ("--archive-depth", "1", "has no effect without --archive"),
+        ("--archive-entries", "1", "has no effect without --archive"),
+        ("--compress-from", "1k", "has no effect without --compress"),
+        ("--compress-to", "1k", "has no effect without --compress"),
+        ("--compressions", "1", "has no effect without --compress"),
+        ("--compress-cache", "1m", "has no effect without --compress"),
+        ("--archive-depth", "0", "expected a number of at least 1"),
+        ("--archive-entries", "-1", "expected a number of at least 1"),
+        ("--compress-from", "1kb", "expected a size"),
+        ("--compress-to", "all", "expected a size"),
+        ("--compressions", "x", "expected a number"),
+        ("--compress-cache", "none", "expected a size"),
+        ("--mime", "md", "such as md=text/markdown"),
+        ("--mime", "md=text", "expected a media type"),
+        ("--content-type", "text", "expected a media type"),
+        ("--health", "up", "starts with a slash"),
+        ("--health", "/{up}", "starts with a slash"),
+        ("--metrics", "metrics", "such as /metrics"),
+        ("--memory", "much", "such as 500, 64k"),
+        ("--input-quota", "much", "or none"),
+        ("--shutdown-delay", "soon", "such as 500ms"),
+        ("--metrics", "/", "such as /metrics"),
+        ("--metrics-bind", "1:2:3", "[::1]:8000"),
+        ("--upload", "inbox", "expected the path of a folder, such as /inbox"),
+        ("--upload", "/nowhere", "--upload=/nowhere/: no folder is served there"),
+        ("--overwrite", "always", "expected refuse, rename or replace"),
+        ("--overwrite", "rename", "has no effect without --upload"),
+        ("--upload-limit", "much", "such as 500, 64k"),
+        ("--upload-limit", "1m", "has no effect without --upload"),
+        ("--upload-reserve", "none", "such as 500, 64k"),
+        ("--upload-reserve", "1m", "has no effect without --upload"),
+        ("--upload-quota", "1g/", "such as 10g (per day)"),
+        ("--upload-quota", "1g/0s", "(per day) or 1g/1h, or none"),
+        ("--upload-quota", "1g", "has no effect without --upload"),
+        ("--uploads-at-once", "0", "expected a number of at least 1"),
+        ("--uploads-at-once", "9", "has no effect without --upload"),
+        ("--uploads-each", "none", "expected a number of at least 1"),
+        ("--uploads-each", "9", "has no effect without --upload"),
+        ("--header", "X-A", "such as 'X-Frame-Options: DENY'"),
+        ("--header", "X-A: \u{1}", "plain text"),
+        ("--header", "ETag: \"x\"", "the server derives it for each response"),
+        ("--cache-control", "", "such as max-age=3600"),
+        ("--cors", "app.example", "such as https://app.example"),
+        ("--cors", "https://app.example/", "such as https://app.example"),
+        ("--server", "", "such as modest"),
+        ("--server", "a\u{1}b", "such as modest"),
+        ("--auth", &missing, "No such file"),
+        ("--auth", &bad, "line 1: expected NAME:HASH"),
+        ("--auth", "ada:secret", "--hash-password USER > users"),
+        ("--realm", "\u{e4}", "expected printable ASCII"),
+        ("--realm", "x", "has no effect without --auth"),
+        ("--allow", "/inbox", "expected PATH=USERS:RIGHTS"),
+        ("--allow", "/inbox=ada:reed", "read, list, write"),
+        ("--allow", "inbox=ada:read", "the path must start with a slash"),
+        ("--group", "staff", "such as staff=ada,bob"),
+        ("--group", "users=ada", "choose another name"),
+        ("--bind", "1:2:3", "[::1]:8000"),
+        ("--bind", "fe80::1", "such as fe80::1%eth0"),
+        ("--bind", "fd:x", "expected a file descriptor"),
+        ("--port", "http", "from 0 to 65535"),
+        ("--allowed-host", "http://x", "expected a host name"),
+        ("--trusted-proxy", "10.0.0.0/33", "such as 10.0.0.0/8"),
+        ("--proxy-protocol", "proxy", "such as 10.0.0.0/8"),
+        ("--backlog", "0", "a number of at least 1"),
+        ("--socket-mode", "999", "in octal"),
+        ("--workers", "0", "from 1 to 4096"),
+        ("--max-connections", "0", "a number of at least 1"),
+        ("--max-per-address", "0", "expected a number of at least 1, or none"),
+        ("--max-requests", "-1", "expected a number of at least 1, or none"),
+        ("--max-connection-age", "0", "such as 500ms, 10s"),
+        ("--keep-alive", "2", "expected yes or no"),
+        ("--idle-timeout", "10 s", "such as 500ms, 10s"),
+        ("--head-timeout", "1w", "such as 500ms, 10s"),
+        ("--body-timeout", "", "such as 500ms, 10s"),
+        ("--write-timeout", "-1s", "such as 500ms, 10s"),
+        ("--min-rate", "500/0s", "such as 500, or 1k/10s"),
+        ("--shutdown-timeout", "soon", "1d, or none"),
+        ("--slow-handler", "1.5s", "such as 500ms, 10s"),
+        ("--queue-limit", "many", "expected a number"),
+        ("--queue-timeout", "x", "such as 500ms, 10s"),
+        ("--request-line-limit", "8kb", "such as 500, 64k"),
+        ("--head-limit", "+1", "such as 500, 64k"),
+        ("--field-limit", "1k", "expected a number"),
+        ("--body-limit", "99999999t", "such as 500, 64k"),
+        ("--memory", "x", "such as 500, 64k"),
+        ("--body-memory", "x", "such as 500, 64k"),
+        ("--body-memory-quota", "x", "such as 500, 64k"),
+        ("--body-folder", &missing, "there is no such folder"),
+        ("--body-quota", "1e9", "such as 500, 64k"),
+        ("--chunked-bodies", "x", "expected yes or no"),
+        ("--proxy-header-timeout", "x", "such as 500ms, 10s"),
+        ("--cache-files", "x", "expected a number"),
+        ("--cache-file-size", "x", "such as 500, 64k"),
+        ("--cache-size", "x", "such as 500, 64k"),
+        ("--open-files", "x", "expected a number"),
+        ("--listing-cache", "x", "such as 500, 64k"),
+        ("--listing-watches", "-1", "expected a number"),
+        ("--inotify", "x", "expected yes or no"),
+        ("--tls-cert", &missing, "missing: no such file"),
+        ("--tls-key", "x", "needs the certificate"),
+        ("--tls-password-file", "x", "needs the certificate"),
+        ("--tls-self-signed", "a..b", "is neither the name of a host nor an IP address"),
+        ("--tls-client-ca", "x", "add --tls-cert or --tls-self-signed"),
+        ("--tls-client-auth", "maybe", "expected required or optional"),
+        ("--tls-handshake-timeout", "soon", "1d, or none"),
+        ("--redirect-to-https", "70000", "from 0 to 65535"),
+        ("--hsts", "1w", "such as 500ms, 10s"),
+        ("--log-format", "xml", "expected python, common, combined or json"),
+        ("--config", &missing, "can't be read: no such file"),
+        ("--user", "", "such as www-data or www-data:www"),
+        ("--user", ":www", "such as www-data or www-data:www"),
+    ];
+    for (option, value, said) in wrong {
+        let (code, out, err) = run(modest(nowhere).arg(format!("{option}={value}")));
+        assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{option}={value}: {err}");
+        assert!(matches!(code, Some(1 | 2)) && err.contains(said), "{option}={value}: {code:?}: {err}");
+        let (variable, long) = (option[2..].to_uppercase().replace('-', "_"), &option[2..]);
+        let (code, _, err) = run(modest(nowhere).env(format!("MODEST_{variable}"), value));
+        let is_wrong = !err.contains("192.0.2.1") && code != Some(0);
+        assert!(is_wrong || value.is_empty(), "{long}={value} in the environment: {err}");
+    }
+    let (_, help, _) = run(&mut modest(["--help"]));
+    let has_value = |line: &&str| {
+        let names = line.trim_start_matches(' ').split("  ").next().unwrap_or_default();
+        (line.starts_with("  -") || line.starts_with("      --"))
+            && names.trim_start_matches("-V").contains(|c: char| c.is_uppercase() || c == '=')
+    };
+    let rows: Vec<&str> = help.lines().filter(has_value).collect();
+    assert!(rows.len() > 80, "{help}");
+    for line in rows {
+        let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
+        // `what_cannot_be_done_is_one_plain_line` has the first, which is opened last; `guard` the other, which asks.
+        let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
+        assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
+    }
+}
+
+/// At the end it is told what was sent, not how long it would have been.
+#[test]
+fn a_download_that_broke_off_counts_as_far_as_it_came() {
+    let files = folder(&[("small", "12345")]);
+    let large = std::fs::File::create(files.path().join("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let modest = Built::start(modest([".", "-p", "0"]).current_dir(&files));
+    let mut client = modest.connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 10_000]).unwrap();
+    drop(client);
+    assert_eq!(modest.get("/small").body, "12345");
+    // The first may still be noticed to be gone.
+    let (status, out, err) = modest.stop();
+    let last = out.last().unwrap();
+    assert!(status.success() && last.starts_with("2 requests, 0 errors, "), "{out:?} {err:?}");
+    let number: f64 = last.split(' ').nth(4).unwrap().parse().unwrap();
+    assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
+}
+
+/// Options that each are right, and mean nothing or the contrary together.
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let files = folder(&[("www/a", ""), ("file", "")]);
+    for (words, said) in [
+        ("file --archive", "--archive has no effect without a folder to serve"),
+        ("file --webdav", "--webdav has no effect without a folder to serve"),
+        ("file --spa", "--spa has no effect without a folder to serve"),
+        ("file --clean-urls", "--clean-urls has no effect without a folder to serve"),
+        ("file /w=www --webdav", ""),
+        (
+            "www --archive --no-listing",
+            "--archive and --no-listing contradict each other: only listed folders have archives",
+        ),
+        ("www --metrics=/x --health=/x", "--metrics and --health contradict each other: both are at /x"),
+        ("www --metrics=/x --health=/x --metrics-bind 127.0.0.1:0", ""),
+        (
+            "www --compress --compress-from 2k --compress-to 1k",
+            "--compress-from and --compress-to contradict each other",
+        ),
+        ("www --compress --compress-from 5m", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-to 1023", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-from 2k --compress-to 2k", ""),
+        (
+            "www -H Cache-Control:no-store --cache-control max-age=5",
+            "--header and --cache-control contradict each other",
+        ),
+        ("www -H *.css=cache-control:x --cache-control /a=y", "--header and --cache-control contradict each other"),
+        ("www -H Cache-Control:no-store", ""),
+        ("www --keep-alive no --max-requests 9", "--max-requests has no effect without --keep-alive yes"),
+        ("www --keep-alive no --max-connection-age 9s", "--max-connection-age has no effect without --keep-alive yes"),
+        ("www --keep-alive no --max-requests none", ""),
+        (
+            "www --queue-limit 0 --queue-timeout 9s",
+            "--queue-timeout has no effect without a --queue-limit of at least 1",
+        ),
+        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket to listen on"),
+        ("www --trusted-proxy unix", "--trusted-proxy unix has no effect without a Unix socket to listen on"),
+        ("www --ipv6-only -b 127.0.0.1", "--ipv6-only has no effect without an IPv6 address to listen on"),
+        ("www -b unix:sock --ipv6-only", "--ipv6-only has no effect without an IPv6 address to listen on"),
+        ("www -b unix:sock --reuse-port", "--reuse-port has no effect without an IP address to listen on"),
+        ("www -b unix:sock --open", "--open has no effect without an IP address to listen on"),
+        ("www -b unix:sock --qr", "--qr has no effect without an IP address to listen on"),
+        ("www --forwarded-host", "--forwarded-host has no effect without --trusted-proxy"),
+        ("www --proxy-untrusted", "--proxy-untrusted has no effect without --proxy-protocol"),
+        ("www --proxy-header-timeout 1s", "--proxy-header-timeout has no effect without --proxy-protocol"),
+        ("www --max-per-address 9 --max-connections 8", "--max-per-address and --max-connections contradict"),
+        ("www --max-per-address 8 --max-connections 8", ""),
+        ("www --max-per-address none --max-connections 8", ""),
+        ("www --request-line-limit 9k --head-limit 8k", "--request-line-limit and --head-limit contradict"),
+        ("www --body-memory 2m --body-memory-quota 1m", "--body-memory and --body-memory-quota contradict"),
+        ("www --body-limit 2m --body-quota 1m", "--body-limit and --body-quota contradict"),
+        ("www --body-limit 2m --body-quota none", ""),
+        (
+            "www --cache-file-size 2k --cache-size 1k",
+            "--cache-file-size and --cache-size contradict each other: the limit of one",
+        ),
+        ("www --open-files 3 --cache-files 2", "--open-files and --cache-files contradict each other"),
+        ("www --upload --upload-limit 2m --upload-quota 1m", "--upload-limit and --upload-quota contradict each other"),
+        ("www --upload --uploads-each 3 --uploads-at-once 2", "--uploads-each and --uploads-at-once contradict"),
+        ("www --upload --uploads-at-once 3 --max-connections 2", "--uploads-at-once and --max-connections contradict"),
+        (
+            "www --confine --body-memory 1k",
+            "--confine and --body-memory contradict each other: longer bodies go to files",
+        ),
+        ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http has no effect with TLS"),
+    ] {
+        let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
+        let words: Vec<&str> = words.split(' ').chain(port.iter().copied()).collect();
+        if said.is_empty() {
+            let modest = Built::start(modest(&words).current_dir(&files));
+            assert_eq!(modest.stop().0.code(), Some(0), "{words:?}");
+            continue;
+        }
+        let (code, out, err) = run(modest(&words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+}
+
+#[test]
+fn what_is_said_at_the_start_and_when() {
+    let start = |words: &[&str]| {
+        let modest = Built::start(modest(["www", "-p", "0"]).args(words));
+        let port = modest.address.port().to_string();
+        let (_, out, _) = modest.stop();
+        (port, out.join("\n"))
+    };
+    let (port, out) = start(&["-b", "0.0.0.0"]);
+    assert!(out.contains(&format!("http://127.0.0.1:{port}/ (lo)")), "{out}");
+    let (_, out) = start(&[]);
+    let folder = std::fs::canonicalize(root().join("www")).unwrap();
+    assert!(out.contains(&format!("folder '{}'", folder.display())), "{out}");
+    assert!(out.contains("0 requests, 0 errors, 0 bytes in "), "{out}");
+    let (_, out) = start(&["/docs=docs"]);
+    assert!(out.contains("docs' at /docs/"), "{out}");
+    let (port, out) = start(&["--qr"]);
+    assert!(out.contains('█') && out.contains(&format!("http://127.0.0.1:{port}/")), "{out}");
+    // A start that fails says nothing of serving.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 8; exec \"$0\" www -p 0", env!("CARGO_BIN_EXE_modest")]);
+    let (code, out, err) = run(shell.current_dir(root()));
+    assert!(code == Some(1) && out.is_empty() && err.contains("too many open files"), "{code:?} {out} {err}");
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        "mkdir \"$1/gone\" && cd \"$1/gone\" && rmdir \"$1/gone\"; exec \"$0\" -p 0",
+        env!("CARGO_BIN_EXE_modest"),
+    ]);
+    let files = crate::built::folder(&[]);
+    let (code, out, err) = run(shell.arg(files.path()));
+    assert!(
+        code == Some(1) && out.is_empty() && err.contains("the working directory was removed"),
+        "{code:?} {out} {err}"
+    );
+}
+
+/// A program of this name that writes down what it is told.
+fn stand_in(folder: &std::path::Path, name: &str) {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {}\n", folder.join("told").display())).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_browser_is_opened() {
+    let tools = folder(&[]);
+    stand_in(tools.path(), "xdg-open");
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let modest = Built::start(modest(["www", "-p", "0", "-b", "0.0.0.0", "--open"]).env("PATH", path));
+    let told = || std::fs::read_to_string(tools.path().join("told")).unwrap_or_default();
+    wait_for(|| told().ends_with('\n'));
+    assert_eq!(told(), format!("http://127.0.0.1:{}/\n", modest.address.port()));
+    let missing = Built::start(crate::built::modest(["www", "-p", "0", "--open"]).env("PATH", "/nowhere"));
+    assert!(missing.err_line().unwrap().contains("--open: xdg-open can't be started"));
+}
+
+#[test]
+fn root_becomes_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        let (code, out, err) = run(&mut modest(["www", "-p", "0", "--user", "0:0"]));
+        assert!(code == Some(1) && out.is_empty() && err.contains("can't switch to that user"), "{code:?} {out} {err}");
+        return;
+    }
+    let files = folder(&[("open.txt", "open"), ("closed.txt", "closed")]);
+    let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    mode(files.path(), 0o755);
+    mode(&files.path().join("closed.txt"), 0o600);
+    let modest = Built::start(modest(["-p", "0", "--user", "65534:65533"]).current_dir(&files));
+    assert_eq!([modest.get("/open.txt").status, modest.get("/closed.txt").status], [200, 403]);
+    for task in std::fs::read_dir(format!("/proc/{}/task", modest.pid().as_raw_nonzero())).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for line in [
+            "Uid:\t65534\t65534\t65534\t65534",
+            "Gid:\t65533\t65533\t65533\t65533",
+            "Groups:\t65533",
+            "CapEff:\t0000000000000000",
+        ] {
+            assert!(status.contains(line), "{line} is not in {status}");
+        }
+    }
+    mode(files.path(), 0o700);
+    for (user, said) in
+        [("65534:65533", "no permission to read"), ("no-such-user", "there is no such user"), ("65531", "add a group")]
+    {
+        let (code, out, err) = run(crate::built::modest(["-p", "0", "--user", user]).current_dir(&files));
+        assert!(
+            code == Some(1) && out.is_empty() && err.contains(said) && err.lines().count() == 1,
+            "{user}: {out} {err}"
+        );
+    }
+}
+
+/// Where the kernel has Landlock; elsewhere it says that it has not.
+/// Then `--confine` says so, and does not start.
+fn landlock_is_missing() -> bool {
+    let files = folder(&[]);
+    let mut child = modest(["-p", "0", "--confine"])
+        .current_dir(&files)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begins = child.stdout.take().unwrap().read_exact(&mut [0; 7]).is_ok();
+    if begins {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return false;
+    }
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
+    assert!(err.contains("--confine: Landlock is not available") && err.lines().count() == 1, "{err}");
+    true
+}
+
+#[test]
+fn a_confined_program_opens_nothing_outside_its_folders() {
+    let outside = folder(&[("file.txt", "outside")]);
+    let files = folder(&[("file.txt", "inside"), ("log/x", "")]);
+    std::os::unix::fs::symlink(outside.path().join("file.txt"), files.path().join("out")).unwrap();
+    let words = ["-p", "0", "--confine", "--follow-symlinks", "anywhere"];
+    let log = folder(&[]);
+    let log_file = log.path().join("log");
+    if landlock_is_missing() {
+        return;
+    }
+    let modest = Built::start(modest(words).arg("--log-file").arg(&log_file).current_dir(&files));
+    assert_eq!([modest.get("/file.txt").status, modest.get("/out").status, modest.get("/").status], [200, 403, 200]);
+    modest.signal(Signal::HUP);
+    modest.get("/file.txt");
+    let (status, _, err) = modest.stop();
+    assert_eq!((status.code(), err), (Some(0), vec![]));
+    assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
+}
+
+/// A message on a stderr that is the journal's begins with its priority; on any other it has its level and time.
+#[test]
+fn lines_to_the_journal_have_a_priority() {
+    use std::os::unix::fs::MetadataExt;
+    for is_journal in [true, false] {
+        let files = folder(&[("a", "a")]);
+        let path = files.path().join("err");
+        let err = std::fs::File::create(&path).unwrap();
+        let stat = err.metadata().unwrap();
+        let stream = if is_journal { format!("{}:{}", stat.dev(), stat.ino()) } else { "1:1".to_owned() };
+        let mut command = modest(["-p", "0", "--protocol", "HTTP/1.0", "--verbose"]);
+        let modest = Built::start_with(command.env("JOURNAL_STREAM", stream).arg(files.path()), err);
+        modest.get("/a");
+        modest.stop();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let begins = |start: &str| text.lines().any(|line| line.starts_with(start));
+        let (warning, debug) = if is_journal { ("<4>--protocol", "<7>") } else { ("[WARN] [", "[DEBUG] [") };
+        assert!(begins(warning) && begins(debug) && begins("127.0.0.1 - -"), "{is_journal}: {text}");
+    }
+}
+
+/// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.
+#[test]
+fn print_config_shows_what_applies_and_where_it_is_from() {
+    let files =
+        folder(&[("www/a", "a"), ("modest.toml", "port = 9000\nhealth = '/up'\nserver = 'file'\nindex = ['a', 'b']")]);
+    let config = files.path().join("modest.toml");
+    let words =
+        ["--print-config", "--memory", "64m", "--server", "mine", "-H", "X-Token: abc", "-H", "X-A: \"é\\", "www"];
+    let mut command = modest(words);
+    command
+        .current_dir(&files)
+        .arg("--config")
+        .arg(&config)
+        .env("MODEST_HEALTH", "/ok")
+        .env("MODEST_CLEAN_URLS", "yes");
+    let (status, out, err) = run(&mut command);
+    assert_eq!((status, &*err), (Some(0), ""), "{out}");
+    let file = format!("'{}'", config.display());
+    for line in [
+        "directory = [\"www\"]  # command line".to_owned(),
+        "server = \"mine\"  # command line".to_owned(),
+        "health = \"/ok\"  # environment".to_owned(),
+        "clean-urls = true  # environment".to_owned(),
+        format!("port = \"9000\"  # {file}"),
+        format!("index = [\"a\", \"b\"]  # {file}"),
+        "memory = \"64m\"  # command line".to_owned(),
+        "# input-quota = \"8m\"  # default".to_owned(),
+        "# max-connections = \"4096\"  # default".to_owned(),
+        "# idle-timeout = 60s  # default".to_owned(),
+        "# hidden = false  # default".to_owned(),
+    ] {
+        assert!(out.lines().any(|found| found == line), "no line {line}\n{out}");
+    }
+    assert!(out.contains("\"X-Token: (hidden)\"") && !out.contains("abc"), "{out}");
+    std::fs::write(&config, &out).unwrap();
+    let mut command = modest(["--print-config"]);
+    let (status, again, err) = run(command.current_dir(&files).arg("--config").arg(&config));
+    let values = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.rsplit_once("  # ")).map(|(setting, _)| setting.to_owned()).collect()
+    };
+    assert_eq!((status, values(&again)), (Some(0), values(&out)), "{err}");
+}
+
+/// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
+#[test]
+fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
+    let files = folder(&[("a", "there")]);
+    let words = ["-p", "0", "--health", "/up", "--shutdown-delay", "2s"];
+    let modest = Built::start(modest(words).arg(files.path()));
+    let mut kept = modest.connect();
+    let mut ask = |path: &str| {
+        kept.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        let answer = crate::built::read_answer(&mut kept);
+        (answer.status, answer.field("connection").map(str::to_owned))
+    };
+    assert_eq!(ask("/up"), (200, None));
+    let begun = std::time::Instant::now();
+    modest.signal(Signal::TERM);
+    wait_for(|| modest.get("/up").status == 503);
+    assert_eq!(modest.get("/a").body, "there", "a newcomer is served");
+    let mut responses = vec![];
+    while responses.last().is_none_or(|(_, connection): &(u16, Option<String>)| connection.is_none()) {
+        responses.push(ask("/a"));
+    }
+    let half = std::time::Duration::from_secs(1);
+    assert!(begun.elapsed() >= half, "Connection: close came after {:?}", begun.elapsed());
+    assert!(responses.iter().all(|(status, _)| *status == 200), "{:?}", responses.last());
+    let (status, _, err) = modest.end();
+    assert!(begun.elapsed() >= 2 * half, "it ended after {:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(0), "{err:?}");
+    let notices: Vec<_> = err.iter().filter(|line| line.contains("the shutdown begins in 2s")).collect();
+    assert_eq!(notices.len(), 1, "{err:?}");
+}
+
+/// A folder that its path no longer leads to fails the health check, and is logged once.
+#[test]
+fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
+    type Change = fn(&std::path::Path);
+    let swap: Change = |at| {
+        std::fs::rename(at.join("site"), at.join("old")).unwrap();
+        std::fs::rename(at.join("new"), at.join("site")).unwrap();
+    };
+    let link: Change = |at| {
+        std::os::unix::fs::symlink("new", at.join("next")).unwrap();
+        std::fs::rename(at.join("next"), at.join("current")).unwrap();
+    };
+    let remove: Change = |at| std::fs::rename(at.join("site"), at.join("old")).unwrap();
+    let no_landlock = landlock_is_missing();
+    for (name, change, back, words, status) in [
+        ("site", swap, "mv site new; mv old site", &["--confine"][..], 503),
+        ("current", link, "ln -sfn site current", &["--confine"], 503),
+        ("site", remove, "mv old site", &[], 503),
+        ("site", swap, "", &[], 200),
+        ("current", link, "", &[], 200),
+    ] {
+        if no_landlock && !words.is_empty() {
+            continue;
+        }
+        let files = folder(&[("site/a", "old"), ("new/a", "new")]);
+        std::os::unix::fs::symlink("site", files.path().join("current")).unwrap();
+        let path = files.path().join(name);
+        let words = [&["-p", "0", "--health", "/up"], words].concat();
+        let modest = Built::start(modest(words).arg(&path));
+        assert_eq!((modest.get("/up").status, &*modest.get("/a").body), (200, "old"), "{name}");
+        change(files.path());
+        let up = modest.get("/up");
+        assert_eq!(up.status, status, "{name} {up:?}");
+        assert_eq!(modest.get("/up").status, status, "{name}");
+        assert_eq!(modest.get("/a").body, if status == 200 { "new" } else { "old" }, "{name}");
+        if status == 503 {
+            assert!(up.body.starts_with(&*path.to_string_lossy()), "{up:?}");
+            let ran = std::process::Command::new("sh").args(["-c", back]).current_dir(&files).status().unwrap();
+            assert!(ran.success(), "{back}");
+            assert_eq!(modest.get("/up").status, 200, "{name}: {back}");
+        }
+        let err = modest.stop().2;
+        let warnings: Vec<_> = err.iter().filter(|line| line.contains("[WARN]")).collect();
+        assert_eq!(warnings.len(), if status == 503 { 2 } else { 0 }, "{name}: {err:?}");
+        assert!(warnings.iter().all(|line| line.contains(&*path.to_string_lossy())), "{err:?}");
+    }
+}
+
+#[test]
+fn folders_that_take_files() {
+    let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);
+    let put = |words: &[&str], target: &str| {
+        let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
+        let answer = modest.ask("PUT", target, &[], "new");
+        (modest, answer.status)
+    };
+    for (words, target, expected) in [
+        (&["in"][..], "/new", 405),
+        (&["in", "--upload"], "/new", 201),
+        (&["in", "--upload"], "/there", 409),
+        (&["in", "--upload=/"], "/new", 201),
+        (&["in", "--upload", "--overwrite", "rename"], "/there", 201),
+        (&["in", "--upload", "--overwrite=replace"], "/there", 204),
+        (&["in", "--upload", "--upload-limit", "2"], "/new", 413),
+        (&["in", "--upload", "--upload-limit", "none", "--fsync", "--resumable"], "/new", 201),
+        (&["in", "--upload", "--upload-reserve", "1000000t"], "/new", 507),
+        (&["in", "--upload", "--upload-reserve", "0"], "/new", 201),
+        (&["in", "--upload", "--upload-quota", "2"], "/new", 413),
+        (&["in", "--upload", "--upload-quota=4k/1h", "--uploads-at-once=9", "--uploads-each=1"], "/new", 201),
+        (&["in", "--upload", "--upload-quota", "none", "--max-connections", "1"], "/new", 201),
+        (&["in", "--upload", "--prefix", "/p"], "/p/new", 201),
+        (&["in", "/o=other", "--upload"], "/o/new", 201),
+        (&["in", "/o=other", "--upload=/o"], "/o/new", 201),
+        (&["in", "/o=other", "--upload=/o/", "--prefix=/p"], "/p/o/new", 201),
+        (&["in", "/o=other", "--upload=/o"], "/new", 405),
+        (&["/i=in", "/o=other", "--upload=/o", "--upload=/i"], "/i/new", 201),
+        (&["/i=in", "/f=file", "--upload"], "/f/", 405),
+    ] {
+        let (modest, status) = put(words, target);
+        assert_eq!(status, expected, "{words:?} {target}");
+        let deleted = modest.ask("DELETE", target, &[], "").status;
+        assert_eq!(deleted, 405, "{words:?}: not unless it is said");
+        for name in ["in/new", "other/new", "in/there (1)"] {
+            let _ = std::fs::remove_file(files.path().join(name)); // where it was stored
+        }
+        std::fs::write(files.path().join("in/there"), "x").unwrap();
+    }
+    // What is served twice is not trusted at either place, and what is locked at one is locked at the other.
+    let _ = std::fs::create_dir_all(files.path().join("in/sub"));
+    std::os::unix::fs::symlink("in/sub", files.path().join("link")).unwrap();
+    for (words, page, expected) in [
+        (&["in", "/o=other", "--upload=/o"][..], "/p.html", false),
+        (&["in", "/o=in/sub", "--upload=/o"], "/p.html", true),
+        (&["in", "/o=link", "--upload=/"], "/o/p.html", true),
+        (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
+        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/", true),
+        (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
+    ] {
+        for path in ["in/p.html", "in/sub/p.html"] {
+            std::fs::write(files.path().join(path), "<script>").unwrap();
+        }
+        let (modest, _) = put(words, "/no/such/folder");
+        let got = modest.get(page);
+        let policy = got.field("content-security-policy").unwrap_or_default();
+        assert_eq!((got.status, policy.starts_with("sandbox")), (200, expected), "{words:?}");
+    }
+    std::fs::remove_file(files.path().join("in/p.html")).unwrap();
+    std::fs::remove_dir_all(files.path().join("in/sub")).unwrap();
+    let (modest, _) = put(&["in", "/o=other", "--upload", "--allow-delete"], "/new");
+    assert_eq!(modest.ask("DELETE", "/new", &[], "").status, 204);
+    assert_eq!([modest.out_line(), modest.out_line()].map(|line| line.unwrap().contains("folder")), [true; 2]);
+    assert_eq!(modest.out_line().as_deref(), Some("  uploads are accepted at /"));
+    assert_eq!(modest.out_line().as_deref(), Some("  uploads are accepted at /o/"));
+    let (open, _) = put(&["in", "--upload", "-b", "0.0.0.0"], "/no/such");
+    let said = std::iter::from_fn(|| open.out_line()).find(|line| line.contains("accepted"));
+    assert_eq!(said.as_deref(), Some("  uploads are accepted at /; everyone who reaches this address can write there"));
+    let (code, _, err) = run(crate::built::modest(["file", "--upload", "-p", "0"]).current_dir(&files));
+    assert!(code == Some(2) && err.contains("no folder is served that could accept uploads"), "{code:?}: {err}");
+}
+
+/// The user that it becomes must be allowed to write, and is told so at the start.
+/// A file that is replaced keeps its mode; a new one has that of the umask.
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    let files = folder(&[]);
+    let words = ["-p", "0", "--upload", "--overwrite", "replace"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let mode = |name: &str| std::fs::metadata(files.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(modest.ask("PUT", "/new", &[], "x").status, 201);
+    for (before, after) in [(0o640, 0o640), (0o600, 0o600), (0o664, 0o664), (0o755, 0o755), (0o4755, 0o755)] {
+        let path = files.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(before)).unwrap();
+        assert_eq!(modest.ask("PUT", "/file", &[], "new").status, 204, "{before:o}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(mode("file"), after, "{before:o}");
+    }
+    assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
+}
+
+/// `--check` says what a start would say, and serves nothing; an address that is in use is no error.
+#[test]
+fn settings_are_checked_without_serving() {
+    let files = folder(&[("www/x", ""), ("users", "ada"), ("redirects", "/a /b 999\n"), ("toml", "port = 'x'")]);
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    for (words, status, said) in [
+        (&["www", "-p", "0"][..], 0, ""),
+        (&["www", "-p", &port], 0, ""),
+        (&["www", "-b", "systemd"], 0, ""),
+        (&["www", "-b", "unix:socket", "--log-file", "log"], 0, ""),
+        (&["www", "-b", "192.0.2.1:0"], 1, "192.0.2.1 is not an address of this machine"),
+        (&["nowhere"], 1, "there is no folder or file 'nowhere'"),
+        (&["www", "--allow", "/=ada:read"], 2, "--allow: rules for users need --auth"),
+        (&["www", "--auth", "users"], 1, "--auth: "),
+        (&["www", "--tls-cert", "users"], 1, "--tls-cert: "),
+        (&["www", "--redirects", "redirects"], 2, "'redirects', "),
+        (&["www", "--config", "toml"], 2, "'toml'"),
+        (&["www", "--log-file", "no/log"], 1, "--log-file: "),
+        (&["www", "--user", "no-such-user"], 1, "--user no-such-user"),
+    ] {
+        let (found, out, err) = run(modest(words).arg("--check").current_dir(&files));
+        let lines = (found, if found == Some(0) { &*out } else { "The settings are valid.\n" }, err.lines().count());
+        assert_eq!(lines, (Some(status), "The settings are valid.\n", status.min(1) as usize), "{words:?}: {out}{err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+    assert!(!files.path().join("socket").exists());
+}
+
+#[test]
+fn another_user_takes_files() {
+    let files = folder(&[("in/there", "x")]);
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let path = |name: &str| files.path().join(name);
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
+    let (code, _, err) = run(modest(words).current_dir(&files));
+    assert!(code == Some(1) && err.contains("--upload: no permission to write to 'in'"), "{code:?}: {err}");
+    let bodies = ["in", "-p", "0", "--user", "65534:65533", "--body-folder", "in"];
+    let (code, _, err) = run(modest(bodies).current_dir(&files));
+    assert!(code == Some(1) && err.contains("--body-folder: no permission to write to 'in'"), "{code:?}: {err}");
+    std::fs::set_permissions(path("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(modest.ask("PUT", "/new", &[], "new").status, 201);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path("in/new")).unwrap()), 65534);
+}
+
+/// What Landlock forbids elsewhere is allowed in the folders that take files, and there alone.
+#[test]
+fn a_confined_program_takes_files() {
+    let files = folder(&[("in/sub/there", "x"), ("out/there", "x")]);
+    let words = ["/i=in", "/o=out", "-p", "0", "--confine", "--upload=/i", "--overwrite=replace", "--allow-delete"];
+    if landlock_is_missing() {
+        return;
+    }
+    let modest = Built::start(modest(words).current_dir(&files));
+    let ask = |method, target, body| modest.ask(method, target, &[], body).status;
+    assert_eq!(ask("PUT", "/i/new", "new"), 201);
+    assert_eq!(ask("PUT", "/i/sub/there", "new"), 204);
+    assert_eq!(ask("MKCOL", "/i/made", ""), 201);
+    assert_eq!(ask("PUT", "/i/made/new", "new"), 201);
+    assert_eq!([ask("DELETE", "/i/made/new", ""), ask("DELETE", "/i/made", "")], [204, 204]);
+    assert_eq!(ask("PUT", "/o/new", "new"), 405);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let numbers: Vec<u32> = kernel.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    let moved = modest.ask("MOVE", "/i/new", &["Destination: /i/sub/moved"], "").status;
+    assert_eq!(
+        moved,
+        if numbers >= vec![5, 19] { 201 } else { 409 },
+        "between folders, by a rule that Landlock has had since 5.19"
+    );
+    assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
+}
+
+/// Files that are read anew may be links to another folder, and bodies have theirs.
+#[test]
+fn a_confined_program_reaches_what_it_was_told() {
+    let files = folder(&[("www/a", "a"), ("elsewhere/file", "one"), ("bodies/x", ""), ("logs/x", "")]);
+    if landlock_is_missing() {
+        return;
+    }
+    let path = |name: &str| files.path().join(name);
+    std::os::unix::fs::symlink("../elsewhere/file", path("www/link")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere/log", path("logs/log")).unwrap();
+    std::fs::write(path("elsewhere/log"), "").unwrap();
+    let words = ["www", "/one=www/link", "-p", "0", "--confine", "--webdav", "--log-file", "logs/log"];
+    let words = [&words[..], &["--body-memory", "1k", "--body-folder", "bodies"]].concat();
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(modest.ask("PROPFIND", "/", &["Depth: 1"], &"<x/>".repeat(1000)).status, 207);
+    std::fs::write(path("elsewhere/file.new"), "two").unwrap();
+    std::fs::rename(path("elsewhere/file.new"), path("elsewhere/file")).unwrap();
+    assert_eq!(modest.get("/one/").body, "two");
+    std::fs::rename(path("elsewhere/log"), path("elsewhere/log.1")).unwrap();
+    modest.signal(Signal::HUP);
+    crate::built::wait_for(|| path("elsewhere/log").exists());
+    assert_eq!(modest.get("/elsewhere").status, 404);
+    assert_eq!(modest.stop().0.code(), Some(0));
+}
+
+#[test]
+fn formats_of_the_log() {
+    for (format, begins, has) in [
+        ("python", "127.0.0.1 - - [", "\"GET /?q HTTP/1.1\" 200 -"),
+        ("common", "127.0.0.1 - - [", " +0000] \"GET /?q HTTP/1.1\" 200 "),
+        ("combined", "127.0.0.1 - - [", "\"-\" \"tea\""),
+        ("json", "{\"time\":\"", "\"user_agent\":\"tea\""),
+    ] {
+        let modest = www(&["--log-format", format]);
+        modest.ask("GET", "/?q", &["User-Agent: tea"], "");
+        let line = modest.err_line().unwrap();
+        assert!(line.starts_with(begins) && line.contains(has), "{format}: {line}");
+    }
+    let modest = www(&["--health", "/up"]);
+    modest.get("/up");
+    modest.get("/");
+    let (_, out, err) = modest.stop();
+    assert!(err.len() == 1 && out.last().unwrap().starts_with("1 request, "), "{out:?} {err:?}");
+}
+
+/// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the summary.
+#[test]
+fn every_line_of_the_log_is_json() {
+    let is_json = |line: &String| {
+        let object = line.starts_with("{\"time\":\"2") && line.ends_with('}');
+        let python = ["-c", "import json,sys; json.loads(sys.argv[1])", line];
+        object && std::process::Command::new("python3").args(python).status().unwrap().success()
+    };
+    let words = ["www", "-p", "0", "-v", "--log-format", "json", "--protocol", "HTTP/1.0"];
+    let modest = Built::start(modest(words).env("TZ", "No/Where"));
+    modest.get("/");
+    let banner = modest.banner.clone();
+    let (_, out, err) = modest.stop();
+    for line in out.iter().chain(&err).chain([&banner]) {
+        assert!(is_json(line), "{line}");
+    }
+    let has = |what: &str| err.iter().chain(&out).any(|line| line.contains(what));
+    for what in ["\"level\":\"WARN\"", "\"level\":\"DEBUG\"", "\"status\":200", "\"message\":\"1 request, "] {
+        assert!(has(what), "{what}: {out:?} {err:?}");
+    }
+    let (status, _, err) = crate::built::run(&mut crate::built::modest(["no\"such", "--log-format", "json"]));
+    assert!(status == Some(1) && err.contains("no\\\"such") && err.lines().count() == 1, "{err}");
+    assert!(is_json(&err.trim_end().to_owned()), "{err}");
+}
+
+/// SIGHUP ends nothing: it reads the users again, and one line of the log says what was read and what was not.
+#[test]
+fn sighup_reads_files_again() {
+    let files = folder(&[("users", ""), ("www/x", "")]);
+    let users = files.path().join("users");
+    let line = |name: &str| modest::layers::UserFile::line(name, "a long secret").unwrap() + "\n";
+    std::fs::write(&users, line("ada")).unwrap();
+    let words = ["www", "-p", "0", "--auth", "users"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    for (content, level, said) in [
+        (line("ada") + &line("bob"), "INFO", "SIGHUP: reloaded: --auth (2 users); all other settings"),
+        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, what was read before stays in use: "),
+        (line("ada"), "INFO", "SIGHUP: reloaded: --auth (1 user); all other settings"),
+    ] {
+        std::fs::write(&users, content).unwrap();
+        modest.signal(Signal::HUP);
+        let line = modest.err_line().unwrap();
+        assert!(line.starts_with(&format!("[{level}] [")) && line.contains(said), "{said}: {line}");
+    }
+    assert_eq!(modest.get("/").status, 401);
+    assert_eq!(modest.stop().0.code(), Some(0));
+    let modest = www(&["--log-format", "json"]);
+    modest.signal(Signal::HUP);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
+}
+
+#[test]
+fn a_log_file_is_opened_anew_at_sighup() {
+    let files = folder(&[]);
+    let (log, old) = (files.path().join("log"), files.path().join("log.1"));
+    let modest = www(&["--log-file", log.to_str().unwrap()]);
+    modest.get("/one");
+    wait_for(|| std::fs::read_to_string(&log).unwrap().contains("/one"));
+    std::fs::rename(&log, &old).unwrap();
+    modest.signal(Signal::HUP);
+    wait_for(|| log.exists());
+    modest.get("/two");
+    let (status, _, err) = modest.stop();
+    assert_eq!((status.code(), err), (Some(0), vec![]));
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    assert!(read(&old).contains("/one") && !read(&old).contains("/two"), "{}", read(&old));
+    assert!(read(&log).contains("/two") && !read(&log).contains("/one"), "{}", read(&log));
+}
+
+#[test]
+fn a_log_file_on_a_full_disk_is_told_on_stderr() {
+    let modest = www(&["--log-file", "/dev/full"]);
+    assert_eq!(modest.get("/").status, 200);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("the log \"/dev/full\" can't be written") && line.contains("No space left"), "{line}");
+    assert_eq!(modest.stop().0.code(), Some(0));
+}
+
+#[test]
+fn why_a_name_is_not_served_is_said_to_who_asks() {
+    let outside = folder(&[("file.txt", "outside")]);
+    let files = folder(&[(".hidden", "hidden")]);
+    std::os::unix::fs::symlink(outside.path(), files.path().join("out")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("file.txt"), files.path().join("link.txt")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(files.path().join("socket")).unwrap();
+    let modest = Built::start(modest(["-p", "0", "-v"]).current_dir(&files));
+    for (target, why) in [
+        ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
+        ("/link.txt", "/link.txt is not served: a link that leads to nothing, or where links are not followed to"),
+        ("/out/file.txt", "/out/file.txt is not served: a link on the way to it leads where links are not followed to"),
+        ("/socket", "/socket is not served: neither a file nor a folder"),
+    ] {
+        assert_eq!(modest.get(target).status, 404, "{target}");
+        let said = std::iter::from_fn(|| modest.err_line())
+            .take_while(|line| !line.contains("HTTP/1.1\" 404"))
+            .collect::<Vec<_>>();
+        assert!(said.iter().any(|line| line.ends_with(why)), "{target}: {said:?}");
+    }
+}
+
+/// `modest --markdown > docs/cli.md` writes it.
+#[test]
+fn the_document_is_that_of_the_program() {
+    let (code, page, err) = run(&mut modest(["--markdown"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let document = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    assert!(document == page, "docs/cli.md is not what `modest --markdown` writes");
+}
+
+#[test]
+fn what_cannot_be_done_is_one_plain_line() {
+    let files = folder(&[("file.txt", "")]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    for (words, status, said) in [
+        (
+            vec!["www".into(), "-p".into(), port.clone()],
+            1,
+            format!("port {port} of 127.0.0.1 is already in use; choose another"),
+        ),
+        (vec![path("missing")], 1, format!("there is no folder or file '{}'", path("missing"))),
+        (vec!["/dev/null".into()], 1, "'/dev/null' is neither a folder nor a regular file".into()),
+        (
+            vec!["www".into(), "-p".into(), "0".into(), "--log-file".into(), path("no/log")],
+            1,
+            "can't be written: no such file or directory".into(),
+        ),
+        (vec!["www".into(), "-b".into(), "192.0.2.1".into()], 1, "192.0.2.1 is not an address of this machine".into()),
+        (
+            vec!["www".into(), "-b".into(), "::1:8000".into()],
+            1,
+            "write an IPv6 address with a port as [::1]:8000".into(),
+        ),
+        (vec!["".into()], 2, "the folder's name is empty".into()),
+        (vec!["--prot".into(), "1".into()], 2, "there is no option --prot; did you mean --port?".into()),
+        (vec!["-p".into()], 2, "needs a value".into()),
+        (
+            vec!["www".into(), "-b".into(), format!("unix:{}", path("x.sock")), "--reuse-port".into()],
+            2,
+            "--reuse-port has no effect without an IP address to listen on".into(),
+        ),
+        (
+            vec!["www".into(), "--proxy-untrusted".into()],
+            2,
+            "--proxy-untrusted has no effect without --proxy-protocol".into(),
+        ),
+        (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),
+        (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
+        (vec!["90435".into()], 2, "is neither a folder nor a port".into()),
+        (vec!["www".into(), "tests".into()], 2, "can't both be at '/'".into()),
+        (vec!["-w".into(), "0".into()], 2, "a number from 1".into()),
+        (vec!["-b".into(), "1:2:3".into()], 2, "[::1]:8000".into()),
+        (vec![path("a\nb\x1b[31m")], 1, "a\\nb\\u{1b}[31m".into()),
+    ] {
+        let (code, out, err) = run(&mut modest(&words));
+        assert_eq!((code, out.as_str()), (Some(status), ""), "{words:?}: {err}");
+        assert!(err.starts_with("modest: ") && err.contains(&said), "{words:?}: {err}");
+        assert_eq!((err.lines().count(), err.ends_with('\n')), (1, true), "{words:?}: {err}");
+    }
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_says_so() {
+    let files = folder(&[("closed/file.txt", ""), ("modest", "")]);
+    let closed = files.path().join("closed");
+    std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = modest([&closed]);
+    if rustix::process::geteuid().is_root() {
+        // Root may read everything, so it is tried as nobody, with a copy of the program that nobody may run.
+        let copy = files.path().join("modest");
+        // By a process of its own: a descriptor open for writing here might be inherited by what another test starts, and
+        // what is open for writing anywhere can't be run (ETXTBSY).
+        let (copied, _, err) = run(std::process::Command::new("cp").arg("-p").arg(command.get_program()).arg(&copy));
+        assert_eq!(copied, Some(0), "{err}");
+        command = std::process::Command::new(copy);
+        command.arg(&closed).current_dir("/").uid(65534);
+    }
+    let (code, out, err) = run(&mut command);
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap(); // so that it can be removed
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains("; allow it") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
+fn help_and_version_are_told_on_stdout() {
+    let (code, help, err) = run(&mut modest(["--help"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for word in ["--bind", "--port", "--idle-timeout", "--quiet", "--verbose", "--help", "--version", "[DIR]"] {
+        assert!(help.contains(word), "{word} is not in: {help}");
+    }
+    assert!(help.lines().all(|line| line.len() <= 80), "it fits a terminal: {help}");
+    let (code, brief, err) = run(&mut modest(["-h"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(brief.contains("--bind") && !brief.contains("--idle-timeout"), "{brief}");
+    assert!(brief.lines().count() <= 40 && brief.lines().all(|line| line.len() <= 80), "it fits a screen: {brief}");
+    for (words, part) in [
+        (&["--man"][..], ".TH modest"),
+        (&["--man"], "\n.SH \"EXIT STATUS\"\n"),
+        (&["--man"], "\n.ad l\n"),
+        (&["--completions", "bash"], "complete -F _modest"),
+        (&["--completions", "zsh"], "#compdef modest"),
+        (&["--completions", "fish"], "complete -c modest"),
+    ] {
+        let (code, text, err) = run(&mut modest(words));
+        assert!(code == Some(0) && err.is_empty() && text.contains(part), "{words:?}: {err} {text}");
+    }
+    let (code, version, err) = run(&mut modest(["--version"]));
+    assert_eq!((code, version, err), (Some(0), format!("modest {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+}
+
+#[test]
+fn each_request_is_a_line_as_python_writes_it() {
+    let modest = www(&[]);
+    modest.get("/?a=%20b");
+    assert_access_line(&modest.err_line().unwrap(), r#""GET /?a=%20b HTTP/1.1" 200 -"#);
+    modest.ask("HEAD", "/no-such-page", &[], "");
+    assert_access_line(&modest.err_line().unwrap(), r#""HEAD /no-such-page HTTP/1.1" 404 -"#);
+    modest.talk("GET /\x1b[31m\"\\ HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_access_line(&modest.err_line().unwrap(), r#""GET /\x1b[31m\x22\x5c HTTP/1.1" 400 -"#);
+    let (status, out, rest) = modest.stop();
+    assert_eq!((status.code(), rest), (Some(0), vec![]));
+    let summary = out.last().unwrap();
+    assert!(summary.starts_with("3 requests, 2 errors, ") && summary.ends_with(" s"), "{out:?}");
+}
+
+/// `127.0.0.1 - - [16/Jun/2022 06:34:59] ` and then the end.
+fn assert_access_line(line: &str, end: &str) {
+    let (time, found) = line
+        .strip_prefix("127.0.0.1 - - [")
+        .and_then(|rest| rest.split_once("] "))
+        .unwrap_or_else(|| panic!("no access line: {line:?}"));
+    assert_eq!(found, end, "{line:?}");
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let month = shape.get(3..6).unwrap_or_default().to_owned();
+    assert_eq!(shape.replacen(&month, "Mon", 1), "99/Mon/9999 99:99:99", "{line:?}");
+    assert!("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(' ').any(|name| name == month), "{line:?}");
+}
+
+#[test]
+fn the_log_tells_local_time() {
+    let hour = |zone: &str| -> i32 {
+        // `Built` sets TZ=UTC, so the zone is handed on by env(1).
+        let mut command = std::process::Command::new("env");
+        command.arg(format!("TZ={zone}")).arg(env!("CARGO_BIN_EXE_modest")).args(["www", "-p", "0"]);
+        let modest = Built::start(command.current_dir(root()));
+        modest.get("/");
+        let line = modest.err_line().unwrap();
+        line.split([' ', ':']).nth(4).and_then(|hour| hour.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
+    };
+    let ahead = (hour("XYZ-5") - hour("UTC0")).rem_euclid(24);
+    assert!(ahead == 5 || ahead == 4, "five hours east of Greenwich, or the hour turned meanwhile: {ahead}");
+}
+
+#[test]
+fn quiet_is_silent() {
+    let modest = www(&["-q"]);
+    assert_eq!(modest.get("/").status, 200);
+    assert_eq!(modest.get("/no-such-page").status, 404);
+    let (status, out, err) = modest.stop();
+    assert_eq!((status.code(), out, err), (Some(0), vec![], vec![]));
+}
+
+#[test]
+fn verbose_says_more_than_requests() {
+    let modest = www(&["-v"]);
+    modest.get("/");
+    let (status, _, err) = modest.stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(err.iter().any(|line| line.ends_with(r#""GET / HTTP/1.1" 200 -"#)), "{err:?}");
+    assert!(err.iter().any(|line| line.starts_with("[DEBUG] [")), "{err:?}");
+}
+
+#[test]
+fn a_stderr_that_is_closed_or_full_holds_nobody_up() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(3000));
+    for closed in [true, false] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let reader = if closed { None } else { Some(reader) }; // dropped, or kept and never read
+        let modest = Built::start_with(&mut modest(["www", "-p", "0"]), writer);
+        let mut client = modest.connect();
+        for _ in 0..1000 {
+            client.write_all(long.as_bytes()).unwrap(); // 3 MB of log, when pipe and store hold 1.1
+            assert_eq!(read_answer(&mut client).status, 404, "closed: {closed}");
+        }
+        drop(client);
+        let (status, ..) = modest.stop();
+        assert_eq!(status.code(), Some(0), "closed: {closed}");
+        drop(reader);
+    }
+}
+
+#[test]
+fn a_log_on_a_full_disk_holds_nobody_up() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let modest = Built::start_with(&mut modest(["www", "-p", "0"]), full);
+    for _ in 0..20 {
+        assert_eq!(modest.get("/").status, 200);
+    }
+    let (status, ..) = modest.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn the_soft_limit_of_descriptors_is_raised() {
+    let modest = www(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", modest.pid().as_raw_nonzero())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+}
+
+/// A client that has the head of a large answer and takes no more for now.
+fn download(modest: &Built) -> TcpStream {
+    let mut client = modest.connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    read_until(&mut client, b"\r\n\r\n").unwrap();
+    client
+}
+
+fn with_large_file() -> (tempfile::TempDir, Built) {
+    let files = folder(&[]);
+    File::create(files.path().join("large")).unwrap().set_len(LARGE).unwrap();
+    let modest = Built::start(modest(["-p", "0"]).current_dir(&files));
+    (files, modest)
+}
+
+#[test]
+fn a_signal_lets_the_request_in_hand_finish() {
+    for (signal, is_said) in [(Signal::TERM, false), (Signal::INT, true)] {
+        let (_files, modest) = with_large_file();
+        let mut idle = modest.connect();
+        idle.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut idle).status, 200);
+        let mut client = download(&modest);
+        modest.signal(signal);
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).unwrap(); // the stop has begun
+        client.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() as u64 >= LARGE, "{signal:?}: {} bytes of {LARGE}", rest.len());
+        let (status, out, _) = modest.end();
+        let said = out.iter().any(|line| line == "Keyboard interrupt received, exiting.");
+        assert_eq!((status.code(), said), (Some(0), is_said), "{signal:?}: {out:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::INT), (Signal::INT, Signal::TERM)] {
+        let (_files, modest) = with_large_file();
+        let mut idle = modest.connect();
+        let mut client = download(&modest);
+        modest.signal(first);
+        assert!(ended(&mut idle), "the stop has begun");
+        let asked = std::time::Instant::now();
+        modest.signal(second);
+        let (status, ..) = modest.end();
+        assert_eq!(status.code(), Some(0), "{first:?} {second:?}");
+        assert!(asked.elapsed() < PATIENCE / 6, "{first:?} {second:?}: {:?}", asked.elapsed());
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest); // an end or a reset
+        assert!((rest.len() as u64) < LARGE, "it was cut short");
+    }
+}
+
+#[test]
+fn after_a_stop_the_port_can_be_taken_again_at_once() {
+    let first = www(&[]);
+    let port = first.address.port().to_string();
+    first.get("/");
+    first.stop();
+    let second = Built::start(&mut modest(["www", "-p", &port]));
+    assert_eq!(second.get("/").status, 200);
+}

@@ -1,0 +1,270 @@
+//! The program behind TLS, as a user meets it: certificates, the banner, redirects, errors. Run as it was built.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::built::{Answer, Built, PATIENCE, folder, modest, run, wait_for};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// A certificate for 127.0.0.1 and its key, in files of a folder.
+fn certificate(folder: &Path, name: &str) -> String {
+    let key = KeyPair::generate().unwrap();
+    let made = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::write(folder.join(format!("{name}.pem")), made.pem()).unwrap();
+    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    std::fs::write(folder.join(format!("{name}.both")), made.pem() + &key.serialize_pem()).unwrap();
+    made.pem()
+}
+
+/// The answer to a GET of `/`, from a server with this certificate.
+fn get(modest: &Built, trusted: &str) -> Answer {
+    try_get(modest, trusted).expect("a handshake, an answer and a goodbye")
+}
+
+fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
+    try_get_of(modest, trusted, "/")
+}
+
+fn try_get_of(modest: &Built, trusted: &str, path: &str) -> std::io::Result<Answer> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let connection = ClientConnection::new(config, ServerName::try_from("127.0.0.1").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, modest.connect());
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(Answer::read(&said))
+}
+
+#[test]
+fn https_with_a_certificate_of_ones_own() {
+    let files = folder(&[("www/x", "")]);
+    let trusted = certificate(files.path(), "a");
+    for words in [&["--tls-cert", "a.pem", "--tls-key", "a.key"][..], &["--tls-cert", "a.both"]] {
+        let modest = Built::start(modest(["www", "-p", "0"]).args(words).arg("--hsts=1h").current_dir(&files));
+        let port = modest.address.port();
+        assert_eq!(modest.banner, format!("Serving HTTPS on 127.0.0.1 port {port} (https://127.0.0.1:{port}/) ..."));
+        let page = get(&modest, &trusted);
+        assert_eq!((page.status, page.field("strict-transport-security")), (200, Some("max-age=3600")), "{page:?}");
+        let plain = modest.get("/a?b");
+        assert_eq!((plain.status, plain.field("location")), (308, Some("https://test/a?b")), "{plain:?}");
+        assert_eq!(plain.field("strict-transport-security"), None);
+        assert_eq!(modest.ask("POST", "/", &[], "a=b").status, 403);
+    }
+}
+
+#[test]
+fn settings_may_stand_in_the_environment_and_in_a_file() {
+    let files = folder(&[("modest.toml", "tls-cert = ['a.pem']\ntls-key = ['a.key']\n"), ("www/x", "")]);
+    let trusted = certificate(files.path(), "a");
+    let mut by_file = modest(["www", "-p", "0", "--config", "modest.toml"]);
+    assert_eq!(get(&Built::start(by_file.current_dir(&files)), &trusted).status, 200);
+    let mut by_environment = modest(["www", "-p", "0"]);
+    by_environment.env("MODEST_TLS_CERT", "a.both").current_dir(&files);
+    assert_eq!(get(&Built::start(&mut by_environment), &trusted).status, 200);
+}
+
+#[test]
+fn a_second_port_redirects() {
+    let modest = Built::start(&mut modest(["www", "-p", "0", "--tls-self-signed=a.example", "--redirect-to-https=0"]));
+    let lines: Vec<String> = std::iter::from_fn(|| modest.out_line()).take(4).collect();
+    let second = lines.iter().find_map(|line| line.trim().strip_prefix("http://")?.split('/').next());
+    let mut stream = TcpStream::connect(second.expect("it is told")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: a.example:80\r\nConnection: close\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    let answer = Answer::read(&said);
+    let wanted = format!("https://a.example:{}/x", modest.address.port());
+    assert_eq!((answer.status, answer.field("location")), (308, Some(&*wanted)));
+    let fingerprint = lines.last().unwrap().trim();
+    assert_eq!(fingerprint.split(':').filter(|byte| byte.len() == 2).count(), 32, "{lines:?}");
+}
+
+/// What is confined reads its certificate again, also where its name is a link to another folder.
+#[test]
+fn a_certificate_may_change_under_a_server_that_runs() {
+    let (files, live, archive) = (folder(&[]), folder(&[]), folder(&[]));
+    let first = certificate(archive.path(), "1");
+    let link = |number: u8| {
+        let new = live.path().join("new");
+        std::os::unix::fs::symlink(archive.path().join(format!("{number}.both")), &new).unwrap();
+        std::fs::rename(new, live.path().join("both.pem")).unwrap();
+    };
+    link(1);
+    let mut command = modest(["-p", "0", "--tls-cert"]);
+    command.arg(live.path().join("both.pem")).current_dir(&files);
+    command.arg("--confine");
+    let modest = Built::start(&mut command);
+    assert_eq!(get(&modest, &first).status, 200);
+    let second = certificate(archive.path(), "2");
+    link(2);
+    // A handshake looks once a second.
+    wait_for(|| try_get(&modest, &second).is_ok());
+}
+
+/// A certificate that has expired or soon will is logged at the start and when it is read again.
+#[test]
+fn a_certificate_that_expires_is_logged() {
+    let files = folder(&[("www/x", "")]);
+    let make = |days: i64| {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let hours = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 1_800);
+        let now = std::time::SystemTime::now();
+        parameters.not_after = if days < 0 { now - hours } else { now + hours }.into();
+        let both = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        std::fs::write(files.path().join("both.pem"), both).unwrap();
+    };
+    let said = |days: i64| match days {
+        ..0 => format!("both.pem: the certificate expired {} days ago", -days),
+        _ => format!("both.pem: the certificate expires in {days} days"),
+    };
+    for (first, next) in [(-3, 300), (13, 2), (300, -40), (36_500, 300)] {
+        make(first);
+        let modest = Built::start(modest(["www", "-p", "0", "--tls-cert", "both.pem"]).current_dir(&files));
+        make(next);
+        modest.signal(rustix::process::Signal::HUP);
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("SIGHUP: reloaded: --tls-cert;")) {
+            lines.push(modest.err_line().expect("a line for SIGHUP"));
+        }
+        for days in [first, next] {
+            let is_there = lines.iter().any(|line| line.starts_with("[WARN] ") && line.ends_with(&said(days)));
+            assert_eq!(is_there, days < 14, "{days}: {lines:?}");
+        }
+    }
+}
+
+/// The expiry of the certificate is a figure.
+#[test]
+fn the_expiry_of_a_certificate_is_a_metric() {
+    let files = folder(&[("www/x", "")]);
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_600_000_000); // after 2050: a GeneralizedTime
+    parameters.not_after = end.into();
+    let certificate = parameters.self_signed(&key).unwrap().pem();
+    std::fs::write(files.path().join("both.pem"), certificate.clone() + &key.serialize_pem()).unwrap();
+    let words = ["www", "-p", "0", "--tls-cert", "both.pem", "--metrics"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let page = try_get_of(&modest, &certificate, "/metrics").unwrap().body;
+    assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
+}
+
+/// A key that `--user` could not read when it is renewed is refused at the start.
+#[test]
+fn a_key_that_the_user_cannot_read_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let files = folder(&[("www/x", "")]);
+    certificate(files.path(), "a");
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(files.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for (name, bits) in [("", 0o755), ("www", 0o755), ("a.pem", 0o644), ("a.key", 0o600)] {
+        mode(name, bits);
+    }
+    let words = ["www", "-p", "0", "--tls-cert", "a.pem", "--tls-key", "a.key", "--user", "65534:65533"];
+    let (status, out, err) = run(modest(words).current_dir(&files));
+    assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
+    assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
+}
+
+#[test]
+fn what_does_not_fit_is_said_in_a_line() {
+    let files = folder(&[("empty", ""), ("www/word", "x"), ("www/deep/x", "")]);
+    certificate(files.path(), "a");
+    certificate(files.path(), "b");
+    certificate(&files.path().join("www/deep"), "c");
+    for (words, status, said) in [
+        (&["--tls-key", "a.key"][..], 2, "--tls-key needs the certificate: add --tls-cert"),
+        (&["--tls-password-file", "a.key"], 2, "--tls-password-file needs the certificate: add --tls-cert"),
+        (&["--hsts"], 2, "--hsts has no effect without TLS: add --tls-cert or --tls-self-signed"),
+        (&["--redirect-to-https"], 2, "--redirect-to-https has no effect without TLS"),
+        (&["--tls-client-ca", "a.pem"], 2, "--tls-client-ca has no effect without TLS"),
+        (&["--tls-handshake-timeout", "1s"], 2, "--tls-handshake-timeout has no effect without TLS"),
+        (&["--tls-self-signed", "--tls-cert", "a.pem"], 2, "--tls-self-signed and --tls-cert contradict each other"),
+        (&["--tls-self-signed", "--tls-client-auth", "optional"], 2, "--tls-client-auth needs the accepted roots"),
+        (&["--tls-self-signed=a..b"], 2, "\"a..b\" is neither the name of a host nor an IP address"),
+        (&["--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-key", "b.key"], 2, "there are 2 for 1"),
+        (
+            &["--tls-self-signed", "--redirect-to-https=192.0.2.1:80"],
+            1,
+            "--redirect-to-https: can't listen at 192.0.2.1:80",
+        ),
+        (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
+        (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),
+        (
+            &["--tls-cert", "a.pem"],
+            1,
+            "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); give its file with --tls-key",
+        ),
+        (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
+        (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
+        (
+            &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],
+            2,
+            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, so clients could read the key",
+        ),
+        (
+            &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],
+            2,
+            "--tls-key: 'www/deep/c.key' is in 'www'",
+        ),
+        (
+            &["-b", "0.0.0.0", "--tls-cert", "a.both", "--tls-password-file", "www/word"],
+            2,
+            "--tls-password-file: 'www/word' is in 'www'",
+        ),
+        (
+            &["--tls-self-signed", "--tls-client-ca", "empty"],
+            1,
+            "--tls-client-ca: empty: there is no certificate in it",
+        ),
+    ] {
+        let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+    let (code, _, err) =
+        run(modest(["-b", "unix:socket", "--tls-self-signed", "--redirect-to-https"]).current_dir(&files));
+    assert!(
+        code == Some(2) && err.contains("--redirect-to-https: the server has no IP address to redirect from"),
+        "{code:?} {err}"
+    );
+}
+
+/// A key is in no folder that is served, wherever clients come from.
+#[test]
+fn a_key_is_not_served() {
+    let files = folder(&[("www/a", "")]);
+    certificate(files.path(), "a");
+    certificate(&files.path().join("www"), "b");
+    std::fs::copy(files.path().join("www/b.key"), files.path().join("b.key")).unwrap();
+    for (words, said) in [
+        (&["--tls-cert", "a.pem", "--tls-key", "a.key"][..], Some("--tls-key: 'a.key' is in '.', which is served")),
+        (&["--tls-cert", "a.both"], Some("--tls-cert: 'a.both' is in '.', which is served")),
+        (&["--tls-cert", "www/b.pem", "--tls-key", "b.key", "/x=www"], None),
+        (&["--tls-cert", "www/b.both", "/x=www"], Some("--tls-cert: 'www/b.both' is in 'www', which is served")),
+    ] {
+        let mut command = modest(["-p", "0"]);
+        command.args(words).current_dir(&files);
+        match said {
+            Some(said) => {
+                let (code, _, err) = run(&mut command);
+                assert!(code == Some(2) && err.contains(said) && err.lines().count() == 1, "{words:?}: {err:?}");
+            }
+            None => drop(Built::start(&mut command)),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `--auth`, `--allow` and what belongs to them, of the program as it was built.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::built::{Answer, Built, PATIENCE, folder, modest, run};
+
+/// Cheap hashes of `a long secret` and of `x`, by `htpasswd -B -C 4` and `htpasswd -2`.
+const ADA: &str = "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
+const BOB: &str = "bob:$5$rW1nZVrDqwo8p4JX$AmhwoYHb6LLjFNkXN3ovbq4nauqm0KLfwr7TK/0C5e6\n";
+const AS_ADA: &str = "Authorization: Basic YWRhOmEgbG9uZyBzZWNyZXQ=";
+const AS_BOB: &str = "Authorization: Basic Ym9iOng=";
+const WRONG: &str = "Authorization: Basic YWRhOnNlY3JldA==";
+
+/// A site, and beside it a file of users.
+fn site() -> tempfile::TempDir {
+    let users = format!("# who\n{ADA}{BOB}");
+    folder(&[("www/a.txt", "open"), ("www/private/key.txt", "SECRET"), ("www/x/index.html", "x"), ("users", &users)])
+}
+
+fn start(files: &tempfile::TempDir, words: &[&str]) -> Built {
+    Built::start(modest(["www", "-p", "0"]).args(words).current_dir(files))
+}
+
+fn get(modest: &Built, target: &str, fields: &[&str]) -> Answer {
+    modest.ask("GET", target, fields, "")
+}
+
+#[test]
+fn who_may_what() {
+    let files = site();
+    let staff =
+        ["--auth", "users", "--allow", "/=*:read,list", "--allow=/private=@staff:read,list", "--group=staff=ada"];
+    for (words, target, fields, status) in [
+        (&["--auth", "users"][..], "/a.txt", &[][..], 401),
+        (&["--auth", "users"], "/a.txt", &[AS_ADA], 200),
+        (&["--auth", "users"], "/a.txt", &[AS_BOB], 200),
+        (&["--auth", "users"], "/a.txt", &[WRONG], 401),
+        (&["--auth", "users", "--health", "/up"], "/up", &[], 200),
+        (&["--auth", "users", "--health", "/up"], "/a.txt", &[], 401),
+        (&["--auth", "users", "--prefix", "/p"], "/p/a.txt", &[AS_ADA], 200),
+        (&staff, "/", &[], 200),
+        (&staff, "/private/key.txt", &[], 401),
+        (&staff, "/private/", &[], 401),
+        (&staff, "/private/?format=json", &[], 401),
+        (&staff, "/private/key.txt", &[AS_BOB], 403),
+        (&staff, "/private/key.txt", &[AS_ADA], 200),
+        (&staff, "/%70rivate/key.txt", &[], 401),
+        (&staff, "//private/key.txt", &[], 301), // to the one form of the path, before anybody is asked
+        (&staff, "/x/../private/key.txt", &[], 301),
+        (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/private/key.txt", &[], 403),
+        (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/a.txt", &[], 200),
+        (&["--allow", "/=*:read"], "/private/", &[], 403),
+        (&["--allow", "/=*:read"], "/x/", &[], 200),
+        (&["--allow", "/x=*:read"], "/a.txt", &[], 403),
+    ] {
+        let answer = get(&start(&files, words), target, fields);
+        assert_eq!(answer.status, status, "{words:?} {target} {fields:?}: {answer:?}");
+        assert_eq!(answer.field("www-authenticate").is_some(), status == 401, "{words:?} {target}: {answer:?}");
+    }
+    let modest =
+        start(&files, &["--auth", "users", "--realm", "our \"files\"", "--cache-control", "public, max-age=9"]);
+    let challenge = get(&modest, "/", &[]);
+    assert_eq!(challenge.field("www-authenticate"), Some("Basic realm=\"our \\\"files\\\"\", charset=\"UTF-8\""));
+    assert_eq!(get(&modest, "/a.txt", &[AS_ADA]).field("cache-control"), Some("private, max-age=9"));
+    // One file has two paths.
+    let one = Built::start(modest_of_file(&files).args(["--allow", "/=*:read", "--allow", "/a.txt=ada:read"]));
+    assert_eq!([get(&one, "/", &[]).status, get(&one, "/a.txt", &[]).status], [401, 401]);
+    assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [200, 200]);
+}
+
+fn modest_of_file(files: &tempfile::TempDir) -> std::process::Command {
+    let mut command = modest(["www/a.txt", "-p", "0", "--auth", "users"]);
+    command.current_dir(files);
+    command
+}
+
+#[test]
+fn the_file_is_read_anew() {
+    let files = site();
+    let users = files.path().join("users");
+    let modest = start(&files, &["--auth", "users"]);
+    assert_eq!(get(&modest, "/a.txt", &[AS_BOB]).status, 200);
+    std::fs::write(&users, ADA).unwrap();
+    let begun = std::time::Instant::now();
+    while get(&modest, "/a.txt", &[AS_BOB]).status == 200 {
+        assert!(begun.elapsed() < PATIENCE, "bob still passes");
+    }
+    std::fs::write(&users, "ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=\n").unwrap();
+    loop {
+        assert_eq!(get(&modest, "/a.txt", &[AS_ADA]).status, 200);
+        let line = modest.err_line().unwrap();
+        if line.contains("[ERROR]") {
+            assert!(line.contains("users: line 1: ada: this is SHA-1 without salt"), "{line}");
+            assert!(line.ends_with("the users from before stay in effect"), "{line}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_wrong_passwords_takes_no_worker_from_others() {
+    let files = site();
+    // A hash of 2^13 rounds takes a second and more in a build for tests.
+    let slow = "eve:$2y$13$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
+    std::fs::write(files.path().join("users"), slow).unwrap();
+    let rules = ["--auth", "users", "--allow", "/=*:read", "--allow", "/private=eve:read", "--workers", "4"];
+    let modest = start(&files, &rules);
+    let mut guessing: Vec<_> = (0..40).map(|_| modest.connect()).collect();
+    for (number, client) in guessing.iter_mut().enumerate() {
+        // Names of their own, and addresses: each proves nothing, and none is slowed by the others.
+        let name = crate::built::base64(&format!("user{number}:x"));
+        let request = format!("GET /a.txt HTTP/1.1\r\nHost: test\r\nAuthorization: Basic {name}\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+    }
+    for _ in 0..20 {
+        assert_eq!(get(&modest, "/a.txt", &[]).status, 200);
+    }
+    let statuses: Vec<u16> = guessing.iter_mut().map(|client| crate::built::read_answer(client).status).collect();
+    let count = |status| statuses.iter().filter(|&&found| found == status).count();
+    assert!(count(503) >= 30 && count(401) >= 1 && count(503) + count(401) == 40, "{statuses:?}");
+}
+
+#[test]
+fn passwords_go_over_no_network_in_clear() {
+    let files = site();
+    let words = ["www", "-p", "0", "-b", "0.0.0.0", "--auth", "users"];
+    let (code, out, err) = run(modest(words).current_dir(&files));
+    assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
+    assert!(err.contains("has no TLS") && err.contains("--auth-over-http"), "{err}");
+    // The PROXY protocol says nothing of TLS, whatever else is named.
+    let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
+    let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
+    assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
+    let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
+    assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
+    // Behind a proxy what it tells counts; here the test is the proxy.
+    let proxied = Built::start(modest(words).args(["--trusted-proxy", "127.0.0.1"]).current_dir(&files));
+    let forwarded = "X-Forwarded-For: 192.0.2.7";
+    for (fields, status) in [
+        (&[forwarded, "X-Forwarded-Proto: https", AS_ADA][..], 200),
+        (&[forwarded, "X-Forwarded-Proto: https"], 401),
+        (&[forwarded, "X-Forwarded-Proto: http", AS_ADA], 403),
+        (&[forwarded, "X-Forwarded-Proto: http"], 403),
+        (&[AS_ADA], 200), // from this machine
+    ] {
+        let answer = get(&proxied, "/a.txt", fields);
+        assert_eq!(answer.status, status, "{fields:?}: {answer:?}");
+        assert_eq!(answer.field("www-authenticate").is_some(), status == 401, "{fields:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let files = site();
+    std::fs::copy(files.path().join("users"), files.path().join("www/users")).unwrap();
+    std::fs::write(files.path().join("plain"), "ada:secret\n").unwrap();
+    for (words, status, said) in [
+        (&["--auth", "ada:secret"][..], 2, "--hash-password USER > users"),
+        (&["--auth", "missing"], 1, "missing: No such file"),
+        (&["--auth", "plain"], 1, "plain: line 1: ada: this is not the hash of a password"),
+        (&["--auth", "www/users"], 2, "is in 'www', which is served"),
+        (&["--auth", "users", "--allow", "/=@crew:read"], 2, "there is no group crew"),
+        (&["--allow", "/=ada:read"], 2, "need --auth FILE"),
+        (&["--group", "staff=ada"], 2, "no --allow uses it"),
+        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow uses it"),
+        (&["--auth-over-http"], 2, "--auth-over-http has no effect without --auth"),
+    ] {
+        let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said) && !err.contains("secret"), "{words:?}: {err}");
+    }
+}
+
+/// The page of a server without a folder at its root names no folders that whoever asks may not read.
+#[test]
+fn an_overview_leaves_out_what_may_not_be_read() {
+    let files = site();
+    let words = ["/open=www/x", "/closed=www/private", "-p", "0", "--auth", "users", "--prefix", "/at"];
+    let rules = ["--allow", "/=*:read,list", "--allow", "/closed=ada:read"];
+    let modest = Built::start(modest(words).args(rules).current_dir(&files));
+    for (fields, is_told) in [(&[][..], false), (&[AS_BOB], false), (&[AS_ADA], true)] {
+        let page = get(&modest, "/at/", fields);
+        assert!(page.status == 200 && page.body.contains("href=\"open/\""), "{fields:?}: {page:?}");
+        assert_eq!(page.body.contains("closed/"), is_told, "{fields:?}: {page:?}");
+    }
+}
+
+/// What argon2 fills is given back to the system, whichever worker it was for.
+#[test]
+fn wrong_passwords_leave_no_memory_taken() {
+    let files = site();
+    // 19 MiB and one pass, of `a long secret`.
+    let costly =
+        "eve:$argon2id$v=19$m=19456,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+    std::fs::write(files.path().join("users"), costly).unwrap();
+    let modest = start(&files, &["--auth", "users", "--workers", "16"]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", modest.pid().as_raw_nonzero())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() // KiB
+    };
+    let before = resident();
+    for round in 0..6 {
+        let mut guessing: Vec<_> = (0..12).map(|_| modest.connect()).collect();
+        for (number, client) in guessing.iter_mut().enumerate() {
+            let name = crate::built::base64(&format!("user{round}-{number}:x"));
+            let request = format!("GET / HTTP/1.1\r\nHost: test\r\nAuthorization: Basic {name}\r\n\r\n");
+            client.write_all(request.as_bytes()).unwrap();
+        }
+        guessing.iter_mut().for_each(|client| drop(crate::built::read_answer(client)));
+    }
+    let taken = resident().saturating_sub(before);
+    assert!(taken < 20_000, "{taken} KiB");
+}
+
+#[test]
+fn a_line_is_made_that_lets_in() {
+    let make = |name: &str, typed: &str| {
+        let mut child = modest(["--hash-password", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes()); // a wrong name is refused before anything is read
+        child.wait_with_output().unwrap()
+    };
+    let made = make("ada", "a long secret\nmore\n");
+    assert!(made.status.success() && made.stdout.starts_with(b"ada:$argon2id$"), "{made:?}");
+    let files = site();
+    std::fs::write(files.path().join("users"), &made.stdout).unwrap();
+    let modest = start(&files, &["--auth", "users"]);
+    let statuses = [AS_ADA, AS_BOB, WRONG].map(|field| get(&modest, "/a.txt", &[field]).status);
+    assert_eq!(statuses, [200, 401, 401]);
+    for (name, typed, said) in
+        [("ada", "", "the input is empty"), ("ada", "\n", "1 to 1,024 bytes"), ("a:b", "x\n", "colon")]
+    {
+        let made = make(name, typed);
+        let err = String::from_utf8_lossy(&made.stderr);
+        assert_eq!(
+            (made.status.code(), made.stdout.len(), err.lines().count()),
+            (Some(2), 0, 1),
+            "{name} {typed:?}: {err}"
+        );
+        assert!(err.contains(said), "{name} {typed:?}: {err}");
+    }
+}
+
+/// What the server needs for itself is in no folder that is served, wherever clients come from.
+#[test]
+fn files_of_its_own_that_would_be_served() {
+    let files = site();
+    std::fs::create_dir_all(files.path().join("www/sub/.hidden")).unwrap();
+    for config in ["www/modest.toml", "www/sub/.hidden/modest.toml", "modest.toml"] {
+        std::fs::write(files.path().join(config), "").unwrap();
+    }
+    std::os::unix::fs::symlink("www", files.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("../modest.toml", files.path().join("www/out.toml")).unwrap();
+    for (words, said) in [
+        (&["--config", "modest.toml"][..], None),
+        (&["--config", "www/out.toml"], None), // such links are not followed, unless told
+        (
+            &["--config", "www/out.toml", "--follow-symlinks", "anywhere"],
+            Some("--config: 'www/out.toml' is in 'www', which is served, so clients could read all"),
+        ),
+        (
+            &["--config", "www/modest.toml"],
+            Some("--config: 'www/modest.toml' is in 'www', which is served, so clients could read all"),
+        ),
+        (&["--config", "link/modest.toml"], Some("--config: 'link/modest.toml' is in 'www', which is served")),
+        (&["--config", "www/sub/.hidden/modest.toml"], None),
+        (&["--config", "www/sub/.hidden/modest.toml", "--hidden"], Some("modest.toml' is in 'www'")),
+        (&["--config", "modest.toml", "/one=modest.toml"], Some("'modest.toml' is in 'modest.toml'")),
+        (&["--log-file", "log"], None),
+        (
+            &["--log-file", "link/sub/new.log"],
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read who"),
+        ),
+        (&["--log-file", "www/sub/.log"], None),
+    ] {
+        for bind in ["127.0.0.1:0", "0.0.0.0:0", "unix:modest.sock"] {
+            let (code, _, err) =
+                run(modest(["www", "-b", bind, "--user", "nobody-of-that-name"]).args(words).current_dir(&files));
+            // What is not refused gets as far as the user that is none.
+            assert!(err.contains(said.unwrap_or("nobody-of-that-name")), "{words:?} {bind}: {code:?} {err}");
+            assert_eq!(err.lines().count(), 1, "{words:?} {bind}: {err}");
+        }
+    }
+}

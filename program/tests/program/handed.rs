@@ -1,0 +1,368 @@
+//! Sockets that the program is started with: by number, by systemd, and from one process to the next.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Instant;
+
+use crate::built::{Built, PATIENCE, example, folder, modest, root, run};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A shell that runs the program with these words, after these commands. Its stdin is the program's.
+fn shell(before: &str, words: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{before}\nexec \"$@\""), "sh", env!("CARGO_BIN_EXE_modest")]).args(words);
+    command.current_dir(root()).stdout(Stdio::piped());
+    command
+}
+
+/// The program, started with this socket as its stdin (from where a shell may lay it elsewhere), and its banners.
+struct Started {
+    child: Child,
+    out: ChildStdout,
+}
+
+impl Started {
+    fn new(mut command: Command, stdin: impl Into<OwnedFd>) -> Started {
+        let mut child = command.stdin(stdin.into()).stderr(Stdio::null()).spawn().expect("a process");
+        let out = child.stdout.take().expect("piped");
+        Started { child, out }
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while self.out.read(&mut byte).is_ok_and(|count| count == 1) && byte != *b"\n" {
+            line.extend(byte);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
+    /// End it, and wait for that.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request on a connection of its own: the whole answer.
+fn get(mut stream: impl Read + Write) -> io::Result<String> {
+    stream.write_all(b"GET /robots.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn get_at(address: SocketAddr) -> io::Result<String> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    get(stream)
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn banner(address: SocketAddr) -> String {
+    format!("Serving HTTP on {} port {} (http://{address}/) ...", address.ip(), address.port())
+}
+
+#[test]
+fn a_socket_is_taken_over_by_its_number() {
+    for (before, word) in [("", "fd:0"), ("exec 3<&0 0</dev/null", "fd:3"), ("exec 7<&0 0</dev/null", "fd:7")] {
+        let (listener, address) = listener();
+        let mut started = Started::new(shell(before, &["www", "-b", word]), listener);
+        assert_eq!(started.line(), banner(address), "{word}");
+        let answer = get_at(address).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{word}: {answer:?}");
+        started.stop();
+        assert!(TcpStream::connect(address).is_err(), "{word}: it still listens");
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_is_refused() {
+    for (before, word, said) in [
+        ("", "fd:0", "this descriptor is no socket that listens"),
+        ("exec 3</dev/null", "fd:3", "this descriptor is no socket that listens"),
+        ("", "fd:999", "there is no such descriptor"),
+        ("", "fd:1", "this descriptor is no socket that listens"),
+    ] {
+        let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
+        assert_eq!((status, out.as_str()), (Some(1), ""), "{before} {word}: {err}");
+        assert_eq!(err, format!("modest: can't listen at {word}: {said}\n"), "{before}");
+    }
+    let (connected, other) = UnixStream::pair().unwrap();
+    let mut command = shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
+    let output = command.stdin(OwnedFd::from(connected)).output().unwrap();
+    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+    drop(other);
+}
+
+#[test]
+fn datagram_sockets_are_taken_over_by_number_and_from_systemd() {
+    let shell = |before: &str, word: &str| {
+        let mut command = Command::new("sh");
+        let program = example("udp_upper");
+        command.args(["-c", &format!("{before}\nexec \"$@\""), "sh"]).arg(program.get_program()).arg(word);
+        command.stdout(Stdio::piped());
+        command
+    };
+    let names = "exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=log";
+    for (before, word) in [("", "fd:0"), ("exec 7<&0 0</dev/null", "fd:7"), (names, "systemd"), (names, "systemd:log")]
+    {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut started = Started::new(shell(before, word), socket);
+        assert_eq!(started.line(), format!("Receiving at {address}"), "{word}");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send_to(b"hello", address).unwrap();
+        let mut reply = [0; 10];
+        let count = client.recv(&mut reply).unwrap();
+        assert_eq!(&reply[..count], b"HELLO", "{word}");
+        started.stop();
+    }
+    let (listener, _) = listener();
+    for (before, word) in [("", "fd:0"), ("exec 3<&0 0</dev/null", "fd:3"), (names, "systemd")] {
+        let output = shell(before, word).stdin(OwnedFd::from(listener.try_clone().unwrap())).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("is no socket for datagrams"), "{word}: {said}");
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut command = self::shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
+    let output = command.stdin(OwnedFd::from(socket)).output().unwrap();
+    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+}
+
+#[test]
+fn sockets_that_systemd_hands_over_are_served() {
+    let two = "exec 3<&0 4<&0 0</dev/null\n";
+    for (before, word, banners) in [
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "systemd", 1),
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1", "systemd", 1),
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without a word of it
+        (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$"), "systemd", 2),
+        (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd", 2),
+        (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd:admin", 1),
+        (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=web:web"), "systemd:web", 2),
+    ] {
+        let (listener, address) = listener();
+        let words = if word.is_empty() { vec!["www"] } else { vec!["www", "-b", word] };
+        let mut started = Started::new(shell(before, &words), listener);
+        for _ in 0..banners {
+            assert_eq!(started.line(), banner(address), "{before}");
+        }
+        let answer = get_at(address).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{before}: {answer:?}");
+        started.stop();
+    }
+}
+
+#[test]
+fn what_systemd_did_not_hand_over_is_an_error() {
+    for (before, word, said) in [
+        ("unset LISTEN_FDS", "systemd", "no sockets were handed over: LISTEN_FDS is not set"),
+        ("export LISTEN_FDS=1 LISTEN_PID=1", "systemd", "no sockets were handed over to process "),
+        ("export LISTEN_FDS=0 LISTEN_PID=$$", "systemd", "no such socket was handed over"),
+        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "there is no number in LISTEN_FDS"),
+        ("export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a", "systemd:b", "no such socket was handed over"),
+        ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is no socket"),
+    ] {
+        let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
+        assert_eq!((status, out.as_str()), (Some(1), ""), "{before}: {err}");
+        let expected = format!("modest: can't listen at {word}: {said}");
+        assert!(err.starts_with(&expected) && err.lines().count() == 1, "{before}: {err}");
+    }
+}
+
+#[test]
+fn systemd_is_told_of_the_start_and_of_the_stop() {
+    let files = folder(&[("file.txt", "inside")]);
+    let path = files.path().join("notify");
+    let name = format!("modest-notify-{}", std::process::id());
+    let abstract_name = UnixAddr::from_abstract_name(&name).unwrap();
+    for (socket, variable) in [
+        (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned()),
+        (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),
+    ] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let heard = || {
+            let mut message = [0; 100];
+            let count = socket.recv(&mut message).unwrap_or_else(|err| panic!("{variable}: nothing was told: {err}"));
+            String::from_utf8_lossy(&message[..count]).into_owned()
+        };
+        let mut command = modest(["-p", "0"]);
+        let modest = Built::start(command.current_dir(&files).env("NOTIFY_SOCKET", &variable));
+        assert_eq!(heard(), "READY=1", "{variable}");
+        let mut client = modest.connect(); // half a request, so that the stop takes its time
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").unwrap();
+        assert_eq!(modest.get("/file.txt").body, "inside");
+        modest.signal(Signal::TERM);
+        assert_eq!(heard(), "STOPPING=1", "{variable}");
+        drop(client);
+        let (status, _, err) = modest.end();
+        assert!(status.success(), "{err:?}");
+    }
+}
+
+/// A socket that systemd has handed over, and that no option names, is not left accepting connections that nothing serves.
+#[test]
+fn a_socket_that_no_option_names_is_refused() {
+    let (socket, _) = listener();
+    let handed = "exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=modest.socket";
+    for words in [&["www", "-p", "0"][..], &["www", "-b", "127.0.0.1:0"], &["www", "--config", "/dev/null", "-p", "0"]]
+    {
+        let (status, out, err) = run(&mut shell(handed, words));
+        assert_eq!((status, &*out, err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains("systemd has handed over fd:3 (modest.socket), which"), "{words:?}: {err}");
+    }
+    let words = ["www", "-b", "127.0.0.1:0", "-b", "systemd"];
+    let mut started = Started::new(shell(handed, &words), socket.try_clone().unwrap());
+    assert!(started.line().starts_with("Serving HTTP"));
+    started.stop();
+}
+
+/// At a socket that was handed over nobody is waited for at the end, and it is over before the thread that tells has looked:
+/// it tells all the same.
+#[test]
+fn systemd_is_told_of_the_quickest_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap(); // the program has ended by then: what it has told is there
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for run in 0..100 {
+        let mut command = shell("", &["www", "-q", "-b", "fd:0"]);
+        command.env("NOTIFY_SOCKET", &path);
+        let mut started = Started::new(command, listener.try_clone().unwrap());
+        assert!(started.line().starts_with("Serving HTTP"));
+        started.stop();
+        for expected in ["READY=1", "STOPPING=1"] {
+            let mut message = [0; 100];
+            let count = socket.recv(&mut message).unwrap_or_else(|err| panic!("run {run}: no {expected}: {err}"));
+            assert_eq!(String::from_utf8_lossy(&message[..count]), expected, "run {run}");
+        }
+    }
+}
+
+#[test]
+fn nobody_there_to_be_told_is_logged_and_holds_nobody_up() {
+    let modest = Built::start(modest(["www", "-p", "0"]).env("NOTIFY_SOCKET", "/no/such/socket"));
+    assert!(modest.get("/").status == 200);
+    let (status, _, err) = modest.stop();
+    let told = err.iter().filter(|line| line.contains("can't tell systemd")).count();
+    assert!(status.success() && told == 2, "{err:?}");
+}
+
+/// Where clients connect to.
+#[derive(Clone)]
+enum Place {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Place {
+    fn get(&self) -> io::Result<String> {
+        match self {
+            Place::Inet(address) => get_at(*address),
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                get(stream)
+            }
+        }
+    }
+}
+
+/// Servers follow each other on one listening socket, while clients connect again and again: none of them may notice.
+#[test]
+fn a_successor_takes_over_without_one_failed_connection() {
+    const SUCCESSORS: usize = 6;
+    let files = folder(&[("robots.txt", "here")]);
+    let path = files.path().join("socket");
+    let (tcp, address) = listener();
+    let unix = UnixListener::bind(&path).unwrap();
+    let cases: [(Box<dyn Fn() -> OwnedFd>, Place); 2] = [
+        (Box::new(move || tcp.try_clone().unwrap().into()), Place::Inet(address)),
+        (Box::new(move || unix.try_clone().unwrap().into()), Place::Unix(path.clone())),
+    ];
+    for (socket, place) in cases {
+        let start = || {
+            let mut command = modest(["-q", "-b", "fd:0"]);
+            command.current_dir(&files).stdout(Stdio::piped());
+            let mut started = Started::new(command, socket());
+            assert!(started.line().starts_with("Serving HTTP on "), "it serves");
+            started
+        };
+        let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let clients = |count: usize| {
+            let (started, before) = (Instant::now(), answered.load(SeqCst));
+            while answered.load(SeqCst) < before + count {
+                assert!(started.elapsed() < PATIENCE, "{} clients were answered", answered.load(SeqCst) - before);
+                thread::yield_now();
+            }
+        };
+        let mut serving = start();
+        let failures: Vec<String> = thread::scope(|scope| {
+            let load: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut failures = Vec::new();
+                        while !over.load(SeqCst) {
+                            match place.get() {
+                                Ok(answer) if answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("here") => {}
+                                other => failures.push(format!("{other:?}")),
+                            }
+                            answered.fetch_add(1, SeqCst);
+                        }
+                        failures
+                    })
+                })
+                .collect();
+            let end = OverAtEnd(&over);
+            for _ in 0..SUCCESSORS {
+                clients(100);
+                let successor = start();
+                clients(20);
+                std::mem::replace(&mut serving, successor).stop();
+            }
+            clients(100);
+            drop(end);
+            load.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
+        let answered = answered.load(SeqCst);
+        assert!(failures.is_empty(), "{} of {answered} clients failed, first: {}", failures.len(), failures[0]);
+        serving.stop();
+    }
+    assert!(fs::exists(&path).unwrap(), "the file of the one who made the socket stays");
+}
+
+/// Ends the load also where a test fails, which would wait for it otherwise.
+struct OverAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for OverAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}

@@ -1,0 +1,155 @@
+//! The built program under clients that want its memory: it keeps to what `--memory` says, and serves newcomers. The limits that follow
+//! from it are those of docs/deploy.md.
+//!
+//! `MEMORY_CLIENTS=19000 cargo test --release --test memory` is the long form, with as many clients as there are descriptors for.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::built::{Built, root};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+const MIB: usize = 1024 * 1024;
+
+/// Of the process, in bytes: the most that it ever had in memory, without the file of the program, which without optimization is large.
+fn peak(built: &Built) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", built.pid().as_raw_nonzero())).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    };
+    value("VmHWM:") - value("RssFile:")
+}
+
+fn clients() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    std::env::var("MEMORY_CLIENTS").map_or(5000, |number| number.parse().unwrap())
+}
+
+/// One more client that sends this and then nothing. It waits for no room: what does not fit into the socket is left out.
+fn send(built: &Built, bytes: &[u8]) -> Option<TcpStream> {
+    let mut client = TcpStream::connect_timeout(&built.address, Duration::from_secs(10)).ok()?;
+    client.set_nonblocking(true).unwrap();
+    match client.write(bytes) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => None,
+        _ => Some(client),
+    }
+}
+
+fn head(method: &str, fields: &str, cookie: usize) -> Vec<u8> {
+    format!("{method} /new HTTP/1.1\r\nHost: a\r\n{fields}Cookie: {}\r\n", "c".repeat(cookie)).into_bytes()
+}
+
+/// The first records of a ClientHello of 60,000 bytes.
+fn half_a_handshake() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in 0..3 {
+        bytes.extend_from_slice(&[22, 3, 1, 0x40, 0]);
+        let body = if number == 0 { vec![1, 0, 0xEA, 0x60] } else { Vec::new() };
+        bytes.extend_from_slice(&body);
+        bytes.resize(bytes.len() + 0x4000 - body.len(), 0);
+    }
+    bytes
+}
+
+/// The rows of the table in docs/deploy.md.
+#[test]
+fn the_table_of_sizes_is_that_of_the_code() {
+    let page = std::fs::read_to_string(root().join("docs/deploy.md")).unwrap();
+    let row = |line: &str| -> Vec<u64> {
+        let number = |cell: &str| {
+            let digits: String = cell.chars().filter(char::is_ascii_digit).collect();
+            let unit = if cell.contains("MiB") {
+                MIB
+            } else if cell.contains("KiB") {
+                1024
+            } else {
+                1
+            };
+            digits.parse::<u64>().unwrap_or_else(|_| panic!("no number in {cell:?}")) * unit as u64
+        };
+        line.trim_matches('|').split('|').map(number).collect()
+    };
+    let table = page.split("| `--compress-cache` |").nth(1).expect("the table is there");
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).map(row).collect();
+    assert!(rows.len() > 3, "{rows:?}");
+    for row in rows {
+        let limits = modest::DefaultLimits::for_memory(row[0]);
+        let expected = [
+            row[0],
+            limits.connections as u64,
+            limits.tls_connections as u64,
+            limits.input_quota,
+            limits.body_memory_quota,
+            limits.file_cache,
+            limits.listing_cache,
+            limits.compressed_cache,
+        ];
+        assert_eq!(row, expected);
+    }
+}
+
+#[test]
+fn a_small_server_stays_small_under_clients_that_want_its_memory_and_serves_newcomers() {
+    let body = |head: Vec<u8>, length: usize| [head, b"\r\n".to_vec(), vec![b'b'; length]].concat();
+    let pipelined = b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1800);
+    let rows: [(&str, &[&str], Vec<u8>); 7] = [
+        ("half heads", &[], head("GET", "", 30_000)),
+        (
+            "bodies that are to be kept in memory",
+            &["--upload"],
+            body(
+                head("POST", "Content-Length: 65000\r\nContent-Type: multipart/form-data; boundary=a\r\n", 10),
+                64_000,
+            ),
+        ),
+        ("bodies on their way to a file", &["--upload"], body(head("PUT", "Content-Length: 1000000\r\n", 10), 64_000)),
+        (
+            "chunks",
+            &["--upload"],
+            body(head("PUT", "Transfer-Encoding: chunked\r\n", 10), 0)
+                .into_iter()
+                .chain(*b"ffff\r\n")
+                .chain([b'b'; 64_000])
+                .collect(),
+        ),
+        (
+            "large heads of bodies that do not come",
+            &["--upload"],
+            body(head("PUT", "Content-Length: 10\r\n", 30_000), 1),
+        ),
+        ("requests whose responses nobody reads", &[], pipelined),
+        ("half handshakes", &["--tls-self-signed"], half_a_handshake()),
+    ];
+    for (what, options, bytes) in rows {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), "hello\n").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modest"));
+        command.args(["--memory", "64m", "--port", "0", "--quiet"]).args(options).arg(folder.path());
+        let built = Built::start(&mut command);
+        let begun = Instant::now();
+        let mut held: Vec<TcpStream> = (0..clients()).filter_map(|_| send(&built, &bytes)).collect();
+        if options.contains(&"--tls-self-signed") {
+            let newcomer = Command::new("curl")
+                .args(["-ksf", "--max-time", "20"])
+                .arg(format!("https://{}/a.txt", built.address))
+                .output();
+            if let Ok(output) = newcomer {
+                assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n", "{what}: {output:?}");
+            }
+        } else {
+            for _ in 0..20 {
+                assert_eq!(built.get("/a.txt").body, "hello\n", "{what}: a newcomer");
+            }
+        }
+        let peak = peak(&built);
+        println!("{what}: {} MiB at most, under {} clients, {:?}", peak / MIB, held.len(), begun.elapsed());
+        assert!(peak < 64 * MIB, "{what}: {} MiB", peak / MIB);
+        held.clear();
+        drop(built);
+    }
+}

@@ -1,0 +1,368 @@
+//! The README is true: its code is that of the examples, its options are those of the program, its links lead to files.
+//! Pages that have been rewritten stay plain. (The documentation tests of `lib.rs` compile the code in the pages.)
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::built::{modest, root, run};
+
+fn read(path: &str) -> String {
+    let whole = root().join(path);
+    std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns whether this is an unpacked package, which has no `apps` and no `fuzz`. Cargo adds this file to a package.
+fn is_packed() -> bool {
+    root().join(".cargo_vcs_info.json").exists()
+}
+
+#[test]
+fn the_readme_contains_the_example_hello() {
+    let hello = read("examples/hello.rs");
+    let code = &hello[hello.find("use modest").expect("code below the first lines")..];
+    assert!(read("README.md").contains(&format!("```rust,no_run\n{code}```\n")), "README.md shows another hello.rs");
+}
+
+#[test]
+fn the_ten_lines_are_the_same_everywhere() {
+    let readme = read("README.md");
+    let code =
+        readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a first block");
+    assert!(code.lines().filter(|line| line.len() > 1).count() <= 12, "{code}");
+    let page = code.trim_end().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    for path in ["www/index.html", "www/handler.html"] {
+        assert!(read(path).contains(&page), "{path} shows another handler than README.md");
+    }
+}
+
+#[test]
+fn the_options_are_those_of_the_program() {
+    let readme = read("README.md");
+    let table: String = readme.lines().filter(|line| line.starts_with("| `-")).collect();
+    let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` checks docs/cli.md, which lists all options
+    let listed: String = help.lines().filter(|line| line.trim_start().starts_with('-')).collect();
+    assert_eq!(long_options(&table), long_options(&listed), "README.md, then -h");
+}
+
+fn long_options(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    words.filter(|word| word.starts_with("--") && word.len() > 3).collect()
+}
+
+#[test]
+fn every_setting_of_the_library_is_in_its_table() {
+    let page = read("docs/options.md");
+    for room in [
+        "src/tcp/server.rs",
+        "src/tcp/listen/mod.rs",
+        "src/tcp/proxy/mod.rs",
+        "src/tcp/lines.rs",
+        "src/tls/mod.rs",
+        "src/http/service.rs",
+        "src/http/live/broadcast.rs",
+        "src/http/live/pushed.rs",
+        "src/websocket/settings.rs",
+        "src/files/options.rs",
+        "src/udp/server.rs",
+    ] {
+        let code = read(room);
+        let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
+            let arguments = rest.split(')').next().unwrap_or_default();
+            arguments.starts_with("self,") || arguments.starts_with("mut self,")
+        });
+        let names: Vec<&str> = settings.filter_map(|(name, _)| name.split('<').next()).collect();
+        assert!(!names.is_empty(), "{room}");
+        for name in names {
+            assert!(page.contains(&format!("`{name}(")), "{name} of {room} is not in docs/options.md");
+        }
+    }
+}
+
+/// Checks commands in docs/deploy.md and settings in packaging. `packaging/test` runs all of them, which takes longer.
+#[test]
+fn deployment_uses_only_options_of_the_program() {
+    let (_, help, _) = run(&mut modest(["--help"]));
+    let known = long_options(&help);
+    let page = read("docs/deploy.md");
+    let commands: Vec<&str> = page.lines().filter(|line| line.starts_with("modest /srv/www")).collect();
+    assert_eq!(commands.len(), 4, "nginx, Caddy, HAProxy, restarts");
+    let arguments: Vec<&str> = page.lines().filter(|line| line.trim_start().starts_with("args: [")).collect();
+    for option in commands.iter().chain(&arguments).flat_map(|line| long_options(line)) {
+        assert!(known.contains(option), "docs/deploy.md uses {option}");
+    }
+    let settings = read("packaging/systemd/modest.toml");
+    for line in settings.lines().filter(|line| line.contains(" = ")) {
+        let option = format!("--{}", line.trim_start_matches("# ").split(" = ").next().unwrap_or_default());
+        assert!(known.contains(option.as_str()), "modest.toml sets {option}");
+    }
+    let image = read("packaging/Containerfile");
+    assert!(image.contains("MODEST_BIND=") && image.contains("\"--health\""), "{image}");
+    // systemd waits longer for a stop than the program takes at most.
+    assert!(read("packaging/systemd/modest.service").contains("TimeoutStopSec=20s") && help.contains("[default: 10s]"));
+}
+
+/// Counts lines without blank lines and comments. Each program is short enough to be read in one go.
+#[test]
+fn programs_have_the_stated_number_of_lines() {
+    let page = read("docs/programs.md");
+    if is_packed() {
+        return;
+    }
+    for name in ["shortener", "inbox", "api", "spa", "login"] {
+        let folder = root().join("apps").join(name).join("src");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let code = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let text: String = code.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("| [`{name}`]"))).collect();
+        assert!(rows.len() == 1 && rows[0].ends_with(&format!(" | {lines} |")), "{name} has {lines} lines: {rows:?}");
+        let beside = [format!("| `{name}` | {lines} |"), format!("| `{name}` | **{lines}** |")];
+        assert!(beside.iter().any(|row| page.contains(row)), "{name} has {lines} lines, beside its twins");
+        assert!(lines < 150, "{name} has {lines} lines");
+    }
+}
+
+/// Checks all names in back-ticks: modules, tests, rows of `tests/conformance` and options.
+#[test]
+fn names_in_security_exist() {
+    let root = root();
+    let folder = std::fs::read_dir(root.join("tests/conformance")).unwrap();
+    let rows: String = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let page = read("SECURITY.md");
+    let (mut tests, mut options) = (0, 0);
+    for name in page.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = name.split_once(".rs: ") {
+            tests += 1;
+            let code = read(&format!("{file}.rs"));
+            let there = code.contains(&format!("fn {test}(")) || code.contains(&format!("(\"{test}"));
+            assert!(there, "SECURITY.md names {name}");
+        } else if name.starts_with("src/") || name.starts_with("tests/") || name.starts_with("benches/") {
+            assert!(root.join(name).exists(), "SECURITY.md names {name}");
+        } else if name.starts_with("9110 ") || name.starts_with("9112 ") {
+            tests += 1;
+            assert!(rows.contains(&format!("\"{name}\"")), "SECURITY.md names the row {name}");
+        } else if let Some((kind, option)) = name.split_once("::") {
+            let module = match kind {
+                "TcpServer" => "src/tcp/server.rs",
+                "Http" => "src/http/service.rs",
+                "Request" if ["path", "original_path"].contains(&option) => "src/http/request/path.rs",
+                "Request" => "src/http/request/mod.rs",
+                "StaticFileHandler" => "src/files/options.rs",
+                "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                "UdpServer" => "src/udp/server.rs",
+                "UserFile" => "src/layers/users/mod.rs",
+                _ => continue,
+            };
+            options += 1;
+            assert!(read(module).contains(&format!("pub fn {option}(")), "SECURITY.md names {name}");
+        }
+    }
+    assert!(tests > 70 && options > 20, "{tests} tests and {options} options");
+}
+
+#[test]
+fn links_lead_to_existing_files() {
+    for page in [
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "SECURITY.md",
+        "docs/archives.md",
+        "docs/asgi.md",
+        "docs/cli.md",
+        "docs/conformance.md",
+        "docs/deploy.md",
+        "docs/engine.md",
+        "docs/files.md",
+        "docs/from-python.md",
+        "docs/fuzzing.md",
+        "docs/handlers.md",
+        "docs/layers.md",
+        "docs/listeners.md",
+        "docs/live.md",
+        "docs/metrics.md",
+        "docs/mutants.md",
+        "docs/notes/engine-2026-11.md",
+        "docs/notes/performance-2026-11.md",
+        "docs/options.md",
+        "docs/performance.md",
+        "docs/programs.md",
+        "docs/protocols.md",
+        "docs/python.md",
+        "docs/taking.md",
+        "docs/tls.md",
+        "docs/uploads.md",
+        "docs/users.md",
+        "examples/README.md",
+        "tests/clients/README.md",
+        "tests/conformance/README.md",
+    ] {
+        let folder = Path::new(page).parent().unwrap();
+        for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            let is_left_out = is_packed()
+                && ["apps", "fuzz", "python"].iter().any(|left| file.trim_start_matches("../").starts_with(left));
+            let there =
+                file.is_empty() || link.contains("://") || is_left_out || root().join(folder).join(file).exists();
+            assert!(there, "{page} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn the_site_loads_nothing_from_other_hosts() {
+    for page in ["index.html", "handler.html", "404.html", "style.css", "script.js"] {
+        let text = read(&format!("www/{page}"));
+        for outside in ["https://", "src=\"//", "href=\"//", "@import", "url("] {
+            assert!(!text.contains(outside), "www/{page} has {outside}");
+        }
+        for link in text.split("=\"/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = link.split('#').next().unwrap();
+            let there = file == "no-such-page" || root().join("www").join(file).exists();
+            assert!(there, "www/{page} links to /{link}");
+        }
+    }
+}
+
+/// Pages that are plain to read, in addition to `examples`. A page is added here once it has been rewritten.
+const PLAIN: &[&str] = &[
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "docs/archives.md",
+    "docs/asgi.md",
+    "docs/cli.md",
+    "docs/conformance.md",
+    "docs/deploy.md",
+    "docs/engine.md",
+    "docs/files.md",
+    "docs/from-python.md",
+    "docs/fuzzing.md",
+    "docs/handlers.md",
+    "docs/layers.md",
+    "docs/listeners.md",
+    "docs/live.md",
+    "docs/metrics.md",
+    "docs/mutants.md",
+    "docs/notes/engine-2026-11.md",
+    "docs/notes/performance-2026-11.md",
+    "docs/options.md",
+    "docs/performance.md",
+    "docs/programs.md",
+    "docs/protocols.md",
+    "docs/python.md",
+    "docs/taking.md",
+    "docs/tls.md",
+    "docs/uploads.md",
+    "docs/users.md",
+    "examples/README.md",
+    "tests/clients/README.md",
+    "tests/conformance/README.md",
+];
+
+/// Words and marks that follow each other in sentences that have to be read twice: no role is named, a thing speaks, a
+/// thing stands or lies somewhere. A comma separates words of which any can be in that place.
+const HARD: &[&str] = &[
+    ".,;,: who,whoever,whatever",
+    ".,: what",
+    "whoever",
+    "for,to,by,of,from,beside who",
+    "nobody,somebody,everybody,anybody",
+    "unless told,said,set,asked",
+    "is,are,be told,said,asked,wanted",
+    "hears,hear,heard",
+    "log,option,options says,tells",
+    "stands,lies,stood",
+    "goes by",
+    "lays,laid out",
+    "so many,much",
+    "as it is .,COMMA,;,|,)",
+    "COMMA too .,COMMA,;,:,|,)",
+    "line,thread,request,connection,entry a client,request,connection",
+    "besides",
+];
+
+/// Those of [`HARD`] that have no plain use in a comment of the code.
+const HARD_IN_COMMENTS: &[&str] = &[
+    ".,;,: who,whoever,whatever",
+    "whoever",
+    "for,to,by,of,from,beside who",
+    "unless told,said,set,asked",
+    "hears,hear,heard",
+    "stands,lies,stood",
+    "goes by",
+    "lays,laid out",
+    "so many,much",
+    "as it is .,COMMA,;,|,)",
+    "COMMA too .,COMMA,;,:,|,)",
+    "besides",
+];
+
+#[test]
+fn plain_files_stay_plain() {
+    let prose = plain_texts().into_iter().map(|(path, text)| (path, text, HARD));
+    let comments = comments("src").into_iter().map(|(path, text)| (path, text, HARD_IN_COMMENTS));
+    let mut faults = Vec::new();
+    for (path, text, patterns) in prose.chain(comments) {
+        let tokens = tokens(&text);
+        for pattern in patterns {
+            let places: Vec<Vec<&str>> = pattern.split(' ').map(|place| place.split(',').collect()).collect();
+            let fits = |window: &&[String]| places.iter().zip(*window).all(|(place, token)| place.contains(&&**token));
+            let found = tokens.windows(places.len()).filter(fits);
+            faults.extend(found.map(|window| format!("{path}: {}", window.join(" "))));
+        }
+    }
+    assert_eq!(faults, [""; 0], "docs and comments have words that are hard to read");
+}
+
+/// Each file with its prose: of a page what is outside code, of an example its comments.
+fn plain_texts() -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for path in PLAIN {
+        let outside: String = read(path).split("```").step_by(2).collect();
+        texts.push((path.to_string(), outside.split('`').step_by(2).collect::<Vec<_>>().join(" code ")));
+    }
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let code = std::fs::read_to_string(&path).unwrap();
+        let comments = code.lines().filter_map(|line| line.split_once("//")).map(|(_, comment)| comment);
+        texts.push((path.display().to_string(), comments.collect::<Vec<_>>().join("\n")));
+    }
+    texts
+}
+
+/// The comments of each file of code beneath this folder, up to its tests.
+fn comments(folder: &str) -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            texts.extend(comments(&path));
+        } else if path.ends_with(".rs") && !path.ends_with("tests.rs") {
+            let code = read(&path);
+            let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let comments = code.lines().filter_map(|line| line.split_once("// ").or_else(|| line.split_once("//! ")));
+            let prose: String = comments.map(|(_, comment)| format!("{comment}\n")).collect();
+            texts.push((path, prose.split('`').step_by(2).collect::<Vec<_>>().join(" code ")));
+        }
+    }
+    texts
+}
+
+/// Words in lower case and marks, one by one. A comma is `COMMA`, the point within a number is no mark.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for word in text.split_whitespace() {
+        let core = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let (before, after) = word.split_at(word.find(core).unwrap_or_default());
+        let marks = |marks: &str| {
+            marks.chars().map(|c| if c == ',' { "COMMA".into() } else { c.to_string() }).collect::<Vec<_>>()
+        };
+        tokens.extend(marks(before));
+        tokens.extend((!core.is_empty()).then(|| core.to_lowercase()));
+        tokens.extend(marks(&after[core.len()..]));
+    }
+    tokens
+}

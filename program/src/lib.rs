@@ -104,8 +104,13 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     contradictions::check(&options, &places, &addresses)?;
     let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
-    let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
-    let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
+    let mut in_use = Vec::new();
+    let mut to_check = |address: BindAddress| {
+        let (checked, is_in_use) = if options.starting.check { address.to_check() } else { (address.clone(), false) };
+        in_use.extend(is_in_use.then(|| address.to_string()));
+        checked
+    };
+    let addresses: Vec<_> = addresses.into_iter().map(&mut to_check).collect();
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
@@ -163,6 +168,9 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    for address in in_use {
+        warn!("{address} is in use, perhaps by the server that is to be restarted: another port of it was tried");
+    }
     for socket in unused {
         warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
     }

@@ -375,7 +375,6 @@ mod tests {
             left: 0,
             left_in_block: 0,
             script: "",
-            hidden: Vec::new(),
             day: 0,
             day_text: String::new(),
         };

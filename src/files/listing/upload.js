@@ -279,7 +279,7 @@ count()
 ;(near?$("a",near)[0]:U.firstChild).focus()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(r=>r.headers.get("content-encoding")?0:r.headers.get("etag"),()=>0)
 if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
-undo={timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,given(tag),true)
+undo={timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,{depth:"0",...given(tag)},true)
 if(bad||M.firstChild?.data==say.now)say(bad?`${n}: ${bad}`:`“${n}” is deleted.`)
 if(bad)refresh(u)}}
 say.now=`“${n}” is deleted. `

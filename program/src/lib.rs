@@ -168,9 +168,6 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
-    for address in in_use {
-        warn!("{address} is in use, perhaps by the server that is to be restarted: another port of it was tried");
-    }
     for socket in unused {
         warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
     }
@@ -179,7 +176,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     if options.starting.check {
         log.finish();
-        print(&lines.of_stdout("The settings are valid.\n"));
+        let untried = in_use.iter().map(|address| format!("{address} is in use, so it was not bound.\n"));
+        print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
         return Ok(());
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());

@@ -128,7 +128,7 @@ pub struct Taking {
     /// What to do if the name is taken: refuse, rename or replace [default: refuse]
     #[arg(long, value_name = "HOW", value_parser = values::overwrite)]
     pub overwrite: Option<Overwrite>,
-    /// Let clients delete files and empty folders
+    /// Let clients delete files and empty folders, and with --webdav whole folders
     #[arg(long)]
     pub allow_delete: bool,
     /// Largest file accepted; a larger one gets 413 [default: none]

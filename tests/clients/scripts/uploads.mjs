@@ -385,8 +385,9 @@ served("delete of a file that is sent compressed: not of what was stored there s
   await page.clock.install();
   // Once it has been sent compressed, HEAD has the tag of that form, unless the file itself is asked for.
   await until(async () => (await page.evaluate(() => fetch("text.txt").then((it) => it.headers.get("content-encoding")))) === "gzip", "compressed");
+  const looked = page.waitForResponse((answer) => answer.request().headers().range === "bytes=0-0");
   await act(page, "text.txt", "Delete");
-  await page.waitForResponse((answer) => answer.request().headers().range === "bytes=0-0");
+  await (await looked).finished();
   writeFileSync(join(inbox, "text.txt"), "of somebody else");
   await page.clock.runFor(9000);
   await status(page, "text.txt: ");

@@ -158,7 +158,7 @@ fn main() -> std::io::Result<()> {
         .get("/chat", Chat::enter)
         .get("/words", Chat::words)
         .post("/words", Chat::post)
-        .serve(Chat::new());
+        .with_state(Chat::new());
     let server = TcpServer::bind(address, chat)?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.handle().shutdown_on_signals()?;

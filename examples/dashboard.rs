@@ -91,7 +91,7 @@ fn main() -> std::io::Result<()> {
         .get("/", |_, _| Ok(Response::html(PAGE)))
         .get("/readings", Dashboard::listen)
         .post("/readings", Dashboard::tell)
-        .serve(Dashboard::open(&words.next().unwrap_or("readings.txt".into()))?);
+        .with_state(Dashboard::open(&words.next().unwrap_or("readings.txt".into()))?);
     let server = TcpServer::bind(address, Http::new(dashboard).body_limit(1000))?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.handle().shutdown_on_signals()?; // sends clients `retry: 1000`: reconnect after one second

@@ -94,7 +94,7 @@ fn main() -> std::io::Result<()> {
         .post("/notes", Notes::add)
         .get("/notes/{id}", Notes::one)
         .delete("/notes/{id}", Notes::remove)
-        .serve(Notes::default());
+        .with_state(Notes::default());
     let server = TcpServer::bind(address, Http::new(notes).body_limit(64 << 10))?; // a longer body gets 413 and is not read
     println!("Serving HTTP at http://{}/notes ...", server.local_addr());
     server.serve_forever()

@@ -21,8 +21,10 @@ fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let folder = std::env::args().nth(2).unwrap_or("www".into());
     // Routes are tried first, then the folder, which rejects methods that it does not serve.
-    let site =
-        Routes::new().get("/visits", Site::visits).fallback(StaticFileHandler::new(folder)?).serve(Site::default());
+    let site = Routes::new()
+        .get("/visits", Site::visits)
+        .fallback(StaticFileHandler::new(folder)?)
+        .with_state(Site::default());
     let server = TcpServer::bind(address, site)?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever()

@@ -52,7 +52,7 @@
 //!     }
 //! }
 //!
-//! let app = Routes::new().get("/now", Clock::now).fallback(StaticFileHandler::new("www")?).serve(Clock);
+//! let app = Routes::new().get("/now", Clock::now).fallback(StaticFileHandler::new("www")?).with_state(Clock);
 //! TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```

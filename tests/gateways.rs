@@ -28,7 +28,7 @@ fn lenient_paths_reach_handlers_and_mounts() {
             Ok(Response::text(format!("{name} {} {}", request.path(), request.raw_path())))
         })
     };
-    let app = || Routes::new().mount("/files", shown("files")).fallback(shown("app")).serve(());
+    let app = || Routes::new().mount("/files", shown("files")).fallback(shown("app")).with_state(());
     let server = testing::serve(Http::new(app()).strict_paths(false));
     for (target, expected) in [
         ("/a", "app /a /a"),

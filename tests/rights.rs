@@ -167,19 +167,22 @@ impl World {
             2 => {
                 let routes = Routes::new().mount("/m", within("/m", files(&self.main)));
                 let routes = routes.fallback(within("", files(&self.other)));
-                (Box::new(routes.serve(())), vec![place("/m", "main"), place("", "other")])
+                (Box::new(routes.with_state(())), vec![place("/m", "main"), place("", "other")])
             }
             3 => {
                 let routes = Routes::new().mount("/sub", within("/sub", files(&self.beneath)));
                 let routes = routes.mount("/m", within("/m", files(&self.other)));
                 let routes = routes.fallback(within("", files(&self.main)));
-                (Box::new(routes.serve(())), vec![place("/sub", "main/d"), place("/m", "other"), place("", "main")])
+                (
+                    Box::new(routes.with_state(())),
+                    vec![place("/sub", "main/d"), place("/m", "other"), place("", "main")],
+                )
             }
             _ => {
                 let inside = Routes::new().mount("/m", within("/n/m", files(&self.main)));
                 let inside = inside.fallback(within("/n", files(&self.other)));
-                let routes = Routes::new().mount("/n", inside.serve(()));
-                (Box::new(routes.serve(())), vec![place("/n/m", "main"), place("/n", "other")])
+                let routes = Routes::new().mount("/n", inside.with_state(()));
+                (Box::new(routes.with_state(())), vec![place("/n/m", "main"), place("/n", "other")])
             }
         };
         let handler = outer.iter().fold(handler, |handler, rules| Box::new(handler.layer(rights(rules, ""))));

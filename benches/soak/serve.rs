@@ -64,7 +64,7 @@ fn serve_live(address: &str) {
             }
             Ok(Response::no_content())
         })
-        .serve(news);
+        .with_state(news);
     let server = TcpServer::bind(address, Http::new(routes).access_log(None)).expect("a free port").workers(4);
     server.handle().shutdown_on_signals().expect("signals");
     serve_forever(server);

@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
                 routes = routes.put(pattern, function);
             }
         }
-        Http::new(routes.serve(()))
+        Http::new(routes.with_state(()))
     });
     MAY_PANIC.set(false);
     let http = match served {

@@ -78,7 +78,7 @@ impl Figures {
     pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
         match (&self.metrics, &options.serving.metrics) {
             (Some(metrics), Some(path)) if options.listening.metrics_bind.is_none() => {
-                Box::new(Routes::new().mount(path, metrics.page()).fallback(site).serve(()))
+                Box::new(Routes::new().mount(path, metrics.page()).fallback(site).with_state(()))
             }
             _ => site,
         }
@@ -103,7 +103,7 @@ impl Figures {
             address = address.to_check().0;
         }
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
-        let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
+        let app = Http::new(Routes::new().mount(path, metrics.page()).with_state(())).access_log(None);
         let app = header::of_all(app, options)?;
         let bound = TcpServer::bind(address.listen(), app);
         let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;

@@ -49,7 +49,7 @@ pub fn open(
         let health = move |_: &(), request: &Request| {
             Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
         };
-        site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));
+        site = Box::new(Routes::new().get(path, health).fallback(site).with_state(()));
     }
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
@@ -118,7 +118,7 @@ fn folders(
     } else if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
-    Ok((Box::new(routes.serve(())), checks))
+    Ok((Box::new(routes.with_state(())), checks))
 }
 
 fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {

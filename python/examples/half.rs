@@ -47,7 +47,7 @@ fn flask() -> PyResult<Application> {
 fn main() -> std::io::Result<()> {
     let _log = modest::log_to_stderr();
     let application = flask().map_err(|error| std::io::Error::other(error.to_string()))?;
-    let site = Routes::new().get("/api/sum", Api::sum).fallback(application).serve(Api);
+    let site = Routes::new().get("/api/sum", Api::sum).fallback(application).with_state(Api);
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     // Flask has its own rules for repeated slashes.
     let server = TcpServer::bind(address.as_str(), Http::new(site).strict_paths(false))?.workers(4);

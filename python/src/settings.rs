@@ -287,11 +287,9 @@ impl Settings {
 
 /// An option for an address of its own, which a parent does not share.
 fn address_of_one_process(options: &Options) -> Option<&'static str> {
-    #[cfg(feature = "metrics")]
     if options.listening.metrics_bind.is_some() {
         return Some("--metrics-bind");
     }
-    #[cfg(feature = "tls")]
     if options.encryption.redirect_to_https.is_some() {
         return Some("--redirect-to-https");
     }

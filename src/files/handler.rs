@@ -66,7 +66,7 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// let app = Routes::new()
 ///     .get("/hello", |_, _| Ok(Response::text("Hello!\n")))
 ///     .fallback(StaticFileHandler::new("www")?)
-///     .serve(());
+///     .with_state(());
 /// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
@@ -263,7 +263,7 @@ impl StaticFileHandler {
     ///     Ok(()) => Ok(Response::text("ok\n")),
     ///     Err(error) => Ok(Response::text(format!("{error}\n")).with_status(503)),
     /// };
-    /// let app = Routes::new().get("/health", health).fallback(files).serve(());
+    /// let app = Routes::new().get("/health", health).fallback(files).with_state(());
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]

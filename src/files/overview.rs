@@ -14,7 +14,7 @@ use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_pat
 /// use modest::{Http, Overview, Request, Response, Routes};
 ///
 /// let app = Routes::new().get("/book/", |_, _| Ok(Response::text("a book"))).fallback(Overview::new("/", ["/book", "/films"]));
-/// let page = Http::new(app.serve(())).respond(&Request::get("/"));
+/// let page = Http::new(app.with_state(())).respond(&Request::get("/"));
 /// assert!(page.text().contains("<a href=\"book/\">book/</a>"));
 /// ```
 #[derive(Clone, Debug)]

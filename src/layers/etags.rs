@@ -117,7 +117,7 @@ mod tests {
             .get("/dated", |_, request| Ok(Response::text("x").with_last_modified(request.now())))
             .get("/secret", |_, _| Ok(Response::text("x").with_header("cache-control", "private, No-Store")))
             .get("/shared", |_, _| Ok(Response::shared(std::sync::Arc::new("x"))));
-        Http::new(routes.serve(()).layer(ETags::new().limit(100)))
+        Http::new(routes.with_state(()).layer(ETags::new().limit(100)))
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! let app = Routes::new()
 //!     .get("/notes", |_, _| Ok(Response::text("none yet\n")))
-//!     .serve(())
+//!     .with_state(())
 //!     .layer(Timeout::new(Duration::from_secs(5)))
 //!     .layer(BearerAuth::new("notes").token("a-long-random-string", User("ada".into())))
 //!     .layer(RateLimit::new(100, Duration::from_secs(60)))

@@ -102,6 +102,7 @@ impl Lines {
 /// How to go on after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "is heard only if it is returned"]
+#[non_exhaustive]
 pub enum Flow {
     /// Read the next line.
     Continue,

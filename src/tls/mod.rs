@@ -60,6 +60,7 @@ pub struct Tls {
 
 /// Whether clients need a certificate: see [`Tls::client_certificates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientCertificates {
     /// A client without one is rejected in its handshake.
     Required,

@@ -20,7 +20,7 @@
 //!     websocket::accept(request, Echo) // in a page: new WebSocket("wss://this.host/echo")
 //! }
 //!
-//! let app = Routes::new().get("/echo", echo).serve(());
+//! let app = Routes::new().get("/echo", echo).with_state(());
 //! # let _ = app;
 //! ```
 //!

@@ -269,7 +269,7 @@ fn nothing_is_stored_where_no_request_reaches() {
         .get("/route", |_, _| Ok(modest::Response::text("route")))
         .mount("/m", folder.handler().uploads(uploads.clone()))
         .fallback(folder.handler().uploads(uploads));
-    let server = serve(routes.serve(()));
+    let server = serve(routes.with_state(()));
     let form = ("content-type", "multipart/form-data; boundary=x");
     let part = |name: &str| {
         format!("--x\r\nContent-Disposition: form-data; name=f; filename=\"{name}\"\r\n\r\nx\r\n--x--\r\n")

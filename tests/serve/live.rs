@@ -1,7 +1,7 @@
 //! Responses that wait for something other than their client: events, pushed bytes, long polls, other protocols.
 //! Four workers serve them all.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -81,7 +81,7 @@ impl House {
             .get("/short", |_, _| Ok(Response::text("short")))
             .get("/shout", |_, _| Ok(Response::upgrade("shout", shout).with_header("x-shout", "loud")))
             .get("/echo", |_, _| Ok(Response::switch_to("echo", Echo)))
-            .serve(self.clone());
+            .with_state(self.clone());
         serve(Http::new(routes).access_log(None), |server| settings(server.workers(4).max_streams(1)))
     }
 }
@@ -103,13 +103,10 @@ fn head(client: &mut Client) -> String {
 fn chunk(client: &mut Client) -> String {
     let size = client.line();
     let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or_else(|_| panic!("no size: {size:?}"));
-    let mut text = String::new();
-    while text.len() < size {
-        text += &client.line();
-    }
-    assert_eq!(text.len(), size, "{text:?}");
+    let mut text = vec![0; size];
+    client.stream.read_exact(&mut text).unwrap_or_else(|error| panic!("a chunk of {size} bytes: {error}"));
     client.expect("\r\n");
-    text
+    String::from_utf8(text).expect("text")
 }
 
 #[test]
@@ -669,7 +666,7 @@ fn no_thread_for_a_stream_is_a_503_and_no_101() {
     let house = House::new(Broadcast::new());
     let running = serve(
         Http::new(
-            Routes::new().get("/shout", |_: &House, _| Ok(Response::upgrade("shout", shout))).serve(house.clone()),
+            Routes::new().get("/shout", |_: &House, _| Ok(Response::upgrade("shout", shout))).with_state(house.clone()),
         ),
         |server| server.workers(4).max_streams(1).queue_timeout(Duration::from_millis(50)),
     );

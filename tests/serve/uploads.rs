@@ -103,7 +103,7 @@ fn a_spooled_body_is_kept_by_a_link() {
     let inbox = Arc::new(Inbox { spool: folder.path().to_owned(), folder, memory: 64 << 10 });
     let server = testing::serve(Arc::clone(&inbox));
     let put = |name: &str, body: &[u8]| server.send(TestRequest::new(Method::PUT, name).with_body(body));
-    let large: Vec<u8> = (0..100u32 << 18).flat_map(|number| (number * 7).to_le_bytes()).collect();
+    let large: Vec<u8> = (0..4u32 << 20).flat_map(|number| (number * 7).to_le_bytes()).collect();
     let path = |name: &str| inbox.folder.path().join(name);
     for (name, body, place) in
         [("large", &large[..], "linked"), ("small", b"abc", "written"), ("empty", b"", "written")]

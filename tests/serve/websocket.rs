@@ -86,7 +86,7 @@ impl House {
 
     fn serve_with(&self, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
         let routes = Routes::new().get("/ws", House::enter).post("/ws", House::enter);
-        serve(Http::new(routes.serve(self.clone())).access_log(None), settings)
+        serve(Http::new(routes.with_state(self.clone())).access_log(None), settings)
     }
 
     /// Wait until so many have gone, and how.
@@ -426,9 +426,6 @@ impl Generous {
         let mut at_once = 0;
         while self.left > 0 && socket.try_send(vec![b'x'; 10_000]).is_ok() {
             (self.left, at_once) = (self.left - 1, at_once + 1);
-        }
-        if self.left > 0 {
-            assert_eq!(socket.send_timeout(vec![b'x'; 10_000], Duration::ZERO), Err(SendError::Full));
         }
         let mut most = self.most.lock().unwrap();
         *most = at_once.max(*most);

@@ -112,9 +112,9 @@ const WAYS: [(&str, Serve); 6] = [
     ("delegated to", |inner, _| serve(Leaves(Leaves(inner)))),
     ("layered", |inner, outer| serve(RequestHandler::layer(inner, outer))),
     ("a fallback of routes", |inner, _| {
-        serve(Routes::new().get("/x", |_, _| Ok(Response::text("x"))).fallback(inner).serve(()))
+        serve(Routes::new().get("/x", |_, _| Ok(Response::text("x"))).fallback(inner).with_state(()))
     }),
-    ("mounted", |inner, _| serve(Routes::<()>::new().mount("/a", inner.clone()).fallback(inner).serve(()))),
+    ("mounted", |inner, _| serve(Routes::<()>::new().mount("/a", inner.clone()).fallback(inner).with_state(()))),
     ("boxed", |inner, _| serve(Box::new(Arc::new(inner)) as Box<dyn RequestHandler>)),
 ];
 
@@ -300,7 +300,7 @@ fn what_nobody_serves_is_refused_from_the_head() {
         Routes::new()
             .get("/page", |_: &(), _| Ok(Response::text("page")))
             .mount("/files", StaticFileHandler::new("www").unwrap().prefix("/files").unwrap())
-            .serve(())
+            .with_state(())
     };
     for (what, target, status, allow) in [
         ("no method", "/page", 405, Some("GET, HEAD, OPTIONS")),
@@ -338,7 +338,7 @@ fn routes() {
         .get("/wrong", move |_, request| shown(request, "nobody"))
         .nest("/admin", Routes::new().get("/users", |_, _| Ok(Response::text("admins"))))
         .mount("/mounted", handler_fn(|request| Ok(Response::text(request.path().to_owned()))))
-        .serve(());
+        .with_state(());
     let http = Http::new(app);
     for (method, target, status, text) in [
         ("GET", "/", 200, "root"),
@@ -404,7 +404,7 @@ fn names_with_fixed_text_around_them() {
             .get("/c/%2{x}", move |_, request| shown(request))
             .get("/d/img-{x}.png", move |_, request| shown(request))
             .get("/f/{{x}}/{x}", move |_, request| shown(request))
-            .serve(()),
+            .with_state(()),
     );
     for (target, found) in [
         ("/a/bF", Some("b")),
@@ -428,10 +428,11 @@ fn patterns_that_are_mistakes() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
     let many: String = (0..26).map(|name| format!("/{{n{name}}}")).collect();
     let few: String = (0..25).map(|name| format!("/{{n{name}}}")).collect();
-    drop(Routes::new().get(&few, nothing).serve(()));
+    drop(Routes::new().get(&few, nothing).with_state(()));
     type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
-    let named =
-        |pattern: &'static str| -> Mistake { Box::new(move || drop(Routes::new().get(pattern, nothing).serve(()))) };
+    let named = |pattern: &'static str| -> Mistake {
+        Box::new(move || drop(Routes::new().get(pattern, nothing).with_state(())))
+    };
     let rows: [(&str, Mistake); 13] = [
         ("it has over 25 names", named(many.leak())),
         ("\"a}\" is no name", named("/{a}}b}")),
@@ -444,9 +445,9 @@ fn patterns_that_are_mistakes() {
         ("two functions for GET", Box::new(move || drop(Routes::new().get("/a", nothing).get("/a", nothing)))),
         (
             "can't be told from",
-            Box::new(move || drop(Routes::new().get("/{a}", nothing).get("/{b}", nothing).serve(()))),
+            Box::new(move || drop(Routes::new().get("/{a}", nothing).get("/{b}", nothing).with_state(()))),
         ),
-        ("is no pattern", Box::new(move || drop(Routes::new().get("/{", nothing).serve(())))),
+        ("is no pattern", Box::new(move || drop(Routes::new().get("/{", nothing).with_state(())))),
         (
             "two handlers are mounted",
             Box::new(|| {
@@ -598,7 +599,7 @@ fn a_layer_answers_what_nobody_inside_wants() {
             _ => next.run(request),
         }
     }
-    let routes = || Routes::new().get("/", |_: &(), _| Ok(Response::text("got"))).serve(());
+    let routes = || Routes::new().get("/", |_: &(), _| Ok(Response::text("got"))).with_state(());
     for (what, http) in [
         ("a handler", Http::new(Box::new(OnlyGet.layer(layer_fn(logs_in))) as Box<dyn RequestHandler>)),
         ("routes", Http::new(Box::new(routes().layer(layer_fn(logs_in))))),
@@ -690,7 +691,7 @@ fn who_was_not_asked_has_nothing_to_say() {
         Http::new(Box::new(Relies.layer(Members)) as Box<dyn RequestHandler>),
         Http::new(Box::new(Leaves(Relies).layer(Members))),
         Http::new(Box::new(
-            Routes::<()>::new().mount("/x", Relies).layer(Members).fallback(Relies.layer(Members)).serve(()),
+            Routes::<()>::new().mount("/x", Relies).layer(Members).fallback(Relies.layer(Members)).with_state(()),
         )),
     ] {
         let declined = http.respond(&Request::get("/x"));
@@ -773,7 +774,7 @@ fn a_page_takes_what_it_lacks_from_the_error() {
 #[test]
 fn composed_handlers_have_their_methods() {
     let hello = || handler_fn(|_| Ok(Response::text("hello")));
-    let router = Routes::new().get("/", |_: &(), _| Ok(Response::text("hello"))).serve(());
+    let router = Routes::new().get("/", |_: &(), _| Ok(Response::text("hello"))).with_state(());
     let layered = hello().layer(layer_fn(|request, next| next.run(request)));
     for handler in [Box::new(hello()) as Box<dyn RequestHandler>, Box::new(router), Box::new(layered)] {
         assert_eq!(handler.do_get(&Request::get("/")).unwrap().into_bytes().unwrap(), b"hello");
@@ -782,7 +783,7 @@ fn composed_handlers_have_their_methods() {
 
 #[test]
 fn the_server_as_a_whole_is_no_path() {
-    let http = Http::new(Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).serve(()));
+    let http = Http::new(Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).with_state(()));
     for wire in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
     {
         let mut peer = Peer::new(&http);
@@ -800,9 +801,9 @@ fn all_checks_of_a_route_hold() {
         Routes::new().post("/", nothing).body_limit(100).before_body(refuses),
         Routes::new().post("/", nothing).before_body(refuses).before_body(|_, _, _| Ok(())),
     ] {
-        assert_eq!(Http::new(routes.serve(())).respond(&Request::post("/", "x")).status(), 401);
+        assert_eq!(Http::new(routes.with_state(())).respond(&Request::post("/", "x")).status(), 401);
     }
-    let http = Http::new(Routes::new().post("/", nothing).body_limit(1).before_body(|_, _, _| Ok(())).serve(()));
+    let http = Http::new(Routes::new().post("/", nothing).body_limit(1).before_body(|_, _, _| Ok(())).with_state(()));
     let mut peer = Peer::new(&http);
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx");
     assert!(peer.text().starts_with("HTTP/1.1 413 "), "{}", peer.text());
@@ -820,7 +821,7 @@ fn routes_within_routes() {
         .mount("/admin", handler_fn(|_| Ok(Response::text("mounted"))))
         .mount("/admin/deep", handler_fn(|_| Ok(Response::text("deeper"))))
         .get("/plain", named("plain"))
-        .serve(());
+        .with_state(());
     let http = Http::new(app);
     for (method, target, text, tags) in [
         ("GET", "/admin", "root", "a b"),

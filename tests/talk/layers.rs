@@ -25,7 +25,7 @@ fn page_and_api() -> Http<impl RequestHandler> {
     };
     let api = Routes::new().get("/notes/{id}", note).post("/notes", |_, _| Ok(Response::no_content())).body_limit(10);
     let api = api.layer(JsonErrors).layer(Cors::new().origin("https://app.example")).layer(RequestIds::new());
-    Http::new(Routes::new().get("/", |_, _| Err(Error::new(404, ""))).nest("/api", api).serve(()))
+    Http::new(Routes::new().get("/", |_, _| Err(Error::new(404, ""))).nest("/api", api).with_state(()))
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_layer_around_one_route() {
         .layer(tag("all"))
         .get("/c", named("c"))
         .layer_last(RateLimit::new(2, Duration::from_secs(3600)));
-    let http = Http::new(routes.serve(()));
+    let http = Http::new(routes.with_state(()));
     for (method, target, status, tags) in [
         (Method::GET, "/a", 200, "inner outer all"),
         (Method::HEAD, "/a", 200, "inner outer all"),

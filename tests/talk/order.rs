@@ -91,10 +91,14 @@ fn inside(inside: Inside) -> Box<dyn RequestHandler> {
     match inside {
         Inside::Handler => Box::new(handler_fn(|_| Ok(Response::text("").with_status(250)))),
         Inside::Route => Box::new(
-            Routes::new().get("/here", found).post("/here", found).route(Method::OPTIONS, "/here", found).serve(()),
+            Routes::new()
+                .get("/here", found)
+                .post("/here", found)
+                .route(Method::OPTIONS, "/here", found)
+                .with_state(()),
         ),
-        Inside::NoRoute => Box::new(Routes::new().get("/there", found).serve(())),
-        Inside::NoMethod => Box::new(Routes::new().put("/here", found).serve(())),
+        Inside::NoRoute => Box::new(Routes::new().get("/there", found).with_state(())),
+        Inside::NoMethod => Box::new(Routes::new().put("/here", found).with_state(())),
         Inside::Panics => Box::new(handler_fn(|_| panic!("a handler"))),
     }
 }
@@ -125,7 +129,7 @@ fn built(is_routed: bool, kinds: &[Kind], within: Inside, heard: &Arc<Mutex<Vec<
     let layers = kinds.iter().enumerate().rev();
     let layers = layers.map(|(place, kind)| Told { kind: *kind, place: place as u16, heard: Arc::clone(heard) });
     let innermost: Box<dyn RequestHandler> = match is_routed {
-        true => Box::new(Routes::<()>::new().fallback(inside(within)).serve(())),
+        true => Box::new(Routes::<()>::new().fallback(inside(within)).with_state(())),
         false => inside(within),
     };
     layers.fold(innermost, |handler, layer| Box::new(handler.layer(layer)))
@@ -193,12 +197,14 @@ fn nothing_is_called_past_its_protection() {
         ("layered", Box::new(admin().layer(Members)) as Box<dyn RequestHandler>),
         ("boxed", Box::new(Box::new(admin().layer(Members)) as Box<dyn RequestHandler>)),
         ("shared", Box::new(Arc::new(admin().layer(Members)))),
-        ("routes", Box::new(routes().layer(Members).serve(()))),
-        ("mounted", Box::new(Routes::<()>::new().fallback(admin().layer(Members)).serve(()))),
+        ("routes", Box::new(routes().layer(Members).with_state(()))),
+        ("mounted", Box::new(Routes::<()>::new().fallback(admin().layer(Members)).with_state(()))),
         (
             "checked",
             Box::new(
-                routes().before_body(|_, request, _| Members.before_body(request, &mut BodyPlan::default())).serve(()),
+                routes()
+                    .before_body(|_, request, _| Members.before_body(request, &mut BodyPlan::default()))
+                    .with_state(()),
             ),
         ),
         ("delegated", Box::new(admin().layer(Members).layer(layer_fn(|request, next| next.run(request))))),
@@ -271,8 +277,8 @@ fn a_refusal_holds_for_every_pass() {
     let route = || Routes::<()>::new().get("/", |_, _| Ok(Response::text("secret")));
     let rows: [(&str, Box<dyn RequestHandler>); 4] = [
         ("layered", Box::new(secret().layer(Members).layer(waits()))),
-        ("routes", Box::new(route().layer(Members).serve(()).layer(waits()))),
-        ("mounted", Box::new(Routes::<()>::new().fallback(secret().layer(Members)).serve(()).layer(waits()))),
+        ("routes", Box::new(route().layer(Members).with_state(()).layer(waits()))),
+        ("mounted", Box::new(Routes::<()>::new().fallback(secret().layer(Members)).with_state(()).layer(waits()))),
         ("rights", Box::new(secret().layer(PathRights::new().allow("/=ada:all".parse().unwrap())).layer(waits()))),
     ];
     for (what, app) in rows {
@@ -329,13 +335,13 @@ fn a_chain_called_by_hand_is_whole() {
             .post("/", said("posted"))
             .body_limit(2)
             .layer(Members)
-            .serve(())
+            .with_state(())
     };
     for (what, app) in [
         ("layered", Asks(Box::new(Says.layer(Members)))),
         ("boxed", Asks(Box::new(Box::new(Says.layer(Members)) as Box<dyn RequestHandler>))),
         ("routes", Asks(Box::new(routes()))),
-        ("fallback", Asks(Box::new(Routes::<()>::new().fallback(Says.layer(Members)).serve(())))),
+        ("fallback", Asks(Box::new(Routes::<()>::new().fallback(Says.layer(Members)).with_state(())))),
     ] {
         let http = Http::new(app);
         for (method, key, body, expected) in [
@@ -387,7 +393,7 @@ fn layers_within_a_mount_see_its_root() {
         let rights = PathRights::new().allow("/=*:all".parse().unwrap()).allow("/private=ada:all".parse().unwrap());
         secret().layer(rights).layer(Redirects::parse("/old /new").unwrap())
     };
-    let app = Routes::<()>::new().mount("/m/{any}", inner()).fallback(inner()).serve(());
+    let app = Routes::<()>::new().mount("/m/{any}", inner()).fallback(inner()).with_state(());
     let http = Http::new(app);
     for (path, status, location) in [
         ("/x", 200, None),
@@ -494,7 +500,7 @@ fn a_plan_is_forgotten_with_its_refusal() {
     let tape = Tape::default();
     for (what, app) in [
         ("a handler", Box::new(RequestHandler::layer(Plans(tape.clone()), Wants)) as Box<dyn RequestHandler>),
-        ("a fallback", Box::new(Routes::<()>::new().fallback(Plans(tape.clone())).serve(()).layer(Wants))),
+        ("a fallback", Box::new(Routes::<()>::new().fallback(Plans(tape.clone())).with_state(()).layer(Wants))),
     ] {
         let mut peer = Peer::new(&Http::new(app));
         peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nright");

@@ -35,7 +35,7 @@ fn what_is_judged_is_what_is_served() {
         .get("/files/{*rest}", |_, request| Ok(Response::text(request.path_param::<String>("rest")?)))
         .mount("/admin", handler_fn(|_| Ok(Response::text("secret"))))
         .fallback(seen())
-        .serve(());
+        .with_state(());
     let http = Http::new(app.layer(guard));
     for path in ["/admin/users", "/admin", "/admin/", "/files/a/b", "/x"] {
         for spelling in spellings(path) {
@@ -62,18 +62,18 @@ fn what_is_judged_is_what_is_served() {
 
 #[test]
 fn a_mounted_handler_sees_its_own_root() {
-    let inner = || Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).fallback(seen()).serve(());
+    let inner = || Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).fallback(seen()).with_state(());
     let users = Routes::new().mount("/files/{folder}", inner());
     let app = Routes::<()>::new()
         .mount("/a", seen())
         .mount("/a/b", seen())
         .mount("/caf\u{e9}", seen())
-        .mount("/deep", Routes::<()>::new().mount("/er", seen()).serve(()))
+        .mount("/deep", Routes::<()>::new().mount("/er", seen()).with_state(()))
         .mount("/routes", inner())
         .nest("/users/{id}", users)
         .mount("/{any}/fixed", seen())
         .fallback(seen())
-        .serve(());
+        .with_state(());
     let http = Http::new(app);
     for (target, expected) in [
         ("/", "/  /"),
@@ -117,11 +117,11 @@ fn paths_that_lead_here() {
                 .mount("/in", answer())
                 .get("/route", |_, _| Ok(Response::text("")))
                 .fallback(answer())
-                .serve(()),
+                .with_state(()),
         )
         .mount("/users/{id}", answer())
         .fallback(answer())
-        .serve(());
+        .with_state(());
     let http = Http::new(app);
     for (path, other, expected) in [
         ("/a", "/c/d", "true"),
@@ -163,7 +163,7 @@ fn paths_that_lead_here_with_all_beneath() {
         .mount("/n/admin", answer())
         .mount("/users/{id}/files", answer())
         .fallback(answer())
-        .serve(());
+        .with_state(());
     let http = Http::new(app);
     for (path, other, expected) in [
         ("/x", "/y", "true"),

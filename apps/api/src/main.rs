@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .post("/notes", Api::add)
         .get("/notes/{id}", Api::one)
         .delete("/notes/{id}", Api::remove)
-        .serve(Api { notes: Mutex::new(Notes { all: BTreeMap::new(), audit }) })
+        .with_state(Api { notes: Mutex::new(Notes { all: BTreeMap::new(), audit }) })
         .layer(auth)
         .layer(cors) // a preflight has no token
         .layer(RequestIds::new())

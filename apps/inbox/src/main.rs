@@ -85,7 +85,7 @@ fn main() -> std::io::Result<()> {
         .before_body(Inbox::expect)
         .get("/arriving", Inbox::progress)
         .mount("/photos", photos) // its listing is what arrived
-        .serve(Inbox { folder: folder.clone(), arriving: Mutex::default() });
+        .with_state(Inbox { folder: folder.clone(), arriving: Mutex::default() });
     let server = TcpServer::bind(address, Http::new(app).body_folder(folder).body_quota(ALL))?;
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

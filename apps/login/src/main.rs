@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .post("/login", Login::log_in)
         .post("/logout", Login::log_out)
         .get("/style.css", |_, _| Ok(Response::text(include_str!("style.css")).with_content_type("text/css")))
-        .serve(login)
+        .with_state(login)
         .layer(Strict);
     let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4); // so many hash at once
     server.handle().shutdown_on_signals()?;

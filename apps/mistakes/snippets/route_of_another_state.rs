@@ -12,5 +12,5 @@ impl Notes {
 }
 
 fn main() {
-    drop(Routes::new().get("/notes", Notes::all).serve(()));
+    drop(Routes::new().get("/notes", Notes::all).with_state(()));
 }

@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/", Shortener::list)
         .post("/links", Shortener::add)
         .get("/{code}", Shortener::follow)
-        .serve(shortener);
+        .with_state(shortener);
     let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?; // longer: 413, and not read
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

@@ -62,7 +62,7 @@ fn api() -> impl RequestHandler {
         .post("/tasks", Tasks::add)
         .get("/tasks/{number}", Tasks::one)
         .put("/tasks/{number}", Tasks::change)
-        .serve(Tasks::default());
+        .with_state(Tasks::default());
     routes.layer(JsonErrors).layer(Fresh)
 }
 
@@ -87,7 +87,7 @@ fn main() -> std::io::Result<()> {
     let mut words = std::env::args().skip(1);
     let address = words.next().unwrap_or("127.0.0.1:8000".into());
     let folder = words.next().unwrap_or("spa/dist".into());
-    let app = Routes::new().mount("/api", api()).fallback(files(Path::new(&folder))?).serve(());
+    let app = Routes::new().mount("/api", api()).fallback(files(Path::new(&folder))?).with_state(());
     let server = TcpServer::bind(address, app)?;
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

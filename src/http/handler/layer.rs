@@ -207,34 +207,94 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 }
 
-/// A layer that is shared by several handlers.
-impl<L: Layer + ?Sized> Layer for Arc<L> {
+/// Implements [`Layer`] for a pointer to a layer.
+macro_rules! behind {
+    ($(#[$what:meta])* $pointer:ty) => {
+        $(#[$what])*
+        impl<L: Layer + ?Sized> Layer for $pointer {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+                (**self).before_body(request, plan)
+            }
+
+            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+                (**self).handle(request, next)
+            }
+
+            fn verify_client(&self, client: &Client) -> bool {
+                (**self).verify_client(client)
+            }
+
+            fn on_rejection(&self, request: &Request) {
+                (**self).on_rejection(request);
+            }
+
+            fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+                (**self).error_response(request, error)
+            }
+
+            fn finish_response(&self, request: &Request, response: Response) -> Response {
+                (**self).finish_response(request, response)
+            }
+
+            fn log_request(&self, record: &LogRecord<'_>) {
+                (**self).log_request(record)
+            }
+        }
+    };
+}
+
+behind! {
+    /// A layer that is shared by several handlers.
+    Arc<L>
+}
+
+behind! {
+    /// A layer that is chosen while the program runs.
+    Box<L>
+}
+
+/// A layer that may be left out: `None` changes nothing.
+///
+/// ```
+/// use modest::layers::HttpsOnly;
+/// use modest::{RequestHandler, Response, handler_fn};
+///
+/// let is_public = false;
+/// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(is_public.then(HttpsOnly::new));
+/// ```
+impl<L: Layer> Layer for Option<L> {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        (**self).before_body(request, plan)
+        self.as_ref().map_or(Ok(()), |layer| layer.before_body(request, plan))
     }
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        (**self).handle(request, next)
+        match self {
+            Some(layer) => layer.handle(request, next),
+            None => next.run(request),
+        }
     }
 
     fn verify_client(&self, client: &Client) -> bool {
-        (**self).verify_client(client)
+        self.as_ref().is_none_or(|layer| layer.verify_client(client))
     }
 
     fn on_rejection(&self, request: &Request) {
-        (**self).on_rejection(request);
+        self.iter().for_each(|layer| layer.on_rejection(request));
     }
 
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        (**self).error_response(request, error)
+        self.as_ref()?.error_response(request, error)
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
-        (**self).finish_response(request, response)
+        match self {
+            Some(layer) => layer.finish_response(request, response),
+            None => response,
+        }
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {
-        (**self).log_request(record)
+        self.iter().for_each(|layer| layer.log_request(record));
     }
 }
 

@@ -72,7 +72,7 @@ pub use routes::{Router, Routes};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` handles no requests",
     label = "this is no `RequestHandler`",
-    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.serve(state)`"
+    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.with_state(state)`"
 )]
 #[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {

@@ -40,7 +40,7 @@ use crate::tcp::Waker;
 /// let app = Routes::new()
 ///     .get("/news", Dashboard::listen) // in a page: new EventSource("/news").onmessage = ...
 ///     .post("/news", Dashboard::tell)
-///     .serve(Dashboard { news: Broadcast::new().history(100) });
+///     .with_state(Dashboard { news: Broadcast::new().history(100) });
 /// ```
 ///
 /// A listener costs no worker, and no CPU time while nothing is sent. When the server shuts down, the streams end with

@@ -293,7 +293,7 @@ impl Request {
     ///     let number: u64 = request.path_param("number")?;
     ///     Ok(Response::text(format!("note {number}\n")))
     /// });
-    /// let http = Http::new(notes.serve(()));
+    /// let http = Http::new(notes.with_state(()));
     /// assert_eq!(http.respond(&Request::get("/notes/7")).text(), "note 7\n");
     /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
     /// ```

@@ -55,6 +55,7 @@ pub struct Forwarded {
 
 /// The kinds of access to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// Read it: GET, HEAD, and PROPFIND of one resource.
     Read,

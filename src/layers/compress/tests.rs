@@ -76,7 +76,7 @@ fn app(layer: Compress) -> Http<impl RequestHandler> {
             Ok(Response::text(long()).with_status(206).with_header("content-range", "bytes 0-4399/9000"))
         })
         .mount("/own", OwnHead);
-    Http::new(routes.serve(()).layer(layer))
+    Http::new(routes.with_state(()).layer(layer))
 }
 
 fn ask(target: &str, fields: &[(&str, &str)]) -> SentResponse {

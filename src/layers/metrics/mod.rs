@@ -35,7 +35,7 @@ use text::{Format, Kind, Writer};
 /// let app = Routes::new()
 ///     .get("/", |_, _| Ok(Response::text("hello\n")))
 ///     .mount("/metrics", metrics.page())
-///     .serve(())
+///     .with_state(())
 ///     .layer(metrics);
 /// let sent = Http::new(app).respond(&Request::get("/metrics"));
 /// assert_eq!(sent.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

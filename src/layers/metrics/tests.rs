@@ -11,7 +11,7 @@ fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
         .get("/", |_: &(), _| Ok(Response::text("hello\n")))
         .post("/", |_, request: &Request| Ok(Response::text(format!("{}", request.body().len()))))
         .mount("/metrics", metrics.page())
-        .serve(())
+        .with_state(())
         .layer(metrics.clone())
 }
 

@@ -385,7 +385,7 @@ pub struct Raw<P>(pub P);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
     label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.serve(state)`",
+    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.with_state(state)`",
     note = "anything else implements `RequestHandler`"
 )]
 pub trait IntoProtocol {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Client, Ends, Folder, Random, gunzip, seconds};
+use super::{Client, Ends, Folder, Random, gunzip, is_late, seconds};
 
 /// How the entry `x` of a folder is changed to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +216,16 @@ fn churn(inotify: bool) {
         WAYS.into_iter().enumerate().map(|(number, way)| Listed::new(number, way, &folder, &elsewhere)).collect();
     let server = modest::testing::serve(folder.handler().inotify(inotify).compress_listings(true));
     let (started, over, asked) = (Instant::now(), AtomicBool::new(false), AtomicU64::new(0));
-    let is_over = || over.load(SeqCst) || started.elapsed() > Duration::from_secs(seconds());
+    let counts = || {
+        let versions: u64 = all.iter().map(|listed| listed.version.load(SeqCst)).sum();
+        let told: usize = all.iter().map(|listed| listed.told.lock().unwrap().len()).sum();
+        (asked.load(SeqCst), versions, told)
+    };
+    let has_enough = || {
+        let (asked, versions, told) = counts();
+        asked > 1000 && versions > 50 && told > 50
+    };
+    let is_over = || over.load(SeqCst) || is_late(started, seconds(), has_enough);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _ends = Ends(&over);
@@ -246,11 +255,9 @@ fn churn(inotify: bool) {
             });
         }
     });
-    let versions: u64 = all.iter().map(|listed| listed.version.load(SeqCst)).sum();
-    let told: usize = all.iter().map(|listed| listed.told.lock().unwrap().len()).sum();
-    let asked = asked.into_inner();
+    let (asked, versions, told) = counts();
     eprintln!("inotify {inotify}: {asked} listings, {versions} versions, {told} tags");
-    assert!(asked > 1000 && versions > 50 && told > 50, "{asked} listings, {versions} versions, {told} tags");
+    assert!(has_enough(), "{asked} listings, {versions} versions, {told} tags");
 }
 
 #[test]

@@ -387,7 +387,7 @@ fn a_lock_holds_at_all_places_of_a_folder() {
         .mount("/a", at("").webdav(true).prefix("/a").unwrap())
         .mount("/b", at("sub").webdav(true).prefix("/b").unwrap())
         .mount("/c", at("sub/deep").prefix("/c").unwrap());
-    let server = serve(routes.serve(()));
+    let server = serve(routes.with_state(()));
     for by in ["/a/sub/deep/file", "/b/deep/file"] {
         let token = lock(&server, by, &[], LOCK).header("lock-token").unwrap().to_owned();
         for path in ["/a/sub/deep/file", "/b/deep/file", "/c/file"] {

@@ -210,7 +210,7 @@ fn a_silent_client_and_one_that_drips_are_late() {
     }
 }
 
-const MUCH: usize = 16 << 20;
+const MUCH: usize = 8 << 20;
 
 fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()

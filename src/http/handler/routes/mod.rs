@@ -22,7 +22,7 @@ use layers::Layers;
 pub use router::Router;
 use table::Table;
 
-/// Functions by path and method, for handlers that share a state `S`. [`serve`](Routes::serve) adds the state and
+/// Functions by path and method, for handlers that share a state `S`. [`with_state`](Routes::with_state) adds the state and
 /// returns a handler.
 ///
 /// ```
@@ -51,7 +51,7 @@ use table::Table;
 ///     }
 /// }
 ///
-/// let app = Routes::new().get("/notes/{number}", Notes::read).post("/notes", Notes::add).serve(Notes::default());
+/// let app = Routes::new().get("/notes/{number}", Notes::read).post("/notes", Notes::add).with_state(Notes::default());
 /// let http = Http::new(app);
 /// assert_eq!(http.respond(&Request::post("/notes", "milk")).status(), 201);
 /// assert_eq!(http.respond(&Request::get("/notes/0")).text(), "milk");
@@ -258,7 +258,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
     /// is added later is further out. The responses that a path has without a function, to OPTIONS and 405, pass the
     /// layers that all of its routes have. A path without a route has no layers. To change its 404, put the layer
-    /// around the handler after [`serve`](Routes::serve).
+    /// around the handler after [`with_state`](Routes::with_state).
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, Routes, layer_fn};
@@ -268,7 +268,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     ///     None => Err(Error::new(401, "who are you?")),
     /// });
     /// let admin = Routes::new().get("/users", |_: &(), _| Ok(Response::text("ada\n"))).layer(members);
-    /// let app = Routes::new().get("/", |_, _| Ok(Response::text("welcome\n"))).nest("/admin", admin).serve(());
+    /// let app = Routes::new().get("/", |_, _| Ok(Response::text("welcome\n"))).nest("/admin", admin).with_state(());
     ///
     /// let http = Http::new(app);
     /// assert_eq!(http.respond(&Request::get("/")).status(), 200);
@@ -327,8 +327,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     /// use modest::{Http, Request, Response, Routes};
     ///
-    /// let notes = Routes::new().get("/{number}", |_: &(), request| Ok(Response::text(request.path()))).serve(());
-    /// let app = Routes::new().mount("/users/{user}/notes", notes).serve(());
+    /// let notes = Routes::new().get("/{number}", |_: &(), request| Ok(Response::text(request.path()))).with_state(());
+    /// let app = Routes::new().mount("/users/{user}/notes", notes).with_state(());
     /// assert_eq!(Http::new(app).respond(&Request::get("/users/ada/notes/7")).text(), "/7");
     /// ```
     ///
@@ -356,7 +356,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// let app = Routes::new()
     ///     .get("/now", |_, request| Ok(Response::text(format!("{:?}\n", request.now()))))
     ///     .fallback(StaticFileHandler::new("www")?)
-    ///     .serve(());
+    ///     .with_state(());
     /// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -366,9 +366,16 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// The former name of [`with_state`](Routes::with_state).
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn serve(self, state: S) -> Router<S> {
+        self.with_state(state)
+    }
+
     /// Adds the state that the functions share, and returns the handler.
     #[track_caller]
-    pub fn serve(mut self, state: S) -> Router<S> {
+    pub fn with_state(mut self, state: S) -> Router<S> {
         let mut table = Table::default();
         for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {

@@ -16,7 +16,7 @@ use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
 
-/// Routes and their state: a handler, made by [`Routes::serve`](super::Routes::serve).
+/// Routes and their state: a handler, made by [`Routes::with_state`](super::Routes::with_state).
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Router<S> {
     state: S,

@@ -205,7 +205,7 @@ mod tests {
             ("/* https://*/", "after the host"),
             ("/* http://else.example:80*", "after the host"),
             ("/a\u{1b} /b x", "a\\u{1b} /b x"),
-            (&*format!("/a{} /b x", "b".repeat(100_000)), "bbb …: expected"),
+            (&*format!("/a{} /b x", "b".repeat(100_000)), "bbb …: the status"),
         ] {
             let error = Redirects::new().rule(line).expect_err(line).to_string();
             assert!(error.contains(why) && !error.contains('\u{1b}') && error.len() < 200, "{line}: {error}");

@@ -768,7 +768,7 @@ fn each_option_says_what_it_expects() {
         ("--cors", "https://app.example/", "such as https://app.example"),
         ("--server", "", "such as modest"),
         ("--server", "a\u{1}b", "such as modest"),
-        ("--auth", &missing, "No such file"),
+        ("--auth", &missing, "there is no file"),
         ("--auth", &bad, "line 1: expected NAME:HASH"),
         ("--auth", "ada:secret", "--hash-password USER > users"),
         ("--realm", "\u{e4}", "expected printable ASCII"),

@@ -112,7 +112,7 @@ struct Asked<'a> {
     folder: Granted<'a, List>,
     view: View,
     controls: &'a Controls,
-    /// What is at paths below the folder besides its entries.
+    /// What other mounts serve at paths below the folder.
     beside: &'a [Beside],
     /// Whether folders are shown that the user can only write to.
     shows_boxes: bool,

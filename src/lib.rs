@@ -170,10 +170,10 @@ mod udp;
 pub mod websocket;
 
 pub use crate::http::{
-    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
-    HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part,
-    Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite,
-    SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn,
+    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData, FormDataLimits,
+    Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next,
+    OrStatus, Part, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes,
+    SameSite, SentResponse, UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn,
     media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};

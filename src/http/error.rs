@@ -49,6 +49,9 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     status: StatusCode,
     message: Option<String>,
+    fields: Vec<FieldError>,
+    /// The message lists the faults of the fields.
+    message_is_of_fields: bool,
     headers: HeaderMap,
     cause: Option<Cause>,
     /// The pages made of it, shared by all clones.
@@ -154,9 +157,42 @@ impl Error {
         self
     }
 
+    /// Adds a fault of one field of the input. Without a message of its own, the error's message lists all of them.
+    ///
+    /// ```
+    /// use modest::Error;
+    ///
+    /// let error = Error::new(422, "").with_field_error("name", "is taken").with_field_error("email", "has no @");
+    /// assert_eq!(error.message(), Some("name: is taken; email: has no @"));
+    /// assert_eq!(error.field_errors()[1].field(), "email");
+    /// ```
+    pub fn with_field_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Error {
+        let inner = self.change();
+        inner.fields.push(FieldError::new(field, message));
+        if inner.message.is_none() || inner.message_is_of_fields {
+            let list: Vec<String> = inner.fields.iter().map(ToString::to_string).collect();
+            (inner.message, inner.message_is_of_fields) = (Some(list.join("; ")), true);
+        }
+        self
+    }
+
+    /// The faults of single fields: those added by [`with_field_error`](Error::with_field_error), and those that
+    /// [`Request::query_as`](crate::Request::query_as), `form_as` and `json_as` have found.
+    /// [`JsonErrors`](crate::layers::JsonErrors) sends them as the member `errors`.
+    pub fn field_errors(&self) -> &[FieldError] {
+        &self.0.fields
+    }
+
+    #[cfg(feature = "json")]
+    pub(crate) fn of_fields(status: StatusCode, faults: Vec<FieldError>) -> Error {
+        let add = |error: Error, fault: FieldError| error.with_field_error(fault.field, fault.message);
+        faults.into_iter().fold(Error::of(status, None, None), add)
+    }
+
     /// Sets the message for the client.
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
-        self.change().message = Some(message.into());
+        let inner = self.change();
+        (inner.message, inner.message_is_of_fields) = (Some(message.into()), false);
         self
     }
 
@@ -188,7 +224,8 @@ impl Error {
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
         let (headers, pages) = (HeaderMap::new(), OnceLock::new());
-        Error(Arc::new(Inner { status, message, headers, cause, pages }))
+        let (fields, message_is_of_fields) = (Vec::new(), false);
+        Error(Arc::new(Inner { status, message, fields, message_is_of_fields, headers, cause, pages }))
     }
 
     /// Its own data, without pages.
@@ -206,6 +243,40 @@ impl Error {
         }
         let mut pages = self.0.pages.get_or_init(Arc::default).iter();
         pages.find_map(|page| page.get_or_init(|| Box::new(make())).downcast_ref::<Option<T>>())?.as_ref()
+    }
+}
+
+/// What is wrong with one field of a query, a form or a JSON body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    field: String,
+    message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> FieldError {
+        FieldError { field: field.into(), message: message.into() }
+    }
+
+    /// The name of the field; in JSON with those around it, as in `address.city` and `items[2].price`. Empty: the
+    /// fault is in the whole.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// What is wrong, as a message for users.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// As in `limit: expected a whole number`.
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(&self.message),
+            field => write!(f, "{field}: {}", self.message),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ mod paths; // paths in URLs
 
 mod rejection; // why a request is rejected before a handler sees it
 
-pub use error::{Error, OrStatus};
+pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
 pub(crate) use handler::Depth;
 pub use handler::{

@@ -1,8 +1,8 @@
 //! Errors as JSON, for clients that are programs.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::{Error, Layer, Request, Response};
+use crate::{Error, FieldError, Layer, Request, Response};
 
 /// Sends each error as `application/problem+json` (RFC 9457, "Problem Details"): errors of the handler, unknown paths,
 /// and the server's own, for a body over the limit, an invalid head, or a server that is too busy.
@@ -12,6 +12,7 @@ use crate::{Error, Layer, Request, Response};
 /// | `status` | the status, as a number |
 /// | `title` | the reason phrase of the status; left out if it has none |
 /// | `detail` | [`Error::message`]; left out if there is none |
+/// | `errors` | [`Error::field_errors`], each with its `field` and `message`; left out if there are none |
 /// | `request_id` | [`Request::id`]; left out without [`RequestIds`](super::RequestIds), and if no head could be read |
 ///
 /// Fields such as `Allow` stay. An inner handler with pages of its own ([`RequestHandler::error_response`]) keeps them.
@@ -46,6 +47,10 @@ impl Layer for JsonErrors {
             ("request_id", request.and_then(Request::id)),
         ] {
             problem.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+        }
+        if !error.field_errors().is_empty() {
+            let fault = |fault: &FieldError| json!({ "field": fault.field(), "message": fault.message() });
+            problem.insert("errors".to_owned(), error.field_errors().iter().map(fault).collect());
         }
         Some(Response::json(&problem).with_content_type("application/problem+json"))
     }

@@ -56,8 +56,8 @@ def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:
     shutil.copytree(HERE, to / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Cargo.lock", to / "Cargo.lock")
     (to / "empty.rs").touch()
-    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
-    known = manifest["dev-dependencies"] | manifest["dependencies"]
+    manifest, models = (tomllib.loads((ROOT / path).read_text()) for path in ("Cargo.toml", "tests/models/Cargo.toml"))
+    known = models["dev-dependencies"] | manifest["dependencies"]
     lines = []
     for name in NEEDED:
         needed = known[name] if isinstance(known[name], dict) else {"version": known[name]}

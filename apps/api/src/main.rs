@@ -51,9 +51,9 @@ impl Api {
     }
 
     fn add(&self, request: &Request) -> Result<Response> {
-        let NewNote { text } = request.json()?; // no JSON: 415; malformed, or another shape: 400, and why
+        let NewNote { text } = request.json_as()?; // no JSON: 415; malformed: 400; another shape: 422, and each field
         if text.trim().is_empty() {
-            return Err(Error::new(422, "a note wants some text"));
+            return Err(Error::new(422, "").with_field_error("text", "expected some text"));
         }
         let (owner, mut notes) = (request.user().or_status(401)?, self.notes());
         let id = notes.all.last_key_value().map_or(1, |(last, _)| last + 1);

@@ -59,8 +59,8 @@ fn every_error_is_json() {
     let announced = format!("Content-Length: {}", (64 << 10) + 1);
     for (status, answer) in [
         (400, ask("POST", "/notes", &[ADA, JSON], "{")),
-        (400, ask("POST", "/notes", &[ADA, JSON], r#"{"text": 7}"#)),
-        (400, ask("POST", "/notes", &[ADA, JSON], r#"{"text": "milk", "more": 1}"#)),
+        (422, ask("POST", "/notes", &[ADA, JSON], r#"{"text": 7}"#)),
+        (422, ask("POST", "/notes", &[ADA, JSON], r#"{"text": "milk", "more": 1}"#)),
         (401, ask("GET", "/notes", &[], "")),
         (401, ask("GET", "/notes", &["Authorization: Bearer wrong"], "")),
         (404, ask("GET", "/nothing", &[ADA], "")),

@@ -167,6 +167,7 @@ fn links_lead_to_existing_files() {
         "CONTRIBUTING.md",
         "README.md",
         "SECURITY.md",
+        "docs/README.md",
         "docs/archives.md",
         "docs/asgi.md",
         "docs/cli.md",
@@ -178,6 +179,23 @@ fn links_lead_to_existing_files() {
         "docs/fuzzing.md",
         "docs/handlers.md",
         "docs/layers.md",
+        "docs/lessons/01-nine-lines.md",
+        "docs/lessons/02-a-request.md",
+        "docs/lessons/03-one-silent-client.md",
+        "docs/lessons/04-a-thread-per-client.md",
+        "docs/lessons/05-a-pool-and-a-queue.md",
+        "docs/lessons/06-sockets-that-do-not-block.md",
+        "docs/lessons/07-one-thread-with-epoll.md",
+        "docs/lessons/08-a-pool-and-epoll.md",
+        "docs/lessons/09-handlers-that-block.md",
+        "docs/lessons/10-keep-alive.md",
+        "docs/lessons/11-files.md",
+        "docs/lessons/12-forms-and-sessions.md",
+        "docs/lessons/13-stopping.md",
+        "docs/lessons/14-abuse.md",
+        "docs/lessons/15-measuring.md",
+        "docs/lessons/16-into-the-source.md",
+        "docs/lessons/README.md",
         "docs/listeners.md",
         "docs/live.md",
         "docs/metrics.md",
@@ -201,7 +219,9 @@ fn links_lead_to_existing_files() {
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap();
             let is_left_out = is_packed()
-                && ["apps", "fuzz", "python"].iter().any(|left| file.trim_start_matches("../").starts_with(left));
+                && ["apps", "fuzz", "lessons", "python"]
+                    .iter()
+                    .any(|left| file.trim_start_matches("../").starts_with(left));
             let there =
                 file.is_empty() || link.contains("://") || is_left_out || root().join(folder).join(file).exists();
             assert!(there, "{page} links to {link}");
@@ -230,6 +250,7 @@ const PLAIN: &[&str] = &[
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/README.md",
     "docs/archives.md",
     "docs/asgi.md",
     "docs/cli.md",

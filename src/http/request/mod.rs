@@ -16,6 +16,9 @@ mod in_log; // its name in the log
 mod made; // requests made by hand
 mod reading; // the body in the forms that handlers need
 
+#[cfg(feature = "json")]
+mod typed; // queries, forms, paths and JSON as values of a type
+
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 

@@ -135,9 +135,15 @@ impl Request {
     /// # Errors
     /// 415 if its Content-Type is not `application/json` or `…+json`, or is missing: a page of another site can make a
     /// browser send any bytes without a type, with cookies, but not as JSON. 400 (with the reason) if it is malformed
-    /// or does not fit `T`.
+    /// or does not fit `T`. [`json_as`](Request::json_as) reports all values that do not fit, each with its field.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        self.expect_json()?;
+        serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
+    }
+
+    #[cfg(feature = "json")]
+    pub(super) fn expect_json(&self) -> Result<(), Error> {
         let is_json = |media_type: &str| {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
@@ -145,7 +151,7 @@ impl Request {
         if !self.media_type().is_some_and(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected JSON: application/json"));
         }
-        serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
+        Ok(())
     }
 
     fn media_type(&self) -> Option<&str> {

@@ -116,6 +116,14 @@ impl RouteMatches {
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
     }
 
+    /// The parts of the path that have names; of two with one name, that of the innermost router.
+    #[cfg(feature = "json")]
+    pub(crate) fn params(&self) -> std::collections::BTreeMap<&str, &str> {
+        let Some(link) = self.0.get() else { return Default::default() };
+        let own = link.found.found.params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        own.chain(link.next.params()).collect()
+    }
+
     /// The part of the path that has this name, of the innermost router that has one.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         let link = self.0.get()?;

@@ -1,0 +1,224 @@
+//! A value for serde, or a stand-in of the type that is expected.
+
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserializer, IntoDeserializer, Visitor};
+use serde_json::Value;
+
+use super::fields::{Fields, List};
+use super::{Findings, Stop};
+
+pub(super) struct Reader<'a> {
+    /// `None`: a stand-in, which is never used: there is a fault.
+    pub(super) value: Option<&'a Value>,
+    pub(super) path: String,
+    pub(super) findings: &'a Findings,
+}
+
+impl Reader<'_> {
+    fn expected(&self, what: impl std::fmt::Display) {
+        if self.value.is_some() {
+            self.findings.note(&self.path, format!("expected {what}"));
+        }
+    }
+
+    /// What this makes of the value; if nothing, a fault is noted.
+    fn take<T>(&self, what: &str, of: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let taken = self.value.and_then(of);
+        match self.value {
+            Some(Value::Array(values)) if taken.is_none() && self.findings.is_text => {
+                self.findings.note(&self.path, format!("expected one value, not {}", values.len()));
+            }
+            _ if taken.is_none() => self.expected(what),
+            _ => {}
+        }
+        taken
+    }
+
+    fn number<T: std::str::FromStr>(&self, what: &str) -> Option<T> {
+        self.take(what, |value| match value {
+            Value::String(text) if self.findings.is_text => text.parse().ok(),
+            Value::Number(number) => number.to_string().parse().ok(),
+            _ => None,
+        })
+    }
+
+    fn text(&self) -> Option<&str> {
+        let taken = self.take("text", |value| value.as_str().map(|_| ()));
+        taken.and(self.value).and_then(Value::as_str)
+    }
+
+    fn list(&self, what: &str) -> Vec<Option<&Value>> {
+        match self.value {
+            Some(Value::Array(values)) => values.iter().map(Some).collect(),
+            Some(value) if self.findings.is_text => vec![Some(value)],
+            _ => {
+                self.expected(what);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Methods for numbers: the value, or 1, which nearly every type of numbers has.
+macro_rules! numbers {
+    ($($method:ident $visit:ident $type:ty, $what:expr;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            visitor.$visit(self.number::<$type>($what).unwrap_or(1 as $type))
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Stop;
+
+    numbers! {
+        deserialize_u8 visit_u8 u8, "a whole number from 0 to 255";
+        deserialize_u16 visit_u16 u16, "a whole number from 0 to 65535";
+        deserialize_u32 visit_u32 u32, "a whole number from 0 to 4294967295";
+        deserialize_u64 visit_u64 u64, "a whole number, 0 or more";
+        deserialize_u128 visit_u128 u128, "a whole number, 0 or more";
+        deserialize_i8 visit_i8 i8, "a whole number from -128 to 127";
+        deserialize_i16 visit_i16 i16, "a whole number from -32768 to 32767";
+        deserialize_i32 visit_i32 i32, "a whole number from -2147483648 to 2147483647";
+        deserialize_i64 visit_i64 i64, "a whole number";
+        deserialize_i128 visit_i128 i128, "a whole number";
+        deserialize_f32 visit_f32 f32, "a number";
+        deserialize_f64 visit_f64 f64, "a number";
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        match self.value {
+            None | Some(Value::Null) => visitor.visit_unit(),
+            Some(Value::Bool(value)) => visitor.visit_bool(*value),
+            Some(Value::Number(number)) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(number), _, _) => visitor.visit_u64(number),
+                (_, Some(number), _) => visitor.visit_i64(number),
+                (_, _, number) => visitor.visit_f64(number.unwrap_or_default()),
+            },
+            Some(Value::String(text)) => visitor.visit_str(text),
+            Some(Value::Array(_)) => self.deserialize_seq(visitor),
+            Some(Value::Object(_)) => self.deserialize_map(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let value = self.take("true or false", |value| match value {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) if self.findings.is_text => match text.as_str() {
+                "true" | "1" | "on" | "yes" => Some(true),
+                "false" | "0" | "off" | "no" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        });
+        visitor.visit_bool(value.unwrap_or_default())
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let one = |text: &str| Some(text.chars().next()?).filter(|c| c.len_utf8() == text.len());
+        visitor.visit_char(self.take("one character", |value| one(value.as_str()?)).unwrap_or('a'))
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_str(self.text().unwrap_or_default())
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_str(self.text().unwrap_or_default())
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_bytes(self.text().unwrap_or_default().as_bytes())
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        match self.value {
+            None | Some(Value::Null) => visitor.visit_none(),
+            Some(Value::String(text)) if text.is_empty() && self.findings.is_text => visitor.visit_none(),
+            Some(_) => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.take("nothing", |value| (value.is_null() || value.as_str() == Some("")).then_some(()));
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let values = self.list("a list");
+        visitor.visit_seq(List { values, next: 0, path: &self.path, findings: self.findings })
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Stop> {
+        let what = format!("a list of {length}");
+        let mut values = self.list(&what);
+        if values.len() != length {
+            self.expected(what);
+            values.resize(length, None);
+        }
+        visitor.visit_seq(List { values, next: 0, path: &self.path, findings: self.findings })
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.deserialize_tuple(length, visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_struct("", &[], visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        let object = self.value.and_then(Value::as_object);
+        if object.is_none() {
+            self.expected("an object");
+        }
+        visitor.visit_map(Fields::of(object, fields, &self.path, self.findings)).map_err(|stop| stop.at(&self.path))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        if let Some(object) = self.value.and_then(Value::as_object) {
+            let fields = Fields::of(Some(object), &[], &self.path, self.findings);
+            return MapAccessDeserializer::new(fields).deserialize_enum(name, variants, visitor);
+        }
+        let known = |value: &Value| variants.iter().find(|known| value.as_str() == Some(known)).copied();
+        let found = self.take(&format!("one of: {}", variants.join(", ")), known);
+        let variant: StrDeserializer<'_, Stop> =
+            found.or(variants.first().copied()).unwrap_or_default().into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_unit()
+    }
+}

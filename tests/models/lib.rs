@@ -1,0 +1,1 @@
+//! Nothing: see the tests `laws`, `orders` and `simulation`.

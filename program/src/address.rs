@@ -22,6 +22,16 @@ impl Default for BindAddress {
     }
 }
 
+impl std::fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.socket {
+            Some(socket) => f.write_str(socket),
+            None if self.host.contains(':') => write!(f, "[{}]:{}", self.host, self.port),
+            None => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 impl BindAddress {
     /// Whether it is a Unix socket that the server creates.
     pub fn is_unix(&self) -> bool {
@@ -40,18 +50,21 @@ impl BindAddress {
     }
 
     /// Returns an address for `--check`: any free port in place of a port in use, maybe by the server that will be
-    /// restarted, and in place of a socket that is only passed at the start.
-    pub fn to_check(&self) -> BindAddress {
+    /// restarted, and in place of a socket that is only passed at the start. Also returns whether the port is in use.
+    pub fn to_check(&self) -> (BindAddress, bool) {
         let is_handed_over = self.socket.is_some() && !self.is_unix();
         let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
         let is_in_use = || {
             let bound = modest::TcpServer::bind(self.listen(), nothing());
             bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
         };
-        match is_handed_over || is_in_use() {
-            true if self.socket.is_some() => BindAddress { port: 0, ..BindAddress::default() },
-            true => BindAddress { port: 0, ..self.clone() },
-            false => self.clone(),
+        if is_handed_over {
+            return (BindAddress { port: 0, ..BindAddress::default() }, false);
+        }
+        match is_in_use() {
+            true if self.socket.is_some() => (BindAddress { port: 0, ..BindAddress::default() }, true),
+            true => (BindAddress { port: 0, ..self.clone() }, true),
+            false => (self.clone(), false),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::{Arg, ArgMatches, Command};
 use modest::DefaultLimits;
@@ -36,12 +37,19 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
         }
         let name = arg.get_long().unwrap_or_default();
         let given = origins.0.get(name).map(|from| (from, values(arg, matches, &words)));
-        let line = match given {
-            Some((from, values)) if !values.is_empty() => format!("{name} = {}  # {from}", written(arg, &values)),
-            _ => format!("# {name} = {}  # default", defaults.get(name).cloned().unwrap_or_else(|| default_of(arg))),
+        let Some((from, values)) = given.filter(|(_, values)| !values.is_empty()) else {
+            let default = defaults.get(name).cloned().unwrap_or_else(|| default_of(arg));
+            let _ = writeln!(text, "# {name} = {default}  # default");
+            continue;
         };
-        text.push_str(&line);
-        text.push('\n');
+        let (secret, shown): (Vec<_>, Vec<_>) = values.into_iter().partition(|value| is_secret(arg, value));
+        if !shown.is_empty() {
+            let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));
+        }
+        // As comments: a file with them would set what is written here in place of the secret.
+        for value in secret {
+            let _ = writeln!(text, "# {name} = {}  # {from}", written(arg, &[hidden(arg, &value)]));
+        }
     }
     text.trim_end().to_owned()
 }
@@ -69,14 +77,15 @@ fn values(arg: &Arg, matches: &ArgMatches, words: &[(&str, Vec<String>)]) -> Vec
     if !is_list(arg) {
         values.drain(..values.len().saturating_sub(1)); // the last applies
     }
-    values.iter().map(|value| if is_secret(arg, value) { hidden(value) } else { value.clone() }).collect()
+    values
 }
 
 fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
-/// Fields of responses can be secrets: a token for a load balancer, a cookie. Only these are known to be none.
+/// Fields of responses can be secrets: a token for a load balancer, a cookie. Only these are known to be none. Other
+/// secrets are here by mistake: a password in a URL, or in place of the file of users.
 fn is_secret(arg: &Arg, value: &str) -> bool {
     const PUBLIC: [&str; 10] = [
         "cache-control",
@@ -91,11 +100,19 @@ fn is_secret(arg: &Arg, value: &str) -> bool {
         "x-robots-tag",
     ];
     let is_public = |name: &str| PUBLIC.contains(&name.to_ascii_lowercase().as_str());
-    arg.get_long() == Some("header") && !values::field(value).is_ok_and(|field| is_public(&field.name))
+    let has_user = |url: &str| url.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'));
+    match arg.get_long() {
+        Some("header") => !values::field(value).is_ok_and(|field| is_public(&field.name)),
+        Some("auth") if value.contains(':') && !Path::new(value).exists() => true,
+        _ => value.split("://").skip(1).any(has_user),
+    }
 }
 
-fn hidden(field: &str) -> String {
-    format!("{}: (hidden)", field.split(':').next().unwrap_or_default())
+fn hidden(arg: &Arg, value: &str) -> String {
+    match (arg.get_long(), value.split_once(':')) {
+        (Some("header"), Some((name, _))) => format!("{name}: (hidden)"),
+        _ => "(hidden)".to_owned(),
+    }
 }
 
 /// In TOML.

@@ -114,6 +114,14 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
+/// The beginning of a text that may be of any length, such as a line of a wrong file.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// The error's text without the `(os error N)` that Rust appends.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

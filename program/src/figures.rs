@@ -100,7 +100,7 @@ impl Figures {
         let mut address = bind.address.clone();
         address.port = bind.port.unwrap_or(PORT);
         if options.starting.check {
-            address = address.to_check();
+            address = address.to_check().0;
         }
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).with_state(())).access_log(None);

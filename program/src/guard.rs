@@ -98,7 +98,16 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
              into a file: 'modest --hash-password USER > users', then --auth users",
         ));
     }
-    let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
+    let users = UserFile::open(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let name = quoted(file);
+            let plain = name.trim_matches('\'');
+            CliError::failure(format!(
+                "--auth: there is no file {name}; create it with 'modest --hash-password USER > {plain}', or choose one that exists"
+            ))
+        }
+        _ => CliError::failure(format!("--auth: {error}")),
+    })?;
     let reload = users.reloader();
     reloads.add("--auth", move || {
         reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))

@@ -107,8 +107,13 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     contradictions::check(&options, &places, &addresses)?;
     let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
-    let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
-    let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
+    let mut in_use = Vec::new();
+    let mut to_check = |address: BindAddress| {
+        let (checked, is_in_use) = if options.starting.check { address.to_check() } else { (address.clone(), false) };
+        in_use.extend(is_in_use.then(|| address.to_string()));
+        checked
+    };
+    let addresses: Vec<_> = addresses.into_iter().map(&mut to_check).collect();
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
@@ -175,7 +180,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     if options.starting.check {
         log.finish();
-        print(&lines.of_stdout("The settings are valid.\n"));
+        let untried = in_use.iter().map(|address| format!("{address} is in use, so it was not bound.\n"));
+        print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
         return Ok(());
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());

@@ -128,7 +128,7 @@ pub struct Taking {
     /// What to do if the name is taken: refuse, rename or replace [default: refuse]
     #[arg(long, value_name = "HOW", value_parser = values::overwrite)]
     pub overwrite: Option<Overwrite>,
-    /// Let clients delete files and empty folders
+    /// Let clients delete files and empty folders, and with --webdav whole folders
     #[arg(long)]
     pub allow_delete: bool,
     /// Largest file accepted; a larger one gets 413 [default: none]
@@ -261,7 +261,7 @@ pub struct Limits {
     pub workers: Option<usize>,
     /// Memory that the defaults of the limits below are for. They are those of 2g, and less with less memory [default:
     /// that of the machine, or of its control group (cgroup)]
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", value_parser = values::server_memory)]
     pub memory: Option<u64>,
     /// Clients connected at once [default: seven eighths of the file descriptor limit, but no more than fit in half of
     /// --memory at 8k each, or 64k with TLS]
@@ -320,7 +320,7 @@ pub struct Limits {
     pub field_limit: Option<usize>,
     /// Memory for unfinished requests of all clients together; more get 503 [default: an eighth of --memory, at most
     /// 256m]
-    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    #[arg(long, value_name = "SIZE", value_parser = values::input_quota)]
     pub input_quota: Option<Limit<u64>>,
     /// Longest request body; a longer one gets 413. Files of --upload have --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]

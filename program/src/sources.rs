@@ -16,7 +16,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::effective::{self, Origins, is_setting};
-use crate::error::{CliError, escape_controls, quoted, reason};
+use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
 use crate::options::Options;
 use crate::places::{self, Word};
@@ -359,7 +359,7 @@ impl Source {
         CliError::usage(match error.kind() {
             ErrorKind::UnknownArgument if dashed => self.unknown(name, &command()),
             ErrorKind::ValueValidation => {
-                let value = context(ContextKind::InvalidValue).unwrap_or_default();
+                let value = shortened(&context(ContextKind::InvalidValue).unwrap_or_default());
                 let why = error.source().map(ToString::to_string).unwrap_or_default();
                 format!("{named} {value}: {why}")
             }

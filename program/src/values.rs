@@ -347,6 +347,20 @@ pub fn memory(text: &str) -> Result<usize, String> {
     size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
 
+/// The memory of the server, for which no limit can be useful below a few requests.
+pub fn server_memory(text: &str) -> Result<u64, String> {
+    at_least(size(text)?, 8 << 20, "8m")
+}
+
+/// A quota that a request of usual limits fits in.
+pub fn input_quota(text: &str) -> Result<Limit<u64>, String> {
+    none_or(text, |text| at_least(size(text)?, 64 << 10, "64k"))
+}
+
+fn at_least(bytes: u64, least: u64, shown: &str) -> Result<u64, String> {
+    (bytes >= least).then_some(bytes).ok_or_else(|| format!("expected at least {shown}"))
+}
+
 pub fn size_or_none(text: &str) -> Result<Limit<u64>, String> {
     none_or(text, size)
 }

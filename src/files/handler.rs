@@ -39,6 +39,7 @@ use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
 use super::rights::{List, Read, Rights};
 use super::taking::Taking;
+use crate::http::Depth;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 use open_files::OpenFiles;
 
@@ -525,6 +526,11 @@ impl RequestHandler for StaticFileHandler {
 
     fn do_other(&self, request: &Request) -> Result<Response> {
         self.change(request)
+    }
+
+    /// Its page for uploads and the progress of an upload. Everything else checks `Rights`.
+    fn chain_serves_writers(&self, _: Depth<'_>) -> bool {
+        true
     }
 
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {

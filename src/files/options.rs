@@ -114,8 +114,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// The paths of other folders, from the root of the server and decoded: the page of the topmost folder links to those that are beneath
-    /// it and that the user may read. Default: none.
+    /// The paths of other folders, from the root of the server and decoded. A listing also contains those below its folder that
+    /// the user can read, and as a page those that the user can only write to. Default: none.
     pub fn beside<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.beside = paths.into_iter().map(Into::into).collect();
         self.forget();

@@ -2,13 +2,13 @@
 //! `listing` writes the page.
 
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK};
+use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
 
-use super::listing::{Account, Controls, Frame, without_entries};
+use super::listing::{Account, Beside, Controls, Form, Frame, View, push_beside, without_entries};
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
-/// A page with links to folders that are served at paths of their own, in the style of their listings: those that the user may read.
-/// Other paths are a 404.
+/// A page with links to folders that are served at paths of their own, in the style of their listings: those that the user can
+/// read or write. As JSON, on request, it lists those that the user can read. Other paths are a 404.
 ///
 /// ```
 /// use modest::{Http, Overview, Request, Response, Routes};
@@ -30,16 +30,33 @@ impl Overview {
     }
 
     fn page(&self, request: &Request) -> Response {
-        let readable = self.paths.iter().filter(|path| request.permits(Access::Read, path.as_bytes()));
-        let beside: Vec<String> =
-            readable.filter_map(|path| path.strip_prefix(&self.root).map(str::to_owned)).collect();
+        let beside = beside(request, self.paths.iter(), self.root.as_bytes());
+        if View::of(request).form == Form::Json {
+            let mut text = "[".to_owned();
+            let readable = beside.iter().filter(|beside| !beside.is_box);
+            readable.for_each(|beside| push_beside(&mut text, &beside.path));
+            return Response::text(text + "\n]\n").with_content_type("application/json").with_header(VARY, "Accept");
+        }
         let links = request.log_in_links(self.root.as_bytes());
         let account = links.map(|links| Account { links, user: request.user(), is_for_uploads: false });
         let controls = Controls { account, ..Controls::default() };
         let (root, order) = (&self.root[..], Default::default());
         let frame = Frame { root, path: b"", order, controls: &controls, beside: &beside, offers_archives: false };
-        Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy())
+        let page = Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy());
+        page.with_header(VARY, "Accept")
     }
+}
+
+/// Those of these decoded paths that are below a folder, whose path ends with a slash, and that the user can read or
+/// write.
+pub(super) fn beside<'a>(request: &Request, paths: impl Iterator<Item = &'a String>, top: &[u8]) -> Vec<Beside> {
+    let below = paths.filter_map(|path| {
+        let shown = path.as_bytes().strip_prefix(top).filter(|shown| !shown.is_empty())?;
+        let is_box = !request.permits(Access::Read, path.as_bytes());
+        let is_shown = !is_box || request.permits(Access::Write, path.as_bytes());
+        is_shown.then(|| Beside { path: String::from_utf8_lossy(shown).into_owned(), is_box })
+    });
+    below.collect()
 }
 
 impl RequestHandler for Overview {

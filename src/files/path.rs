@@ -116,6 +116,11 @@ pub(super) fn on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     [mount, b"/", path].concat()
 }
 
+/// The same for a folder, with a slash at its end.
+pub(super) fn folder_on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { on_server(mount, b"") } else { on_server(mount, &[path, b"/"].concat()) }
+}
+
 /// Appends a link to an entry of a folder. All characters except unreserved ones are encoded: a path can contain `'`,
 /// `&`, `;` and `(`, but they end a name or change it for clients that extract links with patterns (lftp, shell
 /// scripts). A link with a colon then needs no `./` before it (section 4.2).

@@ -9,11 +9,22 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::path;
-use crate::{Access, Error, Permissions, Request};
+use crate::http::Reach;
+use crate::{Access, Error, Permissions, Request, UrlPath};
 
 /// The rights of a request. Without [`Permissions`] in it everything is granted.
 #[derive(Clone, Debug)]
-pub(super) struct Rights(Option<Judge>);
+pub(super) struct Rights {
+    judge: Option<Judge>,
+    /// Only entries that requests for them would reach: those that no other route or mount hides. `None`: all are.
+    reached: Option<Arc<Reached>>,
+}
+
+#[derive(Debug)]
+struct Reached {
+    reach: Reach,
+    mount: Vec<u8>,
+}
 
 #[derive(Clone, Debug)]
 struct Judge {
@@ -85,13 +96,25 @@ impl Rights {
     #[inline]
     pub fn of<'a>(request: &'a Request, mount: impl FnOnce() -> &'a [u8]) -> Rights {
         let permissions = request.value::<Permissions>();
-        Rights(permissions.map(|permissions| Judge { permissions, mount: mount().to_vec() }))
+        let judge = permissions.map(|permissions| Judge { permissions, mount: mount().to_vec() });
+        Rights { judge, reached: None }
+    }
+
+    /// The rights for the contents of a folder as a whole: without what requests would not reach, because other routes or
+    /// mounts are there.
+    pub fn within_reach(&self, request: &Request, mount: &[u8], folder: &[u8]) -> Rights {
+        let reach = request.reach();
+        let path = path::on_server(mount, folder);
+        let is_whole = UrlPath::from_decoded(&path).is_none_or(|path| reach.contains_all(&path));
+        let reached = (!is_whole).then(|| Arc::new(Reached { reach, mount: mount.to_vec() }));
+        Rights { judge: self.judge.clone(), reached }
     }
 
     /// Whether it is granted. `path` is below the folder.
     #[inline]
     pub fn grant<'p, A: Kind>(&self, path: &'p [u8]) -> Option<Granted<'p, A>> {
-        let granted = self.0.as_ref().is_none_or(|judge| judge.grants::<A>(path));
+        let granted = self.judge.as_ref().is_none_or(|judge| judge.grants::<A>(path))
+            && self.reached.as_ref().is_none_or(|reached| reached.contains(path));
         granted.then_some(Granted { path, access: PhantomData })
     }
 
@@ -107,18 +130,20 @@ impl Rights {
 
     /// Whether some requests have fewer rights than others.
     pub fn are_limited(&self) -> bool {
-        self.0.is_some()
+        self.judge.is_some()
     }
 
     /// Requests with equal texts have the same rights.
-    pub fn who(&self) -> Option<&str> {
-        self.0.as_ref().map(|judge| judge.permissions.who())
+    pub fn who(&self) -> String {
+        let who = self.judge.as_ref().map(|judge| format!("={}", judge.permissions.who()));
+        let reached = self.reached.as_ref().map(|reached| format!("/{}", reached.reach.key()));
+        who.unwrap_or_default() + &reached.unwrap_or_default()
     }
 
     /// The response to a request without the right.
     #[cold]
     pub fn refusal(&self) -> Error {
-        match &self.0 {
+        match &self.judge {
             Some(judge) => judge.permissions.refusal(),
             None => Error::new(http::StatusCode::FORBIDDEN, ""), // unreachable: everything is granted
         }
@@ -128,6 +153,13 @@ impl Rights {
 impl Judge {
     fn grants<A: Kind>(&self, path: &[u8]) -> bool {
         A::is_granted(&self.permissions, &path::on_server(&self.mount, path))
+    }
+}
+
+impl Reached {
+    fn contains(&self, path: &[u8]) -> bool {
+        let path = path::on_server(&self.mount, path);
+        UrlPath::from_decoded(&path).is_none_or(|path| self.reach.contains(&path))
     }
 }
 

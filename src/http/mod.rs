@@ -42,6 +42,7 @@ mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
+pub(crate) use handler::Depth;
 pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
@@ -54,6 +55,7 @@ pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, Part, PartHead,
     PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
+pub(crate) use request::{MayOnlyWrite, Reach};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

@@ -183,7 +183,9 @@ impl BasicAuth {
             return Ok(());
         }
         match (request.method(), request.param("log-in"), request.param("log-out")) {
-            (&Method::GET, Some(way), _) => Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) }),
+            (&Method::GET | &Method::HEAD, Some(way), _) => {
+                Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) })
+            }
             (&Method::POST, _, Some(how)) => {
                 request.check_own_page("log out here")?;
                 let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
@@ -246,10 +248,10 @@ impl Layer for BasicAuth {
             Asks::Nobody if self.optional => None,
             Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
         };
-        self.account(request, user.as_ref())?;
+        // First, so that the access log has the user of each response.
+        user.clone().into_iter().for_each(|user| request.put(user));
         self.log_in.iter().for_each(|path| request.put_log_in(path));
-        user.into_iter().for_each(|user| request.put(user));
-        Ok(())
+        self.account(request, user.as_ref())
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
@@ -357,6 +359,7 @@ mod tests {
         let http = Http::new(app.layer(BasicAuth::new("r").user("ada", "secret").optional(true).log_in_at("/p/")));
         let ada = |request: Request| request.with_header("authorization", "Basic YWRhOnNlY3JldA==");
         let (get, post) = (Request::get, |target| Request::post(target, ""));
+        let head = |target| Request::new(Method::HEAD, target).unwrap();
         for (request, status, location, challenge) in [
             (get("/p/?log-in=a/b%2520c/"), 401, None, Some("Basic")),
             (ada(get("/p/?log-in=a/b%2520c/")), 303, Some("./a/b%20c/"), None),
@@ -364,6 +367,8 @@ mod tests {
             (ada(get("/p/?log-in=https://evil.example/")), 303, Some("./"), None),
             (ada(get("/p/?log-in=//evil.example")), 303, Some("./"), None),
             (ada(get("/p/?log-in=%0d%0aSet-Cookie:a")), 303, Some("./%0D%0ASet-Cookie:a"), None),
+            (head("/p/?log-in=a/"), 401, None, Some("Basic")),
+            (ada(head("/p/?log-in=a/")), 303, Some("./a/"), None),
             (get("/?log-in="), 200, None, None),
             (get("/p/x?log-in="), 200, None, None),
             (get("/p/?log-out"), 200, None, None),

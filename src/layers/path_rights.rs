@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::http::MayOnlyWrite;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
@@ -19,11 +20,13 @@ pub use rule::{InvalidPathRule, PathRule};
 ///
 /// - *Only the longest path counts*: of `/=*:read` and `/drafts=ada:read` the first does not apply to `/drafts/x`.
 ///   Several rules of one path add up. Paths without a rule are denied.
-/// - *read*: GET, HEAD, PROPFIND. A HEAD that asks for the progress of an upload is also allowed with *write*. *list*,
-///   in addition to read: listings of folders, archives (`?archive=`), PROPFIND of more than one resource. *write*:
-///   every other method, and OPTIONS for users with any right. Deleting, moving or copying a folder needs the right for
-///   all rules below it. MOVE also needs *read*, and the destination of COPY and MOVE is checked.
-///   rules below it. MOVE also needs *read*, and the destination of COPY and MOVE is checked.
+/// - *read*: GET, HEAD, PROPFIND. *list*, in addition to read: listings of folders, archives (`?archive=`), PROPFIND of
+///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
+///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
+///   MOVE is checked.
+/// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for those who can only write, and
+///   reports the progress of an upload to them. For that it is called for their GET and HEAD, and shows nothing of what
+///   is stored. No other handler is called for these requests, except for its `before_body`.
 /// - *Every spelling of a path* is checked in its canonical form ([`UrlPath`]), from the root of the server. Some file
 ///   systems have several names for a file, so a path is allowed only what its own rule and rules with other letter
 ///   case both allow.
@@ -238,9 +241,6 @@ enum Verdict {
     Refused,
 }
 
-/// Put into a request: whether its verdict is [`Verdict::IfNothingIsRead`].
-struct ReadsNothing(bool);
-
 /// A path as rules within this mount see it: after the mount's own path. `None` if it is outside the mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
     Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
@@ -271,19 +271,20 @@ impl Layer for PathRights {
         let permissions = self.permissions(request, user);
         match self.0.verdict(request, user)? {
             // One that was made by hand may have been judged before.
-            Verdict::Allowed if request.value::<ReadsNothing>().is_some() => request.put(ReadsNothing(false)),
+            Verdict::Allowed if request.value::<MayOnlyWrite>().is_some() => request.put(MayOnlyWrite(false)),
             Verdict::Allowed => {}
-            Verdict::IfNothingIsRead => request.put(ReadsNothing(true)),
+            Verdict::IfNothingIsRead => request.put(MayOnlyWrite(true)),
             Verdict::Refused => return Err(permissions.refusal()),
         }
         request.put(permissions);
         Ok(())
     }
 
-    /// A HEAD with `?upload=` from a user who can write and not read gets the length of an upload, and nothing else.
+    /// A user who can write and not read gets the page for uploads and, by a HEAD with `?upload=`, the length of an
+    /// upload, and nothing else. Only a handler that has them is called.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
-        let reads_nothing = request.value::<ReadsNothing>().is_some_and(|reads| reads.0);
+        let reads_nothing = request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
         match request.value::<Permissions>() {
             Some(permissions) if reads_nothing => match &response {
                 Ok(found) if found.is_for_writers => response,

@@ -51,7 +51,7 @@ impl Redirects {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) with a description.
     pub fn rule(mut self, line: &str) -> io::Result<Redirects> {
-        self.0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", escape_controls(line))))?);
+        self.0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", shown(line))))?);
         Ok(self)
     }
 
@@ -122,6 +122,14 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
         .map_err(|_| "FROM must be a path without empty segments, dot segments and encoded slashes")?;
     let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM must be UTF-8")?;
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
+}
+
+/// The beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
+fn shown(line: &str) -> String {
+    match line.char_indices().nth(60) {
+        Some((end, _)) => format!("{} …", escape_controls(&line[..end])),
+        None => escape_controls(line),
+    }
 }
 
 fn invalid(why: String) -> io::Error {
@@ -197,9 +205,10 @@ mod tests {
             ("/* https://*/", "after the host"),
             ("/* http://else.example:80*", "after the host"),
             ("/a\u{1b} /b x", "a\\u{1b} /b x"),
+            (&*format!("/a{} /b x", "b".repeat(100_000)), "bbb …: the status"),
         ] {
             let error = Redirects::new().rule(line).expect_err(line).to_string();
-            assert!(error.contains(why) && !error.contains('\u{1b}'), "{line}: {error}");
+            assert!(error.contains(why) && !error.contains('\u{1b}') && error.len() < 200, "{line}: {error}");
         }
     }
 }

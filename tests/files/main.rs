@@ -8,6 +8,7 @@ mod compressed;
 mod fresh;
 mod kept;
 mod listing;
+mod mounts;
 mod names;
 mod options;
 mod rights;

@@ -187,18 +187,34 @@ fn paths_that_lead_here_with_all_beneath() {
 
 #[test]
 fn urls_of_this_server() {
-    let request = Request::get("/").with_header("host", "here:8000");
+    let request = Request::get("/sub%20folder/a").with_header("host", "here:8000");
     for (url, expected) in [
         ("/a%20b", "/a b"),
         ("http://here:8000/a", "/a"),
-        ("http://HERE:8000/a?b", "/a"),
+        ("http://HERE:8000/a", "/a"),
+        ("http://HERE:8000/a?b", "400"),
+        ("/a?b", "400"),
+        ("/a?", "400"),
+        ("/a#b", "400"),
         ("https://here:8000", "/"),
         ("http://here/a", "502"),
         ("http://other:8000/a", "502"),
         ("http://user@here:8000/a", "400"),
         ("ftp://here:8000/a", "400"),
-        ("a", "400"),
         ("", "400"),
+        // From the path of the request, as RFC 3986, section 5.2, resolves it.
+        ("b", "/sub folder/b"),
+        ("b%20c/", "/sub folder/b c/"),
+        ("./b", "/sub folder/b"),
+        ("../b", "/b"),
+        ("..", "/"),
+        ("../../b", "400"),
+        ("b?c", "400"),
+        ("b#c", "400"),
+        ("b c", "400"),
+        ("c:b", "400"),
+        ("?b", "400"),
+        ("b%2Fc", "404"),
         ("/a b", "400"),
         ("/a\u{3000}", "400"),
         ("/a\u{a0}", "400"),

@@ -171,13 +171,18 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     let mode = |name: &str, mode| {
         std::fs::set_permissions(files.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     };
-    for (name, bits) in [("", 0o755), ("www", 0o755), ("a.pem", 0o644), ("a.key", 0o600)] {
+    std::fs::write(files.path().join("password"), "secret\n").unwrap();
+    for (name, bits) in [("", 0o755), ("www", 0o755), ("a.pem", 0o644)] {
         mode(name, bits);
     }
-    let words = ["www", "-p", "0", "--tls-cert", "a.pem", "--tls-key", "a.key", "--user", "65534:65533"];
-    let (status, out, err) = run(modest(words).current_dir(&files));
-    assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
-    assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
+    let words = ["www", "-p", "0", "--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-password-file", "password"];
+    for (secret, open, option) in [("a.key", "password", "--tls-key"), ("password", "a.key", "--tls-password-file")] {
+        mode(secret, 0o600);
+        mode(open, 0o644);
+        let (status, out, err) = run(modest(words).args(["--user", "65534:65533"]).current_dir(&files));
+        assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
+        assert!(err.contains(&format!("{option}: '{secret}' can't be read by the user of --user")), "{err}");
+    }
 }
 
 #[test]

@@ -69,6 +69,25 @@ fn who_may_what() {
     assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [200, 200]);
 }
 
+/// The access log has the user of what `--auth` itself responds to.
+#[test]
+fn who_logs_in_and_out_is_logged() {
+    let files = site();
+    let modest = start(&files, &["--auth", "users"]);
+    let statuses = [
+        get(&modest, "/?log-in=x/", &[AS_ADA]).status,
+        modest.ask("HEAD", "/?log-in=x/", &[AS_BOB], "").status,
+        modest.ask("POST", "/?log-out", &[AS_ADA, "Content-Length: 0"], "").status,
+    ];
+    assert_eq!(statuses, [303, 303, 401]);
+    modest.signal(rustix::process::Signal::TERM);
+    let (_, _, err) = modest.end();
+    for (user, line) in [("ada", "\"GET /?log-in=x/"), ("bob", "\"HEAD /?log-in=x/"), ("ada", "\"POST /?log-out")] {
+        let found = err.iter().find(|found| found.contains(line)).unwrap_or_else(|| panic!("no {line}: {err:?}"));
+        assert!(found.contains(&format!(" - {user} [")), "{found}");
+    }
+}
+
 fn modest_of_file(files: &tempfile::TempDir) -> std::process::Command {
     let mut command = modest(["www/a.txt", "-p", "0", "--auth", "users"]);
     command.current_dir(files);
@@ -157,7 +176,7 @@ fn what_is_refused_says_why() {
     std::fs::write(files.path().join("plain"), "ada:secret\n").unwrap();
     for (words, status, said) in [
         (&["--auth", "ada:secret"][..], 2, "--hash-password USER > users"),
-        (&["--auth", "missing"], 1, "missing: No such file"),
+        (&["--auth", "missing"], 1, "there is no file 'missing'; create it"),
         (&["--auth", "plain"], 1, "plain: line 1: ada: this is not the hash of a password"),
         (&["--auth", "www/users"], 2, "is in 'www', which is served"),
         (&["--auth", "users", "--allow", "/=@crew:read"], 2, "there is no group crew"),

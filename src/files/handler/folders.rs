@@ -10,8 +10,9 @@ use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 #[cfg(feature = "archive")]
 use super::super::archive::Format;
-use super::super::listing::{Account, Controls, Frame, without_entries};
+use super::super::listing::{Account, Beside, Controls, Frame, without_entries};
 use super::super::open::OpenError;
+use super::super::overview::beside;
 use super::super::path::{self, ResolvedPath};
 use super::super::prepare::is_fixed;
 use super::super::rights::{Granted, List, Write};
@@ -20,15 +21,16 @@ use super::pages::accepts_html;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
 use crate::Result;
-use crate::{Access, Request, Response};
+use crate::{Request, Response};
 
 impl StaticFileHandler {
     pub(super) fn list(&self, asked: Asked<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {
         let controls = self.controls(asked, folder.path(), false);
-        let (mount, beside) = (self.shown_mount(asked.request), self.readable_beside(asked, folder.path()));
+        let (mount, beside) = (self.shown_mount(asked.request), self.shown_beside(asked.request, folder.path()));
         let top = (&*mount, &controls, &beside[..]);
         let fields = self.preparer.added_fields();
-        let by = (asked.request, asked.rights, asked.polled);
+        let rights = asked.rights.within_reach(asked.request, self.mount(asked.request), folder.path());
+        let by = (asked.request, &rights, asked.polled);
         let listing = || self.listings.respond(&self.finder, top, folder, by, is_fixed(&fields));
         Ok(self.finished(asked.request, with_fields(self.retry_after_clearing_cache(listing)?, &fields)))
     }
@@ -56,7 +58,7 @@ impl StaticFileHandler {
             Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
                 let location = path::location(self.mount(request), &path, true);
-                return Some(self.redirect(request, &location).for_writers());
+                return Some(self.redirect(request, &location).with_header(VARY, "Accept").for_writers());
             }
             Err(_) => return None,
         }
@@ -73,8 +75,7 @@ impl StaticFileHandler {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();
         let (may_write, might_write) = (rights.grant::<Write>(folder).is_some(), rights.might::<Write>(folder));
-        let page =
-            path::on_server(self.mount(request), &if folder.is_empty() { vec![] } else { [folder, b"/"].concat() });
+        let page = path::folder_on_server(self.mount(request), folder);
         let account = request.log_in_links(&page).map(|links| Account {
             links,
             user: request.user(),
@@ -82,18 +83,14 @@ impl StaticFileHandler {
         });
         // Where there is no other way to log in, an upload asks who sends it.
         let may_write = may_write || account.is_none() && might_write;
-        Controls { accepts: taking.filter(|_| may_write).map(Taking::accepts), is_box, account }
+        let accepts = taking.filter(|_| may_write).map(Taking::accepts);
+        Controls { accepts, is_box, shows_boxes: taking.is_some(), account }
     }
 
-    /// The paths beneath the topmost folder at which others are served, if this is that folder: those that the user may read.
-    fn readable_beside(&self, asked: Asked<'_>, folder: &[u8]) -> Vec<String> {
-        let mount = self.mount(asked.request);
-        let beneath = |path: &String| {
-            let shown = path.as_bytes().strip_prefix(mount)?.strip_prefix(b"/")?;
-            let may_read = asked.request.permits(Access::Read, path.as_bytes());
-            (may_read && !shown.is_empty()).then(|| String::from_utf8_lossy(shown).into_owned())
-        };
-        if folder.is_empty() { self.beside.iter().filter_map(beneath).collect() } else { Vec::new() }
+    /// The paths below this folder at which others are served.
+    fn shown_beside(&self, request: &Request, folder: &[u8]) -> Vec<Beside> {
+        let top = path::folder_on_server(self.mount(request), folder);
+        beside(request, self.beside.iter(), &top)
     }
 
     #[cfg(feature = "archive")]
@@ -103,8 +100,9 @@ impl StaticFileHandler {
 
     #[cfg(feature = "archive")]
     pub(super) fn archive(&self, asked: Asked<'_>, folder: Granted<'_, List>, format: Format) -> Result<Response> {
-        let Asked { request, rights, .. } = asked;
-        match self.archives.respond(&self.finder, &self.shown_mount(request), folder, format, (request, rights)) {
+        let request = asked.request;
+        let rights = asked.rights.within_reach(request, self.mount(request), folder.path());
+        match self.archives.respond(&self.finder, &self.shown_mount(request), folder, format, (request, &rights)) {
             Some(response) => {
                 let mut fields = self.preparer.added_fields();
                 fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -22,6 +22,8 @@ pub(in super::super) struct Controls {
     pub accepts: Option<Accepts>,
     /// Whether the reader can only add files, and so sees no entries.
     pub is_box: bool,
+    /// Whether folders below that can only be written to have a page, and so are shown.
+    pub shows_boxes: bool,
     pub account: Option<Account>,
 }
 
@@ -99,10 +101,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw='; \
-    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A='; \
+    script-src 'sha256-jeeUGGmKtUegXzoWmjzV1e/23SsEEL3Ih+GLMzpxUJo='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
-    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A=' 'sha256-gb4GwgwdoSGBMkSKdUBbM+9bSC5a5OmduDUcGtQ30Us='; \
+    script-src 'sha256-jeeUGGmKtUegXzoWmjzV1e/23SsEEL3Ih+GLMzpxUJo=' 'sha256-50WA1QcU5VS4hzoXpL6AK1f/EP+OpGWrRtRWW3jzwI0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

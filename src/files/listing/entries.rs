@@ -19,14 +19,17 @@ use rustix::fs::FileType;
 use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
-use super::super::rights::{Granted, List, Read, Rights};
+use super::super::rights::{Granted, List, Read, Rights, Write};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
+use super::html::Beside;
 use super::told::Told;
 use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
+/// The same for folders that can only be written to: each has a rule of its own.
+const MAX_BOXES: usize = 1000;
 /// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
 /// How many bytes of names one allocation holds.
@@ -40,6 +43,8 @@ pub(super) struct Entries {
     names: Names,
     rows: Vec<Row>,
     folders: usize,
+    /// Folders that the user can only write to.
+    boxes: Vec<Beside>,
     complete: bool,
     /// `None`: few enough to be neglected.
     reservation: Option<Reservation>,
@@ -76,10 +81,11 @@ pub(super) struct Entry<'a> {
 impl Entries {
     /// Reads the entries that are served and visible, and sorts them. If there are more than `free`, they reserve
     /// memory while they are read: an error if other folders use too much. A folder that was removed is not found.
-    /// `told` is dropped if the kernel does not report all changes.
+    /// `told` is dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write to
+    /// are found too.
     pub fn read(
         finder: &Finder,
-        (folder, rights): (Granted<'_, List>, &Rights),
+        (folder, rights, boxes): (Granted<'_, List>, &Rights, bool),
         order: Order,
         budget: &Budget,
         free: usize,
@@ -89,19 +95,22 @@ impl Entries {
         let folder_length = entry.len();
         let folder = finder.root.open_folder(&folder)?;
         *told = told.take().and_then(|told| told.begin(&folder));
-        let mut entries =
-            Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
+        let mut entries = Entries::new();
         sys::for_each_entry(&folder, |(name, kind)| {
-            if entries.rows.len() == MAX_ENTRIES {
+            if entries.rows.len() == MAX_ENTRIES || entries.boxes.len() == MAX_BOXES {
                 entries.complete = false;
                 *told = None;
                 return Ok(ControlFlow::Break(()));
             }
             entry.truncate(folder_length);
             entry.extend_from_slice(name.to_bytes());
-            let granted = rights.grant::<Read>(&entry);
-            let stat = granted.and_then(|granted| stat_of_served(finder, &folder, granted, name, kind, told));
-            if let Some(stat) = stat {
+            let Some(granted) = rights.grant::<Read>(&entry) else {
+                if boxes && kind == FileType::Directory {
+                    entries.push_box(finder, rights.grant::<Write>(&entry));
+                }
+                return Ok(ControlFlow::Continue(()));
+            };
+            if let Some(stat) = stat_of_served(finder, &folder, granted, name, kind, told) {
                 entries.push(name.to_bytes(), &stat);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
@@ -109,8 +118,22 @@ impl Entries {
             }
             Ok::<_, OpenError>(ControlFlow::Continue(()))
         })?;
+        entries.boxes.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         entries.sort(order);
         Ok(entries)
+    }
+
+    fn new() -> Entries {
+        let (names, rows, boxes) = (Names::default(), Vec::new(), Vec::new());
+        Entries { names, rows, folders: 0, boxes, complete: true, reservation: None }
+    }
+
+    /// Without size and date, which are part of what the user cannot read.
+    fn push_box(&mut self, finder: &Finder, granted: Option<Granted<'_, Write>>) {
+        let Some(path) = granted.map(|granted| granted.path()).filter(|path| !finder.is_hidden(path)) else { return };
+        if let Ok(name) = str::from_utf8(path::name(path)) {
+            self.boxes.push(Beside { path: name.to_owned(), is_box: true });
+        }
     }
 
     fn push(&mut self, name: &[u8], stat: &FileStat) {
@@ -155,6 +178,10 @@ impl Entries {
         hasher.write_u8(u8::from(self.complete));
         hasher.write_usize(self.rows.len());
         self.names.0.iter().for_each(|block| hasher.write(block));
+        for Beside { path, .. } in &self.boxes {
+            hasher.write(path.as_bytes());
+            hasher.write_u8(0);
+        }
         for row in &self.rows {
             let position = u64::from(row.block) << 16 | u64::from(row.start);
             hasher.write_u64(position << 9 | u64::from(row.length) << 1 | u64::from(row.is_folder));
@@ -166,6 +193,11 @@ impl Entries {
 
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Folders that the user can only write to.
+    pub fn boxes(&self) -> &[Beside] {
+        &self.boxes
     }
 
     /// How many of them are folders.

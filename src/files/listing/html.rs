@@ -4,6 +4,7 @@ use super::super::date::civil;
 use super::super::path;
 use super::controls::Controls;
 use super::entries::{Entries, Entry};
+use super::json::push_links;
 use super::view::{By, Order};
 use crate::escape_html;
 
@@ -20,9 +21,17 @@ pub(in super::super) struct Frame<'a> {
     pub path: &'a [u8],
     pub order: Order,
     pub controls: &'a Controls,
-    /// Decoded paths below this folder with other mounts or routes.
-    pub beside: &'a [String],
+    pub beside: &'a [Beside],
     pub offers_archives: bool,
+}
+
+/// What is at a path below a folder without being in it, or can only be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Beside {
+    /// The path below the folder, decoded.
+    pub path: String,
+    /// Whether the user can only write there.
+    pub is_box: bool,
 }
 
 /// Returns the page of a folder without entries.
@@ -44,8 +53,6 @@ pub(super) struct Rows {
     left_in_block: usize,
     /// The script at the end.
     script: &'static str,
-    /// Entries that are hidden by a mount or a route.
-    hidden: Vec<String>,
     /// The day of the last row, and its text: most files of a folder have few different days.
     day: i64,
     day_text: String,
@@ -59,14 +66,16 @@ impl Rows {
             order => format!("?sort={}", order.word()),
         };
         let left = entries.map_or(0, Entries::len);
-        let (text, script, hidden) = (String::new(), frame.controls.script(), frame.beside.to_vec());
-        let mut rows = Rows { text, query, left, left_in_block: 0, script, hidden, day: 0, day_text: String::new() };
+        let (text, script) = (String::new(), frame.controls.script());
+        let mut rows = Rows { text, query, left, left_in_block: 0, script, day: 0, day_text: String::new() };
         rows.push_start(frame, entries);
         rows
     }
 
     fn push_start(&mut self, frame: &Frame<'_>, entries: Option<&Entries>) {
-        let Frame { controls, beside, .. } = *frame;
+        let controls = frame.controls;
+        let boxes = entries.map_or(&[][..], Entries::boxes);
+        let beside = || frame.beside.iter().chain(boxes);
         let way = way(frame);
         let (text, query) = (&mut self.text, &self.query);
         text.push_str(HEAD);
@@ -83,12 +92,12 @@ impl Rows {
         match entries {
             Some(entries) => {
                 let folders = entries.folders();
-                push_count(text, folders + beside.len(), entries.len() - folders, entries.is_complete());
+                push_count(text, folders + beside().count(), entries.len() - folders, entries.is_complete());
             }
             None if controls.is_box => {
                 text.push_str("<span id=n>You can upload files here. What is in this folder is not shown.</span>")
             }
-            None => push_count(text, beside.len(), 0, true),
+            None => push_count(text, beside().count(), 0, true),
         }
         if frame.offers_archives {
             text.push_str(ARCHIVES);
@@ -101,31 +110,22 @@ impl Rows {
         if way.len() > 1 && !controls.is_box {
             text.extend(["<tbody id=up><tr><td><a href=\"../", query, "\">..</a><td><td>\n"]);
         }
-        self.push_beside(beside);
+        self.push_beside(beside());
     }
 
-    /// Appends rows for folders below this one that are mounted from elsewhere.
-    fn push_beside(&mut self, beside: &[String]) {
-        if !beside.is_empty() {
-            self.text.push_str("<tbody>\n");
-        }
-        for path in beside {
-            self.text.push_str("<tr><td><a href=\"");
-            for name in path.split('/') {
-                path::push_link(&mut self.text, name.as_bytes());
-                self.text.push('/');
-            }
-            self.text.extend([&self.query, "\">"]);
+    /// Appends rows for what is not an entry that the user can read.
+    fn push_beside<'b>(&mut self, beside: impl Iterator<Item = &'b Beside>) {
+        for (at, Beside { path, is_box }) in beside.enumerate() {
+            self.text.push_str(if at == 0 { "<tbody id=by>\n" } else { "" });
+            self.text.push_str(if *is_box { "<tr class=w><td><a href=\"" } else { "<tr><td><a href=\"" });
+            push_links(&mut self.text, path);
+            self.text.extend(["/", &self.query, "\">"]);
             push_shown(&mut self.text, path.as_bytes());
-            self.text.push_str("/</a><td><td>\n");
+            self.text.push_str(if *is_box { "/</a><td>only uploads<td>\n" } else { "/</a><td><td>\n" });
         }
     }
 
     pub fn push(&mut self, entry: &Entry<'_>) {
-        if !self.hidden.is_empty() && self.hidden.iter().any(|name| name.as_bytes() == entry.name) {
-            self.left -= 1;
-            return;
-        }
         let text = &mut self.text;
         if self.left_in_block == 0 {
             text.push_str(if self.left < BLOCK { "<tbody>\n" } else { "<tbody class=b>\n" });
@@ -375,7 +375,6 @@ mod tests {
             left: 0,
             left_in_block: 0,
             script: "",
-            hidden: Vec::new(),
             day: 0,
             day_text: String::new(),
         };

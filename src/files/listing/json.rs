@@ -6,6 +6,23 @@ use super::super::date::civil;
 use super::super::path;
 use super::entries::Entry;
 
+/// Appends a folder that is mounted below the listed one. If it is deeper, its name contains slashes.
+pub(in super::super) fn push_beside(text: &mut String, shown: &str) {
+    text.push_str(if text.ends_with('[') { "\n{\"name\":\"" } else { ",\n{\"name\":\"" });
+    push_escaped(text, shown);
+    text.push_str("\",\"href\":\"");
+    push_links(text, shown);
+    text.push_str("\",\"kind\":\"folder\",\"size\":null,\"modified\":null}");
+}
+
+/// Appends a link to a path.
+pub(super) fn push_links(text: &mut String, shown: &str) {
+    for (at, name) in shown.split('/').enumerate() {
+        text.push_str(if at == 0 { "" } else { "/" });
+        path::push_link(text, name.as_bytes());
+    }
+}
+
 /// Appends an object. In a name, bytes that are not UTF-8 become U+FFFD, so only `href` leads back to the file.
 pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
     let name = String::from_utf8_lossy(entry.name);

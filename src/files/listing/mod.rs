@@ -44,12 +44,13 @@ pub(super) use controls::{Accepts, Account, Controls};
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
-pub(super) use html::{Frame, push_size, without_entries};
+pub(super) use html::{Beside, Frame, push_size, without_entries};
+pub(super) use json::push_beside;
 pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};
 use page::Page;
 use told::Told;
-use view::{Form, View};
+pub(super) use view::{Form, View};
 
 /// Pages with up to this many entries are created in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
@@ -111,8 +112,10 @@ struct Asked<'a> {
     folder: Granted<'a, List>,
     view: View,
     controls: &'a Controls,
-    /// Paths below the folder with other mounts or routes.
-    beside: &'a [String],
+    /// What other mounts serve at paths below the folder.
+    beside: &'a [Beside],
+    /// Whether folders are shown that the user can only write to.
+    shows_boxes: bool,
     offers_archives: bool,
     rights: &'a Rights,
 }
@@ -134,7 +137,7 @@ impl Asked<'_> {
     fn more(&self) -> String {
         match self.view.form {
             Form::Page => format!("{:?} {:?}", self.controls, self.beside),
-            Form::Json | Form::Multistatus => String::new(),
+            Form::Json | Form::Multistatus => format!("{:?}", self.beside),
         }
     }
 
@@ -145,7 +148,7 @@ impl Asked<'_> {
 
     /// Requests with equal texts see the same entries.
     fn who(&self) -> String {
-        self.rights.who().map_or_else(String::new, |who| format!("={who}"))
+        self.rights.who()
     }
 
     fn path(&self) -> &[u8] {
@@ -185,13 +188,14 @@ impl Listings {
     pub fn respond(
         &self,
         finder: &Finder,
-        (root, controls, beside): (&str, &Controls, &[String]),
+        (root, controls, beside): (&str, &Controls, &[Beside]),
         folder: Granted<'_, List>,
         (request, rights, polled): (&Request, &Rights, Option<Instant>),
         is_fixed: bool,
     ) -> Result<Response, OpenError> {
         let (offers_archives, view) = (self.offers_archives, View::of(request));
-        let asked = Asked { root, folder, view, controls, beside, offers_archives, rights };
+        let shows_boxes = controls.shows_boxes && view.form == Form::Page;
+        let asked = Asked { root, folder, view, controls, beside, shows_boxes, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let tag = format!("{:016x}", listing.tag);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
@@ -263,7 +267,7 @@ impl Listings {
     /// Reads a folder. If the kernel does not report all changes, `told` is dropped, and the listing cannot be cached.
     fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
-        let by = (asked.folder, asked.rights);
+        let by = (asked.folder, asked.rights, asked.shows_boxes);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
         // Users who see the same names may be offered different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
@@ -320,13 +324,21 @@ impl Writer {
     /// Begins with everything before the entries.
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
-            Form::Json => Writer::Json("[".to_owned(), true),
+            Form::Json => {
+                let mut text = "[".to_owned();
+                let readable = asked.beside.iter().filter(|beside| !beside.is_box);
+                let count = readable.map(|beside| push_beside(&mut text, &beside.path)).count();
+                Writer::Json(text, count == 0)
+            }
             Form::Page => Writer::Html(Rows::new(&asked.frame(), Some(entries))),
             Form::Multistatus => {
                 let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
                 let folder = path::location(mount.as_bytes(), asked.path(), true);
                 let mut text = multistatus::START.to_owned();
                 multistatus::push_response(&mut text, &folder, path::name(asked.path()), None, None, "");
+                // Those that are directly in the folder.
+                let readable = asked.beside.iter().filter(|beside| !beside.is_box && !beside.path.contains('/'));
+                readable.for_each(|beside| multistatus::push_folder(&mut text, &folder, beside.path.as_bytes()));
                 Writer::Multistatus(text, folder)
             }
         }

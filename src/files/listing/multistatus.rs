@@ -27,6 +27,13 @@ pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {
     push_response(text, &href, entry.name, size, Some(entry.modified), "");
 }
 
+/// Appends a folder that is mounted in the folder with this URL path.
+pub(super) fn push_folder(text: &mut String, folder: &str, name: &[u8]) {
+    let mut href = folder.to_owned();
+    path::push_link(&mut href, name);
+    push_response(text, &href, name, None, None, "");
+}
+
 /// Appends the properties of a resource. `size`: in bytes; `None`: a folder. `modified`: seconds since 1970, if known.
 /// `more`: further properties, as XML.
 pub(in super::super) fn push_response(

@@ -55,14 +55,15 @@ grid.hidden=!a.some(a=>picture.test(a.pathname))
 if(words().length)filter()},
 count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
 $("#n")[0].textContent=[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty."},
-walk=async(start,each,going)=>{let Q=[start],n=0,read=async u=>{n++
-let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0)
-if(!r.ok||!/^application.json/.test(r.headers.get("content-type")))return
-for(let e of await r.json().catch(()=>[])){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
+walk=async(start,each,going)=>{let Q=[start],seen=new Set(Q),n=0,whole=1,read=async u=>{n++
+let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0),l=r.ok&&/^application.json/.test(r.headers.get("content-type"))&&await r.json().catch(()=>0)
+if(!l||l.length>99999)whole=0
+for(let e of l||[]){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
+if(seen.has(h))continue
 each(e,h,n)
-if(d&&h.split("/").length<64)Q.push(h)}}
+if(d)if(h.split("/").length<64)seen.add(h),Q.push(h);else whole=0}}
 while(Q.length&&n<2000&&going())await Promise.all(Q.splice(0,4).map(read))
-return!Q.length},
+return whole&&!Q.length},
 stopper=0,
 search=async()=>{let w=words(),mine=++stopper,hits=0,list=el("ol"),said=el("output"),stop=tool("Stop",()=>{stopper++
 stop.remove()})
@@ -77,11 +78,11 @@ a.textContent=h.slice(location.pathname.length).split("/").map(plain).join("/")
 list.append(el("li",{},a))}
 said.textContent=`${num(hits)} found, ${many(n,"folder")} read`},()=>mine==stopper&&hits<1000)
 stop.remove()
-said.textContent+=all?".":". There may be more."},
+said.textContent+=all?".":". There may be more: not every folder was read."},
 sum=async()=>{let mine=++stopper
 sizes.textContent="Stop"
 sizes.onclick=()=>stopper++
-for(let a of links().filter(a=>name(a).endsWith("/"))){
+for(let a of links().filter(a=>name(a).endsWith("/")&&!a.closest(".w"))){
 let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.size||0
 c.textContent=human(bytes)+" …"},()=>mine==stopper)
 c.textContent=(all?"":"≥ ")+human(bytes)

@@ -207,6 +207,7 @@ fn made_once() {
             view: View::of(&request),
             controls: &Controls::default(),
             beside: &[],
+            shows_boxes: false,
             offers_archives: false,
             rights: &rights,
         };
@@ -283,7 +284,7 @@ fn nothing_happens_unseen_while_a_folder_is_read() {
     let read = || {
         let mut told = Told::new(finder, b"d", None, 10);
         let rights = Rights::of(&Request::get("/"), || b"");
-        let by = (rights.grant(b"d").unwrap(), &rights);
+        let by = (rights.grant(b"d").unwrap(), &rights, false);
         let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
         (told, entries)
     };

@@ -10,9 +10,14 @@ why=(t,s)=>{try{let j=JSON.parse(t)
 return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server answered "+s+"."}},
 M=el("output",{id:"m"}),
 say=(t,...k)=>M.replaceChildren(...(t?[t]:[]),...k),
-call=async(method,u,headers={},keepalive=false)=>{try{
+call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
 let r=await fetch(u,{method,headers:{accept:"application/json",...headers},keepalive}),t=await r.text()
+if(r.ok)ok(r)
 return r.ok?"":why(t,r.status)}catch{return"The server can't be reached."}},
+given=tag=>tag?{"if-match":tag}:{},
+way=(from,to)=>{let a=from.split("/"),b=to.split("/"),i=0
+while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
+return"../".repeat(a.length-1-i)+b.slice(i).join("/")},
 dialog=(title,yes,...k)=>new Promise(then=>{
 let d=el("dialog",{onclose:()=>{d.remove()
 then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),el("button",{type:"button",textContent:"Cancel",onclick:()=>d.close("")}))))
@@ -252,9 +257,9 @@ let bad=await call("MKCOL",url(n))
 say(bad?`${n}: ${bad}`:`The folder ${n} is created.`)
 if(!bad)refresh(url(n)+"/")},
 move=async(from,to,t)=>{await flush()
-let bad=await call("MOVE",from,{destination:to,overwrite:"F"})
+let tag,bad=await call("MOVE",from,{destination:way(from,to),overwrite:"F"},false,r=>tag=r.headers.get("etag"))
 if(bad)return say(`${text(from)}: ${bad}`)
-say(t,button("Undo",async()=>{let bad=await call("MOVE",to,{destination:from,overwrite:"F"})
+say(t,button("Undo",async()=>{let bad=await call("MOVE",to,{destination:way(to,from),overwrite:"F",...given(tag)})
 say(bad?`${text(to)}: ${bad}`:"Undone.")
 refresh(from)}))
 refresh(to)},
@@ -263,7 +268,7 @@ leaf=a=>a.pathname.replace(/\/$/,"").split("/").pop(),
 rename=async a=>{let old=text(a.pathname),n=await ask(`Rename “${old}”`,"New name","Rename",old)
 if(n&&n!=old)move(a.pathname,url(n)+tail(a),`“${old}” is now called “${n}”. `)},
 into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `),
-elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
+elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{await flush()
@@ -272,9 +277,10 @@ tr.remove()
 fresh()
 count()
 ;(near?$("a",near)[0]:U.firstChild).focus()
-let tag
-if(!tail(a))fetch(u,{method:"HEAD"}).then(r=>{if(!r.headers.get("content-encoding"))tag=r.headers.get("etag")},()=>0)
-undo={url:u,timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,tag?{"if-match":tag}:{},1)
+let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
+return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
+if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
+undo={timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,{depth:"0",...given(tag)},true)
 if(bad||M.firstChild?.data==say.now)say(bad?`${n}: ${bad}`:`“${n}” is deleted.`)
 if(bad)refresh(u)}}
 say.now=`“${n}” is deleted. `
@@ -312,12 +318,11 @@ addEventListener("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
 addEventListener("visibilitychange",()=>document.hidden||pump())
 addEventListener("beforeunload",e=>{if(Q.some(j=>!over(j)))e.preventDefault()})
-addEventListener("pagehide",()=>{if(undo)call("DELETE",undo.url,{},true)
-undo=0})
+addEventListener("pagehide",flush)
 if("d"in D&&!box){
 body.append(menu)
 T.classList.add("k")
-let tools=b=>{for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
+let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
 let r=m.getBoundingClientRect()
 menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
 menu.style.left=Math.max(8,r.right-180)+"px"
@@ -330,9 +335,9 @@ a.after(m)}}
 hooks.push(tools)
 B.map(b=>O.unobserve(b)||O.observe(b))
 let target=e=>{let a=e.target.closest?.("nav a,td a")
-return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&a}
+return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by")&&a}
 addEventListener("dragstart",e=>{let a=e.target.closest?.("td a")
-drag=a&&!a.closest("#up")?a:0})
+drag=a&&!a.closest("#up,#by")?a:0})
 addEventListener("dragend",()=>drag=0)
 addEventListener("dragover",e=>{let a=target(e)
 for(let t of $(".t"))t.classList.remove("t")

@@ -4,14 +4,14 @@ use crate::Request;
 
 /// The view of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct View {
+pub(in super::super) struct View {
     pub order: Order,
     pub form: Form,
 }
 
 /// The format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in super::super) enum Form {
     Page,
     Json,
     /// The response to PROPFIND.

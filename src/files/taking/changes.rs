@@ -3,6 +3,7 @@
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
+use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
@@ -56,7 +57,8 @@ impl Taking {
         Ok(true)
     }
 
-    /// Deletes a file, a link itself, or an empty folder.
+    /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC 4918,
+    /// section 9.6.1), unless a client asks for the empty folder by `Depth: 0`, as the page does.
     pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = existing_path(place, request)?;
@@ -67,13 +69,18 @@ impl Taking {
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
         self.check_locks(place, request, &target, Some(stat))?;
-        target.remove(is_folder, granted).map_err(|errno| match errno {
-            Errno::NOTEMPTY | Errno::EXIST => {
-                Error::new(StatusCode::CONFLICT, "The folder is not empty. Delete its contents first.")
+        match target.remove(is_folder, granted) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
+                place.check_all_reachable(request, target.path())?;
+                self.remove_all(place, &target)?;
             }
-            Errno::NOENT => missing(),
-            errno => error_of(errno),
-        })?;
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                let why = "The folder is not empty. Delete its contents first.";
+                return Err(Error::new(StatusCode::CONFLICT, why));
+            }
+            Err(Errno::NOENT) => return Err(missing()),
+            removed => removed.map_err(error_of)?,
+        }
         self.forget_locks(&target, stat)?;
         drop(lock);
         self.sync_folder(target.folder())?;

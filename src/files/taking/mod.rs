@@ -18,6 +18,8 @@ mod moves; // renaming
 
 mod changes; // new folders, and deletions
 
+mod trees; // whole folders: copies, and removals
+
 mod target; // a path to a folder and a name in it
 
 mod settings; // the settings
@@ -137,9 +139,10 @@ impl Taking {
 
     /// The supported methods, without those that read.
     pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
-        let groups: [(&[&str], bool); 4] = [
+        let groups: [(&[&str], bool); 5] = [
             (&["POST", "PUT", "MKCOL"], true),
             (&["DELETE", "MOVE"], self.uploads.delete),
+            (&["COPY"], webdav),
             (&["PATCH"], self.partials.is_some()),
             (&["LOCK", "UNLOCK"], self.offers_locks(webdav)),
         ];
@@ -192,6 +195,7 @@ impl Taking {
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
             "MOVE" => self.move_to(place, request),
+            "COPY" => self.copy_to(place, request),
             "LOCK" => self.lock_file(place, request),
             "UNLOCK" => self.unlock_file(place, request),
             _ => self.delete(place, request),

@@ -3,15 +3,15 @@
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
-use super::super::rights::{Move, WriteAll};
-use super::super::stat::Kind;
+use super::super::rights::{Move, Read, WriteAll};
+use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of};
+use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of, tag_of};
 use crate::{Error, Request, Response};
 
 impl Taking {
-    /// Moves a file, or a folder with everything in it, in one step. Only a file can be replaced, by a file, and only
-    /// if `Overwrite` allows it.
+    /// Moves a file, or a folder with everything in it, in one step, and replaces what has the name only if `Overwrite`
+    /// allows it: a file by a file, and with WebDAV also folders.
     pub(super) fn move_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
         let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
@@ -34,12 +34,25 @@ impl Taking {
             _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
             None => true,
             Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => false,
+            Some(found) if may_replace && place.webdav => {
+                check_apart(&from, stat, &to, found)?;
+                if found.kind == Kind::Folder {
+                    place.check_all_reachable(request, to.path())?;
+                }
+                self.remove_for(place, &to, found, written)?;
+                false
+            }
             Some(_) => {
                 let why = "That name is taken.";
                 return Err(Error::new(StatusCode::PRECONDITION_FAILED, why));
             }
         };
-        from.rename(moved, (&to, written), !is_new).map_err(|errno| match errno {
+        from.rename(
+            moved,
+            (&to, written),
+            existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File)),
+        )
+        .map_err(|errno| match errno {
             Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
             Errno::XDEV => Error::new(
                 StatusCode::CONFLICT,
@@ -51,20 +64,37 @@ impl Taking {
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
         let location = location_of(place, to.path(), stat.kind == Kind::Folder);
-        Ok(match is_new {
+        let response = match is_new {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
+        };
+        // So that a client can move the same file again, and no other one.
+        let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
+        Ok(match read.and_then(|read| tag_of(place, &to, read)) {
+            Some(tag) => response.with_header(header::ETAG, tag),
+            None => response,
         })
     }
 }
 
+/// 409 if one of two folders contains the other.
+fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> Result<(), Error> {
+    match to.folders().contains(&moved.identity()) || from.folders().contains(&found.identity()) {
+        true => Err(Error::new(
+            StatusCode::CONFLICT,
+            "A folder can't be moved into itself, or over a folder that it is in.",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// RFC 4918, section 10.6.
-fn says_no(request: &Request) -> bool {
+pub(super) fn says_no(request: &Request) -> bool {
     request.header("overwrite").is_some_and(|word| word.trim().eq_ignore_ascii_case("f"))
 }
 
 /// RFC 4918, section 10.3: a URL of this server, or a path. Returns the path below the folder.
-fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
+pub(super) fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let mut lines = request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination: where to move it."));

@@ -96,7 +96,8 @@ impl Uploads {
         self
     }
 
-    /// Whether files and empty folders can be deleted. Default: false.
+    /// Whether files and empty folders can be deleted, and anything can be moved. With
+    /// [`webdav`](crate::StaticFileHandler::webdav), folders are deleted with everything in them. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
         self

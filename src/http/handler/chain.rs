@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use super::{LogRecord, RequestHandler};
 use crate::http::error::Error;
-use crate::http::request::{BodyPlan, Request};
+use crate::http::request::{BodyPlan, MayOnlyWrite, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
 
@@ -108,9 +108,15 @@ impl<'a> Depth<'a> {
         self.called.unwrap_or(request.method())
     }
 
-    /// The code that is to respond is called now.
-    pub(super) fn begins(self, request: &Request) {
+    /// The code that is to respond is called now, unless the request is only for handlers that serve writers
+    /// ([`RequestHandler::chain_serves_writers`]) and this is none of them.
+    pub(super) fn begins(self, request: &Request, serves_writers: bool) -> Result<()> {
+        let is_for_others = || request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
+        if !serves_writers && is_for_others() {
+            return Err(Error::new(StatusCode::FORBIDDEN, "You have no permission to do this."));
+        }
         (self.begins)(request);
+        Ok(())
     }
 
     pub(super) fn has_reached(self, request: &Request) -> bool {

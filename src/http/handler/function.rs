@@ -49,7 +49,7 @@ where
 
     fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
         depth.ask(request, |_| Ok(()))?;
-        depth.begins(request);
+        depth.begins(request, false)?;
         match *depth.method(request) {
             Method::TRACE => Err(not_implemented(request)),
             _ => (self.0)(request),

@@ -259,7 +259,7 @@ pub trait RequestHandler: Send + Sync + 'static {
         match delegate_of(self, request) {
             Some(inner) => enter(inner, request, depth),
             None => {
-                depth.begins(request);
+                depth.begins(request, self.chain_serves_writers(depth))?;
                 by_method(self, request, depth.method(request))
             }
         }
@@ -292,6 +292,13 @@ pub trait RequestHandler: Send + Sync + 'static {
             inner.chain_log_request(record, depth);
         }
         self.log_request(record);
+    }
+
+    /// Whether this handler has responses for those who can write at a path and not read there: see
+    /// `layers::PathRights`. Others are not called for their GET and HEAD.
+    #[doc(hidden)]
+    fn chain_serves_writers(&self, _: Depth<'_>) -> bool {
+        false
     }
 
     #[doc(hidden)]

@@ -50,6 +50,8 @@ pub use form::Form;
 pub(crate) use form_data::SavedForm;
 pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPart};
 pub use plan::BodyPlan;
+pub(crate) use route_match::Reach;
+pub(crate) use values::MayOnlyWrite;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

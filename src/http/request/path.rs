@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use http::{Method, StatusCode, header};
 
 use super::Request;
+use super::route_match::Reach;
 use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
@@ -33,7 +34,7 @@ impl Decoded {
 }
 
 /// The part of a path that the handler of a mount sees.
-fn without_names(path: &str, count: u32) -> &str {
+pub(super) fn without_names(path: &str, count: u32) -> &str {
     match count {
         0 => path,
         count => Some(&path[end_of_names(path.as_bytes(), count)..]).filter(|rest| !rest.is_empty()).unwrap_or("/"),
@@ -102,23 +103,30 @@ impl Request {
     /// Whether routes lead a request for this path to the same handler as this request. False for paths of another
     /// route or mount, and for all paths outside the mount.
     pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
-        let text = String::from_utf8_lossy(path.as_bytes());
-        path.beneath(self.mount_path()).is_some()
-            && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
+        self.reach().contains(path)
     }
 
     /// Whether routes lead requests for this path and for every path below it to the same handler as this request.
     pub fn leads_here_whole(&self, path: &UrlPath<'_>) -> bool {
-        let text = String::from_utf8_lossy(path.as_bytes());
-        self.leads_here(path) && self.routes.all(|found| !found.is_divided(without_names(&text, found.mounted)))
+        self.reach().contains_all(path)
+    }
+
+    /// The paths that lead to the handler that is called now.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach::new(&self.routes, self.mount_path())
     }
 
     /// The path of a URL of this server, or of a path alone: for fields such as `Destination` (RFC 4918, section 10.3).
-    /// It is parsed like the target of a request.
+    /// It is parsed like the target of a request. A path without a slash at its beginning, such as `../b`, is relative to
+    /// the path of the request (RFC 3986, section 5.2). So it is right even behind a proxy that removes a prefix from
+    /// paths.
     ///
     /// # Errors
-    /// 400 if it is neither; 502 if it is a URL of another server.
+    /// 400 if it is none of these, or has a query; 502 if it is a URL of another server.
     pub fn path_of_url(&self, url: &[u8]) -> Result<UrlPath<'static>, Error> {
+        if is_relative(url) {
+            return self.resolve(url);
+        }
         let target = parse(url)?;
         if let Some(authority) = target.authority.map(|span| span.of(url))
             && !self.is_own_authority(authority, if target.https { "443" } else { "80" })
@@ -126,6 +134,19 @@ impl Request {
             return Err(Error::new(StatusCode::BAD_GATEWAY, "This is a URL of another server."));
         }
         UrlPath::from_url(url)
+    }
+
+    /// The path at this relative one, with its dot segments removed.
+    fn resolve(&self, relative: &[u8]) -> Result<UrlPath<'static>, Error> {
+        let base = self.head.path_bytes();
+        let folder = &base[..memchr::memrchr(b'/', base).map_or(0, |slash| slash + 1)];
+        let joined = [folder, relative].concat();
+        parse(&joined)?;
+        let joined = std::str::from_utf8(&joined).map_err(|_| no_url())?;
+        match UrlPath::parse(joined) {
+            Ok(path) | Err(InvalidUrlPath(Fault::SpellingOf(path))) => Ok(path.into_owned()),
+            Err(InvalidUrlPath(fault)) => Err(rejection(&fault)),
+        }
     }
 
     /// The response to a request whose path is not canonical, which no handler sees. It is a redirect for methods that
@@ -181,7 +202,7 @@ impl UrlPath<'static> {
     /// The path of a URL with any host, or of a path alone.
     ///
     /// # Errors
-    /// 400 if it is neither.
+    /// 400 if it is neither, or has a query.
     pub fn from_url(url: &[u8]) -> Result<UrlPath<'static>, Error> {
         let path = parse(url)?.path.map_or(&b"/"[..], |span| span.of(url));
         let path = std::str::from_utf8(path).map_err(|_| no_url())?;
@@ -189,8 +210,19 @@ impl UrlPath<'static> {
     }
 }
 
+/// A URL without a query, which no file has.
 fn parse(url: &[u8]) -> Result<Target, Error> {
-    target::parse(url, &Method::GET).map_err(|_| no_url())
+    let target = target::parse(url, &Method::GET).map_err(|_| no_url())?;
+    match target.query {
+        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Expected a URL without a query.")),
+        None => Ok(target),
+    }
+}
+
+/// RFC 3986, section 4.2: relative-path references. A colon in the first segment would end a scheme.
+fn is_relative(url: &[u8]) -> bool {
+    let first = url.split(|&byte| byte == b'/').next().unwrap_or_default();
+    !first.is_empty() && !first.contains(&b':')
 }
 
 fn no_url() -> Error {

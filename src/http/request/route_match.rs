@@ -1,7 +1,11 @@
 //! The matches of a request's path, stored in the request: so it is matched once, however often a router is called, and
 //! other paths can be compared with it.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
+
+use super::path::without_names;
+use crate::http::url_path::UrlPath;
 
 /// The routes of a router: maps a path to a resource.
 pub(crate) trait RouteTable: Send + Sync {
@@ -40,15 +44,64 @@ pub(crate) struct RouteMatch {
     pub(crate) found: Found,
 }
 
-impl RouteMatch {
-    /// Whether this path, within the mounts around the router, leads to the same resource.
-    pub(crate) fn leads_here(&self, path: &str) -> bool {
-        self.table.find(path).resource == self.found.resource
+/// The paths that lead to the handler of a request, for as long as they are needed.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    /// The path of the mount around the handler.
+    mount: Vec<u8>,
+    forks: Vec<Fork>,
+}
+
+/// A router on the way to a handler, and the resource that it chose.
+#[derive(Clone)]
+struct Fork {
+    table: Arc<dyn RouteTable>,
+    mounted: u32,
+    resource: Option<usize>,
+}
+
+impl Reach {
+    pub(super) fn new(matches: &RouteMatches, mount: &[u8]) -> Reach {
+        let mut forks = Vec::new();
+        let mut next = matches;
+        while let Some(Link { found: RouteMatch { table, mounted, found }, next: inner }) =
+            next.0.get().map(|link| &**link)
+        {
+            forks.push(Fork { table: Arc::clone(table), mounted: *mounted, resource: found.resource });
+            next = inner;
+        }
+        Reach { mount: mount.to_vec(), forks }
     }
 
-    /// Whether a path below this one may lead elsewhere.
-    pub(crate) fn is_divided(&self, path: &str) -> bool {
-        self.table.has_beneath(path)
+    /// Whether a request for this path is led to the handler. The path is decoded, from the root of the server.
+    pub(crate) fn contains(&self, path: &UrlPath<'_>) -> bool {
+        let text = String::from_utf8_lossy(path.as_bytes());
+        path.beneath(&self.mount).is_some()
+            && self.forks.iter().all(|fork| fork.table.find(fork.within(&text)).resource == fork.resource)
+    }
+
+    /// Whether that holds for this path and for every path below it.
+    pub(crate) fn contains_all(&self, path: &UrlPath<'_>) -> bool {
+        let text = String::from_utf8_lossy(path.as_bytes());
+        self.contains(path) && self.forks.iter().all(|fork| !fork.table.has_beneath(fork.within(&text)))
+    }
+
+    /// Two handlers with the same text are reached by the same paths.
+    pub(crate) fn key(&self) -> String {
+        self.forks.iter().map(|fork| format!("{:p} {:?} ", Arc::as_ptr(&fork.table), fork.resource)).collect()
+    }
+}
+
+impl Fork {
+    /// The part of a path that the router sees.
+    fn within<'p>(&self, path: &'p str) -> &'p str {
+        without_names(path, self.mounted)
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reach").field(&self.key()).finish()
     }
 }
 
@@ -61,18 +114,6 @@ impl RouteMatches {
         });
         let is_known = Arc::ptr_eq(&link.found.table, table) && link.found.mounted == mounted;
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
-    }
-
-    /// Whether all matches are as is asked.
-    pub(crate) fn all(&self, is_so: impl Fn(&RouteMatch) -> bool) -> bool {
-        let mut matches = self;
-        while let Some(link) = matches.0.get() {
-            if !is_so(&link.found) {
-                return false;
-            }
-            matches = &link.next;
-        }
-        true
     }
 
     /// The parts of the path that have names; of two with one name, that of the innermost router.

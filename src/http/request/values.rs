@@ -138,6 +138,12 @@ impl Permissions {
     }
 }
 
+/// Stored in a request by [`layers::PathRights`](crate::layers::PathRights): whether its user can write at the path of
+/// the request and not read there. Then only handlers that serve writers are called, and only responses for writers are
+/// sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MayOnlyWrite(pub(crate) bool);
+
 impl fmt::Debug for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permissions").field("who", &self.who).finish_non_exhaustive()

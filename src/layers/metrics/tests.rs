@@ -1,10 +1,13 @@
 //! Tests of `metrics`: what is counted, and how it is written.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::testing::{self, TestRequest};
-use crate::{Http, Method, Response, Routes};
+use crate::{Http, Method, Response, Routes, TcpServer};
 
 fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
     Routes::new()
@@ -60,6 +63,57 @@ fn what_is_counted() {
     assert!(value(page, "process_resident_memory_bytes").unwrap() > 100_000.0);
     assert!(value(page, "modest_uptime_seconds").unwrap() < 3600.0);
     assert!(!page.contains("BREW"), "no label is of a client's making");
+}
+
+/// A connection that waits for a thread of its own is counted while it waits, and one that may not is counted for ever.
+#[test]
+fn connections_without_a_thread() {
+    let metrics = Metrics::new();
+    let app = Routes::new()
+        .get("/take", |_: &(), _| {
+            Ok(Response::upgrade("echo", |mut stream| {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink()); // until the client ends it
+            }))
+        })
+        .mount("/metrics", metrics.page())
+        .with_state(())
+        .layer(metrics.clone());
+    let server = TcpServer::bind("127.0.0.1:0", Http::new(app)).unwrap().max_streams(1).queue_limit(1);
+    let (address, handle) = (server.local_addr().to_string(), server.handle());
+    let serving = std::thread::spawn(move || server.serve_forever());
+    let ask = |path: &str| {
+        let mut client = TcpStream::connect(&address).unwrap();
+        let fields = "Host: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n";
+        client.write_all(format!("GET {path} HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
+        client
+    };
+    let page = || {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text
+    };
+    let wait_for = |sample: &str, expected: f64| {
+        let begun = Instant::now();
+        while value(&page(), sample) != Some(expected) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{sample} is not {expected}: {}", page());
+        }
+    };
+    let mut clients = Vec::new();
+    for (sample, expected) in [
+        ("modest_connections{state=\"thread\"}", 1.0),
+        ("modest_connections{state=\"waiting_thread\"}", 1.0),
+        ("modest_refused_total{limit=\"threads\"}", 1.0),
+    ] {
+        clients.push(ask("/take"));
+        wait_for(sample, expected);
+    }
+    drop(clients);
+    wait_for("modest_connections{state=\"waiting_thread\"}", 0.0);
+    assert_eq!(value(&page(), "modest_refused_total{limit=\"threads\"}"), Some(1.0));
+    handle.shutdown();
+    serving.join().unwrap().unwrap();
 }
 
 #[test]

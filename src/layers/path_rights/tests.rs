@@ -2,10 +2,13 @@
 
 use std::fs;
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use super::*;
 use crate::layers::BasicAuth;
 use crate::{
-    Http, Method, Overwrite, Request, RequestHandler, Response, SentResponse, StaticFileHandler, Uploads, handler_fn,
+    Http, Method, Overwrite, Request, RequestHandler, Response, Routes, SentResponse, StaticFileHandler, Uploads,
+    handler_fn,
 };
 
 fn rights(rules: &[&str]) -> PathRights {
@@ -232,7 +235,9 @@ fn methods() {
         ("MOVE", "/w/x", &[("destination", "/y")], 401, 403),
         ("COPY", "/d", &[("destination", "/w/x")], 200, 200),
         ("COPY", "/w", &[("destination", "/y")], 401, 403),
-        ("COPY", "/x", &[("destination", "y")], 400, 400),
+        ("COPY", "/x", &[("destination", "y")], 401, 200),
+        ("COPY", "/x", &[("destination", "y:z")], 400, 400),
+        ("COPY", "/x", &[("destination", "/y?z")], 400, 400),
         ("COPY", "/x", &[], 400, 400),
         ("COPY", "/x", &[("destination", "/a"), ("destination", "/d")], 400, 400),
         ("GET", "/%00", &[], 400, 400),
@@ -434,10 +439,28 @@ fn a_box_has_a_page() {
     fs::write(folder.path().join("index.html"), "secret").unwrap();
     let rules = ["/=*:none", "/box=*:write", "/more=*:write,read", "/box/no=*:none"];
     let files = StaticFileHandler::new(folder.path()).unwrap().uploads(Uploads::new());
-    let app = || handler_fn(|_| Ok(Response::text("secret")));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = |calls: &Arc<AtomicUsize>| {
+        let calls = Arc::clone(calls);
+        move || {
+            calls.fetch_add(1, Relaxed);
+            Ok(Response::text("secret"))
+        }
+    };
+    struct Named<F>(F);
+    impl<F: Fn() -> crate::Result<Response> + Send + Sync + 'static> RequestHandler for Named<F> {
+        fn do_get(&self, _: &Request) -> crate::Result<Response> {
+            (self.0)()
+        }
+    }
+    let (call, by_route) = (count(&calls), count(&calls));
+    let routes = Routes::new().get("/{*rest}", move |_: &(), _: &_| by_route()).fallback(Named(count(&calls)));
     let http = Http::new(files.layer(rights(&rules)).layer(auth()));
     let plain = StaticFileHandler::new(folder.path()).unwrap();
-    let (others, reading) = (Http::new(app().layer(rights(&rules))), Http::new(plain.layer(rights(&rules))));
+    let (others, reading) =
+        (Http::new(handler_fn(move |_| call()).layer(rights(&rules))), Http::new(plain.layer(rights(&rules))));
+    let (named, routed) =
+        (Http::new(Named(count(&calls)).layer(rights(&rules))), Http::new(routes.serve(()).layer(rights(&rules))));
     for (target, accept, expected) in [
         ("/box/", "text/html", 200),
         ("/box/sub/", "text/html,*/*;q=0.8", 200),
@@ -459,9 +482,14 @@ fn a_box_has_a_page() {
         assert!(!sent.text().contains(">secret"), "{target} {accept}: {}", sent.text());
         let is_page = sent.text().contains(" data-w method=post enctype=multipart/form-data");
         assert_eq!(is_page, expected == 200, "{target} {accept}: {}", sent.text());
-        // A handler that has no such page shows nothing, nor does a folder that accepts nothing.
-        assert_eq!(others.respond(&request).status(), 403, "{target} {accept}");
+        assert!(!matches!(expected, 200 | 301) || sent.header("vary").is_some_and(|vary| vary.contains("Accept")));
+        // A folder that accepts nothing shows nothing, and no other handler is called.
         assert_eq!(reading.respond(&request).status(), 403, "{target} {accept}");
+        for status in
+            [&others.respond(&request), &named.respond(&request), &routed.respond(&request)].map(|it| it.status())
+        {
+            assert_eq!((status.as_u16(), calls.load(Relaxed)), (403, 0), "{target} {accept}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // A browser and the page of a folder: every control, by width, by colours, with and without script.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { browser, open } from "./browser.mjs";
 import { start } from "./starting.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
@@ -301,6 +302,40 @@ check("several folders: the first page links to all of them, in the same style",
     await close();
     await server.stop();
   }
+});
+
+check("folders that can't be read make a size a lower bound; mounts are searched and counted once", async () => {
+  const away = join(given.root, "kinds", "sub", "deep");
+  const site = mkdtempSync(join(tmpdir(), "modest-walk-"));
+  for (const [name, content] of [["pages/index.html", "<p>pages"], ["pages/hidden needle.txt", "12345"], ["sub/needle.txt", "1234567"], ["sub/deep/shadowed needle.txt", "x".repeat(5000)]]) {
+    mkdirSync(dirname(join(site, name)), { recursive: true });
+    writeFileSync(join(site, name), content);
+  }
+  const server = await start(given.modest, "-p", "0", site, `/sub/deep=${away}`);
+  const { page, trouble, close } = await open();
+  await page.goto(server.url);
+  await page.getByRole("button", { name: "Folder sizes" }).click();
+  const size = (name) => page.locator("tr", { has: page.getByRole("link", { name, exact: true }) });
+  for (const [name, expected] of [["sub/deep/", "5 B"], ["pages/", "≥ 0 B"], ["sub/", "12 B"]]) {
+    await size(name).getByText(expected, { exact: true }).waitFor();
+  }
+  await page.locator("input").fill("needle");
+  await page.keyboard.press("Enter");
+  await page.getByText("2 found").waitFor();
+  await page.getByText("not every folder was read").waitFor();
+  same(await page.locator("#r li a").allInnerTexts().then((all) => all.sort()), ["sub/deep/second needle.txt", "sub/needle.txt"], "what is found");
+  same(trouble, [], "trouble");
+  await close();
+  await server.stop();
+  const overview = await start(given.modest, "-p", "0", `/a=${away}`, `/b=${site}`);
+  const other = await open();
+  await other.page.goto(overview.url);
+  await other.page.locator("input").fill("needle");
+  await other.page.keyboard.press("Enter");
+  await other.page.getByText("3 found").waitFor();
+  same(other.trouble, [], "trouble");
+  await other.close();
+  await overview.stop();
 });
 
 check("the policy: a style and a script of somebody else do nothing", async () => {

@@ -1,6 +1,7 @@
 // Servers that a script starts and stops itself.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer as createHttpServer, request as ask } from "node:http";
 import { connect, createServer } from "node:net";
 
 const running = new Set();
@@ -20,6 +21,22 @@ export async function start(program, ...words) {
     return status;
   };
   return { url, address: url.slice("http://".length), port: url.split(":").pop(), stop };
+}
+
+// A proxy that removes a prefix from paths, and nothing else: fields with URLs stay as they are.
+export async function behindPrefix(server, prefix) {
+  const proxy = createHttpServer((request, response) => {
+    if (!request.url.startsWith(`${prefix}/`)) return response.writeHead(404).end();
+    const { method, headers, url } = request;
+    const inner = ask({ host: "127.0.0.1", port: server.port, method, headers, path: url.slice(prefix.length) }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    request.pipe(inner.on("error", () => response.destroy()));
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  return { url: `http://127.0.0.1:${proxy.address().port}${prefix}`, close: () => (proxy.closeAllConnections(), proxy.close()) };
 }
 
 // A way to a server that can be cut, as a network is: `cut` breaks all connections and refuses new ones until `mend`.

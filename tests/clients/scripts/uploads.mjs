@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, open } from "./browser.mjs";
-import { start, through } from "./starting.mjs";
+import { behindPrefix, start, through } from "./starting.mjs";
 import { check, digest, given, same, tellAll } from "./telling.mjs";
 
 const { inbox, away, shots, modest, users } = given;
@@ -23,7 +23,7 @@ const empty = (...names) => {
   names.forEach((name) => (name.endsWith("/") ? mkdirSync(join(inbox, name), { recursive: true }) : writeFileSync(join(inbox, name), "there")));
 };
 const until = async (condition, what) => {
-  for (const begun = Date.now(); !condition(); await new Promise((then) => setTimeout(then, 20))) {
+  for (const begun = Date.now(); !(await condition()); await new Promise((then) => setTimeout(then, 20))) {
     if (Date.now() - begun > 20_000) throw new Error(`${what}: ${JSON.stringify(stored())}`);
   }
 };
@@ -342,6 +342,74 @@ served("rename and move, by the menu and by dragging, each undone", ["--allow-de
   await rows(page, []);
   same(stored(), ["a b.txt", "folder", "other"], "what is there");
   same(trouble, [], "trouble");
+});
+
+check("behind a proxy that removes a prefix: rename, move and undo stay there; a file that took the name stays", async () => {
+  empty("a b.txt", "folder/", "folder/inner/");
+  const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete");
+  const way = await behindPrefix(server, "/files");
+  const { page, trouble, close } = await open();
+  await page.goto(`${way.url}/`);
+  await act(page, "a b.txt", "Rename");
+  await page.getByLabel("New name").fill("c#d.txt");
+  await page.keyboard.press("Enter");
+  await rows(page, ["folder/", "c#d.txt"]);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["folder/", "a b.txt"]);
+  await page.getByRole("link", { name: "a b.txt" }).dragTo(page.getByRole("link", { name: "folder/" }));
+  await rows(page, ["folder/"]);
+  same(stored(), ["folder", "folder/a b.txt", "folder/inner"], "what is there");
+  writeFileSync(join(inbox, "folder", "a b.txt"), "of somebody else");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.locator("output", { hasText: "a b.txt: " }).waitFor();
+  same(stored(), ["folder", "folder/a b.txt", "folder/inner"], "another file is not moved");
+  await page.goto(`${way.url}/folder/`);
+  await act(page, "inner/", "Move");
+  await page.getByLabel("To the folder").selectOption({ index: 0 });
+  await page.getByRole("button", { name: "Move", exact: true }).click();
+  await rows(page, ["a b.txt"]);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["inner/", "a b.txt"]);
+  same(trouble.filter((line) => !line.includes("412")), [], "trouble");
+  await close();
+  way.close();
+  await server.stop();
+});
+
+served("delete of a file that is sent compressed: not of what was stored there since", ["--allow-delete", "--compress"], async ({ page, url }) => {
+  empty();
+  writeFileSync(join(inbox, "text.txt"), "compressible ".repeat(1000));
+  const deletions = [];
+  page.on("request", (request) => request.method() === "DELETE" && deletions.push(request.headers()["if-match"]));
+  await page.goto(url);
+  await page.clock.install();
+  // Once it has been sent compressed, HEAD has the tag of that form, unless the file itself is asked for.
+  await until(async () => (await page.evaluate(() => fetch("text.txt").then((it) => it.headers.get("content-encoding")))) === "gzip", "compressed");
+  const looked = page.waitForResponse((answer) => answer.request().headers().range === "bytes=0-0");
+  await act(page, "text.txt", "Delete");
+  await (await looked).finished();
+  writeFileSync(join(inbox, "text.txt"), "of somebody else");
+  await page.clock.runFor(9000);
+  await status(page, "text.txt: ");
+  same([deletions.length, /^"/.test(deletions[0])], [1, true], `the conditions: ${deletions}`);
+  same(readFileSync(join(inbox, "text.txt"), "utf8"), "of somebody else", "what is there");
+});
+
+check("rows of mounts have no menu, and are no place to move files to", async () => {
+  empty("a.txt", "real/");
+  const server = await start(modest, inbox, `/elsewhere=${away}`, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete");
+  const { page, trouble, close } = await open();
+  await page.goto(`${server.url}/`);
+  await page.getByRole("button", { name: "Rename, move or delete a.txt" }).waitFor();
+  same(await page.locator(".m").evaluateAll((all) => all.map((it) => it.ariaLabel.split(" ").pop())), ["real/", "a.txt"], "menus");
+  await act(page, "a.txt", "Move");
+  same(await page.getByLabel("To the folder").locator("option").allInnerTexts(), ["real/"], "folders to move to");
+  await page.keyboard.press("Escape");
+  await page.getByRole("link", { name: "a.txt" }).dragTo(page.getByRole("link", { name: "elsewhere/" }));
+  same([stored(), await page.locator("#m").innerText()], [["a.txt", "real"], ""], "after a drag to another folder");
+  same(trouble, [], "trouble");
+  await close();
+  await server.stop();
 });
 
 served("delete, with undo; the count is right and the focus is kept", ["--allow-delete"], async ({ page, trouble, url }) => {

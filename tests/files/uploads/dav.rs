@@ -129,7 +129,14 @@ fn moves() {
         (Overwrite::Replace, "/a", "/../b", "", 400, "a=a"),
         (Overwrite::Replace, "/a", "/", "", 400, "a=a"),
         (Overwrite::Replace, "/a", "", "", 400, "a=a"),
-        (Overwrite::Replace, "/a", "b", "", 400, "a=a"),
+        (Overwrite::Replace, "/a", "b", "", 201, "b=a"),
+        (Overwrite::Replace, "/a", "sub/b", "", 201, "sub/b=a"),
+        (Overwrite::Replace, "/sub/x", "../b", "", 201, "b=x"),
+        (Overwrite::Replace, "/sub/", "../b/", "", 201, "b/x=x"),
+        (Overwrite::Replace, "/a", "../b", "", 400, "a=a"),
+        (Overwrite::Replace, "/a", "/b?c", "", 400, "a=a"),
+        (Overwrite::Replace, "/a", "b?c", "", 400, "a=a"),
+        (Overwrite::Replace, "/a", "http://localhost/b?c", "", 400, "a=a"),
         (Overwrite::Replace, "/a", "http://evil.example/b", "", 502, "a=a"),
         (Overwrite::Replace, "/missing", "/b", "", 404, "a=a"),
         (Overwrite::Replace, "/", "/b", "", 403, "a=a"),
@@ -155,6 +162,97 @@ fn moves() {
     let server = serve(folder.handler().uploads(Uploads::new()));
     assert_eq!(ask(&server, "MOVE", "/a", &[("destination", "/b")], b"").status(), 501, "nor where nothing is deleted");
     assert_eq!(put(&server, "/b", b"b"), 201);
+}
+
+/// What a COPY, a MOVE or a DELETE of whole folders leaves.
+#[test]
+fn whole_folders() {
+    let start = &[
+        ("a", "a"),
+        ("other", "o"),
+        ("tree/x", "x"),
+        ("tree/in/y", "y"),
+        ("tree/.hidden/z", "z"),
+        ("plain/p", "p"),
+        ("plain/in/q", "q"),
+    ];
+    let all = "a=a other=o plain/in/q=q plain/p=p tree/.hidden/z=z tree/in/y=y tree/x=x";
+    let copy = |to: &str| format!("{all} {to}");
+    for (method, target, fields, status, expected) in [
+        ("COPY", "/a", &[("destination", "/b")][..], 201, copy("b=a")),
+        ("COPY", "/a", &[("destination", "b")], 201, copy("b=a")),
+        ("COPY", "/a", &[("destination", "/other")], 204, all.replace("other=o", "other=a")),
+        ("COPY", "/a", &[("destination", "/other"), ("overwrite", "F")], 412, all.into()),
+        ("COPY", "/a", &[("destination", "/a")], 403, all.into()),
+        ("COPY", "/a", &[("destination", "/no/b")], 409, all.into()),
+        ("COPY", "/a", &[("destination", "/b"), ("if-match", "\"x\"")], 412, all.into()),
+        ("COPY", "/a", &[("destination", "/b"), ("if-match", "*")], 201, copy("b=a")),
+        ("COPY", "/a", &[("destination", "/.b")], 403, all.into()),
+        ("COPY", "/a/", &[("destination", "/b")], 404, all.into()),
+        ("COPY", "/none", &[("destination", "/b")], 404, all.into()),
+        ("COPY", "/tree/.hidden/z", &[("destination", "/b")], 404, all.into()),
+        ("COPY", "/out", &[("destination", "/b")], 404, all.into()),
+        // Nothing that is not served, and no link.
+        ("COPY", "/tree/", &[("destination", "/b/")], 201, copy("b/in/y=y b/x=x")),
+        ("COPY", "/tree/", &[("destination", "/b/"), ("depth", "0")], 201, copy("b/")),
+        ("COPY", "/tree/", &[("destination", "/b/"), ("depth", "1")], 400, all.into()),
+        ("COPY", "/tree", &[("destination", "/tree/in/b")], 409, all.into()),
+        ("COPY", "/plain/in", &[("destination", "/plain")], 409, all.into()),
+        (
+            "COPY",
+            "/tree",
+            &[("destination", "/plain")],
+            204,
+            all.replace("plain/in/q=q plain/p=p", "plain/in/y=y plain/x=x"),
+        ),
+        ("COPY", "/plain", &[("destination", "/tree")], 409, all.into()), // it has hidden files
+        ("COPY", "/plain", &[("destination", "/a")], 204, all.replace("a=a other", "a/in/q=q a/p=p other")),
+        ("COPY", "/a", &[("destination", "/plain")], 204, all.replace("plain/in/q=q plain/p=p", "plain=a")),
+        (
+            "MOVE",
+            "/tree",
+            &[("destination", "/plain")],
+            204,
+            "a=a other=o plain/.hidden/z=z plain/in/y=y plain/x=x".into(),
+        ),
+        ("MOVE", "/tree", &[("destination", "/plain"), ("overwrite", "F")], 412, all.into()),
+        ("MOVE", "/plain/in", &[("destination", "/plain")], 409, all.into()),
+        (
+            "MOVE",
+            "/a",
+            &[("destination", "/plain")],
+            204,
+            "other=o plain=a tree/.hidden/z=z tree/in/y=y tree/x=x".into(),
+        ),
+        ("DELETE", "/plain/", &[], 204, all.replace("plain/in/q=q plain/p=p ", "")),
+        ("DELETE", "/plain/", &[("depth", "0")], 409, all.into()),
+        ("DELETE", "/tree", &[], 409, all.into()),
+    ] {
+        let folder = Folder::new(start);
+        let outside = Folder::new(&[("kept", "kept")]);
+        symlink(outside.as_ref(), folder.path("plain/way-out")).unwrap();
+        symlink(outside.path("kept"), folder.path("out")).unwrap();
+        let taking = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = serve(folder.handler().webdav(true).uploads(taking));
+        let got = ask(&server, method, target, fields, b"");
+        assert_eq!(got.status(), status, "{method} {target} {fields:?}: {}", got.text());
+        let mut found: Vec<String> = tree(folder.as_ref());
+        found.retain(|path| !path.contains("way-out") && !path.starts_with("out"));
+        let is_empty = |path: &String| {
+            path.ends_with('/') && !found.iter().any(|other| other != path && other.starts_with(path.as_str()))
+        };
+        let mut found: Vec<String> =
+            found.iter().filter(|path| !path.ends_with('/') || is_empty(path)).cloned().collect();
+        found.sort();
+        let mut expected: Vec<&str> = expected.split(' ').collect();
+        expected.sort();
+        assert_eq!(found, expected, "{method} {target} {fields:?}");
+        assert_eq!(fs::read(outside.path("kept")).unwrap(), b"kept");
+    }
+    let folder = Folder::new(start);
+    let plain = serve(folder.handler().uploads(Uploads::new().delete(true)));
+    let copied = ask(&plain, "COPY", "/a", &[("destination", "/b")], b"").status().as_u16();
+    assert_eq!((copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()), (501, 409), "only with WebDAV");
 }
 
 const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\

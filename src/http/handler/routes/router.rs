@@ -90,7 +90,7 @@ impl<S> Router<S> {
         match target {
             Target::Route(route) => {
                 depth.inner()?.ask(request, |plan| self.check(route, request, plan))?;
-                depth.begins(request);
+                depth.begins(request, false)?;
                 (route.function)(&self.state, request)
             }
             Target::Handler(handler, _, names) => request.within_mount(*names, || enter(*handler, request, depth)),

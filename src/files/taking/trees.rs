@@ -1,0 +1,312 @@
+//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and removals (section 9.6.1). Called by `taking`.
+//!
+//! Both are bounded in depth and number of entries, and refused before anything is changed if they cannot be complete.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::SystemTime;
+
+use http::{StatusCode, header};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, unlinkat};
+
+use super::super::dav::{self, Depth};
+use super::super::open::{OpenError, Opened};
+use super::super::path;
+use super::super::rights::{List, Read, Rights, WriteAll};
+use super::super::stat::{FileStat, Kind, stat_in, stat_of};
+use super::target::{self, Target};
+use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
+use crate::{Error, Request, Response, Validators};
+
+/// How many folders can be in each other, and how many entries a tree can have.
+const DEEPEST: usize = 64;
+const MOST: usize = 10_000;
+/// How many bytes of a folder are read at a time.
+const READ_SIZE: usize = 32 << 10;
+
+/// What remains of the limits.
+#[derive(Clone, Copy)]
+struct Room {
+    depth: usize,
+    entries: usize,
+}
+
+impl Room {
+    const WHOLE: Room = Room { depth: DEEPEST, entries: MOST };
+
+    fn take_entry(&mut self) -> Result<(), Error> {
+        let too_many = || conflict(format!("The folder has more than {MOST} entries."));
+        self.entries = self.entries.checked_sub(1).ok_or_else(too_many)?;
+        Ok(())
+    }
+
+    /// Calls this for a folder inside.
+    fn inside(&mut self, call: impl FnOnce(&mut Room) -> Result<(), Error>) -> Result<(), Error> {
+        let too_deep = || conflict(format!("The folder has more than {DEEPEST} folders in each other."));
+        self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
+        call(self)?;
+        self.depth += 1;
+        Ok(())
+    }
+}
+
+/// A copy in progress.
+#[derive(Clone, Copy)]
+struct Copying<'a> {
+    taking: &'a Taking,
+    place: Place<'a>,
+    request: &'a Request,
+    /// Those of the request, without what no request reaches.
+    rights: &'a Rights,
+}
+
+impl Taking {
+    /// Copies a file, or a folder with everything in it that the request can read. `Depth: 0` copies only the folder.
+    pub(super) fn copy_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        changes::check_no_body(request)?;
+        let depth = dav::depth(request)?;
+        let (path, to_path) = (target::resolve(place, request)?, moves::destination(place, request)?);
+        let rights = place.rights(request);
+        let written = rights.ask::<WriteAll>(&to_path)?;
+        let rights = rights.within_reach(request, place.mount, &path.bytes);
+        if place.finder.is_hidden(&path.bytes) {
+            return Err(missing());
+        }
+        let from = place.finder.root.open_at(&rights.ask::<Read>(&path.bytes)?).map_err(unread)?;
+        let to = Target::find(place, request, written.into())?;
+        let copying = Copying { taking: self, place, request, rights: &rights };
+        let is_folder = matches!(from, Opened::Folder);
+        if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
+            return Err(if is_folder { wrong_depth() } else { missing() });
+        }
+        copying.check_conditions(&from)?;
+        copying.check_apart(&path.bytes, &to)?;
+        let is_new = copying.make_way(&to, is_folder)?;
+        match from {
+            Opened::File(file, stat) => copying.file(file, stat.size, &to, !is_new)?,
+            Opened::Folder if depth == Some(Depth::Itself) => copying.folder_itself(&to)?,
+            Opened::Folder => copying.folder(&path.bytes, &to, &mut Room { ..Room::WHOLE })?,
+        }
+        self.sync_folder(to.folder())?;
+        let location = location_of(place, to.path(), is_folder);
+        Ok(match is_new {
+            true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
+            false => Response::no_content(),
+        })
+    }
+
+    /// Makes way for something that is to replace an existing folder, or a file by a folder.
+    pub(super) fn remove_for(
+        &self,
+        place: Place<'_>,
+        target: &Target,
+        stat: FileStat,
+        granted: super::Granted<'_, WriteAll>,
+    ) -> Result<(), Error> {
+        match stat.kind {
+            Kind::Folder => self.remove_all(place, target)?,
+            _ => target.remove(false, granted).map_err(error_of)?,
+        }
+        self.forget_locks(target, stat)
+    }
+
+    /// Removes a folder with everything in it: unless there is something that requests would not have found there.
+    pub(super) fn remove_all(&self, place: Place<'_>, target: &Target) -> Result<(), Error> {
+        let folder = open_folder(target.folder(), target.name())?;
+        let device = stat_of(&folder).map_err(error_of)?.identity().0;
+        check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })?;
+        remove_contents(&open_folder(target.folder(), target.name())?)?; // read from its beginning once more
+        unlinkat(target.folder(), target.name(), AtFlags::REMOVEDIR).map_err(error_of)
+    }
+}
+
+impl Copying<'_> {
+    /// 403 for a copy to itself, 409 for one of a folder into itself, or over a folder that it is in.
+    fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
+        let root = &self.place.finder.root;
+        let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
+        let existing = to.existing()?.map(|found| found.identity());
+        if existing == Some(source.identity()) {
+            return Err(Error::new(StatusCode::FORBIDDEN, "The copy would be the original."));
+        }
+        let ends = from.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let above = ends.filter_map(|end| root.stat_checked(&from[..end]).ok());
+        let is_above = above.into_iter().any(|folder| Some(folder.identity()) == existing);
+        match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
+            true => Err(conflict("A folder can't be copied into itself, or over a folder that it is in.".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// The conditions of the request, which are about the original.
+    fn check_conditions(self, from: &Opened) -> Result<(), Error> {
+        let validators = match from {
+            Opened::File(file, stat) => Validators {
+                etag: file
+                    .try_clone()
+                    .ok()
+                    .and_then(|file| self.place.preparer.tag(file, self.place.held, SystemTime::now())),
+                last_modified: stat.dated().to_system_time(),
+            },
+            Opened::Folder => Validators::default(),
+        };
+        self.request.check_preconditions(Some(&validators))
+    }
+
+    /// Removes what is in the place of the copy, if that is allowed, except a file that a file replaces. Returns
+    /// whether the name was free.
+    fn make_way(self, to: &Target, is_folder: bool) -> Result<bool, Error> {
+        let Copying { taking, place, request, .. } = self;
+        let _lock = taking.uploads.locks.hold([to.at()?]);
+        let existing = to.existing()?;
+        taking.check_lock_at(place, request, to, existing)?;
+        let Some(stat) = existing else { return Ok(true) };
+        if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
+            return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
+        }
+        if is_folder || stat.kind != Kind::File {
+            if !taking.uploads.delete {
+                return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
+            }
+            if stat.kind == Kind::Folder {
+                place.check_all_reachable(request, to.path())?;
+            }
+            let rights = place.rights(request);
+            taking.remove_for(place, to, stat, rights.ask::<WriteAll>(to.path())?)?;
+        }
+        Ok(false)
+    }
+
+    fn file(self, from: File, size: u64, to: &Target, replaces: bool) -> Result<(), Error> {
+        let Copying { taking, request, .. } = self;
+        if taking.uploads.max_size.is_some_and(|most| size > most) {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(taking.uploads.max_size)));
+        }
+        let _slot = taking.shares.begin(Owner::of(request))?;
+        let held = taking.hold(request, Some(size))?;
+        let file = taking.new_file(to.folder(), Some(size))?;
+        super::copy(&mut std::io::Read::take(from, size), &mut taking.writer(&file, &held))?;
+        if taking.uploads.fsync {
+            file.sync().map_err(io_error)?;
+        }
+        let _lock = taking.uploads.locks.hold([to.at()?]);
+        match replaces && to.existing_file()?.is_some() {
+            true => to.replace_by(&file).map_err(error_of)?,
+            false => to
+                .give_to(&file)
+                .map_err(|errno| if errno == rustix::io::Errno::EXIST { taken() } else { error_of(errno) })?,
+        }
+        held.keep(file.written());
+        Ok(())
+    }
+
+    fn folder_itself(self, to: &Target) -> Result<(), Error> {
+        if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
+    }
+
+    fn folder(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
+        let Copying { place, request, rights, .. } = self;
+        let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
+        self.folder_itself(to)?;
+        for (name, _) in names {
+            let path = path::join(from, &name);
+            let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
+            room.take_entry()?;
+            let copy = || place.target(request, &path::join(to.path(), &name));
+            match place.finder.root.open_at(&read) {
+                Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, false)?,
+                Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
+                    let copy = copy()?;
+                    room.inside(|room| self.folder(&path, &copy, room))?;
+                }
+                Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
+                Err(error) => return Err(unread(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names in a folder, and whether they are folders.
+fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
+    let mut buffer = Vec::with_capacity(READ_SIZE);
+    let mut dirents = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(dirent) = dirents.next() {
+        let dirent = dirent.map_err(error_of)?;
+        if matches!(dirent.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if names.len() > MOST {
+            return Err(conflict(format!("The folder has more than {MOST} entries.")));
+        }
+        let is_folder = match dirent.file_type() {
+            FileType::Unknown => stat_in(folder, dirent.file_name()).is_ok_and(|stat| stat.kind == Kind::Folder),
+            kind => kind == FileType::Directory,
+        };
+        names.push((dirent.file_name().to_bytes().to_vec(), is_folder));
+    }
+    Ok(names)
+}
+
+/// Checks that everything in a folder can be removed with it.
+fn check_tree(
+    place: Place<'_>,
+    folder: &OwnedFd,
+    path: &[u8],
+    device: (u32, u32),
+    room: &mut Room,
+) -> Result<(), Error> {
+    if stat_of(folder).map_err(error_of)?.identity().0 != device {
+        return Err(conflict("Another file system is mounted in the folder.".to_owned()));
+    }
+    for (name, is_folder) in names_of(folder)? {
+        room.take_entry()?;
+        let path = path::join(path, &name);
+        if place.finder.is_hidden(&path) {
+            return Err(conflict("The folder contains hidden files.".to_owned()));
+        }
+        if is_folder {
+            let inner = open_folder(folder, &name)?;
+            room.inside(|room| check_tree(place, &inner, &path, device, room))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_contents(folder: &OwnedFd) -> Result<(), Error> {
+    for (name, is_folder) in names_of(folder)? {
+        if is_folder {
+            remove_contents(&open_folder(folder, &name)?)?;
+        }
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        unlinkat(folder, &name[..], flags).map_err(error_of)?;
+    }
+    Ok(())
+}
+
+/// A folder itself, never the target of a link.
+fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty()).map_err(error_of)
+}
+
+fn unread(error: OpenError) -> Error {
+    match error {
+        OpenError::NotFound => missing(),
+        OpenError::Forbidden => Error::new(StatusCode::FORBIDDEN, "The server has no permission to read it."),
+        OpenError::Io(cause) | OpenError::Busy(cause) | OpenError::TooManyListings(cause) => Error::from(cause),
+    }
+}
+
+fn missing() -> Error {
+    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
+}
+
+fn wrong_depth() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "The Depth of a copy must be 0 or infinity.")
+}
+
+fn conflict(why: String) -> Error {
+    Error::new(StatusCode::CONFLICT, why)
+}

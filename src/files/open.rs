@@ -241,16 +241,18 @@ impl Root {
     /// which follows no link.
     fn reach_beneath<E: End>(&self, path: &[u8], end: &E, links: Links) -> rustix::io::Result<E::Found> {
         let root = self.now();
+        if self.path_check == PathCheck::Walk {
+            return walk(root.folder(), path, end);
+        }
         let mut retries = 0;
-        while self.path_check == PathCheck::Kernel {
+        loop {
             // A concurrent rename anywhere can disturb a look-up below a folder: openat2(2), EAGAIN.
             match end.beneath(root.folder(), or_dot(path), links) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
-                Err(Errno::NOSYS | Errno::PERM) => break,
+                Err(Errno::NOSYS | Errno::PERM) => return walk(root.folder(), path, end),
                 found => return found,
             }
         }
-        walk(root.folder(), path, end)
     }
 
     /// The path below the folder to which a path leads through its links. It may be outdated when it is used.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -201,7 +201,8 @@ fn systemd_is_told_of_the_start_and_of_the_stop() {
     let files = folder(&[("file.txt", "inside")]);
     let path = files.path().join("notify");
     let name = format!("modest-notify-{}", std::process::id());
-    let abstract_name = <UnixAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
+    let abstract_name =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
     for (socket, variable) in [
         (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned()),
         (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),

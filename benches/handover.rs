@@ -13,6 +13,30 @@ mod scheduler;
 #[path = "../src/tcp/sync.rs"]
 mod sync;
 
+/// What `sync` takes from the system: its clock, and threads of which nothing is known.
+mod sys {
+    use rustix::time::{ClockId, clock_gettime};
+
+    #[derive(Debug)]
+    pub struct ThreadId;
+
+    pub fn thread_id() -> ThreadId {
+        ThreadId
+    }
+
+    #[allow(dead_code, reason = "only the engine asks")]
+    impl ThreadId {
+        pub fn is_runnable(&self) -> bool {
+            false
+        }
+    }
+
+    pub fn monotonic_nanos() -> u64 {
+        let time = clock_gettime(ClockId::Monotonic);
+        time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+    }
+}
+
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

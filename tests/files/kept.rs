@@ -84,7 +84,7 @@ const CHANGES: &[Change] = &[
         true,
     ),
     ("a file is replaced", |place| fs::rename(place.path("target"), place.path("d/a")).unwrap(), true),
-    ("two files change places", |place| exchange(&place.path("d/a"), &place.path("target")), true),
+    ("two files change places", |place| exchange(place.path("d/a"), place.path("target")), true),
     ("a file goes", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
     ("a file has another name", |place| fs::rename(place.path("d/a"), place.path("d/b")).unwrap(), true),
     ("a file is moved away", |place| fs::rename(place.path("d/a"), place.path("a")).unwrap(), true),
@@ -125,7 +125,7 @@ const CHANGES: &[Change] = &[
         |place| File::open(place.path("d/sub")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         true,
     ),
-    ("a folder is replaced", |place| exchange(&place.path("d/sub"), &place.path("other")), true),
+    ("a folder is replaced", |place| exchange(place.path("d/sub"), place.path("other")), true),
     ("a link's target is written", |place| append(&place.path("target")), true),
     ("a link's target goes", |place| fs::remove_file(place.path("target")).unwrap(), true),
     ("a link's target comes", |place| place.folder.write("later", "later"), true),
@@ -138,7 +138,7 @@ const CHANGES: &[Change] = &[
         },
         true,
     ),
-    ("the folder is replaced", |place| exchange(&place.path("d"), &place.path("other")), true),
+    ("the folder is replaced", |place| exchange(place.path("d"), place.path("other")), true),
     (
         "the folder is moved, and linked to",
         |place| {

@@ -3,17 +3,20 @@
 //! Both are bounded in depth and number of entries, and refused before anything is changed if they cannot be complete.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, unlinkat};
+use rustix::io::Errno;
 
 use super::super::dav::{self, Depth};
 use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_in, stat_of};
+use super::super::sys;
 use super::target::{self, Target};
 use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
 use crate::{Error, Request, Response, Validators};
@@ -21,8 +24,6 @@ use crate::{Error, Request, Response, Validators};
 /// How many folders can be in each other, and how many entries a tree can have.
 const DEEPEST: usize = 64;
 const MOST: usize = 10_000;
-/// How many bytes of a folder are read at a time.
-const READ_SIZE: usize = 32 << 10;
 
 /// What remains of the limits.
 #[derive(Clone, Copy)]
@@ -229,22 +230,18 @@ impl Copying<'_> {
 
 /// The names in a folder, and whether they are folders.
 fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
-    let mut buffer = Vec::with_capacity(READ_SIZE);
-    let mut dirents = RawDir::new(folder, buffer.spare_capacity_mut());
     let mut names = Vec::new();
-    while let Some(dirent) = dirents.next() {
-        let dirent = dirent.map_err(error_of)?;
-        if matches!(dirent.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if names.len() > MOST {
-            return Err(conflict(format!("The folder has more than {MOST} entries.")));
-        }
-        let is_folder = match dirent.file_type() {
-            FileType::Unknown => stat_in(folder, dirent.file_name()).is_ok_and(|stat| stat.kind == Kind::Folder),
+    sys::for_each_entry(folder, |(name, kind)| {
+        let is_folder = match kind {
+            FileType::Unknown => stat_in(folder, name).is_ok_and(|stat| stat.kind == Kind::Folder),
             kind => kind == FileType::Directory,
         };
-        names.push((dirent.file_name().to_bytes().to_vec(), is_folder));
+        names.push((name.to_bytes().to_vec(), is_folder));
+        Ok::<_, Errno>(if names.len() > MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+    .map_err(error_of)?;
+    if names.len() > MOST {
+        return Err(conflict(format!("The folder has more than {MOST} entries.")));
     }
     Ok(names)
 }

@@ -1,3 +1,5 @@
+//! Values of a type, and what is reported if they do not fit.
+
 use std::num::NonZeroU8;
 
 use serde::Deserialize;

@@ -242,6 +242,9 @@ fn restore(top: &Path, before: &Snapshot) {
     }
     for (name, text) in before {
         let path = top.join(name);
+        if path.is_dir() != text.is_none() {
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
         match text {
             None if path.is_dir() => {}
             None => fs::create_dir_all(path).unwrap(),

@@ -264,7 +264,7 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = values::server_memory)]
     pub memory: Option<u64>,
     /// Clients connected at once [default: seven eighths of the file descriptor limit, but no more than fit in half of
-    /// --memory at 8k each, or 64k with TLS]
+    /// --memory at 8k each, or 80k with TLS]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub max_connections: Option<usize>,
     /// Connections per IP address at once [default: none]

@@ -39,7 +39,6 @@ use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
 use super::rights::{List, Read, Rights};
 use super::taking::Taking;
-use crate::http::Depth;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 use open_files::OpenFiles;
 
@@ -529,7 +528,7 @@ impl RequestHandler for StaticFileHandler {
     }
 
     /// Its page for uploads and the progress of an upload. Everything else checks `Rights`.
-    fn chain_serves_writers(&self, _: Depth<'_>) -> bool {
+    fn serves_writers(&self) -> bool {
         true
     }
 

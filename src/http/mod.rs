@@ -42,7 +42,6 @@ mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
-pub(crate) use handler::Depth;
 pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,

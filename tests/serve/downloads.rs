@@ -129,9 +129,11 @@ fn a_request_behind_another_waits_for_a_handler_as_long_as_any() {
     // Long enough for all that happens before the first of them is let go, on a machine that does much else.
     let server = serve(app, |server| two_handlers(server).workers(1).queue_timeout(Duration::from_secs(3)));
     let mut stuck = [server.client(), server.client()];
+    let mut client = server.client();
+    // Who still shakes hands would wait for a handler as well.
+    [&mut stuck[0], &mut stuck[1], &mut client].map(|client| client.fetch(get("/")));
     stuck[0].send(get("/first"));
     first.wait_for_arrivals(1);
-    let mut client = server.client();
     client.send([get("/a"), get("/b")].concat());
     server.wait_for("it waits for a handler", |stats| stats.waiting == 1);
     stuck[1].send(get("/second"));

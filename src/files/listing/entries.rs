@@ -22,7 +22,6 @@ use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights, Write};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
-use super::html::Beside;
 use super::told::Told;
 use super::view::{By, Order};
 
@@ -36,6 +35,15 @@ const MAX_HELD: u64 = 64 << 20;
 const BLOCK: usize = 64 << 10;
 /// How many bytes are reserved at a time while reading.
 const RESERVATION: usize = 256 << 10;
+
+/// What is at a path below a folder without being in it, or can only be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Beside {
+    /// The path below the folder, decoded.
+    pub path: String,
+    /// Whether the user can only write there.
+    pub is_box: bool,
+}
 
 /// The entries of one folder, in listing order: folders first.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::super::date::civil;
 use super::super::path;
 use super::controls::Controls;
-use super::entries::{Entries, Entry};
+use super::entries::{Beside, Entries, Entry};
 use super::json::push_links;
 use super::view::{By, Order};
 use crate::escape_html;
@@ -23,15 +23,6 @@ pub(in super::super) struct Frame<'a> {
     pub controls: &'a Controls,
     pub beside: &'a [Beside],
     pub offers_archives: bool,
-}
-
-/// What is at a path below a folder without being in it, or can only be written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct Beside {
-    /// The path below the folder, decoded.
-    pub path: String,
-    /// Whether the user can only write there.
-    pub is_box: bool,
 }
 
 /// Returns the page of a folder without entries.

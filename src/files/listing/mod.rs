@@ -26,11 +26,10 @@ mod flights; // one reading for all simultaneous requests
 
 mod page; // a page in memory
 
-mod json; // objects
-
 pub(super) mod multistatus; // properties, for WebDAV
 
 mod html; // rows
+mod json; // objects
 
 mod controls; // upload controls
 
@@ -41,10 +40,11 @@ mod told; // which changes the kernel reports
 mod view; // the requested order and format
 
 pub(super) use controls::{Accepts, Account, Controls};
+pub(super) use entries::Beside;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
-pub(super) use html::{Beside, Frame, push_size, without_entries};
+pub(super) use html::{Frame, push_size, without_entries};
 pub(super) use json::push_beside;
 pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};

@@ -14,11 +14,10 @@ mod locking; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
 
-mod moves; // renaming
+mod moves;
+mod trees; // whole folders: copies, and removals // renaming
 
 mod changes; // new folders, and deletions
-
-mod trees; // whole folders: copies, and removals
 
 mod target; // a path to a folder and a name in it
 

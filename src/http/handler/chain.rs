@@ -109,7 +109,7 @@ impl<'a> Depth<'a> {
     }
 
     /// The code that is to respond is called now, unless the request is only for handlers that serve writers
-    /// ([`RequestHandler::chain_serves_writers`]) and this is none of them.
+    /// ([`RequestHandler::serves_writers`]) and this is none of them.
     pub(super) fn begins(self, request: &Request, serves_writers: bool) -> Result<()> {
         let is_for_others = || request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
         if !serves_writers && is_for_others() {

@@ -259,7 +259,7 @@ pub trait RequestHandler: Send + Sync + 'static {
         match delegate_of(self, request) {
             Some(inner) => enter(inner, request, depth),
             None => {
-                depth.begins(request, self.chain_serves_writers(depth))?;
+                depth.begins(request, self.serves_writers())?;
                 by_method(self, request, depth.method(request))
             }
         }
@@ -294,10 +294,10 @@ pub trait RequestHandler: Send + Sync + 'static {
         self.log_request(record);
     }
 
-    /// Whether this handler has responses for those who can write at a path and not read there: see
-    /// `layers::PathRights`. Others are not called for their GET and HEAD.
-    #[doc(hidden)]
-    fn chain_serves_writers(&self, _: Depth<'_>) -> bool {
+    /// Whether this handler has responses to GET and HEAD for users that can write to a path but not read it, such as a
+    /// page with a form for uploads (see [`layers::PathRights`](crate::layers::PathRights)). By default no method of a handler is called for such a request,
+    /// except `before_body`, and the response is 403.
+    fn serves_writers(&self) -> bool {
         false
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use http::{Method, StatusCode, header};
 
 use super::Request;
-use super::route_match::Reach;
+use super::route_match::{Reach, without_names};
 use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
@@ -30,14 +30,6 @@ impl Decoded {
         let path = parse(raw).map(UrlPath::into_owned);
         let text = path.as_ref().ok().map(|path| String::from_utf8_lossy(path.as_bytes()).into_owned());
         Decoded { path, text }
-    }
-}
-
-/// The part of a path that the handler of a mount sees.
-pub(super) fn without_names(path: &str, count: u32) -> &str {
-    match count {
-        0 => path,
-        count => Some(&path[end_of_names(path.as_bytes(), count)..]).filter(|rest| !rest.is_empty()).unwrap_or("/"),
     }
 }
 

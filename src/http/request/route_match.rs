@@ -4,8 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::path::without_names;
-use crate::http::url_path::UrlPath;
+use crate::http::url_path::{UrlPath, end_of_names};
 
 /// The routes of a router: maps a path to a resource.
 pub(crate) trait RouteTable: Send + Sync {
@@ -130,5 +129,13 @@ impl RouteMatches {
         let params = &link.found.found.params;
         let own = || params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         link.next.param(name).or_else(own)
+    }
+}
+
+/// The part of a path that the handler of a mount sees.
+pub(super) fn without_names(path: &str, count: u32) -> &str {
+    match count {
+        0 => path,
+        count => Some(&path[end_of_names(path.as_bytes(), count)..]).filter(|rest| !rest.is_empty()).unwrap_or("/"),
     }
 }

@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::fields::PartHead;
 use super::{FormData, FormDataLimits, file_name, new_file};
 use crate::http::error::Error;
+use crate::tcp;
 
 /// What becomes of a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
 #[derive(Debug)]
@@ -343,7 +344,7 @@ impl Write for FormSink {
 impl Drop for FormSink {
     fn drop(&mut self) {
         let has_failed = self.saved.lock().error.is_some();
-        if !has_failed && !std::thread::panicking() {
+        if !has_failed && !tcp::panicking() {
             self.form.splitter.reader().ended = true;
             if let Err(error) = self.go_on() {
                 self.saved.lock().error = Some(error);

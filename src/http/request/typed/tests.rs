@@ -71,7 +71,7 @@ fn queries() {
         ),
         ("text=a&text=b", Err("text: expected one value, not 2")),
         ("text=a&page=1&page=2", Err("page: expected one value, not 2")),
-        ("text=a&nonzero=0&weight=x", Err("nonzero: expected a nonzero u8; weight: expected a number")),
+        ("text=a&nonzero=0&weight=x", Err("weight: expected a number; nonzero: expected a nonzero u8")),
     ] {
         let found = Request::get(&format!("/?{query}")).query_as::<Search>();
         let found = found.map(|s| {

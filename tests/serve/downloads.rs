@@ -131,7 +131,7 @@ fn a_request_behind_another_waits_for_a_handler_as_long_as_any() {
     let mut stuck = [server.client(), server.client()];
     let mut client = server.client();
     // Who still shakes hands would wait for a handler as well.
-    [&mut stuck[0], &mut stuck[1], &mut client].map(|client| client.fetch(get("/")));
+    stuck.iter_mut().chain([&mut client]).for_each(|client| drop(client.fetch(get("/"))));
     stuck[0].send(get("/first"));
     first.wait_for_arrivals(1);
     client.send([get("/a"), get("/b")].concat());

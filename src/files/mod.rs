@@ -6,8 +6,9 @@ mod options; // the settings of a `StaticFileHandler`
 mod handler; // `StaticFileHandler`
 mod overview; // links to folders at paths of their own
 
-mod dav;
-mod taking; // uploads into the folder // WebDAV, for reading
+mod taking; // uploads into the folder
+
+mod dav; // WebDAV, for reading
 
 #[cfg(feature = "archive")]
 mod archive; // a folder as one file

@@ -14,8 +14,9 @@ mod locking; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
 
-mod moves;
-mod trees; // whole folders: copies, and removals // renaming
+mod trees; // whole folders: copies, and removals
+
+mod moves; // renaming
 
 mod changes; // new folders, and deletions
 

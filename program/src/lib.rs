@@ -12,6 +12,7 @@ mod encryption; // TLS
 
 mod site; // the site: folders at their paths, layers, the access log
 
+mod backends; // `--proxy`
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
@@ -102,9 +103,13 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
 fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
-    let (places, addresses) = (places::places(&options, program.has_application())?, places::addresses(&options)?);
+    let (places, addresses) = (
+        places::places(&options, program.has_application() || backends::take_the_rest(&options))?,
+        places::addresses(&options)?,
+    );
     sys::check(&options)?;
     contradictions::check(&options, &places, &addresses)?;
+    backends::check(&options, &places)?;
     let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
     let mut in_use = Vec::new();
@@ -186,7 +191,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = application_line.unwrap_or_default() + &page.line();
+    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line();
     let said = lines.clone();
     program.bound(&server);
     let ready = program.ready();

@@ -16,6 +16,7 @@ use modest::{
 };
 
 use crate::address::BindAddress;
+use crate::backends;
 use crate::error::{CliError, quoted, reason};
 use crate::figures::Figures;
 use crate::guard;
@@ -104,8 +105,12 @@ fn folders(
     if let [place] = places
         && place.at.is_empty()
         && application.is_none()
+        && options.serving.proxy.is_empty()
     {
         return Ok((Box::new(folder(place)?), checks));
+    }
+    if application.is_some() && backends::take_the_rest(options) {
+        return Err(CliError::usage("--proxy: the application is served at / already; name a path, as in /api=URL"));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -115,10 +120,10 @@ fn folders(
     }
     if let Some(application) = application {
         routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
-    } else if !places.iter().any(|place| place.at.is_empty()) {
+    } else if !places.iter().any(|place| place.at.is_empty()) && !backends::take_the_rest(options) {
         routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
-    Ok((Box::new(routes.with_state(())), checks))
+    Ok((Box::new(backends::mount(routes, options)?.with_state(())), checks))
 }
 
 fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {

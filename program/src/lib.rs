@@ -108,6 +108,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         places::addresses(&options)?,
     );
     sys::check(&options)?;
+    guard::check_pair(&options)?;
     contradictions::check(&options, &places, &addresses)?;
     backends::check(&options, &places)?;
     let addresses = listening::handed_over(addresses, program.descriptors());

@@ -76,8 +76,8 @@ pub struct Serving {
     /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below this path on to another HTTP server, WebSockets included. If the URL has a path, that takes
-    /// the place of PATH. May be repeated
+    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, that takes the
+    /// place of PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
     /// Time for that server to begin its response, then 504 [default: 60s]
@@ -524,7 +524,6 @@ pub const BRIEF: &[&str] = &[
     "bind",
     "port",
     "tls-cert",
-    "tls-key",
     "tls-self-signed",
     "workers",
     "quiet",

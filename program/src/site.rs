@@ -197,7 +197,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
-    files = files.webdav(serving.webdav);
+    files = files.webdav(serving.webdav).markdown(true);
     {
         // A sixth and less of the bytes; each page under way takes some 350 KB, and all of them a 32nd of the memory.
         let streams = memory(options) / 32 / (350 << 10);

@@ -16,6 +16,9 @@ mod listing; // the HTML page of a folder
 
 mod above; // from a missing path to the nearest folder
 
+#[cfg(feature = "markdown")]
+mod markdown; // Markdown as HTML
+
 #[cfg(feature = "compress")]
 mod compressed; // text, compressed once and kept
 mod prepare; // a file to response fields and body

@@ -23,7 +23,7 @@ use exchange::{Answer, Exchange, Failure, Pending};
 /// A handler whose requests another HTTP/1.1 server responds to (a reverse proxy): for development, or for an
 /// application beside a folder.
 ///
-/// Bodies are streamed both ways. A worker is held only while the backend does not read a request's body: not while the
+/// Bodies are streamed both ways: a request's 64 KiB at a time, a response's as it arrives. A worker is held only while the backend does not read a request's body: not while the
 /// client sends, and not while the backend computes, sends, or is silent in an event stream. WebSockets and other
 /// upgrades are passed on, as connections with a thread of their own ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///

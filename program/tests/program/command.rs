@@ -1685,6 +1685,19 @@ fn help_and_version_are_told_on_stdout() {
         let (code, text, err) = run(&mut modest(words));
         assert!(code == Some(0) && err.is_empty() && text.contains(part), "{words:?}: {err} {text}");
     }
+    // Only options whose values are files are completed to the names of files.
+    let (_, bash, _) = run(&mut modest(["--completions", "bash"]));
+    for (option, offers) in [
+        ("--port", "COMPREPLY=()"),
+        ("--upload-limit", "COMPREPLY=()"),
+        ("--overwrite", "compgen -W \"refuse rename replace\""),
+        ("--keep-alive", "compgen -W \"yes no\""),
+        ("--auth", "compgen -f"),
+        ("--body-folder", "compgen -d"),
+    ] {
+        let offered = bash.split(&format!(" {option})\n")).nth(1).and_then(|rest| rest.split(";;").next());
+        assert!(offered.is_some_and(|offered| offered.contains(offers)), "{option}: {offered:?}");
+    }
     let (code, version, err) = run(&mut modest(["--version"]));
     assert_eq!((code, version, err), (Some(0), format!("modest {}\n", env!("CARGO_PKG_VERSION")), String::new()));
 }

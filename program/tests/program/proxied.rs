@@ -318,17 +318,26 @@ fn requests_are_not_smuggled() {
 fn bodies_are_streamed_both_ways() {
     let backend = ByHand::new();
     let modest = to(&backend, &[]);
-    for (framing, first, second) in [
-        ("Content-Length: 8", "half", "rest"),
-        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n", "4\r\nrest\r\n0\r\n\r\n"),
+    let piece = "x".repeat(100_000);
+    for (framing, first, second, last) in [
+        ("Content-Length: 200000", piece.clone(), piece.clone(), ""),
+        (
+            "Transfer-Encoding: chunked",
+            format!("186a0\r\n{piece}\r\n"),
+            format!("186a0\r\n{piece}\r\n0\r\n\r\n"),
+            "\r\n0\r\n\r\n",
+        ),
     ] {
-        let mut client =
-            send(&modest, &format!("POST /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n"));
+        let head = format!("POST /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n");
+        let mut client = send(&modest, &(head + &first));
         let (head, mut upstream) = backend.next();
         assert!(head.contains(&format!("\r\n{framing}\r\n")), "{framing}: {head}");
-        client.write_all(first.as_bytes()).unwrap();
+        upstream.read_exact(&mut [0; 64 << 10]).unwrap(); // the rest is not sent yet
         client.write_all(second.as_bytes()).unwrap();
-        read_until(&mut upstream, second[second.len() - 4..].as_bytes()).unwrap();
+        match last {
+            "" => upstream.read_exact(&mut vec![0; 200_000 - (64 << 10)]).unwrap(),
+            last => drop(read_until(&mut upstream, last.as_bytes()).unwrap()),
+        }
         // Half a response is passed on before there is more.
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").unwrap();
         read_until(&mut client, b"\r\n\r\nhalf").unwrap();

@@ -276,6 +276,7 @@ impl Served {
 /// Prints that clients are accepted.
 fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let opened = places::opened(places, prefix);
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
     let mut text = banner::pythons(addresses, scheme);
@@ -287,7 +288,8 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
     }
     if options.starting.qr {
-        let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        let code =
+            banner::url(addresses, scheme, &opened, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
         if !taking::is_open(addresses) {
             text.push_str(
@@ -296,7 +298,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         }
     }
     print(&lines.of_stdout(&text));
-    if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
+    if let Some(url) = banner::url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
         let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // A thread waits for its end.

@@ -148,7 +148,7 @@ impl StaticFileHandler {
     }
 
     /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default: no. A
-    /// listing shows its README that way; without this setting it shows the text as it is.
+    /// listing shows its README that way; without this setting it shows the plain text.
     ///
     /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, and the page's
     /// `Content-Security-Policy` allows no scripts, so the file may be by anyone.

@@ -173,11 +173,11 @@ fn what_is_served_and_how() {
         (&["www", "--error-page", "404=oops.html"], &[], "/missing", "body", "oops"),
         (&["www", "--error-page", "404=oops.html"], &[], "/missing", "status", "404"),
         // One file, and several folders.
-        (&["one.iso"], &[], "/", "body", "one file"),
+        (&["one.iso"], &[], "/", "location", "/one.iso"),
         (&["one.iso"], &[], "/one.iso", "body", "one file"),
         (&["one.iso"], &[], "/redirects", "status", "404"),
         (&["one.iso"], &[], "/www/index.html", "status", "404"),
-        (&["one.iso", "--mime", "iso=application/x-iso"], &[], "/", "content-type", "application/x-iso"),
+        (&["one.iso", "--mime", "iso=application/x-iso"], &[], "/one.iso", "content-type", "application/x-iso"),
         (&["www", "/docs=book"], &[], "/docs/", "body", "the book"),
         (&["www", "/docs=book"], &[], "/docs", "location", "/docs/"),
         (&["www", "/docs=book"], &[], "/about.html", "body", "about"),

@@ -145,7 +145,7 @@
 //!
 //! # Features
 //!
-//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
 //! ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.

@@ -26,6 +26,7 @@ mod prepare; // a file to response fields and body
 mod find; // the file, its sidecars or the folder at a path
 mod mime; // media types by file name and content
 
+#[cfg(feature = "webdav")]
 mod xml; // XML of WebDAV clients
 
 mod text; // whether bytes are text, and UTF-8

@@ -7,7 +7,8 @@ use super::super::listing::multistatus;
 use super::super::open::{OpenError, Opened};
 use super::super::path::{self, ResolvedPath};
 use super::super::rights::{List, Read};
-use super::super::{taking, xml};
+#[cfg(feature = "webdav")]
+use super::super::{taking::properties_of, xml};
 use super::{Asked, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
@@ -33,14 +34,12 @@ impl StaticFileHandler {
         }
         let read = rights.ask::<Read>(&path.bytes).map_err(|error| self.refusal(error))?;
         self.finder.freshness.ask_for_root(&self.finder.root);
-        let body = request.body().bytes()?;
-        if !body.is_empty() {
-            xml::parse(&body).map_err(|error| self.refusal(error))?;
-        }
+        #[cfg(feature = "webdav")]
+        check_xml(request).map_err(|error| self.refusal(error))?;
         let mut given = String::new();
         let (size, modified) = match self.finder.root.open_at(&read) {
             Ok(Opened::File(file, stat)) if !path.trailing_slash => {
-                given = taking::properties_of(&file);
+                given = properties_of(&file);
                 (Some(stat.size), stat.dated().seconds)
             }
             Ok(Opened::File(..)) => return Err(self.missing()),
@@ -76,4 +75,19 @@ impl StaticFileHandler {
     fn missing(&self) -> Error {
         self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.")
     }
+}
+
+/// Nothing in it is evaluated, but malformed XML is a 400 (RFC 4918, section 8.2).
+#[cfg(feature = "webdav")]
+fn check_xml(request: &Request) -> Result<()> {
+    let body = request.body().bytes()?;
+    if !body.is_empty() {
+        xml::parse(&body)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "webdav"))]
+fn properties_of(_: &std::fs::File) -> String {
+    String::new()
 }

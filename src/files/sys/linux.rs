@@ -243,14 +243,17 @@ impl Changes {
 }
 
 /// The attribute of a file for the properties of WebDAV.
+#[cfg(feature = "webdav")]
 const PROPERTIES: &str = "user.modest.properties";
 
 /// Reads the properties of a file. `RANGE`: they are longer than the buffer.
+#[cfg(feature = "webdav")]
 pub fn read_properties(file: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<usize> {
     rustix::fs::fgetxattr(file, PROPERTIES, bytes)
 }
 
 /// Stores the properties of a file, or removes them.
+#[cfg(feature = "webdav")]
 pub fn write_properties(file: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
     if !bytes.is_empty() {
         return rustix::fs::fsetxattr(file, PROPERTIES, bytes, rustix::fs::XattrFlags::empty());

@@ -18,9 +18,11 @@ use rustix::path::Arg;
 
 use system::WAYS;
 pub use system::{
-    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unnamed, path_of,
-    read_properties, rename_new, reports_changes, stat, stat_of, write_properties,
+    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unnamed, path_of, rename_new,
+    reports_changes, stat, stat_of,
 };
+#[cfg(feature = "webdav")]
+pub use system::{read_properties, write_properties};
 
 /// Never block in an open, and never get a controlling terminal.
 pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);

@@ -133,11 +133,13 @@ impl Changes {
 }
 
 /// There are no attributes of files that all of these systems have.
+#[cfg(feature = "webdav")]
 pub fn read_properties(_: impl AsFd, _: &mut [u8]) -> rustix::io::Result<usize> {
     Ok(0)
 }
 
 /// As above.
+#[cfg(feature = "webdav")]
 pub fn write_properties(_: impl AsFd, _: &[u8]) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)
 }

@@ -8,6 +8,7 @@ use http::{StatusCode, header};
 use super::super::path;
 use super::super::rights::{Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
+#[cfg(feature = "webdav")]
 use super::super::xml;
 use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
 use super::locks::Named;
@@ -21,12 +22,14 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
      <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
 /// The longest owner that is kept, in bytes.
+#[cfg(feature = "webdav")]
 const LONGEST_OWNER: usize = 1024;
 
 impl Taking {
-    /// Whether files can be locked: a lock is only useful for replacing a file.
+    /// Whether files can be locked: a lock is only useful for replacing a file. The request for one is XML, which needs the
+    /// feature `webdav`.
     pub fn offers_locks(&self, webdav: bool) -> bool {
-        webdav && self.uploads.overwrite == Policy::Replace
+        cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
@@ -191,6 +194,7 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
 }
 
 /// Whether the lock is to be shared, and what the client says about its owner.
+#[cfg(feature = "webdav")]
 fn asked(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;
     let info = document.root_element();
@@ -205,6 +209,12 @@ fn asked(body: &[u8]) -> Result<(bool, String), Error> {
         xml::write_inside(owner, &mut about);
     }
     Ok((is_shared, Some(about).filter(|about| about.len() <= LONGEST_OWNER).unwrap_or_default()))
+}
+
+/// Without XML there are no locks: see `offers_locks`.
+#[cfg(not(feature = "webdav"))]
+fn asked(_: &[u8]) -> Result<(bool, String), Error> {
+    Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
 /// What is at this path, by the folders from the root to it. `None`: there is no such folder, or it is the root.

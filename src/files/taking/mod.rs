@@ -16,6 +16,7 @@ mod form; // files and folders from a form
 
 mod trees; // whole folders: copies, and removals
 
+#[cfg(feature = "webdav")]
 mod properties; // PROPPATCH
 
 mod moves; // renaming
@@ -53,6 +54,7 @@ use super::stat::FileStat;
 use crate::{BodyPlan, Error, Request, Response, UrlPath, Validators};
 use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
+#[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -200,6 +202,7 @@ impl Taking {
             "MOVE" => self.move_to(place, request),
             "COPY" => self.copy_to(place, request),
             "LOCK" => self.lock(place, request),
+            #[cfg(feature = "webdav")]
             "PROPPATCH" => self.change_properties(place, request),
             "UNLOCK" => self.unlock(place, request),
             _ => self.delete(place, request),
@@ -307,6 +310,7 @@ impl Taking {
         self.check_policy(request, existing)?;
         let (target, is_new) = match (existing, self.uploads.overwrite) {
             (Some(_), Policy::Replace) => {
+                #[cfg(feature = "webdav")]
                 if place.webdav
                     && let Ok(before) = target.open_for_properties()
                 {

@@ -140,6 +140,7 @@ impl Target {
     }
 
     /// Opens the file for the properties that clients give it.
+    #[cfg(feature = "webdav")]
     pub fn open_for_properties(&self) -> rustix::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?;

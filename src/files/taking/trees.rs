@@ -187,6 +187,7 @@ impl Copying<'_> {
         let held = taking.hold(request, Some(size))?;
         let file = taking.new_file(to.folder(), Some(size))?;
         super::copy(&mut std::io::Read::take(&from, size), &mut taking.writer(&file, &held))?;
+        #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
         if taking.uploads.fsync {
             file.sync().map_err(io_error)?;

@@ -568,3 +568,41 @@ fn properties_that_clients_give() {
     assert_eq!(held.status(), 207, "{}", held.text());
     assert_eq!(ask(&server, "PROPFIND", "/b", &[("depth", "0")], b"<x").status(), 400);
 }
+
+/// What Windows' Explorer ([MS-WDV]) and macOS' Finder send to store, rename and delete a file.
+#[test]
+fn sessions_of_file_managers() {
+    let folder = Folder::new(&[("old.txt", "old")]);
+    let uploads = || Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let explorers = "<?xml version=\"1.0\" encoding=\"utf-8\" ?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+         <D:locktype><D:write/></D:locktype><D:owner><D:href>PC\\ada</D:href></D:owner></D:lockinfo>";
+    let times = "<?xml version=\"1.0\" encoding=\"utf-8\" ?><D:propertyupdate xmlns:D=\"DAV:\" xmlns:Z=\"urn:schemas-microsoft-com:\"><D:set><D:prop>\
+         <Z:Win32CreationTime>Sun, 22 Nov 2026 08:00:00 GMT</Z:Win32CreationTime><Z:Win32LastAccessTime>Sun, 22 Nov 2026 08:00:00 GMT</Z:Win32LastAccessTime>\
+         <Z:Win32LastModifiedTime>Sun, 22 Nov 2026 08:00:00 GMT</Z:Win32LastModifiedTime><Z:Win32FileAttributes>00000020</Z:Win32FileAttributes>\
+         </D:prop></D:set></D:propertyupdate>";
+    for (hidden, of_mac) in [(false, 403), (true, 201)] {
+        let server = serve(folder.handler().hidden(hidden).uploads(uploads()).webdav(true));
+        let status = |method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]| {
+            ask(&server, method, target, fields, body).status().as_u16()
+        };
+        let depth = |depth| [("depth", depth)];
+        assert_eq!(status("OPTIONS", "/", &[], b""), 204);
+        assert_eq!(["0", "1"].map(|number| status("PROPFIND", "/", &depth(number), b"")), [207, 207]);
+        assert_eq!(status("PROPFIND", "/new.txt", &depth("0"), b""), 404, "whether the name is free");
+        assert_eq!(status("PUT", "/new.txt", &[], b""), 201, "first an empty file");
+        let taken = lock(&server, "/new.txt", &[("timeout", "Second-3600")], explorers);
+        let token = taken.header("lock-token").expect("a lock").to_owned();
+        assert!(taken.text().contains("PC\\ada"), "{}", taken.text());
+        let of_lock = format!("({token})");
+        assert_eq!(status("PUT", "/new.txt", &[("if", &of_lock)], b"content"), 204);
+        let set = ask(&server, "PROPPATCH", "/new.txt", &[("if", &of_lock)], times.as_bytes());
+        assert_eq!((set.status().as_u16(), set.text().matches("<D:propstat>").count()), (207, 4), "{}", set.text());
+        let renewed = lock(&server, "/new.txt", &[("if", &of_lock), ("timeout", "Second-3600")], "");
+        assert_eq!(renewed.status(), 200);
+        assert_eq!(status("UNLOCK", "/new.txt", &[("lock-token", &token)], b""), 204);
+        assert_eq!(status("PUT", "/._new.txt", &[], b"attributes"), of_mac, "what Finder stores beside each file");
+        let to = ("destination", "http://localhost/renamed.txt");
+        assert_eq!(status("MOVE", "/new.txt", &[to, ("overwrite", "F")], b""), 201);
+        assert_eq!(status("DELETE", "/renamed.txt", &[], b""), 204);
+    }
+}

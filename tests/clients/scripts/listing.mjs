@@ -194,7 +194,8 @@ check("the filter stays while the page is sorted, reloaded, left and come back t
   await page.locator("thead").getByRole("button", { name: "Name" }).click();
   await page.waitForURL(`${shelf}?sort=name`);
   same(await state(), ["", "", 10], "without a filter");
-  same(trouble, [], "trouble");
+  // A file of plain text can't say that it has no icon, so a browser may ask for one.
+  same(trouble.filter((it) => !it.includes("/favicon.ico")), [], "trouble");
   await close();
 });
 

@@ -44,7 +44,10 @@ def shelf(at):
     readme = "# Read <b>me</b>\n\nThis is *one* and **two** and `three`: [a link](a.txt), [no link](javascript:document.title=1).\n\n"
     readme += "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">\n\n"
     readme += "|" + "wide column|" * 12 + "\n" + "|-" * 12 + "|\n|four|5|\n\n![a picture](../pictures/picture%200.svg)\n"
-    make(kinds / "README.md", readme.encode())
+    described, _ = at.served("read me")
+    make(described / "README.md", readme.encode())
+    make(described / "a.txt", b"x")
+    make(kinds / "README.md", b"# Read <b>me</b>")
     plain, _ = at.served("plain readme")
     make(plain / "README", b"# Read <b>me</b>")
     for end in "png jpg jpeg gif webp avif svg mp3 mp4 m4a mkv mov webm flac ogg wav zip gz 7z xz zst bz2 txt pdf".split():

@@ -77,11 +77,12 @@ struct Pace {
     before: u64,  // in a window before that
 }
 
-const WINDOW: Duration = Duration::from_millis(50);
+/// Long enough for a pause of a busy or virtual machine, in which no thread is run.
+const WINDOW: Duration = Duration::from_millis(200);
 /// Fewer in a window are not enough to judge.
 const LEAST: u64 = 16;
 /// A queue that is emptied within this many windows is not full.
-const WINDOWS: u64 = 20;
+const WINDOWS: u64 = 5;
 
 impl Pace {
     /// Whether a queue of this length is empty soon.

@@ -458,7 +458,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                 if blocked == handlers
                     && logging == 0
                     && !socket.facts.begun
-                    && refused_after.is_some_and(|after| since + after < due) =>
+                    && refused_after.is_some_and(|after| since.max(&socket.facts.blocked_until) + after < due) =>
             {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }

@@ -78,6 +78,8 @@ pub struct Facts {
     pub begun: bool,
     /// Code of the user waits for something on its behalf.
     pub blocked: bool,
+    /// Until when it did last, in ns.
+    pub blocked_until: u64,
     /// Another thread has aborted it, before it had said that it may be closed.
     pub aborted: bool,
 }

@@ -71,7 +71,9 @@ pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
         fn drop(&mut self) {
             with(|machine| {
                 machine.counts.blocked -= 1;
-                machine.net.sockets[self.0].facts.blocked = false;
+                let now = machine.nanos();
+                let facts = &mut machine.net.sockets[self.0].facts;
+                (facts.blocked, facts.blocked_until) = (false, now);
             });
         }
     }

@@ -194,7 +194,8 @@ impl Request {
         self.head.version()
     }
 
-    /// The target as sent (Python's `path`, with the query).
+    /// The target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes over 0x7F
+    /// in the query are percent-encoded. A path that contains them is rejected with 400.
     #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
@@ -216,7 +217,8 @@ impl Request {
         target.asterisk && target.path.is_none()
     }
 
-    /// The query as sent, after the question mark.
+    /// The query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F are
+    /// percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another server.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }

@@ -270,6 +270,23 @@ impl Head {
         self
     }
 
+    /// Replaces path and query. The request line stays as received.
+    pub(crate) fn rewrite(&mut self, target: &str) -> Result<(), Rejection> {
+        if !target.starts_with('/') {
+            return Err(Rejection::bad_request("expected a path that begins with a slash"));
+        }
+        let mut target = target.as_bytes().to_vec();
+        let mut parsed = target::parse(&target, &Method::GET)?;
+        if let Some(query) = parsed.query.filter(|_| parsed.has_raw_query) {
+            target.splice(query.range(), target::encode_raw_query(query.of(&target)));
+            parsed = target::parse(&target, &Method::GET)?;
+        }
+        let Target { authority, https, .. } = self.line.parsed_target;
+        self.line.parsed_target = Target { authority, https, ..parsed.shifted(self.bytes.len()) };
+        self.bytes.extend_from_slice(&target);
+        Ok(())
+    }
+
     /// How many bytes of memory it takes.
     pub(crate) fn kept(&self) -> usize {
         self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()

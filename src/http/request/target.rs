@@ -186,13 +186,8 @@ static CLASS: [u8; 256] = {
         }
         byte += 1;
     }
-    let others: [(u8, &[u8]); 5] = [
-        (REG_NAME, b"-._~!$&'()*+,;="),
-        (PATH, b":@/[]|^"),
-        (QUERY, b"?{}`\\"),
-        (PERCENT, b"%"),
-        (RAW, b"\"<>"),
-    ];
+    let others: [(u8, &[u8]); 5] =
+        [(REG_NAME, b"-._~!$&'()*+,;="), (PATH, b":@/[]|^"), (QUERY, b"?{}`\\"), (PERCENT, b"%"), (RAW, b"\"<>")];
     let mut class = 0;
     while class < others.len() {
         let mut at = 0;

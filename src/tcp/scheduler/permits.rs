@@ -340,7 +340,8 @@ mod tests {
     #[test]
     fn a_queue_that_is_no_longer_too_long_has_only_the_deadline_of_its_first_connection() {
         let (now, second) = (Instant::SOME, Duration::from_secs(1));
-        let ends: [(&str, fn(&mut Permits<u32>, Class)); 3] = [
+        type End = fn(&mut Permits<u32>, Class);
+        let ends: [(&str, End); 3] = [
             ("granted", |permits, held| while permits.release(held).is_some() {}),
             ("late", |permits, _| assert_eq!(permits.late(Instant::SOME + Duration::from_secs(1)).len(), 4)),
             ("drained", |permits, _| assert_eq!(permits.drain().len(), 4)),

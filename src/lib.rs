@@ -172,16 +172,16 @@ mod udp;
 pub mod websocket;
 
 pub use crate::http::{
-    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData, FormDataLimits,
-    Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next,
-    OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId, Response, ResponseWriter,
-    Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators, encode_path, escape_html,
-    handler_fn, is_compressible, layer_fn, media_type_of,
+    Access, BeforeBodyFn, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData,
+    FormDataLimits, Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat,
+    LogRecord, LogScope, Next, OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId,
+    Response, ResponseWriter, Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators,
+    before_body_fn, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;
 pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, Uploads};
-pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
+pub use logging::{LogFile, Logger, StderrLog, StderrWriter, log_to_stderr};
 #[cfg(feature = "proxy")]
 pub use proxy::ReverseProxy;
 pub use tcp::{

@@ -137,7 +137,7 @@ fn at_its_name(files: StaticFileHandler, place: &Place, prefix: &str) -> Handler
         }
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         // Another file may be served here the next time.
-        Ok(Response::redirect_with(302, &format!("{location}{query}")).with_header("cache-control", "no-cache"))
+        Ok(Response::redirect_with(302, format!("{location}{query}")).with_header("cache-control", "no-cache"))
     })))
 }
 

@@ -43,7 +43,7 @@ pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, '
 /// Appends an element with everything in it, except comments and instructions. It declares its own namespaces.
 pub(super) fn write(node: Node<'_, '_>, to: &mut String) {
     let name = node.tag_name();
-    to.extend(["<", name.name(), " xmlns=\"", &escape_html(name.namespace().unwrap_or_default()), "\""]);
+    to.push_str(&start_of(node));
     for (number, attribute) in node.attributes().enumerate() {
         let value = escape_html(attribute.value());
         match attribute.namespace() {
@@ -74,8 +74,13 @@ pub(super) fn write_inside(node: Node<'_, '_>, to: &mut String) {
 
 /// Appends an element without anything in it.
 pub(super) fn write_name(node: Node<'_, '_>, to: &mut String) {
+    to.extend([&*start_of(node), "/>"]);
+}
+
+/// The beginning of an element as it is written here: its name and its namespace.
+pub(super) fn start_of(node: Node<'_, '_>) -> String {
     let name = node.tag_name();
-    to.extend(["<", name.name(), " xmlns=\"", &escape_html(name.namespace().unwrap_or_default()), "\"/>"]);
+    format!("<{} xmlns=\"{}\"", name.name(), escape_html(name.namespace().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ impl StaticFileHandler {
         let locks =
             taking.map(|taking| taking.lock_properties(self.place(request), request, &path.bytes)).unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
+        #[cfg(feature = "webdav")]
+        let missing = missing(request, &text)?;
+        #[cfg(feature = "webdav")]
+        multistatus::push_missing(&mut text, &missing);
         text.push_str(multistatus::END);
         Ok(self.with_default_fields(dav::multistatus(text)))
     }
@@ -85,6 +89,28 @@ fn check_xml(request: &Request) -> Result<()> {
         xml::parse(&body)?;
     }
     Ok(())
+}
+
+/// The properties that the request names and this response lacks, as empty elements (RFC 4918, section 9.1).
+#[cfg(feature = "webdav")]
+fn missing(request: &Request, response: &str) -> Result<String> {
+    let (body, mut missing) = (request.body().bytes()?, String::new());
+    if body.is_empty() {
+        return Ok(missing);
+    }
+    let document = xml::parse(&body)?;
+    let named = xml::child(document.root_element(), "prop").into_iter().flat_map(|prop| prop.children());
+    for property in named.filter(|node| node.is_element()) {
+        let name = property.tag_name().name();
+        let is_there = match property.tag_name().namespace() {
+            Some(xml::DAV) => ["/", ">"].iter().any(|end| response.contains(&format!("<D:{name}{end}"))),
+            _ => response.contains(&xml::start_of(property)),
+        };
+        if !is_there {
+            xml::write_name(property, &mut missing);
+        }
+    }
+    Ok(missing)
 }
 
 #[cfg(not(feature = "webdav"))]

@@ -59,6 +59,22 @@ pub(in super::super) fn push_response(
     text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
 }
 
+/// Appends to the last response that it lacks these properties.
+#[cfg(feature = "webdav")]
+pub(in super::super) fn push_missing(text: &mut String, properties: &str) {
+    const LAST: &str = "</D:response>\n";
+    if properties.is_empty() || !text.ends_with(LAST) {
+        return;
+    }
+    text.truncate(text.len() - LAST.len());
+    text.extend([
+        "<D:propstat><D:prop>",
+        properties,
+        "</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>",
+        LAST,
+    ]);
+}
+
 /// Appends an escaped name. Characters that XML cannot represent (XML 1.0, section 2.2) become U+FFFD, and so do bytes
 /// that are not UTF-8.
 fn push_name(text: &mut String, name: &[u8]) {

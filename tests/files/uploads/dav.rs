@@ -567,6 +567,10 @@ fn properties_that_clients_give() {
     let held = ask(&server, "PROPPATCH", "/b", &[("if", &format!("({token})"))], body.as_bytes());
     assert_eq!(held.status(), 207, "{}", held.text());
     assert_eq!(ask(&server, "PROPFIND", "/b", &[("depth", "0")], b"<x").status(), 400);
+    let asked = "<propfind xmlns=\"DAV:\"><prop><displayname/><getetag/><x xmlns=\"urn:z\"/><y xmlns=\"urn:z\"/></prop></propfind>";
+    let got = ask(&server, "PROPFIND", "/b", &[("depth", "0")], asked.as_bytes());
+    let lacks = "<D:propstat><D:prop><getetag xmlns=\"DAV:\"/><y xmlns=\"urn:z\"/></D:prop><D:status>HTTP/1.1 404 Not Found</D:status>";
+    assert!(got.text().contains(lacks), "{}", got.text());
 }
 
 /// What Windows' Explorer ([MS-WDV]) and macOS' Finder send to store, rename and delete a file.

@@ -21,7 +21,7 @@ pub(in super::super) fn of(file: impl AsFd) -> String {
     let mut bytes = vec![0; LONGEST + 1];
     let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
     bytes.truncate(length);
-    // Other programs can write the attribute, too.
+    // Other programs can also write the attribute.
     let text = String::from_utf8(bytes).unwrap_or_default();
     if xml::parse(whole(&text).as_bytes()).is_ok() { text } else { String::new() }
 }

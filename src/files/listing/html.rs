@@ -86,7 +86,7 @@ impl Rows {
                 push_count(text, folders + beside().count(), entries.len() - folders, entries.is_complete());
             }
             None if controls.is_box => {
-                text.push_str("<span id=n>You can upload files here. What is in this folder is not shown.</span>")
+                text.push_str("<span id=n>You can upload files here. The contents of this folder are not shown.</span>")
             }
             None => push_count(text, beside().count(), 0, true),
         }

@@ -483,7 +483,7 @@ served("a box that can only be written to has a page, which shows nothing of it"
   empty("box/", "box/secret.txt");
   await page.goto(`${url}/box`);
   await page.waitForURL(`${url}/box/`);
-  await page.getByText("What is in this folder is not shown.").waitFor();
+  await page.getByText("The contents of this folder are not shown.").waitFor();
   same((await page.content()).includes("secret.txt"), false, "the name of what is in it");
   await accessible(page, "a box");
   await choose(page, [one]);

@@ -84,9 +84,7 @@ impl TestServer {
     /// As [`get`](TestServer::get); also if it can't be serialized.
     #[cfg(feature = "json")]
     pub fn post_json<T: serde::Serialize + ?Sized>(&self, target: &str, value: &T) -> SentResponse {
-        let body = serde_json::to_vec(value).expect("the value is JSON");
-        let request = TestRequest::new(Method::POST, target).with_header("Content-Type", "application/json");
-        self.send(request.with_body(body))
+        self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
 
     /// Sends any request and returns the response.
@@ -177,6 +175,25 @@ impl TestRequest {
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> TestRequest {
         self.body = body.into();
         self
+    }
+
+    /// Sets the body to this value as JSON, with its `Content-Length` and `Content-Type`.
+    ///
+    /// ```
+    /// use modest::testing::{self, TestRequest};
+    /// use modest::{Method, Response, handler_fn};
+    ///
+    /// let server = testing::serve(handler_fn(|request| Ok(Response::json(&request.json::<[u32; 2]>()?.iter().sum::<u32>()))));
+    /// let request = TestRequest::new(Method::PUT, "/").with_json(&[1, 2]);
+    /// assert_eq!(server.send(request).json::<u32>(), 3);
+    /// ```
+    ///
+    /// # Panics
+    /// If the value cannot be serialized.
+    #[cfg(feature = "json")]
+    pub fn with_json<T: serde::Serialize + ?Sized>(self, value: &T) -> TestRequest {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        self.with_header("Content-Type", "application/json").with_body(body)
     }
 
     fn head(&self) -> Vec<u8> {

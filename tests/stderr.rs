@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use modest::layers::RequestIds;
 use modest::testing::TestRequest;
-use modest::{Method, RequestHandler, Response, handler_fn, testing};
+use modest::{
+    Error, LogFormat, LogScope, Logger, Method, RequestHandler, Response, before_body_fn, handler_fn, raw, testing,
+};
 
 /// Which case a copy of this program is to be; a program that is no copy is none.
 const CASE: &str = "MODEST_STDERR_CASE";
@@ -38,7 +40,8 @@ fn copy() {
         Ok("serve") => {
             let _log = modest::log_to_stderr();
             let _again = modest::log_to_stderr(); // does nothing
-            log::info!("nobody wants to know");
+            log::debug!("nobody wants to know");
+            log::info!("ready");
             let app = handler_fn(|request| match request.path() {
                 "/" => Ok(Response::text("hello\n")),
                 _ => Err(format!("no table\nfor {}", request.path()).into()),
@@ -65,6 +68,50 @@ fn copy() {
             let broken = TestRequest::new(Method::GET, "/broken").with_header("x-request-id", "broken-4");
             std::panic::catch_unwind(AssertUnwindSafe(|| server.send(broken))).expect_err("it is cut short");
             assert_eq!(server.send(TestRequest::new(Method::GET, "/sums")).status(), 500);
+        }
+        Ok("scopes") => {
+            let _log = Logger::new().levels_from_env().start();
+            let app = handler_fn(|request| {
+                log::info!("asked for {}", request.path());
+                let scope = LogScope::current();
+                let passed_on = move || scope.run(|| log::info!("on another thread"));
+                std::thread::spawn(passed_on).join().unwrap();
+                std::thread::spawn(|| log::info!("on a thread of its own")).join().unwrap();
+                match request.path() {
+                    "/quiet" => Ok(Response::text("")),
+                    _ => Err(Error::new(403, "not for you")),
+                }
+            });
+            let rejects = before_body_fn(|_, _| {
+                log::info!("in a layer");
+                Ok(())
+            });
+            let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
+            let server = testing::serve(app.layer(rejects).layer(ids));
+            for (method, path, id) in [(Method::GET, "/secret", "get-1"), (Method::POST, "/quiet", "post-2")] {
+                server.send(TestRequest::new(method, path).with_header("x-request-id", id).with_body("body"));
+            }
+            server.send(TestRequest::new(Method::GET, "/").with_header("host", "a b"));
+            server.send(TestRequest::new(Method::GET, "/a b"));
+        }
+        Ok("json") => {
+            let _log = Logger::new().format(LogFormat::Json).levels("modest=info").start();
+            let server = testing::serve(handler_fn(|_| Err(Error::new(404, "no \"a\""))).layer(RequestIds::new()));
+            server.get("/");
+            log::warn!("the\nend");
+        }
+        Ok("panics") => {
+            let _log = modest::log_to_stderr();
+            let shout = raw::streams(|_: &mut raw::Stream| -> std::io::Result<()> { panic!("in a\nstream") });
+            let server = testing::serve(shout);
+            let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+            eprintln!("client {}", client.local_addr().unwrap());
+            assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+            let words = raw::Lines::new(|_, _| panic!("in {}", "a line"));
+            let server = testing::serve(words);
+            let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+            std::io::Write::write_all(&mut client, b"word\n").unwrap();
+            assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
         }
         Ok("flood") => {
             let log = modest::log_to_stderr();
@@ -102,6 +149,8 @@ fn causes_and_access_lines() {
         ("[ERROR] [", 2),
         ("no table\\nfor /sums\n", 2),
         ("nobody wants to know", 0),
+        ("[INFO] [", 1),
+        ("] ready\n", 1),
     ] {
         assert_eq!(text.matches(part).count(), count, "{part:?} in {text}");
     }
@@ -121,6 +170,70 @@ fn errors_name_their_request_by_its_id() {
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text}");
     }
+}
+
+fn output_of(case: &str, levels: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let mut copy = Command::new(program);
+    copy.args(["--exact", "copy", "--nocapture"]).env(CASE, case).env("RUST_LOG", levels).stdout(Stdio::null());
+    let output = copy.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{case} {levels}: {text}");
+    text
+}
+
+/// Every line that is logged for a request has its id, also in layers and on threads to which the scope is passed. Why a
+/// 4xx was sent is logged at `info`. `RUST_LOG` has the levels.
+#[test]
+fn lines_of_a_request_have_its_id() {
+    for (levels, counts) in [
+        ("", [1, 1, 1, 1, 2, 2, 0, 0, 0, 4]),
+        ("modest=info", [1, 1, 1, 1, 2, 2, 1, 1, 1, 4]),
+        ("warn,modest::access=info,loud", [0, 0, 0, 0, 0, 0, 0, 0, 0, 4]),
+        ("off", [0; 10]),
+    ] {
+        let text = output_of("scopes", levels);
+        let parts = [
+            "] [get-1] asked for /secret\n",
+            "] [get-1] in a layer\n",
+            "] [post-2] in a layer\n",
+            "] [post-2] on another thread\n",
+            "] on a thread of its own\n",
+            "] asked for /",
+            "] 127.0.0.1 \"GET /secret HTTP/1.1\" [get-1]: 403 Forbidden: not for you\n",
+            "] 127.0.0.1 \"GET / HTTP/1.1\"",
+            "] 127.0.0.1 \"GET /a b HTTP/1.1\": 400 Bad Request: ",
+            " HTTP/1.1\" ",
+        ];
+        let found: Vec<_> = parts
+            .iter()
+            .map(|part| match *part {
+                " HTTP/1.1\" " => text.lines().filter(|line| line.starts_with("127.0.0.1 - - ")).count(),
+                part => text.matches(part).count(),
+            })
+            .collect();
+        assert_eq!(found, counts, "{levels:?}: {parts:#?} in {text}");
+        assert_eq!(text.contains("\"loud\" is no level of the log"), levels.contains("loud"), "{text}");
+    }
+}
+
+#[test]
+fn all_lines_are_json() {
+    let text = output_of("json", "");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |member: &str| lines.iter().map(|line| line[member].as_str().unwrap_or("-")).collect::<Vec<_>>();
+    assert_eq!(of("level"), ["INFO", "-", "WARN"], "{text}");
+    assert_eq!(of("message")[2], "the\nend", "{text}");
+    assert_eq!(of("message")[0], format!("127.0.0.1 \"GET / HTTP/1.1\" [{}]: 404 Not Found: no \"a\"", of("id")[0]));
+    assert_eq!((of("id")[0] == of("id")[1], of("id")[0].len() > 8), (true, true), "{text}");
+}
+
+#[test]
+fn panics_name_client_and_message() {
+    let text = output_of("panics", "");
+    let client = text.lines().find_map(|line| line.strip_prefix("client ")).unwrap();
+    assert!(text.contains(&format!("] a conversation with {client} panicked: in a\\nstream\n")), "{text}");
+    assert!(text.contains("panicked: in a line\n"), "{text}");
 }
 
 /// 20 MB, which nobody reads before the program has ended.

@@ -113,6 +113,12 @@ impl<'r> Readable<'r> {
         &self.resource.variants[0]
     }
 
+    /// Its path below the folder, and its length in bytes.
+    #[cfg(feature = "markdown")]
+    pub fn path_and_length(&self) -> (&'r [u8], u64) {
+        (&self.resource.path, self.identity().content.length())
+    }
+
     /// The codings that it can be sent in, including those of sidecars that can be read.
     pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
         let may = |coding: ContentCoding| {
@@ -328,8 +334,8 @@ fn with_validators(
     }
     let mut fields = Fields::from(&fields);
     if coding.is_none() {
-        let modified = modification_time(stat, now);
-        match (stat.until_dated(modified, now), modified.to_system_time()) {
+        let modified = stat.times().date(now);
+        match (stat.times().until_dated(modified, now), modified.to_system_time()) {
             (Some(wait), _) => basis.ends_after(wait),
             (None, Some(time)) => fields = fields.with_last_modified(time),
             (None, None) => {}
@@ -339,11 +345,6 @@ fn with_validators(
         Some(Ok(tag)) => fields.with_etag(tag),
         _ => fields,
     }
-}
-
-/// The ctime if the mtime is in the future, where Last-Modified must not be (RFC 9110, section 8.8.2.1).
-fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
-    if stat.modified > FileTime::from(now) { stat.changed } else { stat.dated() }
 }
 
 /// See the head of this module. `None`: a large file that was changed so recently that its times would not show another

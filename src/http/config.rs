@@ -1,12 +1,17 @@
 //! The configuration of HTTP connections, with defaults. Set by `service`, read by `connection`.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::handler::LogFormat;
+use super::request::Request;
 use super::request::head::HeadLimits;
 use super::request::room::BodyLimits;
+
+/// Returns the path and query that replace those of a request, if any.
+pub(crate) type Rewrite = dyn Fn(&Request) -> Option<String> + Send + Sync;
 
 #[derive(Clone)]
 pub(crate) struct HttpConfig {
@@ -19,12 +24,37 @@ pub(crate) struct HttpConfig {
     pub(crate) max_requests: Option<u32>,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
+    /// The path and query that replace those of a request, if it returns some.
+    pub(crate) rewrite: Option<Arc<Rewrite>>,
     /// Whether a path in another spelling than its one form is answered before any handler is called.
     pub(crate) strict_paths: bool,
     pub(crate) server: Option<HeaderValue>,
     /// Fields of every response.
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) access_log: Option<LogFormat>,
+    pub(crate) access_log: AccessLog,
+}
+
+/// The format of the access log, if there is one: set by the program, or taken over from the first handler of the server.
+#[derive(Clone, Default)]
+pub(crate) struct AccessLog(OnceLock<Option<LogFormat>>);
+
+impl AccessLog {
+    pub(crate) fn format(&self) -> Option<LogFormat> {
+        self.0.get().copied().unwrap_or_else(|| Some(LogFormat::of_process()))
+    }
+
+    /// Without effect if it is set already.
+    pub(crate) fn take_over(&self, other: &AccessLog) {
+        if let Some(format) = other.0.get() {
+            let _ = self.0.set(*format);
+        }
+    }
+}
+
+impl From<Option<LogFormat>> for AccessLog {
+    fn from(format: Option<LogFormat>) -> AccessLog {
+        AccessLog(OnceLock::from(format))
+    }
 }
 
 const KIB: usize = 1024;
@@ -41,8 +71,9 @@ impl Default for HttpConfig {
             max_requests: None,
             max_connection_age: None,
             chunked_bodies: true,
+            rewrite: None,
             strict_paths: true,
-            access_log: Some(LogFormat::Python),
+            access_log: AccessLog::default(),
             server: Some(HeaderValue::from_static("modest")),
             fields: Vec::new(),
         }

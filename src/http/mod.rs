@@ -16,6 +16,9 @@ mod config; // limits and timeouts, with their defaults
 
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
+#[cfg(feature = "proxy")]
+pub(crate) mod answer; // another server's response: its head, and where its body ends
+
 mod handler; // the `RequestHandler` trait, layers, the access log
 
 mod response; // `Response` and its parts: fields, cookies, body
@@ -25,6 +28,7 @@ pub(crate) mod live; // responses that wait for something other than their clien
 mod request; // `Request`, and how it is received: head, framing, body
 
 mod etag; // entity tags
+pub(crate) mod file_times; // which validators the times of a file allow
 mod media_type; // media types by file name
 
 mod error; // the error type of handlers
@@ -43,16 +47,19 @@ mod rejection; // why a request is rejected before a handler sees it
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
 pub use handler::{
-    HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
-    layer_fn,
+    BeforeBodyFn, HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes,
+    before_body_fn, handler_fn, layer_fn,
 };
+pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+#[cfg(feature = "proxy")]
+pub(crate) use request::chunked::Step as BodyStep;
 pub(crate) use request::room::memory_quota as body_memory_quota;
 pub use request::{
-    Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, Part, PartHead,
-    PartPlan, Permissions, Request, RequestId, SavedPart, User,
+    Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
+    PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 pub(crate) use request::{MayOnlyWrite, Reach};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};

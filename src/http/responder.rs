@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use http::StatusCode;
 
-use super::config::HttpConfig;
+use super::config::{HttpConfig, Rewrite};
 use super::error::Error;
 use super::handler::{Chain, RequestHandler};
 use super::request::{BodyPlan, Request};
@@ -79,16 +79,16 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         match Checked::new(self.chain().finish_response(request, response), request) {
             Ok(response) => response,
             Err(error) => {
-                log_cause(request, &error);
+                log_reason(request, &error);
                 Checked::new(self.response_to(Some(request), &error), request)
                     .unwrap_or_else(|_| Checked::internal_error())
             }
         }
     }
 
-    /// The page of an error whose cause has not been logged yet.
+    /// The page of an error that has not been logged yet.
     pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
-        log_cause(request, error);
+        log_reason(request, error);
         self.page(Some(request), error, request)
     }
 
@@ -130,17 +130,39 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 }
 
-fn log_cause(request: &Request, error: &Error) {
-    if error.cause().is_some() {
-        // A client's mistake is logged at a lower level.
-        let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
-        log::log!(level, "{}: {error}", request.for_log());
+/// May block: gives the request the path and query that this closure returns, if any.
+///
+/// # Errors
+/// 500 if it panics, or returns what is no path. The cause is logged.
+pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite) -> Result<(), Error> {
+    if !request.begin_rewrite() {
+        return Ok(());
+    }
+    let Some(target) = catch_panic(request, || rewrite(request))? else { return Ok(()) };
+    request.rewrite(&target).map_err(|fault| {
+        log::error!("{}: `Http::rewrite` returned {target:?}: {}", request.for_log(), fault.message);
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+    })
+}
+
+/// Why a request failed: a cause that the server is to blame for, or why a client got a 4xx.
+fn log_reason(request: &Request, error: &Error) {
+    log_rejection(request, error);
+    if error.cause().is_some() && !error.status().is_client_error() {
+        log::error!("{}: {error}", request.for_log());
+    }
+}
+
+/// Why a client got a 4xx, as Python's `log_error` has it.
+pub(crate) fn log_rejection(request: &Request, error: &Error) {
+    if error.status().is_client_error() {
+        log::info!("{} {}: {error}", request.client_name(), request.for_log());
     }
 }
 
 /// Calls user code. A panic in it becomes a 500, and its cause is logged here.
 pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    request.log_scope().run(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
         log::error!("{}: the handler panicked: {}", request.for_log(), panic_message(&*panic));
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
     })

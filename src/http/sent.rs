@@ -120,7 +120,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
 ) -> SentResponse {
     if *request.method() == Method::CONNECT {
         let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection responds
-        return send(responder.page(Some(request), &error, request), responder, config, request);
+        return respond_with(responder, config, request, &error);
     }
     if !request.body().is_empty() {
         responder.accepts(request, &mut BodyPlan::default()); // as a connection does
@@ -133,6 +133,16 @@ fn respond_once<H: RequestHandler + ?Sized>(
         request.line()
     );
     send(response, responder, config, request)
+}
+
+/// The page of an error, for which no handler is asked.
+pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
+    responder: &Responder<'_, H>,
+    config: &HttpConfig,
+    request: &Request,
+    error: &Error,
+) -> SentResponse {
+    send(responder.page(Some(request), error, request), responder, config, request)
 }
 
 /// The response as a client gets it.

@@ -1,6 +1,7 @@
 //! `Http`: a handler and its configuration, as a `Protocol` for `TcpServer::bind`. It creates an `HttpConnection` for
 //! each client.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
 use super::request::room::{Place, memory_quota};
-use super::responder::Service;
+use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
@@ -149,6 +150,28 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.strict_paths = strict)
     }
 
+    /// Sets a closure that can replace the path (and query) of a request before any handler or layer is called. The new
+    /// one is parsed like a received one, so rights, routes and mounts apply to it, and to it alone. Default: none.
+    ///
+    /// The closure may block. [`Request::target`] and the access log keep the target as sent. A new path that is not in
+    /// its one form is redirected or rejected like a received one; one that is no path is a 500, and is logged. `OPTIONS *`
+    /// is not passed to the closure.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let app = handler_fn(|request| Ok(Response::text(format!("{} {:?}", request.path(), request.param("lang")))));
+    /// let http = Http::new(app).rewrite(|request| {
+    ///     let rest = request.raw_path().strip_prefix("/de/")?;
+    ///     Some(format!("/{rest}?lang=de"))
+    /// });
+    /// assert_eq!(http.respond(&Request::get("/de/notes")).text(), r#"/notes Some("de")"#);
+    /// assert_eq!(http.respond(&Request::get("/notes")).text(), "/notes None");
+    /// ```
+    pub fn rewrite(self, rewrite: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Http<H> {
+        self.with(|config| config.rewrite = Some(Arc::new(rewrite)))
+    }
+
     /// Whether connections are kept for further requests if the client allows it. Default: true.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|config| config.keep_alive = keep)
@@ -215,11 +238,11 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the format of the access log: one line per response, with the `log` target `modest::access` at level
-    /// `Info`. Default: [`LogFormat::Python`]; `None`: no access log. For a line of your own use
+    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access log. For a line of your own use
     /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
     pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
         let format = format.into();
-        self.with(|config| config.access_log = format)
+        self.with(|config| config.access_log = format.into())
     }
 
     /// Returns the response to a request as it would be sent, without a socket: with error pages, conditions and
@@ -243,6 +266,19 @@ impl<H: RequestHandler> Http<H> {
     /// # Panics
     /// If a stream fails, which would reset the connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
+        match &self.0.config.rewrite {
+            None => self.respond_to(request),
+            Some(rewrite) => {
+                let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
+                match rewritten(&mut copy, &**rewrite) {
+                    Ok(()) => self.respond_to(&copy),
+                    Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
+                }
+            }
+        }
+    }
+
+    fn respond_to(&self, request: &Request) -> SentResponse {
         if !self.0.config.strict_paths {
             request.set_lenient_path();
         }
@@ -263,6 +299,16 @@ impl<H: RequestHandler> Protocol for Http<H> {
         Chain(&self.0.handler)
             .verify_client(client)
             .then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
+    }
+
+    fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Some(&self.0.config.access_log)
+    }
+
+    fn take_over(&self, settings: &(dyn Any + Send + Sync)) {
+        if let Some(access_log) = settings.downcast_ref() {
+            self.0.config.access_log.take_over(access_log);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 /// use modest::layers::BasicAuth;
 /// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
 ///
-/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().0))));
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().name()))));
 /// let http = Http::new(hello.layer(BasicAuth::new("staff").user("ada", "a long secret")));
 /// assert_eq!(http.respond(&Request::get("/")).status(), 401);
 ///
@@ -48,7 +48,7 @@ enum Check {
     File(Box<UserFile>),
 }
 
-type Closure = Box<dyn Fn(&Request, &str, &str) -> Option<User> + Send + Sync>;
+type Closure = Box<dyn Fn(&Request, &str, &str) -> Result<Option<User>> + Send + Sync>;
 type IsSafe = Box<dyn Fn(&Request) -> bool + Send + Sync>;
 
 /// The credentials of a request.
@@ -81,7 +81,7 @@ impl BasicAuth {
     ///
     /// # fn password_is_right(_: &str, _: &str) -> bool { true }
     /// let auth = BasicAuth::checked_by("staff", |_, name, password| {
-    ///     password_is_right(name, password).then(|| User(name.to_owned()))
+    ///     password_is_right(name, password).then(|| User::new(name))
     /// });
     /// ```
     ///
@@ -90,6 +90,29 @@ impl BasicAuth {
     pub fn checked_by<F>(realm: &str, check: F) -> BasicAuth
     where
         F: Fn(&Request, &str, &str) -> Option<User> + Send + Sync + 'static,
+    {
+        BasicAuth::try_checked_by(realm, move |request, name, password| Ok(check(request, name, password)))
+    }
+
+    /// Creates a layer for the users that this closure accepts, which can also fail: the error is the response, a 500
+    /// if the table of users cannot be read. Otherwise like [`checked_by`](BasicAuth::checked_by).
+    ///
+    /// ```
+    /// use modest::layers::BasicAuth;
+    /// use modest::{OrStatus, User};
+    ///
+    /// # fn look_up(_: &str, _: &str) -> std::io::Result<bool> { Ok(true) }
+    /// let auth = BasicAuth::try_checked_by("staff", |_, name, password| {
+    ///     let is_right = look_up(name, password).or_status(503)?;
+    ///     Ok(is_right.then(|| User::new(name).with_role("staff")))
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If the realm contains anything but printable ASCII.
+    pub fn try_checked_by<F>(realm: &str, check: F) -> BasicAuth
+    where
+        F: Fn(&Request, &str, &str) -> Result<Option<User>> + Send + Sync + 'static,
     {
         BasicAuth::with(realm, Check::Closure(Box::new(check)))
     }
@@ -221,7 +244,7 @@ impl BasicAuth {
         let parts = text.split_once(':').filter(|_| !text.chars().any(char::is_control));
         let Some((name, password)) = parts else { return Ok(None) };
         let is_one = match &self.check {
-            Check::Closure(check) => return Ok(check(request, name, password)),
+            Check::Closure(check) => return check(request, name, password),
             Check::Listed(users) => {
                 let is_one = || {
                     users.iter().fold(false, |is_one, (known, secret)| {
@@ -234,7 +257,7 @@ impl BasicAuth {
             #[cfg(feature = "users")]
             Check::File(file) => file.knows(request.client_ip(), name, password)?,
         };
-        Ok(is_one.then(|| User(name.to_owned())))
+        Ok(is_one.then(|| User::new(name)))
     }
 }
 
@@ -284,7 +307,7 @@ mod tests {
     use crate::{Http, RequestHandler, Response, handler_fn, testing};
 
     fn whoami() -> impl RequestHandler {
-        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone())))
+        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().name())))
     }
 
     fn app() -> impl RequestHandler {
@@ -332,7 +355,7 @@ mod tests {
     #[test]
     fn a_closure() {
         let auth = BasicAuth::checked_by("r", |request, name, password| {
-            (request.path() == "/a" && password == "secret").then(|| User(format!("{name}!")))
+            (request.path() == "/a" && password == "secret").then(|| User::new(format!("{name}!")))
         });
         let http = Http::new(whoami().layer(auth));
         let request = |path| Request::get(path).with_header("authorization", "Basic YWRhOnNlY3JldA==");

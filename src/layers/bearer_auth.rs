@@ -15,8 +15,8 @@ use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User}
 /// use modest::layers::BearerAuth;
 /// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
 ///
-/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().0))));
-/// let auth = BearerAuth::new("api").token("a-long-random-string", User("ada".into()));
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().name()))));
+/// let auth = BearerAuth::new("api").token("a-long-random-string", User::new("ada"));
 /// let http = Http::new(hello.layer(auth));
 /// assert_eq!(http.respond(&Request::get("/")).header("www-authenticate"), Some("Bearer realm=\"api\""));
 ///
@@ -35,7 +35,7 @@ enum Check {
     Closure(Closure),
 }
 
-type Closure = Box<dyn Fn(&Request, &str) -> Option<User> + Send + Sync>;
+type Closure = Box<dyn Fn(&Request, &str) -> Result<Option<User>> + Send + Sync>;
 
 impl BearerAuth {
     /// Creates a layer for the tokens added by [`token`](BearerAuth::token).
@@ -56,7 +56,7 @@ impl BearerAuth {
     /// use modest::layers::BearerAuth;
     ///
     /// # fn find_user(_: &str) -> Option<String> { None }
-    /// let auth = BearerAuth::checked_by("api", |_, token| find_user(token).map(User));
+    /// let auth = BearerAuth::checked_by("api", |_, token| find_user(token).map(User::new));
     /// ```
     ///
     /// # Panics
@@ -64,6 +64,32 @@ impl BearerAuth {
     pub fn checked_by<F>(realm: &str, check: F) -> BearerAuth
     where
         F: Fn(&Request, &str) -> Option<User> + Send + Sync + 'static,
+    {
+        BearerAuth::try_checked_by(realm, move |request, token| Ok(check(request, token)))
+    }
+
+    /// Creates a layer for the tokens that this closure accepts, which can also fail: the error is the response, a 500
+    /// if the table of tokens cannot be read. It may block.
+    ///
+    /// ```
+    /// use modest::layers::BearerAuth;
+    /// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
+    ///
+    /// let auth = BearerAuth::try_checked_by("api", |_, token| {
+    ///     let users = std::fs::read_to_string("tokens.txt")?;
+    ///     let mut lines = users.lines().filter_map(|line| line.split_once(' '));
+    ///     Ok(lines.find(|(known, _)| *known == token).map(|(_, name)| User::new(name)))
+    /// });
+    /// let http = Http::new(handler_fn(|_| Ok(Response::text("welcome\n"))).layer(auth));
+    /// let request = Request::get("/").with_header("authorization", "Bearer t");
+    /// assert_eq!(http.respond(&request).status(), 500); // there is no such file
+    /// ```
+    ///
+    /// # Panics
+    /// If the realm contains anything but printable ASCII.
+    pub fn try_checked_by<F>(realm: &str, check: F) -> BearerAuth
+    where
+        F: Fn(&Request, &str) -> Result<Option<User>> + Send + Sync + 'static,
     {
         BearerAuth::with(realm, Check::Closure(Box::new(check)))
     }
@@ -88,12 +114,12 @@ impl BearerAuth {
         BearerAuth { challenge: format!("Bearer {}", realm_parameter(realm)), check }
     }
 
-    fn user_of(&self, request: &Request, token: &str) -> Option<User> {
+    fn user_of(&self, request: &Request, token: &str) -> Result<Option<User>> {
         match &self.check {
             Check::Closure(check) => check(request, token),
-            Check::Listed(tokens) => tokens.iter().fold(None, |found, (known, user)| {
+            Check::Listed(tokens) => Ok(tokens.iter().fold(None, |found, (known, user)| {
                 if equal(token.as_bytes(), known.as_bytes()) { Some(user.clone()) } else { found }
-            }),
+            })),
         }
     }
 
@@ -105,7 +131,7 @@ impl BearerAuth {
         };
         let token = token.ok_or_else(|| unauthorized(&self.challenge))?;
         let text = std::str::from_utf8(token).ok().filter(|_| is_token(token));
-        let user = text.and_then(|token| self.user_of(request, token));
+        let user = text.map_or(Ok(None), |token| self.user_of(request, token))?;
         user.ok_or_else(|| unauthorized(&format!("{}, error=\"invalid_token\"", self.challenge)))
     }
 }
@@ -141,9 +167,8 @@ mod tests {
     use crate::{Http, Method, RequestHandler, Response, handler_fn, testing};
 
     fn app() -> impl RequestHandler {
-        let auth =
-            BearerAuth::new("api").token("abc.DEF-1_2~3+4/5==", User("ada".into())).token("b", User("bob".into()));
-        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone()))).layer(auth)
+        let auth = BearerAuth::new("api").token("abc.DEF-1_2~3+4/5==", User::new("ada")).token("b", User::new("bob"));
+        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().name()))).layer(auth)
     }
 
     const NONE: &str = "Bearer realm=\"api\"";
@@ -185,7 +210,7 @@ mod tests {
     fn a_closure_sees_well_formed_tokens_only() {
         let auth = BearerAuth::checked_by("api", |request, token| {
             assert!(token.is_ascii());
-            (request.path() == "/" && token == "t").then(|| User("ada".into()))
+            (request.path() == "/" && token == "t").then(|| User::new("ada"))
         });
         let http = Http::new(handler_fn(|_| Ok(Response::no_content())).layer(auth));
         for (target, field, status) in
@@ -193,6 +218,30 @@ mod tests {
         {
             let sent = http.respond(&Request::get(target).with_header("authorization", field));
             assert_eq!(sent.status().as_u16(), status, "{target} {field}");
+        }
+    }
+
+    #[test]
+    fn a_closure_that_fails_is_no_refusal() {
+        let auth = BearerAuth::try_checked_by("api", |_, token| match token {
+            "broken" => Err(std::io::Error::other("no table"))?,
+            "busy" => Err(Error::new(503, "try again")),
+            token => Ok((token == "t").then(|| User::new("ada").with_role("editor").with_claim("sub", "7"))),
+        });
+        let http = Http::new(
+            handler_fn(|request| {
+                let user = request.value::<User>().unwrap();
+                let roles: Vec<_> = user.roles().collect();
+                Ok(Response::text(format!("{} {roles:?} {:?} {user:?}", user.name(), user.claim("sub"))))
+            })
+            .layer(auth),
+        );
+        let wanted = r#"ada ["editor"] Some("7") User { name: "ada", roles: ["editor"], claims: ["sub"] }"#;
+        for (token, status) in [("t", 200), ("x", 401), ("broken", 500), ("busy", 503)] {
+            let sent = http.respond(&Request::get("/").with_header("authorization", format!("Bearer {token}")));
+            assert_eq!(sent.status(), status, "{token}");
+            assert_eq!(sent.header("www-authenticate").is_some(), status == 401, "{token}");
+            assert!(status != 200 || sent.text() == wanted, "{sent:?}");
         }
     }
 

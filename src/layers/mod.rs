@@ -13,7 +13,7 @@
 //!     .get("/notes", |_, _| Ok(Response::text("none yet\n")))
 //!     .with_state(())
 //!     .layer(Timeout::new(Duration::from_secs(5)))
-//!     .layer(BearerAuth::new("notes").token("a-long-random-string", User("ada".into())))
+//!     .layer(BearerAuth::new("notes").token("a-long-random-string", User::new("ada")))
 //!     .layer(RateLimit::new(100, Duration::from_secs(60)))
 //!     .layer(Cors::new().origin("https://app.example")) // outside authentication: a preflight has no token
 //!     .layer(RequestIds::new())

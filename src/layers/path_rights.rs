@@ -267,7 +267,7 @@ fn is_about_upload(request: &Request) -> bool {
 impl Layer for PathRights {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let user = request.value::<User>();
-        let user = user.as_ref().map(|user| user.0.as_str());
+        let user = user.as_ref().map(|user| user.name());
         let permissions = self.permissions(request, user);
         match self.0.verdict(request, user)? {
             // One that was made by hand may have been judged before.

@@ -6,10 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
+use super::client::Client;
+
 /// What panicked, and the payload of the panic, to be logged.
 #[must_use]
 pub struct Panicked {
     what: &'static str,
+    of: Option<String>,
     payload: Box<dyn Any + Send>,
 }
 
@@ -18,7 +21,7 @@ pub struct Panicked {
 /// # Errors
 /// If it panicked. Logging that may block: the logger, and the destructor of the payload, are user code.
 pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panicked> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, payload })
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, of: None, payload })
 }
 
 /// Runs code that may panic, where it may block. `None` if it panicked, which is logged.
@@ -27,11 +30,18 @@ pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl Panicked {
+    /// Adds the client whose connection it ends.
+    pub fn of(self, client: &Client) -> Panicked {
+        Panicked { of: Some(format!(" with {client}")), ..self }
+    }
+
     /// Tell the logger.
     pub fn tell(self) {
-        let Panicked { what, payload } = self;
+        let Panicked { what, of, payload } = self;
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or("no message".into());
         forget(catch_unwind(AssertUnwindSafe(|| drop(payload))));
-        forget(catch_unwind(|| error!("{what} panicked")));
+        forget(catch_unwind(|| error!("{what}{} panicked: {message}", of.unwrap_or_default())));
     }
 }
 

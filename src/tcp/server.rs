@@ -130,7 +130,8 @@ impl TcpServer {
     }
 
     /// Listens at one more address, for another handler or protocol: HTTP beside HTTPS, or administration at a Unix
-    /// socket. Workers, limits, statistics and the shutdown belong to the one server.
+    /// socket. Workers, limits, statistics and the shutdown belong to the one server. A handler without a format of its
+    /// own ([`Http::access_log`](crate::Http::access_log)) logs in that of the first.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -145,7 +146,11 @@ impl TcpServer {
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
         let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;
-        self.protocols.push(Arc::new(handler.into_protocol()));
+        let protocol = handler.into_protocol();
+        if let Some(settings) = self.protocols.first().and_then(|first| first.shared_settings()) {
+            protocol.take_over(settings);
+        }
+        self.protocols.push(Arc::new(protocol));
         self.listen_too(address.into(), number)
     }
 

@@ -16,6 +16,7 @@ mod identity; // certificates and keys
 mod not_tls; // clients that speak something else
 mod record; // where a record ends
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -237,6 +238,14 @@ impl Protocol for Protected {
 
     fn connection_memory(&self) -> u64 {
         TLS_CONNECTION
+    }
+
+    fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.0.inner.shared_settings()
+    }
+
+    fn take_over(&self, settings: &(dyn Any + Send + Sync)) {
+        self.0.inner.take_over(settings);
     }
 }
 

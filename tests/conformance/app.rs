@@ -59,7 +59,7 @@ impl RequestHandler for App {
             "/wronglength" => ten().with_header("content-length", "11"),
             "/date" => ten().with_header("date", "Sun, 06 Nov 1994 08:49:37 GMT").with_header("server", "mine"),
             "/cookies" => ten().with_cookie(Cookie::new("a", "1")).with_cookie(Cookie::new("b", "2")),
-            "/redirect" => Response::redirect(&request.param("to").unwrap_or_default()),
+            "/redirect" => Response::redirect(request.param("to").unwrap_or_default()),
             "/panic" => panic!("as the row asks"),
             "/error" => return Err("the secret of the log".into()),
             "/forbidden" => return Err(Error::new(403, "not <you>")),
@@ -93,7 +93,7 @@ impl RequestHandler for App {
 
     /// A resource `/ten` that is there and `/new` that is not.
     fn do_put(&self, request: &Request) -> Result<Response> {
-        let here = Validators { etag: Some(ETag::strong("v1")?), last_modified: Some(long_ago()) };
+        let here = Validators::new().with_etag(ETag::strong("v1")?).with_last_modified(long_ago());
         let there = request.path() == "/ten";
         request.check_preconditions(there.then_some(&here))?;
         Ok(if there { Response::no_content() } else { Response::new(201) })

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use modest::raw::{Conversation, Flow, Lines, Protocol, Raw};
-use modest::{Address, Client as Peer, Listen, Response, TcpServer, handler_fn};
+use modest::{Address, Client as Peer, Http, Listen, LogFormat, ProxyProtocol, Response, TcpServer, handler_fn};
 use socket2::SockRef;
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, Running};
+use crate::server::{Client, PATIENCE, Running, alone, eventually, hear_the_log};
 
 fn script() -> Raw<Script> {
     Raw(Script::default())
@@ -59,6 +59,46 @@ fn listeners_may_serve_different_things() {
         ask(UnixStream::connect(&path).unwrap(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n");
     }
     server.wait_for("all are counted", |stats| stats.accepted == 12);
+}
+
+/// A handler added to a server logs in the format of the first, unless it has its own, also behind TLS and proxies.
+#[test]
+fn one_format_of_the_log_for_all_listeners() {
+    alone("listeners::one_format_of_the_log_for_all_listeners", || {
+        let lines = hear_the_log(|record| (record.target() == "modest::access").then(|| record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Info);
+        let hello = || handler_fn(|_| Ok(Response::text("hello")));
+        let formats = [
+            (Some(LogFormat::Json), None, "{\"time\":"),
+            (Some(LogFormat::Json), Some(LogFormat::Common), "127.0.0.1 - - ["),
+            (None, None, ""),
+        ];
+        for (first, own, wanted) in formats {
+            let second = match own {
+                Some(format) => Http::new(hello()).access_log(format),
+                None => Http::new(hello()),
+            };
+            let server = TcpServer::bind("127.0.0.1:0", Http::new(hello()).access_log(first)).unwrap();
+            let server = server.also_serve("127.0.0.1:0", second).unwrap();
+            let server = server.also_serve("127.0.0.1:0", ProxyProtocol::new(hello()).serve_untrusted(true)).unwrap();
+            let addresses: Vec<_> = server.local_addrs().iter().filter_map(Address::socket_addr).collect();
+            let server = Running::start(server);
+            Client::new(addresses[1]).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+            if first.is_some() {
+                eventually("it is logged", || lines.lock().unwrap().len() == 1);
+            }
+            Client::new(addresses[2]).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+            if first.is_some() {
+                eventually("it is logged", || lines.lock().unwrap().len() == 2);
+            }
+            drop(server); // all is logged
+            let lines = std::mem::take(&mut *lines.lock().unwrap());
+            let proxied = if first.is_some() { "{\"time\":" } else { "" };
+            let begins: Vec<_> =
+                lines.iter().zip([wanted, proxied]).map(|(line, wanted)| line.starts_with(wanted)).collect();
+            assert_eq!(begins, vec![true; if first.is_some() { 2 } else { 0 }], "{first:?}, {own:?}: {lines:?}");
+        }
+    });
 }
 
 #[test]

@@ -670,7 +670,7 @@ fn who_was_not_asked_has_nothing_to_say() {
     impl Layer for Members {
         fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
             let name = request.header("x-name").ok_or(Error::new(401, "who?").with_header("www-authenticate", "X"))?;
-            request.put(User(name.to_owned()));
+            request.put(User::new(name));
             Ok(())
         }
     }
@@ -681,7 +681,7 @@ fn who_was_not_asked_has_nothing_to_say() {
             Ok(Response::text("hello"))
         }
         fn finish_response(&self, request: &Request, response: Response) -> Response {
-            response.with_header("x-user", request.value::<User>().expect("behind Members").0.clone())
+            response.with_header("x-user", request.value::<User>().expect("behind Members").name())
         }
         fn log_request(&self, record: &LogRecord<'_>) {
             record.user().expect("behind Members");

@@ -189,7 +189,7 @@ struct Formatted(LogFormat, Mutex<Vec<String>>);
 impl RequestHandler for Formatted {
     fn do_get(&self, request: &Request) -> Result<Response> {
         request.put(RequestId("7f".into()));
-        request.put(User("ada \"the\" first".into()));
+        request.put(User::new("ada \"the\" first"));
         Ok(Response::text("0123456789"))
     }
 
@@ -269,4 +269,41 @@ fn a_method_is_not_taken_for_unwritten_because_it_calls_one_that_is() {
         peer.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
         assert!(peer.text().starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {}", peer.text());
     }
+}
+
+/// A file that was just written gets its date once its second is over; an older one has both validators at once.
+#[test]
+fn a_file_has_the_validators_that_no_later_change_can_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    let http = Http::new({
+        let path = path.clone();
+        handler_fn(move |_| Ok(Response::file(&path)))
+    });
+    let sent = |content: &str| {
+        std::fs::write(&path, content).unwrap();
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let second = Duration::from_secs(written.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        loop {
+            let before = SystemTime::now();
+            let sent = http.respond(&Request::get("/"));
+            let age = before.duration_since(SystemTime::UNIX_EPOCH + second).unwrap();
+            assert_eq!(sent.text(), content);
+            if sent.header("last-modified").is_some() {
+                break sent;
+            }
+            assert!(age < Duration::from_secs(3), "no date, {age:?} after the second began: {sent:?}");
+        }
+    };
+    let (one, two) = (sent("one"), sent("two"));
+    for name in ["last-modified", "etag"] {
+        assert!(one.header(name).is_some() && one.header(name) != two.header(name), "{name}: {one:?} {two:?}");
+    }
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    let dated_back = http.respond(&Request::get("/"));
+    assert_eq!(dated_back.header("last-modified"), Some("Sun, 09 Sep 2001 01:46:40 GMT"), "{dated_back:?}");
+    let tagged = two.header("etag").unwrap();
+    let same = http.respond(&Request::get("/").with_header("if-none-match", tagged));
+    assert_eq!(same.status(), 200, "a change of its times is a change: {same:?}");
 }

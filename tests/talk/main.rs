@@ -20,6 +20,7 @@ mod layers; // ready layers
 mod lines; // protocols of lines
 mod model; // both readings agree, and properties
 mod order; // which of several layers decides
-mod paths;
+mod paths; // one path for routes, mounts and layers
 mod request_lines; // methods, targets, versions
-mod requests; // what a handler sees // one path for routes, mounts and layers
+mod requests; // what a handler sees
+mod rewriting; // paths that the program replaces

@@ -25,7 +25,12 @@ fn targets() {
         let seen = (request.raw_path(), request.path(), request.query(), request.target());
         assert_eq!(seen, (raw_path, path, query, target), "{target}");
     }
-    for target in ["", "a", "/ ", "/\r\n", "/#", "/é", "/%", "/ HTTP/1.1\r\nX: y\r\n\r\n"] {
+    let request = Request::get("http://a/b?q=é&\"<>\"&%&c").with_header("x", "y").with_header("z", "é");
+    assert_eq!(request.target(), "http://a/b?q=%C3%A9&%22%3C%3E%22&%&c");
+    assert_eq!((request.param("q").as_deref(), request.param("\"<>\"").as_deref()), (Some("é"), Some("")));
+    assert_eq!((request.host(), request.header("x"), request.header("z")), (Some("a"), Some("y"), Some("é")));
+    for target in ["", "a", "/?a b", "/?\t", "/?é\x7f", "/ ", "/\r\n", "/#", "/é", "/%", "/ HTTP/1.1\r\nX: y\r\n\r\n"]
+    {
         assert!(Request::new(Method::GET, target).is_err(), "{target:?}");
     }
 }
@@ -58,6 +63,8 @@ fn fields() {
     assert_eq!(request.header("none"), None);
     assert_eq!(request.headers().get_all("x-one").iter().collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(request.headers()["bytes"], HeaderValue::from_bytes(b"\xff").unwrap());
+    let cookies: Vec<_> = request.cookies().collect();
+    assert_eq!(cookies, [("a", "1"), ("b", "two"), ("d", "4"), ("a", "5")]);
     for (name, value) in [("a", Some("1")), ("b", Some("two")), ("c", None), ("d", Some("4")), ("e", None)] {
         assert_eq!(request.cookie(name), value, "{name}");
     }

@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let audit = File::options().append(true).create(true).open(words.next().unwrap_or("audit.log".into()))?;
     let tokens = std::env::var("API_TOKENS").map_err(|_| "API_TOKENS is to be NAME:TOKEN,NAME:TOKEN")?;
     let tokens = tokens.split(',').filter_map(|pair| pair.split_once(':'));
-    let auth = tokens.fold(BearerAuth::new("notes"), |auth, (name, token)| auth.token(token, User(name.into())));
+    let auth = tokens.fold(BearerAuth::new("notes"), |auth, (name, token)| auth.token(token, User::new(name)));
     let cors = Cors::new().origin(&origin).headers(["authorization", "content-type"]).expose(["x-request-id"]);
     let app = Routes::new()
         .get("/notes", Api::list)

@@ -10,6 +10,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::request::{Request, SavedForm};
+use crate::http::responder::log_rejection;
 use crate::http::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Next, Stage, Turn};
 
@@ -110,6 +111,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // The request is unknown except for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
         let error = Error::from_rejection(rejection);
+        log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
         let page = self.responder().page(None, &error, &placeholder);
         let config = self.config();
         let context = ResponseContext {
@@ -157,6 +159,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Sends the page of an error. No further request follows.
     pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+        log_rejection(&exchange.request, error);
         let page = self.page(&exchange.request, error);
         exchange.keep_alive = false;
         self.send_response(exchange, page, turn)

@@ -29,7 +29,7 @@ use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::responder::{Responder, Service, panic_message};
+use super::responder::{Responder, Service, panic_message, rewritten};
 use super::response::Instead;
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
@@ -302,9 +302,20 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
+        if let Err(error) = self.rewrite(&mut exchange.request) {
+            return self.close_with(exchange, &error, turn);
+        }
         let responded = self.responded(&exchange.request, turn);
         end_arriving_body(&mut exchange, turn);
         self.send_responded(exchange, responded, turn)
+    }
+
+    /// May block: gives the request the path that the program chooses, before any handler is called.
+    fn rewrite(&self, request: &mut Request) -> Result<(), Error> {
+        match &self.config().rewrite {
+            Some(rewrite) => rewritten(request, &**rewrite),
+            None => Ok(()),
+        }
     }
 
     /// May block: the handler's response. `Err`: it panicked. (Inlined like the next function, because a response is
@@ -365,7 +376,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     fn log_record(&self, record: &LogRecord<'_>) {
-        if let Some(format) = self.config().access_log {
+        if let Some(format) = self.config().access_log.format() {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
         // The response is complete, even if its record fails.

@@ -38,6 +38,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
+        if let Err(error) = self.rewrite(&mut exchange.request) {
+            return self.close_with(exchange, &error, turn);
+        }
         let responder = self.responder();
         let mut plan = BodyPlan::default();
         let accepts = match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan)) {

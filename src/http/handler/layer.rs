@@ -36,7 +36,7 @@ use crate::tcp::Client;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no layer",
     label = "this does not implement `Layer`",
-    note = "a closure is given as `layer_fn(|request, next| ..)`"
+    note = "a closure is given as `layer_fn(|request, next| ..)`, or as `before_body_fn(|request, plan| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
     /// Called with the head, before the inner handler's: see [`RequestHandler::before_body`]. An error becomes the
@@ -308,8 +308,8 @@ impl<F> fmt::Debug for LayerFn<F> {
     }
 }
 
-/// A layer that is this closure, called with each whole request ([`Layer::handle`]). Check rights in
-/// [`Layer::before_body`] instead, before any inner handler is called.
+/// A layer that is this closure, called with each whole request ([`Layer::handle`]). Check rights with
+/// [`before_body_fn`] instead, before any inner handler is called.
 ///
 /// ```
 /// use modest::{RequestHandler, Response, handler_fn, layer_fn};
@@ -322,6 +322,45 @@ where
     F: Fn(&Request, Next<'_>) -> Result<Response> + Send + Sync + 'static,
 {
     LayerFn(closure)
+}
+
+/// A closure as a check: see [`before_body_fn`].
+#[derive(Clone, Copy)]
+pub struct BeforeBodyFn<F>(F);
+
+impl<F> fmt::Debug for BeforeBodyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BeforeBodyFn(..)")
+    }
+}
+
+/// A layer that calls this closure with the head of each request, before any inner handler and before the body is read
+/// ([`Layer::before_body`]): it accepts or rejects the request, and sets the plan of its body.
+///
+/// ```
+/// use modest::{Error, Http, Request, RequestHandler, Response, before_body_fn, handler_fn};
+///
+/// let members = before_body_fn(|request, _| match request.cookie("member") {
+///     Some(_) => Ok(()),
+///     None => Err(Error::new(401, "who are you?")),
+/// });
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("welcome\n"))).layer(members));
+/// assert_eq!(http.respond(&Request::post("/", "a body that is not read")).status(), 401);
+/// ```
+pub fn before_body_fn<F>(closure: F) -> BeforeBodyFn<F>
+where
+    F: Fn(&Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
+{
+    BeforeBodyFn(closure)
+}
+
+impl<F> Layer for BeforeBodyFn<F>
+where
+    F: Fn(&Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
+{
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        (self.0)(request, plan)
+    }
 }
 
 impl<F> Layer for LayerFn<F>

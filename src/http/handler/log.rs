@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -32,6 +33,20 @@ pub enum LogFormat {
     /// if present, `id`, `user`, `tls` (the version), `host`, `referer`, `user_agent`. If the head could not be read,
     /// `line` replaces `method` and `target`.
     Json,
+}
+
+/// The format of the access log where no other is set: that of the process's `Logger`.
+static DEFAULT: OnceLock<LogFormat> = OnceLock::new();
+
+impl LogFormat {
+    pub(crate) fn of_process() -> LogFormat {
+        DEFAULT.get().copied().unwrap_or_default()
+    }
+
+    /// The first call applies.
+    pub(crate) fn set_of_process(self) {
+        let _ = DEFAULT.set(self);
+    }
 }
 
 /// The access log's record of a response. It is displayed as a line of its [`LogFormat`].
@@ -145,7 +160,7 @@ impl<'a> LogRecord<'a> {
     fn local_time(&self) -> LocalTime {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
         let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
-        LocalTime { date: local.and_then(date::write).unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT") }
+        LocalTime { date: local.and_then(date::write).unwrap_or(EPOCH) }
     }
 
     fn header(&self, name: &'static str) -> Option<Cow<'a, str>> {
@@ -311,6 +326,14 @@ fn push_number(line: &mut String, number: u64) {
     line.push(char::from(b'0' + (number % 10) as u8));
 }
 
+/// A time in UTC as in RFC 3339.
+pub(crate) fn utc_time(time: SystemTime) -> String {
+    let time = LocalTime { date: date::write(time).unwrap_or(EPOCH) };
+    format!("{}-{:02}-{}T{}Z", time.year(), time.month_number(), time.day(), time.clock())
+}
+
+const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+
 /// Escapes C0, DEL, C1, quote and backslash.
 fn push_escaped(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'));
@@ -334,7 +357,7 @@ fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> boo
 
 /// A string member of an object that already has members; nothing for `None`. Escapes by RFC 8259, section 7, and also
 /// C1.
-fn push_json_field(line: &mut String, name: &str, text: Option<&str>) {
+pub(crate) fn push_json_field(line: &mut String, name: &str, text: Option<&str>) {
     let Some(text) = text else { return };
     push(line, format_args!(",\"{name}\":\""));
     for letter in text.chars() {

@@ -28,8 +28,8 @@ pub(crate) use chain::Chain;
 pub use chain::Depth;
 use chain::{by_method, delegate_of, enter, enter_first};
 pub use function::{HandlerFn, handler_fn};
-pub use layer::{Layer, LayerFn, Layered, Next, layer_fn};
-pub(crate) use log::Completed;
+pub use layer::{BeforeBodyFn, Layer, LayerFn, Layered, Next, before_body_fn, layer_fn};
+pub(crate) use log::{Completed, push_json_field, utc_time};
 pub use log::{LogFormat, LogRecord};
 pub use routes::{Router, Routes};
 

@@ -71,7 +71,7 @@ impl HeadParser {
             } else {
                 let line = self.line.take().expect("the request line was read");
                 let fields = std::mem::take(&mut self.fields);
-                return Ok(Some((next, Head { bytes: bytes[..next].to_vec(), fields, line })));
+                return Ok(Some((next, Head { bytes: bytes[..next].to_vec(), fields, line }.encoded())));
             }
         }
         Ok(None)
@@ -252,6 +252,41 @@ static TOKEN: [bool; 256] = {
 };
 
 impl Head {
+    /// The head with a query that is valid in a URI, so that everything downstream (redirects, gateways, logs) sees
+    /// that one form only.
+    fn encoded(mut self) -> Head {
+        let Some(query) = self.line.parsed_target.query.filter(|_| self.line.parsed_target.has_raw_query) else {
+            return self;
+        };
+        let encoded = target::encode_raw_query(query.of(&self.bytes));
+        let longer = encoded.len() - query.of(&self.bytes).len();
+        self.bytes.splice(query.range(), encoded);
+        self.line.parsed_target.query = Some(query.lengthened(longer));
+        self.line.target = self.line.target.lengthened(longer);
+        self.line.span = self.line.span.lengthened(longer);
+        for field in &mut self.fields {
+            *field = Field { name: field.name.shifted(longer), value: field.value.shifted(longer) };
+        }
+        self
+    }
+
+    /// Replaces path and query. The request line stays as received.
+    pub(crate) fn rewrite(&mut self, target: &str) -> Result<(), Rejection> {
+        if !target.starts_with('/') {
+            return Err(Rejection::bad_request("expected a path that begins with a slash"));
+        }
+        let mut target = target.as_bytes().to_vec();
+        let mut parsed = target::parse(&target, &Method::GET)?;
+        if let Some(query) = parsed.query.filter(|_| parsed.has_raw_query) {
+            target.splice(query.range(), target::encode_raw_query(query.of(&target)));
+            parsed = target::parse(&target, &Method::GET)?;
+        }
+        let Target { authority, https, .. } = self.line.parsed_target;
+        self.line.parsed_target = Target { authority, https, ..parsed.shifted(self.bytes.len()) };
+        self.bytes.extend_from_slice(&target);
+        Ok(())
+    }
+
     /// How many bytes of memory it takes.
     pub(crate) fn kept(&self) -> usize {
         self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()
@@ -265,7 +300,7 @@ impl Head {
         self.line.version
     }
 
-    /// The request line as received.
+    /// The request line as received, with the query in its valid form.
     pub(crate) fn line(&self) -> &str {
         self.text(self.line.span)
     }

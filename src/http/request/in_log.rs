@@ -13,6 +13,11 @@ impl Request {
         InLog(self)
     }
 
+    /// The IP address of the client, as in the access log.
+    pub(crate) fn client_name(&self) -> String {
+        self.client_ip().map_or_else(|| "unix:".to_owned(), |ip| ip.to_string())
+    }
+
     /// As the work of a handler, if it has an id: `GET / HTTP/1.1 [8f3a..]`.
     #[inline]
     pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {

@@ -37,8 +37,7 @@ impl Request {
     /// If the target is invalid, or the value cannot be serialized.
     #[cfg(feature = "json")]
     pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
-        let body = serde_json::to_vec(value).expect("the value is JSON");
-        Request::post(target, body).with_header("content-type", "application/json")
+        Request::post(target, "").with_json(value)
     }
 
     /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`.
@@ -77,6 +76,33 @@ impl Request {
         self.head.remove("content-length");
         let length = self.body.len().to_string();
         self.with_header("content-length", length)
+    }
+
+    /// Sets the body to this value as JSON, and its Content-Type: for any method.
+    ///
+    /// ```
+    /// use modest::{Method, Request};
+    ///
+    /// let request = Request::new(Method::PUT, "/notes/7")?.with_json(&["milk"]);
+    /// assert_eq!(request.json::<Vec<String>>()?, ["milk"]);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the value cannot be serialized.
+    #[cfg(feature = "json")]
+    pub fn with_json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Request {
+        self.head.remove("content-type");
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        self.with_header("content-type", "application/json").with_body(body)
+    }
+
+    /// The request again, with its values: for `respond`, which must not change the caller's.
+    pub(crate) fn copied(&self) -> Result<Request, Error> {
+        let (head, client) = (self.head.clone(), self.client.clone());
+        let mut copy = Request::from_head(head, client, self.polled, self.begun, self.now, self.waker.clone());
+        (copy.body, copy.values) = (self.body.try_clone()?, self.values.copied());
+        Ok(copy)
     }
 
     /// Sets the time of the poll that brought the request: see [`Request::polled`].

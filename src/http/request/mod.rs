@@ -13,6 +13,7 @@ mod asked; // which handlers have been called
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
 mod in_log; // its name in the log
+mod log_scope; // the request for which a thread works
 mod made; // requests made by hand
 mod reading; // the body in the forms that handlers need
 
@@ -49,6 +50,7 @@ pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
 pub(crate) use form_data::SavedForm;
 pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPart};
+pub use log_scope::LogScope;
 pub use plan::BodyPlan;
 pub(crate) use route_match::Reach;
 pub(crate) use values::MayOnlyWrite;
@@ -108,6 +110,8 @@ pub struct Request {
     forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
+    /// `Http::rewrite` has been asked.
+    is_rewritten: bool,
     /// Which handlers of the chain have been called.
     asked: Asked,
 }
@@ -138,6 +142,7 @@ impl Request {
             forwarded_host: OnceLock::new(),
             routes: RouteMatches::default(),
             late: false,
+            is_rewritten: false,
             asked: Asked::default(),
         }
     }
@@ -194,7 +199,8 @@ impl Request {
         self.head.version()
     }
 
-    /// The target as sent (Python's `path`, with the query).
+    /// The target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes over 0x7F
+    /// in the query are percent-encoded. A path that contains them is rejected with 400.
     #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
@@ -216,7 +222,8 @@ impl Request {
         target.asterisk && target.path.is_none()
     }
 
-    /// The query as sent, after the question mark.
+    /// The query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F are
+    /// percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another server.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
@@ -261,11 +268,23 @@ impl Request {
 
     /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
     pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// All cookies in the order in which they were sent: name and value. Cookies that are not UTF-8 are passed over. A
+    /// name can occur more than once; the first is that of the longest path (RFC 6265, section 5.4).
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/").with_header("cookie", "a=1; b=\"2\"; a=3");
+    /// assert_eq!(request.cookies().collect::<Vec<_>>(), [("a", "1"), ("b", "2"), ("a", "3")]);
+    /// ```
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.header_all("cookie")
             .flat_map(|line| line.split(|byte| *byte == b';'))
             .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
-            .find(|(found, _)| found.trim() == name)
-            .map(|(_, value)| unquoted(value.trim()))
+            .map(|(name, value)| (name.trim(), unquoted(value.trim())))
     }
 
     /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
@@ -377,7 +396,15 @@ impl Request {
         if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
             let _ = self.forwarded_host.set(host); // the first value is kept, because `host` may have returned it
         }
+        if let Some(id) = (&value as &dyn Any).downcast_ref::<RequestId>() {
+            LogScope::set_id(id);
+        }
         self.values.put(value);
+    }
+
+    /// The scope of the lines that are logged while its handler is called.
+    pub(crate) fn log_scope(&self) -> LogScope {
+        LogScope::new(self.value::<RequestId>())
     }
 
     /// The stored value of this type: see [`put`](Request::put).
@@ -393,10 +420,10 @@ impl Request {
     /// use modest::{OrStatus, RequestHandler, Response, User, handler_fn};
     ///
     /// let app = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().or_status(401)?))))
-    ///     .layer(BearerAuth::new("api").token("a-long-random-string", User("ada".into())));
+    ///     .layer(BearerAuth::new("api").token("a-long-random-string", User::new("ada")));
     /// ```
     pub fn user(&self) -> Option<String> {
-        self.value::<User>().map(|user| user.0.clone())
+        self.value::<User>().map(|user| user.name().to_owned())
     }
 
     /// The id, if a layer has stored a [`RequestId`] in it.

@@ -9,6 +9,7 @@ use super::Request;
 use super::route_match::{Reach, without_names};
 use super::target::{self, Target};
 use crate::http::error::Error;
+use crate::http::rejection::Rejection;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
 
 /// The decoded form of a path, if that differs from the path as written. For most paths it does not.
@@ -174,6 +175,18 @@ impl Request {
         }
         let _leave = Leave(&self.mounted, self.mounted.swap(names, Relaxed));
         call()
+    }
+
+    /// Gives it this path and query, as if they had been received.
+    pub(crate) fn rewrite(&mut self, target: &str) -> Result<(), Rejection> {
+        self.head.rewrite(target)?;
+        self.path.decoded.take();
+        Ok(())
+    }
+
+    /// Whether `Http::rewrite` is still to be asked. It is asked once, and a handler that waits is called again.
+    pub(crate) fn begin_rewrite(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_rewritten, true) && !self.is_asterisk()
     }
 
     /// How many segments of the path the mounts around the handler have taken.

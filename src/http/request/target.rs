@@ -20,7 +20,16 @@ impl Span {
     }
 
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.end as usize]
+        &bytes[self.range()]
+    }
+
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The same start, and an end `by` bytes later.
+    pub(crate) fn lengthened(self, by: usize) -> Span {
+        Span { end: self.end + by as u32, ..self }
     }
 
     /// The same span, relative to a start `by` bytes earlier.
@@ -44,6 +53,8 @@ pub(crate) struct Target {
     pub https: bool,
     /// Whether the path may differ from its decoded form: see `url_path::is_plain`, which has the same rule.
     pub needs_decoding: bool,
+    /// Whether the query has bytes that a URI must not have, and clients send all the same: `?q=é`, `?q="a"`.
+    pub has_raw_query: bool,
 }
 
 impl Target {
@@ -124,10 +135,26 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
     if at == bytes.len() {
         return Ok(Target { path, needs_decoding, ..target });
     }
-    if bytes[at + 1..].iter().any(|&byte| CLASS[byte as usize] == NONE) {
-        return Err(Rejection::bad_request("the query holds a character that must be percent-encoded"));
+    let mut has_raw_query = false;
+    for &byte in &bytes[at + 1..] {
+        match CLASS[byte as usize] {
+            NONE => return Err(Rejection::bad_request("the query holds a character that must be percent-encoded")),
+            class => has_raw_query |= class == RAW,
+        }
     }
-    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), needs_decoding, ..target })
+    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), needs_decoding, has_raw_query, ..target })
+}
+
+/// Percent-encodes the bytes of a query that a URI must not have.
+pub(crate) fn encode_raw_query(query: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(query.len() * 3);
+    for &byte in query {
+        match CLASS[byte as usize] {
+            RAW => encoded.extend_from_slice(percent_encoding::percent_encode_byte(byte).as_bytes()),
+            _ => encoded.push(byte),
+        }
+    }
+    encoded
 }
 
 fn is_percent_encoded(bytes: &[u8]) -> bool {
@@ -144,6 +171,9 @@ const PATH: u8 = 2;
 const QUERY: u8 = 3;
 /// The percent sign. In a query it can be alone, because browsers send it so.
 const PERCENT: u8 = 4;
+/// In a query only, where they are percent-encoded on arrival: quotes, angle brackets and all bytes over 0x7F, as curl
+/// and browsers can send them. Control characters, spaces and `#` are never accepted.
+const RAW: u8 = 5;
 
 static CLASS: [u8; 256] = {
     let mut table = [NONE; 256];
@@ -151,11 +181,13 @@ static CLASS: [u8; 256] = {
     while byte < 256 {
         if (byte as u8).is_ascii_alphanumeric() {
             table[byte] = REG_NAME;
+        } else if byte > 0x7f {
+            table[byte] = RAW;
         }
         byte += 1;
     }
-    let others: [(u8, &[u8]); 4] =
-        [(REG_NAME, b"-._~!$&'()*+,;="), (PATH, b":@/[]|^"), (QUERY, b"?{}`\\"), (PERCENT, b"%")];
+    let others: [(u8, &[u8]); 5] =
+        [(REG_NAME, b"-._~!$&'()*+,;="), (PATH, b":@/[]|^"), (QUERY, b"?{}`\\"), (PERCENT, b"%"), (RAW, b"\"<>")];
     let mut class = 0;
     while class < others.len() {
         let mut at = 0;

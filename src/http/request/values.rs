@@ -9,17 +9,79 @@ use http::StatusCode;
 
 use crate::http::error::Error;
 
-/// The user: stored in the request by authenticating layers, read by handlers and by the access log.
+/// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
+/// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores the same.
 ///
 /// ```
 /// use modest::{Request, User};
 ///
 /// let request = Request::get("/");
-/// request.put(User("ada".into()));
-/// assert_eq!(request.value::<User>().unwrap().0, "ada");
+/// request.put(User::new("ada").with_role("editor").with_claim("email", "ada@example.org"));
+///
+/// let user = request.value::<User>().unwrap();
+/// assert_eq!((user.name(), user.claim("email")), ("ada", Some("ada@example.org")));
+/// assert!(user.has_role("editor") && !user.has_role("admin"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct User(pub String);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct User {
+    name: String,
+    roles: Vec<String>,
+    claims: Vec<(String, String)>,
+}
+
+impl User {
+    /// Creates a user of this name, without roles and claims.
+    pub fn new(name: impl Into<String>) -> User {
+        User { name: name.into(), roles: Vec::new(), claims: Vec::new() }
+    }
+
+    /// Adds a role.
+    pub fn with_role(mut self, role: impl Into<String>) -> User {
+        self.roles.push(role.into());
+        self
+    }
+
+    /// Sets a claim: what an issuer of tokens states about the user. It replaces any of that name.
+    pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<String>) -> User {
+        let (name, value) = (name.into(), value.into());
+        self.claims.retain(|(known, _)| *known != name);
+        self.claims.push((name, value));
+        self
+    }
+
+    /// The name, as in the access log.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The roles, in the order in which they were added.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(String::as_str)
+    }
+
+    /// Whether the user has this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles().any(|known| known == role)
+    }
+
+    /// The claims: name and value.
+    pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.claims.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The claim of this name.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
+/// Shows names of claims only: a value may be private.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let claims: Vec<_> = self.claims.iter().map(|(name, _)| name).collect();
+        f.debug_struct("User").field("name", &self.name).field("roles", &self.roles).field("claims", &claims).finish()
+    }
+}
 
 /// The id of a request: stored in it by [`layers::RequestIds`](crate::layers::RequestIds), read by handlers and by the
 /// access log.
@@ -163,6 +225,17 @@ impl Values {
         let kind = TypeId::of::<T>();
         values.retain(|(known, _)| *known != kind);
         values.push((kind, Arc::new(value)));
+    }
+
+    /// The same values, to which others can be added.
+    pub(crate) fn copied(&self) -> Values {
+        match self.0.get() {
+            Some(values) => {
+                let values = values.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Values(OnceLock::from(Box::new(Mutex::new(values))))
+            }
+            None => Values::default(),
+        }
     }
 
     /// Whether there are none: checked for every request.

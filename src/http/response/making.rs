@@ -1,11 +1,12 @@
 //! Responses of each kind: text, pages, JSON, files, streams, redirects.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::{HeaderValue, StatusCode, header};
 
@@ -17,6 +18,7 @@ use super::prepared::{BYTES, HTML, PreparedFields, TEXT};
 use super::{Response, Result};
 use crate::http::error::Error;
 use crate::http::etag::ETag;
+use crate::http::file_times::{FileTime, FileTimes};
 use crate::http::media_type::media_type_of;
 use crate::tcp::SharedBytes;
 
@@ -55,7 +57,9 @@ impl Response {
         }
     }
 
-    /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and time.
+    /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and times. The
+    /// date is left out until the second of the last change is over, and the tag for 20 ms: a later change could have the
+    /// same (RFC 9110, section 8.8.1).
     ///
     /// The path is opened as given and links are followed, so never pass a client's path. Use
     /// [`StaticFileHandler`](crate::StaticFileHandler) for those.
@@ -73,12 +77,29 @@ impl Response {
         if !found.is_file() {
             return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
         }
-        // Nanoseconds, because two edits within one second must differ.
-        let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
         let name = path.file_name().unwrap_or_default().as_bytes();
         let media_type = HeaderValue::from_static(media_type_of(name).unwrap_or("application/octet-stream"));
-        let response = Response::open_file(Arc::new(file), found.len()).with_last_modified(found.modified()?);
-        Ok(response.with_etag(tag).set_field(header::CONTENT_TYPE, media_type))
+        let response = Response::open_file(Arc::new(file), found.len()).set_field(header::CONTENT_TYPE, media_type);
+        response.with_validators_of(&found, SystemTime::now())
+    }
+
+    /// Those that no later change of the file can have (RFC 9110, section 8.8.1).
+    fn with_validators_of(mut self, found: &Metadata, now: SystemTime) -> Result<Response> {
+        let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
+        let times = FileTimes {
+            modified: time(found.mtime(), found.mtime_nsec()),
+            changed: time(found.ctime(), found.ctime_nsec()),
+        };
+        if !times.are_recent(now) {
+            let FileTimes { modified, changed } = times;
+            let [modified, changed] = [modified, changed].map(|time| format!("{:x}.{:x}", time.seconds, time.nanos));
+            self = self.with_etag(ETag::strong(format!("{:x}-{modified}-{changed}", found.len()))?);
+        }
+        let date = times.date(now);
+        match (times.until_dated(date, now), date.to_system_time()) {
+            (None, Some(date)) => Ok(self.with_last_modified(date)),
+            _ => Ok(self),
+        }
     }
 
     /// 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
@@ -136,18 +157,18 @@ impl Response {
     ///
     /// The location is a URI reference. Characters that are not allowed in one (spaces, control characters, non-ASCII)
     /// are percent-encoded.
-    pub fn redirect(location: &str) -> Response {
+    pub fn redirect(location: impl AsRef<str>) -> Response {
         Response::redirect_with(StatusCode::SEE_OTHER, location)
     }
 
     /// A redirect with one of the statuses 301, 302, 303, 307 or 308.
-    pub fn redirect_with<S>(status: S, location: &str) -> Response
+    pub fn redirect_with<S>(status: S, location: impl AsRef<str>) -> Response
     where
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
-        Response::new(status)
-            .with_header(header::LOCATION, percent_encoding::utf8_percent_encode(location, NOT_IN_URI).to_string())
+        let location = percent_encoding::utf8_percent_encode(location.as_ref(), NOT_IN_URI).to_string();
+        Response::new(status).with_header(header::LOCATION, location)
     }
 
     /// 204 No Content.

@@ -5,6 +5,7 @@
 mod handover; // handing a connection over
 mod layer; // code below a conversation
 
+use std::any::Any;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,6 +42,19 @@ pub trait Protocol: Send + Sync + 'static {
     /// By default 8 KiB.
     fn connection_memory(&self) -> u64 {
         CONNECTION
+    }
+
+    /// The settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over from the
+    /// first one: the format of the access log.
+    #[doc(hidden)]
+    fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
+        None
+    }
+
+    /// Takes over these settings, unless it has its own.
+    #[doc(hidden)]
+    fn take_over(&self, settings: &(dyn Any + Send + Sync)) {
+        let _ = settings;
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod header; // the header of the proxy
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,14 @@ impl Protocol for ProxyProtocol {
 
     fn connection_memory(&self) -> u64 {
         self.inner.connection_memory()
+    }
+
+    fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.inner.shared_settings()
+    }
+
+    fn take_over(&self, settings: &(dyn Any + Send + Sync)) {
+        self.inner.take_over(settings);
     }
 }
 

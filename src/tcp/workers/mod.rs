@@ -7,8 +7,6 @@ mod taking; // connections that leave the engine
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::error;
-
 use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::{Panicked, catch, contain};
 use super::engine::{BoxedConnection, Engine};
@@ -120,8 +118,7 @@ impl<'a> WorkerLoop<'a> {
             Ok(Outcome::Closed) => self.close(connection, end),
             Err(panicked) => {
                 settings.current.end();
-                self.tell(panicked);
-                contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
+                self.tell(panicked.of(connection.client()));
                 connection.panicked();
                 // They may contain output of this client, whose destructors may also panic.
                 let buffers = std::mem::take(&mut self.buffers);

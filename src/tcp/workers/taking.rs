@@ -7,7 +7,7 @@ use log::{debug, error};
 
 use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
-use super::super::contain::contain;
+use super::super::contain::{catch, contain};
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
 use super::super::layered::layered;
 use super::super::scheduler::{Admission, Class};
@@ -65,7 +65,8 @@ fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnect
 
 /// Runs on the connection's own thread: from the conversation's `take` to its end.
 fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
-    let taken = contain("a conversation", || -> io::Result<()> {
+    let client = connection.client().clone();
+    let taken = catch("a conversation", || -> io::Result<()> {
         let Parts { conversation, socket, client, unread, ended, registration, layer } =
             connection.take_apart(engine.registry())?;
         let socket = Arc::new(socket);
@@ -78,8 +79,10 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
         });
         Ok(())
     });
-    if let Some(Err(err)) = taken {
-        contain("the logger", || debug!("a connection could not be taken: {err}"));
+    match taken {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => _ = contain("the logger", || debug!("a connection could not be taken: {err}")),
+        Err(panicked) => panicked.of(&client).tell(),
     }
 }
 

@@ -10,6 +10,7 @@ mod table; // which resource a path leads to
 mod path; // patterns
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Method;
@@ -154,6 +155,19 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
     {
         self.route(Method::PATCH, pattern, function)
+    }
+
+    /// Adds a route for GET and HEAD that sends this file ([`Response::file`]), opened at each request.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Routes};
+    ///
+    /// let app = Routes::new().file("/about", "README.md").with_state(());
+    /// assert_eq!(Http::new(app).respond(&Request::get("/about")).status(), 200);
+    /// ```
+    pub fn file(self, pattern: &str, path: impl Into<PathBuf>) -> Routes<S> {
+        let path = path.into();
+        self.get(pattern, move |_, _| Ok(Response::file(&path)))
     }
 
     /// Adds a route for any method.

@@ -63,7 +63,7 @@ impl PartHead {
 
     /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
     /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
-    /// be distinguished.
+    /// be distinguished. Within a name `\"` is a quote, as curl and Go write it; any other backslash stays.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -161,10 +161,13 @@ fn names(disposition: &str) -> Result<(String, Option<String>), Malformed> {
 }
 
 /// Browsers encode three characters of a name, and nothing else (WHATWG HTML, "multipart/form-data encoding algorithm").
+/// A quote within the text had a backslash before it.
 fn decode_name(value: Value<'_>) -> String {
     match value {
         Value::Token(text) => text.to_owned(),
-        Value::Quoted(text) => text.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n"),
+        Value::Quoted(text) => {
+            text.replace("\\\"", "\"").replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
+        }
     }
 }
 
@@ -197,7 +200,8 @@ const OWS: [char; 2] = [' ', '\t'];
 /// `; name=value` over and over (RFC 9110, section 5.6.6: without spaces about the equals sign). An item of `None` is malformed.
 struct Parameters<'a> {
     rest: &'a str,
-    /// Whether a backslash in quotes escapes the next character. In Content-Disposition browsers send it literally.
+    /// Whether a backslash in quotes escapes the next character. In Content-Disposition browsers send it literally, and
+    /// curl and Go write `\"` for a quote.
     escapes: bool,
 }
 
@@ -245,12 +249,18 @@ impl<'a> Parameters<'a> {
 
     fn closing_quote(&self, text: &str) -> Option<usize> {
         let mut escaped = false;
-        text.bytes().position(|byte| {
-            let closes = byte == b'"' && !escaped;
-            escaped = self.escapes && byte == b'\\' && !escaped;
+        text.bytes().enumerate().position(|(at, byte)| {
+            let closes = byte == b'"' && !(escaped && (self.escapes || !ends_value(&text[at + 1..])));
+            escaped = byte == b'\\' && !(escaped && self.escapes);
             closes
         })
     }
+}
+
+/// Whether a value can end before this text.
+fn ends_value(rest: &str) -> bool {
+    let rest = rest.trim_start_matches(OWS);
+    rest.is_empty() || rest.starts_with(';')
 }
 
 impl Value<'_> {

@@ -254,7 +254,15 @@ fn heads() {
         ("Content-Disposition: name=n\r\n", Err(400)),
         ("Content-Disposition: form-data name=n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=\"n\r\n", Err(400)),
-        ("Content-Disposition: form-data; name=\"a\\\"b\"\r\n", Err(400)), // a backslash escapes nothing
+        // As curl and Go write a quote, and as browsers send a backslash.
+        ("Content-Disposition: form-data; name=\"a\\\"b\"\r\n", Ok(("a\"b", None, None))),
+        ("Content-Disposition: form-data; name=\"\\\"\\\"\"\r\n", Ok(("\"\"", None, None))),
+        ("Content-Disposition: form-data; name=\"a\\\"; filename=\"c:\\\"\r\n", Ok(("a\\", Some("c:\\"), None))),
+        (
+            "Content-Disposition: form-data; name=n; filename=\"\\\"a\\\\b\\\" c\\\\\"\r\n",
+            Ok(("n", Some("\"a\\\\b\" c\\\\"), None)),
+        ),
+        ("Content-Disposition: form-data; name=\"a\\\";\"\r\n", Err(400)), // it ends before the semicolon
         ("Content-Disposition: form-data; name=\"n\"m\r\n", Err(400)),
         ("Content-Disposition: form-data; name = n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=\r\n", Err(400)),

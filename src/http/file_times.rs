@@ -1,0 +1,159 @@
+//! Which validators the times of a file allow: a date or a tag is sent once no later change can have the same (RFC 9110,
+//! section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A run of a fuzz
+/// target is shorter; the kernels it runs on give a file that was read a new timestamp (Linux 6.13, tmpfs).
+const TIMESTAMP_TICK: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 20 });
+
+/// A program that writes a new file and then renames it does so within this many seconds, each counted as whole.
+const RENAMED_WITHIN: i64 = 2;
+
+/// Seconds since 1970, and nanoseconds forward from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileTime {
+    pub(crate) seconds: i64,
+    pub(crate) nanos: u32,
+}
+
+/// The times of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileTimes {
+    pub(crate) modified: FileTime,
+    /// ctime: the last change of content or inode; users cannot set it.
+    pub(crate) changed: FileTime,
+}
+
+impl FileTimes {
+    /// The date to be sent, without regard to `until_dated`: the ctime if the mtime is in the future, where
+    /// Last-Modified must not be (section 8.8.2.1).
+    pub(crate) fn date(&self, now: SystemTime) -> FileTime {
+        if self.modified > FileTime::from(now) { self.changed } else { self.dated() }
+    }
+
+    /// Whether the last change was so shortly before `now` that another one could have the same timestamps.
+    pub(crate) fn are_recent(&self, now: SystemTime) -> bool {
+        FileTime::from(now) < self.changed.plus(self.tick())
+    }
+
+    /// When it became the content at its name: the mtime, or the ctime if that is a second or two later. Then it was
+    /// written under another name and renamed, and earlier content at this name may have been sent with the second of
+    /// its mtime.
+    pub(crate) fn dated(&self) -> FileTime {
+        match self.changed.seconds.checked_sub(self.modified.seconds) {
+            Some(1..=RENAMED_WITHIN) => self.changed,
+            _ => self.modified,
+        }
+    }
+
+    /// How long until the file's date can be sent, which counts seconds: until no further change can have the same
+    /// date. `None`: now.
+    pub(crate) fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
+        let second = FileTime { seconds: date.seconds, nanos: 0 };
+        second.until(Duration::from_secs(1) + self.tick(), now)
+    }
+
+    /// File system clocks tick every 4 to 10 ms, those without nanoseconds every second or two.
+    fn tick(&self) -> Duration {
+        if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK }
+    }
+}
+
+impl FileTime {
+    /// As a `SystemTime`, if in its range.
+    pub(crate) fn to_system_time(self) -> Option<SystemTime> {
+        let whole = Duration::from_secs(self.seconds.unsigned_abs());
+        let start = if self.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        start?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
+    }
+
+    /// How long until this time is `age` ago; `None` if it is already.
+    pub(crate) fn until(self, age: Duration, now: SystemTime) -> Option<Duration> {
+        let end = self.plus(age);
+        match end.to_system_time() {
+            Some(end) => end.duration_since(now).ok().filter(|wait| !wait.is_zero()),
+            None if end.seconds < 0 => None,
+            None => Some(Duration::MAX),
+        }
+    }
+
+    fn plus(self, by: Duration) -> FileTime {
+        let nanos = self.nanos + by.subsec_nanos();
+        let seconds = self.seconds.saturating_add(by.as_secs() as i64).saturating_add(i64::from(nanos / 1_000_000_000));
+        FileTime { seconds, nanos: nanos % 1_000_000_000 }
+    }
+}
+
+impl From<SystemTime> for FileTime {
+    fn from(time: SystemTime) -> FileTime {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong anyway
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn young_changes() {
+        let times = |seconds, nanos| FileTimes {
+            modified: FileTime { seconds: 0, nanos: 0 },
+            changed: FileTime { seconds, nanos },
+        };
+        for (changed, now, expected) in [
+            (times(100, 500_000_000), Duration::from_millis(100_500), true),
+            (times(100, 500_000_000), Duration::from_millis(100_519), true),
+            (times(100, 500_000_000), Duration::from_millis(100_520), false),
+            (times(100, 990_000_000), Duration::from_millis(101_009), true),
+            (times(100, 990_000_000), Duration::from_millis(101_010), false),
+            (times(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
+            (times(100, 0), Duration::from_millis(102_000), false),
+            (times(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
+            (times(i64::MAX, 999_999_999), Duration::from_millis(1), true),
+            (times(i64::MIN, 0), Duration::from_millis(1), false),
+        ] {
+            assert_eq!(changed.are_recent(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
+        }
+    }
+
+    #[test]
+    fn dated_by_the_rename_that_brought_it() {
+        let at = |seconds, nanos| FileTime { seconds, nanos };
+        for (modified, changed, expected) in [
+            (at(100, 7), at(100, 7), at(100, 7)),
+            (at(100, 7), at(100, 900), at(100, 7)), // within the second: told once that is over
+            (at(100, 999_999_999), at(101, 0), at(101, 0)),
+            (at(100, 0), at(102, 999_999_999), at(102, 999_999_999)),
+            (at(100, 999_999_999), at(103, 0), at(100, 999_999_999)), // dated back
+            (at(101, 0), at(100, 5), at(101, 0)),                     // dated ahead
+            (at(i64::MIN, 0), at(i64::MAX, 0), at(i64::MIN, 0)),
+            (at(i64::MAX, 0), at(i64::MIN, 0), at(i64::MAX, 0)),
+        ] {
+            let times = FileTimes { modified, changed };
+            assert_eq!(times.dated(), expected, "modified {modified:?}, changed {changed:?}");
+        }
+    }
+
+    #[test]
+    fn told_by_date() {
+        let at = |seconds, nanos| FileTime { seconds, nanos };
+        let times = |changed| FileTimes { modified: at(0, 0), changed };
+        for (date, changed, now, expected) in [
+            (at(100, 0), at(100, 1), 100_000, Some(1020)),
+            (at(100, 999_999_999), at(100, 1), 100_999, Some(21)),
+            (at(100, 5), at(100, 5), 101_019, Some(1)),
+            (at(100, 5), at(100, 5), 101_020, None),
+            (at(100, 0), at(100, 0), 101_020, Some(1980)), // a clock without nanoseconds
+            (at(100, 0), at(100, 0), 103_000, None),
+            (at(-100, 0), at(100, 1), 100_000, None), // dated back
+            (at(i64::MIN, 0), at(100, 1), 100_000, None),
+        ] {
+            let wait = times(changed).until_dated(date, UNIX_EPOCH + Duration::from_millis(now));
+            assert_eq!(wait, expected.map(Duration::from_millis), "{date:?}, changed {changed:?}, at {now} ms");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The request for which a thread works now, so that every line it logs has the request's id. Set around each call of a
+//! handler, read by loggers.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::RequestId;
+
+thread_local! {
+    /// `None`: the thread works for no request.
+    static CURRENT: RefCell<Option<LogScope>> = const { RefCell::new(None) };
+}
+
+/// What the lines that are logged for one request have in common: its id, if a layer such as
+/// [`RequestIds`](crate::layers::RequestIds) has given it one.
+///
+/// While a handler is called, its thread is in the scope of its request. The loggers of this library add the id to each
+/// line, whichever crate logs it; a logger of your own reads it from [`LogScope::current`]. For work on another thread,
+/// pass the scope along:
+///
+/// ```
+/// use modest::layers::RequestIds;
+/// use modest::{Http, LogScope, Request, RequestHandler, Response, handler_fn};
+///
+/// let app = handler_fn(|_| {
+///     let scope = LogScope::current();
+///     let id = std::thread::spawn(move || {
+///         scope.run(|| {
+///             log::info!("this line has the id of the request");
+///             LogScope::current().request_id().map(str::to_owned)
+///         })
+///     });
+///     Ok(Response::text(id.join().unwrap().unwrap_or_default()))
+/// });
+/// let sent = Http::new(app.layer(RequestIds::new())).respond(&Request::get("/"));
+/// assert_eq!(Some(sent.text()), sent.header("x-request-id"));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct LogScope {
+    id: Option<Arc<RequestId>>,
+}
+
+impl LogScope {
+    pub(crate) fn new(id: Option<Arc<RequestId>>) -> LogScope {
+        LogScope { id }
+    }
+
+    /// The scope of the calling thread. Without a request it is empty.
+    pub fn current() -> LogScope {
+        let current = CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone()));
+        current.ok().flatten().unwrap_or_default()
+    }
+
+    /// The id of the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.id.as_ref().map(|id| id.0.as_str())
+    }
+
+    /// Calls this closure within the scope. Afterwards the thread is in the scope it was in before, also after a panic.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Leave(Option<LogScope>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
+            }
+        }
+        let _leave = Leave(CURRENT.with(|current| current.replace(Some(self.clone()))));
+        work()
+    }
+
+    /// The request for which the thread works has been given this id.
+    pub(crate) fn set_id(id: &RequestId) {
+        CURRENT.with(|current| {
+            if let Some(scope) = &mut *current.borrow_mut() {
+                scope.id = Some(Arc::new(id.clone()));
+            }
+        });
+    }
+}

@@ -239,8 +239,8 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
 /// As for any new file: the umask applies.
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// An unused name, except by chance.
-fn draw_name() -> String {
+/// An unused name, except by chance. It is never served.
+pub(super) fn draw_name() -> String {
     let drawn = RandomState::new().hash_one(std::process::id());
     format!("{}{drawn:016x}", path::UPLOAD)
 }

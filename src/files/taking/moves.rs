@@ -30,17 +30,16 @@ impl Taking {
         self.check_lock_at(place, request, &to, existing)?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
-        let is_new = match existing {
+        let way = match existing {
             _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
-            None => true,
-            Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => false,
+            None => None,
+            Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => None,
             Some(found) if may_replace && place.webdav => {
                 check_apart(&from, stat, &to, found)?;
                 if found.kind == Kind::Folder {
                     place.check_all_reachable(request, to.path())?;
                 }
-                self.remove_for(place, &to, found, written)?;
-                false
+                Some(self.set_aside(place, &to, found, written)?)
             }
             Some(_) => {
                 let why = "That name is taken.";
@@ -60,11 +59,12 @@ impl Taking {
             ),
             errno => error_of(errno),
         })?;
+        way.map_or(Ok(()), |way| self.replaced(way))?;
         self.forget_locks(&from, stat)?;
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
         let location = location_of(place, to.path(), stat.kind == Kind::Folder);
-        let response = match is_new {
+        let response = match existing.is_none() {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
         };

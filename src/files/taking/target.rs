@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::NewFile;
+use super::super::new_file::{NewFile, draw_name};
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
@@ -118,6 +118,13 @@ impl Target {
     /// Removes a file, or an empty folder.
     pub fn remove(&self, is_folder: bool, _: Granted<'_, WriteAll>) -> rustix::io::Result<()> {
         unlinkat(&self.folder, self.name(), if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() })
+    }
+
+    /// Renames it to a name that is never served, and returns that name.
+    pub fn set_aside(&self, _: Granted<'_, WriteAll>) -> rustix::io::Result<String> {
+        let name = draw_name();
+        sys::rename_new(&self.folder, self.name(), &self.folder, name.as_bytes())?;
+        Ok(name)
     }
 
     /// Renames it, and replaces an existing target if that is requested.

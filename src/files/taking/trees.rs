@@ -1,6 +1,7 @@
 //! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and removals (section 9.6.1). Called by `taking`.
 //!
-//! Both are bounded in depth and number of entries, and refused before anything is changed if they cannot be complete.
+//! Both are bounded in depth and number of entries. A removal is refused before anything is changed if it cannot be
+//! complete. What a copy or a move replaces is removed once that is complete, and comes back if it fails.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -8,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, unlinkat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 
 use super::super::dav::{self, Depth};
@@ -82,12 +83,19 @@ impl Taking {
         }
         copying.check_conditions(&from)?;
         copying.check_apart(&path.bytes, &to)?;
-        let is_new = copying.make_way(&to, is_folder)?;
+        let mut way = copying.make_way(&to, is_folder)?;
         match from {
-            Opened::File(file, stat) => copying.file(file, stat.size, &to, !is_new)?,
-            Opened::Folder if depth == Some(Depth::Itself) => copying.folder_itself(&to)?,
-            Opened::Folder => copying.folder(&path.bytes, &to, &mut Room { ..Room::WHOLE })?,
+            Opened::File(file, stat) => copying.file(file, stat.size, &to, way.replaces_file)?,
+            Opened::Folder => {
+                copying.folder_itself(&to)?;
+                way.has_part = true;
+                if depth != Some(Depth::Itself) {
+                    copying.contents(&path.bytes, &to, &mut Room { ..Room::WHOLE })?;
+                }
+            }
         }
+        let is_new = way.is_new();
+        self.replaced(way)?;
         self.sync_folder(to.folder())?;
         let location = location_of(place, to.path(), is_folder);
         Ok(match is_new {
@@ -96,28 +104,85 @@ impl Taking {
         })
     }
 
-    /// Makes way for something that is to replace an existing folder, or a file by a folder.
-    pub(super) fn remove_for(
+    /// Makes way for something that is to replace a folder, or a file by a folder.
+    pub(super) fn set_aside<'t>(
         &self,
         place: Place<'_>,
-        target: &Target,
+        target: &'t Target,
         stat: FileStat,
         granted: super::Granted<'_, WriteAll>,
-    ) -> Result<(), Error> {
-        match stat.kind {
-            Kind::Folder => self.remove_all(place, target)?,
-            _ => target.remove(false, granted).map_err(error_of)?,
+    ) -> Result<Way<'t>, Error> {
+        if stat.kind == Kind::Folder {
+            check_removable(place, target)?;
         }
-        self.forget_locks(target, stat)
+        let name = target.set_aside(granted).map_err(error_of)?;
+        // A sweep leaves it alone (see `new_file`).
+        let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
+        let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
+        Ok(Way::new(target, Some(Aside { name, stat, _held: held }), false))
+    }
+
+    /// What was to have the name is complete: what was set aside for it is removed, with its locks.
+    pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
+        way.has_part = false;
+        let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
+        if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
+            log::error!(target: "modest::files", "{name}, which was replaced, can't be removed: {error}");
+        }
+        self.forget_locks(way.target, stat)
     }
 
     /// Removes a folder with everything in it: unless there is something that requests would not have found there.
     pub(super) fn remove_all(&self, place: Place<'_>, target: &Target) -> Result<(), Error> {
-        let folder = open_folder(target.folder(), target.name())?;
-        let device = stat_of(&folder).map_err(error_of)?.identity().0;
-        check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })?;
-        remove_contents(&open_folder(target.folder(), target.name())?)?; // read from its beginning once more
-        unlinkat(target.folder(), target.name(), AtFlags::REMOVEDIR).map_err(error_of)
+        check_removable(place, target)?;
+        remove_named(target.folder(), target.name(), true)
+    }
+}
+
+/// A name for something new. Unless that is complete, what there is of it is removed, and what had the name comes back.
+pub(super) struct Way<'t> {
+    target: &'t Target,
+    aside: Option<Aside>,
+    /// A new file replaces one, in one step.
+    replaces_file: bool,
+    /// The new folder exists.
+    has_part: bool,
+}
+
+/// What had the name, under one that is never served.
+struct Aside {
+    name: String,
+    stat: FileStat,
+    _held: Option<OwnedFd>,
+}
+
+impl<'t> Way<'t> {
+    fn new(target: &'t Target, aside: Option<Aside>, replaces_file: bool) -> Way<'t> {
+        Way { target, aside, replaces_file, has_part: false }
+    }
+
+    fn is_new(&self) -> bool {
+        self.aside.is_none() && !self.replaces_file
+    }
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        let (folder, name) = (self.target.folder(), self.target.name());
+        let complain = |what: &str, error: &dyn std::fmt::Display| {
+            let name = String::from_utf8_lossy(name);
+            log::error!(target: "modest::files", "after a copy or a move to {name:?} that failed, {what}: {error}");
+        };
+        if self.has_part
+            && let Err(error) = remove_named(folder, name, true)
+        {
+            complain("a part of it stays", &error);
+        }
+        if let Some(aside) = &self.aside
+            && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
+        {
+            complain(&format!("what had that name is called {}", aside.name), &errno);
+        }
     }
 }
 
@@ -154,28 +219,26 @@ impl Copying<'_> {
         self.request.check_preconditions(Some(&validators))
     }
 
-    /// Removes what is in the place of the copy, if that is allowed, except a file that a file replaces. Returns
-    /// whether the name was free.
-    fn make_way(self, to: &Target, is_folder: bool) -> Result<bool, Error> {
+    /// Sets aside what is in the place of the copy, if that is allowed, except a file that a file replaces.
+    fn make_way<'t>(self, to: &'t Target, is_folder: bool) -> Result<Way<'t>, Error> {
         let Copying { taking, place, request, .. } = self;
         let _lock = taking.uploads.locks.hold([to.at()?]);
         let existing = to.existing()?;
         taking.check_lock_at(place, request, to, existing)?;
-        let Some(stat) = existing else { return Ok(true) };
+        let Some(stat) = existing else { return Ok(Way::new(to, None, false)) };
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        if is_folder || stat.kind != Kind::File {
-            if !taking.uploads.delete {
-                return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
-            }
-            if stat.kind == Kind::Folder {
-                place.check_all_reachable(request, to.path())?;
-            }
-            let rights = place.rights(request);
-            taking.remove_for(place, to, stat, rights.ask::<WriteAll>(to.path())?)?;
+        if !is_folder && stat.kind == Kind::File {
+            return Ok(Way::new(to, None, true));
         }
-        Ok(false)
+        if !taking.uploads.delete {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
+        }
+        if stat.kind == Kind::Folder {
+            place.check_all_reachable(request, to.path())?;
+        }
+        taking.set_aside(place, to, stat, place.rights(request).ask::<WriteAll>(to.path())?)
     }
 
     fn file(self, from: File, size: u64, to: &Target, replaces: bool) -> Result<(), Error> {
@@ -207,10 +270,10 @@ impl Copying<'_> {
         if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
     }
 
-    fn folder(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
+    /// Copies what is in a folder to a new one.
+    fn contents(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
-        self.folder_itself(to)?;
         for (name, _) in names {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
@@ -220,7 +283,8 @@ impl Copying<'_> {
                 Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, false)?,
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
-                    room.inside(|room| self.folder(&path, &copy, room))?;
+                    self.folder_itself(&copy)?;
+                    room.inside(|room| self.contents(&path, &copy, room))?;
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(unread(error)),
@@ -248,7 +312,13 @@ fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
     Ok(names)
 }
 
-/// Checks that everything in a folder can be removed with it.
+/// Checks that a folder can be removed with everything in it.
+fn check_removable(place: Place<'_>, target: &Target) -> Result<(), Error> {
+    let folder = open_folder(target.folder(), target.name())?;
+    let device = stat_of(&folder).map_err(error_of)?.identity().0;
+    check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })
+}
+
 fn check_tree(
     place: Place<'_>,
     folder: &OwnedFd,
@@ -274,20 +344,25 @@ fn check_tree(
 }
 
 fn remove_contents(folder: &OwnedFd) -> Result<(), Error> {
-    for (name, is_folder) in names_of(folder)? {
-        if is_folder {
-            remove_contents(&open_folder(folder, &name)?)?;
-        }
-        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        unlinkat(folder, &name[..], flags).map_err(error_of)?;
-    }
-    Ok(())
+    names_of(folder)?.into_iter().try_for_each(|(name, is_folder)| remove_named(folder, &name, is_folder))
 }
 
-/// A folder itself, never the target of a link.
+fn remove_named(at: &OwnedFd, name: &[u8], is_folder: bool) -> Result<(), Error> {
+    if is_folder {
+        remove_contents(&open_folder(at, name)?)?;
+    }
+    let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    unlinkat(at, name, flags).map_err(error_of)
+}
+
 fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty()).map_err(error_of)
+    open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
+}
+
+/// Never the target of a link.
+fn open_itself(at: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
 fn unread(error: OpenError) -> Error {

@@ -256,6 +256,33 @@ fn whole_folders() {
     assert_eq!((copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()), (501, 409), "only with WebDAV");
 }
 
+/// A copy that fails on the way: what it was to replace is there, and nothing else has changed.
+#[test]
+fn what_is_not_replaced_comes_back() {
+    let start = &[("dst/in/kept", "kept"), ("file", "kept"), ("src/a", "a"), ("src/in/long", "long and longer")];
+    for (target, destination, depth, status) in [
+        ("/src", "/dst", "infinity", 413),
+        ("/src", "/file", "infinity", 413),
+        ("/src", "/new", "infinity", 413),
+        ("/src/in/long", "/dst", "infinity", 413),
+        ("/src/in/long", "/file", "infinity", 413),
+        ("/src", "/dst", "1", 400),
+    ] {
+        let folder = Folder::new(start);
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).max_size(10);
+        let server = serve(folder.handler().webdav(true).uploads(uploads));
+        let names = || {
+            let mut names = tree(folder.as_ref());
+            names.sort();
+            names
+        };
+        let before = names();
+        let got = ask(&server, "COPY", target, &[("destination", destination), ("depth", depth)], b"");
+        assert_eq!(got.status(), status, "{target} to {destination}: {}", got.text());
+        assert_eq!(names(), before, "{target} to {destination}");
+    }
+}
+
 const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype><D:owner>ada &lt;b&gt;<x y=\"&quot;\"/><!-- evil --></D:owner></D:lockinfo>";
 

@@ -55,6 +55,12 @@ pub(super) fn charset(content_type: &str) -> Option<String> {
 }
 
 impl PartHead {
+    /// How many bytes its strings have.
+    pub(super) fn memory(&self) -> usize {
+        let others = [&self.file_name, &self.content_type];
+        self.name.len() + others.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+
     /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
     /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
     /// be distinguished. Within a name `\"` is a quote, as curl and Go write it; any other backslash stays.

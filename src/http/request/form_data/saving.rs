@@ -203,6 +203,10 @@ impl Drop for Unfinished {
     }
 }
 
+/// The heads of all parts stay in memory until the form is complete: as many bytes of names and types for each part that a
+/// form can have, but not for each part that it has.
+const HEAD: usize = 128;
+
 type Planning = Box<dyn FnMut(&PartHead) -> Result<PartPlan, Error> + Send>;
 
 /// Splits a form and writes its parts, as its bytes are written to it.
@@ -210,8 +214,9 @@ pub(crate) struct FormSink {
     form: FormData<Feed>,
     plan: Planning,
     part: Option<(PartHead, Target, u64)>,
-    /// How many more bytes can be kept in memory.
+    /// How many more bytes can be kept in memory, and how many in the heads of parts.
     may_keep: usize,
+    may_name: usize,
     saved: SavedForm,
 }
 
@@ -225,8 +230,9 @@ impl FormSink {
     ) -> Result<(FormSink, SavedForm), Error> {
         let feed = Feed { bytes: Vec::new(), ended: false, is_starved: false };
         let (may_keep, saved) = (limits.field, SavedForm::default());
+        let may_name = limits.parts.saturating_mul(HEAD).max(limits.head);
         let form = FormData::new(feed, content_type, limits)?;
-        Ok((FormSink { form, plan, part: None, may_keep, saved: saved.clone() }, saved))
+        Ok((FormSink { form, plan, part: None, may_keep, may_name, saved: saved.clone() }, saved))
     }
 
     /// Splits what has arrived.
@@ -254,6 +260,9 @@ impl FormSink {
     fn begin_part(&mut self) -> Result<bool, Error> {
         let Some(part) = self.form.next_part()? else { return Ok(false) };
         let head = part.head;
+        let left = self.may_name.checked_sub(head.memory());
+        self.may_name =
+            left.ok_or_else(|| Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the names in the form are too long"))?;
         let target = match (self.plan)(&head)?.0 {
             Plan::Keep => Target::Memory(Vec::new()),
             Plan::Skip => Target::Nowhere,
@@ -420,8 +429,10 @@ mod tests {
     #[test]
     fn what_is_not_accepted_is_the_response() {
         let small = FormDataLimits::default().field(4);
+        let long = format!("filename=\"{}\"", "a".repeat(300));
         for (limits, body, status) in [
             (small, BODY.to_owned(), 413),
+            (FormDataLimits::default().parts(4).head(400), BODY.replace("filename=\"a.txt\"", &long), 413),
             (FormDataLimits::default().parts(2), BODY.to_owned(), 413),
             (FormDataLimits::default(), BODY.replace("title", "no"), 409),
             (FormDataLimits::default(), BODY.replace("form-data; name=\"skip\"", "form-data"), 400),

@@ -107,7 +107,11 @@ fn each_floor_uses_only_what_lies_below_it() {
         let allowed = |name: &str| match floor {
             // Rights are judged in two places with two values that `http` keeps for them: which paths lead to a handler,
             // and whether a user can only write. Which validators the times of a file allow is one rule, of `http`.
-            _ if ["files/rights.rs", "files/stat.rs", "layers/path_rights.rs"].contains(&source.path.as_str()) && name == "http" => true,
+            _ if ["files/rights.rs", "files/stat.rs", "layers/path_rights.rs"].contains(&source.path.as_str())
+                && name == "http" =>
+            {
+                true
+            }
             "tcp" => name == "tcp",
             "tls" => matches!(name, "tcp" | "tls"),
             "udp" => matches!(name, "tcp" | "udp"),

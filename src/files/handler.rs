@@ -450,7 +450,7 @@ impl StaticFileHandler {
     /// that maps them.
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
+        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, format!("{location}{query}")))
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {

@@ -66,7 +66,7 @@ impl RequestHandler for Overview {
         }
         if self.root.strip_suffix('/') == Some(request.path()) {
             let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
-            return Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&self.root))));
+            return Ok(Response::redirect_with(301, format!("{}{query}", encode_path(&self.root))));
         }
         let above = format!("<{}>; rel=\"up\"", encode_path(&self.root));
         Err(Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.").with_header(LINK, above))

@@ -59,7 +59,7 @@ impl RequestHandler for App {
             "/wronglength" => ten().with_header("content-length", "11"),
             "/date" => ten().with_header("date", "Sun, 06 Nov 1994 08:49:37 GMT").with_header("server", "mine"),
             "/cookies" => ten().with_cookie(Cookie::new("a", "1")).with_cookie(Cookie::new("b", "2")),
-            "/redirect" => Response::redirect(&request.param("to").unwrap_or_default()),
+            "/redirect" => Response::redirect(request.param("to").unwrap_or_default()),
             "/panic" => panic!("as the row asks"),
             "/error" => return Err("the secret of the log".into()),
             "/forbidden" => return Err(Error::new(403, "not <you>")),

@@ -145,7 +145,7 @@
 //!
 //! # Features
 //!
-//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies` ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies` ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
 //! ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
@@ -161,6 +161,8 @@ mod files;
 mod http;
 pub mod layers;
 mod logging;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod tcp;
 pub mod testing;
 #[cfg(feature = "tls")]
@@ -182,6 +184,8 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 pub use defaults::DefaultLimits;
 pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, Logger, StderrLog, StderrWriter, log_to_stderr};
+#[cfg(feature = "proxy")]
+pub use proxy::ReverseProxy;
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
     SharedBytes, Stats, TcpServer, TlsInfo, available_memory,
@@ -278,6 +282,9 @@ mod documents {
     #[cfg(all(feature = "json", feature = "signals"))]
     #[doc = include_str!("../docs/from-python.md")]
     struct FromPython;
+    #[cfg(feature = "proxy")]
+    #[doc = include_str!("../docs/proxy.md")]
+    struct Proxy;
     #[cfg(feature = "websocket")]
     #[doc = include_str!("../docs/live.md")]
     struct Live;

@@ -1,14 +1,14 @@
 //! What later steps use of earlier ones: a step that is done becomes a module here.
 
-pub mod blocking;
-pub mod client;
+pub mod blocking; // page 3
+pub mod client; // page 6
 pub mod connection; // page 9
 pub mod engine; // page 9
-pub mod head; // page 2 // page 3 // page 6
+pub mod head; // page 2
 pub mod http; // page 10
-pub mod message;
+pub mod message; // page 10
 pub mod notes; // page 12
-pub mod path;
+pub mod path; // page 11
 pub mod permits; // page 9
-pub mod table; // page 8 // page 10 // page 11
+pub mod table; // page 8
 pub mod web; // page 12

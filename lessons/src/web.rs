@@ -48,7 +48,7 @@ pub fn cookie<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
     cookies.filter_map(|cookie| cookie.trim().split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// 128 bits that nobody can guess, from the kernel.
+/// 128 bits that no one can guess, from the kernel.
 pub fn secret() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

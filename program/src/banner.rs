@@ -8,7 +8,7 @@ use std::time::Duration;
 use modest::{Address, encode_path};
 
 use crate::error::quoted;
-use crate::places::Place;
+use crate::places::{self, Place};
 use crate::site::Sums;
 
 /// The lines that Python prints, for scripts that wait for them.
@@ -27,17 +27,26 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
 
 /// The served places, and addresses that can be typed.
 pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
+    let opened = places::opened(places, prefix);
     let mut lines = String::new();
     for place in places {
         let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
         let kind = if place.path.is_file() { "file" } else { "folder" };
         let path = path.components().collect::<std::path::PathBuf>(); // without `.` at its end
         let _ = match place.at.as_str() {
+            at if place.path_of_file(prefix).is_some() => {
+                writeln!(
+                    lines,
+                    "  {kind} {} at {}",
+                    quoted(&path),
+                    encode_path(place.path_of_file(at).unwrap_or_default())
+                )
+            }
             "" => writeln!(lines, "  {kind} {}", quoted(&path)),
             at => writeln!(lines, "  {kind} {} at {}/", quoted(&path), encode_path(at)),
         };
     }
-    for (name, url) in urls(addresses, scheme, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
+    for (name, url) in urls(addresses, scheme, &opened).into_iter().filter(|(name, _)| !name.is_empty()) {
         let _ = writeln!(lines, "  {url} ({name})");
     }
     lines
@@ -68,16 +77,16 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
 }
 
 /// The address to open; one that others can reach, if there is one.
-pub fn url(addresses: &[Address], scheme: &str, prefix: &str, is_for_others: bool) -> Option<String> {
-    let urls = urls(addresses, scheme, prefix);
+pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
+    let urls = urls(addresses, scheme, opened);
     let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
     of_others.or(urls.first()).map(|(_, url)| url.clone())
 }
 
 /// One URL per address; if all interfaces are listened on, one per interface, with its name.
-fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, String)> {
-    let prefix = encode_path(prefix);
-    let url = |ip: IpAddr, port| format!("{scheme}://{}{prefix}/", SocketAddr::new(ip, port));
+fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(String, String)> {
+    let path = encode_path(opened);
+    let url = |ip: IpAddr, port| format!("{scheme}://{}{path}", SocketAddr::new(ip, port));
     let mut urls = Vec::new();
     for address in addresses.iter().filter_map(Address::socket_addr) {
         if !address.ip().is_unspecified() {

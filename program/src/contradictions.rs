@@ -58,6 +58,7 @@ fn needs(
         ("--proxy-untrusted", listening.proxy_untrusted, "--proxy-protocol", has_proxies),
         ("--proxy-header-timeout", listening.proxy_header_timeout.is_some(), "--proxy-protocol", has_proxies),
         ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen on", has_unix),
+        ("--proxy-timeout", serving.proxy_timeout.is_some(), "--proxy", !serving.proxy.is_empty()),
         ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
         ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen on", may_have_unix),
         ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),
@@ -100,6 +101,13 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
                 && options.limits.body_folder.is_none(),
         ),
         (
+            "--confine",
+            "--proxy",
+            "a confined server can't look up the names of hosts; name the other server by its IP address or as localhost"
+                .to_owned(),
+            options.starting.confine && options.serving.proxy.iter().any(|backend| needs_lookup(&backend.url)),
+        ),
+        (
             "--header",
             "--cache-control",
             "set Cache-Control with one of them only".to_owned(),
@@ -136,6 +144,13 @@ fn limit<T>(given: Option<Limit<T>>) -> Option<T> {
 
 fn count(given: Option<usize>) -> Option<u64> {
     given.map(|count| count as u64)
+}
+
+/// Whether the host of this URL is neither an address nor this machine.
+fn needs_lookup(url: &str) -> bool {
+    let authority = url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
+    let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+    !authority.starts_with('[') && host != "localhost" && host.parse::<std::net::Ipv4Addr>().is_err()
 }
 
 fn trusts_unix(options: &Options) -> bool {

@@ -166,11 +166,10 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// Checks that the user of this process can read the files, which are read again when they change.
+/// Checks that the user of this process can read the files that are read again when they change. The password of keys is kept.
 pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
     let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
-    let keys = keys.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
     for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
         fs::File::open(file).map_err(|error| {
             let (file, why) = (quoted(file), reason(&error));

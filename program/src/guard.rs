@@ -90,14 +90,19 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
     Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
 }
 
-fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
-    let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
-    if is_pair {
+/// Rejects a user with a password in place of the file. First of all checks, because other messages quote the file's name.
+pub fn check_pair(options: &Options) -> Result<(), CliError> {
+    let is_pair = |file: &PathBuf| file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
+    if options.guarding.auth.as_ref().is_some_and(is_pair) {
         return Err(CliError::usage(
-            "--auth: expected a file; a password on the command line could be seen in the process list; put its hash \
-             into a file: 'modest --hash-password USER > users', then --auth users",
+            "--auth: expected a file; a password in an option or a variable could be seen in the process list; put its \
+             hash into a file: 'modest --hash-password USER > users', then --auth users",
         ));
     }
+    Ok(())
+}
+
+fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
     let users = UserFile::open(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             let name = quoted(file);

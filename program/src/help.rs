@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, ValueHint};
 
 use crate::options::{AFTER_HELP, BRIEF};
 
@@ -33,6 +34,30 @@ pub fn full(command: &Command) -> String {
         text.push_str(&row(arg, &help_of(arg)));
     }
     format!("{text}\n{AFTER_HELP}")
+}
+
+/// The options with what can be their values: files, folders, or one of several words. Nothing is offered for the others.
+pub fn for_completions(command: Command) -> Command {
+    const WORDS: [(&str, &[&str]); 6] = [
+        ("completions", &["bash", "elvish", "fish", "powershell", "zsh"]),
+        ("follow-symlinks", &["within", "anywhere", "none"]),
+        ("log-format", &["python", "common", "combined", "json"]),
+        ("overwrite", &["refuse", "rename", "replace"]),
+        ("protocol", &["HTTP/1.1"]),
+        ("tls-client-auth", &["required", "optional"]),
+    ];
+    command.mut_args(|arg| {
+        let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string).unwrap_or_default();
+        let words = WORDS.iter().find(|(name, _)| Some(*name) == arg.get_long()).map(|(_, words)| *words);
+        match (words, value.as_str()) {
+            (Some(words), _) => arg.value_parser(PossibleValuesParser::new(words)),
+            (None, "YES|NO") => arg.value_parser(PossibleValuesParser::new(["yes", "no"])),
+            (None, "FILE") => arg.value_hint(ValueHint::FilePath),
+            (None, "DIR") if arg.get_long().is_some() => arg.value_hint(ValueHint::DirPath),
+            (None, "DIR") => arg.value_hint(ValueHint::AnyPath),
+            (None, _) => arg.value_hint(ValueHint::Other),
+        }
+    })
 }
 
 /// The man page: the options from clap, and the rest from `man.roff`.

@@ -12,6 +12,7 @@ mod encryption; // TLS
 
 mod site; // the site: folders at their paths, layers, the access log
 
+mod backends; // `--proxy`
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
@@ -102,9 +103,14 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
 fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
-    let (places, addresses) = (places::places(&options, program.has_application())?, places::addresses(&options)?);
+    let (places, addresses) = (
+        places::places(&options, program.has_application() || backends::take_the_rest(&options))?,
+        places::addresses(&options)?,
+    );
     sys::check(&options)?;
+    guard::check_pair(&options)?;
     contradictions::check(&options, &places, &addresses)?;
+    backends::check(&options, &places)?;
     let addresses = listening::handed_over(addresses, program.descriptors());
     let unused = listening::unused(&options, &addresses)?;
     let mut in_use = Vec::new();
@@ -186,7 +192,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = application_line.unwrap_or_default() + &page.line();
+    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line();
     let said = lines.clone();
     program.bound(&server);
     let ready = program.ready();
@@ -270,6 +276,7 @@ impl Served {
 /// Prints that clients are accepted.
 fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let opened = places::opened(places, prefix);
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
     let mut text = banner::pythons(addresses, scheme);
@@ -281,7 +288,8 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
     }
     if options.starting.qr {
-        let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        let code =
+            banner::url(addresses, scheme, &opened, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
         if !taking::is_open(addresses) {
             text.push_str(
@@ -290,7 +298,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         }
     }
     print(&lines.of_stdout(&text));
-    if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
+    if let Some(url) = banner::url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
         let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // A thread waits for its end.

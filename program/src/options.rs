@@ -13,7 +13,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
-use crate::values::{self, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
+use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. The default of each applies if it is not given.
 #[derive(Clone, Debug, Parser)]
@@ -76,6 +76,13 @@ pub struct Serving {
     /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
+    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, that takes the
+    /// place of PATH. May be repeated
+    #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
+    pub proxy: Vec<Backend>,
+    /// Time for that server to begin its response, then 504 [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub proxy_timeout: Option<Limit<Duration>>,
     /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
     #[arg(long, value_name = "PATH", value_parser = values::prefix)]
     pub prefix: Option<String>,
@@ -502,6 +509,7 @@ pub const BRIEF: &[&str] = &[
     "directory",
     "index",
     "spa",
+    "proxy",
     "clean-urls",
     "no-listing",
     "archive",
@@ -516,7 +524,6 @@ pub const BRIEF: &[&str] = &[
     "bind",
     "port",
     "tls-cert",
-    "tls-key",
     "tls-self-signed",
     "workers",
     "quiet",
@@ -541,6 +548,8 @@ Examples:
   modest site /docs=book       two folders, the second at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
   modest inbox --upload        a folder that accepts uploads
+  modest dist --proxy /api=http://127.0.0.1:3000
+                               a web app, and its API on another port
   modest www --auth users      only for the users in that file
   modest --tls-self-signed     HTTPS with a temporary certificate
 

@@ -24,6 +24,21 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The path at which a file that is served alone has its name, so that downloads are saved under it. `None`: it is a
+    /// folder, or a file with a path of its own.
+    pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {
+        let name = self.path.file_name().filter(|_| self.at == prefix && self.path.is_file())?;
+        Some([prefix.as_bytes(), b"/", name.as_bytes()].concat())
+    }
+}
+
+/// The path to open in a browser.
+pub fn opened(places: &[Place], prefix: &str) -> Vec<u8> {
+    let file = places.iter().find_map(|place| place.path_of_file(prefix));
+    file.unwrap_or_else(|| format!("{prefix}/").into_bytes())
+}
+
 /// The folders in which these files are found: a name may be a link to another folder, as certbot's are.
 pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
     let both = files.into_iter().flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);

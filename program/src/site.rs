@@ -12,10 +12,11 @@ use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
-    RequestHandler, Response, Routes, StaticFileHandler, Uploads,
+    RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
 };
 
 use crate::address::BindAddress;
+use crate::backends;
 use crate::error::{CliError, quoted, reason};
 use crate::figures::Figures;
 use crate::guard;
@@ -104,21 +105,40 @@ fn folders(
     if let [place] = places
         && place.at.is_empty()
         && application.is_none()
+        && options.serving.proxy.is_empty()
     {
-        return Ok((Box::new(folder(place)?), checks));
+        return Ok((at_its_name(folder(place)?, place, ""), checks));
+    }
+    if application.is_some() && backends::take_the_rest(options) {
+        return Err(CliError::usage("--proxy: the application is served at / already; name a path, as in /api=URL"));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(place)?.beside(paths_of(places));
+        let files = at_its_name(folder(place)?.beside(paths_of(places)), place, prefix);
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if let Some(application) = application {
         routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
-    } else if !places.iter().any(|place| place.at.is_empty()) {
+    } else if !places.iter().any(|place| place.at.is_empty()) && !backends::take_the_rest(options) {
         routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
-    Ok((Box::new(routes.with_state(())), checks))
+    Ok((Box::new(backends::mount(routes, options)?.with_state(())), checks))
+}
+
+/// Redirects from the top to the name of a file that is served alone: browsers and wget save it under the last name of its
+/// URL.
+fn at_its_name(files: StaticFileHandler, place: &Place, prefix: &str) -> Handler {
+    let Some(path) = place.path_of_file(prefix) else { return Box::new(files) };
+    let location = modest::encode_path(path);
+    Box::new(files.layer(layer_fn(move |request, next| {
+        if !matches!(request.path(), "" | "/") || ![Method::GET, Method::HEAD].contains(request.method()) {
+            return next.run(request);
+        }
+        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+        // Another file may be served here the next time.
+        Ok(Response::redirect_with(302, format!("{location}{query}")).with_header("cache-control", "no-cache"))
+    })))
 }
 
 fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
@@ -192,7 +212,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
-    files = files.webdav(serving.webdav);
+    files = files.webdav(serving.webdav).markdown(true);
     {
         // A sixth and less of the bytes; each page under way takes some 350 KB, and all of them a 32nd of the memory.
         let streams = memory(options) / 32 / (350 << 10);

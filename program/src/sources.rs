@@ -361,7 +361,10 @@ impl Source {
             ErrorKind::ValueValidation => {
                 let value = shortened(&context(ContextKind::InvalidValue).unwrap_or_default());
                 let why = error.source().map(ToString::to_string).unwrap_or_default();
-                format!("{named} {value}: {why}")
+                match value.is_empty() {
+                    true => format!("{named} is empty: {why}"),
+                    false => format!("{named} {value}: {why}"),
+                }
             }
             ErrorKind::InvalidValue
             | ErrorKind::TooFewValues
@@ -405,7 +408,7 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
             let shell = escape_controls(shell);
             CliError::usage(format!("--completions {shell}: expected bash, elvish, fish, powershell or zsh"))
         })?;
-        clap_complete::generate(shell, &mut command(), "modest", &mut out);
+        clap_complete::generate(shell, &mut help::for_completions(command()), "modest", &mut out);
     } else {
         return Ok(None);
     }

@@ -61,6 +61,20 @@ pub enum Proxy {
     Unix,
 }
 
+/// A path whose requests another server responds to, without a slash at its end, and the URL of that server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub at: String,
+    pub url: String,
+}
+
+/// `/PATH=URL`.
+pub fn backend(text: &str) -> Result<Backend, String> {
+    let (at, url) = pair(text, "/api=http://127.0.0.1:3000")?;
+    modest::ReverseProxy::new(&url).map_err(|error| error.to_string())?;
+    Ok(Backend { at: prefix(&at)?, url })
+}
+
 /// `Name: value`, or `PATTERN=Name: value`.
 pub fn field(text: &str) -> Result<Field, String> {
     let wanted =

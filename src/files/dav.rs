@@ -1,14 +1,14 @@
 //! WebDAV for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`,
 //! which looks paths up; `listing` reads folders.
 //!
-//! The body of a request is not read: see `listing::multistatus`.
+//! The XML of a request is checked and not evaluated: see `listing::multistatus`.
 
 use http::{Method, StatusCode};
 
 use super::listing::multistatus::XML;
 use crate::{Error, Request, Response};
 
-/// The maximum length of a body in bytes: it is not read.
+/// The maximum length of a body in bytes.
 pub(super) const MAX_BODY: u64 = 64 << 10;
 
 /// How much below a folder is requested.

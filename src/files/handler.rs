@@ -34,6 +34,8 @@ use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
+#[cfg(feature = "markdown")]
+use super::markdown;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
@@ -119,6 +121,9 @@ pub struct StaticFileHandler {
     pub(super) listings: Listings,
     /// Whether a missing path has a link to the nearest folder.
     pub(super) link_up: bool,
+    /// Whether Markdown files are HTML for `?format=html`.
+    #[cfg(feature = "markdown")]
+    pub(super) markdown: bool,
     /// Changes each listing.
     pub(super) finish_listing: FinishListing,
     #[cfg(feature = "archive")]
@@ -229,6 +234,8 @@ impl StaticFileHandler {
             listing: true,
             listings: Listings::default(),
             link_up: false,
+            #[cfg(feature = "markdown")]
+            markdown: false,
             finish_listing: FinishListing(None),
             #[cfg(feature = "archive")]
             archives: Archives::default(),
@@ -402,6 +409,11 @@ impl StaticFileHandler {
 
     fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
         let Some(file) = resource.of(asked.rights) else { return Err(self.refused(asked)) };
+        #[cfg(feature = "markdown")]
+        if self.markdown && asked.request.query().is_some() && markdown::is_asked(asked.request, file.path_and_length())
+        {
+            return Ok(markdown::page(&response(file.identity()).into_bytes()?));
+        }
         if !file.is_coded() {
             return Ok(response(file.identity()));
         }

@@ -16,12 +16,17 @@ mod listing; // the HTML page of a folder
 
 mod above; // from a missing path to the nearest folder
 
+#[cfg(feature = "markdown")]
+mod markdown; // Markdown as HTML
+
 #[cfg(feature = "compress")]
 mod compressed; // text, compressed once and kept
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
 mod mime; // media types by file name and content
+
+mod xml; // XML of WebDAV clients
 
 mod text; // whether bytes are text, and UTF-8
 

@@ -147,6 +147,17 @@ impl StaticFileHandler {
         self
     }
 
+    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default: no. A
+    /// listing shows its README that way; without this setting it shows the plain text.
+    ///
+    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, and the page's
+    /// `Content-Security-Policy` allows no scripts, so the file may be by anyone.
+    #[cfg(feature = "markdown")]
+    pub fn markdown(mut self, rendered: bool) -> Self {
+        self.markdown = rendered;
+        self
+    }
+
     /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest
     /// folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
     ///

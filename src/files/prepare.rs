@@ -113,6 +113,12 @@ impl<'r> Readable<'r> {
         &self.resource.variants[0]
     }
 
+    /// Its path below the folder, and its length in bytes.
+    #[cfg(feature = "markdown")]
+    pub fn path_and_length(&self) -> (&'r [u8], u64) {
+        (&self.resource.path, self.identity().content.length())
+    }
+
     /// The codings that it can be sent in, including those of sidecars that can be read.
     pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
         let may = |coding: ContentCoding| {

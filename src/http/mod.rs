@@ -16,6 +16,9 @@ mod config; // limits and timeouts, with their defaults
 
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
+#[cfg(feature = "proxy")]
+pub(crate) mod answer; // another server's response: its head, and where its body ends
+
 mod handler; // the `RequestHandler` trait, layers, the access log
 
 mod response; // `Response` and its parts: fields, cookies, body
@@ -51,6 +54,8 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+#[cfg(feature = "proxy")]
+pub(crate) use request::chunked::Step as BodyStep;
 pub(crate) use request::room::memory_quota as body_memory_quota;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,

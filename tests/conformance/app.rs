@@ -93,7 +93,7 @@ impl RequestHandler for App {
 
     /// A resource `/ten` that is there and `/new` that is not.
     fn do_put(&self, request: &Request) -> Result<Response> {
-        let here = Validators { etag: Some(ETag::strong("v1")?), last_modified: Some(long_ago()) };
+        let here = Validators::new().with_etag(ETag::strong("v1")?).with_last_modified(long_ago());
         let there = request.path() == "/ten";
         request.check_preconditions(there.then_some(&here))?;
         Ok(if there { Response::no_content() } else { Response::new(201) })

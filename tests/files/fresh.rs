@@ -378,7 +378,7 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
     let mut said = String::new();
     std::io::BufReader::new(python.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "written\n");
-    within_a_second(&handler, "/x", "200 new");
+    within_seconds(&handler, "/x", "200 new");
     drop(python.stdin.take());
     python.wait().unwrap();
 }
@@ -394,7 +394,7 @@ fn a_mounted_folder() {
         return eprintln!("skipped: this process may not mount");
     }
     let result = std::panic::catch_unwind(|| {
-        within_a_second(&handler, "/d/x", "200 mounted");
+        within_seconds(&handler, "/d/x", "200 mounted");
         settled(&folder, &handler, &Request::get("/d/new"));
         fs::write(other.path("new"), "made in it").unwrap();
         assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "what happens in it is told again");
@@ -404,14 +404,14 @@ fn a_mounted_folder() {
     assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");
 }
 
-fn within_a_second(handler: &StaticFileHandler, target: &str, expected: &str) {
+fn within_seconds(handler: &StaticFileHandler, target: &str, expected: &str) {
     let started = Instant::now();
     loop {
         let got = line(&get(handler, target));
         if got == expected {
             return;
         }
-        assert!(started.elapsed() < Duration::from_millis(1500), "{target} is still {got:?}, not {expected:?}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{target} is still {got:?}, not {expected:?}");
         std::thread::yield_now();
     }
 }

@@ -443,7 +443,7 @@ fn a_mounted_entry() {
     }
     let result = std::panic::catch_unwind(|| {
         assert_ne!(truth(), before, "it shows");
-        within_a_second("mounted", || listed(&handler) == truth());
+        within_seconds("mounted", || listed(&handler) == truth());
         // What happens in what is mounted shows at once: it is told, or asked.
         for (name, what) in [("file", "is written"), ("sub/new", "comes")] {
             (0..3).for_each(|_| drop(listed(&handler)));
@@ -455,7 +455,7 @@ fn a_mounted_entry() {
         assert!(mount(Command::new("umount").arg(folder.path("d").join(name))), "{name} stays mounted");
     }
     result.unwrap();
-    within_a_second("unmounted", || listed(&handler) == truth());
+    within_seconds("unmounted", || listed(&handler) == truth());
 }
 
 /// .. or over the folder, also if both are empty, so that nothing shows at first ..
@@ -505,15 +505,15 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
     let mut said = String::new();
     std::io::BufReader::new(python.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "written\n");
-    within_a_second("mapped", || !listed(&handler).contains("2000-02-29"));
+    within_seconds("mapped", || !listed(&handler).contains("2000-02-29"));
     drop(python.stdin.take());
     python.wait().unwrap();
 }
 
-fn within_a_second(what: &str, is_so: impl Fn() -> bool) {
+fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_millis(1500), "{what}: not within a second");
+        assert!(started.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
         std::thread::yield_now();
     }
 }

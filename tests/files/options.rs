@@ -129,7 +129,8 @@ fn no_date_is_told_of_two_states() {
             }
         }
         let last = wait_for_date(&handler, "/a");
-        assert!(!told.contains_key(&last), "{last} was told before, in the same second");
+        let known = told.get(&last).copied().unwrap_or(edit); // a slow machine has seen the last edit's date already
+        assert_eq!(known, edit, "{last} was the date of an earlier edit, in the same second");
     }
 }
 

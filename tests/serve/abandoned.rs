@@ -59,7 +59,7 @@ fn handlers_notice_that_their_clients_left_and_the_next_is_answered() {
     assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the fifth: {answer:?}");
     eventually("all four handlers are done", || app.took.lock().unwrap().len() == 4);
     let took = app.took.lock().unwrap().clone();
-    assert!(took.iter().all(|took| *took < Duration::from_secs(1)), "noticed after {took:?}");
+    assert!(took.iter().all(|took| *took < PATIENCE / 4), "noticed after {took:?}");
 }
 
 #[test]

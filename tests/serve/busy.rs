@@ -79,21 +79,26 @@ fn four_asleep_and_everybody_is_heard() {
 
 /// There are more workers than permits, and those without one fill the queue faster than the others empty it.
 #[test]
-fn handlers_that_take_microseconds_are_never_too_busy() {
+fn handlers_that_take_microseconds_are_not_too_busy() {
     const CLIENTS: usize = 1000;
+    const ROUNDS: usize = 20;
     let app = modest::handler_fn(|_: &modest::Request| Ok(modest::Response::text("here")));
     let server = serve(app, |server| server.workers(2).queue_limit(100));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
-    for round in 0..20 {
+    // Where the state of threads is unknown, a handler that is not run for a while counts as one that waits. Elsewhere one
+    // that waits for a lock, whose holder is not run on a busy machine, still counts.
+    let most = if super::system::way_of("state of threads") == "/proc" { ROUNDS * CLIENTS / 100 } else { usize::MAX };
+    let mut refused = 0;
+    for round in 0..ROUNDS {
         for client in &mut clients {
             client.send(get("/"));
         }
         for client in &mut clients {
             let answer = client.answer().unwrap();
-            // Where the state of threads is unknown, a handler that is not run for a while counts as one that waits.
-            let is_known = super::system::way_of("state of threads") == "/proc";
-            let is_served = answer.starts_with("HTTP/1.1 200 ") || !is_known && answer.starts_with("HTTP/1.1 503 ");
-            assert!(is_served, "round {round}: {answer}, {:?}", server.handle.stats());
+            refused += usize::from(answer.starts_with("HTTP/1.1 503 "));
+            let is_expected = answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 503 ");
+            assert!(is_expected, "round {round}: {answer}, {:?}", server.handle.stats());
         }
     }
+    assert!(refused <= most, "{refused} of {} were refused: {:?}", ROUNDS * CLIENTS, server.handle.stats());
 }

@@ -1,10 +1,11 @@
 //! Destructors that block: of shared bodies, and of what handlers keep in requests. They stop nobody else.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use modest::live::{Broadcast, Signal};
-use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
+use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, get, serve};
 
@@ -14,6 +15,17 @@ struct Blocks(Gate, Vec<u8>);
 impl AsRef<[u8]> for Blocks {
     fn as_ref(&self) -> &[u8] {
         &self.1
+    }
+}
+
+/// A body that is saved to it takes no time.
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -30,9 +42,11 @@ struct App {
 }
 
 impl RequestHandler for App {
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        if *request.method() == "POST" {
-            request.put(Blocks(self.gate.clone(), Vec::new()));
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        match (request.method().as_str(), request.path()) {
+            ("POST", "/saved") => drop(plan.save_to(Blocks(self.gate.clone(), Vec::new()))),
+            ("POST", _) => request.put(Blocks(self.gate.clone(), Vec::new())),
+            _ => {}
         }
         Ok(())
     }
@@ -71,12 +85,19 @@ fn a_destructor_that_blocks_stops_nobody_else() {
         socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
         *client = running.client(); // closed
     };
+    let ends: Then = |client, running| {
+        running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+        client.send("0\r\n\r\n");
+    };
+    let saved = "POST /saved HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
     for (what, request, then) in [
         ("a shared body that is taken in pieces", get("/shared"), takes_all),
         ("a long poll whose client leaves", get("/poll"), leaves),
         ("an event stream whose client leaves", get("/events"), leaves),
         ("half a body", half.to_owned(), leaves),
+        ("a body that was saved, and whose end comes alone", saved.to_owned(), ends),
+        ("half of one that is saved", format!("{saved}5\r\nab"), leaves),
     ] {
         let gate = Gate::default();
         let app = App { gate: gate.clone(), changed: Signal::new(), news: Broadcast::new() };
@@ -89,7 +110,10 @@ fn a_destructor_that_blocks_stops_nobody_else() {
         for _ in 0..20 {
             assert!(running.client().fetch(get("/")).ends_with("here"), "{what}");
         }
-        running.wait_for("it alone blocks, with a permit", |stats| stats.running == 1 && stats.permits >= 1);
+        // All others wait for their clients.
+        let blocks_alone =
+            |stats: &Stats| (stats.connections - stats.parked, stats.running) == (1, 1) && stats.permits >= 1;
+        running.wait_for("it alone blocks, with a permit", blocks_alone);
     }
 }
 

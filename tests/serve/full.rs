@@ -162,7 +162,7 @@ fn halves_of_heads_make_room_after_a_second() {
     is_answered(&mut server.client());
     // A head is let go when it is a second old; without that it has ten. In between is room for a slow machine.
     let took = start.elapsed();
-    assert!(took < Duration::from_millis(2500), "a newcomer was answered after {took:?} beside 64 halves of heads");
+    assert!(took < Duration::from_secs(7), "a newcomer was answered after {took:?} beside 64 halves of heads");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn the_oldest_half_of_a_head_goes_first() {
     assert!(young[0].answer().is_ok_and(|answer| answer.ends_with("here")), "the younger went first");
     let answer = old[0].answer();
     assert!(!matches!(&answer, Ok(answer) if answer.contains(" 200 ")), "the older is still there: {answer:?}");
-    assert!(took < Duration::from_millis(2500), "a newcomer was answered after {took:?} beside two halves of heads");
+    assert!(took < PATIENCE / 2, "a newcomer was answered after {took:?} beside two halves of heads");
 }
 
 #[test]

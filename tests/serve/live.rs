@@ -82,7 +82,9 @@ impl House {
             .get("/shout", |_, _| Ok(Response::upgrade("shout", shout).with_header("x-shout", "loud")))
             .get("/echo", |_, _| Ok(Response::switch_to("echo", Echo)))
             .with_state(self.clone());
-        serve(Http::new(routes).access_log(None), |server| settings(server.workers(4).max_streams(1)))
+        serve(Http::new(routes).access_log(None), |server| {
+            settings(server.workers(4).max_streams(1).write_timeout(Duration::from_secs(600)))
+        })
     }
 }
 

@@ -139,14 +139,11 @@ fn what_is_no_header_is_answered_with_a_reset() {
 fn dripping_a_header_renews_no_clock() {
     let server = serve_plainly(trusting(Whoami::default()).header_timeout(Duration::from_millis(200)));
     let mut client = server.client();
-    let start = Instant::now();
-    for byte in V1 {
+    let is_cut_off = V1.iter().any(|byte| {
         std::thread::sleep(Duration::from_millis(50)); // the pace of the drip, not a wait
-        if std::io::Write::write_all(&mut client.stream, &[*byte]).is_err() {
-            break;
-        }
-    }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        std::io::Write::write_all(&mut client.stream, &[*byte]).is_err()
+    });
+    assert!(is_cut_off, "the whole header was taken");
     server.wait_for("it is gone", |stats| stats.connections == 0);
 }
 

@@ -2,6 +2,7 @@
 //! request, nor for what a new protocol says, and cuts off no response.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::server::{Client, Running, is_plain, serve};
 struct Careless {
     senders: Arc<Mutex<Vec<Sender>>>,
     changed: Signal,
+    is_changed: Arc<AtomicBool>,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -32,17 +34,18 @@ impl RequestHandler for Careless {
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         let mut some = vec![0; request.parse_optional("read")?.unwrap_or(0)];
-        if !request.is_late() {
+        let is_changed = self.is_changed.load(SeqCst);
+        if !is_changed {
             std::io::Read::read_exact(&mut request.reader(), &mut some)?;
         }
         match request.path() {
             "/bytes" => Ok(Response::text("done\n")),
             "/stream" => Ok(Response::stream(&b"done\n"[..])),
-            "/wait" if request.is_late() => {
+            "/wait" if is_changed => {
                 let left = request.bytes().map(|bytes| bytes.len());
                 Ok(Response::text(if matches!(left, Ok(0)) { "an empty body: done\n" } else { "done\n" }))
             }
-            "/wait" => Ok(Response::wait_for(self.changed.ticket(), Duration::from_millis(200))),
+            "/wait" => Ok(Response::wait_for(self.changed.ticket(), Duration::from_secs(60))),
             "/channel" => {
                 let (sender, response) = Response::channel();
                 self.senders.lock().unwrap().push(sender);
@@ -79,12 +82,28 @@ fn start() -> (Careless, Running) {
 }
 
 impl Careless {
-    /// The handler's channel, once it has returned, says this and ends.
-    fn finish(&self, running: &Running, text: &str) {
+    /// Waits for a handler that waits, and answers it.
+    fn change(&self, running: &Running) {
+        running.wait_for("it waits", |stats| stats.long_polls == 1);
+        self.is_changed.store(true, SeqCst);
+        self.changed.notify();
+    }
+
+    /// Once the handler has returned, its channel sends the rest and ends.
+    fn finish(&self, running: &Running) {
         running.wait_for("the handler has returned", |stats| stats.running == 0 && stats.listeners == 1);
         let sender = self.senders.lock().unwrap().pop().expect("a sender");
-        sender.send(text).unwrap();
+        sender.send("done\n").unwrap();
         sender.finish();
+    }
+
+    /// What the response of this path waits for.
+    fn go_on(&self, path: &str, running: &Running) {
+        match path {
+            "/wait" => self.change(running),
+            "/channel" => self.finish(running),
+            _ => {}
+        }
     }
 }
 
@@ -119,9 +138,7 @@ fn what_is_left_of_a_body_is_no_request() {
                     running.wait_for("it waits", |stats| stats.long_polls == 1);
                 }
                 client.send(rest.to_owned() + &SECRET.replace("secret", "next"));
-                if path == "/channel" {
-                    careless.finish(&running, "done\n");
-                }
+                careless.go_on(path, &running);
                 let said = answer(&mut client);
                 let is_right = said.starts_with("HTTP/1.1 200") && !said.contains("empty");
                 assert!(is_right, "{target}, {fields}, {sent_first} bytes first: {said}");
@@ -143,9 +160,7 @@ fn a_body_that_is_held_back_ends_its_connection() {
         let (careless, running) = start();
         let mut client = running.client();
         client.send(post(path, &format!("Content-Length: {}\r\nExpect: 100-continue\r\n", SECRET.len())));
-        if path == "/channel" {
-            careless.finish(&running, "done\n");
-        }
+        careless.go_on(path, &running);
         let head = answer(&mut client);
         assert!(head.contains("Connection: close") && !head.contains("100 Continue"), "{path}: {head}");
         client.send(SECRET).half_close().read_to_end();
@@ -172,9 +187,7 @@ fn a_long_body_that_is_not_read_cuts_off_no_response() {
                     }
                 }
             });
-            if path == "/channel" {
-                careless.finish(&running, "done\n");
-            }
+            careless.go_on(path, &running);
             let said = answer(&mut client);
             assert!(said.starts_with("HTTP/1.1 200"), "{path}, {fields}: {said}");
             drop(client);

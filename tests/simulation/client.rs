@@ -14,6 +14,8 @@ use crate::user::{self, GREETING, LATE, REFUSED};
 pub struct Awaiting {
     id: usize,
     need: Need,
+    /// Of the request whose answer it waits for.
+    number: usize,
     /// Since when nothing came.
     since: u64,
     /// Of a subscriber that waits for nothing else: the last news that it has.
@@ -323,7 +325,8 @@ impl Talk {
         };
         with(|machine| {
             let since = machine.nanos();
-            machine.awaiting[self.client] = Some(Awaiting { id: self.id, need, since, news });
+            let number = self.asked.front().map_or(self.next, |asked| asked.number);
+            machine.awaiting[self.client] = Some(Awaiting { id: self.id, need, number, since, news });
         });
         wait(Key::Socket(self.id), FOR_EVER);
         with(|machine| machine.awaiting[self.client] = None);
@@ -441,7 +444,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     let room_is_short = machine.room_was_short();
     let refused_after = machine.plan.queue_timeout.map(|limit| limit.as_nanos() as u64 + SLACK);
     for awaiting in machine.awaiting.iter().flatten() {
-        let Awaiting { id, since, .. } = awaiting;
+        let Awaiting { id, number, since, .. } = awaiting;
         let need = awaiting.need(machine);
         let socket = &machine.net.sockets[*id];
         if need == Need::Nothing || socket.facts.blocked || socket.is_pressed() {
@@ -455,7 +458,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                 if blocked == handlers
                     && logging == 0
                     && !socket.facts.begun
-                    && refused_after.is_some_and(|after| since + after < due) =>
+                    && refused_after.is_some_and(|after| since.max(&socket.facts.blocked_until) + after < due) =>
             {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
@@ -463,6 +466,8 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
             // A thread may be in the logger; and it is code of the user that is told that there is none.
             Need::Thread => machine.counts.streams + logging >= machine.plan.max_streams || blocked > handlers,
             Need::Short => blocked > handlers,
+            // What an answer before it has left may have to be dropped first.
+            Need::Turn if socket.facts.shared.iter().any(|shared| shared < number) => blocked > handlers,
             // It may have to be told of an event first, or to be dropped.
             Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,
             _ => false,

@@ -72,10 +72,14 @@ pub struct Facts {
     pub met: bool,
     /// Its conversation is dropped, and its socket closed, with a permit.
     pub drop_blocks: bool,
+    /// The requests whose answers had shared bytes that are not dropped yet.
+    pub shared: Vec<usize>,
     /// A handler has given out a part of its answer.
     pub begun: bool,
     /// Code of the user waits for something on its behalf.
     pub blocked: bool,
+    /// Until when it did last, in ns.
+    pub blocked_until: u64,
     /// Another thread has aborted it, before it had said that it may be closed.
     pub aborted: bool,
 }

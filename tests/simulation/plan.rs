@@ -174,6 +174,8 @@ pub enum Ask {
 
 /// The longest wait of a handler for another client.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// How long a client has been idle when it is evicted, or a little less.
+const EVICTABLE_AFTER: Duration = Duration::from_micros(249_995);
 /// How long half a request may take.
 pub const HALF: Duration = Duration::from_millis(50);
 
@@ -255,7 +257,9 @@ impl Plan {
         self.clients = (0..room + chance.between(1, 2))
             .map(|_| {
                 let asks = (0..3).map(|_| chance.of(&[Ask::Say(20), Ask::Handle(20)])).collect();
-                vec![Visit::brief(chance, asks)]
+                let mut visit = Visit::brief(chance, asks);
+                visit.pause += chance.of(&[Duration::ZERO, EVICTABLE_AFTER]);
+                vec![visit]
             })
             .collect();
     }

@@ -71,7 +71,9 @@ pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
         fn drop(&mut self) {
             with(|machine| {
                 machine.counts.blocked -= 1;
-                machine.net.sockets[self.0].facts.blocked = false;
+                let now = machine.nanos();
+                let facts = &mut machine.net.sockets[self.0].facts;
+                (facts.blocked, facts.blocked_until) = (false, now);
             });
         }
     }
@@ -242,7 +244,7 @@ impl Conversation for Talk {
                 resume_unwind(Box::new(Bomb));
             }
             Ask::PanicBytes(_) => {
-                turn.output.push(Piece::Shared { bytes: Counted::shared(number, 5, true), start: 0, end: 5 });
+                turn.output.push(Piece::Shared { bytes: Counted::shared(self.id, number, 5, true), start: 0, end: 5 });
                 break_off(self.id);
             }
             Ask::Handle(_)
@@ -268,7 +270,7 @@ impl Conversation for Talk {
             _ => {}
         }
         with(|machine| machine.net.sockets[self.id].facts.drop_blocks = self.drop_may_block());
-        give_out(number, ask, turn.output);
+        give_out(self.id, number, ask, turn.output);
         if let Ask::Bye(_) | Ask::Refuse(_) = ask {
             self.may_close();
             return Next::Close;
@@ -461,12 +463,12 @@ impl Drop for Talk {
 }
 
 /// The answer, in the pieces that it is to be made of.
-fn give_out(number: usize, ask: Ask, output: &mut Output) {
+fn give_out(id: usize, number: usize, ask: Ask, output: &mut Output) {
     let size = size_of_answer(ask);
     match ask {
         Ask::Shared(pieces, _) => {
             output.bytes().extend_from_slice(head(number, size).as_bytes());
-            let bytes = Counted::shared(number, size, false);
+            let bytes = Counted::shared(id, number, size, false);
             for piece in 0..pieces {
                 let (start, end) = (size * piece / pieces, size * (piece + 1) / pieces);
                 output.push(Piece::Shared { bytes: bytes.clone(), start, end });
@@ -507,14 +509,20 @@ impl Drop for Bomb {
 
 /// Shared bytes that are counted.
 struct Counted {
+    id: usize,
+    number: usize,
     bytes: Vec<u8>,
     panics: bool,
 }
 
 impl Counted {
-    fn shared(number: usize, size: usize, panics: bool) -> SharedBytes {
-        with(|machine| machine.counts.shared_bytes += 1);
-        Arc::new(Counted { bytes: pattern(number * 7, size).to_vec(), panics })
+    /// For the answer to this request of this connection.
+    fn shared(id: usize, number: usize, size: usize, panics: bool) -> SharedBytes {
+        with(|machine| {
+            machine.counts.shared_bytes += 1;
+            machine.net.sockets[id].facts.shared.push(number);
+        });
+        Arc::new(Counted { id, number, bytes: pattern(number * 7, size).to_vec(), panics })
     }
 }
 
@@ -526,7 +534,10 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        with(|machine| machine.counts.shared_bytes -= 1);
+        with(|machine| {
+            machine.counts.shared_bytes -= 1;
+            machine.net.sockets[self.id].facts.shared.retain(|number| *number != self.number);
+        });
         if self.panics && !std::thread::panicking() {
             resume_unwind(Box::new("bytes panic when they are dropped"));
         }

@@ -1,6 +1,6 @@
 //! Page 8.
 //!
-//! Exercise 2: between the look and the storing, `wake` finds the client away and leaves a note that nobody reads. The
+//! Exercise 2: between the look and the storing, `wake` finds the client away and leaves a note that no one reads. The
 //! first test below does these steps in this order.
 
 use lessons::table::Table;
@@ -75,5 +75,5 @@ fn an_old_event_does_not_reach_a_new_client() {
     assert_eq!((old.index, new.index), (0, 0));
     assert_eq!((slots.get(old), slots.get(new)), (None, Some("new")));
     slots.remove(old);
-    assert_eq!(slots.get(new), Some("new"), "an old key removes nobody");
+    assert_eq!(slots.get(new), Some("new"), "an old key removes no one");
 }

@@ -24,7 +24,7 @@ fn store(file: &mut File, note: &str) -> io::Result<()> {
     file.sync_data()
 }
 
-/// All notes. A last line without its end was being written when the power failed, and nobody was told that it is stored.
+/// All notes. A last line without its end was being written when the power failed, and its client got no 303.
 fn load(path: &Path) -> io::Result<Vec<String>> {
     let text = read_to_string(path)?;
     Ok(text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect())

@@ -173,11 +173,11 @@ fn what_is_served_and_how() {
         (&["www", "--error-page", "404=oops.html"], &[], "/missing", "body", "oops"),
         (&["www", "--error-page", "404=oops.html"], &[], "/missing", "status", "404"),
         // One file, and several folders.
-        (&["one.iso"], &[], "/", "body", "one file"),
+        (&["one.iso"], &[], "/", "location", "/one.iso"),
         (&["one.iso"], &[], "/one.iso", "body", "one file"),
         (&["one.iso"], &[], "/redirects", "status", "404"),
         (&["one.iso"], &[], "/www/index.html", "status", "404"),
-        (&["one.iso", "--mime", "iso=application/x-iso"], &[], "/", "content-type", "application/x-iso"),
+        (&["one.iso", "--mime", "iso=application/x-iso"], &[], "/one.iso", "content-type", "application/x-iso"),
         (&["www", "/docs=book"], &[], "/docs/", "body", "the book"),
         (&["www", "/docs=book"], &[], "/docs", "location", "/docs/"),
         (&["www", "/docs=book"], &[], "/about.html", "body", "about"),
@@ -654,7 +654,7 @@ fn options_come_from_three_sources() {
 #[test]
 fn what_is_wrong_in_a_source_names_it() {
     for (text, said) in [
-        ("index = ''", "'modest.toml': index : expected a file name"),
+        ("index = ''", "'modest.toml': index is empty: expected a file name"),
         ("prot = 1", "'modest.toml': there is no setting prot; did you mean port?"),
         ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; did you mean max-per-address?"),
         ("colour = true", "'modest.toml': there is no setting colour (see"),
@@ -768,6 +768,10 @@ fn each_option_says_what_it_expects() {
         ("--cors", "https://app.example/", "such as https://app.example"),
         ("--server", "", "such as modest"),
         ("--server", "a\u{1}b", "such as modest"),
+        ("--proxy", "/api", "such as /api=http://127.0.0.1:3000"),
+        ("--proxy", "/api=127.0.0.1:3000", "expected the URL of a server"),
+        ("--proxy-timeout", "soon", "expected a time"),
+        ("--proxy-timeout", "3s", "has no effect without --proxy"),
         ("--auth", &missing, "there is no file"),
         ("--auth", &bad, "line 1: expected NAME:HASH"),
         ("--auth", "ada:secret", "--hash-password USER > users"),
@@ -1685,6 +1689,19 @@ fn help_and_version_are_told_on_stdout() {
         let (code, text, err) = run(&mut modest(words));
         assert!(code == Some(0) && err.is_empty() && text.contains(part), "{words:?}: {err} {text}");
     }
+    // Only options whose values are files are completed to the names of files.
+    let (_, bash, _) = run(&mut modest(["--completions", "bash"]));
+    for (option, offers) in [
+        ("--port", "COMPREPLY=(\"${cur}\")"),
+        ("--upload-limit", "COMPREPLY=(\"${cur}\")"),
+        ("--overwrite", "compgen -W \"refuse rename replace\""),
+        ("--keep-alive", "compgen -W \"yes no\""),
+        ("--auth", "compgen -f"),
+        ("--body-folder", "plusdirs"),
+    ] {
+        let offered = bash.split(&format!(" {option})\n")).nth(1).and_then(|rest| rest.split(";;").next());
+        assert!(offered.is_some_and(|offered| offered.contains(offers)), "{option}: {offered:?}");
+    }
     let (code, version, err) = run(&mut modest(["--version"]));
     assert_eq!((code, version, err), (Some(0), format!("modest {}\n", env!("CARGO_PKG_VERSION")), String::new()));
 }
@@ -1851,4 +1868,29 @@ fn after_a_stop_the_port_can_be_taken_again_at_once() {
     first.stop();
     let second = Built::start(&mut modest(["www", "-p", &port]));
     assert_eq!(second.get("/").status, 200);
+}
+
+/// A file that is served alone is saved under its name, which the banner and the QR code show.
+#[test]
+fn one_file_is_at_its_name() {
+    let files = folder(&[("linux 1.iso", "an image"), ("sub/x.txt", "x")]);
+    for (words, asked, location) in [
+        (&[][..], "/", Some("/linux%201.iso")),
+        (&[], "/?a=b", Some("/linux%201.iso?a=b")),
+        (&[], "/linux%201.iso", None),
+        (&["--prefix", "/p q"], "/p%20q/", Some("/p%20q/linux%201.iso")),
+        (&["--prefix", "/p q"], "/p%20q/linux%201.iso", None),
+        (&["/x=sub"], "/", Some("/linux%201.iso")),
+    ] {
+        let modest = Built::start(modest(["linux 1.iso", "-p", "0"]).args(words).current_dir(&files));
+        let answer = modest.get(asked);
+        match location {
+            Some(_) => assert_eq!((answer.status, answer.field("location")), (302, location), "{words:?} {asked}"),
+            None => assert_eq!((answer.status, answer.body.as_str()), (200, "an image"), "{words:?} {asked}"),
+        }
+        let shown = modest.out_line().unwrap_or_default();
+        assert!(shown.ends_with("linux%201.iso"), "{words:?}: {shown}");
+    }
+    let modest = Built::start(modest(["/iso=linux 1.iso", "-p", "0"]).current_dir(&files));
+    assert_eq!(modest.get("/iso/").body, "an image", "a path of its own");
 }

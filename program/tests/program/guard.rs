@@ -66,7 +66,7 @@ fn who_may_what() {
     // One file has two paths.
     let one = Built::start(modest_of_file(&files).args(["--allow", "/=*:read", "--allow", "/a.txt=ada:read"]));
     assert_eq!([get(&one, "/", &[]).status, get(&one, "/a.txt", &[]).status], [401, 401]);
-    assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [200, 200]);
+    assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [302, 200]);
 }
 
 /// The access log has the user of what `--auth` itself responds to.
@@ -176,6 +176,7 @@ fn what_is_refused_says_why() {
     std::fs::write(files.path().join("plain"), "ada:secret\n").unwrap();
     for (words, status, said) in [
         (&["--auth", "ada:secret"][..], 2, "--hash-password USER > users"),
+        (&["--auth", "www/ada:secret"], 2, "--hash-password USER > users"), // not that it is in a served folder
         (&["--auth", "missing"], 1, "there is no file 'missing'; create it"),
         (&["--auth", "plain"], 1, "plain: line 1: ada: this is not the hash of a password"),
         (&["--auth", "www/users"], 2, "is in 'www', which is served"),

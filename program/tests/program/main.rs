@@ -9,4 +9,5 @@ mod figures; // metrics
 mod guard; // users and rights
 mod handed; // sockets from a parent process
 mod memory; // what idle clients cost
+mod proxied; // requests for another server
 mod readme; // documents against code

@@ -62,6 +62,7 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/http/live/broadcast.rs",
         "src/http/live/pushed.rs",
         "src/websocket/settings.rs",
+        "src/proxy/mod.rs",
         "src/files/options.rs",
         "src/udp/server.rs",
     ] {

@@ -7,6 +7,7 @@ use super::super::listing::multistatus;
 use super::super::open::{OpenError, Opened};
 use super::super::path::{self, ResolvedPath};
 use super::super::rights::{List, Read};
+use super::super::{taking, xml};
 use super::{Asked, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
@@ -32,8 +33,16 @@ impl StaticFileHandler {
         }
         let read = rights.ask::<Read>(&path.bytes).map_err(|error| self.refusal(error))?;
         self.finder.freshness.ask_for_root(&self.finder.root);
+        let body = request.body().bytes()?;
+        if !body.is_empty() {
+            xml::parse(&body).map_err(|error| self.refusal(error))?;
+        }
+        let mut given = String::new();
         let (size, modified) = match self.finder.root.open_at(&read) {
-            Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.dated().seconds),
+            Ok(Opened::File(file, stat)) if !path.trailing_slash => {
+                given = taking::properties_of(&file);
+                (Some(stat.size), stat.dated().seconds)
+            }
             Ok(Opened::File(..)) => return Err(self.missing()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
                 return Err(self.error(StatusCode::FORBIDDEN, "Folder listings are turned off."));
@@ -51,10 +60,10 @@ impl StaticFileHandler {
         };
         let mut text = multistatus::START.to_owned();
         let href = self.location(request, &path, size.is_none());
-        let taking = self.taking.as_deref().filter(|_| size.is_some() && self.only.is_none());
+        let taking = self.taking.as_deref().filter(|_| self.only.is_none());
         let locks =
             taking.map(|taking| taking.lock_properties(self.place(request), request, &path.bytes)).unwrap_or_default();
-        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &locks);
+        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
         text.push_str(multistatus::END);
         Ok(self.with_default_fields(dav::multistatus(text)))
     }

@@ -100,11 +100,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw='; \
-    script-src 'sha256-jeeUGGmKtUegXzoWmjzV1e/23SsEEL3Ih+GLMzpxUJo='; \
+    style-src 'sha256-a7VqOpAmiTwJd+IKHe8XVpqkAG0gGt/jat+l2Jzfr9g='; \
+    script-src 'sha256-pLhx1htNuxlmH5ySzHZX/cewVdNYWXL4iVyUTmIFnC0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
-    script-src 'sha256-jeeUGGmKtUegXzoWmjzV1e/23SsEEL3Ih+GLMzpxUJo=' 'sha256-50WA1QcU5VS4hzoXpL6AK1f/EP+OpGWrRtRWW3jzwI0='; \
+    style-src 'sha256-a7VqOpAmiTwJd+IKHe8XVpqkAG0gGt/jat+l2Jzfr9g=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
+    script-src 'sha256-pLhx1htNuxlmH5ySzHZX/cewVdNYWXL4iVyUTmIFnC0=' 'sha256-50WA1QcU5VS4hzoXpL6AK1f/EP+OpGWrRtRWW3jzwI0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -293,7 +293,8 @@ fn push_number(to: &mut String, mut number: u128) {
 // - The filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them.
 // - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while the
 //   page is open. So the server needs no recursive walk with limits, and only listings that the user can read are shown.
-// - A README of up to 64 KiB is displayed as plain text below the rows.
+// - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
+//   otherwise as plain text.
 // - Log out sends two requests: one that makes Chromium forget the password without a dialog, then one for the page.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";

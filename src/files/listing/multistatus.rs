@@ -1,8 +1,7 @@
 //! A listing for WebDAV: the properties of a folder and of each entry, as XML (RFC 4918, section 13). Called by
 //! `listing`, and by `dav` for a single resource.
 //!
-//! The response contains all known properties, whatever the request names. So the XML of a request is not parsed, and
-//! attacks by XML have no effect.
+//! The response contains all known properties, whatever the request names.
 
 use std::fmt::Write;
 

@@ -114,8 +114,8 @@ if(!q.value)d.delete("q")
 if(G)d.set("view","grid")}
 onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))e.preventDefault(),q.focus()}
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
-if(length&&length<65537)fetch(about.href).then(async r=>{if(!r.ok)return
-let s=el("section",{},el("h2",{textContent:name(about)}),el("pre",{textContent:await r.text()}))
+if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return
+let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{textContent:t}))
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)
 for(let f of $("form.out"))f.onsubmit=async e=>{e.preventDefault()

@@ -241,3 +241,22 @@ impl Changes {
         &self.0
     }
 }
+
+/// The attribute of a file for the properties of WebDAV.
+const PROPERTIES: &str = "user.modest.properties";
+
+/// Reads the properties of a file. `RANGE`: they are longer than the buffer.
+pub fn read_properties(file: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::fgetxattr(file, PROPERTIES, bytes)
+}
+
+/// Stores the properties of a file, or removes them.
+pub fn write_properties(file: impl AsFd, bytes: &[u8]) -> rustix::io::Result<()> {
+    if !bytes.is_empty() {
+        return rustix::fs::fsetxattr(file, PROPERTIES, bytes, rustix::fs::XattrFlags::empty());
+    }
+    match rustix::fs::fremovexattr(file, PROPERTIES) {
+        Err(rustix::io::Errno::NODATA) => Ok(()),
+        result => result,
+    }
+}

@@ -131,3 +131,13 @@ impl Changes {
         match self.0 {}
     }
 }
+
+/// There are no attributes of files that all of these systems have.
+pub fn read_properties(_: impl AsFd, _: &mut [u8]) -> rustix::io::Result<usize> {
+    Ok(0)
+}
+
+/// As above.
+pub fn write_properties(_: impl AsFd, _: &[u8]) -> rustix::io::Result<()> {
+    Err(Errno::NOTSUP)
+}

@@ -1,7 +1,7 @@
-//! Locks of files for WebDAV (RFC 4918, sections 6 and 7), in memory: exclusive write locks, each with an end. `taking`
-//! checks them before any change; `locking` creates them.
+//! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks, each with an end. `taking` checks them before any
+//! change; `locking` creates them.
 //!
-//! Only files can be locked: a lock on a folder would lock everyone out of everything in it.
+//! The lock of a folder covers everything in it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,18 +27,38 @@ pub(super) struct Named {
     pub name: Vec<u8>,
 }
 
-/// By the file's name in its folder.
-#[derive(Debug, Default)]
-pub(super) struct DavLocks(Mutex<HashMap<Named, DavLock>>);
+/// A name with the folders that it is in, and what it is now.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub named: Named,
+    /// The folders that contain it.
+    pub folders: Vec<Identity>,
+    /// If it is a folder.
+    pub folder: Option<Identity>,
+}
 
-/// A lock of a file.
+/// By names in folders. The locks of one name are several only if they are shared.
+#[derive(Debug, Default)]
+pub(super) struct DavLocks(Mutex<HashMap<Named, Vec<DavLock>>>);
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    pub token: String,
+    pub is_shared: bool,
+    /// The path of what is locked, below the root.
+    pub path: Vec<u8>,
+    /// What the client says about the owner, as XML that was written anew.
+    pub about: String,
+}
+
+/// A lock of a file, or of a folder with everything in it.
 #[derive(Clone, Debug)]
 pub(super) struct DavLock {
-    pub token: String,
+    pub wanted: Wanted,
     user: Option<String>,
     owner: Owner,
-    /// The folders that contain it.
-    folders: Vec<Identity>,
+    at: Spot,
     until: Instant,
 }
 
@@ -53,91 +73,112 @@ impl DavLock {
         self.owner == Owner::of(request)
     }
 
-    /// Whether the lock covers this name, or something in the folder with this name.
-    fn is_at(&self, locked: &Named, at: &Named, folder: Option<Identity>) -> bool {
-        locked == at || folder.is_some_and(|folder| self.folders.contains(&folder))
+    pub fn is_of_folder(&self) -> bool {
+        self.at.folder.is_some()
+    }
+
+    /// Whether the lock covers this name: it is of this name, or of a folder that contains it.
+    fn covers(&self, spot: &Spot) -> bool {
+        self.at.named == spot.named || self.at.folder.is_some_and(|folder| spot.folders.contains(&folder))
+    }
+
+    /// Whether the lock is of something in the folder with this name.
+    fn is_in(&self, spot: &Spot) -> bool {
+        spot.folder.is_some_and(|folder| self.at.folders.contains(&folder))
     }
 
     /// Section 6.4: a token is valid only for its user.
     fn is_held_by(&self, request: &Request, tokens: &[String]) -> bool {
-        self.user == request.user() && tokens.contains(&self.token)
+        self.user == request.user() && tokens.contains(&self.wanted.token)
     }
 }
 
 impl DavLocks {
-    /// Locks this file.
-    pub fn take(&self, at: &Named, folders: Vec<Identity>, token: String, request: &Request) -> Result<DavLock, Error> {
+    /// Locks a file or a folder, unless a lock of what it would cover, or that covers it, is in the way: one of the two is
+    /// exclusive.
+    pub fn take(&self, at: Spot, wanted: Wanted, request: &Request) -> Result<DavLock, Error> {
         let mut locks = self.held();
-        if locks.contains_key(at) {
+        let touches = |lock: &&DavLock| lock.covers(&at) || lock.is_in(&at);
+        let is_in_the_way = |lock: &DavLock| !(lock.wanted.is_shared && wanted.is_shared);
+        if locks.values().flatten().filter(touches).any(is_in_the_way) {
             return Err(locked());
         }
-        let lock = DavLock {
-            token,
-            user: request.user(),
-            owner: Owner::of(request),
-            folders,
-            until: Instant::now() + timeout(request),
-        };
-        if locks.len() >= MOST || locks.values().filter(|other| other.owner == lock.owner).count() >= EACH {
+        let owner = Owner::of(request);
+        let own = locks.values().flatten().filter(|other| other.owner == owner).count();
+        if own >= EACH || locks.values().map(Vec::len).sum::<usize>() >= MOST {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked right now.");
             return Err(error.with_header(header::RETRY_AFTER, "60"));
         }
-        locks.insert(at.clone(), lock.clone());
+        let until = Instant::now() + timeout(request);
+        let lock = DavLock { wanted, user: request.user(), owner, at, until };
+        locks.entry(lock.at.named.clone()).or_default().push(lock.clone());
         Ok(lock)
     }
 
-    /// Extends a lock (section 9.10.2), or returns `None` if there is none with such a token.
-    pub fn refresh(&self, at: &Named, tokens: &[String], request: &Request) -> Option<DavLock> {
+    /// Extends a lock (section 9.10.2), or returns `None` if none with such a token covers this name.
+    pub fn refresh(&self, at: &Spot, tokens: &[String], request: &Request) -> Option<DavLock> {
         let mut locks = self.held();
-        let lock = locks.get_mut(at).filter(|lock| lock.is_held_by(request, tokens))?;
+        let mut covering = locks.values_mut().flatten().filter(|lock| lock.covers(at));
+        let lock = covering.find(|lock| lock.is_held_by(request, tokens))?;
         lock.until = Instant::now() + timeout(request);
         Some(lock.clone())
     }
 
-    /// Removes a lock. Returns whether it existed.
-    pub fn release(&self, at: &Named, token: String, request: &Request) -> bool {
-        let mut locks = self.held();
-        let tokens = [token];
-        let is_held = locks.get(at).is_some_and(|lock| lock.is_held_by(request, &tokens));
-        is_held && locks.remove(at).is_some()
+    /// Removes a lock that covers this name. Returns whether it existed.
+    pub fn release(&self, at: &Spot, token: String, request: &Request) -> bool {
+        let (tokens, mut is_there) = ([token], false);
+        self.retain(|lock| {
+            let is_meant = lock.covers(at) && lock.is_held_by(request, &tokens);
+            is_there |= is_meant;
+            !is_meant
+        });
+        is_there
     }
 
-    /// Removes the lock of something that is gone; for a folder, all locks below it.
-    pub fn forget(&self, at: &Named, folder: Option<Identity>) {
-        self.held().retain(|locked, lock| !lock.is_at(locked, at, folder));
+    /// Removes the locks of something that is gone, and of everything in it.
+    pub fn forget(&self, at: &Spot) {
+        self.retain(|lock| lock.at.named != at.named && !lock.is_in(at));
     }
 
-    pub fn find(&self, at: &Named) -> Option<DavLock> {
-        self.held().get(at).cloned()
+    /// The locks that cover this name.
+    pub fn find(&self, at: &Spot) -> Vec<DavLock> {
+        self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
 
-    /// 423 if the file, or one below this folder, is locked and the request has none of these tokens.
-    pub fn check(
-        &self,
-        at: &Named,
-        folder: Option<Identity>,
-        tokens: &[String],
-        request: &Request,
-    ) -> Result<(), Error> {
+    /// 423 if this name, or one in the folder with this name, is locked and the request has none of these tokens. Of
+    /// several shared locks, one is enough.
+    pub fn check(&self, at: &Spot, tokens: &[String], request: &Request) -> Result<(), Error> {
         let locks = self.held();
         let is_free =
-            |(locked, lock): (&Named, &DavLock)| !lock.is_at(locked, at, folder) || lock.is_held_by(request, tokens);
-        if locks.iter().all(is_free) { Ok(()) } else { Err(locked()) }
+            |locks: Vec<&DavLock>| locks.is_empty() || locks.iter().any(|lock| lock.is_held_by(request, tokens));
+        let covering = locks.values().flatten().filter(|lock| lock.covers(at)).collect();
+        let inside = |locks: &'_ Vec<DavLock>| is_free(locks.iter().filter(|lock| lock.is_in(at)).collect());
+        if is_free(covering) && locks.values().all(inside) { Ok(()) } else { Err(locked()) }
+    }
+
+    fn retain(&self, mut stays: impl FnMut(&DavLock) -> bool) {
+        self.held().retain(|_, locks| {
+            locks.retain(&mut stays);
+            !locks.is_empty()
+        });
     }
 
     /// The locks that have not expired.
-    fn held(&self) -> MutexGuard<'_, HashMap<Named, DavLock>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Named, Vec<DavLock>>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
             let now = Instant::now();
-            locks.retain(|_, lock| lock.until > now);
+            locks.retain(|_, locks| {
+                locks.retain(|lock| lock.until > now);
+                !locks.is_empty()
+            });
         }
         locks
     }
 }
 
 fn locked() -> Error {
-    Error::new(StatusCode::LOCKED, "The file is locked by another user.")
+    Error::new(StatusCode::LOCKED, "This is locked by another user.")
 }
 
 /// Section 10.7: the first value that is understood.
@@ -285,29 +326,85 @@ mod tests {
         }
     }
 
+    /// A file with this name in a folder that is in folder 1.
+    fn spot(name: &str, folder: u64) -> Spot {
+        let named = Named { folder: ((0, 1), folder), name: name.as_bytes().to_vec() };
+        Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
+    }
+
+    /// The folder itself.
+    fn folder(number: u64) -> Spot {
+        let named = Named { folder: ((0, 1), 1), name: number.to_string().into_bytes() };
+        Spot { named, folders: vec![((0, 1), 1)], folder: Some(((0, 1), number)) }
+    }
+
+    fn wanted(token: &str, is_shared: bool) -> Wanted {
+        Wanted { token: token.to_owned(), is_shared, ..Wanted::default() }
+    }
+
     #[test]
     fn so_many_and_of_each() {
-        let locks = DavLocks::default();
-        let ada = Request::get("/");
-        let folder = ((0, 1), 2);
-        let at = |name: &str| Named { folder, name: name.as_bytes().to_vec() };
-        let take = |name: &str| locks.take(&at(name), vec![folder], name.to_owned(), &ada);
+        let (locks, ada) = (DavLocks::default(), Request::get("/"));
+        let take = |name: &str| locks.take(spot(name, 2), wanted(name, false), &ada);
         for number in 0..EACH {
             assert!(take(&number.to_string()).is_ok());
         }
         assert_eq!(take("more").unwrap_err().status(), 503);
         assert_eq!(take("7").unwrap_err().status(), 423);
-        assert!(!locks.release(&at("7"), "8".into(), &ada) && locks.release(&at("7"), "7".into(), &ada));
-        let check = |name: &str, tokens: &[String]| locks.check(&at(name), None, tokens, &ada).is_ok();
-        assert!(check("7", &[]) && !check("8", &[]) && check("8", &["8".into()]));
-        let elsewhere = Named { folder: ((0, 1), 3), name: b"8".to_vec() };
-        assert!(
-            locks.check(&elsewhere, None, &[], &ada).is_ok()
-                && locks.check(&elsewhere, Some(folder), &[], &ada).is_err()
-        );
-        locks.forget(&at("8"), None);
-        assert!(check("8", &[]) && locks.find(&at("80")).is_some());
-        locks.forget(&elsewhere, Some(folder));
-        assert!(locks.find(&at("80")).is_none());
+        let at = spot("7", 2);
+        assert!(!locks.release(&at, "8".into(), &ada) && locks.release(&at, "7".into(), &ada));
+        let check = |at: &Spot, tokens: &[String]| locks.check(at, tokens, &ada).is_ok();
+        assert!(check(&at, &[]) && !check(&spot("8", 2), &[]) && check(&spot("8", 2), &["8".into()]));
+        assert!(check(&spot("8", 3), &[]) && !check(&folder(2), &[]) && check(&folder(3), &[]));
+        locks.forget(&spot("8", 2));
+        assert!(check(&spot("8", 2), &[]) && !locks.find(&spot("80", 2)).is_empty());
+        locks.forget(&folder(2));
+        assert!(locks.find(&spot("80", 2)).is_empty());
+    }
+
+    /// Which locks can be beside each other, and what they cover.
+    #[test]
+    fn shared_locks_and_those_of_folders() {
+        let ada = Request::get("/");
+        for (first, first_shared, second, second_shared, fits) in [
+            (spot("a", 2), false, spot("b", 2), false, true),
+            (spot("a", 2), false, spot("a", 2), true, false),
+            (spot("a", 2), true, spot("a", 2), false, false),
+            (spot("a", 2), true, spot("a", 2), true, true),
+            (folder(2), false, spot("a", 2), false, false),
+            (folder(2), false, spot("a", 3), false, true),
+            (folder(2), true, spot("a", 2), true, true),
+            (spot("a", 2), false, folder(2), false, false),
+            (spot("a", 2), true, folder(2), true, true),
+            (spot("a", 3), false, folder(2), false, true),
+        ] {
+            let locks = DavLocks::default();
+            locks.take(first.clone(), wanted("1", first_shared), &ada).unwrap();
+            let taken = locks.take(second.clone(), wanted("2", second_shared), &ada);
+            let row = format!("{first:?} {first_shared}, {second:?} {second_shared}");
+            assert_eq!(taken.map_or_else(|error| error.status().as_u16(), |_| 0), if fits { 0 } else { 423 }, "{row}");
+        }
+        let locks = DavLocks::default();
+        locks.take(folder(2), wanted("1", true), &ada).unwrap();
+        locks.take(spot("a", 2), wanted("2", true), &ada).unwrap();
+        let check = |at: Spot, tokens: &[&str]| {
+            let tokens: Vec<String> = tokens.iter().map(|&token| token.to_owned()).collect();
+            locks.check(&at, &tokens, &ada).is_ok()
+        };
+        for (at, tokens, expected) in [
+            (spot("a", 2), &[][..], false),
+            (spot("a", 2), &["1"], true),
+            (spot("a", 2), &["2"], true),
+            (spot("b", 2), &["2"], false),
+            (spot("b", 2), &["1"], true),
+            (folder(2), &["1"], false), // it is removed with what the other lock is of
+            (folder(2), &["1", "2"], true),
+            (spot("a", 3), &[], true),
+        ] {
+            assert_eq!(check(at.clone(), tokens), expected, "{at:?} {tokens:?}");
+        }
+        assert!(locks.refresh(&spot("b", 2), &["1".into()], &ada).is_some(), "by what it covers");
+        assert!(locks.refresh(&spot("b", 2), &["2".into()], &ada).is_none());
+        assert!(locks.release(&spot("b", 2), "1".into(), &ada) && locks.find(&spot("b", 2)).is_empty());
     }
 }

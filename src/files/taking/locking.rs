@@ -1,15 +1,15 @@
 //! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), if files can be replaced, and the effect of locks and `If` on
 //! changes. Called by `taking`; `dav_locks` stores the locks.
 //!
-//! The XML of a LOCK is only searched for `exclusive`. Its `owner` is not stored, so no XML of a client is sent to
-//! others.
+//! The owner in the XML of a LOCK is written anew before it is sent to others.
 
 use http::{StatusCode, header};
 
 use super::super::path;
-use super::super::rights::{Read, Write};
+use super::super::rights::{Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
-use super::dav_locks::{DavLock, IfLists};
+use super::super::xml;
+use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
 use super::locks::Named;
 use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
@@ -18,7 +18,10 @@ use crate::{BodyPlan, Error, Request, Response, UrlPath};
 /// The maximum length of a LOCK's XML, in bytes.
 const MAX_BODY: u64 = 64 << 10;
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
+     <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
+/// The longest owner that is kept, in bytes.
+const LONGEST_OWNER: usize = 1024;
 
 impl Taking {
     /// Whether files can be locked: a lock is only useful for replacing a file.
@@ -54,12 +57,12 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
         let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
-        self.uploads.locks.dav.check(&target.at()?, folder(existing), &lists.tokens(), request)
+        self.uploads.locks.dav.check(&target.spot(existing)?, &lists.tokens(), request)
     }
 
     /// Removes the locks of something that is gone, and of everything below it.
     pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
-        self.uploads.locks.dav.forget(&target.at()?, folder(Some(gone)));
+        self.uploads.locks.dav.forget(&target.spot(Some(gone))?);
         Ok(())
     }
 
@@ -85,10 +88,10 @@ impl Taking {
                     path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
                 }
             };
-            let Some(at) = path.and_then(|path| at(place, &path)) else { return false };
+            let Some(spot) = path.and_then(|path| spot(place, &path)) else { return false };
             match (is_token, read) {
-                (true, _) => self.uploads.locks.dav.find(&at).is_some_and(|lock| lock.token == value),
-                (false, Some(read)) if at == changed && existing.is_some() => {
+                (true, _) => self.uploads.locks.dav.find(&spot).iter().any(|lock| lock.wanted.token == value),
+                (false, Some(read)) if spot.named == changed && existing.is_some() => {
                     tag_of(place, target, read).is_some_and(|tag| tag.to_string() == value)
                 }
                 (false, _) => false,
@@ -100,39 +103,45 @@ impl Taking {
         }
     }
 
-    pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn lock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?;
-        if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
+        if path.bytes.is_empty() {
+            return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be locked."));
+        }
+        let depth = request.header("depth").map_or("infinity", str::trim);
+        if depth != "0" && !depth.eq_ignore_ascii_case("infinity") {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
-        if path.trailing_slash || path.bytes.is_empty() {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Only files can be locked, not folders."));
-        }
         let target = place.target(request, &path.bytes)?;
-        let at = target.at()?;
-        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold([at.clone()]));
-        let existing = target.existing_file()?;
+        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold([target.at()?]));
+        let existing = target.existing()?;
+        let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
+        match is_folder {
+            true => check_folder_lock(place, request, &path.bytes)?,
+            false if path.trailing_slash => return Err(Error::new(StatusCode::CONFLICT, "There is no such folder.")),
+            false => drop(target.existing_file()?),
+        }
         check_conditions(place, request, &target, existing)?;
         let tokens = self.check_if(place, request, &target, existing)?;
-        let body = request.body().bytes()?;
+        let (body, spot) = (request.body().bytes()?, target.spot(existing)?);
         if body.is_empty() {
-            let lock = locks.refresh(&at, &tokens, request);
+            let lock = locks.refresh(&spot, &tokens, request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
-            return Ok(described(place, target.path(), &lock));
+            return Ok(described(place, &lock));
         }
-        if memchr::memmem::find(&body, b"exclusive").is_none() {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Only exclusive locks are supported."));
-        }
-        let lock = locks.take(&at, target.folders(), format!("urn:uuid:{}", draw_uuid()?), request)?;
+        let (is_shared, about) = asked(&body)?;
+        let token = format!("urn:uuid:{}", draw_uuid()?);
+        let wanted = Wanted { token, is_shared, path: target.path().to_vec(), about };
+        let lock = locks.take(spot.clone(), wanted, request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
-            locks.forget(&at, None);
+            locks.forget(&spot);
             return Err(error);
         }
         drop(guard);
-        let response = described(place, target.path(), &lock);
+        let response = described(place, &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
-        Ok(response.with_header("lock-token", format!("<{}>", lock.token)))
+        Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
     }
 
     /// Section 7.3: locking a free name creates an empty file.
@@ -143,43 +152,81 @@ impl Taking {
         self.sync_folder(target.folder())
     }
 
-    pub(super) fn unlock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn unlock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?.bytes;
         place.rights(request).ask::<Write>(&path)?;
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =
             token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
-        match at(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
+        match spot(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
         }
     }
 
-    /// The locks of a file for PROPFIND. A client that has the lock gets its token.
+    /// The locks of a file or a folder for PROPFIND. A client that has the lock gets its token.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
         }
-        let lock = at(place, path).and_then(|at| self.uploads.locks.dav.find(&at));
-        let active = lock.map(|lock| active_lock(place, path, &lock, lock.is_of(request))).unwrap_or_default();
+        let locks = spot(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
+        let active: String = locks.iter().map(|lock| active_lock(place, lock, lock.is_of(request))).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
 }
 
-/// The key of a file's lock, independent of links to its folder. `None`: there is no such folder.
-fn at(place: Place<'_>, path: &[u8]) -> Option<Named> {
-    let folder = place.finder.root.stat_checked(path::parent(path)).ok()?;
-    Some(Named { folder: folder.identity(), name: path::name(path).to_vec() })
+/// A folder is locked with everything in it, which keeps all others out. So only users can do that who are known, and may
+/// write all of it.
+fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+    let refused = |why| Err(Error::new(StatusCode::FORBIDDEN, why));
+    if request.user().is_none() {
+        return refused("Only users who are logged in can lock folders.");
+    }
+    place.rights(request).ask::<WriteAll>(path)?;
+    match request.header("depth").map(str::trim) {
+        Some("0") => refused("A folder can only be locked with everything in it (Depth: infinity)."),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the lock is to be shared, and what the client says about its owner.
+fn asked(body: &[u8]) -> Result<(bool, String), Error> {
+    let document = xml::parse(body)?;
+    let info = document.root_element();
+    let scope = xml::child(info, "lockscope").filter(|_| xml::is_dav(info, "lockinfo"));
+    let is_shared = match scope.map(|scope| (xml::child(scope, "exclusive"), xml::child(scope, "shared"))) {
+        Some((Some(_), None)) => false,
+        Some((None, Some(_))) => true,
+        _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected a lockinfo element with a lockscope.")),
+    };
+    let mut about = String::new();
+    if let Some(owner) = xml::child(info, "owner") {
+        xml::write_inside(owner, &mut about);
+    }
+    Ok((is_shared, Some(about).filter(|about| about.len() <= LONGEST_OWNER).unwrap_or_default()))
+}
+
+/// What is at this path, by the folders from the root to it. `None`: there is no such folder, or it is the root.
+fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
+    let root = &place.finder.root;
+    if path.is_empty() {
+        return None;
+    }
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let above = std::iter::once(0).chain(ends).map(|end| root.stat_checked(&path[..end]));
+    let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
+    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
+    Some(Spot { named, folders, folder: folder(root.stat_checked(path).ok()) })
 }
 
 /// The folder that was found, if it is one.
-fn folder(found: Option<FileStat>) -> Option<Identity> {
+pub(super) fn folder(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
 
-fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {
-    let active = active_lock(place, path, lock, true);
+fn described(place: Place<'_>, lock: &DavLock) -> Response {
+    let active = active_lock(place, lock, true);
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>{active}</D:lockdiscovery></D:prop>\n"
@@ -190,16 +237,20 @@ fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {
 }
 
 /// Section 14.1. The path is percent-encoded, so it contains nothing that is special in XML.
-fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) -> String {
+fn active_lock(place: Place<'_>, lock: &DavLock, with_token: bool) -> String {
+    let Wanted { token, is_shared, path, about } = &lock.wanted;
     let token = match with_token {
-        true => format!("<D:locktoken><D:href>{}</D:href></D:locktoken>", lock.token),
+        true => format!("<D:locktoken><D:href>{token}</D:href></D:locktoken>"),
         false => String::new(),
     };
+    let scope = if *is_shared { "<D:shared/>" } else { "<D:exclusive/>" };
+    let depth = if lock.is_of_folder() { "infinity" } else { "0" };
+    let owner = if about.is_empty() { String::new() } else { format!("<D:owner>{about}</D:owner>") };
     format!(
-        "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:exclusive/></D:lockscope><D:depth>0</D:depth>\
-         <D:timeout>Second-{}</D:timeout>{token}<D:lockroot><D:href>{}</D:href></D:lockroot></D:activelock>",
+        "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope>{scope}</D:lockscope><D:depth>{depth}</D:depth>\
+         {owner}<D:timeout>Second-{}</D:timeout>{token}<D:lockroot><D:href>{}</D:href></D:lockroot></D:activelock>",
         lock.seconds(),
-        crate::escape_html(&location_of(place, path, false))
+        crate::escape_html(&location_of(place, path, lock.is_of_folder()))
     )
 }
 

@@ -16,6 +16,8 @@ mod form; // files and folders from a form
 
 mod trees; // whole folders: copies, and removals
 
+mod properties; // PROPPATCH
+
 mod moves; // renaming
 
 mod changes; // new folders, and deletions
@@ -51,6 +53,7 @@ use super::stat::FileStat;
 use crate::{BodyPlan, Error, Request, Response, UrlPath, Validators};
 use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
+pub(super) use properties::of as properties_of;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
@@ -144,7 +147,7 @@ impl Taking {
             (&["DELETE", "MOVE"], self.uploads.delete),
             (&["COPY"], webdav),
             (&["PATCH"], self.partials.is_some()),
-            (&["LOCK", "UNLOCK"], self.offers_locks(webdav)),
+            (&["LOCK", "UNLOCK", "PROPPATCH"], self.offers_locks(webdav)),
         ];
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
@@ -177,7 +180,7 @@ impl Taking {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
-            "LOCK" => {
+            "LOCK" | "PROPPATCH" => {
                 self.before_lock(plan);
                 Ok(())
             }
@@ -196,8 +199,9 @@ impl Taking {
             "MKCOL" => self.make_folder(place, request),
             "MOVE" => self.move_to(place, request),
             "COPY" => self.copy_to(place, request),
-            "LOCK" => self.lock_file(place, request),
-            "UNLOCK" => self.unlock_file(place, request),
+            "LOCK" => self.lock(place, request),
+            "PROPPATCH" => self.change_properties(place, request),
+            "UNLOCK" => self.unlock(place, request),
             _ => self.delete(place, request),
         }
     }
@@ -303,6 +307,11 @@ impl Taking {
         self.check_policy(request, existing)?;
         let (target, is_new) = match (existing, self.uploads.overwrite) {
             (Some(_), Policy::Replace) => {
+                if place.webdav
+                    && let Ok(before) = target.open_for_properties()
+                {
+                    properties::copy(before, file.file());
+                }
                 target.replace_by(file).map_err(error_of)?;
                 (target, false)
             }

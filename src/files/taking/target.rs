@@ -13,6 +13,7 @@ use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::super::sys;
+use super::dav_locks::Spot;
 use super::locks::Named;
 use super::{Place, error_of};
 use crate::{Error, Request, UrlPath};
@@ -74,6 +75,12 @@ impl Target {
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
+    /// The same with the folders that contain it, and what exists there.
+    pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
+        let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
+        Ok(Spot { named: self.at()?, folders: self.folders(), folder })
+    }
+
     /// The folders that contain it, including those above the root, as far as the server can go there.
     pub fn folders(&self) -> Vec<Identity> {
         let mut folders = Vec::new();
@@ -130,6 +137,16 @@ impl Target {
     pub fn open_to_read(&self, _: Granted<'_, Read>) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Some(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).ok()?.into())
+    }
+
+    /// Opens the file for the properties that clients give it.
+    pub fn open_for_properties(&self) -> rustix::io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?;
+        match stat_of(&file)?.kind {
+            Kind::File => Ok(file.into()),
+            _ => Err(Errno::ISDIR),
+        }
     }
 
     pub fn name(&self) -> &[u8] {

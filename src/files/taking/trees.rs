@@ -186,7 +186,8 @@ impl Copying<'_> {
         let _slot = taking.shares.begin(Owner::of(request))?;
         let held = taking.hold(request, Some(size))?;
         let file = taking.new_file(to.folder(), Some(size))?;
-        super::copy(&mut std::io::Read::take(from, size), &mut taking.writer(&file, &held))?;
+        super::copy(&mut std::io::Read::take(&from, size), &mut taking.writer(&file, &held))?;
+        super::properties::copy(from, file.file());
         if taking.uploads.fsync {
             file.sync().map_err(io_error)?;
         }

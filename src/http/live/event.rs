@@ -55,8 +55,11 @@ impl ServerEvent {
             let _ = writeln!(text, "retry: {}", retry.as_millis());
         }
         // A CR alone also ends a line.
-        for line in self.data.replace("\r\n", "\n").split(['\r', '\n']) {
-            let _ = writeln!(text, "data: {line}");
+        let data = self.data.replace("\r\n", "\n");
+        let mut start = 0;
+        for end in memchr::memchr2_iter(b'\r', b'\n', data.as_bytes()).chain([data.len()]) {
+            let _ = writeln!(text, "data: {}", &data[start..end]);
+            start = end + 1;
         }
         text.push('\n');
         text

@@ -330,6 +330,7 @@ impl Drop for PushedBody {
 pub struct Channel {
     pub(crate) queue: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) ends_at_shutdown: bool,
 }
 
 impl Default for Channel {
@@ -341,12 +342,19 @@ impl Default for Channel {
 impl Channel {
     /// Creates the default settings.
     pub fn new() -> Channel {
-        Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)) }
+        Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)), ends_at_shutdown: false }
     }
 
     /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
     pub fn queue(mut self, bytes: usize) -> Channel {
         self.queue = bytes;
+        self
+    }
+
+    /// Sets whether a shutdown ends the body after what is queued, as if it were complete: for streams of events, which
+    /// have no end of their own. Default: no; the sender ends it, up to the shutdown timeout.
+    pub fn ends_at_shutdown(mut self, ends: bool) -> Channel {
+        self.ends_at_shutdown = ends;
         self
     }
 

@@ -23,7 +23,8 @@ pub(crate) struct Incoming {
 pub(crate) enum Need {
     /// More bytes from the client.
     Input,
-    /// A call of `spool`, which may block: memory is full, or the last bytes must go to the file.
+    /// A call of `spool`, which may block: memory is full, the last bytes must go to the file, or a handler's writer is
+    /// to be ended.
     Spool,
     /// Nothing: it is complete.
     Nothing,
@@ -66,9 +67,13 @@ impl Incoming {
         Ok((used, if self.writer.must_spool() { Need::Spool } else { Need::Nothing }))
     }
 
-    /// Writes the bytes in memory to the file. May block on the disk.
+    /// Writes the bytes in memory to the file, and ends a handler's writer that has all of them. May block.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
-        self.writer.spool(limits)
+        self.writer.spool(limits)?;
+        if self.finished {
+            self.writer.close();
+        }
+        Ok(())
     }
 
     /// How many bytes of the body have been received.

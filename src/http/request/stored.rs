@@ -182,6 +182,8 @@ enum Sink {
     File(File),
     /// The handler's writer, which gets all bytes.
     Given(Box<dyn Write + Send>),
+    /// That writer got all bytes, and is dropped.
+    Closed,
 }
 
 impl BodyWriter {
@@ -243,9 +245,17 @@ impl BodyWriter {
         self.spooled + self.memory.len() as u64
     }
 
-    /// Whether bytes in memory are still to be written to the file.
+    /// Whether a complete body needs `spool` once more: bytes are still to be written, or the handler's writer is to be
+    /// dropped.
     pub(crate) fn must_spool(&self) -> bool {
-        self.is_written() && !self.memory.is_empty()
+        self.is_written() && !self.memory.is_empty() || matches!(self.sink, Sink::Given(_))
+    }
+
+    /// May block: all is written, and the handler's writer is dropped.
+    pub(crate) fn close(&mut self) {
+        if let Sink::Given(_) = self.sink {
+            self.sink = Sink::Closed;
+        }
     }
 
     /// Whether they are to be written at once.
@@ -296,14 +306,14 @@ impl BodyWriter {
         }
         match &mut self.sink {
             Sink::File(file) => file.write_all(&self.memory),
-            Sink::Given(_) | Sink::None => Ok(()), // it is a file now
+            Sink::Given(_) | Sink::Closed | Sink::None => Ok(()), // it is a file now
         }
     }
 
     pub(crate) fn finish(self) -> StoredBody {
         let storage = match self.sink {
             Sink::File(file) => Storage::Spooled { file, length: self.spooled },
-            Sink::Given(_) => Storage::Elsewhere { length: self.spooled },
+            Sink::Given(_) | Sink::Closed => Storage::Elsewhere { length: self.spooled },
             Sink::None => Storage::Memory(self.memory),
         };
         StoredBody { storage, reservation: Some(Arc::new(self.reservation)) }

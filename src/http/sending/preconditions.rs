@@ -12,12 +12,40 @@ use crate::http::etag::{self, ETag, ETagRef};
 use crate::http::request::Request;
 
 /// The validators of a resource's current state: see [`Request::check_preconditions`].
+///
+/// ```
+/// use modest::{ETag, Validators};
+///
+/// let current = Validators::new().with_etag(ETag::strong("v7")?);
+/// assert!(current.etag.is_some() && current.last_modified.is_none());
+/// # Ok::<(), modest::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Validators {
     /// Its entity tag, if it has one.
     pub etag: Option<ETag>,
     /// When it was last modified, if that is known.
     pub last_modified: Option<SystemTime>,
+}
+
+impl Validators {
+    /// Creates the state of a resource that exists and has no validators.
+    pub fn new() -> Validators {
+        Validators::default()
+    }
+
+    /// Sets the entity tag.
+    pub fn with_etag(mut self, etag: ETag) -> Validators {
+        self.etag = Some(etag);
+        self
+    }
+
+    /// Sets the time of the last change.
+    pub fn with_last_modified(mut self, time: SystemTime) -> Validators {
+        self.last_modified = Some(time);
+        self
+    }
 }
 
 impl Request {
@@ -29,7 +57,7 @@ impl Request {
     /// ```
     /// use modest::{ETag, Method, Request, Validators};
     ///
-    /// let current = Validators { etag: Some(ETag::strong("v2")?), last_modified: None };
+    /// let current = Validators::new().with_etag(ETag::strong("v2")?);
     /// let put = Request::new(Method::PUT, "/notes/1")?.with_header("if-match", "\"v1\"");
     /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status(), 412); // modified by someone else since
     ///

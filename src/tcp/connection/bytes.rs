@@ -53,6 +53,7 @@ impl<R: Registered> Connection<R> {
     pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
         matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
             && turn.buffers.owed() <= OWED_WHILE_READING
+            && !turn.buffers.has_spent() // they wait for a permit, and more would come
             && !turn.settings.server.kept().is_full() // what it asks for would be owed, too
     }
 

@@ -310,13 +310,12 @@ impl<R: Registered> Connection<R> {
             return self.fail_to_send(turn);
         }
         let written = self.write(turn);
-        // Above a layer a piece is spent once it is sealed, and its client has none of it.
-        if turn.buffers.output.has_spent() && turn.buffers.sealed.is_empty() {
-            turn.begin(Work::Short)?;
-            turn.buffers.output.drop_of_others();
-        }
+        let undropped = turn.drop_spent();
         let blocked = match written {
-            Written::All => false,
+            Written::All => {
+                undropped?;
+                false
+            }
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
             Written::File => return turn.begin(Work::Short), // the disk may be slow

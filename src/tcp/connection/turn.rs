@@ -54,6 +54,12 @@ impl Buffers {
         self.output.owed_memory() // what is sealed is bounded, and counted with the connection
     }
 
+    /// Whether shared pieces are sent, and still to be dropped. Above a layer a piece is spent once it is sealed, and its
+    /// client has none of it.
+    pub(super) fn has_spent(&self) -> bool {
+        self.output.has_spent() && self.sealed.is_empty()
+    }
+
     /// How many bytes are received and unused.
     pub(super) fn arrived(&self) -> usize {
         // The beginning of a record is counted with the connection.
@@ -111,6 +117,16 @@ impl ConnectionTurn<'_> {
                 return ControlFlow::Break(Outcome::AwaitPermit(work));
             }
             self.may_block = Some(work);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Drops the shared pieces that are sent, with a permit. If there is none, what is unsent needs none and goes on.
+    #[inline]
+    pub(super) fn drop_spent(&mut self) -> ControlFlow<Outcome> {
+        if self.buffers.has_spent() {
+            self.begin(Work::Short)?;
+            self.buffers.output.drop_of_others();
         }
         ControlFlow::Continue(())
     }

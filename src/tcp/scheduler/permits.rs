@@ -77,11 +77,12 @@ struct Pace {
     before: u64,  // in a window before that
 }
 
-const WINDOW: Duration = Duration::from_millis(50);
+/// Long enough for a pause of a busy or virtual machine, in which no thread is run.
+const WINDOW: Duration = Duration::from_millis(200);
 /// Fewer in a window are not enough to judge.
 const LEAST: u64 = 16;
 /// A queue that is emptied within this many windows is not full.
-const WINDOWS: u64 = 20;
+const WINDOWS: u64 = 5;
 
 impl Pace {
     /// Whether a queue of this length is empty soon.
@@ -152,6 +153,7 @@ impl<C> Permits<C> {
             {
                 self.last = work;
                 self.pace.granted += u64::from(work == Work::Handler as usize);
+                self.has_shrunk();
                 return Some((connection, class));
             }
         }
@@ -162,6 +164,13 @@ impl<C> Permits<C> {
     /// How many connections wait, for any work.
     pub fn queued(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in it.
+    fn has_shrunk(&mut self) {
+        if self.handlers().len() <= self.queue_limit {
+            self.overfull_until = None;
+        }
     }
 
     fn handlers(&self) -> &VecDeque<(C, Instant)> {
@@ -191,7 +200,8 @@ impl<C> Permits<C> {
         while self.time_limit().is_some_and(|limit| limit <= now) {
             late.extend(self.waiting[Work::Handler as usize].pop_front().map(|(connection, _)| connection));
         }
-        if self.overfull_until.take_if(|until| *until <= now).is_some() && self.handlers().len() > self.queue_limit {
+        self.has_shrunk();
+        if self.overfull_until.take_if(|until| *until <= now).is_some() {
             if self.pace.empties(self.handlers().len(), now) {
                 self.overfull_until = Some(now + WINDOW);
             } else {
@@ -205,7 +215,9 @@ impl<C> Permits<C> {
 
     /// All waiting connections.
     pub fn drain(&mut self) -> Vec<C> {
-        self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect()
+        let all = self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect();
+        self.has_shrunk();
+        all
     }
 
     /// How many are in use.
@@ -321,6 +333,31 @@ mod tests {
             assert_eq!(permits.deadline(), admitted.then_some(then + WINDOW));
             let more = permits.exchange(None, 1000, Work::Handler, then);
             assert_eq!(matches!(more, Admission::Queued), admitted, "{granted} granted");
+        }
+    }
+
+    /// Otherwise the next connection that waits is not the first with a deadline, and the poller is not woken for it.
+    #[test]
+    fn a_queue_that_is_no_longer_too_long_has_only_the_deadline_of_its_first_connection() {
+        let (now, second) = (Instant::SOME, Duration::from_secs(1));
+        type End = fn(&mut Permits<u32>, Class);
+        let ends: [(&str, End); 3] = [
+            ("granted", |permits, held| while permits.release(held).is_some() {}),
+            ("late", |permits, _| assert_eq!(permits.late(Instant::SOME + Duration::from_secs(1)).len(), 4)),
+            ("drained", |permits, _| assert_eq!(permits.drain().len(), 4)),
+        ];
+        for (what, end) in ends {
+            let mut permits = Permits::new(1, 2, Some(second));
+            let held = permits.try_acquire(Work::Handler).expect("it is free");
+            for number in 0..4 {
+                assert!(matches!(permits.exchange(None, number, Work::Handler, now), Admission::Queued));
+            }
+            assert_eq!(permits.deadline(), Some(now + WINDOW), "{what}");
+            end(&mut permits, held);
+            assert_eq!(permits.deadline(), None, "{what}");
+            permits.try_acquire(Work::Handler);
+            assert!(matches!(permits.exchange(None, 9, Work::Handler, now + second), Admission::Queued));
+            assert_eq!(permits.deadline(), Some(now + second * 2), "{what}");
         }
     }
 }

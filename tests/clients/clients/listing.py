@@ -41,7 +41,14 @@ def shelf(at):
             file.truncate(size)
         os.utime(shown / name, (LATE - 5 * 86_400 - 98_765 * number,) * 2)
     kinds, _ = at.served("kinds")
-    make(kinds / "README.md", b"# Read <b>me</b>")
+    readme = "# Read <b>me</b>\n\nThis is *one* and **two** and `three`: [a link](a.txt), [no link](javascript:document.title=1).\n\n"
+    readme += "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">\n\n"
+    readme += "|" + "wide column|" * 12 + "\n" + "|-" * 12 + "|\n|four|5|\n\n![a picture](sub/shown.svg)\n"
+    make(kinds / "README.md", readme.encode())
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3" width="40" height="30"><path d="M0 0h4v3H0z"/></svg>'
+    make(kinds / "sub" / "shown.svg", svg.encode())
+    plain, _ = at.served("plain readme")
+    make(plain / "README", b"# Read <b>me</b>")
     for end in "png jpg jpeg gif webp avif svg mp3 mp4 m4a mkv mov webm flac ogg wav zip gz 7z xz zst bz2 txt pdf".split():
         make(kinds / f"a.{end}", b"x")
     for name in ("needle <i>.txt", "deep/second needle.txt"):

@@ -234,14 +234,26 @@ check("icons: by the kind of a file, and in forced colours, too", async () => {
   }
 });
 
-check("a README below the names, as text", async () => {
-  const { page, trouble, close } = await open();
-  await page.goto(`${site}/kinds/`);
-  const shown = page.getByRole("region", { name: "README.md" }).locator("pre");
-  same(await shown.innerText(), "# Read <b>me</b>", "its text");
-  await accessible(page);
-  same(trouble, [], "trouble");
-  await close();
+check("a README below the names: Markdown as HTML in which nothing acts, other text as it is", async () => {
+  for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true }], ["dark", { colorScheme: "dark" }]]) {
+    const { page, trouble, close } = await open(options);
+    await page.goto(`${site}/kinds/`);
+    const shown = page.getByRole("region", { name: "README.md" }).locator("article");
+    same(await shown.getByRole("heading", { level: 3 }).innerText(), "Read <b>me</b>", "the heading");
+    same(await shown.locator("em, strong, code, td").allInnerTexts(), ["one", "two", "three", "four", "5", ...Array(10).fill("")], "its parts");
+    same(await shown.getByRole("link", { name: "a link" }).evaluate((a) => [a.href, getComputedStyle(a, ":before").content]), [`${site}/kinds/a.txt`, "none"], "a link");
+    same(await shown.getByText("no link").getAttribute("href"), "", "a script in a link");
+    same(await shown.getByText("<script>").count(), 1, "raw HTML is text");
+    same(await shown.locator("img").evaluate((img) => [img.alt, img.complete && img.naturalWidth > 0]), ["a picture", true], "a picture of this folder");
+    same(await page.title(), "kinds/ – Index of /kinds/", "no script of it ran");
+    same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "it fits the window");
+    await page.screenshot({ path: join(shots, `readme-rendered-${name}.png`), fullPage: true });
+    await accessible(page);
+    same(trouble, [], "trouble");
+    await page.goto(`${site}/plain%20readme/`);
+    same(await page.getByRole("region", { name: "README" }).locator("pre").innerText(), "# Read <b>me</b>", "plain text");
+    await close();
+  }
 });
 
 check("pictures as a grid, which stays while the page is sorted", async () => {

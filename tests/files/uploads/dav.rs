@@ -72,10 +72,11 @@ fn what_is_known_of_files_and_folders() {
     assert!(propfind(&server, "/", "").text().contains("<D:propfind-finite-depth/>"));
     let options = ask(&server, "OPTIONS", "/", &[], b"");
     assert_eq!((options.header("dav"), options.header("allow")), (Some("1"), Some("GET, HEAD, OPTIONS, PROPFIND")));
-    // Nobody reads the XML, so none of its tricks work; nor is a long one received.
+    // Document types are rejected, so none of the tricks of XML work; nor is a long one received.
     for (body, status) in [
-        (b"<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><x>&e;</x>".to_vec(), 207),
-        (b"<".to_vec(), 207),
+        (b"<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><x>&e;</x>".to_vec(), 400),
+        (b"<".to_vec(), 400),
+        (b"<propfind xmlns=\"DAV:\"><allprop/></propfind>".to_vec(), 207),
         (vec![b'x'; 70_000], 413),
     ] {
         let request =
@@ -256,7 +257,7 @@ fn whole_folders() {
 }
 
 const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
-     <D:locktype><D:write/></D:locktype><D:owner>&evil;</D:owner></D:lockinfo>";
+     <D:locktype><D:write/></D:locktype><D:owner>ada &lt;b&gt;<x y=\"&quot;\"/><!-- evil --></D:owner></D:lockinfo>";
 
 fn lock(server: &TestServer, target: &str, fields: &[(&str, &str)], body: &str) -> SentResponse {
     let request = modest::testing::TestRequest::new("LOCK".parse().unwrap(), target).with_body(body);
@@ -277,6 +278,8 @@ fn locks() {
     assert!(token.starts_with("<urn:uuid:") && token.len() == 47, "{token}");
     let bare = token.trim_matches(['<', '>']);
     assert!(taken.text().contains(bare) && !taken.text().contains("evil"), "{}", taken.text());
+    let owner = "<D:owner>ada &lt;b&gt;<x xmlns=\"\" y=\"&quot;\"></x></D:owner>";
+    assert!(taken.text().contains(owner), "{}", taken.text());
     let made = lock(&server, "/sub/new%20one", &[], LOCK);
     assert_eq!((made.status().as_u16(), fs::read(folder.path("sub/new one")).unwrap()), (201, Vec::new()));
     assert!(made.text().contains("<D:lockroot><D:href>/sub/new%20one</D:href>"), "{}", made.text());
@@ -308,7 +311,9 @@ fn locks() {
         ("MOVE", "/free", &[to("/a"), ("if", &tagged)], 204),
         ("PUT", "/sub/b", &[], 204),
         ("LOCK", "/sub/", &[], 403),
-        ("LOCK", "/sub", &[], 409),
+        ("LOCK", "/sub", &[], 403), // nobody is logged in
+        ("LOCK", "/sub/b/", &[], 409),
+        ("LOCK", "/", &[], 403),
         ("LOCK", "/no/such", &[], 409),
         ("LOCK", "/.hidden", &[], 403),
         ("LOCK", "/x", &[("depth", "1")], 400),
@@ -325,8 +330,24 @@ fn locks() {
         };
         assert_eq!(got.status(), expected, "{method} {target} {fields:?}: {}", got.text());
     }
+    for body in ["x", "<D:lockinfo xmlns:D=\"DAV:\"/>", &LOCK.replace("&lt;", "&evil;"), &LOCK.replace("D:", "E:")] {
+        assert_eq!(lock(&server, "/a", &[], body).status(), 400, "{body}");
+    }
     let shared = LOCK.replace("exclusive", "shared");
-    assert_eq!(lock(&server, "/a", &[], &shared).status(), 403);
+    let tokens: Vec<String> = (0..2)
+        .map(|_| lock(&server, "/a", &[], &shared).header("lock-token").expect("a shared lock").to_owned())
+        .collect();
+    assert_eq!([lock(&server, "/a", &[], LOCK).status(), ask(&server, "PUT", "/a", &[], b"x").status()], [423, 423]);
+    for token in &tokens {
+        assert_eq!(
+            ask(&server, "PUT", "/a", &[("if", &format!("({token})"))], b"x").status(),
+            204,
+            "one of them is enough"
+        );
+    }
+    for token in &tokens {
+        assert_eq!(ask(&server, "UNLOCK", "/a", &[("lock-token", token)], b"").status(), 204);
+    }
     let token = lock(&server, "/a", &[("timeout", "Second-100")], LOCK).header("lock-token").unwrap().to_owned();
     let known = ask(&server, "PROPFIND", "/a", &[("depth", "0")], b"");
     assert!(known.text().contains(token.trim_matches(['<', '>'])) && known.text().contains("<D:supportedlock>"));
@@ -426,4 +447,124 @@ fn a_lock_is_its_users() {
     }
     let told = |who| ask(&server, "PROPFIND", "/a", &[who, ("depth", "0")], b"").text().contains("urn:uuid:");
     assert_eq!([told(ada), told(bob)], [true, false]);
+}
+
+/// The lock of a folder covers everything in it, and is for users who are known and may write all of it.
+#[test]
+fn locks_of_folders() {
+    use modest::RequestHandler;
+    use modest::layers::{BasicAuth, PathRights};
+    let folder = Folder::new(&[("sub/a", "a"), ("sub/deep/b", "b"), ("sub/own/c", "c"), ("d", "d")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let rights = PathRights::new().allow("/=ada,bob:all".parse().unwrap()).allow("/sub/own=ada:all".parse().unwrap());
+    let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
+    let server = serve(folder.handler().uploads(uploads).webdav(true).layer(rights).layer(auth));
+    let (ada, bob) = (("authorization", "Basic YWRhOmE="), ("authorization", "Basic Ym9iOmI="));
+    assert_eq!(lock(&server, "/sub/", &[bob], LOCK).status(), 403, "/sub/own is not his");
+    assert_eq!(lock(&server, "/sub/", &[ada, ("depth", "0")], LOCK).status(), 403);
+    let of_file = lock(&server, "/sub/deep/b", &[bob], LOCK).header("lock-token").unwrap().to_owned();
+    assert_eq!(lock(&server, "/sub/", &[ada], LOCK).status(), 423, "a file in it is locked");
+    assert_eq!(ask(&server, "UNLOCK", "/sub/deep/b", &[bob, ("lock-token", &of_file)], b"").status(), 204);
+    let taken = lock(&server, "/sub", &[ada], LOCK);
+    assert!(taken.text().contains("<D:depth>infinity</D:depth>") && taken.text().contains("<D:href>/sub/</D:href>"));
+    let token = taken.header("lock-token").unwrap().to_owned();
+    let (untagged, tagged) = (format!("({token})"), format!("</sub/> ({token})"));
+    for (method, target, fields, expected) in [
+        ("PUT", "/sub/a", &[bob][..], 423),
+        ("PUT", "/sub/new", &[bob], 423),
+        ("PUT", "/sub/new", &[ada], 423),
+        ("MKCOL", "/sub/deep/new", &[bob], 423),
+        ("DELETE", "/sub/deep/b", &[bob], 423),
+        ("DELETE", "/sub/", &[ada], 423),
+        ("MOVE", "/d", &[bob, ("destination", "/sub/d")], 423),
+        ("MOVE", "/sub/a", &[bob, ("destination", "/e")], 423),
+        ("COPY", "/d", &[bob, ("destination", "/sub/deep/d")], 423),
+        ("PUT", "/sub/a", &[bob, ("if", &*untagged)], 423), // her token is not of use to him
+        ("PUT", "/d", &[bob], 204),
+        ("PUT", "/sub/a", &[ada, ("if", &*untagged)], 204),
+        ("PUT", "/sub/deep/new", &[ada, ("if", &*tagged)], 201),
+        ("PUT", "/sub/a", &[ada, ("if", "(<urn:uuid:other>)")], 412),
+        ("LOCK", "/sub/deep/b", &[bob], 423),
+        ("UNLOCK", "/sub/", &[bob, ("lock-token", &*token)], 409),
+    ] {
+        let got = match method {
+            "LOCK" => lock(&server, target, fields, LOCK),
+            "MKCOL" | "DELETE" | "UNLOCK" | "MOVE" | "COPY" => ask(&server, method, target, fields, b""),
+            _ => ask(&server, method, target, fields, b"n"),
+        };
+        assert_eq!(got.status(), expected, "{method} {target} {fields:?}: {}", got.text());
+    }
+    let told = |who, path| ask(&server, "PROPFIND", path, &[who, ("depth", "0")], b"").text().to_owned();
+    for path in ["/sub/", "/sub/deep/b"] {
+        let (hers, his) = (told(ada, path), told(bob, path));
+        assert!(
+            hers.contains("urn:uuid:") && his.contains("<D:activelock>") && !his.contains("urn:uuid:"),
+            "{path}: {his}"
+        );
+    }
+    assert!(lock(&server, "/sub/deep/b", &[ada, ("if", &untagged)], "").status() == 200, "renewed by what it covers");
+    assert_eq!(ask(&server, "DELETE", "/sub/", &[ada, ("if", &tagged)], b"").status(), 204);
+    assert_eq!(ask(&server, "MKCOL", "/sub", &[bob], b"").status(), 201, "its lock has gone with it");
+    assert_eq!(put(&server, "/x", b""), 401);
+}
+
+/// PROPPATCH (section 9.2). On file systems that keep no attributes, and systems without them, nothing can be set.
+#[test]
+fn properties_that_clients_give() {
+    let folder = Folder::new(&[("a", "a"), ("b", "b"), ("sub/c", "c")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    let update =
+        |steps: &str| format!("<D:propertyupdate xmlns:D=\"DAV:\" xmlns:z=\"urn:z\">{steps}</D:propertyupdate>");
+    let set = |properties: &str| format!("<D:set><D:prop>{properties}</D:prop></D:set>");
+    let remove = |properties: &str| format!("<D:remove><D:prop>{properties}</D:prop></D:remove>");
+    let patch = |target: &str, body: &str| {
+        let got = ask(&server, "PROPPATCH", target, &[], body.as_bytes());
+        let statuses = got.text().split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].to_owned()).collect::<Vec<_>>();
+        (got.status().as_u16(), statuses.join(" "))
+    };
+    let known = |target: &str| {
+        let text = ask(&server, "PROPFIND", target, &[("depth", "0")], b"").text().to_owned();
+        let given = text.split("</D:lockdiscovery>").nth(1).and_then(|rest| rest.split("</D:prop>").next());
+        given.unwrap_or_default().to_owned()
+    };
+    for (target, body, expected) in [
+        ("/a", "<x", 400),
+        ("/a", "<x/>", 400),
+        ("/a", "<!DOCTYPE x><D:propertyupdate xmlns:D=\"DAV:\"/>", 400),
+        ("/missing", &*update(&set("<z:x/>")), 404),
+        ("/", &*update(&set("<z:x/>")), 403),
+    ] {
+        assert_eq!(patch(target, body).0, expected, "{target} {body}");
+    }
+    assert_eq!(patch("/a", &update(&set("<D:getetag>x</D:getetag><z:x/>"))), (207, "403 424".into()), "all or none");
+    assert_eq!(patch("/sub", &update(&set("<z:x/>"))), (207, "403".into()), "only files have them");
+    let first = patch("/a", &update(&set("<z:x>1 &lt;b&gt; ]]&gt;</z:x><z:y q=\"&quot;\"><w/></z:y>")));
+    if first == (207, "403 403".into()) {
+        return; // no attributes here
+    }
+    assert_eq!(first, (207, "200 200".into()));
+    let (x, y) =
+        ("<x xmlns=\"urn:z\">1 &lt;b&gt; ]]&gt;</x>", "<y xmlns=\"urn:z\" q=\"&quot;\"><w xmlns=\"\"></w></y>");
+    assert_eq!(known("/a"), format!("{x}{y}"));
+    assert_eq!(put(&server, "/a", b"new"), 204);
+    assert_eq!(known("/a"), format!("{x}{y}"), "a file that is replaced keeps them");
+    for (method, to) in [("COPY", "/copy"), ("MOVE", "/moved")] {
+        assert_eq!(ask(&server, method, "/a", &[("destination", to)], b"").status(), 201, "{method}");
+        assert_eq!(known(to), format!("{x}{y}"), "{method}");
+    }
+    let steps =
+        [set("<z:x>2</z:x>"), remove("<z:y/><z:none/>"), set("<x>3</x>"), remove("<z:x/>"), set("<z:x>4</z:x>")];
+    assert_eq!(patch("/moved", &update(&steps.concat())), (207, "200 200 200 200 200 200".into()));
+    assert_eq!(known("/moved"), "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>", "in order");
+    assert_eq!(patch("/moved", &update(&set(&format!("<z:x>{}</z:x>", "x".repeat(4000))))), (207, "507".into()));
+    assert_eq!(known("/moved"), "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>", "as before");
+    assert_eq!(patch("/moved", &update(&remove("<x/><z:x/>"))), (207, "200 200".into()));
+    assert_eq!(known("/moved"), "");
+    let token = lock(&server, "/b", &[], LOCK).header("lock-token").unwrap().to_owned();
+    assert_eq!(patch("/b", &update(&set("<z:x/>"))).0, 423);
+    let body = update(&set("<z:x/>"));
+    let held = ask(&server, "PROPPATCH", "/b", &[("if", &format!("({token})"))], body.as_bytes());
+    assert_eq!(held.status(), 207, "{}", held.text());
+    assert_eq!(ask(&server, "PROPFIND", "/b", &[("depth", "0")], b"<x").status(), 400);
 }

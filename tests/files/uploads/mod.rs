@@ -102,7 +102,8 @@ fn what_is_put_is_got_with_the_same_tag() {
         let got = server.get(target);
         assert!(got.body() == body, "{target}");
         assert!(made.header("etag").is_none() || made.header("etag") == got.header("etag"), "{target}: {made:?}");
-        assert_eq!(made.header("etag").is_some(), length <= 64 << 10, "{target}");
+        // A large file has a tag once its second is over, which a slow disk may wait for.
+        assert!(made.header("etag").is_some() || length > 64 << 10, "{target}");
     }
     let mut chunked = connect(&server);
     let head = "PUT /chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";

@@ -44,7 +44,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Step {
     says: Vec<u8>,
     file: u64,
-    shares: Option<SharedBytes>,
+    shares: Vec<SharedBytes>,
     uses: usize,
     next: Next,
     /// The conversation goes on in the same way above a layer.
@@ -52,7 +52,7 @@ struct Step {
 }
 
 fn does(next: Next) -> Step {
-    Step { says: Vec::new(), file: 0, shares: None, uses: usize::MAX, next, layers: false }
+    Step { says: Vec::new(), file: 0, shares: Vec::new(), uses: usize::MAX, next, layers: false }
 }
 
 impl Step {
@@ -60,8 +60,9 @@ impl Step {
         Step { says: bytes.to_vec(), ..self }
     }
 
-    fn sharing(self, bytes: SharedBytes) -> Step {
-        Step { shares: Some(bytes), ..self }
+    fn sharing(mut self, bytes: SharedBytes) -> Step {
+        self.shares.push(bytes);
+        self
     }
 
     fn using(self, uses: usize) -> Step {
@@ -124,7 +125,7 @@ impl Scripted {
         }
         let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
         turn.output.bytes().extend(step.says);
-        if let Some(bytes) = step.shares {
+        for bytes in step.shares {
             let end = (*bytes).as_ref().len();
             turn.output.push(Piece::Shared { bytes, start: 0, end });
         }

@@ -152,20 +152,23 @@ fn who_asks_again_for_what_is_not_to_be_had_is_closed() {
     });
 }
 
-/// Their destructors are code of others.
+/// Shared bytes whose destructor is code of others.
+struct Bytes(Vec<u8>, Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn shared_bytes_are_dropped_with_a_permit_only() {
-    struct Bytes(Vec<u8>, Arc<AtomicBool>);
-    impl AsRef<[u8]> for Bytes {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-    impl Drop for Bytes {
-        fn drop(&mut self) {
-            self.1.store(true, Ordering::Relaxed);
-        }
-    }
     alone(|| {
         for ends in [idle(), Next::Close] {
             let dropped = Arc::new(AtomicBool::new(false));
@@ -180,6 +183,34 @@ fn shared_bytes_are_dropped_with_a_permit_only() {
             one.permits.none_for.clear();
             one.turn();
             assert!(dropped.load(Ordering::Relaxed), "{ends:?}: with a permit");
+        }
+    });
+}
+
+/// What is in memory is sent while all permits are taken. Until its pieces are dropped, nothing more is read.
+#[test]
+fn a_response_in_shared_pieces_needs_no_permit_to_be_sent() {
+    alone(|| {
+        for ends in [idle(), Next::Close, Next::Again] {
+            let dropped: [Arc<AtomicBool>; 3] = std::array::from_fn(|_| Arc::default());
+            let count = || dropped.iter().filter(|dropped| dropped.load(Ordering::Relaxed)).count();
+            let bytes = |at: usize| Arc::new(Bytes(vec![b'x'; 50], dropped[at].clone()));
+            let mut one = One::new(40);
+            one.will([(0..3).fold(does(ends.clone()), |step, at| step.sharing(bytes(at)))]);
+            one.turn();
+            one.permits.none_for = vec![Work::Short];
+            for sent in [40, 80, 120] {
+                assert_eq!(one.reads(40), 40, "{ends:?}");
+                one.connection().saw(Readiness { writable: true, ..Readiness::NONE });
+                match one.turn() {
+                    After::Parked { readable, writable, .. } => assert!(!readable && writable, "{ends:?}, {sent}"),
+                    after => assert_eq!((sent, after), (120, After::Awaits(Work::Short)), "{ends:?}"),
+                }
+            }
+            assert_eq!((one.reads(40), count()), (30, 0), "{ends:?}: all of it is sent, and nothing is dropped");
+            one.permits.none_for.clear();
+            one.turn();
+            assert_eq!(count(), 3, "{ends:?}");
         }
     });
 }

@@ -1,0 +1,69 @@
+//! `--proxy`: paths whose requests another server responds to. Called by `site`, and by `cli` for its checks and the
+//! banner.
+
+use std::fmt::Write as _;
+
+use modest::{ReverseProxy, Routes};
+
+use crate::error::CliError;
+use crate::guard;
+use crate::options::Options;
+use crate::places::Place;
+use crate::values::{Backend, Limit};
+
+/// Whether one of them takes the requests that no folder takes. Then no folder needs to be named.
+pub fn take_the_rest(options: &Options) -> bool {
+    options.serving.proxy.iter().any(|backend| backend.at.is_empty())
+}
+
+/// Adds a handler for each.
+pub fn mount(mut routes: Routes, options: &Options) -> Result<Routes, CliError> {
+    for backend in &options.serving.proxy {
+        let handler = handler(options, backend)?;
+        let at = path(options, backend);
+        routes = if at.is_empty() { routes.fallback(handler) } else { routes.mount(&at, handler) };
+    }
+    Ok(routes)
+}
+
+fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliError> {
+    let proxy = ReverseProxy::new(&backend.url).map_err(|error| CliError::usage(format!("--proxy: {error}")))?;
+    // The password is for this server.
+    let proxy = proxy.authorization(!guard::asks_for_passwords(options));
+    let proxy = proxy.without_prefix(options.serving.prefix.as_deref().unwrap_or_default());
+    Ok(match options.serving.proxy_timeout {
+        Some(Limit(limit)) => proxy.response_timeout(limit),
+        None => proxy,
+    })
+}
+
+/// Where it is on this server.
+fn path(options: &Options, backend: &Backend) -> String {
+    format!("{}{}", options.serving.prefix.as_deref().unwrap_or_default(), backend.at)
+}
+
+/// Rejects two that take the same requests, and one that takes those of a folder.
+pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
+    let backends = &options.serving.proxy;
+    for (number, backend) in backends.iter().enumerate() {
+        let (at, shown) = (path(options, backend), format!("{}/", backend.at));
+        if backends[..number].iter().any(|other| other.at == backend.at) {
+            return Err(CliError::usage(format!("--proxy: {shown} was given twice")));
+        }
+        if places.iter().any(|place| place.at == at) {
+            return Err(CliError::usage(format!(
+                "--proxy: a folder is served at {shown} already; give one of them another path, as in /docs=book"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The lines of the banner.
+pub fn lines(options: &Options) -> String {
+    options.serving.proxy.iter().fold(String::new(), |mut lines, backend| {
+        let at = modest::encode_path(path(options, backend));
+        let _ = writeln!(lines, "  requests for {at}/ are passed on to {}", backend.url);
+        lines
+    })
+}

@@ -1,0 +1,282 @@
+//! Markdown as HTML, for `?format=html` of a Markdown file: what a listing shows below its rows. Called by `handler`.
+//! The file may be by anyone: raw HTML becomes text, and links lead only to http, https, mailto and relative URLs.
+
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use pulldown_cmark::{Alignment, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+
+use crate::{Request, Response};
+
+/// The longest file, in bytes: a page is created in memory.
+const LONGEST: u64 = 64 * 1024;
+
+/// Whether a request asks for this file as HTML.
+pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool {
+    let is_markdown = || {
+        let path = path.to_ascii_lowercase();
+        path.ends_with(b".md") || path.ends_with(b".markdown")
+    };
+    length <= LONGEST && request.param("format").is_some_and(|form| form == "html") && is_markdown()
+}
+
+/// The page. A script recognizes it by the type's parameter: nothing else has it, so nothing else is shown as HTML.
+pub(super) fn page(text: &[u8]) -> Response {
+    let page = format!("<!doctype html><meta charset=utf-8><body>\n{}", render(&String::from_utf8_lossy(text)));
+    Response::html(page)
+        .with_content_type("text/html; charset=utf-8; profile=rendered")
+        .with_header(CONTENT_SECURITY_POLICY, "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'")
+        .with_header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .with_header(CACHE_CONTROL, "no-cache")
+}
+
+fn render(text: &str) -> String {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let mut page = String::new();
+    html::push_html(&mut page, Parser::new_ext(text, options).map(safe));
+    page
+}
+
+/// The event without what could act on the page, and below its headings.
+fn safe(event: Event<'_>) -> Event<'_> {
+    match event {
+        Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
+        Event::TaskListMarker(is_done) => Event::Text(if is_done { "☑ " } else { "☐ " }.into()),
+        Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
+            Event::Start(Tag::Link { link_type, dest_url: safe_url(dest_url), title, id })
+        }
+        Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+            Event::Start(Tag::Image { link_type, dest_url: safe_url(dest_url), title, id })
+        }
+        Event::Start(Tag::Heading { level, .. }) => {
+            Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() })
+        }
+        Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
+        // The policy of the page rejects styles in attributes.
+        Event::Start(Tag::Table(columns)) => Event::Start(Tag::Table(vec![Alignment::None; columns.len()])),
+        event => event,
+    }
+}
+
+/// The page has two levels above.
+fn lower(level: HeadingLevel) -> HeadingLevel {
+    match level {
+        HeadingLevel::H1 => HeadingLevel::H3,
+        HeadingLevel::H2 => HeadingLevel::H4,
+        HeadingLevel::H3 => HeadingLevel::H5,
+        _ => HeadingLevel::H6,
+    }
+}
+
+/// The URL, or an empty one. Browsers ignore control characters and white space before a scheme and in it.
+fn safe_url(url: CowStr<'_>) -> CowStr<'_> {
+    let visible: String = url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect();
+    let before_path = visible.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_safe = match before_path.split_once(':') {
+        Some((scheme, _)) => ["http", "https", "mailto"].iter().any(|known| scheme.eq_ignore_ascii_case(known)),
+        None => true,
+    };
+    if is_safe { url } else { CowStr::Borrowed("") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_markdown() {
+        for (text, expected) in [
+            (
+                "# A\n\nb *c* **d** ~~e~~ `f`",
+                "<h3>A</h3>\n<p>b <em>c</em> <strong>d</strong> <del>e</del> <code>f</code></p>\n",
+            ),
+            ("## A\n\n- b\n- [x] c\n- [ ] d", "<h4>A</h4>\n<ul>\n<li>b</li>\n<li>☑ c</li>\n<li>☐ d</li>\n</ul>\n"),
+            (
+                "[a](b/c.txt \"t\") ![d](e.png)",
+                "<p><a href=\"b/c.txt\" title=\"t\">a</a> <img src=\"e.png\" alt=\"d\" /></p>\n",
+            ),
+            (
+                "<https://a.example/> <a@b.example>",
+                "<p><a href=\"https://a.example/\">https://a.example/</a> <a href=\"mailto:a@b.example\">a@b.example</a></p>\n",
+            ),
+            ("```sh\na < b\n```", "<pre><code class=\"language-sh\">a &lt; b\n</code></pre>\n"),
+            (
+                "|a|b|\n|-|-:|\n|c|d|",
+                "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody>\n<tr><td>c</td><td>d</td></tr>\n</tbody></table>\n",
+            ),
+            ("a <b>c</b>\n\n<div>\n\nd", "<p>a &lt;b&gt;c&lt;/b&gt;</p>\n&lt;div&gt;\n<p>d</p>\n"),
+            ("", ""),
+        ] {
+            assert_eq!(render(text), expected, "{text:?}");
+        }
+    }
+
+    /// What is known to get scripts past renderers of Markdown: from the cheat sheets of OWASP and PortSwigger, and from
+    /// reports on other renderers.
+    const ATTACKS: &[&str] = &[
+        "<script>alert(1)</script>",
+        "<ScRiPt src=//evil></sCrIpT>",
+        "<img src=x onerror=alert(1)>",
+        "<svg/onload=alert(1)>",
+        "<svg><script>alert(1)</script></svg>",
+        "<iframe src=javascript:alert(1)>",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+        "<style>@import '//evil'</style>",
+        "<base href=//evil>",
+        "<meta http-equiv=refresh content=0;url=//evil>",
+        "<form action=//evil><button>x</button></form>",
+        "<div\nonmouseover=alert(1)\n>x</div>",
+        "<!-- --!><img src=x onerror=alert(1)>-->",
+        "<![CDATA[<img src=x onerror=alert(1)>]]>",
+        "<?php <img src=x onerror=alert(1)> ?>",
+        "<!DOCTYPE html [<!ENTITY x \"<img src=x onerror=alert(1)>\">]>",
+        "</section></main><script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt:alert(1))",
+        "[x](javascript&colon;alert(1))",
+        "[x](javascript&#58;alert(1))",
+        "[x](&#x6A&#x61&#x76&#x61&#x73&#x63&#x72&#x69&#x70&#x74&#x3A&#x61lert(1))",
+        "[x](&#106;avascript:alert(1))",
+        "[x](java&Tab;script:alert(1))",
+        "[x](java&NewLine;script:alert(1))",
+        "[x](<java\tscript:alert(1)>)",
+        "[x](<\u{1}javascript:alert(1)>)",
+        "[x](<\u{a0}javascript:alert(1)>)",
+        "[x](< javascript:alert(1)>)",
+        "[x](javascript://www.example/%0aalert(1))",
+        "[x](vbscript:msgbox(1))",
+        "[x](data:text/html,<script>alert(1)</script>)",
+        "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+        "[x](blob:http://a/b)",
+        "[x](file:///etc/passwd)",
+        "[x](x:alert(1))",
+        "![x](javascript:alert(1))",
+        "![x](data:image/svg+xml,<svg onload=alert(1)>)",
+        "![x](x\"onerror=\"alert(1))",
+        "![x\"onerror=\"alert(1)](y)",
+        "![x](y \"\" onerror=alert(1) \"\")",
+        "![x](y '\"onerror=\"alert(1)')",
+        "[x](y \"z\\\" onclick=\\\"alert(1)\")",
+        "[x](y \"&quot; onclick=&quot;alert(1)\")",
+        "[x]: javascript:alert(1)\n\n[x]",
+        "[x]: <javascript:alert(1)> \"t\"\n\n![x]",
+        "<javascript:alert(1)>",
+        "<JAVASCRIPT:alert(1)>",
+        "<data:text/html,alert(1)>",
+        "<a@javascript:alert(1)>",
+        "[a](b)[c](javascript:d)",
+        "[![x](javascript:alert(1))](javascript:alert(2))",
+        "``` \"><script>alert(1)</script>\nx\n```",
+        "```\n</code></pre><script>alert(1)</script>\n```",
+        "``` x\" onclick=\"alert(1)\nx\n```",
+        "    </code></pre><script>alert(1)</script>",
+        "`</code><script>alert(1)</script>`",
+        "# x {#\"onclick=alert(1)}",
+        "# <img src=x onerror=alert(1)>",
+        "|<script>alert(1)</script>|\n|-|\n|<img src=x onerror=alert(1)>|",
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+        "&#60;script&#62;alert(1)",
+        "\\<script>alert(1)\\</script>",
+        "> <script>alert(1)</script>",
+        "- <script>alert(1)</script>\n- [ ] <img src=x onerror=alert(1)>",
+        "x<!--\n<img src=x onerror=alert(1)>\n-->",
+        "[x](javascript:alert(1)//http://a)",
+        "[x](http:javascript:alert(1))",
+        "[x](//evil\" onclick=\"alert(1))",
+        "\u{0}<script>alert(1)</script>",
+        "<scr\u{0}ipt>alert(1)</script>",
+    ];
+
+    /// The tags of a page, each with its name and its attributes.
+    fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
+        let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag that ends").0);
+        inside
+            .map(|tag| {
+                let tag = tag.trim_start_matches('/').trim_end_matches('/').trim_end();
+                let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
+                let mut attributes = Vec::new();
+                while let Some((attribute, more)) = rest.split_once("=\"") {
+                    let (value, more) = more.split_once('"').expect("a value that ends");
+                    attributes.push((attribute.trim().to_owned(), value.to_owned()));
+                    rest = more;
+                }
+                assert_eq!(rest.trim(), "", "{tag}");
+                (name.to_owned(), attributes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_in_a_file_acts_on_the_page() {
+        let known = [
+            "a",
+            "blockquote",
+            "br",
+            "code",
+            "del",
+            "em",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "hr",
+            "img",
+            "li",
+            "ol",
+            "p",
+            "pre",
+            "strong",
+            "table",
+            "tbody",
+            "td",
+            "th",
+            "thead",
+            "tr",
+            "ul",
+        ];
+        let nested: Vec<String> = ATTACKS
+            .iter()
+            .flat_map(|attack| {
+                [
+                    attack.to_string(),
+                    format!("> - # {attack}"),
+                    format!("**{attack}**"),
+                    format!("[{attack}](a)"),
+                    format!("a\n{attack}\nb"),
+                ]
+            })
+            .collect();
+        for attack in nested {
+            let page = render(&attack);
+            for (name, attributes) in tags(&page) {
+                assert!(known.contains(&&*name), "{attack:?}: <{name}> in {page}");
+                for (attribute, value) in attributes {
+                    match &*attribute {
+                        "href" | "src" => {
+                            let value = value.replace("&amp;", "&").to_lowercase();
+                            let scheme =
+                                value.split(['/', '?', '#']).next().unwrap().split_once(':').map(|(scheme, _)| scheme);
+                            let is_safe = scheme.is_none_or(|scheme| ["http", "https", "mailto"].contains(&scheme));
+                            assert!(is_safe, "{attack:?}: {attribute}={value} in {page}");
+                        }
+                        "alt" | "title" | "class" | "start" => {}
+                        _ => panic!("{attack:?}: {attribute}={value} in {page}"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// 64 KiB of what is expensive for parsers of Markdown takes no time worth mentioning.
+    #[test]
+    fn long_files_take_no_time() {
+        for piece in ["[", "*a_", "> ", "![", "`", "<", "- ", "[a](", "|-", "&#", "\\"] {
+            let text = piece.repeat((LONGEST as usize) / piece.len());
+            let begun = std::time::Instant::now();
+            let page = render(&text);
+            let took = begun.elapsed();
+            assert!(took.as_secs() < 10, "{piece:?}: {took:?}");
+            assert!(page.len() < 100 * text.len(), "{piece:?}: {} bytes", page.len());
+        }
+    }
+}

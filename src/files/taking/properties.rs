@@ -1,0 +1,130 @@
+//! PROPPATCH (RFC 4918, section 9.2): properties that clients give to files, such as the times that Windows keeps. They are
+//! an attribute of the file, so they move with it and end with it. Called by `taking`; `handler` sends them in PROPFIND.
+
+use std::os::fd::AsFd;
+
+use http::StatusCode;
+use roxmltree::Node;
+use rustix::io::Errno;
+
+use super::super::listing::multistatus::{END, START};
+use super::super::{dav, sys, xml};
+use super::target::{self, Target};
+use super::{Place, Taking, check_conditions, location_of};
+use crate::{Error, Request, Response};
+
+/// The longest text of all properties of a file, in bytes: what an attribute holds on most file systems.
+const LONGEST: usize = 3 << 10;
+
+/// The properties of a file, as XML.
+pub(in super::super) fn of(file: impl AsFd) -> String {
+    let mut bytes = vec![0; LONGEST + 1];
+    let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
+    bytes.truncate(length);
+    // Other programs can write the attribute, too.
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    if xml::parse(whole(&text).as_bytes()).is_ok() { text } else { String::new() }
+}
+
+/// Gives a new file the properties of another one.
+pub(super) fn copy(from: impl AsFd, to: impl AsFd) {
+    let properties = of(from);
+    if !properties.is_empty() {
+        let _ = sys::write_properties(to, properties.as_bytes()); // the file is complete without them
+    }
+}
+
+impl Taking {
+    pub(super) fn change_properties(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        let path = target::resolve(place, request)?;
+        if path.bytes.is_empty() {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Properties can only be set for files."));
+        }
+        let target = place.target(request, &path.bytes)?;
+        let _lock = self.uploads.locks.hold([target.at()?]);
+        let existing = super::changes::existing(place, &target)?;
+        check_conditions(place, request, &target, Some(existing))?;
+        self.check_locks(place, request, &target, Some(existing))?;
+        let body = request.body().bytes()?;
+        let document = xml::parse(&body)?;
+        let changes = changes(document.root_element())?;
+        let statuses = if changes.iter().any(|(_, property)| is_protected(*property)) {
+            // All or none (section 9.2).
+            changes.iter().map(|(_, property)| if is_protected(*property) { 403 } else { 424 }).collect()
+        } else {
+            vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
+        };
+        let href = location_of(place, target.path(), path.trailing_slash);
+        Ok(dav::multistatus(described(&href, changes.iter().map(|(_, property)| *property).zip(statuses))))
+    }
+}
+
+/// The properties that are to be set (true) or removed, in order.
+fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Error> {
+    if !xml::is_dav(update, "propertyupdate") {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected a propertyupdate element."));
+    }
+    let mut changes = Vec::new();
+    for step in update.children().filter(Node::is_element) {
+        let sets = xml::is_dav(step, "set");
+        if !sets && !xml::is_dav(step, "remove") {
+            continue; // unknown elements are ignored (section 17)
+        }
+        let properties = xml::child(step, "prop").into_iter().flat_map(|prop| prop.children().filter(Node::is_element));
+        changes.extend(properties.map(|property| (sets, property)));
+    }
+    Ok(changes)
+}
+
+/// Those of WebDAV itself are computed.
+fn is_protected(property: Node<'_, '_>) -> bool {
+    property.tag_name().namespace() == Some(xml::DAV)
+}
+
+fn apply(target: &Target, changes: &[(bool, Node<'_, '_>)]) -> rustix::io::Result<()> {
+    let file = target.open_for_properties()?;
+    let before = of(&file);
+    let whole = whole(&before);
+    let stored = xml::parse(whole.as_bytes()).map_err(|_| Errno::INVAL)?;
+    let mut properties: Vec<_> = stored.root_element().children().filter(Node::is_element).map(written).collect();
+    for (sets, property) in changes {
+        let property = written(*property);
+        properties.retain(|(name, _)| *name != property.0);
+        if *sets {
+            properties.push(property);
+        }
+    }
+    let text: String = properties.into_iter().map(|(_, text)| text).collect();
+    if text.len() > LONGEST { Err(Errno::NOSPC) } else { sys::write_properties(&file, text.as_bytes()) }
+}
+
+/// The name of a property, and its text.
+fn written(property: Node<'_, '_>) -> ((String, String), String) {
+    let (name, mut text) = (property.tag_name(), String::new());
+    xml::write(property, &mut text);
+    ((name.namespace().unwrap_or_default().to_owned(), name.name().to_owned()), text)
+}
+
+fn whole(properties: &str) -> String {
+    format!("<p>{properties}</p>")
+}
+
+fn status_of(errno: Errno) -> u16 {
+    match errno {
+        Errno::NOSPC | Errno::DQUOT | Errno::TOOBIG | Errno::RANGE => 507,
+        Errno::NOTSUP | Errno::PERM | Errno::ACCESS | Errno::ISDIR | Errno::ROFS => 403,
+        _ => 500,
+    }
+}
+
+/// Section 13.
+fn described<'a, 'i: 'a>(href: &str, properties: impl Iterator<Item = (Node<'a, 'i>, u16)>) -> String {
+    let mut text = format!("{START}<D:response><D:href>{}</D:href>", crate::escape_html(href));
+    for (property, status) in properties {
+        text.push_str("<D:propstat><D:prop>");
+        xml::write_name(property, &mut text);
+        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+        text.push_str(&format!("</D:prop><D:status>HTTP/1.1 {status} {reason}</D:status></D:propstat>"));
+    }
+    text + "</D:response>\n" + END
+}

@@ -1,0 +1,232 @@
+//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`.
+//! It takes bytes and returns a decision. A response whose end two programs could see in different places is rejected.
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use memchr::memmem;
+
+use super::request::chunked::Step;
+use super::request::decoder::BodyDecoder;
+use super::request::framing::BodyLength;
+use super::request::head::{check_field, is_field_value};
+
+/// The longest head, in bytes, and the most fields.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_FIELDS: usize = 256;
+
+/// A complete, validated head.
+#[derive(Debug)]
+pub(crate) struct AnswerHead {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+    is_http10: bool,
+}
+
+/// Where the body ends.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Framed(BodyDecoder),
+    /// At the end of the connection.
+    UntilClose,
+}
+
+impl AnswerHead {
+    /// Parses everything that has arrived. `Ok(None)`: more bytes are needed. `Ok(Some((used, head)))`: the body begins
+    /// at `used`.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, AnswerHead)>, &'static str> {
+        let begin = bytes.len().min(b"HTTP/1.".len());
+        if bytes[..begin] != b"HTTP/1."[..begin] {
+            return Err("the response is not HTTP/1.1");
+        }
+        let within = &bytes[..bytes.len().min(MAX_HEAD)];
+        match memmem::find(within, b"\r\n\r\n") {
+            Some(end) => parse_lines(&bytes[..end]).map(|head| Some((end + 4, head))),
+            None if within.len() == MAX_HEAD => Err("the head of the response is too long"),
+            None => Ok(None),
+        }
+    }
+
+    /// The values of all fields of that name.
+    pub(crate) fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_bytes())
+    }
+
+    /// Where the body of this response to a request with that method ends (section 6.3).
+    pub(crate) fn body(&self, method: &Method) -> Result<AnswerBody, &'static str> {
+        let (coding, length) = (self.transfer_coding()?, self.content_length()?);
+        let is_bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = match (coding, length) {
+            (true, Some(_)) => return Err("the response has both Transfer-Encoding and Content-Length"),
+            _ if *method == Method::HEAD || is_bodiless || self.status.is_informational() => BodyLength::None,
+            (true, None) => BodyLength::Chunked,
+            (false, Some(0)) => BodyLength::None,
+            (false, Some(length)) => BodyLength::Known(length),
+            (false, None) => return Ok(AnswerBody::UntilClose),
+        };
+        Ok(AnswerBody::Framed(BodyDecoder::new(length)))
+    }
+
+    /// Whether the body is chunked.
+    fn transfer_coding(&self) -> Result<bool, &'static str> {
+        let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
+        match codings[..] {
+            [] => Ok(false),
+            _ if self.is_http10 => Err("the response is HTTP/1.0 and has a Transfer-Encoding"),
+            [only] if only.eq_ignore_ascii_case(b"chunked") => Ok(true),
+            _ => Err("the response has an unknown Transfer-Encoding"),
+        }
+    }
+
+    /// The length. Repeated values must be equal.
+    pub(crate) fn content_length(&self) -> Result<Option<u64>, &'static str> {
+        let mut length = None;
+        let values = self.values(&http::header::CONTENT_LENGTH).flat_map(|line| line.split(|&byte| byte == b','));
+        for value in values.map(<[u8]>::trim_ascii) {
+            let digits = Some(value).filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
+            let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+            let number = number.ok_or("the response has an invalid Content-Length")?;
+            if length.replace(number).is_some_and(|before| before != number) {
+                return Err("the response has two lengths");
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl AnswerBody {
+    /// Whether it has no bytes.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
+    }
+
+    /// Returns how many bytes of input are used, and what they are.
+    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, Step<'a>), &'static str> {
+        match self {
+            AnswerBody::Framed(decoder) => decoder.step(bytes, usize::MAX).map_err(|fault| fault.message),
+            AnswerBody::UntilClose if bytes.is_empty() => Ok((0, Step::NeedInput)),
+            AnswerBody::UntilClose => Ok((bytes.len(), Step::Data(bytes))),
+        }
+    }
+}
+
+/// The lines before the empty one.
+fn parse_lines(head: &[u8]) -> Result<AnswerHead, &'static str> {
+    let mut rest = head;
+    let (status, is_http10) = status_line(next_line(&mut rest).unwrap_or_default())?;
+    let mut fields = Vec::new();
+    while let Some(line) = next_line(&mut rest) {
+        check_field(line).map_err(|fault| fault.message)?;
+        if fields.len() == MAX_FIELDS {
+            return Err("the response has too many fields");
+        }
+        let colon = line.iter().position(|&byte| byte == b':').unwrap_or_default();
+        let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "a field has no valid name")?;
+        let value =
+            HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| "a field has no valid value")?;
+        fields.push((name, value));
+    }
+    Ok(AnswerHead { status, fields, is_http10 })
+}
+
+/// Takes the next line. Only CRLF ends one: a bare CR or LF is a control character in it, which is rejected.
+fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if rest.is_empty() {
+        return None;
+    }
+    let end = memmem::find(rest, b"\r\n").unwrap_or(rest.len());
+    let line = &rest[..end];
+    *rest = rest.get(end + 2..).unwrap_or_default();
+    Some(line)
+}
+
+// status-line = HTTP-version SP status-code SP [ reason-phrase ] (section 4). The last space may be missing.
+fn status_line(line: &[u8]) -> Result<(StatusCode, bool), &'static str> {
+    let wrong = "the response has no valid status line";
+    let is_http10 = match line.get(..9) {
+        Some(b"HTTP/1.1 ") => false,
+        Some(b"HTTP/1.0 ") => true,
+        _ => return Err(wrong),
+    };
+    let (code, reason) = line[9..].split_at(line[9..].len().min(3));
+    let status = StatusCode::from_bytes(code).ok().filter(|status| status.as_u16() < 600).ok_or(wrong)?;
+    let is_line = reason.first().is_none_or(|&byte| byte == b' ') && is_field_value(reason);
+    is_line.then_some((status, is_http10)).ok_or(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the body is, or why it is rejected.
+    fn framing(head: &str, method: Method) -> String {
+        match AnswerHead::parse(head.as_bytes()) {
+            Ok(None) => "incomplete".into(),
+            Err(why) => why.into(),
+            Ok(Some((used, head_read))) => {
+                assert_eq!(used, head.len(), "{head:?}");
+                match head_read.body(&method) {
+                    Ok(AnswerBody::Framed(BodyDecoder::Sized(length))) => format!("{length} bytes"),
+                    Ok(AnswerBody::Framed(BodyDecoder::Chunked(_))) => "chunked".into(),
+                    Ok(AnswerBody::UntilClose) => "until close".into(),
+                    Err(why) => why.into(),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn heads_and_their_bodies() {
+        for (head, expected) in [
+            ("", "incomplete"),
+            ("HT", "incomplete"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n", "incomplete"),
+            ("HTTP/1.1 200 OK\r\n\r\n", "until close"),
+            ("HTTP/1.0 200\r\n\r\n", "until close"),
+            ("HTTP/1.1 200 \r\nContent-Length: 7\r\n\r\n", "7 bytes"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 7, 7\r\nContent-Length: 7\r\n\r\n", "7 bytes"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", "chunked"),
+            ("HTTP/1.1 204 OK\r\n\r\n", "0 bytes"),
+            ("HTTP/1.1 304 OK\r\nContent-Length: 7\r\n\r\n", "0 bytes"),
+            ("HTTP/1.1 101 Go\r\n\r\n", "0 bytes"),
+            ("nothing", "the response is not HTTP/1.1"),
+            ("HTTP/2 200 OK\r\n\r\n", "the response is not HTTP/1.1"),
+            ("HTTP/1.1 20 OK\r\n\r\n", "the response has no valid status line"),
+            ("HTTP/1.1 2000 OK\r\n\r\n", "the response has no valid status line"),
+            ("HTTP/1.1 700 OK\r\n\r\n", "the response has no valid status line"),
+            ("HTTP/1.1  200 OK\r\n\r\n", "the response has no valid status line"),
+            ("HTTP/1.1 200 OK\nA: b\r\n\r\n", "the response has no valid status line"),
+            ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "a field has no valid name"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "a field has no valid name"),
+            ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "a field's value holds a control character"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 8\r\n\r\n", "the response has two lengths"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +7\r\n\r\n", "the response has an invalid Content-Length"),
+            ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", "the response has an invalid Content-Length"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                "the response has an invalid Content-Length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "the response has both Transfer-Encoding and Content-Length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                "the response has an unknown Transfer-Encoding",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "the response has an unknown Transfer-Encoding",
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "the response is HTTP/1.0 and has a Transfer-Encoding",
+            ),
+        ] {
+            assert_eq!(framing(head, Method::GET), expected, "{head:?}");
+        }
+        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Method::HEAD), "0 bytes");
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+        assert_eq!(framing(&long, Method::GET), "the head of the response is too long");
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
+        assert_eq!(framing(&many, Method::GET), "the response has too many fields");
+    }
+}

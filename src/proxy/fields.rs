@@ -1,0 +1,141 @@
+//! The fields that the backend and the client get: without those of one connection, and with what this server knows
+//! about the client.
+
+use http::header;
+
+use crate::http::answer::AnswerHead;
+use crate::{Error, HeaderName, HeaderValue, Method, Request, Result};
+
+/// Fields of one connection, beside those that `Connection` names (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that this server writes itself. A field with an underscore for a hyphen is the same to some programs (CGI,
+/// WSGI), so it is left out like them.
+const OWN: [&str; 10] = [
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// The body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    Sized(u64),
+    Chunked,
+}
+
+/// The body that the head announces, in the one form that is passed on.
+pub(super) fn body(request: &Request) -> Result<Option<Body>> {
+    if request.header_all("transfer-encoding").next().is_some() {
+        return Ok(Some(Body::Chunked));
+    }
+    let Some(length) = request.header_all("content-length").next() else { return Ok(None) };
+    let number = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
+    number.map(|length| Some(Body::Sized(length))).ok_or(Error::new(400, "The request has an invalid Content-Length."))
+}
+
+/// The protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8): `h2c` and
+/// those of a request with a body are not passed on.
+pub(super) fn upgrade(request: &Request) -> Option<String> {
+    let asks = words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
+    let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
+    let is_other =
+        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && matches!(body(request), Ok(None));
+    is_other.then(|| protocol.to_owned())
+}
+
+/// The lines after `Host`, and the empty line.
+pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
+    let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
+    for (name, value) in request.fields() {
+        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
+        let is_of_connection =
+            HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
+        let is_withheld = canonical == "authorization" && !passes_authorization;
+        if !is_of_connection && !is_withheld && !OWN.contains(&&*canonical) {
+            add(name, value);
+        }
+    }
+    for (name, value) in about_client(request, prefix) {
+        add(name.as_bytes(), value.as_bytes());
+    }
+    match body(request)? {
+        Some(Body::Sized(length)) => add(b"Content-Length", length.to_string().as_bytes()),
+        Some(Body::Chunked) => add(b"Transfer-Encoding", b"chunked"),
+        None => {}
+    }
+    match upgrade(request) {
+        Some(protocol) => {
+            add(b"Connection", b"upgrade");
+            add(b"Upgrade", protocol.as_bytes());
+        }
+        None => add(b"Connection", b"close"),
+    }
+    lines.extend(b"\r\n");
+    Ok(lines)
+}
+
+/// What this server knows about the client and its connection.
+fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> {
+    let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
+    let mut fields = vec![("X-Forwarded-Proto", scheme.to_owned())];
+    let mut element = Vec::new();
+    if let Some(ip) = request.client_ip() {
+        fields.extend([("X-Forwarded-For", ip.to_string()), ("X-Real-IP", ip.to_string())]);
+        element.push(if ip.is_ipv6() { format!("for=\"[{ip}]\"") } else { format!("for={ip}") });
+    }
+    if !host.is_empty() && !host.contains(['"', '\\']) {
+        fields.push(("X-Forwarded-Host", host.to_owned()));
+        element.push(format!("host=\"{host}\""));
+    }
+    if !prefix.is_empty() {
+        fields.push(("X-Forwarded-Prefix", prefix.to_owned()));
+    }
+    element.push(format!("proto={scheme}"));
+    fields.push(("Forwarded", element.join(";")));
+    fields
+        .push(("Via", format!("{} modest", if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" })));
+    fields
+}
+
+/// The fields that the client gets.
+pub(super) fn of_response(head: &AnswerHead) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let named: Vec<&[u8]> = words(head.values(&header::CONNECTION)).collect();
+    head.fields
+        .iter()
+        .filter(move |(name, _)| {
+            let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
+            !is_named && !HOP_BY_HOP.contains(&name.as_str())
+        })
+        .cloned()
+}
+
+/// The protocol that a 101 switches to.
+pub(super) fn protocol(head: &AnswerHead) -> String {
+    let name = head.values(&header::UPGRADE).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// The words of a list in several lines.
+fn words<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    lines.flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
+}

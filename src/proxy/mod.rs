@@ -1,0 +1,255 @@
+//! A reverse proxy as a handler: another HTTP/1.1 server responds. Beside `files` and `layers`, and like them used by
+//! programs. Each request has a connection of its own to that server, so no response can reach the wrong client.
+//! Each module uses only those below it.
+
+mod tunnel; // bytes in both directions after a 101
+
+mod exchange; // one request to the backend, on a thread of its own
+
+mod fields; // the fields that each side gets
+
+mod backend; // where it is
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath};
+use backend::Backend;
+use exchange::{Answer, Exchange, Failure, Pending};
+
+/// A handler whose requests another HTTP/1.1 server responds to (a reverse proxy): for development, or for an
+/// application beside a folder.
+///
+/// Bodies are streamed both ways: a request's 64 KiB at a time, a response's as it arrives. A worker is held only while the backend does not read a request's body: not while the
+/// client sends, and not while the backend computes, sends, or is silent in an event stream. WebSockets and other
+/// upgrades are passed on, as connections with a thread of their own ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
+///
+/// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
+///   the place of the [mount](crate::Routes::mount)'s: with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
+/// - *Host*: the backend gets the client's, so that its redirects and its checks of origins and names are about the
+///   address that the client uses.
+/// - *Fields*: those of one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
+///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended: what a client writes there does not
+///   arrive. They have what this server knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
+/// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
+///   HTTP/1.1; 504 if it takes too long; 503 if too many requests wait for it. If it breaks off in the middle of a response, the
+///   client's connection is reset.
+/// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
+///   that this server and its clients never see different ends of a body. Each request has a new connection to the backend.
+///
+/// ```no_run
+/// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};
+///
+/// let app = Routes::new()
+///     .mount("/api", ReverseProxy::new("http://127.0.0.1:3000")?)
+///     .fallback(StaticFileHandler::new("dist")?)
+///     .with_state(());
+/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ReverseProxy {
+    backend: Backend,
+    connect_timeout: Duration,
+    response_timeout: Option<Duration>,
+    at_once: usize,
+    under_way: Arc<AtomicUsize>,
+    passes_authorization: bool,
+    prefix: String,
+}
+
+impl ReverseProxy {
+    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. It is connected to for each request.
+    ///
+    /// # Errors
+    /// If the URL is not `http://HOST[:PORT][/PATH]`.
+    pub fn new(url: &str) -> io::Result<ReverseProxy> {
+        Ok(ReverseProxy {
+            backend: Backend::parse(url).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Some(Duration::from_secs(60)),
+            at_once: 256,
+            under_way: Arc::default(),
+            passes_authorization: true,
+            prefix: String::new(),
+        })
+    }
+
+    /// Sets how long connecting to each of the backend's addresses may take, then 504. Default: 5 seconds.
+    pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
+        self.connect_timeout = limit.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Sets how long the backend may take to begin its response after it got the whole request, and how long it may not
+    /// read while a body is sent to it; then 504. Default: 60 seconds; `None`: no limit. A response that has begun may
+    /// pause.
+    pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
+        self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// Sets how many requests can be under way at the backend, each with a thread; more get 503. Default: 256.
+    pub fn at_once(mut self, number: usize) -> ReverseProxy {
+        self.at_once = number;
+        self
+    }
+
+    /// Sets whether the backend gets `Authorization`. Default: yes. Turn it off if a layer of this server has checked it:
+    /// the password is then for this server alone.
+    pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
+        self.passes_authorization = is_passed_on;
+        self
+    }
+
+    /// Removes these first names from paths, if the backend's URL has no path, and names them in `X-Forwarded-Prefix`: for
+    /// a server whose whole site is below a prefix that the backend does not know.
+    pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
+        self.prefix = path.trim_end_matches('/').to_owned();
+        self
+    }
+
+    /// Passes a request on, or continues to wait for its response.
+    fn pass(&self, request: &Request) -> Result<Response> {
+        let pending = match request.value::<Pending>() {
+            Some(pending) => pending,
+            None => {
+                let exchange = self.begin(request)?;
+                let addresses = self.connector();
+                exchange.clone().run(move |exchange| exchange.connect(addresses)).map_err(Error::from)?;
+                request.put(Pending(exchange));
+                request.value::<Pending>().ok_or("the exchange was stored")?
+            }
+        };
+        pending.0.end_body();
+        let ticket = pending.0.arrived.ticket(); // before the answer is looked for, so that it is not missed
+        let answer = match pending.0.take_answer() {
+            None if request.is_late() => pending.0.wait_for_answer(self.response_timeout),
+            answer => answer,
+        };
+        match answer {
+            Some(answer) => respond(request, answer?),
+            None => Ok(Response::wait_for(ticket, None)),
+        }
+    }
+
+    /// An exchange whose request is not sent yet.
+    fn begin(&self, request: &Request) -> Result<Arc<Exchange>> {
+        let count = self.under_way.fetch_add(1, SeqCst);
+        let place = exchange::Place(Arc::clone(&self.under_way));
+        if count >= self.at_once {
+            return Err(Failure::Full.into());
+        }
+        let target = self.target(request)?;
+        let fields = fields::of_request(request, &self.prefix, self.passes_authorization)?;
+        let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
+        head.extend_from_slice(request.host().unwrap_or(&self.backend.authority).as_bytes());
+        head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(&fields);
+        Ok(Exchange::new(request.method().clone(), fields::upgrade(request), head, self.response_timeout, place))
+    }
+
+    /// The target that the backend gets: the path in its canonical form as the client wrote it, and the query.
+    fn target(&self, request: &Request) -> Result<String> {
+        let canonical = request.url_path()?; // never with dot segments: rights were checked for this path
+        let whole = request.target();
+        let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
+        let raw = raw.map_or_else(|| canonical.to_string(), str::to_owned);
+        let dropped = match &self.backend.path {
+            Some(_) => request.mount_path(),
+            None => self.prefix.as_bytes(),
+        };
+        let names = dropped.iter().filter(|&&byte| byte == b'/').count();
+        let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
+        let path = format!("{}{}", self.backend.path.as_deref().unwrap_or_default(), &raw[at..]);
+        let path = if path.is_empty() { "/" } else { &path };
+        Ok(request.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+    }
+
+    /// Connects to the backend: what a thread or a turn that may block calls.
+    fn connector(&self) -> impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static {
+        let (backend, limit) = (self.backend.clone(), self.connect_timeout);
+        move || {
+            let addresses = backend.to_socket_addrs().map_err(|error| Failure::Unreachable(error.to_string()))?;
+            let mut failure = Failure::Unreachable("its name has no address".into());
+            for address in addresses {
+                match TcpStream::connect_timeout(&address, limit) {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => failure = Failure::of_connect(address, &error),
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Every method that a client can send, except TRACE, whose response would be about this server's own request.
+impl RequestHandler for ReverseProxy {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        if fields::body(request)?.is_some_and(|body| body != fields::Body::Sized(0))
+            && *request.method() != Method::TRACE
+        {
+            let exchange = self.begin(request)?;
+            exchange.connect(self.connector())?;
+            let writer = exchange.writer(fields::body(request)? == Some(fields::Body::Chunked));
+            exchange.clone().run(|_| Ok(()))?;
+            request.put(Pending(exchange));
+            plan.limit(None).save_to(writer);
+        }
+        Ok(())
+    }
+
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_delete(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_patch(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_options(&self, request: &Request) -> Result<Response> {
+        self.pass(request)
+    }
+
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        match *request.method() {
+            Method::TRACE => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "TRACE is not passed on.")),
+            _ => self.pass(request),
+        }
+    }
+}
+
+/// The client's response to an answer of the backend.
+fn respond(request: &Request, answer: Answer) -> Result<Response> {
+    let (head, response) = match answer {
+        Answer::Whole(head) if *request.method() == Method::HEAD => {
+            let length = head.content_length().ok().flatten();
+            let none = io::empty();
+            (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
+        }
+        Answer::Whole(head) => (head, Response::no_content()),
+        Answer::Streamed(head, response) => (head, response),
+        Answer::Switched(head, upstream) => {
+            let protocol = fields::protocol(&head);
+            (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream)))
+        }
+    };
+    let response = response.with_status(head.status);
+    let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
+    Ok(fields::of_response(&head).fold(response, add).with_added_header("via", "1.1 modest"))
+}

@@ -1,0 +1,25 @@
+"""litmus, the test suite of WebDAV: as a user who is logged in, because only such a user can lock folders."""
+
+import re
+
+from kit.checks import same
+
+NAME = "litmus"
+DEBIAN = {"litmus": "litmus"}
+SUITES = {"basic": 16, "copymove": 13, "props": 30, "locks": 41, "http": 4}
+
+
+def version(at):
+    return at.run(["dpkg-query", "-W", "-f", "${Version}", "litmus"]).text
+
+
+def check_all(at):
+    """basic, copymove, props, locks and http: every test passes"""
+    users = at.folder("litmus users") / "users"
+    users.write_bytes(at.run([at.built["modest"], "--hash-password", "ada"], stdin=b"secret-of-ada\n").good().out)
+    words = ["--upload", "--overwrite", "replace", "--allow-delete", "--webdav", "--auth", users]
+    server = at.serve("modest", at.folder("litmus"), "-b", "127.0.0.1", "-p", "0", *words)
+    for suite, count in SUITES.items():
+        done = at.run(["env", f"TESTS={suite}", "litmus", "-k", f"{server.url}/", "ada", "secret-of-ada"], within=60)
+        found = re.search(r"of (\d+) tests run: (\d+) passed, (\d+) failed", done.text)
+        same(found and found.groups(), (str(count), str(count), "0"), f"{suite}: {done.text[-600:]}")

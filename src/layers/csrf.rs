@@ -10,8 +10,8 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 /// cookies and passwords: 403 before the body is read.
 ///
 /// GET, HEAD and OPTIONS pass: handlers must not change anything for them. For other methods the browser names the page's
-/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin`. Programs such as curl send neither and pass: nobody
-/// makes them send anything.
+/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin`. Programs such as curl send neither and pass: no
+/// page makes them send anything.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token

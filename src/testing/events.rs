@@ -91,7 +91,7 @@ struct Chunks {
 enum Left {
     /// The line with the size of the next chunk comes.
     BeforeChunk,
-    /// So many bytes of this chunk.
+    /// This number of bytes of a chunk.
     InChunk(u64),
     UntilEnd,
     Nothing,

@@ -46,7 +46,7 @@ impl TestWebSocket {
         }
     }
 
-    /// Closes the connection, and waits until the server has closed it, too. Messages that arrive meanwhile are dropped.
+    /// Closes the connection, and waits until the server has also closed it. Messages that arrive meanwhile are dropped.
     ///
     /// # Panics
     /// If that takes over 30 seconds.

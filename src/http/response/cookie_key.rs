@@ -17,7 +17,7 @@ use crate::http::request::Request;
 ///
 /// A signed value can be read by the browser's user, but not changed (HMAC-SHA256). An encrypted one cannot be read
 /// either (XChaCha20-Poly1305). The name of the cookie is part of both, so a value does not fit another cookie. Both are
-/// valid for as long as the key is: a copy of an old cookie, too. So they are not for what must end, such as a login: use
+/// valid for as long as the key is, and so is a copy of an old cookie. So they are not for what must end, such as a login: use
 /// [`layers::Sessions`](crate::layers::Sessions) for that.
 ///
 /// ```

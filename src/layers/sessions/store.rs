@@ -192,7 +192,7 @@ impl SessionStore for FileSessions {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(bytes)?;
         let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // of file systems with 32 bits
-        file.as_file().set_modified(expires.min(latest))?; // `remove_expired` goes by it
+        file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
         if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {
             self.remove_expired(SystemTime::now())?;

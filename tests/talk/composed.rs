@@ -851,3 +851,63 @@ fn a_declined_body_on_a_connection_that_ends_is_lingered_for() {
     assert!(peer.text().contains("Connection: close"), "{}", peer.text());
     assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
 }
+
+/// The pattern of the route that matched, from the root of the server, wherever it is asked for; and the list of all.
+#[test]
+fn patterns_of_routes() {
+    let pattern = |request: &Request| Ok(Response::text(request.route_pattern().unwrap_or("none".into())));
+    let inner =
+        Routes::new().get("/", move |_: &(), request| pattern(request)).get("/{number}", move |_, r| pattern(r));
+    let inner = inner.fallback(handler_fn(pattern)).with_state(());
+    let nested =
+        Routes::new().post("/", move |_: &(), request| pattern(request)).put("/b/{*c}", move |_, r| pattern(r));
+    let routes = Routes::new()
+        .get("/a", move |_: &(), request| pattern(request))
+        .post("/a", move |_, request| pattern(request))
+        .nest("/nested/{x}", nested)
+        .mount("/users/{user}/notes", inner)
+        .mount("/static", handler_fn(pattern))
+        .fallback(Routes::new().get("/last", move |_: &(), request| pattern(request)).with_state(()));
+    let list: Vec<_> = routes.list().iter().map(|route| format!("{route}")).collect();
+    let wanted = [
+        "GET      /a",
+        "POST     /a",
+        "POST     /nested/{x}",
+        "PUT      /nested/{x}/b/{*c}",
+        "any      /users/{user}/notes/{*path}",
+        "any      /static/{*path}",
+        "any      /{*path}",
+    ];
+    assert_eq!(list, wanted);
+    assert_eq!((routes.list()[4].method(), routes.list()[0].method()), (None, Some(&Method::GET)));
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
+    /// Sees the pattern when the response is finished, outside all routes.
+    struct Sees(std::sync::Arc<std::sync::Mutex<Option<String>>>);
+    impl Layer for Sees {
+        fn finish_response(&self, request: &Request, response: Response) -> Response {
+            *self.0.lock().unwrap() = request.route_pattern();
+            response
+        }
+    }
+    let http = Http::new(routes.with_state(()).layer(Sees(seen.clone())));
+    for (method, target, wanted) in [
+        ("GET", "/a?b", Some("/a")),
+        ("POST", "/a", Some("/a")),
+        ("POST", "/nested/y", Some("/nested/{x}")),
+        ("PUT", "/nested/y/b/c/d", Some("/nested/{x}/b/{*c}")),
+        ("GET", "/users/ada/notes", Some("/users/{user}/notes")),
+        ("GET", "/users/ada/notes/7", Some("/users/{user}/notes/{number}")),
+        ("GET", "/users/ada/notes/7/8", None),
+        ("GET", "/static/a/b", Some("/static")),
+        ("GET", "/last", Some("/last")),
+        ("GET", "/none", None),
+        ("DELETE", "/a", Some("/a")),
+    ] {
+        let sent = http.respond(&Request::new(method.parse().unwrap(), target).unwrap());
+        let outside = seen.lock().unwrap().take();
+        assert_eq!(outside.as_deref(), wanted, "{method} {target}");
+        if sent.status() == 200 {
+            assert_eq!(sent.text(), wanted.unwrap_or("none"), "{method} {target}");
+        }
+    }
+}

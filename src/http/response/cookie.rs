@@ -127,7 +127,7 @@ impl Cookie {
         self
     }
 
-    fn refused(mut self, why: String) -> Cookie {
+    pub(super) fn refused(mut self, why: String) -> Cookie {
         self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }

@@ -9,12 +9,16 @@ mod writer; // Python's interface for building a `Response`
 
 pub(crate) mod body; // the body
 mod cookie; // Set-Cookie
+#[cfg(feature = "cookies")]
+mod cookie_key; // signed and encrypted cookies
 
 mod prepared; // header fields prepared before their response
 
 pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};
+#[cfg(feature = "cookies")]
+pub use cookie_key::CookieKey;
 pub use fields::Fields;
 pub(crate) use switch::Protocol;
 pub use writer::ResponseWriter;

@@ -916,7 +916,7 @@ fn figures_are_those_of_what_happened() {
             assert!(one.acquire_permit(Work::Handler));
             for (client, waiting, refused) in [(0, 1, 0), (1, 2, 0), (2, 3, 0), (3, 3, 1), (4, 3, 2)] {
                 // One too many is refused at once only where those who wait have waited for a while.
-                let then = if refused > 0 { now + Duration::from_millis(50) } else { now };
+                let then = if refused > 0 { now + Duration::from_millis(200) } else { now };
                 let (full, _) = other.await_permit(alone(client), Work::Handler, then);
                 assert_eq!(full.is_some(), refused > 0, "client {client}");
                 assert_eq!((scheduler.waiting(), scheduler.refused()), (waiting, refused), "client {client}");

@@ -141,7 +141,7 @@ mod tests {
     use crate::{Http, RequestHandler, handler_fn, testing};
 
     #[test]
-    fn pages_of_this_server_and_of_others() {
+    fn own_and_foreign_pages_are_distinguished() {
         let csrf = Csrf::new().trust("https://app.example").exempt(|request| request.path() == "/hook");
         let http = Http::new(handler_fn(|_| Ok(Response::no_content())).layer(csrf));
         for (fields, accepted) in [
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn from_the_head() {
+    fn requests_are_rejected_from_the_head() {
         let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(Csrf::new()));
         let request = TestRequest::new(Method::PUT, "/").with_header("sec-fetch-site", "cross-site");
         let sent = server.send(request.with_header("content-length", "1000000")); // which never comes
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin() {
+    fn invalid_origins_are_recognized() {
         for origin in ["", "app.example", "https://app.example/", "ftp://a", "https://", "https://A", "https://u@a"] {
             assert!(std::panic::catch_unwind(|| Csrf::new().trust(origin)).is_err(), "{origin}");
         }

@@ -59,7 +59,7 @@ fn flash(answer: &Answer) -> &str {
 }
 
 #[test]
-fn in_and_out() {
+fn users_can_log_in_and_out() {
     let login = start();
     let mut ada = Browser::new(&login);
     assert_eq!(ada.get("/").field("location"), Some("/login"));
@@ -81,7 +81,7 @@ fn in_and_out() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_requests_are_rejected() {
     let login = start();
     let mut bob = Browser::new(&login);
     bob.get("/login");
@@ -106,7 +106,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_form_of_another_site_or_a_forged_session_is_worth_nothing() {
+fn cross_site_forms_and_forged_sessions_are_rejected() {
     let login = start();
     let mut ada = Browser::new(&login);
     ada.get("/login");

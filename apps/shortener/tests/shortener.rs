@@ -48,7 +48,7 @@ fn cookie(answer: &Answer) -> String {
 }
 
 #[test]
-fn a_form_leads_back_to_the_page() {
+fn a_form_redirects_back_to_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let shortener = start(folder.path());
     let page = shortener.get("/");
@@ -76,7 +76,7 @@ fn a_form_leads_back_to_the_page() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_requests_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let shortener = start(folder.path());
     let long = format!("url=http://example.org/{}", "x".repeat(3000));

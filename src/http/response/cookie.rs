@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_or_refused() {
+    fn cookies_are_written_or_rejected() {
         let hour = Duration::from_secs(3600);
         for (cookie, expected) in [
             (Cookie::new("a", "b"), Some("a=b")),

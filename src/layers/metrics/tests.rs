@@ -24,7 +24,7 @@ fn value(page: &str, sample: &str) -> Option<f64> {
 }
 
 #[test]
-fn what_is_counted() {
+fn requests_and_connections_are_counted() {
     let metrics = Metrics::new();
     let server = testing::serve(app(&metrics));
     for _ in 0..3 {
@@ -67,7 +67,7 @@ fn what_is_counted() {
 
 /// A connection that waits for a thread of its own is counted while it waits, and one that may not is counted for ever.
 #[test]
-fn connections_without_a_thread() {
+fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
     let app = Routes::new()
         .get("/take", |_: &(), _| {
@@ -171,7 +171,7 @@ fn formats() {
 
 /// Each line is one that promtool takes, each family has help and type in front, and no sample is there twice.
 #[test]
-fn the_format_is_kept() {
+fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
     let server = testing::serve(app(&metrics));
     server.get("/");
@@ -196,7 +196,7 @@ fn the_format_is_kept() {
 
 /// Name and type of each metric, in their order; and the dashboard asks for nothing else.
 #[test]
-fn the_document_has_them_all() {
+fn the_document_lists_all_metrics() {
     let document = include_str!("../../../docs/metrics.md");
     let dashboard = include_str!("../../../docs/metrics-dashboard.json");
     let metrics = Metrics::new();

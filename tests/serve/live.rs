@@ -40,7 +40,7 @@ impl House {
     }
 
     fn silent(&self, _: &Request) -> Result<Response> {
-        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_millis(100)));
+        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_secs(1)));
         self.senders.lock().unwrap().push(sender);
         Ok(response)
     }

@@ -173,8 +173,8 @@ impl StaticFileHandler {
     /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
     /// dates, whatever properties a request names. `Depth: infinity` is rejected for folders. With
     /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
-    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2). Properties cannot be
-    /// set, and nothing can be copied.
+    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2), and copied over each
+    /// other, and have properties that clients set.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self

@@ -372,6 +372,34 @@ mod tests {
         assert!(locks.find(&spot("80", 2)).is_empty());
     }
 
+    /// Anonymous clients leave room for users, however many addresses they have.
+    #[test]
+    fn anonymous_clients_have_half_of_all() {
+        let locks = DavLocks::default();
+        let client = |number: usize| {
+            Request::get("/")
+                .with_client(crate::Client::new(std::net::SocketAddr::from(([10, 0, (number / EACH) as u8, 1], 1))))
+        };
+        let take = |number: usize, request: &Request| {
+            let name = number.to_string();
+            locks
+                .take(spot(&name, 2), wanted(&name, false), request)
+                .map_or_else(|error| error.status().as_u16(), |_| 0)
+        };
+        for number in 0..MOST_ANONYMOUS {
+            assert_eq!(take(number, &client(number)), 0, "{number}");
+        }
+        assert_eq!(take(MOST, &client(MOST)), 503);
+        for number in MOST_ANONYMOUS..MOST {
+            let user = client(number);
+            user.put(crate::User::new(format!("user {}", number / EACH)));
+            assert_eq!(take(number, &user), 0, "{number}");
+        }
+        let user = client(0);
+        user.put(crate::User::new("another"));
+        assert_eq!(take(MOST, &user), 503);
+    }
+
     /// Which locks can be beside each other, and what they cover.
     #[test]
     fn shared_locks_and_those_of_folders() {

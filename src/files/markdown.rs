@@ -207,7 +207,7 @@ mod tests {
     ];
 
     #[test]
-    fn urls() {
+    fn links_stay_harmless_and_pictures_in_their_folder() {
         for (url, is_link, is_picture) in [
             ("a.png", true, true),
             ("a/b.png#c", true, true),

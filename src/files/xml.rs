@@ -171,7 +171,7 @@ mod tests {
         assert!(parse(b"<a>\xff</a>").is_err());
     }
 
-    /// A property is written without the elements around it, so it declares what it has of them.
+    /// A property is written without the elements around it, so it declares the language that it has by them.
     #[test]
     fn the_language_of_elements_around() {
         for (text, expected) in [
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// What is expensive for parsers of XML: rejected, or parsed in no time. Each is filled up to the longest body.
+    /// Documents that are expensive for parsers are rejected, or parsed in no time. Each is filled up to the longest body.
     #[test]
     fn no_document_takes_long() {
         let filled = |start: &str, piece: &dyn Fn(usize) -> String, end: &str| {

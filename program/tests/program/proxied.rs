@@ -349,7 +349,7 @@ fn bodies_are_streamed_both_ways() {
 
 /// 64 MB each way, none of it stored, with `--body-limit` and `--body-quota` of a few bytes.
 #[test]
-fn large_bodies_pass() {
+fn large_bodies_are_forwarded() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--body-limit", "1k", "--body-quota", "1k"]);
     let size = 64_000_000;

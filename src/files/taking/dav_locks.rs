@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_conditions() {
+    fn if_lists_are_parsed_and_evaluated() {
         let holds = |resource: Option<&str>, is_token: bool, value: &str| match resource {
             None | Some("http://h/a") => {
                 if is_token {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_and_of_each() {
+    fn locks_are_limited_and_released() {
         let (locks, ada) = (DavLocks::default(), Request::get("/"));
         let take = |name: &str| locks.take(spot(name, 2), wanted(name, false), &ada);
         for number in 0..EACH {
@@ -374,7 +374,7 @@ mod tests {
 
     /// Anonymous clients leave room for users, however many addresses they have.
     #[test]
-    fn anonymous_clients_have_half_of_all() {
+    fn anonymous_clients_have_half_of_all_locks() {
         let locks = DavLocks::default();
         let client = |number: usize| {
             Request::get("/")

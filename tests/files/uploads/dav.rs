@@ -33,7 +33,7 @@ fn told(got: &SentResponse) -> Vec<String> {
 }
 
 #[test]
-fn what_is_known_of_files_and_folders() {
+fn propfind_describes_files_and_folders() {
     let outside = Folder::new(&[("secret", "x")]);
     let folder = Folder::new(&[
         ("a.txt", "12345"),
@@ -168,7 +168,7 @@ fn moves() {
 
 /// What a COPY, a MOVE or a DELETE of whole folders leaves.
 #[test]
-fn whole_folders() {
+fn whole_folders_are_copied_moved_and_deleted() {
     let start = &[
         ("a", "a"),
         ("other", "o"),
@@ -394,7 +394,7 @@ fn locks() {
 /// A lock is that of the file, by whatever path: also by a link to its folder, and by another to that. And a name that is locked is not
 /// given to a folder.
 #[test]
-fn a_lock_by_other_paths() {
+fn a_lock_holds_for_every_path_to_the_file() {
     let folder = Folder::new(&[("real/deep/a", "a"), ("b", "b")]);
     symlink("real", folder.path("link")).unwrap();
     symlink(folder.path("link/deep"), folder.path("far")).unwrap();
@@ -428,7 +428,7 @@ fn a_lock_by_other_paths() {
 
 /// A lock holds wherever its folder is served, also at a place that has no locks of its own.
 #[test]
-fn a_lock_holds_at_all_places_of_a_folder() {
+fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;
     let folder = Folder::new(&[("sub/deep/file", "a")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
@@ -458,7 +458,7 @@ fn a_lock_holds_at_all_places_of_a_folder() {
 
 /// A token is of use to its user alone (section 6.4), and told to nobody else.
 #[test]
-fn a_lock_is_its_users() {
+fn a_lock_belongs_to_its_user() {
     use modest::RequestHandler;
     let folder = Folder::new(&[("a", "a")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace);
@@ -600,9 +600,9 @@ fn unnamed(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     open.filter(|path| path.starts_with(folder) && path.to_string_lossy().ends_with(" (deleted)")).collect()
 }
 
-/// What a copy replaces is what was there when it began, and nobody sees a part of a folder.
+/// A copy replaces only what was there when it began, and no request finds a part of a folder.
 #[test]
-fn what_is_copied_appears_at_once() {
+fn a_copied_folder_appears_at_once() {
     for (to, change, status) in [
         ("/kept", "/kept", 409),
         ("/tree", "/kept", 204),
@@ -632,9 +632,9 @@ fn what_is_copied_appears_at_once() {
     }
 }
 
-/// What would take a parser of XML long is rejected: each in much less than a second.
+/// XML that takes a parser long is rejected quickly.
 #[test]
-fn expensive_requests() {
+fn expensive_requests_are_rejected() {
     let folder = Folder::new(&[("a", "a")]);
     let server = serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace)).webdav(true));
     let declared = |count: usize| (0..count).map(|number| format!(" xmlns:a{number}=\"b\"")).collect::<String>();

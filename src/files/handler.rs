@@ -412,7 +412,9 @@ impl StaticFileHandler {
         #[cfg(feature = "markdown")]
         if self.markdown && asked.request.query().is_some() && markdown::is_asked(asked.request, file.path_and_length())
         {
-            return Ok(markdown::page(&response(file.identity()).into_bytes()?));
+            let file = response(file.identity());
+            let fields = file.headers().clone();
+            return Ok(markdown::page(&file.into_bytes()?, &fields));
         }
         if !file.is_coded() {
             return Ok(response(file.identity()));

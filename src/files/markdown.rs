@@ -1,6 +1,8 @@
 //! Markdown as HTML, for `?format=html` of a Markdown file: what a listing shows below its rows. Called by `handler`.
-//! The file may be by anyone: raw HTML becomes text, and links lead only to http, https, mailto and relative URLs.
+//! The file may be by anyone: raw HTML becomes text, links lead only to http, https, mailto and relative URLs, and pictures
+//! are loaded only from the folder of the file and those below it.
 
+use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use pulldown_cmark::{Alignment, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
@@ -18,14 +20,17 @@ pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool 
     length <= LONGEST && request.param("format").is_some_and(|form| form == "html") && is_markdown()
 }
 
-/// The page. A script recognizes it by the type's parameter: nothing else has it, so nothing else is shown as HTML.
-pub(super) fn page(text: &[u8]) -> Response {
+/// The page, for a file with these fields: its policies also apply to the page, such as the sandbox of a folder that accepts
+/// uploads. A script recognizes it by the type's parameter: nothing else has it, so nothing else is shown as HTML.
+pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
     let page = format!("<!doctype html><meta charset=utf-8><body>\n{}", render(&String::from_utf8_lossy(text)));
-    Response::html(page)
+    let policies = fields.get_all(CONTENT_SECURITY_POLICY).iter();
+    let page = Response::html(page)
         .with_content_type("text/html; charset=utf-8; profile=rendered")
         .with_header(CONTENT_SECURITY_POLICY, "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'")
         .with_header(X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .with_header(CACHE_CONTROL, "no-cache")
+        .with_header(CACHE_CONTROL, "no-cache");
+    policies.fold(page, |page, policy| page.with_added_header(CONTENT_SECURITY_POLICY, policy.clone()))
 }
 
 fn render(text: &str) -> String {
@@ -44,7 +49,7 @@ fn safe(event: Event<'_>) -> Event<'_> {
             Event::Start(Tag::Link { link_type, dest_url: safe_url(dest_url), title, id })
         }
         Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
-            Event::Start(Tag::Image { link_type, dest_url: safe_url(dest_url), title, id })
+            Event::Start(Tag::Image { link_type, dest_url: picture(dest_url), title, id })
         }
         Event::Start(Tag::Heading { level, .. }) => {
             Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() })
@@ -66,15 +71,29 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The URL, or an empty one. Browsers ignore control characters and white space before a scheme and in it.
+/// The URL as browsers read it: they ignore control characters and white space before a scheme and in it, and take a
+/// backslash for a slash.
+fn visible(url: &str) -> String {
+    url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).map(|c| if c == '\\' { '/' } else { c }).collect()
+}
+
+/// The URL, or an empty one.
 fn safe_url(url: CowStr<'_>) -> CowStr<'_> {
-    let visible: String = url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect();
+    let visible = visible(&url);
     let before_path = visible.split(['/', '?', '#']).next().unwrap_or_default();
     let is_safe = match before_path.split_once(':') {
         Some((scheme, _)) => ["http", "https", "mailto"].iter().any(|known| scheme.eq_ignore_ascii_case(known)),
-        None => true,
+        None => !visible.starts_with("//"), // the host of another site
     };
     if is_safe { url } else { CowStr::Borrowed("") }
+}
+
+/// The URL of a picture, or an empty one. It is loaded without a click, so it must not ask for anything but a file in this
+/// folder or below it.
+fn picture(url: CowStr<'_>) -> CowStr<'_> {
+    let visible = visible(&url).to_ascii_lowercase().replace("%2e", ".");
+    let leads_out = visible.starts_with('/') || visible.split(['/', '#']).any(|name| name == "..");
+    if visible.contains([':', '?']) || leads_out { CowStr::Borrowed("") } else { url }
 }
 
 #[cfg(test)]
@@ -187,6 +206,41 @@ mod tests {
         "<scr\u{0}ipt>alert(1)</script>",
     ];
 
+    #[test]
+    fn links_stay_harmless_and_pictures_in_their_folder() {
+        for (url, is_link, is_picture) in [
+            ("a.png", true, true),
+            ("a/b.png#c", true, true),
+            ("./a.png", true, true),
+            ("a..png", true, true),
+            ("%61.png", true, true),
+            ("#a", true, true),
+            ("../a.png", true, false),
+            ("a/../../b", true, false),
+            ("a/%2E%2e/b", true, false),
+            (".%2E/b", true, false),
+            ("..", true, false),
+            ("..\\a", true, false),
+            (".\t./a", true, false),
+            ("/a.png", true, false),
+            ("\\a.png", true, false),
+            (" /a.png", true, false),
+            ("a?b", true, false),
+            ("?archive=zip", true, false),
+            ("http://a.example/b.png", true, false),
+            ("mailto:a@b.example", true, false),
+            ("//a.example/b", false, false),
+            ("\\\\a.example/b", false, false),
+            ("/\\a.example/b", false, false),
+            ("/\t/a.example/b", false, false),
+            ("\u{1}//a.example/b", false, false),
+            ("javascript:alert(1)", false, false),
+        ] {
+            let kept = [safe_url(url.into()), picture(url.into())].map(|kept| &*kept == url);
+            assert_eq!(kept, [is_link, is_picture], "{url:?}");
+        }
+    }
+
     /// The tags of a page, each with its name and its attributes.
     fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
         let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag that ends").0);
@@ -258,6 +312,7 @@ mod tests {
                                 value.split(['/', '?', '#']).next().unwrap().split_once(':').map(|(scheme, _)| scheme);
                             let is_safe = scheme.is_none_or(|scheme| ["http", "https", "mailto"].contains(&scheme));
                             assert!(is_safe, "{attack:?}: {attribute}={value} in {page}");
+                            assert!(!value.starts_with("//"), "{attack:?}: {attribute}={value} in {page}");
                         }
                         "alt" | "title" | "class" | "start" => {}
                         _ => panic!("{attack:?}: {attribute}={value} in {page}"),

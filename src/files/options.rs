@@ -150,8 +150,9 @@ impl StaticFileHandler {
     /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default: no. A
     /// listing shows its README that way; without this setting it shows the plain text.
     ///
-    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, and the page's
-    /// `Content-Security-Policy` allows no scripts, so the file may be by anyone.
+    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are loaded
+    /// only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no scripts, so the file
+    /// may be by anyone. The policies of the file also apply to the page.
     #[cfg(feature = "markdown")]
     pub fn markdown(mut self, rendered: bool) -> Self {
         self.markdown = rendered;
@@ -173,8 +174,8 @@ impl StaticFileHandler {
     /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
     /// dates, whatever properties a request names. `Depth: infinity` is rejected for folders. With
     /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
-    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2). Properties cannot be
-    /// set, and nothing can be copied.
+    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2), and copied over each
+    /// other, and have properties that clients set.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self

@@ -4,20 +4,32 @@
 use http::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::dav::MAX_BODY;
 use crate::{Error, escape_html};
 
-/// The most elements, texts and attributes of one document.
+/// The most elements and texts of one document.
 const MAX_NODES: u32 = 2000;
+/// The most declarations of namespaces. For each element that declares one, the parser copies all that apply to it, and
+/// compares each of them with all others. The properties of one file can have 200.
+const MAX_DECLARATIONS: usize = 256;
 /// How many elements can be in each other.
 const DEEPEST: usize = 32;
 /// The namespace of WebDAV.
 pub(super) const DAV: &str = "DAV:";
+/// The namespace of the prefix `xml`.
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
+/// Takes the time of a few milliseconds at most, whatever the text is.
+///
 /// # Errors
 /// 400 if it is not XML with namespaces, has a document type, or is too large.
 pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     let wrong = || Error::new(StatusCode::BAD_REQUEST, "The XML of the request is malformed.");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
+    // Without a document type, no declaration can be written in another way.
+    if text.len() as u64 > MAX_BODY || text.matches("xmlns").count() > MAX_DECLARATIONS {
+        return Err(wrong());
+    }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|_| wrong())?;
     // A prefix must not be bound to nothing (Namespaces in XML 1.0, section 2.2).
@@ -40,36 +52,59 @@ pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, '
     node.children().find(|child| is_dav(*child, name))
 }
 
-/// Appends an element with everything in it, except comments and instructions. It declares its own namespaces.
+/// Appends an element with everything in it, except comments and instructions. It declares its own namespaces, and the
+/// language that it has by the elements around it (RFC 4918, section 4.3).
 pub(super) fn write(node: Node<'_, '_>, to: &mut String) {
+    let language = node.ancestors().find_map(|above| above.attribute((XML, "lang")));
+    write_element(node, language.filter(|_| !node.has_attribute((XML, "lang"))), to);
+}
+
+fn write_element(node: Node<'_, '_>, language: Option<&str>, to: &mut String) {
     let name = node.tag_name();
     to.push_str(&start_of(node));
+    if let Some(language) = language {
+        to.extend([" xml:lang=\"", &escape(language), "\""]);
+    }
     for (number, attribute) in node.attributes().enumerate() {
-        let value = escape_html(attribute.value());
+        let value = escape(attribute.value());
         match attribute.namespace() {
             None => to.extend([" ", attribute.name(), "=\"", &value, "\""]),
-            Some("http://www.w3.org/XML/1998/namespace") => to.extend([" xml:", attribute.name(), "=\"", &value, "\""]),
+            Some(XML) => to.extend([" xml:", attribute.name(), "=\"", &value, "\""]),
             Some(namespace) => {
                 let prefix = format!("a{number}");
-                to.extend([" xmlns:", &prefix, "=\"", &escape_html(namespace), "\" "]);
+                to.extend([" xmlns:", &prefix, "=\"", &escape(namespace), "\" "]);
                 to.extend([&prefix, ":", attribute.name(), "=\"", &value, "\""]);
             }
         }
     }
     to.push('>');
-    write_inside(node, to);
+    write_contents(node, write_element_of_parent, to);
     to.extend(["</", name.name(), ">"]);
+}
+
+fn write_element_of_parent(node: Node<'_, '_>, to: &mut String) {
+    write_element(node, None, to);
 }
 
 /// Appends the elements and texts in an element.
 pub(super) fn write_inside(node: Node<'_, '_>, to: &mut String) {
+    write_contents(node, write, to);
+}
+
+fn write_contents(node: Node<'_, '_>, write: fn(Node<'_, '_>, &mut String), to: &mut String) {
     for child in node.children() {
         if child.is_element() {
             write(child, to);
         } else if child.is_text() {
-            to.push_str(&escape_html(child.text().unwrap_or_default()));
+            to.push_str(&escape(child.text().unwrap_or_default()));
         }
     }
+}
+
+/// For texts and attributes. Parsers change white space in both, unless it is written as references (XML 1.0, sections
+/// 2.11 and 3.3.3).
+fn escape(text: &str) -> String {
+    escape_html(text).replace('\r', "&#13;").replace('\n', "&#10;").replace('\t', "&#9;")
 }
 
 /// Appends an element without anything in it.
@@ -80,7 +115,7 @@ pub(super) fn write_name(node: Node<'_, '_>, to: &mut String) {
 /// The beginning of an element as it is written here: its name and its namespace.
 pub(super) fn start_of(node: Node<'_, '_>) -> String {
     let name = node.tag_name();
-    format!("<{} xmlns=\"{}\"", name.name(), escape_html(name.namespace().unwrap_or_default()))
+    format!("<{} xmlns=\"{}\"", name.name(), escape(name.namespace().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -99,6 +134,14 @@ mod tests {
             ),
             ("<a><!-- x --><?y z?><![CDATA[<b>]]></a>", Some("<a xmlns=\"\">&lt;b&gt;</a>")),
             ("<?xml version=\"1.0\"?><a>\u{10000}</a>", Some("<a xmlns=\"\">\u{10000}</a>")),
+            (
+                "<a b=\"&#13;&#10;&#9;\">&#13;\r\n\t\u{85}</a>",
+                Some("<a xmlns=\"\" b=\"&#13;&#10;&#9;\">&#13;&#10;&#9;\u{85}</a>"),
+            ),
+            (
+                "<a xml:lang=\"de\"><b/><c xml:lang=\"\"/></a>",
+                Some("<a xmlns=\"\" xml:lang=\"de\"><b xmlns=\"\"></b><c xmlns=\"\" xml:lang=\"\"></c></a>"),
+            ),
             ("", None),
             ("<a>", None),
             ("<a><b></a></b>", None),
@@ -126,5 +169,66 @@ mod tests {
             assert!(parse(wide.as_bytes()).is_err(), "{} bytes", wide.len());
         }
         assert!(parse(b"<a>\xff</a>").is_err());
+    }
+
+    /// A property is written without the elements around it, so it declares the language that it has by them.
+    #[test]
+    fn the_language_of_elements_around() {
+        for (text, expected) in [
+            ("<a xml:lang=\"de\"><b><c/></b></a>", "<b xmlns=\"\" xml:lang=\"de\"><c xmlns=\"\"></c></b>"),
+            ("<a xml:lang=\"de\"><b xml:lang=\"en\"/></a>", "<b xmlns=\"\" xml:lang=\"en\"></b>"),
+            ("<a xml:lang=\"de\"><b xml:lang=\"\"/></a>", "<b xmlns=\"\" xml:lang=\"\"></b>"),
+            ("<a xml:lang=\"&quot;\"><b>d</b></a>", "<b xmlns=\"\" xml:lang=\"&quot;\">d</b>"),
+            ("<a lang=\"de\"><b/></a>", "<b xmlns=\"\"></b>"),
+        ] {
+            let mut inside = String::new();
+            write_inside(parse(text.as_bytes()).unwrap().root_element(), &mut inside);
+            assert_eq!(inside, expected, "{text}");
+        }
+    }
+
+    /// Documents that are expensive for parsers are rejected, or parsed in no time. Each is filled up to the longest body.
+    #[test]
+    fn no_document_takes_long() {
+        let filled = |start: &str, piece: &dyn Fn(usize) -> String, end: &str| {
+            let mut text = start.to_owned();
+            for piece in (0..).map(piece) {
+                if (text.len() + piece.len() + end.len()) as u64 > MAX_BODY {
+                    break;
+                }
+                text += &piece;
+            }
+            text + end
+        };
+        let declared = |count: usize| (0..count).map(|number| format!(" xmlns:a{number}=\"b\"")).collect::<String>();
+        let fixed = |piece: &'static str| move |_: usize| piece.to_owned();
+        let attack = format!("<p{}>{}</p>", declared(1400), "<q xmlns:z=\"z\"/>".repeat(1500));
+        for (text, is_fine) in [
+            (attack, false),
+            (filled(&format!("<p{}>", declared(700)), &fixed("<q xmlns:z=\"z\"/>"), "</p>"), false),
+            (format!("<p{}>{}</p>", declared(128), "<q xmlns:z=\"z\"/>".repeat(128)), true),
+            (format!("<p{}>{}</p>", declared(200), "<q xmlns:z=\"z\"/>".repeat(56)), true),
+            (filled(&format!("<p{}>", declared(256)), &fixed("<a255:q/>"), "</p>"), true),
+            (filled("<p", &|number| format!(" b{number}=\"\""), "/>"), true),
+            (filled("<p", &|number| format!(" xmlns:b{number}=\"{number}\""), "/>"), false),
+            (filled(&format!("<p{}", declared(256)), &|number| format!(" a255:b{number}=\"\""), "/>"), true),
+            (filled("<p>", &fixed("<q/>"), "</p>"), false),
+            (filled("<p>", &fixed("&#65;"), "</p>"), true),
+            (filled("<p>", &fixed("<![CDATA[]]>"), "</p>"), true),
+            (filled("<p>", &fixed("<![CDATA[a]]>b"), "</p>"), true),
+            (filled("<p>", &fixed("\r"), "</p>"), true),
+            (filled("<p>", &fixed("<!---->"), "</p>"), false),
+            (filled("<p a=\"", &fixed("&#9;"), "\"/>"), true),
+            (filled("", &fixed("<a>"), ""), false),
+            (filled("<", &fixed("a"), "/>"), true),
+        ] {
+            let begun = std::time::Instant::now();
+            let parsed = parse(text.as_bytes());
+            let mut written = String::new();
+            parsed.iter().for_each(|document| write(document.root_element(), &mut written));
+            let (took, shown) = (begun.elapsed(), &text[..text.len().min(60)]);
+            assert_eq!(parsed.is_ok(), is_fine, "{shown}: {:?}", parsed.err());
+            assert!(took.as_secs() < 2, "{shown}: {took:?}");
+        }
     }
 }

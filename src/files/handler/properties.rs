@@ -1,5 +1,8 @@
 //! PROPFIND: the properties of a file or a folder. Called by `changing`; `dav` has the rules, `listing` reads folders.
 
+#[cfg(feature = "webdav")]
+use std::collections::HashSet;
+
 use http::StatusCode;
 
 use super::super::dav;
@@ -99,18 +102,31 @@ fn missing(request: &Request, response: &str) -> Result<String> {
         return Ok(missing);
     }
     let document = xml::parse(&body)?;
+    let starts = starts(response);
     let named = xml::child(document.root_element(), "prop").into_iter().flat_map(|prop| prop.children());
     for property in named.filter(|node| node.is_element()) {
         let name = property.tag_name().name();
         let is_there = match property.tag_name().namespace() {
-            Some(xml::DAV) => ["/", ">"].iter().any(|end| response.contains(&format!("<D:{name}{end}"))),
-            _ => response.contains(&xml::start_of(property)),
+            Some(xml::DAV) => starts.contains(&*format!("D:{name}")),
+            _ => starts.contains(&xml::start_of(property)[1..]),
         };
         if !is_there {
             xml::write_name(property, &mut missing);
         }
     }
     Ok(missing)
+}
+
+/// The beginnings of all elements, as `xml::start_of` writes them, without `<`: what is between quotes has neither `<` nor `"`.
+#[cfg(feature = "webdav")]
+fn starts(text: &str) -> HashSet<&str> {
+    let start = |tag: &'_ str| match tag.split_once(" xmlns=\"") {
+        Some((name, rest)) if !name.contains(['/', '>', ' ']) => {
+            name.len() + " xmlns=\"".len() + rest.find('"').map_or(rest.len(), |end| end + 1)
+        }
+        _ => tag.find(['/', '>', ' ']).unwrap_or(tag.len()),
+    };
+    text.split('<').map(|tag| &tag[..start(tag)]).collect()
 }
 
 #[cfg(not(feature = "webdav"))]

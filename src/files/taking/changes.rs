@@ -40,6 +40,7 @@ impl Taking {
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
     pub(super) fn make(&self, place: Place<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
+        let _guard = self.uploads.locks.hold([target.at()?]);
         if target.existing()?.is_some() {
             return Ok(false);
         }

@@ -16,9 +16,12 @@ use crate::{Error, Request};
 /// The default and the maximum duration of a lock. Clients that work on a file renew it.
 const USUAL: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many locks can exist, and how many for one owner.
+/// How many locks can exist, how many of them for anonymous clients together, and how many for one owner.
 const MOST: usize = 1024;
+const MOST_ANONYMOUS: usize = MOST / 2;
 const EACH: usize = 128;
+/// How many conditions one `If` can have: each is compared with all locks.
+const MOST_CONDITIONS: usize = 64;
 
 /// A name in a folder, wherever it is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,9 +71,9 @@ impl DavLock {
         self.until.saturating_duration_since(Instant::now()).as_secs()
     }
 
-    /// Whether the response to this request can contain the token.
-    pub fn is_of(&self, request: &Request) -> bool {
-        self.owner == Owner::of(request)
+    /// Whether it is of the user who sends this request, and not of an anonymous client.
+    pub fn is_of_user(&self, request: &Request) -> bool {
+        self.user.is_some() && self.user == request.user()
     }
 
     pub fn is_of_folder(&self) -> bool {
@@ -104,13 +107,18 @@ impl DavLocks {
             return Err(locked());
         }
         let owner = Owner::of(request);
-        let own = locks.values().flatten().filter(|other| other.owner == owner).count();
-        if own >= EACH || locks.values().map(Vec::len).sum::<usize>() >= MOST {
+        let count =
+            |is_counted: &dyn Fn(&DavLock) -> bool| locks.values().flatten().filter(|lock| is_counted(lock)).count();
+        let user = request.user();
+        let is_full = count(&|_| true) >= MOST
+            || count(&|other| other.owner == owner) >= EACH
+            || user.is_none() && count(&|other| other.user.is_none()) >= MOST_ANONYMOUS;
+        if is_full {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked right now.");
             return Err(error.with_header(header::RETRY_AFTER, "60"));
         }
         let until = Instant::now() + timeout(request);
-        let lock = DavLock { wanted, user: request.user(), owner, at, until };
+        let lock = DavLock { wanted, user, owner, at, until };
         locks.entry(lock.at.named.clone()).or_default().push(lock.clone());
         Ok(lock)
     }
@@ -220,6 +228,7 @@ impl IfLists {
 
     fn parse(line: &str) -> Option<IfLists> {
         let (mut lists, mut resource, mut rest) = (Vec::new(), None, line.trim());
+        let mut room = MOST_CONDITIONS;
         while !rest.is_empty() {
             if let Some(tagged) = rest.strip_prefix('<') {
                 let (url, more) = tagged.split_once('>')?;
@@ -234,6 +243,7 @@ impl IfLists {
                 let (value, more) = inside.strip_prefix(['<', '['])?.split_once(end)?;
                 conditions.push(Condition { not, is_token, value: value.to_owned() });
                 inside = more.trim_start();
+                room = room.checked_sub(1)?;
             }
             if conditions.is_empty() {
                 return None;
@@ -360,6 +370,34 @@ mod tests {
         assert!(check(&spot("8", 2), &[]) && !locks.find(&spot("80", 2)).is_empty());
         locks.forget(&folder(2));
         assert!(locks.find(&spot("80", 2)).is_empty());
+    }
+
+    /// Anonymous clients leave room for users, however many addresses they have.
+    #[test]
+    fn anonymous_clients_have_half_of_all_locks() {
+        let locks = DavLocks::default();
+        let client = |number: usize| {
+            Request::get("/")
+                .with_client(crate::Client::new(std::net::SocketAddr::from(([10, 0, (number / EACH) as u8, 1], 1))))
+        };
+        let take = |number: usize, request: &Request| {
+            let name = number.to_string();
+            locks
+                .take(spot(&name, 2), wanted(&name, false), request)
+                .map_or_else(|error| error.status().as_u16(), |_| 0)
+        };
+        for number in 0..MOST_ANONYMOUS {
+            assert_eq!(take(number, &client(number)), 0, "{number}");
+        }
+        assert_eq!(take(MOST, &client(MOST)), 503);
+        for number in MOST_ANONYMOUS..MOST {
+            let user = client(number);
+            user.put(crate::User::new(format!("user {}", number / EACH)));
+            assert_eq!(take(number, &user), 0, "{number}");
+        }
+        let user = client(0);
+        user.put(crate::User::new("another"));
+        assert_eq!(take(MOST, &user), 503);
     }
 
     /// Which locks can be beside each other, and what they cover.

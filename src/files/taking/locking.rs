@@ -5,6 +5,7 @@
 
 use http::{StatusCode, header};
 
+use super::super::dav;
 use super::super::path;
 use super::super::rights::{Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
@@ -16,8 +17,6 @@ use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
 use crate::{BodyPlan, Error, Request, Response, UrlPath};
 
-/// The maximum length of a LOCK's XML, in bytes.
-const MAX_BODY: u64 = 64 << 10;
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
@@ -33,7 +32,7 @@ impl Taking {
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
-        plan.limit(MAX_BODY);
+        plan.limit(dav::MAX_BODY);
     }
 
     /// 412 if `If` does not hold, 423 if it is locked by others.
@@ -116,7 +115,9 @@ impl Taking {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
         let target = place.target(request, &path.bytes)?;
-        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold([target.at()?]));
+        let body = request.body().bytes()?;
+        let wanted = if body.is_empty() { None } else { Some(wanted(&body, &target)?) };
+        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold_all());
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
         match is_folder {
@@ -126,15 +127,12 @@ impl Taking {
         }
         check_conditions(place, request, &target, existing)?;
         let tokens = self.check_if(place, request, &target, existing)?;
-        let (body, spot) = (request.body().bytes()?, target.spot(existing)?);
-        if body.is_empty() {
+        let spot = target.spot(existing)?;
+        let Some(wanted) = wanted else {
             let lock = locks.refresh(&spot, &tokens, request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
             return Ok(described(place, &lock));
-        }
-        let (is_shared, about) = asked(&body)?;
-        let token = format!("urn:uuid:{}", draw_uuid()?);
-        let wanted = Wanted { token, is_shared, path: target.path().to_vec(), about };
+        };
         let lock = locks.take(spot.clone(), wanted, request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
@@ -142,6 +140,9 @@ impl Taking {
             return Err(error);
         }
         drop(guard);
+        if is_new {
+            self.sync_folder(target.folder())?;
+        }
         let response = described(place, &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
         Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
@@ -152,7 +153,7 @@ impl Taking {
         let held = self.hold(request, None)?;
         target.give_to(&*self.new_file(target.folder(), None)?).map_err(error_of)?;
         held.keep(0);
-        self.sync_folder(target.folder())
+        Ok(())
     }
 
     pub(super) fn unlock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
@@ -168,13 +169,14 @@ impl Taking {
         }
     }
 
-    /// The locks of a file or a folder for PROPFIND. A client that has the lock gets its token.
+    /// The locks of a file or a folder for PROPFIND. The user who has the lock gets its token; an anonymous client gets
+    /// none, because others can share its address.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
         }
         let locks = spot(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
-        let active: String = locks.iter().map(|lock| active_lock(place, lock, lock.is_of(request))).collect();
+        let active: String = locks.iter().map(|lock| active_lock(place, lock, lock.is_of_user(request))).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
 }
@@ -191,6 +193,12 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
         Some("0") => refused("A folder can only be locked with everything in it (Depth: infinity)."),
         _ => Ok(()),
     }
+}
+
+/// What the body asks for.
+fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
+    let (is_shared, about) = asked(body)?;
+    Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
 }
 
 /// Whether the lock is to be shared, and what the client says about its owner.

@@ -20,6 +20,11 @@ pub(super) struct Locks {
 }
 
 impl Locks {
+    /// Prevents all changes: for a new WebDAV lock, which is then either there before a change is checked, or comes after it.
+    pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
+        self.names.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
     /// Prevents all other changes of these names. Locks are always taken in one order, so there is no deadlock.
     pub fn hold<const N: usize>(&self, names: [Named; N]) -> Vec<MutexGuard<'_, ()>> {
         let mut places: Vec<usize> = names.iter().map(|at| self.keys.hash_one(at) as usize % LOCKS).collect();

@@ -113,6 +113,7 @@ fn status_of(errno: Errno) -> u16 {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::TOOBIG | Errno::RANGE => 507,
         Errno::NOTSUP | Errno::PERM | Errno::ACCESS | Errno::ISDIR | Errno::ROFS => 403,
+        Errno::LOOP | Errno::MLINK => 403, // a link, on Linux and on FreeBSD
         _ => 500,
     }
 }

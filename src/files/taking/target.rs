@@ -27,6 +27,8 @@ pub(super) struct Target {
     folder: OwnedFd,
     /// Its path below the root.
     path: Vec<u8>,
+    /// The name that something has which is to get the last name of the path when it is complete.
+    part: Option<String>,
 }
 
 impl Target {
@@ -50,9 +52,26 @@ impl Target {
             }
             errno => error_of(errno),
         })?;
-        let target = Target { folder, path: path.to_vec() };
+        let target = Target { folder, path: path.to_vec(), part: None };
         target.check_folders(place)?;
         Ok(target)
+    }
+
+    /// A name in the same folder that is never served, for something that is to get this one.
+    pub fn part(&self) -> rustix::io::Result<Target> {
+        let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
+        Ok(Target { folder, path: self.path.clone(), part: Some(draw_name()) })
+    }
+
+    /// Returns a name in the folder with this name, for something new.
+    pub fn inside(&self, place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+        let path = granted.path();
+        check_name(path::name(path))?;
+        check_place(place, path)?;
+        place.check_reachable(request, path)?;
+        let flags = sys::PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).map_err(error_of)?;
+        Ok(Target { folder, path: path.to_vec(), part: None })
     }
 
     /// 403 for folders that links on the disk turn into folders of `/.well-known/`, whatever their path.
@@ -127,6 +146,11 @@ impl Target {
         Ok(name)
     }
 
+    /// Gives what is complete its name, if nothing has that.
+    pub fn complete(&self) -> rustix::io::Result<()> {
+        sys::rename_new(&self.folder, self.name(), &self.folder, path::name(&self.path))
+    }
+
     /// Renames it, and replaces an existing target if that is requested.
     pub fn rename(
         &self,
@@ -158,7 +182,7 @@ impl Target {
     }
 
     pub fn name(&self) -> &[u8] {
-        path::name(&self.path)
+        self.part.as_ref().map_or_else(|| path::name(&self.path), |part| part.as_bytes())
     }
 
     /// Returns this name with a free number. Taken numbers are mostly the lowest, so the number is doubled until one is

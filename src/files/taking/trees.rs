@@ -1,7 +1,8 @@
 //! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and removals (section 9.6.1). Called by `taking`.
 //!
 //! Both are bounded in depth and number of entries. A removal is refused before anything is changed if it cannot be
-//! complete. What a copy or a move replaces is removed once that is complete, and comes back if it fails.
+//! complete. A copy is made under a name that is never served, and gets its own in one step when it is complete: if that is
+//! still allowed then. Only then, what it replaces is removed.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -15,7 +16,7 @@ use rustix::io::Errno;
 use super::super::dav::{self, Depth};
 use super::super::open::{OpenError, Opened};
 use super::super::path;
-use super::super::rights::{List, Read, Rights, WriteAll};
+use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_in, stat_of};
 use super::super::sys;
 use super::target::{self, Target};
@@ -83,22 +84,20 @@ impl Taking {
         }
         copying.check_conditions(&from)?;
         copying.check_apart(&path.bytes, &to)?;
-        let mut way = copying.make_way(&to, is_folder)?;
-        match from {
-            Opened::File(file, stat) => copying.file(file, stat.size, &to, way.replaces_file)?,
-            Opened::Folder => {
-                copying.folder_itself(&to)?;
-                way.has_part = true;
-                if depth != Some(Depth::Itself) {
-                    copying.contents(&path.bytes, &to, &mut Room { ..Room::WHOLE })?;
-                }
-            }
+        let replaced = {
+            let _guard = self.uploads.locks.hold([to.at()?]);
+            copying.judge(&to, is_folder)?
+        };
+        if replaced.is_some_and(|stat| stat.kind == Kind::Folder) {
+            check_removable(place, &to)?;
         }
-        let is_new = way.is_new();
-        self.replaced(way)?;
+        match from {
+            Opened::File(file, stat) => copying.file(file, stat.size, &to, replaced)?,
+            Opened::Folder => copying.folder(&path.bytes, &to, replaced, depth != Some(Depth::Itself))?,
+        }
         self.sync_folder(to.folder())?;
         let location = location_of(place, to.path(), is_folder);
-        Ok(match is_new {
+        Ok(match replaced.is_none() {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
         })
@@ -119,12 +118,11 @@ impl Taking {
         // A sweep leaves it alone (see `new_file`).
         let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
         let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
-        Ok(Way::new(target, Some(Aside { name, stat, _held: held }), false))
+        Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 
     /// What was to have the name is complete: what was set aside for it is removed, with its locks.
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
-        way.has_part = false;
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
             log::error!(target: "modest::files", "{name}, which was replaced, can't be removed: {error}");
@@ -139,14 +137,10 @@ impl Taking {
     }
 }
 
-/// A name for something new. Unless that is complete, what there is of it is removed, and what had the name comes back.
+/// A name for something new. Unless that gets the name, what had it comes back.
 pub(super) struct Way<'t> {
     target: &'t Target,
     aside: Option<Aside>,
-    /// A new file replaces one, in one step.
-    replaces_file: bool,
-    /// The new folder exists.
-    has_part: bool,
 }
 
 /// What had the name, under one that is never served.
@@ -156,32 +150,28 @@ struct Aside {
     _held: Option<OwnedFd>,
 }
 
-impl<'t> Way<'t> {
-    fn new(target: &'t Target, aside: Option<Aside>, replaces_file: bool) -> Way<'t> {
-        Way { target, aside, replaces_file, has_part: false }
-    }
-
-    fn is_new(&self) -> bool {
-        self.aside.is_none() && !self.replaces_file
-    }
-}
-
 impl Drop for Way<'_> {
     fn drop(&mut self) {
         let (folder, name) = (self.target.folder(), self.target.name());
-        let complain = |what: &str, error: &dyn std::fmt::Display| {
-            let name = String::from_utf8_lossy(name);
-            log::error!(target: "modest::files", "after a copy or a move to {name:?} that failed, {what}: {error}");
-        };
-        if self.has_part
-            && let Err(error) = remove_named(folder, name, true)
-        {
-            complain("a part of it stays", &error);
-        }
         if let Some(aside) = &self.aside
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
-            complain(&format!("what had that name is called {}", aside.name), &errno);
+            let (name, now) = (String::from_utf8_lossy(name), &aside.name);
+            log::error!(target: "modest::files", "after a failed copy or move to {name:?}, what had that name is called {now}: {errno}");
+        }
+    }
+}
+
+/// A new folder, under a name that is never served. Unless it gets its name, it is removed.
+struct Part(Option<Target>);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(target) = &self.0
+            && let Err(error) = remove_named(target.folder(), target.name(), true)
+        {
+            let name = String::from_utf8_lossy(target.name());
+            log::error!(target: "modest::files", "{name}, of a copy that failed, can't be removed: {error}");
         }
     }
 }
@@ -219,29 +209,52 @@ impl Copying<'_> {
         self.request.check_preconditions(Some(&validators))
     }
 
-    /// Sets aside what is in the place of the copy, if that is allowed, except a file that a file replaces.
-    fn make_way<'t>(self, to: &'t Target, is_folder: bool) -> Result<Way<'t>, Error> {
+    /// Returns what a copy to this name would replace, if it is allowed. With a lock on the name.
+    fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
         let Copying { taking, place, request, .. } = self;
-        let _lock = taking.uploads.locks.hold([to.at()?]);
         let existing = to.existing()?;
         taking.check_lock_at(place, request, to, existing)?;
-        let Some(stat) = existing else { return Ok(Way::new(to, None, false)) };
+        let Some(stat) = existing else { return Ok(None) };
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        if !is_folder && stat.kind == Kind::File {
-            return Ok(Way::new(to, None, true));
+        if is_folder || stat.kind != Kind::File {
+            if !taking.uploads.delete {
+                return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
+            }
+            if stat.kind == Kind::Folder {
+                place.check_all_reachable(request, to.path())?;
+            }
         }
-        if !taking.uploads.delete {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
-        }
-        if stat.kind == Kind::Folder {
-            place.check_all_reachable(request, to.path())?;
-        }
-        taking.set_aside(place, to, stat, place.rights(request).ask::<WriteAll>(to.path())?)
+        Ok(existing)
     }
 
-    fn file(self, from: File, size: u64, to: &Target, replaces: bool) -> Result<(), Error> {
+    /// Gives a complete copy its name: if that is still allowed, and what it replaces is still the same.
+    fn finish(
+        self,
+        to: &Target,
+        judged: Option<FileStat>,
+        is_folder: bool,
+        give: impl FnOnce(bool) -> rustix::io::Result<()>,
+    ) -> Result<(), Error> {
+        let Copying { taking, place, request, .. } = self;
+        let _guard = taking.uploads.locks.hold([to.at()?]);
+        let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
+        let existing = self.judge(to, is_folder)?;
+        if existing.map(version) != judged.map(version) {
+            return Err(conflict("What has that name has changed in the meantime.".to_owned()));
+        }
+        let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
+        let way = match existing.filter(|stat| !is_file(stat)) {
+            Some(stat) => Some(taking.set_aside(place, to, stat, place.rights(request).ask::<WriteAll>(to.path())?)?),
+            None => None,
+        };
+        give(existing.is_some() && way.is_none())
+            .map_err(|errno| if errno == Errno::EXIST { taken() } else { error_of(errno) })?;
+        way.map_or(Ok(()), |way| taking.replaced(way))
+    }
+
+    fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
         let Copying { taking, request, .. } = self;
         if taking.uploads.max_size.is_some_and(|most| size > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(taking.uploads.max_size)));
@@ -255,14 +268,22 @@ impl Copying<'_> {
         if taking.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let _lock = taking.uploads.locks.hold([to.at()?]);
-        match replaces && to.existing_file()?.is_some() {
-            true => to.replace_by(&file).map_err(error_of)?,
-            false => to
-                .give_to(&file)
-                .map_err(|errno| if errno == rustix::io::Errno::EXIST { taken() } else { error_of(errno) })?,
-        }
+        let give = |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) };
+        self.finish(to, replaced, false, give)?;
         held.keep(file.written());
+        Ok(())
+    }
+
+    /// Copies a folder, which gets its name when the copy is complete.
+    fn folder(self, from: &[u8], to: &Target, replaced: Option<FileStat>, is_whole: bool) -> Result<(), Error> {
+        let part = to.part().map_err(error_of)?;
+        self.folder_itself(&part)?;
+        let mut part = Part(Some(part));
+        if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
+            self.contents(from, target, &mut Room { ..Room::WHOLE })?;
+        }
+        self.finish(to, replaced, true, |_| part.0.as_ref().map_or(Ok(()), Target::complete))?;
+        part.0 = None;
         Ok(())
     }
 
@@ -270,17 +291,18 @@ impl Copying<'_> {
         if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
     }
 
-    /// Copies what is in a folder to a new one.
+    /// Copies what is in a folder to a new one, which is not served yet.
     fn contents(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
+        let written = place.rights(request);
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
         for (name, _) in names {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
-            let copy = || place.target(request, &path::join(to.path(), &name));
+            let copy = || to.inside(place, request, written.ask::<Write>(&path::join(to.path(), &name))?);
             match place.finder.root.open_at(&read) {
-                Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, false)?,
+                Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, None)?,
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
                     self.folder_itself(&copy)?;

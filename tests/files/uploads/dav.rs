@@ -1,13 +1,14 @@
 //! WebDAV: what file managers ask for. Real ones are in `tests/clients`.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use modest::testing::{TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
 
 use super::super::Folder;
-use super::{ask, put, tree};
+use super::{answer, ask, connect, put, tree, wait_until};
 
 fn propfind(server: &TestServer, target: &str, depth: &str) -> SentResponse {
     let fields: &[(&str, &str)] = if depth.is_empty() { &[] } else { &[("depth", depth)] };
@@ -377,7 +378,8 @@ fn locks() {
     }
     let token = lock(&server, "/a", &[("timeout", "Second-100")], LOCK).header("lock-token").unwrap().to_owned();
     let known = ask(&server, "PROPFIND", "/a", &[("depth", "0")], b"");
-    assert!(known.text().contains(token.trim_matches(['<', '>'])) && known.text().contains("<D:supportedlock>"));
+    assert!(known.text().contains("<D:activelock>") && known.text().contains("<D:supportedlock>"), "{}", known.text());
+    assert!(!known.text().contains("urn:uuid:"), "others can have the same address: {}", known.text());
     let renewed = lock(&server, "/a", &[("if", &format!("({token})")), ("timeout", "Second-3000")], "");
     assert!(renewed.status() == 200 && renewed.text().contains("<D:timeout>Second-29"), "{}", renewed.text());
     assert_eq!(lock(&server, "/a", &[], "").status(), 412);
@@ -409,7 +411,7 @@ fn a_lock_holds_for_every_path_to_the_file() {
             assert_eq!(ask(&server, "MOVE", path, &destination, b"").status(), 423, "{by} {path}");
             assert_eq!(ask(&server, "MOVE", "/b", &[("destination", path)], b"").status(), 423, "{by} {path}");
             let told = ask(&server, "PROPFIND", path, &[("depth", "0")], b"").text().to_owned();
-            assert!(told.contains(token.trim_matches(['<', '>'])), "{by} {path}: {told}");
+            assert!(told.contains("<D:activelock>") && !told.contains("urn:uuid:"), "{by} {path}: {told}");
             for tagged in paths {
                 let tagged = format!("<http://localhost{tagged}> {untagged}");
                 assert_eq!(ask(&server, "PUT", path, &[("if", &tagged)], b"n").status(), 204, "{by} {path} {tagged}");
@@ -535,6 +537,133 @@ fn locks_of_folders() {
     assert_eq!(put(&server, "/x", b""), 401);
 }
 
+/// The length of a file whose copy takes a while.
+const LONG: u64 = 512 << 20;
+
+/// A change that takes long, and a lock that another user takes while it is under way: the change is refused when it is
+/// complete, or the lock is.
+#[test]
+fn a_lock_in_the_middle_of_a_change() {
+    use modest::RequestHandler;
+    use modest::layers::BasicAuth;
+    const BOUNDARY: &str = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"kept\"\r\n\r\n";
+    let long = "n".repeat(200_000);
+    let form = format!("{BOUNDARY}{long}\r\n--x--\r\n");
+    let length = |body: &str| format!("content-length: {}\r\n", body.len());
+    let is_form = "content-type: multipart/form-data; boundary=x\r\n";
+    let ranged = format!("content-range: bytes 0-{}/{}\r\n", long.len() - 1, long.len());
+    for (head, fields, body) in [
+        ("PUT /kept", length(&long), &*long),
+        ("PUT /kept?upload=0123456789abcdef", length(&long) + &ranged, &long),
+        ("POST /", length(&form) + is_form, &form),
+        ("COPY /big", "destination: /kept\r\n".to_owned(), ""),
+        ("COPY /folder", "destination: /kept\r\n".to_owned(), ""),
+        ("COPY /big", "destination: /tree\r\n".to_owned(), ""),
+        ("COPY /folder", "destination: /tree\r\n".to_owned(), ""),
+    ] {
+        let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x"), ("lock", "")]);
+        for name in ["big", "folder/big"] {
+            fs::File::create(folder.path(name)).unwrap().set_len(LONG).unwrap();
+        }
+        let uploads =
+            Uploads::new().overwrite(Overwrite::Replace).delete(true).resumable(4, std::time::Duration::from_secs(60));
+        let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
+        let server = serve(folder.handler().uploads(uploads).webdav(true).layer(auth));
+        let mut bob = connect(&server);
+        let fields = format!("host: x\r\nauthorization: Basic Ym9iOmI=\r\nconnection: close\r\n{fields}");
+        let (first, second) = body.split_at(body.len() / 2);
+        bob.write_all(format!("{head} HTTP/1.1\r\n{fields}\r\n{first}").as_bytes()).unwrap();
+        wait_until("something is being written", || !unnamed(folder.as_ref()).is_empty());
+        let in_tree = fields.contains("/tree");
+        let locked = if in_tree { "tree/kept" } else { "kept" };
+        let taken = lock(&server, &format!("/{locked}"), &[("authorization", "Basic YWRhOmE=")], LOCK);
+        let was_in_the_middle = !unnamed(folder.as_ref()).is_empty();
+        bob.write_all(second.as_bytes()).unwrap();
+        let got = answer(&mut bob);
+        assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
+        assert!(was_in_the_middle, "{head} {fields}: it was too fast: {got}");
+        assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
+        wait_until("nothing is written", || unnamed(folder.as_ref()).is_empty());
+        assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
+        let mut names: Vec<_> = fs::read_dir(folder.as_ref())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["big", "folder", "kept", "lock", "tree"], "{head} {fields}");
+    }
+}
+
+/// The files without a name below a folder that are being written to.
+fn unnamed(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    open.filter(|path| path.starts_with(folder) && path.to_string_lossy().ends_with(" (deleted)")).collect()
+}
+
+/// A copy replaces only what was there when it began, and no request finds a part of a folder.
+#[test]
+fn a_copied_folder_appears_at_once() {
+    for (to, change, status) in [
+        ("/kept", "/kept", 409),
+        ("/tree", "/kept", 204),
+        ("/tree", "/tree/new", 409),
+        ("/new", "/new", 409),
+        ("/new", "/kept", 201),
+    ] {
+        let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x")]);
+        fs::File::create(folder.path("folder/big")).unwrap().set_len(LONG).unwrap();
+        let server =
+            serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)).webdav(true));
+        let mut client = connect(&server);
+        let head = format!("COPY /folder HTTP/1.1\r\nhost: x\r\ndestination: {to}\r\nconnection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        wait_until("something is being written", || !unnamed(folder.as_ref()).is_empty());
+        let seen = server.get(&format!("{to}/x")).status();
+        let changed = put(&server, change, b"changed");
+        let was_in_the_middle = !unnamed(folder.as_ref()).is_empty();
+        let got = answer(&mut client);
+        assert!(was_in_the_middle, "{to} {change}: it was too fast: {got}");
+        assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {change}: {got}");
+        assert!(matches!(changed, 201 | 204) && seen == 404, "{to} {change}: {changed} {seen}");
+        assert_eq!(fs::read(folder.path(&change[1..])).unwrap(), b"changed", "{to} {change}");
+        assert_eq!(folder.path(&to[1..]).join("x").exists(), status < 300, "{to} {change}");
+        let names = || fs::read_dir(folder.as_ref()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names().all(|name| !name.to_string_lossy().starts_with('.')), "{to} {change}: {:?}", names());
+    }
+}
+
+/// XML that takes a parser long is rejected quickly.
+#[test]
+fn expensive_requests_are_rejected() {
+    let folder = Folder::new(&[("a", "a")]);
+    let server = serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace)).webdav(true));
+    let declared = |count: usize| (0..count).map(|number| format!(" xmlns:a{number}=\"b\"")).collect::<String>();
+    let attack = |outer, inner: usize| format!("<p{}>{}</p>", declared(outer), "<q xmlns:z=\"z\"/>".repeat(inner));
+    let properties: String = (0..1900).map(|number| format!("<a{number}/>")).collect();
+    for (name, body, expected) in [
+        ("as it was found", attack(1400, 1500), 413),
+        ("as long as it may be", attack(500, 500), 400),
+        ("many names", format!("<propfind xmlns=\"DAV:\"><prop>{properties}</prop></propfind>"), 0),
+    ] {
+        for method in ["PROPFIND", "PROPPATCH", "LOCK"] {
+            let begun = std::time::Instant::now();
+            let request = modest::testing::TestRequest::new(method.parse().unwrap(), "/a").with_header("depth", "0");
+            let got = server.send(request.with_body(body.clone()));
+            let expected = match (expected, method) {
+                (0, "PROPFIND") => 207,
+                (0, _) => 400,
+                (expected, _) => expected,
+            };
+            assert_eq!(got.status(), expected, "{method} {name}: {}", got.text());
+            assert!(begun.elapsed().as_secs() < 5, "{method} {name}: {:?}", begun.elapsed());
+        }
+    }
+    let lists = "</a> (<urn:1>) ".repeat(65);
+    assert_eq!(ask(&server, "PUT", "/a", &[("if", &lists)], b"x").status(), 400);
+    assert_eq!(ask(&server, "PUT", "/a", &[("if", &format!("({})", "<urn:1>".repeat(65)))], b"x").status(), 400);
+    assert_eq!(ask(&server, "PUT", "/a", &[("if", &format!("({})", "<urn:1>".repeat(64)))], b"x").status(), 412);
+}
+
 /// PROPPATCH (section 9.2). On file systems that keep no attributes, and systems without them, nothing can be set.
 #[test]
 fn properties_that_clients_give() {
@@ -566,6 +695,8 @@ fn properties_that_clients_give() {
     }
     assert_eq!(patch("/a", &update(&set("<D:getetag>x</D:getetag><z:x/>"))), (207, "403 424".into()), "all or none");
     assert_eq!(patch("/sub", &update(&set("<z:x/>"))), (207, "403".into()), "only files have them");
+    symlink("a", folder.path("link")).unwrap();
+    assert_eq!(patch("/link", &update(&set("<z:x/>"))), (207, "403".into()), "nor do links");
     let first = patch("/a", &update(&set("<z:x>1 &lt;b&gt; ]]&gt;</z:x><z:y q=\"&quot;\"><w/></z:y>")));
     if first == (207, "403 403".into()) {
         return; // no attributes here
@@ -588,6 +719,15 @@ fn properties_that_clients_give() {
     assert_eq!(known("/moved"), "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>", "as before");
     assert_eq!(patch("/moved", &update(&remove("<x/><z:x/>"))), (207, "200 200".into()));
     assert_eq!(known("/moved"), "");
+    let spaces = "<z:x q=\"&#13;&#10;&#9;\">&#13;1\n\t</z:x>";
+    let in_german = format!("<D:set><D:prop xml:lang=\"de\">{spaces}</D:prop></D:set>");
+    assert_eq!(patch("/moved", &update(&in_german)), (207, "200".into()));
+    let as_they_were = "<x xmlns=\"urn:z\" xml:lang=\"de\" q=\"&#13;&#10;&#9;\">&#13;1&#10;&#9;</x>";
+    for target in ["/moved", "/again"] {
+        assert_eq!(known(target), as_they_were, "{target}");
+        ask(&server, "COPY", "/moved", &[("destination", "/again")], b"");
+        patch("/moved", &update(&remove("<z:none/>")));
+    }
     let token = lock(&server, "/b", &[], LOCK).header("lock-token").unwrap().to_owned();
     assert_eq!(patch("/b", &update(&set("<z:x/>"))).0, 423);
     let body = update(&set("<z:x/>"));

@@ -235,6 +235,20 @@ fn uploaded_files_are_not_trusted() {
     assert_eq!(policies(&serve(folder.handler()).get("/page.html")), [""; 0]);
     assert_eq!(policies(&serve(folder.handler().untrusted(true)).get("/page.html")), ["sandbox"]);
     assert_eq!(policies(&serve(folder.handler().uploads(Uploads::new()).untrusted(false)).get("/page.html")), [""; 0]);
+    // Markdown as HTML has the policies of its file beside its own.
+    assert_eq!(put(&server, "/a.md", b"[b](//c) ![d](/e?f)"), 201);
+    for (handler, expected) in [
+        (folder.handler().uploads(Uploads::new()), &["default-src", "sandbox"][..]),
+        (folder.handler(), &["default-src"]),
+        (
+            folder.handler().untrusted(true).header("content-security-policy", "img-src x").unwrap(),
+            &["default-src", "img-src", "sandbox"],
+        ),
+    ] {
+        let got = serve(handler.markdown(true)).get("/a.md?format=html");
+        let page = "<!doctype html><meta charset=utf-8><body>\n<p><a href=\"\">b</a> <img src=\"\" alt=\"d\" /></p>\n";
+        assert_eq!((got.text(), policies(&got)), (page, expected.iter().map(|policy| policy.to_string()).collect()));
+    }
     // Pages that stand for others.
     assert_eq!(put(&server, "/404.html", b"<script>"), 201);
     let missing = server.get("/no/such");

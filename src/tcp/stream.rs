@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::client::Client;
 use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "proxy")]
+use super::sys;
 use super::sys::{NO_SIGNAL, SendFlags, Socket};
 
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
@@ -164,6 +166,12 @@ impl Stream {
     /// for plain TCP, which has no goodbye, and after an end by the server's shutdown.
     pub fn was_cut(&self) -> bool {
         self.source.was_cut() && !self.is_shutting_down()
+    }
+
+    /// Probes the client's system after this much silence, so that a read ends if the client has vanished.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn probe(&self, after: Duration) {
+        sys::probe(&*self.socket, after);
     }
 
     /// Returns a writer for another thread. It ends with the connection, so wait for that thread before you drop this

@@ -109,6 +109,9 @@ fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> 
         fields.push(("X-Forwarded-Host", host.to_owned()));
         element.push(format!("host=\"{host}\""));
     }
+    if let Some(user) = request.user().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
+        fields.push(("X-Forwarded-User", user));
+    }
     if !prefix.is_empty() {
         fields.push(("X-Forwarded-Prefix", prefix.to_owned()));
     }

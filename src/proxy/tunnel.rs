@@ -125,7 +125,7 @@ mod tests {
 
     /// Both sides of an upgraded connection.
     fn tunnel(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
-        let mut client = TcpStream::connect(server.local_addr().ip().unwrap()).unwrap();
+        let mut client = TcpStream::connect(server.local_addr().to_string()).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
         let mut upstream = backend.accept().unwrap().0;
         read_head(&mut upstream);

@@ -653,10 +653,13 @@ fn beside_other_options() {
     backend.asked_nothing();
     let client = send(
         &modest,
-        &format!("POST /api/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{AS_ADA}Content-Length: 2\r\n\r\nab"),
+        &format!(
+            "POST /api/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{AS_ADA}X-Forwarded-User: bob\r\nContent-Length: 2\r\n\r\nab"
+        ),
     );
     let (head, mut upstream) = backend.next();
     assert!(!head.to_lowercase().contains("authorization"), "{head}");
+    assert!(head.contains("\r\nX-Forwarded-User: ada\r\n"), "{head}");
     // The client's answer to a challenge would not arrive: it gets this server's.
     upstream.write_all(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"b\"\r\nContent-Length: 0\r\n\r\n").unwrap();
     let got = all(client);

@@ -145,7 +145,7 @@
 //!
 //! # Features
 //!
-//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies` ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
 //! ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
@@ -171,12 +171,14 @@ mod udp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+#[cfg(feature = "cookies")]
+pub use crate::http::CookieKey;
 pub use crate::http::{
     Access, BeforeBodyFn, Body, BodyPlan, BodyReader, Cookie, ETag, Error, FieldError, Fields, Form, FormData,
-    FormDataLimits, Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat,
-    LogRecord, LogScope, Next, OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler, RequestId,
-    Response, ResponseWriter, Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User, Validators,
-    before_body_fn, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
+    FormDataLimits, Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, ListedRoute,
+    LogFormat, LogRecord, LogScope, Next, OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler,
+    RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User,
+    Validators, before_body_fn, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;
@@ -252,6 +254,7 @@ pub mod fuzzing {
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/handlers.md")]
     struct Handlers;
     #[doc = include_str!("../docs/uploads.md")]
@@ -267,6 +270,7 @@ mod documents {
     struct Listeners;
     #[doc = include_str!("../docs/protocols.md")]
     struct Protocols;
+    #[cfg(feature = "sessions")]
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
     #[cfg(feature = "users")]

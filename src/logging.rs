@@ -646,7 +646,7 @@ mod tests {
     impl Sink for Disk {}
 
     #[test]
-    fn lines_that_find_no_space_on_the_disk_are_counted() {
+    fn lines_lost_to_a_full_disk_are_counted() {
         for (space, lost, written) in
             [(9, 0, "one\ntwo\n"), (8, 0, "one\ntwo\n"), (7, 1, "one\ntwo"), (3, 2, "one"), (0, 2, "")]
         {
@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_past_the_room_are_dropped_and_counted() {
+    fn lines_beyond_the_capacity_are_dropped_and_counted() {
         let buffer = LogBuffer::default();
         let line = [b'x'; 1024];
         for _ in 0..CAPACITY / line.len() + 7 {
@@ -691,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_put_whole() {
+    fn a_line_is_written_whole() {
         let mut writer = StderrWriter::default();
         write!(writer, "one {}", 1).unwrap();
         assert_eq!(writer.line, b"one 1");

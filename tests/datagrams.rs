@@ -36,7 +36,7 @@ fn heard(end: &str) -> Vec<String> {
     HEARD.0.lock().unwrap().iter().filter(|line| line.ends_with(end)).cloned().collect()
 }
 
-fn listen_to_the_log() {
+fn install_log_capture() {
     let _ = log::set_logger(&HEARD); // another test has, perhaps
     log::set_max_level(log::LevelFilter::Warn);
 }
@@ -103,7 +103,7 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn replies_come_back_from_the_address_that_was_asked() {
+fn replies_come_from_the_address_the_client_used() {
     let server = UdpServer::bind("127.0.0.1:0", upper).unwrap();
     let mut addresses = vec![server.local_addr()];
     let server = if has_ipv6() {
@@ -127,7 +127,7 @@ fn replies_come_back_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn every_address_of_this_machine() {
+fn datagrams_arrive_at_every_local_address() {
     let server = UdpServer::bind(":0", upper).unwrap();
     let port = server.local_addr().port();
     let _running = Running::start(server);
@@ -138,7 +138,7 @@ fn every_address_of_this_machine() {
 }
 
 #[test]
-fn a_datagram_says_who_it_is_from_and_what_is_missing() {
+fn a_datagram_has_its_sender_and_length() {
     let tell = |datagram: &Datagram| {
         let (length, truncated) = (datagram.length(), datagram.is_truncated());
         datagram.reply(format!("{} {} {length} {truncated}", datagram.client(), datagram.bytes().len()))
@@ -155,7 +155,7 @@ fn a_datagram_says_who_it_is_from_and_what_is_missing() {
 
 #[test]
 fn an_error_and_a_panic_cost_one_datagram() {
-    listen_to_the_log();
+    install_log_capture();
     let moody = |datagram: &Datagram| match datagram.bytes() {
         b"panic" => panic!("as it was told"),
         b"panic in panic" => {
@@ -186,7 +186,7 @@ fn an_error_and_a_panic_cost_one_datagram() {
 }
 
 #[test]
-fn who_is_not_wanted_is_not_heard() {
+fn rejected_clients_get_no_reply() {
     struct Choosy;
     impl DatagramHandler for Choosy {
         fn handle(&self, datagram: &Datagram) -> io::Result<()> {
@@ -229,8 +229,8 @@ fn held() -> (impl DatagramHandler, Receiver<Vec<u8>>, Sender<()>) {
 }
 
 #[test]
-fn what_finds_the_queue_full_is_dropped_and_counted() {
-    listen_to_the_log();
+fn datagrams_beyond_the_queue_are_dropped_and_counted() {
+    install_log_capture();
     let (handler, begins, go) = held();
     let server = UdpServer::bind("127.0.0.1:0", handler).unwrap().workers(1).queue_limit(2);
     let client = client_of(server.local_addr());
@@ -259,7 +259,7 @@ fn what_finds_the_queue_full_is_dropped_and_counted() {
 }
 
 #[test]
-fn as_many_run_at_once_as_there_are_workers() {
+fn at_most_one_handler_per_worker_runs() {
     let (handler, begins, go) = held();
     let server = UdpServer::bind("127.0.0.1:0", handler).unwrap().workers(3);
     let client = client_of(server.local_addr());
@@ -299,7 +299,7 @@ fn a_shutdown_before_the_start_and_a_second_start() {
 }
 
 #[test]
-fn a_handler_shuts_its_server_down_and_what_is_queued_is_handled() {
+fn a_handler_can_shut_down_and_queued_datagrams_are_handled() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (go, gate) = channel::<()>();
     let gate = Mutex::new(gate);
@@ -328,7 +328,7 @@ fn a_handler_shuts_its_server_down_and_what_is_queued_is_handled() {
 }
 
 #[test]
-fn a_handler_that_is_stuck_is_not_waited_for_without_end() {
+fn the_wait_for_a_stuck_handler_is_bounded() {
     for now in [false, true] {
         let (handler, begins, go) = held();
         let limit = if now { None } else { Some(Duration::from_millis(20)) };
@@ -347,7 +347,7 @@ fn a_handler_that_is_stuck_is_not_waited_for_without_end() {
 
 #[test]
 fn datagrams_of_a_unix_socket() {
-    listen_to_the_log();
+    install_log_capture();
     let folder = tempfile::tempdir().unwrap();
     let (path, mine) = (folder.path().join("server"), folder.path().join("client"));
     drop(UnixDatagram::bind(&path).unwrap()); // what an earlier server has left behind
@@ -371,7 +371,7 @@ fn datagrams_of_a_unix_socket() {
 }
 
 #[test]
-fn a_client_of_a_unix_socket_that_reads_nothing_holds_a_handler_for_a_second() {
+fn a_unix_client_that_reads_nothing_blocks_a_handler_briefly() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mine) = (folder.path().join("server"), folder.path().join("client"));
     let (told, tells) = channel();
@@ -398,7 +398,7 @@ fn a_client_of_a_unix_socket_that_reads_nothing_holds_a_handler_for_a_second() {
 }
 
 #[test]
-fn a_reply_that_does_not_arrive_ends_nothing() {
+fn an_undelivered_reply_ends_nothing() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (address, mine) = (socket.local_addr().unwrap(), client.local_addr().unwrap());
@@ -426,7 +426,7 @@ fn a_reply_that_does_not_arrive_ends_nothing() {
 }
 
 #[test]
-fn sockets_made_elsewhere() {
+fn existing_sockets_can_be_served() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
@@ -437,7 +437,7 @@ fn sockets_made_elsewhere() {
 }
 
 #[test]
-fn addresses_that_can_not_be_had_say_so() {
+fn unavailable_addresses_are_reported() {
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let stream = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -13,7 +13,7 @@ fn start(name: &str) -> Built {
 }
 
 #[test]
-fn hello_answers_and_echoes() {
+fn hello_responds_and_echoes() {
     let hello = start("hello");
     let answer = hello.get("/");
     assert_eq!((answer.status, answer.body.as_str()), (200, "Hello, World!"), "{answer:?}");
@@ -43,14 +43,14 @@ fn hello_answers_and_echoes() {
 }
 
 #[test]
-fn hello_web_answers_a_page() {
+fn hello_web_serves_a_page() {
     let answer = start("hello_web").get("/");
     assert!(answer.status == 200 && answer.body.contains("Hello, web!"), "{answer:?}");
     assert!(answer.field("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{answer:?}");
 }
 
 #[test]
-fn hello_socket_prints_what_arrives_and_answers_the_same() {
+fn hello_socket_prints_requests_and_responds() {
     let hello = start("hello_socket");
     for said in ["GET / HTTP/1.1\r\nHost: test\r\n\r\n", "anything\r\n"] {
         assert_eq!(hello.talk(said), "HTTP/1.1 200 OK\r\n\r\nHello, World!", "{said:?}");
@@ -61,7 +61,7 @@ fn hello_socket_prints_what_arrives_and_answers_the_same() {
 }
 
 #[test]
-fn hello_socket_echoes_if_asked_to() {
+fn hello_socket_echoes_with_the_echo_argument() {
     let echo = Built::start(example("hello_socket").args(["127.0.0.1:0", "echo"]));
     let mut client = echo.connect();
     for sent in ["one\n", "two\n"] {
@@ -71,7 +71,7 @@ fn hello_socket_echoes_if_asked_to() {
 }
 
 #[test]
-fn echo_sends_back_what_its_client_says() {
+fn echo_returns_what_the_client_sends() {
     let echo = start("echo");
     let (status, out, err) = run(example("echo_client").arg(echo.address.to_string()));
     assert_eq!((status, out.as_str(), err.as_str()), (Some(0), "Hello, server!\n", ""));
@@ -109,7 +109,7 @@ fn udp_upper_sends_back_capitals() {
 }
 
 #[test]
-fn chat_lines_tells_everybody() {
+fn chat_lines_sends_each_line_to_everyone() {
     let chat = start("chat_lines");
     let mut clients: Vec<_> = (0..3).map(|_| chat.connect()).collect();
     // Who has heard itself is known to listen.
@@ -130,7 +130,7 @@ fn websocket(built: &Built, path: &str) -> tungstenite::WebSocket<std::net::TcpS
 }
 
 #[test]
-fn websocket_echo_sends_back_what_is_said() {
+fn websocket_echo_returns_each_message() {
     let echo = Built::start(example("websocket_echo").args(["127.0.0.1:0", "100000"]));
     let mut client = websocket(&echo, "/");
     for message in [tungstenite::Message::from("hello"), vec![0, 255].into(), "x".repeat(100_000).into()] {
@@ -144,7 +144,7 @@ fn websocket_echo_sends_back_what_is_said() {
 
 /// A thousand: every other one by WebSocket, and the others by long polls.
 #[test]
-fn chat_tells_a_thousand() {
+fn chat_reaches_a_thousand_clients() {
     let chat = start("chat");
     let page = chat.get("/");
     assert!(page.status == 200 && page.body.contains("new WebSocket("), "{page:?}");
@@ -212,7 +212,7 @@ fn events(client: &mut TcpStream, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn dashboard_tells_everybody_and_what_was_missed_in_a_restart() {
+fn dashboard_broadcasts_and_replays_after_a_restart() {
     let folder = built::folder(&[]);
     let start = || Built::start(example("dashboard").arg("127.0.0.1:0").arg(folder.path().join("readings")));
     let listen = |dashboard: &Built, last: &str| {
@@ -249,7 +249,7 @@ fn dashboard_tells_everybody_and_what_was_missed_in_a_restart() {
 }
 
 #[test]
-fn miniredis_speaks_as_redis_does_in_both_kinds() {
+fn miniredis_follows_the_redis_protocol_in_both_modes() {
     let set = |key: &str, value: &str| {
         format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len())
     };
@@ -317,7 +317,7 @@ fn read_reply(client: &mut TcpStream) -> String {
 }
 
 #[test]
-fn echo_serves_many_at_once_and_to_the_last_byte() {
+fn echo_serves_many_clients_to_the_last_byte() {
     let echo = start("echo");
     let mut clients: Vec<_> = (0..50).map(|_| echo.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate().rev() {
@@ -351,7 +351,7 @@ fn store_keeps_values_line_by_line() {
 }
 
 #[test]
-fn sleepy_sleeps_and_tells() {
+fn sleepy_sleeps_and_reports() {
     let sleepy = start("sleepy");
     for (target, status, part) in [
         ("/sleep/0", 200, "slept 0 ms"),
@@ -386,7 +386,7 @@ fn notes_are_made_read_and_removed() {
 }
 
 #[test]
-fn notes_say_what_is_wrong() {
+fn notes_report_errors() {
     let notes = start("notes");
     let json = "Content-Type: application/json";
     let form = "Content-Type: application/x-www-form-urlencoded";
@@ -431,7 +431,7 @@ fn site_is_a_folder_beside_own_routes() {
 }
 
 #[test]
-fn download_is_of_any_length() {
+fn download_sends_any_length() {
     let download = start("download");
     for count in [0, 1, 65_536, 1_000_000] {
         let answer = download.get(&format!("/bytes/{count}"));

@@ -89,7 +89,7 @@ fn first_name(text: &str) -> String {
 }
 
 #[test]
-fn each_floor_uses_only_what_lies_below_it() {
+fn each_floor_uses_only_lower_floors() {
     let public = names_after(&read("lib.rs"), "pub use tcp::")
         .into_iter()
         .chain(names_after(&read("lib.rs"), "pub use crate::http::"))
@@ -139,7 +139,7 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn within_a_floor_arrows_go_down_the_list() {
+fn within_a_floor_dependencies_follow_the_module_order() {
     let mut up_the_list = Vec::new();
     // The rooms of `http` keep an order of their own, too.
     for floor in [
@@ -301,7 +301,7 @@ fn one_file_decodes_paths() {
 }
 
 #[test]
-fn what_is_deliberately_absent_is_absent() {
+fn forbidden_code_and_crates_are_absent() {
     for source in sources() {
         for absent in
             ["unsafe ", "println!", "eprintln!", "print!(", "dbg!", "todo!", "unimplemented!", "static mut", "async fn"]
@@ -333,7 +333,7 @@ fn maps_are_keyed_at_random() {
 }
 
 #[test]
-fn a_file_opens_with_its_place_in_the_walk() {
+fn each_file_starts_with_its_purpose() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for source in sources() {
         let path = source.path.strip_prefix("program/").map(|path| format!("../program/src/{path}"));

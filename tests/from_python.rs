@@ -71,7 +71,7 @@ fn every_public_name_is_on_the_page() {
 }
 
 #[test]
-fn what_the_page_offers_is_there() {
+fn names_offered_by_the_page_exist() {
     let page = read("docs/from-python.md");
     let mut source = String::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
@@ -106,7 +106,7 @@ fn what_the_page_offers_is_there() {
 }
 
 #[test]
-fn the_python_on_the_page_does_what_the_rust_does() {
+fn python_and_rust_on_the_page_do_the_same() {
     if let Some(said) = python(&["run", "docs/from-python.md"]) {
         assert!(said.lines().count() > 10, "{said}");
     }
@@ -136,7 +136,7 @@ fn reply(server: &Built, kind: &str, said: &str) -> String {
 }
 
 #[test]
-fn the_programs_of_pythons_documentation() {
+fn programs_of_the_python_documentation_behave_the_same() {
     if !has_python() {
         return;
     }
@@ -154,7 +154,7 @@ fn the_programs_of_pythons_documentation() {
 }
 
 #[test]
-fn the_servers_of_pythons_documentation() {
+fn servers_of_the_python_documentation_behave_the_same() {
     if !has_python() {
         return;
     }
@@ -196,7 +196,7 @@ fn the_servers_of_pythons_documentation() {
 }
 
 #[test]
-fn each_test_of_cpython_has_its_line_and_each_line_its_test() {
+fn every_cpython_test_has_a_line_and_vice_versa() {
     let page = read("tests/cpython.md");
     let known = words(&page);
     if let Some(names) = python(&["tests"]) {
@@ -233,7 +233,7 @@ fn talk(server: &TestServer, said: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn versions_that_are_none() {
+fn invalid_versions_are_rejected() {
     let server = testing::serve(handler_fn(|_| Ok(Response::text("hello"))));
     for (version, status) in [
         ("FUBAR", "400"),
@@ -256,7 +256,7 @@ fn versions_that_are_none() {
 }
 
 #[test]
-fn any_status_may_be_an_error() {
+fn any_status_can_be_an_error() {
     let server = testing::serve(handler_fn(|request| {
         let status: u16 = request.parse("status")?;
         Err(Error::new(status, "as it was <asked>"))
@@ -319,7 +319,7 @@ fn a_listing_shows_no_query() {
 }
 
 #[test]
-fn a_server_that_never_served_gives_its_port_back() {
+fn a_server_that_never_ran_releases_its_port() {
     let address = {
         let server = TcpServer::bind("127.0.0.1:0", handler_fn(|_| Ok(Response::no_content()))).unwrap();
         server.local_addr()

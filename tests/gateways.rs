@@ -79,7 +79,7 @@ fn fields_are_given_in_order_as_sent() {
 }
 
 #[test]
-fn files_are_sent_from_where_they_stand() {
+fn files_are_sent_from_the_given_offset() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"0123456789").unwrap();
     let file = Arc::new(file);
@@ -100,7 +100,7 @@ fn files_are_sent_from_where_they_stand() {
 }
 
 #[test]
-fn responses_are_sent_as_they_were_given() {
+fn forwarded_responses_are_sent_unchanged() {
     let given = |request: &Request| -> modest::Result<Response> {
         let response = match request.path() {
             "/reason" => Response::text("a").with_status(299).with_reason("As Given"),

@@ -593,11 +593,11 @@ fn run(acts: &[&str], per_rules: usize) {
 }
 
 #[test]
-fn nothing_is_shown_that_may_not_be_read() {
+fn nothing_unreadable_is_shown() {
     run(&READS, 120);
 }
 
 #[test]
-fn nothing_is_changed_that_may_not_be_written() {
+fn nothing_unwritable_is_changed() {
     run(&[&WRITES[..], &READS[..3]].concat(), 120);
 }

@@ -238,7 +238,7 @@ fn panics_name_client_and_message() {
 
 /// 20 MB, which nobody reads before the program has ended.
 #[test]
-fn a_reader_that_sleeps_stops_nobody() {
+fn a_sleeping_reader_blocks_nothing() {
     let begun = Instant::now();
     let mut copy = start("flood");
     assert!(copy.wait().unwrap().success());
@@ -249,7 +249,7 @@ fn a_reader_that_sleeps_stops_nobody() {
 }
 
 #[test]
-fn a_logger_that_is_set_stays() {
+fn a_custom_logger_is_kept() {
     let output = start("logger").wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(!String::from_utf8_lossy(&output.stderr).contains("unheard"));

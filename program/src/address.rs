@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_systemd_that_are_not_named() {
+    fn unnamed_systemd_sockets_are_found() {
         for (count, names, named, unused) in [
             (0, "", &[][..], &[][..]),
             (1, "", &[], &["fd:3"]),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_so() {
+    fn invalid_addresses_are_reported() {
         for (text, expected) in [
             ("", "expected an address"),
             ("8000", "use -p 8000"),

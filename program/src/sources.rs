@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_current_folder_on_loopback() {
+    fn default_is_the_current_folder_on_loopback() {
         assert_eq!(resolved(&[]), Ok(("127.0.0.1 8000".into(), "=.".into())));
         assert_eq!(
             parse(&[]).map(|options| (options.serving.hidden, options.serving.follow_symlinks)),
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_settings() {
+    fn arguments_become_settings() {
         for (args, address, places) in [
             (&[][..], "127.0.0.1 8000", "=."),
             (&["-p", "9000"], "127.0.0.1 9000", "=."),
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_get_one_plain_line() {
+    fn wrong_arguments_get_a_one_line_error() {
         for (args, message) in [
             (&["-p", "65536"][..], "--port 65536: a port is a number from 0 to 65535"),
             (&["-p", "-1"], "--port -1: a port is a number"),
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_the_environment() {
+    fn environment_variables_become_settings() {
         let said = |name: &str, value: &str| {
             let one = std::iter::once((OsString::from(name), OsString::from(value)));
             let settings = Source::Environment.settings(from_environment(one), &mut Folders);
@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn the_options_are_such_that_clap_takes() {
+    fn clap_accepts_the_option_definitions() {
         Options::command().debug_assert();
     }
 }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_there_is_room_for() {
+    fn the_cache_stays_within_its_limits() {
         let room = 4 * (ENTRY_SIZE + 25);
         let cache = Cache::new(limits(4, room, 0));
         for number in 0..100 {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_kept_open() {
+    fn few_files_are_kept_open() {
         let cache = Cache::new(limits(1000, 1 << 20, 160));
         for number in 0..1000_u16 {
             cache.put(&number.to_be_bytes(), Arc::new(()), (0, 1));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_stays() {
+    fn used_entries_stay_cached() {
         let cache = Cache::new(limits(4, 1 << 20, 0));
         put(&cache, b"hot", 0, 1);
         for number in 0..100 {
@@ -278,7 +278,7 @@ mod tests {
 
     /// What was used until now, and is no longer, makes room for what is used in turn, each after all others.
     #[test]
-    fn what_was_used_once_goes() {
+    fn entries_no_longer_used_are_evicted() {
         let cache = Cache::new(limits(100, 1 << 20, 0));
         for round in 0..3 {
             for number in 0..100_u8 {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn some_are_retained() {
+    fn retain_keeps_matching_entries() {
         let cache = Cache::new(limits(1000, 1 << 20, 0));
         (0..100).for_each(|number| put(&cache, &[number as u8], number, 1));
         cache.retain(|number| number % 3 == 0);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_and_forgotten() {
+    fn entries_can_be_replaced_and_forgotten() {
         let cache = Cache::new(limits(4, ENTRY_SIZE + 5, 0));
         for number in 0..10 {
             put(&cache, b"a", number, 4);

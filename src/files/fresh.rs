@@ -323,7 +323,7 @@ mod tests {
 
     /// What was told of between its making and its keeping, and asked for since, is asked about once more.
     #[test]
-    fn what_had_ended_when_it_was_kept_is_dropped() {
+    fn an_entry_stale_when_cached_is_dropped() {
         if !crate::files::sys::are_changes_reported() {
             return;
         }

@@ -582,7 +582,7 @@ mod tests {
 
     /// Whether the disk is asked at the fifth request does not show from outside.
     #[test]
-    fn what_is_asked_for_often_is_watched() {
+    fn frequently_requested_files_are_watched() {
         if !crate::files::sys::are_changes_reported() {
             return;
         }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_than_there_are() {
+    fn slots_are_limited() {
         let slots = Slots::new(2);
         let first = slots.take();
         let second = slots.take();

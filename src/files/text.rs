@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn declared_in_html() {
+    fn charsets_declared_in_html_are_found() {
         let late = format!("{}<meta charset=koi8-r>", " ".repeat(1004));
         for (page, expected) in [
             ("", ""),
@@ -282,7 +282,7 @@ mod tests {
 
     /// Whatever a page holds, the scan ends, and within its bytes.
     #[test]
-    fn declared_in_anything() {
+    fn the_charset_scan_ends_on_any_input() {
         let pieces: [&[u8]; 12] =
             [b"<", b"!--", b"-->", b"meta", b" ", b"charset", b"=", b"\"", b">", b"/", b"http-equiv", b"\xff"];
         let mut state = 1_u64;

@@ -251,18 +251,18 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_written_is_read(second in -62_167_219_200i64..253_402_300_800) {
+        fn written_content_is_read_back(second in -62_167_219_200i64..253_402_300_800) {
             let text = write(at(second)).unwrap();
             prop_assert_eq!(parse(&text, now()).and_then(seconds), Some(second));
         }
 
         #[test]
-        fn another_writer_agrees(second in 0i64..253_402_300_800) {
+        fn httpdate_writes_the_same_text(second in 0i64..253_402_300_800) {
             prop_assert_eq!(text(at(second)).unwrap(), httpdate::fmt_http_date(at(second)));
         }
 
         #[test]
-        fn another_reader_agrees(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
+        fn httpdate_reads_the_same_time(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
             // This parser decides the century by `now`; httpdate takes 70 to 99 for the last one.
             if let (Some(ours), Ok(other)) = (parse(text.as_bytes(), now()), httpdate::parse_http_date(&text)) {
                 prop_assert_eq!(seconds(ours).unwrap().rem_euclid(100), seconds(other).unwrap().rem_euclid(100));
@@ -270,7 +270,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes(text: Vec<u8>, offset: i64) {
+        fn arbitrary_input_is_handled_safely(text: Vec<u8>, offset: i64) {
             let _ = parse(&text, now());
             if let Some(time) = UNIX_EPOCH.checked_add(Duration::from_secs(offset.unsigned_abs())) {
                 let _ = write(time);

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_and_read_back() {
+    fn etags_parse_back_as_made() {
         for tag in ["", "a", "v1.7-fine", "a,b", "W/", "!#~", "é"] {
             for (made, weak) in [(ETag::strong(tag), false), (ETag::weak(tag), true)] {
                 let made = made.unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ways_to_compare() {
+    fn etags_compare_strongly_and_weakly() {
         // RFC 9110, section 8.8.3.2, the table.
         for (one, other, strong, weak) in [
             ("W/\"1\"", "W/\"1\"", false, true),

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn young_changes() {
+    fn recent_changes_are_recognized() {
         let times = |seconds, nanos| FileTimes {
             modified: FileTime { seconds: 0, nanos: 0 },
             changed: FileTime { seconds, nanos },
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn dated_by_the_rename_that_brought_it() {
+    fn a_renamed_file_is_dated_by_the_rename() {
         let at = |seconds, nanos| FileTime { seconds, nanos };
         for (modified, changed, expected) in [
             (at(100, 7), at(100, 7), at(100, 7)),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn told_by_date() {
+    fn a_date_identifies_content_only_after_a_wait() {
         let at = |seconds, nanos| FileTime { seconds, nanos };
         let times = |changed| FileTimes { modified: at(0, 0), changed };
         for (date, changed, now, expected) in [

@@ -49,8 +49,8 @@ pub(crate) use crate::tcp::{Live, LiveKind, LivePlace, LiveRefusal, PollFlags, p
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
 pub use handler::{
-    BeforeBodyFn, HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes,
-    before_body_fn, handler_fn, layer_fn,
+    BeforeBodyFn, HandlerFn, Layer, LayerFn, Layered, ListedRoute, LogFormat, LogRecord, Next, RequestHandler, Router,
+    Routes, before_body_fn, handler_fn, layer_fn,
 };
 pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
@@ -64,6 +64,8 @@ pub use request::{
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 pub(crate) use request::{MayOnlyWrite, Reach};
+#[cfg(feature = "cookies")]
+pub use response::CookieKey;
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

@@ -77,6 +77,16 @@ impl SentResponse {
     /// # Errors
     /// Those of the reader; `InvalidData` if it is not well-formed, `UnexpectedEof` if it is incomplete.
     pub(crate) fn read(from: &mut impl BufRead, method: &Method) -> io::Result<SentResponse> {
+        let head = SentResponse::read_head(from)?;
+        let body = read_body(from, method, head.status, &head.headers)?;
+        Ok(SentResponse { body, ..head })
+    }
+
+    /// Reads the head of a response, and leaves its body.
+    ///
+    /// # Errors
+    /// As [`read`](SentResponse::read).
+    pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<SentResponse> {
         loop {
             let line = read_line(from)?;
             let mut words = line.splitn(3, ' ');
@@ -84,11 +94,9 @@ impl SentResponse {
             let status = code.parse().ok().filter(|_| version.starts_with("HTTP/1."));
             let status: StatusCode = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
             let headers = read_fields(from)?;
-            if status.is_informational() {
-                continue; // 100 Continue and other interim responses
-            }
-            let body = read_body(from, method, status, &headers)?;
-            return Ok(SentResponse { status, headers, body });
+            if !status.is_informational() {
+                return Ok(SentResponse { status, headers, body: Vec::new() });
+            } // 100 Continue and other interim responses
         }
     }
 }

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_called_as_today() {
+    fn reason_phrases_are_current() {
         for (status, expected) in [
             (200, Some("OK")),
             (413, Some("Content Too Large")),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_status_reason_and_message_and_nothing_else() {
+    fn the_page_has_status_reason_and_message_only() {
         let page = page(StatusCode::NOT_FOUND, Some("<script>alert('&')</script> \"x\""));
         assert!(page.contains(
             "<h1>404 Not Found</h1>\n<p>&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt; &quot;x&quot;</p>\n"

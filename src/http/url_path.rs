@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beneath() {
+    fn beneath_returns_the_rest_of_the_path() {
         for (path, other, expected) in [
             ("/a/b", "/a", Some("/b")),
             ("/a", "/a", Some("")),

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn who_passes() {
+    fn only_valid_credentials_pass() {
         let http = Http::new(app());
         for (field, user) in [
             ("Basic YWRhOnNlY3JldA==", Some("ada")),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closure() {
+    fn a_closure_checks_credentials() {
         let auth = BasicAuth::checked_by("r", |request, name, password| {
             (request.path() == "/a" && password == "secret").then(|| User::new(format!("{name}!")))
         });
@@ -377,7 +377,7 @@ mod tests {
 
     /// By a path of their own; out only for pages of this server, to no other site.
     #[test]
-    fn in_and_out() {
+    fn users_can_log_in_and_out() {
         let app = handler_fn(|request| Ok(Response::text(request.user().unwrap_or_default())));
         let http = Http::new(app.layer(BasicAuth::new("r").user("ada", "secret").optional(true).log_in_at("/p/")));
         let ada = |request: Request| request.with_header("authorization", "Basic YWRhOnNlY3JldA==");
@@ -410,13 +410,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_passes_where_nobody_is_named() {
+    fn no_credentials_pass_without_users() {
         let http = Http::new(whoami().layer(BasicAuth::new("r")));
         assert_eq!(http.respond(&Request::get("/").with_header("authorization", "Basic Og==")).status(), 401);
     }
 
     #[test]
-    fn from_the_head() {
+    fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
         let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
         assert_eq!(server.send(request).status(), 401);

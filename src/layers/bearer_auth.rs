@@ -176,7 +176,7 @@ mod tests {
     const SEVERAL: &str = "Bearer realm=\"api\", error=\"invalid_request\"";
 
     #[test]
-    fn who_passes() {
+    fn only_valid_credentials_pass() {
         let http = Http::new(app());
         for (lines, status, challenge, user) in [
             (&["Bearer b"][..], 200, None, Some("bob")),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn from_the_head() {
+    fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
         let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // which never comes
         assert_eq!(server.send(request).status(), 401);

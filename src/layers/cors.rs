@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_read() {
+    fn only_allowed_origins_can_read() {
         let listed = Cors::new().origin(APP).origin("http://localhost:3000");
         let any = Cors::new().any_origin();
         for (cors, origins, allowed) in [
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_too() {
+    fn errors_have_cors_fields() {
         let cors = Cors::new().origin(APP).credentials(true).expose(["X-Total"]);
         for (target, field, status) in [
             ("/", ("accept", "*/*"), 200),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_waits_for_no_body() {
+    fn a_preflight_does_not_wait_for_the_body() {
         let server = testing::serve(app().layer(Cors::new().origin(APP)));
         let request = testing::TestRequest::new(Method::OPTIONS, "/")
             .with_header("origin", APP)
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin() {
+    fn invalid_origins_are_recognized() {
         for (text, is) in [
             (APP, true),
             ("http://localhost:3000", true),
@@ -402,13 +402,13 @@ mod tests {
 
     #[test]
     #[should_panic = "name the origins"]
-    fn no_credentials_for_all() {
+    fn credentials_after_any_origin_panic() {
         let _ = Cors::new().any_origin().credentials(true);
     }
 
     #[test]
     #[should_panic = "name the origins"]
-    fn no_credentials_for_all_the_other_way_round() {
+    fn any_origin_after_credentials_panics() {
         let _ = Cors::new().credentials(true).any_origin();
     }
 }

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_one_is_private() {
+    fn personalized_responses_are_private() {
         for (before, after) in [
             (&[][..], "private"),
             (&["no-cache"], "private, no-cache"),

@@ -59,7 +59,7 @@ mod tests {
 
     /// What is below 400 has no page: it is sent as it is, but with the last word of the layers around.
     #[test]
-    fn responses_from_the_head_are_no_errors() {
+    fn responses_from_the_head_are_not_errors() {
         let refused = handler_fn(|request| match request.path() {
             "/gone" => Err(Error::new(410, "")),
             "/not-modified" => {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn which_have_one() {
+    fn suitable_responses_get_an_etag() {
         let http = app();
         for (target, has) in [
             ("/small", true),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_depends_on() {
+    fn the_etag_depends_on_content_and_media_type() {
         let tag = |target| app().respond(&Request::get(target)).header("etag").unwrap().to_owned();
         assert_eq!(tag("/small"), tag("/small"));
         assert_eq!(tag("/small").len(), 34);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_hold() {
+    fn conditions_are_evaluated_with_the_etag() {
         let http = app();
         let tag = http.respond(&Request::get("/small")).header("etag").unwrap().to_owned();
         for (name, value, status) in [

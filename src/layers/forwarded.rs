@@ -389,7 +389,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever a client sends, it stays to the left of what the proxy adds.
         #[test]
-        fn nothing_sent_before_changes_who_asks(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
+        fn forged_forwarding_fields_do_not_change_the_client(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
             let hostile = |added: &str| if more { vec![sent.clone(), added.to_owned()] } else { vec![format!("{sent}, {added}")] };
             for added in ["1.2.3.4", "1.2.3.4:80", "1.2.3.4, 10.0.0.1"] {
                 let lines = hostile(added);

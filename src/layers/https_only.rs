@@ -107,7 +107,7 @@ mod tests {
     use crate::{Forwarded, Http, RequestHandler, TlsInfo, handler_fn};
 
     #[test]
-    fn where_requests_are_sent_on_to() {
+    fn requests_are_redirected_to_https() {
         let http = |port| {
             Http::new(
                 handler_fn(|_| Ok(Response::text("x")))
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_and_what_does_not() {
+    fn plain_posts_are_rejected_and_secure_requests_pass() {
         let http =
             Http::new(handler_fn(|_| Ok(Response::text("x"))).layer(HttpsOnly::new().hsts(Duration::from_secs(60))));
         let secure = |request: Request| {

@@ -38,6 +38,11 @@ mod https_only; // HTTPS only
 
 mod cors; // requests of pages from other sites
 
+#[cfg(feature = "sessions")]
+mod sessions; // values on the server, found by a cookie
+
+mod csrf; // requests that pages of other sites make a browser send
+
 mod error_pages; // errors for browsers, for terminals, for programs
 
 #[cfg(feature = "json")]
@@ -75,6 +80,7 @@ pub use bearer_auth::BearerAuth;
 #[cfg(feature = "compress")]
 pub use compress::Compress;
 pub use cors::Cors;
+pub use csrf::Csrf;
 pub use error_pages::ErrorPages;
 #[cfg(feature = "etags")]
 pub use etags::ETags;
@@ -82,11 +88,13 @@ pub use https_only::HttpsOnly;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
 #[cfg(feature = "metrics")]
-pub use metrics::{Metrics, MetricsPage};
+pub use metrics::{Counter, Histogram, Metrics, MetricsPage};
 pub use path_rights::{InvalidPathRule, PathRights, PathRule};
 pub use rate_limit::RateLimit;
 pub use redirects::Redirects;
 pub use request_ids::RequestIds;
+#[cfg(feature = "sessions")]
+pub use sessions::{FileSessions, MemorySessions, Session, SessionStore, Sessions};
 pub use timeout::{Deadline, Timeout};
 pub use trusted_proxies::TrustedProxies;
 #[cfg(feature = "users")]

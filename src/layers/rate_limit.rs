@@ -98,7 +98,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn a_bucket() {
+    fn a_bucket_refills_over_time() {
         let limit = RateLimit::new(10, Duration::from_secs(10)).burst(3);
         for (at, wait) in [
             (0, None),
@@ -137,7 +137,7 @@ mod tests {
 
     /// A client that goes on asking stays known, however many others come.
     #[test]
-    fn a_flood_does_not_free_who_floods() {
+    fn a_flood_does_not_reset_the_flooding_client() {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
         let mut passed = 0;
         for round in 0..1000 {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_one_client() {
+    fn addresses_are_grouped_into_clients() {
         for (one, other, same) in [
             ("1.2.3.4", "1.2.3.4", true),
             ("1.2.3.4", "1.2.3.5", false),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn from_the_head() {
+    fn requests_are_rejected_from_the_head() {
         let limit = RateLimit::new(1, Duration::from_secs(3600));
         let server = testing::serve(handler_fn(|_| Ok(Response::text("x"))).layer(limit));
         assert_eq!(server.get("/").status(), 200);

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beneath_a_path() {
+    fn redirects_can_be_mounted_beneath_a_path() {
         let redirects = Redirects::parse("/a /b\n/old/* /new/*\n/out https://else.example/\n").unwrap().beneath("/p q");
         for (path, expected) in [
             ("/a", None),

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_its_own() {
+    fn each_request_gets_a_unique_id() {
         let http = app(RequestIds::new());
         let mut seen = HashSet::new();
         for _ in 0..1000 {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_are_taken() {
+    fn ids_are_taken_from_trusted_clients_only() {
         let ids = || RequestIds::new().trust("10.0.0.0/8".parse().unwrap());
         let inside = || Client::new("10.1.2.3:1".parse::<SocketAddr>().unwrap());
         let outside = || Client::new("11.1.2.3:1".parse::<SocketAddr>().unwrap());
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn another_field() {
+    fn the_id_field_can_be_renamed() {
         let sent = app(RequestIds::new().field("X-Correlation-Id")).respond(&Request::get("/"));
         assert_eq!((sent.header("x-correlation-id"), sent.header("x-request-id")), (Some(sent.text()), None));
     }
 
     /// Refused before any handler is asked.
     #[test]
-    fn what_is_refused_has_one_too() {
+    fn rejected_requests_also_have_an_id() {
         let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
         let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(ids));
         let request = testing::TestRequest::new(crate::Method::POST, "/")

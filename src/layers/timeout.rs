@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_too_long_is_not_begun() {
+    fn a_request_that_waited_too_long_is_not_started() {
         let timeout = Timeout::new(Duration::from_secs(5));
         for (waited, begins) in [(0, true), (5, true), (6, false), (1 << 40, false)] {
             let begun = timeout.begin(Duration::from_secs(waited));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_late() {
+    fn errors_after_the_deadline_become_503() {
         // The handler itself moves its deadline: nobody has to wait.
         let fails = handler_fn(|request| {
             if request.param("late").is_some() {
@@ -188,7 +188,7 @@ mod tests {
 
     /// A request that waits for a signal waits for longer than the limit, as it is meant to.
     #[test]
-    fn what_waits_for_a_signal_has_its_time_afterwards() {
+    fn time_waiting_for_a_signal_is_not_counted() {
         const LIMIT: Duration = Duration::from_millis(200);
         let signal = crate::live::Signal::new();
         let app = handler_fn(move |request| {
@@ -205,7 +205,7 @@ mod tests {
 
     /// One worker, which is held until the second request has surely waited.
     #[test]
-    fn a_request_in_the_queue() {
+    fn queueing_counts_towards_the_timeout() {
         let (held, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
         let (handler_held, handler_go_on) = (Arc::clone(&held), Arc::clone(&go_on));
         let app = handler_fn(move |request| {

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_believed_what() {
+    fn only_trusted_proxies_set_client_and_scheme() {
         let proxy = || Client::new("10.0.0.1:1".parse::<SocketAddr>().unwrap());
         let mapped = || Client::new("[::ffff:10.0.0.1]:1".parse::<SocketAddr>().unwrap());
         let other = || Client::new("11.0.0.1:1".parse::<SocketAddr>().unwrap());
@@ -179,7 +179,7 @@ mod tests {
 
     /// There is one notion of the host: what a proxy is trusted with is the host for all layers, and else it is nothing.
     #[test]
-    fn the_host_is_the_same_for_all() {
+    fn all_layers_see_the_same_host() {
         use crate::layers::{AllowedHosts, HttpsOnly};
         let proxy = || Client::new("10.0.0.1:1".parse::<SocketAddr>().unwrap());
         let other = || Client::new("11.0.0.1:1".parse::<SocketAddr>().unwrap());
@@ -211,7 +211,7 @@ mod tests {
 
     /// The access log shows the address, also of what no handler has seen.
     #[test]
-    fn in_the_log() {
+    fn the_access_log_shows_the_forwarded_address() {
         struct Logged(Arc<Mutex<Vec<String>>>);
         impl RequestHandler for Logged {
             fn do_get(&self, _: &Request) -> Result<Response> {

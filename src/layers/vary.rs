@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beside_those_that_are_there() {
+    fn vary_is_added_to_existing_values() {
         for (before, after) in [
             (&[][..], "Origin"),
             (&["Origin"], "Origin"),

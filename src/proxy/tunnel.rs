@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::upstream::{PROBED_AFTER, Upstream};
+use super::upstream::Upstream;
 use crate::raw::{Stream, StreamWriter};
 
 /// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience`: how long one
@@ -18,7 +18,6 @@ pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration
 }
 
 fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
-    stream.probe(PROBED_AFTER);
     upstream.stream.set_nonblocking(false)?;
     let backend = Arc::clone(&upstream.stream);
     let state = Mutex::new(State { ended: 0, passed: Instant::now() });

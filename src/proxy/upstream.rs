@@ -13,7 +13,7 @@ use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
 /// After this much silence the backend's system is asked whether it still knows the connection.
-pub(super) const PROBED_AFTER: Duration = Duration::from_secs(30);
+const PROBED_AFTER: Duration = Duration::from_secs(30);
 
 /// A connection to the backend, with what was read ahead and what is still to be sent.
 pub(super) struct Upstream {

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn evictions_double_until_nobody_waits() {
+    fn evictions_double_until_no_client_waits() {
         let mut acceptor = acceptor();
         let counts: Vec<usize> = (0..9).map(|_| acceptor.evictions()).collect();
         assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_come_once_a_minute() {
+    fn warnings_are_logged_once_a_minute() {
         let (mut acceptor, now) = (acceptor(), Instant::SOME);
         for (seconds, due) in [(0, true), (0, false), (59, false), (60, false), (61, true), (62, false), (122, true)] {
             assert_eq!(acceptor.may_complain(now + Duration::from_secs(seconds)), due, "after {seconds} s");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_second_and_may_be_cut_short() {
+    fn pauses_double_up_to_a_second_and_can_be_shortened() {
         let (mut pause, now) = (Pause::NONE, Instant::SOME);
         for wanted in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
             let wanted = Duration::from_millis(wanted);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_look_is_a_time_to_be_due_until_it_was_taken() {
+    fn the_last_accept_stays_due_until_done() {
         let (mut acceptor, now) = (acceptor(), Instant::SOME);
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
         assert_eq!(acceptor.refuse_newcomers(now), now, "no handshake can be under way where there is no listener");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_accept_says() {
+    fn accept_errors_are_classified() {
         for (error, open, closing) in [
             (Errno::AGAIN, Refusal::NobodyWaits, Refusal::NobodyWaits),
             (Errno::INVAL, Refusal::OfOne, Refusal::NobodyWaits),
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_fails_is_told_of_once_and_is_given_up_after_a_while() {
+    fn a_failing_listener_is_logged_once_and_finally_closed() {
         let (mut state, now) = (ListenerState::new(listener(inet(), 1)), Instant::SOME);
         let mut fails = |recovers: bool, after: Duration| {
             if recovers {
@@ -437,7 +437,7 @@ mod tests {
     /// Of the pauses of those at which somebody may wait the first to end is told; but nobody is accepted before the
     /// server's own is over.
     #[test]
-    fn it_is_due_at_the_end_of_a_pause() {
+    fn the_acceptor_is_due_at_the_end_of_a_pause() {
         let now = Instant::SOME;
         let at = |ms: u64| Some(now + Duration::from_millis(ms));
         for (what, pending, failing, full, due) in [

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_added_and_taken_from_each_other() {
+    fn times_are_added_and_subtracted() {
         const SECOND: Duration = Duration::from_secs(1);
         let at = Instant::from_nanos;
         assert_eq!((at(0), at(1).nanos(), at(2) > at(1)), (at(1), 1, true), "there is no time 0");

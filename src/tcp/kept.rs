@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_counted_refused_beyond_the_limit_and_given_back() {
+    fn kept_bytes_are_counted_limited_and_released() {
         let kept = Kept::new(Some(10_000));
         let (mut first, mut second) = (None, None);
         for (place, bytes, fits, used) in [

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_limited_counted_and_given_back() {
+    fn places_are_limited_counted_and_released() {
         let live = Live::new(3, Some(2));
         let (one, other) = (Some([192, 0, 2, 1].into()), Some([192, 0, 2, 2].into()));
         let places: Vec<_> =

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_and_who_is_in_them() {
+    fn networks_contain_their_addresses() {
         for (text, shown, inside, outside) in [
             (
                 "10.0.0.0/8",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network() {
+    fn invalid_networks_are_rejected() {
         for text in [
             "",
             "/",

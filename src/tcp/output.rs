@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_grown_is_given_back() {
+    fn grown_buffers_are_released() {
         let mut output = Output::new();
         for _ in 0..1000 {
             output.push(Piece::Owned(vec![b'x'; 100_000]));

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_own_places_and_gets_them_back() {
+    fn each_address_has_its_own_limit_and_frees_its_slots() {
         let table = PerAddress::new(Some(2));
         let first = table.admit(ip("192.0.2.1"));
         let second = table.admit(ip("::ffff:192.0.2.1"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_version_six_are_counted_by_their_networks() {
+    fn ipv6_addresses_are_counted_per_network() {
         let table = PerAddress::new(Some(1));
         let _first = table.admit(ip("2001:db8:0:1::1"));
         assert!(table.admit(ip("2001:db8:0:1:ffff::9")).is_none());

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_slow_handler_is_told_of_once_and_in_time() {
+    fn each_slow_handler_is_reported_once_and_in_time() {
         let slow = SlowHandlers::new(Some(LIMIT), 2);
         let start = Instant::SOME;
         let (told, next) = slow.look(start);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_without_end_and_none() {
+    fn unlimited_and_disabled_limits_report_nothing() {
         for limit in [Some(Duration::MAX), None] {
             let slow = SlowHandlers::new(limit, 1);
             slow.current(0).begin(b"GET / HTTP/1.1", &client(), Instant::SOME);

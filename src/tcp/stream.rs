@@ -11,8 +11,6 @@ use std::time::Duration;
 use super::client::Client;
 use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
-#[cfg(feature = "proxy")]
-use super::sys;
 use super::sys::{NO_SIGNAL, SendFlags, Socket};
 
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
@@ -20,6 +18,8 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
+///
+/// A client whose system no longer responds is found by TCP keepalive; reading and writing then fail.
 ///
 /// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
 /// timeout, when the stream is reset.
@@ -166,12 +166,6 @@ impl Stream {
     /// for plain TCP, which has no goodbye, and after an end by the server's shutdown.
     pub fn was_cut(&self) -> bool {
         self.source.was_cut() && !self.is_shutting_down()
-    }
-
-    /// Probes the client's system after this much silence, so that a read ends if the client has vanished.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn probe(&self, after: Duration) {
-        sys::probe(&*self.socket, after);
     }
 
     /// Returns a writer for another thread. It ends with the connection, so wait for that thread before you drop this

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_have_the_same_time() {
+    fn instants_convert_to_and_from_std() {
         let (before, at, after) = (time::Instant::now(), now(), time::Instant::now());
         assert!(before <= to_std(at), "{before:?}, {:?}", to_std(at));
         assert!(from_std(before) <= at && from_std(after) <= now(), "what was a user's is not later than it was");

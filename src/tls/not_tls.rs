@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_that_of_the_text() {
+    fn content_length_matches_the_text() {
         let said = std::str::from_utf8(TO_HTTP).unwrap();
         let (head, text) = said.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}\r\n", text.len())), "{}", text.len());

@@ -8,7 +8,7 @@ use crate::all_rows;
 
 /// Each case is a case of its own.
 #[test]
-fn rows_are_many_and_each_is_its_own() {
+fn rows_are_numerous_and_distinct() {
     let rows = all_rows();
     assert!(rows.len() >= 300, "only {}", rows.len());
     let mut names = BTreeSet::new();
@@ -34,7 +34,7 @@ fn rows_are_many_and_each_is_its_own() {
 
 /// Every row that the document cites is there, every test too, and every section of RFC 9110, 9111 and 9112 that has rows has a line.
 #[test]
-fn what_is_documented_is_tested() {
+fn documented_rules_are_tested() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/conformance.md")).expect("docs/conformance.md");
     let rows = all_rows();

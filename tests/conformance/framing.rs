@@ -7,7 +7,7 @@ use crate::sites::Site::{App, Files};
 pub fn rows() -> Vec<Row> {
     let mut rows = lengths();
     rows.extend(codings());
-    rows.extend(nobody_read());
+    rows.extend(unread_body_rows());
     rows
 }
 
@@ -169,7 +169,7 @@ fn codings() -> Vec<Row> {
 }
 
 /// A body nobody read, or not whole.
-fn nobody_read() -> Vec<Row> {
+fn unread_body_rows() -> Vec<Row> {
     let hidden = "GET /bare HTTP/1.1\r\nHost: a\r\n\r\n";
     let not_allowed = || is(405).has("Allow", "GET, HEAD, OPTIONS");
     let cut = |wire: crate::row::Ask| vec![say(wire, [last(400)]).and_end()];

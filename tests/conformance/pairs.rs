@@ -9,7 +9,7 @@ use crate::sites::{Site, Sites};
 
 /// RFC 9110, section 9.3.2: the same fields, whatever GET is asked of.
 #[test]
-fn head_says_what_get_says() {
+fn head_and_get_have_the_same_fields() {
     let sites = Sites::new();
     let rows = crate::all_rows();
     let mut compared = 0;

@@ -16,7 +16,7 @@ fn up(handler: &StaticFileHandler, target: &str, accept: &str) -> String {
 }
 
 #[test]
-fn the_nearest_folder_is_one_that_a_request_would_show() {
+fn the_up_link_names_the_nearest_visible_folder() {
     let outside = Folder::new(&[("deep/x", "")]);
     let folder = Folder::new(&[("a/b/x", ""), ("a/index.html", "a"), (".hidden/c/x", ""), ("a b/ü/x", "")]);
     symlink(outside.as_ref(), folder.path("out")).unwrap();
@@ -62,7 +62,7 @@ fn the_nearest_folder_is_one_that_a_request_would_show() {
 
 /// Of a folder that whoever asks may not have, a link would tell that it is there.
 #[test]
-fn rights_hold_for_what_is_linked_to() {
+fn up_links_respect_access_rights() {
     let folder = Folder::new(&[("a/b/c/x", ""), ("i/index.html", "i"), ("i/b/x", "")]);
     let rules = ["/a=*:none", "/a/b=*:read,list", "/a/b/c=*:read", "/i=*:none", "/i/b=*:read"];
     let rights = rules.iter().fold(PathRights::new().allow("/=*:read,list".parse().unwrap()), |rights, rule| {
@@ -82,7 +82,7 @@ fn rights_hold_for_what_is_linked_to() {
 
 /// As root all may be read, so the folder is taken away meanwhile: it is asked for anew each time.
 #[test]
-fn a_folder_that_is_gone_is_not_linked_to() {
+fn a_removed_folder_is_not_linked() {
     let folder = Folder::new(&[("a/b/x", "")]);
     let handler = folder.handler().link_up(true);
     assert_eq!(up(&handler, "/a/b/y", BROWSER), "404 <./>; rel=\"up\"");

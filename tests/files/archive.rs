@@ -111,7 +111,7 @@ fn missing(handler: &StaticFileHandler, target: &str) -> String {
 }
 
 #[test]
-fn what_is_said_of_it() {
+fn archives_have_name_and_media_type() {
     let folder = Folder::new(&[("a b/x", "x"), ("été/x", "x"), ("indexed/index.html", "page"), ("indexed/x", "x")]);
     let handler = folder.handler();
     assert!(!get(&handler, "/").text().contains("archive"), "not offered");
@@ -151,7 +151,7 @@ fn what_is_said_of_it() {
 
 /// What is served beneath the folder is in it, and nothing else.
 #[test]
-fn what_is_in_it() {
+fn archives_contain_exactly_the_served_files() {
     let outside = Folder::new(&[("secret", "secret"), ("folder/secret", "secret")]);
     let folder = Folder::new(&[
         ("file", "file"),
@@ -217,7 +217,7 @@ fn what_is_in_it() {
 }
 
 #[test]
-fn limits_are_told_within() {
+fn archives_report_files_left_out_by_limits() {
     let folder = Folder::new(&[("a/b/c/d", "d"), ("e", "e"), ("f", "f"), ("g", "g")]);
     let handler = folder.handler().archives(true);
     assert_eq!(missing(&handler, "/?archive=tar"), "");
@@ -238,7 +238,7 @@ fn limits_are_told_within() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told() {
+fn archives_report_unreadable_files() {
     if rustix::process::geteuid().is_root() {
         return eprintln!("skipped: root may read all");
     }
@@ -257,7 +257,7 @@ fn what_may_not_be_read_is_told() {
 
 /// Every name is one that Windows, too, takes for a name within the folder, and no two are one to it.
 #[test]
-fn names_that_go_astray_elsewhere() {
+fn archived_names_are_safe_on_every_system() {
     let folder = Folder::new(&[]);
     let odd: &[&[u8]] = &[
         b"..\\..\\evil",
@@ -318,7 +318,7 @@ fn names_that_go_astray_elsewhere() {
 
 /// Bytes, modes and times are those of the files, in each format: small and large, text and noise, none at all.
 #[test]
-fn what_is_unpacked_is_what_was_there() {
+fn unpacked_files_match_the_originals() {
     let mut state = 1_u64;
     let mut noise = |length: usize| -> Vec<u8> {
         let mut next = || {
@@ -403,7 +403,7 @@ fn read_meanwhile(folder: &Folder, format: &str, change: impl FnOnce() + Send + 
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_breaks_it() {
+fn a_file_changed_during_reading_breaks_the_archive() {
     for format in ["zip", "tar", "tar.gz"] {
         for way in ["shrinks", "grows", "is rewritten", "is replaced", "goes"] {
             let folder = Folder::new(&[("a", "a"), ("z", "z")]);
@@ -435,7 +435,7 @@ fn a_file_that_changes_while_it_is_read_breaks_it() {
 
 /// Files that come, go and change before they are read are as they are then, and the archive is whole.
 #[test]
-fn what_changes_before_it_is_read_does_no_harm() {
+fn changes_before_reading_leave_the_archive_intact() {
     let folder = Folder::new(&[("z/gone", "gone"), ("z/new", "old"), ("z/now a folder", "x")]);
     folder.write(
         "a",
@@ -456,7 +456,7 @@ fn what_changes_before_it_is_read_does_no_harm() {
 
 /// A release that swaps the root's link: the archive that was begun is of the one that was there.
 #[test]
-fn a_root_that_is_replaced_is_read_to_its_end() {
+fn an_archive_keeps_the_root_it_began_with() {
     let folder = Folder::new(&[("one/z", "one"), ("two/z", "two"), ("two/y", "two")]);
     folder.write("one/a", vec![b'x'; 1_000_000]);
     symlink("one", folder.path("root")).unwrap();
@@ -473,7 +473,7 @@ fn a_root_that_is_replaced_is_read_to_its_end() {
 
 /// Who may not ask for a path gets none by way of an archive.
 #[test]
-fn paths_that_are_restricted() {
+fn archives_respect_restricted_paths() {
     let folder = Folder::new(&[("a/secret/x", "x"), ("a/x", "x"), ("secret", "x"), ("b", "x")]);
     let handler = folder.handler().archives(true).prefix("/p").unwrap();
     let request = Request::get("/p/?archive=tar");
@@ -487,7 +487,7 @@ fn paths_that_are_restricted() {
 }
 
 #[test]
-fn so_many_at_once() {
+fn concurrent_transfers_are_limited() {
     let folder = Folder::new(&[("a", "a")]);
     let handler = folder.handler().archives(true).archives_at_once(2);
     let begin = || handler.do_get(&Request::get("/?archive=zip"));
@@ -516,7 +516,7 @@ fn begun(server: &TestServer) -> TcpStream {
 
 /// Those who do not read hold no worker, and one that leaves in the middle gives its place back.
 #[test]
-fn clients_that_do_not_read_or_leave() {
+fn slow_and_departed_clients_hold_no_archive_worker() {
     let folder = Folder::new(&[("small", "small")]);
     fs::File::create(folder.path("large")).unwrap().set_len(1 << 30).unwrap();
     let server = serve(folder.handler().archives(true).archives_at_once(20));
@@ -533,7 +533,7 @@ fn clients_that_do_not_read_or_leave() {
 
 /// What is not whole does not end as if it were.
 #[test]
-fn a_break_is_seen_by_the_client() {
+fn a_broken_archive_does_not_look_complete() {
     let folder = Folder::new(&[]);
     let large = fs::File::create(folder.path("large")).unwrap();
     large.set_len(1 << 30).unwrap();

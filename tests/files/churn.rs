@@ -445,21 +445,21 @@ impl Drop for Ends<'_> {
 }
 
 #[test]
-fn churn_that_is_told() {
+fn churn_with_inotify() {
     churn(true, false);
 }
 
 #[test]
-fn churn_that_is_asked_for() {
+fn churn_without_inotify() {
     churn(false, false);
 }
 
 #[test]
-fn churn_that_is_compressed() {
+fn churn_with_inotify_and_compression() {
     churn(true, true);
 }
 
 #[test]
-fn churn_that_is_asked_for_and_compressed() {
+fn churn_without_inotify_with_compression() {
     churn(false, true);
 }

@@ -34,7 +34,7 @@ fn gunzip(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn which_files_and_for_whom() {
+fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
     let folder = Folder::new(&[]);
     let mut state = 1_u64;
     let mut noise = || {
@@ -106,7 +106,7 @@ fn which_files_and_for_whom() {
 
 /// What hardly becomes smaller is sent as it is, with the tag it always has.
 #[test]
-fn what_does_not_pay() {
+fn incompressible_files_are_sent_unchanged() {
     let folder = Folder::new(&[]);
     let mut state = 1_u64;
     let mut noise = || {
@@ -124,7 +124,7 @@ fn what_does_not_pay() {
 
 /// Tag, ranges, conditions and HEAD are all of the compressed bytes.
 #[test]
-fn one_answer_in_all_its_forms() {
+fn compressed_responses_agree_on_tag_ranges_and_head() {
     let folder = Folder::new(&[("memory.txt", &text(20_000)), ("disk.txt", &text(300_000))]);
     wait_for_age(folder.as_ref(), Duration::from_millis(2100)); // dates are told then
     let http = http(folder.handler().compress(true));
@@ -203,7 +203,7 @@ fn limits() {
 
 /// Many at once: somebody compresses it, the others get it so or as it is.
 #[test]
-fn all_at_once() {
+fn concurrent_requests_share_one_compression() {
     let folder = Folder::new(&[("a.txt", &text(3 << 20))]);
     wait_for_age(folder.as_ref(), AGE);
     let handler = folder.handler().compress(true);

@@ -108,7 +108,7 @@ fn every_change_shows() {
 }
 
 #[test]
-fn two_edits_of_one_second() {
+fn two_edits_within_a_second_have_different_tags() {
     let folder = Folder::new(&[]);
     let handler = folder.handler();
     let mut seen: Vec<(String, String)> = Vec::new();
@@ -126,7 +126,7 @@ fn two_edits_of_one_second() {
 /// Two versions are written within one second, and the later one is renamed to its place when that second is over and the earlier
 /// one was told by it: one date must not name both.
 #[test]
-fn renamed_in_the_next_second() {
+fn a_rename_in_the_next_second_changes_the_date() {
     for (name, size) in [("small", 10), ("large", 1_500_000)] {
         let folder = Folder::new(&[]);
         let handler = folder.handler();
@@ -159,7 +159,7 @@ fn renamed_in_the_next_second() {
 }
 
 #[test]
-fn one_look_serves_a_poll() {
+fn one_file_check_serves_a_whole_poll() {
     let folder = Folder::new(&[]);
     let handler = folder.handler();
     let ask = |polled| line(&ask(&handler, &Request::get("/x").with_polled(polled)));
@@ -177,7 +177,7 @@ fn one_look_serves_a_poll() {
 
 /// Whoever asks is told the truth, whichever of two servers polled.
 #[test]
-fn two_servers_with_one_handler() {
+fn two_servers_can_share_a_handler() {
     let folder = Folder::new(&[("x", "old")]);
     let handler = folder.handler();
     let by_a_poll_of_now = || Request::get("/x").with_polled(Some(Instant::now()));
@@ -262,7 +262,7 @@ fn a_folder_moved_out_and_linked_back() {
 
 /// What is deleted gives its space back: nobody holds a large file that nobody is sending.
 #[test]
-fn large_files_are_not_held() {
+fn large_files_are_not_kept_open() {
     let folder = Folder::new(&[]);
     folder.write("large", vec![0; 2 << 20]);
     let handler: StaticFileHandler = folder.handler();
@@ -275,7 +275,7 @@ fn large_files_are_not_held() {
 
 /// What was missing is found as soon as it is there, by its own name or with a page for errors.
 #[test]
-fn missing_names_come() {
+fn new_files_are_found_at_once() {
     for inotify in [true, false] {
         let folder = Folder::new(&[("d/y", "")]);
         let handler = folder.handler().inotify(inotify);
@@ -303,7 +303,7 @@ fn missing_names_come() {
 
 /// A link that leads nowhere is no missing name: where it leads may come to be without a change in its folder.
 #[test]
-fn links_that_lead_nowhere_yet() {
+fn dangling_links_work_once_their_target_exists() {
     for inotify in [true, false] {
         let folder = Folder::new(&[("d/index.htm", "second")]);
         let handler = folder.handler().inotify(inotify);
@@ -325,7 +325,7 @@ fn links_that_lead_nowhere_yet() {
 
 /// The same with clean URLs: of the page and of the name that goes before it.
 #[test]
-fn clean_links_that_lead_nowhere_yet() {
+fn dangling_links_work_with_clean_urls() {
     for inotify in [true, false] {
         let folder = Folder::new(&[("second.html", "page")]);
         let handler = folder.handler().inotify(inotify).clean_urls(true);
@@ -347,7 +347,7 @@ fn clean_links_that_lead_nowhere_yet() {
 
 /// A handler that makes what is missing, or makes it anew, and asks once more with the same request.
 #[test]
-fn made_while_it_is_asked_for() {
+fn a_file_made_during_its_request_is_served() {
     for inotify in [true, false] {
         let folder = Folder::new(&[("y", "")]);
         let handler = folder.handler().inotify(inotify);
@@ -363,7 +363,7 @@ fn made_while_it_is_asked_for() {
 
 /// What the kernel does not tell is found within a second: writes through a shared mapping ..
 #[test]
-fn a_mapped_file() {
+fn writes_through_a_mapping_show_within_a_second() {
     let folder = Folder::new(&[("x", "old")]);
     let script = "import mmap, sys
 with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
@@ -385,7 +385,7 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
 
 /// .. and a file system that is mounted over a folder.
 #[test]
-fn a_mounted_folder() {
+fn a_mounted_folder_shows_within_a_second() {
     let (folder, other) = (Folder::new(&[("d/x", "beneath")]), Folder::new(&[("x", "mounted")]));
     let handler = folder.handler();
     assert_eq!(line(&settled(&folder, &handler, &Request::get("/d/x"))), "200 beneath");
@@ -449,7 +449,7 @@ fn relative_root(top: &Path) {
 /// A file that is kept open and deleted gives its space back a second later, whatever is asked for: one that was asked for often,
 /// and is told of; one that was asked for once, of which nothing tells; and where nothing is told at all.
 #[test]
-fn deleted_files_are_not_held() {
+fn deleted_files_are_not_kept_open() {
     let rows = [
         ("often", 50, true, "/x"),
         ("once", 1, true, "/x"),
@@ -485,7 +485,7 @@ fn deleted_files_are_not_held() {
 
 /// A build removes the folder and makes it anew; a release puts another in its place, or swaps a link.
 #[test]
-fn another_folder_in_its_place() {
+fn a_replaced_root_folder_is_served() {
     let top = tempfile::tempdir().unwrap();
     let [dist, old, next, link] = ["dist", "old", "next", "current"].map(|name| top.path().join(name));
     let build = |folder: &Path, text: &str| {

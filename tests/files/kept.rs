@@ -241,7 +241,7 @@ fn every_change_shows() {
 
 /// In one round after the other, while it is kept again each time. A pause of a second follows each change.
 #[test]
-fn one_change_after_another() {
+fn successive_changes_all_show() {
     let place = Place::new();
     let (handler, request) = (handler(&place.folder), Request::get("/d/?format=json"));
     for round in 0..3 {
@@ -257,7 +257,7 @@ fn one_change_after_another() {
 }
 
 #[test]
-fn a_change_is_no_304() {
+fn a_changed_listing_is_not_a_304() {
     let place = Place::new();
     let http = Http::new(handler(&place.folder)).access_log(None);
     for target in ["/d/", "/d/?format=json", "/d/?sort=size"] {
@@ -274,7 +274,7 @@ fn a_change_is_no_304() {
 
 /// Those of a kept listing are weak, as those of `layers::Compress` are, and each has the form and the order that is asked for.
 #[test]
-fn compressed_once() {
+fn cached_listings_are_compressed_once() {
     let folder = Folder::new(&[]);
     for number in 0..200 {
         folder.write(&format!("a name like others {number}"), "");
@@ -313,7 +313,7 @@ fn compressed_once() {
 
 /// What one may see, others may not, whoever asked first and however often.
 #[test]
-fn rights_of_two_users() {
+fn cached_listings_respect_each_users_rights() {
     let folder = Folder::new(&[("d/ada", ""), ("d/bob", ""), ("d/all", "")]);
     let handler = folder.handler().uploads(Uploads::new());
     let asked_by = |who: &'static str| {
@@ -349,7 +349,7 @@ fn rights_of_two_users() {
 
 /// What may be done here is a part of the page.
 #[test]
-fn controls_of_two_users() {
+fn listings_show_each_user_only_their_controls() {
     let folder = Folder::new(&[("a", "")]);
     let handler = folder.handler().uploads(Uploads::new().delete(true));
     let reader = || {
@@ -365,7 +365,7 @@ fn controls_of_two_users() {
 
 /// What is put, moved and deleted by this server's own methods is in the next listing, and what goes is not.
 #[test]
-fn by_our_own_methods() {
+fn own_write_methods_update_the_listing() {
     let folder = Folder::new(&[("d/a", "")]);
     let uploads = Uploads::new().delete(true).overwrite(modest::Overwrite::Replace);
     let server = modest::testing::serve(folder.handler().webdav(true).uploads(uploads));
@@ -402,7 +402,7 @@ fn by_our_own_methods() {
 
 /// Links are told of where none is followed, for then none is shown.
 #[test]
-fn links_as_they_are_followed() {
+fn listings_follow_the_symlink_setting() {
     for which in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
         let place = Place::new();
         let with = |handler: StaticFileHandler| handler.symlinks(which);
@@ -421,7 +421,7 @@ fn links_as_they_are_followed() {
 
 /// A change that the kernel does not tell shows within a second: a file system that is mounted over an entry ..
 #[test]
-fn a_mounted_entry() {
+fn a_mounted_entry_shows_within_a_second() {
     let (folder, other) =
         (Folder::new(&[("d/sub/x", ""), ("d/file", "")]), Folder::new(&[("sub/x", ""), ("file", "12345")]));
     date(&other.path("sub"), OLD);
@@ -460,7 +460,7 @@ fn a_mounted_entry() {
 
 /// .. or over the folder, also if both are empty, so that nothing shows at first ..
 #[test]
-fn a_mounted_folder() {
+fn a_mounted_folder_shows_within_a_second() {
     let (folder, other) = (Folder::new(&[]), Folder::new(&[]));
     fs::create_dir(folder.path("d")).unwrap();
     let handler = folder.handler();
@@ -487,7 +487,7 @@ fn a_mounted_folder() {
 
 /// .. and what is written through a shared mapping, which changes the date of a file.
 #[test]
-fn a_mapped_file() {
+fn writes_through_a_mapping_show_within_a_second() {
     let folder = Folder::new(&[("d/x", "old")]);
     date(&folder.path("d/x"), OLD);
     let script = "import mmap, sys
@@ -520,7 +520,7 @@ fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
 
 /// A listing that may not be read any more is refused, though it was kept.
 #[test]
-fn a_folder_that_is_locked() {
+fn a_folder_made_unreadable_is_rejected() {
     if rustix::process::geteuid().is_root() {
         return eprintln!("skipped: nothing is locked for root");
     }
@@ -535,7 +535,7 @@ fn a_folder_that_is_locked() {
 
 /// What is kept was made with the settings of then.
 #[test]
-fn other_settings() {
+fn changed_settings_replace_cached_listings() {
     let folder = Folder::new(&[("d/.hidden", ""), ("d/x", "")]);
     let mut handler = folder.handler();
     for (what, set, shown) in [
@@ -554,7 +554,7 @@ fn other_settings() {
 
 /// A page of many names is written while it is sent, until it is kept: then it has a length.
 #[test]
-fn many_names() {
+fn a_cached_large_listing_has_a_length() {
     let folder = Folder::new(&[]);
     for number in 0..1500 {
         folder.write(&format!("d/{number}"), "");
@@ -582,7 +582,7 @@ fn many_names() {
 /// Where the folders on the way to the root can't be watched, the disk is asked whether it is still the same: who finds that it is not
 /// may have asked for a file.
 #[test]
-fn another_root_on_a_way_that_is_not_told_of() {
+fn a_replaced_root_is_noticed_without_inotify() {
     let (folder, other) = (Folder::new(&[("www/x", "old")]), Folder::new(&[("www/x", "new"), ("www/y", "")]));
     let way = format!("/proc/self/root{}/www", folder.as_ref().display());
     let handler = StaticFileHandler::new(way).unwrap();

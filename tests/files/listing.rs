@@ -35,7 +35,7 @@ fn date(folder: &Folder, path: &str, time: SystemTime) {
 }
 
 #[test]
-fn every_name_is_escaped_and_leads_back() {
+fn every_name_is_escaped_and_its_link_works() {
     let folder = Folder::new(&[]);
     let longest = [b'x'; 255];
     let long_href = "x".repeat(255);
@@ -74,7 +74,7 @@ fn every_name_is_escaped_and_leads_back() {
 }
 
 #[test]
-fn what_is_shown_is_what_is_served() {
+fn listed_entries_are_exactly_those_served() {
     let folder = Folder::new(&[
         ("b.txt", "12345"),
         ("A.txt", ""),
@@ -107,7 +107,7 @@ fn what_is_shown_is_what_is_served() {
 
 /// Every number a page shows, and where it stands.
 #[test]
-fn what_a_row_says() {
+fn a_row_shows_size_and_time() {
     let folder = Folder::new(&[("sub/x", "")]);
     for (size, time, expected) in [
         (5, -1, "<td title=5>5 B<td><time datetime=1969-12-31T23:59Z>1969-12-31 23:59</time>"),
@@ -133,7 +133,7 @@ fn what_a_row_says() {
 }
 
 #[test]
-fn the_first_line_counts() {
+fn the_first_line_shows_the_counts() {
     let folder = Folder::new(&[("a", ""), ("b/x", "")]);
     let handler = folder.handler();
     assert!(
@@ -153,7 +153,7 @@ fn the_first_line_counts() {
 
 /// What a page of 100,000 rows has once.
 #[test]
-fn the_page_is_small_and_takes_nothing_from_outside() {
+fn the_page_is_small_and_self_contained() {
     let page = get(&Folder::new(&[]).handler(), "/").text();
     assert!(page.len() <= 12 << 10, "{} bytes", page.len());
     for foreign in ["http:", "https:", "//", "@import", " style=", " onclick="] {
@@ -164,7 +164,7 @@ fn the_page_is_small_and_takes_nothing_from_outside() {
 
 /// The style and the script are allowed by their hashes and nothing else is, so no name can bring in another one.
 #[test]
-fn the_policy_allows_what_is_on_the_page() {
+fn the_policy_allows_only_the_pages_own_content() {
     let folder = Folder::new(&[("a/b", "")]);
     let takes = folder.handler().uploads(modest::Uploads::new());
     let deletes = folder.handler().uploads(modest::Uploads::new().delete(true));
@@ -190,7 +190,7 @@ fn the_policy_allows_what_is_on_the_page() {
 }
 
 #[test]
-fn only_a_folder_that_takes_files_has_a_form_for_them() {
+fn only_folders_that_accept_uploads_have_a_form() {
     let folder = Folder::new(&[("a", "")]);
     let page = |uploads: Option<modest::Uploads>| match uploads {
         Some(uploads) => get(&folder.handler().uploads(uploads), "/").text(),
@@ -224,7 +224,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_way_up() {
+fn the_heading_links_to_parent_folders() {
     let folder = Folder::new(&[("a b/<c>/x", "")]);
     for (handler, target, expected) in [
         (folder.handler(), "/", "<span aria-current=page>/</span>"),
@@ -298,7 +298,7 @@ fn a_large_folder_is_sorted() {
 
 /// A block of rows that is laid out later has the height of a hundred; what is left over is laid out at once.
 #[test]
-fn rows_in_blocks() {
+fn rows_are_grouped_in_blocks() {
     for (count, expected) in
         [(0, ""), (1, "1"), (99, "99"), (100, "b100"), (101, "b100 1"), (1200, &"b100 ".repeat(12))]
     {
@@ -316,7 +316,7 @@ fn rows_in_blocks() {
 }
 
 #[test]
-fn as_json() {
+fn listings_are_available_as_json() {
     let folder = Folder::new(&[("sub/x", ""), ("\"a\\\n", "12345")]);
     fs::write(folder.as_ref().join(OsStr::from_bytes(b"\xff")), "").unwrap();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(951_868_799);
@@ -355,7 +355,7 @@ fn as_json() {
 
 /// The handler holds its folder open, so that the name alone may go: that is no empty folder.
 #[test]
-fn a_removed_folder_is_not_an_empty_one() {
+fn a_removed_folder_is_not_listed_as_empty() {
     let folder = Folder::new(&[("site/sub/x", "")]);
     fs::remove_file(folder.path("site/sub/x")).unwrap();
     let handler = modest::StaticFileHandler::new(folder.path("site")).unwrap();
@@ -410,7 +410,7 @@ fn at_once(handler: &modest::StaticFileHandler, threads: usize) -> Vec<Result<mo
 
 /// 32 times 2.6 MB are more than may be held: they share what is read.
 #[test]
-fn a_huge_folder_for_many_at_once() {
+fn many_requests_for_a_huge_folder_share_memory() {
     let folder = Folder::new(&[]);
     let name = "n".repeat(240);
     let count = 10_000;
@@ -429,7 +429,7 @@ fn a_huge_folder_for_many_at_once() {
 
 /// Whatever is shown, a tag tells it from all else; and what is not shown changes no tag.
 #[test]
-fn the_tag_is_of_what_is_shown() {
+fn the_tag_depends_on_what_is_shown() {
     let folder = Folder::new(&[("a", "a"), ("b", "b"), ("sub/x", "")]);
     let many = Folder::new(&[]);
     for number in 0..1001 {
@@ -477,7 +477,7 @@ fn the_tag_is_of_what_is_shown() {
 
 /// Over a whole server's conversation: a tag that was sent is a 304 as long as nothing changes.
 #[test]
-fn conditions_on_listings() {
+fn listings_support_conditional_requests() {
     let folder = Folder::new(&[("a", "a")]);
     for number in 0..1001 {
         folder.write(&format!("many/{number}"), "");
@@ -507,7 +507,7 @@ fn conditions_on_listings() {
 
 /// A page is not compressed by itself: the layer does it, and what is asked by a tag is still answered.
 #[test]
-fn compressed_by_the_layer() {
+fn the_compress_layer_compresses_listings() {
     use modest::RequestHandler;
     let folder = Folder::new(&[]);
     for number in 0..1500 {
@@ -532,7 +532,7 @@ fn compressed_by_the_layer() {
 
 /// Names come and go while a folder is listed: each page is whole, and what stays is on all of them, once.
 #[test]
-fn a_folder_that_changes_while_it_is_listed() {
+fn a_folder_changed_during_listing_gives_a_complete_page() {
     let folder = Folder::new(&[]);
     for number in 0..1500 {
         folder.write(&format!("stays-{number:04}"), "");

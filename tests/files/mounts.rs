@@ -35,7 +35,7 @@ fn tar_name(block: &[u8]) -> Option<String> {
 }
 
 #[test]
-fn only_what_leads_there_is_listed() {
+fn only_mount_points_are_added_to_listings() {
     let top = Folder::new(&[
         ("a.txt", "a"),
         ("book/hidden", "SECRET"),
@@ -106,7 +106,7 @@ fn an_overview_is_listed_like_a_folder() {
 
 /// Where somebody can only write, a link leads there, without size or date; it is no part of what can be read.
 #[test]
-fn boxes_are_linked() {
+fn write_only_folders_are_linked() {
     let top = Folder::new(&[("inbox/secret", "s"), ("open/x", "x"), ("closed/x", "x"), ("file", "f")]);
     let rights =
         ["/=*:read,list", "/inbox=*:write", "/closed=*:none", "/file=*:write", "/drop=*:write", "/inbox=ada:all"];

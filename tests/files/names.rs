@@ -118,7 +118,7 @@ fn names() {
 }
 
 #[test]
-fn hidden_names_when_asked_for() {
+fn hidden_names_are_served_if_enabled() {
     let folder = folder();
     let handler = folder.handler().hidden(true);
     for (target, expected) in [
@@ -133,7 +133,7 @@ fn hidden_names_when_asked_for() {
 }
 
 #[test]
-fn behind_a_prefix() {
+fn paths_are_served_beneath_a_prefix() {
     let folder = folder();
     for prefix in ["/static", "static", "/static/"] {
         let handler = folder.handler().prefix(prefix).unwrap();

@@ -33,7 +33,7 @@ fn types() {
 }
 
 #[test]
-fn fields_of_every_answer() {
+fn configured_fields_are_in_every_response() {
     let folder = Folder::new(&[("a.css", ""), ("assets/b.css", ""), ("assets/c.js", "")]);
     let handler = folder
         .handler()
@@ -110,7 +110,7 @@ fn validators() {
 /// Who asks by date is not told that nothing changed since a second in which something did: large or small, kept or not,
 /// however it is spelled.
 #[test]
-fn no_date_is_told_of_two_states() {
+fn one_date_never_names_two_states() {
     for (size, kept) in [(10, true), (10, false), (100_000, true), (2 << 20, true)] {
         let folder = Folder::new(&[]);
         let handler = if kept { folder.handler() } else { folder.handler().cache(0, 1 << 16, 0) };
@@ -181,7 +181,7 @@ fn a_tag_names_one_content() {
 }
 
 #[test]
-fn the_same_tag_on_every_machine() {
+fn the_tag_is_the_same_on_every_machine() {
     let (one, other) = (Folder::new(&[("a", "four")]), Folder::new(&[("a", "four")]));
     let time = SystemTime::now() - Duration::from_secs(1000);
     let tag = |folder: &Folder| {
@@ -271,7 +271,7 @@ fn a_date_names_the_bytes_of_one_coding() {
 }
 
 #[test]
-fn sidecars_that_are_not_served() {
+fn unsuitable_sidecars_are_not_served() {
     let folder = Folder::new(&[
         ("old", "old"),
         ("d", "d"),
@@ -311,7 +311,7 @@ fn sidecars_that_are_not_served() {
 }
 
 #[test]
-fn pages_of_errors() {
+fn errors_are_shown_as_pages() {
     let folder = Folder::new(&[("a", "a"), ("404.html", "<p>gone</p>"), ("errors/400.html", "bad")]);
     let handler = folder.handler().error_page(400, "/errors/400.html").unwrap();
     for (target, status, body) in
@@ -403,7 +403,7 @@ fn clean_urls_are_never_stale() {
 }
 
 #[test]
-fn the_page_of_an_app_stands_for_what_is_missing() {
+fn the_app_page_replaces_missing_paths() {
     let folder = Folder::new(&[("index.html", "app"), ("a.js", "js"), (".env", "secret"), ("d/x", "")]);
     folder.write("e/index.html", "e");
     let handler = folder.handler().app_page("index.html").unwrap();
@@ -438,7 +438,7 @@ fn the_page_of_an_app_stands_for_what_is_missing() {
 
 /// The page of an app is the same at each of its paths: fields, tag, codings, conditions and ranges.
 #[test]
-fn the_page_of_an_app_is_the_same_everywhere() {
+fn the_app_page_is_the_same_at_every_path() {
     let page = format!("<p>{}", "app ".repeat(1000));
     let folder = Folder::new(&[("index.html", &page), ("d/x", "")]);
     folder.write("index.html.gz", "zipped");
@@ -469,7 +469,7 @@ fn the_page_of_an_app_is_the_same_everywhere() {
 }
 
 #[test]
-fn one_file_alone() {
+fn a_single_file_can_be_served() {
     let folder = Folder::new(&[("one.txt", "one"), ("two.txt", "two"), ("404.html", "page"), ("d/index.html", "")]);
     folder.write_coded("one.txt.gz", "zipped");
     std::os::unix::fs::symlink(folder.path("one.txt"), folder.path(".link")).unwrap();
@@ -498,7 +498,7 @@ fn one_file_alone() {
 }
 
 #[test]
-fn fields_of_some_files() {
+fn fields_can_be_set_for_matching_files() {
     let folder = Folder::new(&[("a.css", ""), ("b/a.css", ""), ("b/a.js", "")]);
     let handler = folder.handler().header_for("*.css", "x-a", "css").and_then(|it| it.header_for("/b/", "x-b", "b"));
     let handler = handler.unwrap();
@@ -530,7 +530,7 @@ fn large_files_and_empty_ones() {
 }
 
 #[test]
-fn fields_that_are_the_servers_own() {
+fn reserved_fields_cannot_be_set() {
     let folder = Folder::new(&[]);
     for (name, own) in [
         ("Content-Length", true),
@@ -570,7 +570,7 @@ fn fields_that_are_the_servers_own() {
 }
 
 #[test]
-fn settings_that_are_refused() {
+fn invalid_settings_are_rejected() {
     let folder = Folder::new(&[]);
     let handler = || folder.handler();
     for (what, refused) in [

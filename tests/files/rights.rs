@@ -40,7 +40,7 @@ const ADA: (&str, &str) = ("authorization", "Basic YWRhOmE=");
 
 /// Also once everything is kept: each request is judged.
 #[test]
-fn what_is_read_is_judged_where_it_is_found() {
+fn reads_are_checked_at_the_path_found() {
     let folder = Folder::new(&[
         ("a.css", "plain"),
         ("index/index.html", "index"),
@@ -88,7 +88,7 @@ fn what_is_read_is_judged_where_it_is_found() {
 }
 
 #[test]
-fn what_is_listed_is_judged() {
+fn listed_entries_are_checked() {
     let folder = Folder::new(&[("open", "1"), ("closed", "SECRET"), ("in/deep", "2"), ("out/deep", "SECRET")]);
     let handler = folder.handler().webdav(true);
     let handler = handler.archives(true);
@@ -117,7 +117,7 @@ fn what_is_listed_is_judged() {
 
 /// A rule for one name of a file holds for whatever is written under its other names.
 #[test]
-fn what_is_written_is_judged_by_all_names_of_a_file() {
+fn writes_are_checked_by_every_name_of_a_file() {
     let folder = Folder::new(&[("a.txt", "a"), ("about.html", "about"), ("free", "x"), ("d/x", "x")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).resumable(4, STILL);
     let guarded = ["/=*:all", "/a.txt=ada:all", "/about=ada:all", "/d/secret=ada:all", "/photo (1).jpg=ada:all"];
@@ -173,7 +173,7 @@ fn what_is_written_is_judged_by_all_names_of_a_file() {
 
 /// A tag or a date of a file that may be written and not read confirms nothing.
 #[test]
-fn conditions_are_for_those_that_may_read() {
+fn conditions_reveal_nothing_to_write_only_users() {
     let folder = Folder::new(&[("there", "secret")]);
     wait_for_age(folder.as_ref(), STILL);
     for overwrite in [Overwrite::Refuse, Overwrite::Replace, Overwrite::Rename] {
@@ -220,7 +220,7 @@ fn conditions_are_for_those_that_may_read() {
 
 /// A certificate authority looks there for proof of control over the host.
 #[test]
-fn nothing_is_taken_in_well_known() {
+fn uploads_to_well_known_are_rejected() {
     let folder = Folder::new(&[(".well-known/acme-challenge/x", "mine"), ("free", "x"), ("sub/x", "x")]);
     let form = ("content-type", "multipart/form-data; boundary=x");
     for hidden in [false, true] {
@@ -260,7 +260,7 @@ fn nothing_is_taken_in_well_known() {
 
 /// What is served by another mount is not beneath this folder, whatever is on the disk.
 #[test]
-fn nothing_is_stored_where_no_request_reaches() {
+fn nothing_is_stored_at_unreachable_paths() {
     let folder = Folder::new(&[("free", "x"), ("b/here", "x"), ("sub/x", "x")]);
     let other = Folder::new(&[]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);

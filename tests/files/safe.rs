@@ -67,7 +67,7 @@ fn links() {
 }
 
 #[test]
-fn what_is_no_file_is_missing_and_blocks_nobody() {
+fn special_files_are_missing_and_block_no_request() {
     let folder = Folder::new(&[("x", "x")]);
     fifo(folder.path("fifo"));
     fifo(folder.path("x.gz"));
@@ -127,7 +127,7 @@ fn a_fifo_is_never_opened() {
 
 /// Names are swapped with links that lead out, as fast as it goes, while they are asked for.
 #[test]
-fn no_swap_wins() {
+fn swapping_names_and_links_never_leaks_files() {
     let outside = Folder::new(&[("d/x", "secret"), ("f", "secret"), ("f.gz", "secret")]);
     let folder = Folder::new(&[("d/x", "inside"), ("f", "inside"), ("f.gz", "inside")]);
     for name in ["d", "f", "f.gz"] {
@@ -166,7 +166,7 @@ fn no_swap_wins() {
 
 /// Root may read everything: as root this runs itself once more as nobody.
 #[test]
-fn what_may_not_be_read() {
+fn unreadable_files_are_forbidden() {
     if !rustix::process::geteuid().is_root() {
         return unreadable();
     }
@@ -176,7 +176,7 @@ fn what_may_not_be_read() {
     fs::copy(this, copy.path("tests")).unwrap();
     let mut again = Command::new(copy.path("tests"));
     again
-        .args(["--exact", "safe::what_may_not_be_read"])
+        .args(["--exact", "safe::unreadable_files_are_forbidden"])
         .env_remove("TMPDIR")
         .current_dir("/tmp")
         .uid(65534)
@@ -255,7 +255,7 @@ fn unreadable() {
 
 /// A file that was kept is taken away by its permissions.
 #[test]
-fn a_kept_file_is_locked() {
+fn a_cached_file_made_unreadable_is_forbidden() {
     let folder = Folder::new(&[("x", "x")]);
     let handler = folder.handler();
     super::settled(&folder, &handler, &Request::get("/x"));

@@ -26,7 +26,7 @@ fn check(rows: &[(&str, &[u8], &str)]) {
 }
 
 #[test]
-fn a_charset_is_only_told_of_utf_8() {
+fn a_charset_is_only_declared_for_utf_8() {
     let latin = b"Gr\xfc\xdfe";
     check(&[
         ("a.txt", b"plain", PLAIN),
@@ -57,7 +57,7 @@ fn a_charset_is_only_told_of_utf_8() {
 }
 
 #[test]
-fn text_of_no_known_type_is_plain() {
+fn text_of_unknown_type_is_plain_text() {
     let mut stream = vec![0xff; 188 * 4]; // packets of MPEG transport: stuffing behind their heads
     stream.chunks_mut(188).for_each(|packet| packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]));
     check(&[
@@ -86,7 +86,7 @@ fn text_of_no_known_type_is_plain() {
 
 /// 4 KiB are looked at of a file that is not held; all of one that is.
 #[test]
-fn where_the_look_ends() {
+fn only_the_beginning_of_a_file_is_examined() {
     for before in 4090..=4100 {
         let ascii = vec![b'a'; before];
         let then = |bytes: &[u8]| [&ascii[..], bytes].concat();
@@ -102,7 +102,7 @@ fn where_the_look_ends() {
 
 /// What the owner says is not guessed at.
 #[test]
-fn types_that_are_set() {
+fn configured_types_are_used() {
     let folder = Folder::new(&[("a.ts", "let a"), ("a.md", "a"), ("unknown", "text")]);
     folder.write("latin.md", b"\xfc");
     folder.write("latin.foo", b"\xfc");

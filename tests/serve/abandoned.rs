@@ -41,7 +41,7 @@ impl RequestHandler for App {
 }
 
 #[test]
-fn handlers_notice_that_their_clients_left_and_the_next_is_answered() {
+fn handlers_notice_disconnects_and_the_next_client_is_served() {
     let app = App::default();
     let server = serve(app.clone(), |server| server.workers(4));
     let mut polls = Vec::from_iter((0..4).map(|_| server.client()));
@@ -63,7 +63,7 @@ fn handlers_notice_that_their_clients_left_and_the_next_is_answered() {
 }
 
 #[test]
-fn who_waits_or_has_sent_more_is_not_gone() {
+fn waiting_and_pipelining_clients_do_not_count_as_gone() {
     let app = App::default();
     let server = serve(app.clone(), |server| server.workers(4));
     let _end = app.go_on.opened_at_end();

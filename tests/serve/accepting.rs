@@ -12,7 +12,7 @@ use crate::script::Script;
 use crate::server::{Client, PATIENCE, Running, alone};
 
 /// A server whose listener can be shut down, and a client that it has answered.
-fn with_a_hold_on_the_listener() -> (Running, TcpListener, Client) {
+fn with_a_shared_listener() -> (Running, TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let hold = listener.try_clone().expect("a descriptor");
     let server = TcpServer::from_listener(listener, Raw(Script::default())).expect("it tells its address");
@@ -34,9 +34,9 @@ fn busy() -> Duration {
 }
 
 #[test]
-fn clients_are_answered_though_nobody_can_be_let_in() {
-    alone("accepting::clients_are_answered_though_nobody_can_be_let_in", || {
-        let (mut server, listener, mut client) = with_a_hold_on_the_listener();
+fn connected_clients_are_served_while_accept_fails() {
+    alone("accepting::connected_clients_are_served_while_accept_fails", || {
+        let (mut server, listener, mut client) = with_a_shared_listener();
         shut_down(&listener);
         for round in 0..20 {
             client.ask(format!("say {round}\n"), format!("{round}\n"));
@@ -47,9 +47,9 @@ fn clients_are_answered_though_nobody_can_be_let_in() {
 }
 
 #[test]
-fn a_server_that_can_let_nobody_in_ends_with_an_error_and_burns_nothing() {
-    alone("accepting::a_server_that_can_let_nobody_in_ends_with_an_error_and_burns_nothing", || {
-        let (mut server, listener, client) = with_a_hold_on_the_listener();
+fn a_server_that_cannot_accept_fails_without_using_cpu() {
+    alone("accepting::a_server_that_cannot_accept_fails_without_using_cpu", || {
+        let (mut server, listener, client) = with_a_shared_listener();
         let (start, before) = (Instant::now(), busy());
         shut_down(&listener);
         // In its own time: errors that pass are waited for.
@@ -66,9 +66,9 @@ fn a_server_that_can_let_nobody_in_ends_with_an_error_and_burns_nothing() {
 }
 
 #[test]
-fn a_server_that_can_let_nobody_in_stops_at_once() {
-    alone("accepting::a_server_that_can_let_nobody_in_stops_at_once", || {
-        let (mut server, listener, mut client) = with_a_hold_on_the_listener();
+fn a_server_that_cannot_accept_stops_at_once() {
+    alone("accepting::a_server_that_cannot_accept_stops_at_once", || {
+        let (mut server, listener, mut client) = with_a_shared_listener();
         shut_down(&listener);
         let start = Instant::now();
         server.handle.shutdown();

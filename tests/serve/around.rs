@@ -62,7 +62,7 @@ fn scripted(script: &Script, settings: impl FnOnce(TcpServer) -> TcpServer) -> R
 }
 
 #[test]
-fn bytes_come_back_whole_and_byte_by_byte() {
+fn bytes_are_echoed_at_any_record_size() {
     let server = scripted(&Script { greeting: Some("welcome\n"), ..Script::default() }, |server| server);
     let mut client = Inside::new(&server);
     client.expect("welcome\n").send("say one\nsay two\n").expect("one\ntwo\n");
@@ -91,7 +91,7 @@ fn http_sees_the_client_that_the_handshake_named() {
 }
 
 #[test]
-fn who_is_turned_away_inside_sees_the_end() {
+fn a_client_rejected_inside_sees_the_end() {
     let server = scripted(&Script { turns_away: true, ..Script::default() }, |server| server);
     Inside::new(&server).client.expect_end();
 }
@@ -126,13 +126,13 @@ fn a_stream_is_taken_through_two_layers() {
 }
 
 #[test]
-fn half_a_handshake_is_late() {
+fn an_incomplete_handshake_times_out() {
     let server = serve(raw(Script::default()).handshake(Duration::from_millis(50)), |server| server);
     server.client().send("key 5a\n").expect("whoami\n").send("from").expect_end();
 }
 
 #[test]
-fn a_reader_that_is_slow_gets_everything_and_costs_64_kib() {
+fn a_slow_reader_gets_everything_and_costs_64_kib() {
     let cipher = raw(Script::default());
     let most_owed = cipher.most_owed.clone();
     let server = serve(cipher, |server| server);
@@ -149,7 +149,7 @@ fn a_reader_that_is_slow_gets_everything_and_costs_64_kib() {
 }
 
 #[test]
-fn a_file_waits_for_no_handler() {
+fn sending_a_file_waits_for_no_handler() {
     let script = Script::default();
     let server = scripted(&script, |server| server.workers(1));
     let mut blocked = Inside::new(&server);
@@ -164,7 +164,7 @@ fn a_file_waits_for_no_handler() {
 }
 
 #[test]
-fn a_broken_promise_is_a_reset() {
+fn an_incomplete_response_ends_in_a_reset() {
     let server = scripted(&Script::default(), |server| server);
     for line in ["file 300000 100000\n", "abort\n", "panic\n", "panic late\n"] {
         let mut client = Inside::new(&server);
@@ -173,7 +173,7 @@ fn a_broken_promise_is_a_reset() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn a_rejection_reaches_a_client_that_is_still_sending() {
     let server = scripted(&Script::default(), |server| server);
     let mut client = Inside::new(&server);
     client.send("refuse\n");
@@ -190,7 +190,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn a_broken_record_is_answered_by_an_alert() {
+fn a_broken_record_gets_an_alert() {
     let server = scripted(&Script::default(), |server| server);
     let mut client = Inside::new(&server);
     client.send("say me\n").expect("me\n").client.send(ALERT).send([b'x'; 100_000]);
@@ -198,7 +198,7 @@ fn a_broken_record_is_answered_by_an_alert() {
 }
 
 #[test]
-fn lateness_and_want_of_permits_are_told() {
+fn timeouts_and_missing_permits_are_reported_inside() {
     let script = Script::default();
     let server = scripted(&script, |server| server.workers(1).queue_limit(1).queue_timeout(PATIENCE));
     let mut late = Inside::new(&server);
@@ -217,7 +217,7 @@ fn lateness_and_want_of_permits_are_told() {
 }
 
 #[test]
-fn who_does_not_read_is_given_up_and_the_inner_conversation_hears_of_it() {
+fn a_client_that_does_not_read_is_dropped_and_reported_inside() {
     let script = Script::default();
     let server = scripted(&script, |server| server.workers(1).write_timeout(Duration::from_millis(300)));
     let mut deaf: Vec<Inside> = (0..10).map(|_| Inside::new(&server)).collect();
@@ -230,7 +230,7 @@ fn who_does_not_read_is_given_up_and_the_inner_conversation_hears_of_it() {
 }
 
 #[test]
-fn silent_clients_hold_no_worker_and_hear_a_goodbye_at_a_shutdown() {
+fn silent_clients_hold_no_worker_and_get_a_goodbye() {
     let mut server = scripted(&Script::default(), |server| server.workers(2));
     let mut silent: Vec<Inside> = (0..200)
         .map(|number| {
@@ -250,7 +250,7 @@ fn silent_clients_hold_no_worker_and_hear_a_goodbye_at_a_shutdown() {
 }
 
 #[test]
-fn a_body_under_way_is_finished_at_a_shutdown() {
+fn a_shutdown_waits_for_a_body_in_progress() {
     let app = handler_fn(|request| Ok(Response::bytes(request.bytes()?)));
     let mut server = serve(Cipher::new(app), |server| server);
     let mut client = Inside::new(&server);
@@ -290,7 +290,7 @@ fn a_cut_body_reaches_no_handler() {
 }
 
 #[test]
-fn idleness_is_ended_with_a_goodbye_and_half_a_record_does_not_renew_it() {
+fn an_idle_client_gets_a_goodbye_despite_partial_records() {
     let app = || handler_fn(|_| Ok(Response::text("here")));
     let limit = Duration::from_millis(300);
     let server = serve(Cipher::new(Http::new(app()).idle_timeout(limit)), |server| server);
@@ -313,7 +313,7 @@ fn idleness_is_ended_with_a_goodbye_and_half_a_record_does_not_renew_it() {
 }
 
 #[test]
-fn who_gives_way_hears_a_goodbye() {
+fn an_evicted_client_gets_a_goodbye() {
     let server = scripted(&Script::default(), |server| server.max_connections(1));
     let mut idle = Inside::new(&server);
     server.wait_for("it is idle", |stats| stats.parked == 1);
@@ -379,7 +379,7 @@ fn a_cipher_inside_a_cipher() {
 }
 
 #[test]
-fn bytes_of_all_sizes_come_through() {
+fn bodies_of_all_sizes_pass_through() {
     let app = handler_fn(|request| Ok(Response::bytes(request.bytes()?)));
     let server = serve(Cipher::new(Http::new(app).body_memory(1000)), |server| server);
     for size in [0, 1, 16_383, 16_384, 65_536, 1_000_000] {
@@ -396,7 +396,7 @@ fn bytes_of_all_sizes_come_through() {
 }
 
 #[test]
-fn unchanged_goes_on_with_a_wait_and_ends_what_is_none() {
+fn unchanged_continues_a_wait_and_otherwise_closes() {
     /// Says `Unchanged` to all but a first word: `i` for idle, `r` for read, and nothing for nothing.
     struct Stubborn {
         from_the_first: bool,

@@ -79,13 +79,13 @@ impl Drop for Line {
 }
 
 /// A client that came before, and one that comes now, are answered.
-fn others_are_answered(server: &Running, bystander: &mut crate::server::Client) {
+fn others_are_served(server: &Running, bystander: &mut crate::server::Client) {
     bystander.ask("still here\n", "still here\n");
     server.client().ask("just come\n", "just come\n");
 }
 
 #[test]
-fn a_conversation_whose_drop_blocks_stops_nobody() {
+fn a_blocking_drop_delays_no_other_client() {
     let echo = Echo::default();
     let server = serve(Raw(echo.clone()), |server| server.workers(4));
     let _end = echo.gate.opened_at_end();
@@ -96,11 +96,11 @@ fn a_conversation_whose_drop_blocks_stops_nobody() {
     thread::sleep(ALL_ASLEEP);
     drop(leaving);
     echo.gate.wait_for_arrivals(1);
-    others_are_answered(&server, &mut bystander);
+    others_are_served(&server, &mut bystander);
 }
 
 #[test]
-fn a_meeting_that_blocks_stops_nobody() {
+fn a_blocking_meeting_delays_no_other_client() {
     let echo = Echo::default();
     let server = serve(Raw(echo.clone()), |server| server.workers(4));
     let _end = echo.gate.opened_at_end();
@@ -111,11 +111,11 @@ fn a_meeting_that_blocks_stops_nobody() {
     echo.meeting.store(true, Relaxed);
     let _waiting = server.client();
     echo.gate.wait_for_arrivals(1);
-    others_are_answered(&server, &mut bystander);
+    others_are_served(&server, &mut bystander);
 }
 
 #[test]
-fn an_event_that_blocks_stops_nobody() {
+fn a_blocking_event_delays_no_other_client() {
     let echo = Echo::default();
     let server = serve(Raw(echo.clone()), |server| server.workers(4));
     let _end = echo.gate.opened_at_end();
@@ -123,11 +123,11 @@ fn an_event_that_blocks_stops_nobody() {
     bystander.ask("here\n", "here\n");
     late.ask("late\n", "late\n");
     echo.gate.wait_for_arrivals(1);
-    others_are_answered(&server, &mut bystander);
+    others_are_served(&server, &mut bystander);
 }
 
 #[test]
-fn a_drop_that_blocks_beside_as_many_handlers_as_may_be_stops_nobody() {
+fn a_blocking_drop_beside_full_handlers_delays_no_other_client() {
     let echo = Echo::default();
     let server = serve(Raw(echo.clone()), |server| server.workers(2));
     let _end = (echo.gate.opened_at_end(), echo.handlers.opened_at_end());
@@ -142,7 +142,7 @@ fn a_drop_that_blocks_beside_as_many_handlers_as_may_be_stops_nobody() {
     server.wait_for("the others rest", |stats| stats.parked == 2);
     drop(leaving);
     echo.gate.wait_for_arrivals(1);
-    others_are_answered(&server, &mut bystander);
+    others_are_served(&server, &mut bystander);
 }
 
 /// Bytes without end, held up in `drop`.
@@ -162,7 +162,7 @@ impl Drop for Reader {
 }
 
 #[test]
-fn a_stream_whose_drop_blocks_stops_nobody() {
+fn a_stream_with_a_blocking_drop_delays_no_other_client() {
     struct App(Gate);
     impl RequestHandler for App {
         fn do_get(&self, request: &Request) -> Result<Response> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::{Client, Gate, alone, eventually, get, hear_the_log, serve};
+use crate::server::{Client, Gate, alone, capture_the_log, eventually, get, serve};
 
 /// One that is asked for something and answered, or reset.
 fn is_served(client: &mut Client) -> bool {
@@ -18,7 +18,7 @@ fn is_served(client: &mut Client) -> bool {
 }
 
 #[test]
-fn an_address_has_only_so_many_connections() {
+fn connections_of_one_address_are_limited() {
     let here = || handler_fn(|_| Ok(Response::text("here")));
     let server = serve(here(), |server| server.max_per_address(3));
     let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
@@ -37,9 +37,10 @@ fn an_address_has_only_so_many_connections() {
 }
 
 #[test]
-fn the_log_hears_who_is_refused_for_its_address_if_it_wants_to() {
-    alone("bounds::the_log_hears_who_is_refused_for_its_address_if_it_wants_to", || {
-        let lines = hear_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("refused")));
+fn rejections_by_address_are_logged_at_debug_level() {
+    alone("bounds::rejections_by_address_are_logged_at_debug_level", || {
+        let lines =
+            capture_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("refused")));
         let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server.max_per_address(1));
         let mut first = server.client();
         assert!(is_served(&mut first));
@@ -60,7 +61,7 @@ fn the_log_hears_who_is_refused_for_its_address_if_it_wants_to() {
 }
 
 #[test]
-fn a_connection_has_only_so_many_requests() {
+fn requests_per_connection_are_limited() {
     let http = Http::new(handler_fn(|_| Ok(Response::text("here")))).max_requests(3);
     let server = serve(http, |server| server);
     let mut client = server.client();
@@ -73,7 +74,7 @@ fn a_connection_has_only_so_many_requests() {
 }
 
 #[test]
-fn a_connection_that_has_grown_old_is_ended_with_its_next_answer() {
+fn an_old_connection_closes_after_its_next_response() {
     let age = Duration::from_millis(300);
     let http = Http::new(handler_fn(|_| Ok(Response::text("here")))).max_connection_age(age);
     let server = serve(http, |server| server);
@@ -108,7 +109,7 @@ impl RequestHandler for Stuck {
 }
 
 #[track_caller]
-fn says_when_to_come_again(answer: &str, status: &str) {
+fn has_retry_after(answer: &str, status: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
     assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer:?}");
 }
@@ -118,7 +119,7 @@ fn post(length: usize) -> String {
 }
 
 #[test]
-fn who_finds_no_worker_is_told_when_to_come_again() {
+fn a_request_without_a_worker_gets_retry_after() {
     let app = Stuck::default();
     let server =
         serve(app.clone(), |server| server.workers(1).queue_limit(1).queue_timeout(Duration::from_millis(200)));
@@ -128,24 +129,24 @@ fn who_finds_no_worker_is_told_when_to_come_again() {
     let mut queued = server.client();
     queued.send(get("/"));
     server.wait_for("it waits", |stats| stats.waiting == 1);
-    says_when_to_come_again(&server.client().fetch(get("/")), "503"); // the queue is full
-    says_when_to_come_again(&queued.answer().expect("an answer"), "503"); // the request took too long
+    has_retry_after(&server.client().fetch(get("/")), "503"); // the queue is full
+    has_retry_after(&queued.answer().expect("an answer"), "503"); // the request took too long
     let mut body = server.client();
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-    says_when_to_come_again(&body.answer().expect("an answer"), "503"); // before a body
+    has_retry_after(&body.answer().expect("an answer"), "503"); // before a body
     assert_eq!(server.handle.stats().refused, 3);
 }
 
 #[test]
-fn who_finds_no_room_for_a_body_is_told_when_to_come_again() {
+fn a_body_without_space_gets_retry_after() {
     let server = serve(Http::new(Stuck::default()).body_memory_quota(0).body_quota(10), |server| server);
-    says_when_to_come_again(&server.client().fetch(post(11)), "507");
+    has_retry_after(&server.client().fetch(post(11)), "507");
     assert!(server.client().fetch(post(10)).ends_with("10 bytes"));
 }
 
 #[test]
-fn a_body_without_a_descriptor_for_its_file_is_told_when_to_come_again() {
-    alone("bounds::a_body_without_a_descriptor_for_its_file_is_told_when_to_come_again", || {
+fn a_body_without_a_file_descriptor_gets_retry_after() {
+    alone("bounds::a_body_without_a_file_descriptor_gets_retry_after", || {
         let server = serve(Http::new(Stuck::default()).body_memory(10), |server| server);
         let mut client = server.client();
         assert!(client.fetch(post(11)).ends_with("11 bytes"));
@@ -153,12 +154,12 @@ fn a_body_without_a_descriptor_for_its_file_is_told_when_to_come_again() {
         setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum }).unwrap();
         let answer = client.fetch(post(11));
         setrlimit(Resource::Nofile, before).unwrap();
-        says_when_to_come_again(&answer, "503");
+        has_retry_after(&answer, "503");
     });
 }
 
 #[test]
-fn a_request_whose_client_reset_it_while_it_waited_is_not_handled() {
+fn a_request_reset_while_queued_is_not_handled() {
     let app = Stuck::default();
     let server = serve(app.clone(), |server| server.workers(1));
     let _end = app.gate.opened_at_end();

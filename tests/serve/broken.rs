@@ -9,7 +9,7 @@ use crate::script::Script;
 use crate::server::{Client, Running, get, serve};
 
 #[test]
-fn half_an_answer_before_a_panic_ends_in_a_reset() {
+fn a_partial_response_before_a_panic_ends_in_a_reset() {
     let server = serve(Raw(Script::default()), |server| server.workers(1));
     for lines in ["say half\npanic\n", "say half\npanic late\n"] {
         let mut client = server.client();
@@ -36,7 +36,7 @@ impl Read for Breaking {
 }
 
 #[test]
-fn a_stream_that_panics_ends_in_a_reset_after_what_was_read() {
+fn a_panicking_stream_sends_what_was_read_and_then_a_reset() {
     struct App;
     impl RequestHandler for App {
         fn do_get(&self, request: &Request) -> Result<Response> {
@@ -76,7 +76,7 @@ fn early(handler: impl IntoProtocol, sent: &str) -> (Client, Running) {
 }
 
 #[test]
-fn who_is_turned_away_after_speaking_sees_an_end() {
+fn a_client_rejected_after_sending_sees_a_clean_end() {
     struct Nobody;
     impl RequestHandler for Nobody {
         fn verify_client(&self, _: &Peer) -> bool {

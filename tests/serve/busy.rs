@@ -33,7 +33,7 @@ fn get(target: &str) -> String {
 }
 
 #[test]
-fn four_asleep_and_everybody_is_heard() {
+fn four_sleeping_handlers_do_not_block_other_clients() {
     let gates = Gates::default();
     let http = Http::new(gates.clone()).head_timeout(Duration::from_secs(2));
     let mut server = serve(http, |server| server.workers(4).shutdown_timeout(PATIENCE));
@@ -79,7 +79,7 @@ fn four_asleep_and_everybody_is_heard() {
 
 /// There are more workers than permits, and those without one fill the queue faster than the others empty it.
 #[test]
-fn handlers_that_take_microseconds_are_not_too_busy() {
+fn fast_handlers_do_not_cause_rejections() {
     const CLIENTS: usize = 1000;
     const ROUNDS: usize = 20;
     let app = modest::handler_fn(|_: &modest::Request| Ok(modest::Response::text("here")));

@@ -77,7 +77,7 @@ impl Room {
 }
 
 #[test]
-fn all_hear_what_a_thread_or_another_client_says() {
+fn every_client_receives_messages_from_threads_and_clients() {
     let room = Room::default();
     let server = serve(Raw(room.clone()), |server| server.workers(2));
     let mut clients: Vec<Client> = (0..100).map(|_| server.client()).collect();
@@ -106,7 +106,7 @@ fn all_hear_what_a_thread_or_another_client_says() {
 }
 
 #[test]
-fn who_is_gone_is_told_to_the_caller() {
+fn calling_a_closed_connection_reports_it() {
     let room = Room::default();
     let server = serve(Raw(room.clone()), |server| server);
     let mut leaving = server.client();
@@ -121,7 +121,7 @@ fn who_is_gone_is_told_to_the_caller() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_is_called_when_it_does() {
+fn a_blocked_client_gets_its_calls_once_it_reads() {
     let room = Room::default();
     let server = serve(Raw(room.clone()), |server| server.workers(1));
     let mut client = server.client();
@@ -139,7 +139,7 @@ fn a_client_that_reads_nothing_is_called_when_it_does() {
 
 /// Wherever a connection is: waiting for its client to ask, or to read.
 #[test]
-fn an_abort_ends_a_connection_wherever_it_is() {
+fn an_abort_ends_a_connection_in_any_state() {
     let room = Room::default();
     let server = serve(Raw(room.clone()), |server| server.workers(1));
     let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();

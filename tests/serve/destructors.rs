@@ -69,7 +69,7 @@ impl RequestHandler for App {
 }
 
 #[test]
-fn a_destructor_that_blocks_stops_nobody_else() {
+fn a_blocking_destructor_delays_no_other_client() {
     type Then = fn(&mut Client, &Running);
     let takes_all: Then = |client, running| {
         let mut left = 8_000_000;
@@ -119,7 +119,7 @@ fn a_destructor_that_blocks_stops_nobody_else() {
 
 /// A connection that polls again and again is not kept in the signal once for each time.
 #[test]
-fn a_poll_that_is_over_leaves_nothing_behind() {
+fn a_finished_poll_leaves_nothing_behind() {
     let changed = Signal::new();
     let polled = changed.clone();
     let app = modest::handler_fn(move |request: &Request| match request.is_late() {

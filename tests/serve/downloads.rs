@@ -53,7 +53,7 @@ fn a_part_of_a_file_is_sent_while_all_handlers_are_stuck() {
 }
 
 #[test]
-fn a_download_that_was_begun_is_finished_while_all_handlers_are_stuck() {
+fn a_started_download_finishes_while_all_handlers_are_stuck() {
     struct Site(StaticFileHandler, Gate);
     impl RequestHandler for Site {
         fn do_get(&self, request: &Request) -> Result<Response> {
@@ -81,7 +81,7 @@ fn a_download_that_was_begun_is_finished_while_all_handlers_are_stuck() {
 }
 
 #[test]
-fn a_stream_that_was_begun_waits_for_a_handler_however_long() {
+fn a_started_stream_waits_for_a_handler_without_limit() {
     let gate = Gate::default();
     let _end = gate.opened_at_end();
     let there = gate.clone();
@@ -114,7 +114,7 @@ fn a_stream_that_was_begun_waits_for_a_handler_however_long() {
 }
 
 #[test]
-fn a_request_behind_another_waits_for_a_handler_as_long_as_any() {
+fn a_pipelined_request_has_the_usual_queue_timeout() {
     let (first, second) = (Gate::default(), Gate::default());
     let _ends = (first.opened_at_end(), second.opened_at_end());
     let gates = (first.clone(), second.clone());

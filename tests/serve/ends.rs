@@ -44,7 +44,7 @@ fn big(size: usize) -> Http<impl RequestHandler> {
 const SIZES: [usize; 6] = [600_000, 640_000, 680_000, 720_000, 760_000, 800_000];
 
 #[test]
-fn who_reads_slower_than_the_idle_timeout_gets_it_all() {
+fn a_reader_slower_than_the_idle_timeout_gets_everything() {
     if !is_plain() {
         return; // its clients have sockets of their own
     }
@@ -60,7 +60,7 @@ fn who_reads_slower_than_the_idle_timeout_gets_it_all() {
 }
 
 #[test]
-fn a_slow_reader_is_finished_in_a_stop() {
+fn a_shutdown_waits_for_a_slow_reader() {
     if !is_plain() {
         return; // its clients have sockets of their own
     }
@@ -84,7 +84,7 @@ fn a_slow_reader_is_finished_in_a_stop() {
 }
 
 #[test]
-fn a_torso_is_no_whole() {
+fn an_incomplete_response_never_looks_complete() {
     // An answer whose end is the end of the connection, cut off by the end of the grace, and by a client that stopped reading.
     let endless = || handler_fn(|_| Ok(Response::stream(io::repeat(b'x'))));
     let mut server = serve(endless(), |server| server.shutdown_timeout(Duration::from_millis(100)));
@@ -134,7 +134,7 @@ fn the_head_of_a_stream_does_not_wait_for_its_body() {
 
 /// A close with bytes unread is a reset, which destroys what the client has not read yet.
 #[test]
-fn bytes_that_came_while_the_handler_ran_cut_off_no_response() {
+fn bytes_received_during_a_handler_do_not_truncate_the_response() {
     const SIZE: usize = 150_000;
     let request = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
     for (what, first, then, stops) in [
@@ -168,7 +168,7 @@ fn bytes_that_came_while_the_handler_ran_cut_off_no_response() {
 
 /// The same of any protocol.
 #[test]
-fn bytes_that_came_while_a_line_was_handled_cut_off_no_reply() {
+fn bytes_received_during_a_line_do_not_truncate_the_reply() {
     const SIZE: usize = 150_000;
     let gate = Gate::default();
     let inside = gate.clone();
@@ -190,7 +190,7 @@ fn bytes_that_came_while_a_line_was_handled_cut_off_no_reply() {
 }
 
 #[test]
-fn a_busy_uploader_hears_why() {
+fn an_uploading_client_gets_the_rejection() {
     let server = serve(Raw(Script::default()), |server| server);
     let mut client = server.client();
     client.send("refuse\n");
@@ -203,7 +203,7 @@ fn a_busy_uploader_hears_why() {
 }
 
 #[test]
-fn lateness_may_be_told_again_and_again() {
+fn lateness_can_be_reported_repeatedly() {
     struct Nagging;
     impl Protocol for Nagging {
         fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
@@ -230,7 +230,7 @@ fn lateness_may_be_told_again_and_again() {
 }
 
 #[test]
-fn limits_without_end() {
+fn infinite_limits_are_accepted() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| {
         server
@@ -255,7 +255,7 @@ fn limits_without_end() {
 }
 
 #[test]
-fn a_handler_that_holds_a_stopper_is_dropped() {
+fn a_handler_that_holds_a_server_handle_is_dropped() {
     struct App(Mutex<Option<ServerHandle>>, mpsc::Sender<()>);
     impl RequestHandler for App {}
     impl Drop for App {

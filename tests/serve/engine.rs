@@ -22,20 +22,20 @@ fn bytes_come_back_in_order() {
 }
 
 #[test]
-fn a_server_may_speak_first() {
+fn a_server_can_send_first() {
     let server = serve(Raw(Script { greeting: Some("welcome\n"), ..Script::default() }), |server| server);
     server.client().expect("welcome\n");
 }
 
 #[test]
-fn who_is_turned_away_sees_the_end() {
+fn a_rejected_client_sees_the_end() {
     let server = serve(Raw(Script { turns_away: true, ..Script::default() }), |server| server);
     server.client().expect_end();
     server.wait_for("the one turned away is gone", |stats| stats.accepted == 1 && stats.connections == 0);
 }
 
 #[test]
-fn who_half_closes_gets_the_whole_answer() {
+fn a_half_closed_client_gets_the_whole_response() {
     let server = serve(Raw(Script::default()), |server| server);
     let mut client = server.client();
     client.send("big 20000000\nsay end\n").half_close();
@@ -64,7 +64,7 @@ fn silent_clients_hold_no_worker() {
 }
 
 #[test]
-fn blocked_handlers_stop_nobody_and_the_line_is_served() {
+fn blocked_handlers_delay_no_client_and_the_queue_is_served() {
     let script = Script::default();
     let server = serve(Raw(script.clone()), |server| server.workers(4));
     let mut asleep: Vec<Client> = (0..4).map(|_| server.client()).collect();
@@ -87,7 +87,7 @@ fn blocked_handlers_stop_nobody_and_the_line_is_served() {
 }
 
 #[test]
-fn a_full_line_and_a_long_wait_are_refused() {
+fn a_full_queue_and_a_long_wait_are_rejected() {
     let script = Script::default();
     let server =
         serve(Raw(script.clone()), |server| server.workers(1).queue_limit(1).queue_timeout(Duration::from_millis(200)));
@@ -118,7 +118,7 @@ fn a_panic_costs_one_connection() {
 }
 
 #[test]
-fn who_slept_long_looks_at_the_clock() {
+fn a_woken_worker_updates_its_clock() {
     // A worker that is woken to draw from the queue begins its turn now, not when it lay down: else whoever it serves
     // has rested, or stood in line, for as long as the worker slept.
     let script = Script::default();
@@ -138,7 +138,7 @@ fn who_slept_long_looks_at_the_clock() {
 }
 
 #[test]
-fn a_stage_has_one_clock_and_dripping_wins_nothing() {
+fn a_slow_trickle_does_not_extend_a_stages_deadline() {
     let server = serve(Raw(Script::default()), |server| server);
     let mut client = server.client();
     client.send("read 300\n");
@@ -160,7 +160,7 @@ fn a_stage_has_one_clock_and_dripping_wins_nothing() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn a_rejection_reaches_a_client_that_is_still_sending() {
     let server = serve(Raw(Script::default()), |server| server);
     for round in 0..20 {
         let mut client = server.client();
@@ -178,7 +178,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn who_is_late_may_go_on_sending_and_still_reads_the_end() {
+fn a_late_client_that_keeps_sending_still_reads_the_end() {
     let server = serve(Raw(Script::default()), |server| server);
     for _ in 0..20 {
         let mut client = server.client();
@@ -189,7 +189,7 @@ fn who_is_late_may_go_on_sending_and_still_reads_the_end() {
 }
 
 #[test]
-fn a_broken_promise_is_a_reset() {
+fn an_incomplete_response_ends_in_a_reset() {
     let server = serve(Raw(Script::default()), |server| server);
     server.client().send("abort\n").expect_reset();
     let count = server.client().send("file 300000 100000\n").expect_reset();
@@ -197,7 +197,7 @@ fn a_broken_promise_is_a_reset() {
 }
 
 #[test]
-fn files_come_whole() {
+fn files_are_sent_completely() {
     let server = serve(Raw(Script::default()), |server| server.workers(1));
     for size in [1, 1000, 70_000, 5_000_000] {
         let mut client = server.client();
@@ -209,7 +209,7 @@ fn files_come_whole() {
 }
 
 #[test]
-fn who_does_not_read_is_given_up_and_holds_nobody() {
+fn a_client_that_does_not_read_is_dropped_and_delays_no_other() {
     let script = Script::default();
     let server = serve(Raw(script.clone()), |server| server.workers(1).write_timeout(Duration::from_millis(300)));
     let mut deaf: Vec<Client> = (0..20).map(|_| server.client()).collect();
@@ -224,7 +224,7 @@ fn who_does_not_read_is_given_up_and_holds_nobody() {
 }
 
 #[test]
-fn who_sends_without_reading_is_not_read_for_ever() {
+fn reading_from_a_client_that_does_not_read_is_bounded() {
     let server = serve(Raw(Script::default()), |server| server);
     let client = server.client();
     client.stream.set_nonblocking(true).unwrap();
@@ -269,7 +269,7 @@ fn many_clients_at_once() {
 }
 
 #[test]
-fn a_full_house_with_nobody_waiting_outside_is_quiet() {
+fn a_full_server_without_waiting_clients_is_quiet() {
     let server = serve(Raw(Script::default()), |server| server.workers(1).max_connections(2));
     let (mut client, mut other) = (server.client(), server.client());
     client.send("say x\n").expect("x\n");
@@ -281,7 +281,7 @@ fn a_full_house_with_nobody_waiting_outside_is_quiet() {
 }
 
 #[test]
-fn who_waits_for_the_start_is_called_once_clients_are_accepted() {
+fn on_ready_is_called_once_clients_are_accepted() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let server =
         modest::TcpServer::bind("127.0.0.1:0", modest::handler_fn(|_| Ok(modest::Response::text("hello")))).unwrap();

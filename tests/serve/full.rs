@@ -73,7 +73,7 @@ fn clients(server: &Running, count: usize, sent: &str) -> Vec<Client> {
 }
 
 #[test]
-fn a_request_that_comes_while_its_client_is_evicted_is_answered() {
+fn a_request_arriving_during_eviction_is_served() {
     // A server with one handler has four workers. All are held up outside of the poller: one in the handler, two meeting
     // clients, one in the log. Then one more request that will hold up its worker and two newcomers are seen by one poll:
     // one has the place of a client that left, for the other the idle client is chosen to be evicted, and nobody is free to do so while that request is in hand. What it asks
@@ -115,7 +115,7 @@ fn a_request_that_comes_while_its_client_is_evicted_is_answered() {
 }
 
 #[test]
-fn who_lingers_goes_before_who_is_idle() {
+fn lingering_connections_are_evicted_before_idle_ones() {
     let server = serve(Raw(Script::default()), |server| server.max_connections(2));
     let (mut idle, mut lingering) = (server.client(), server.client());
     idle.ask("say idle\n", "idle\n");
@@ -126,7 +126,7 @@ fn who_lingers_goes_before_who_is_idle() {
 }
 
 #[test]
-fn the_longest_idle_goes_first() {
+fn the_longest_idle_connection_is_evicted_first() {
     let server = serve(App::default(), with_room_for(3));
     let mut idle = clients(&server, 3, "");
     // The last to come was the first to ask: it is idle for longest, but for the first two, which then ask as well.
@@ -142,7 +142,7 @@ fn the_longest_idle_goes_first() {
 }
 
 #[test]
-fn who_is_idle_goes_before_half_a_head() {
+fn idle_connections_are_evicted_before_partial_heads() {
     let server = serve(App::default(), with_room_for(2));
     let mut half = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
     thread::sleep(Duration::from_millis(1200)); // half a head may be let go once it is a second old
@@ -155,7 +155,7 @@ fn who_is_idle_goes_before_half_a_head() {
 }
 
 #[test]
-fn halves_of_heads_make_room_after_a_second() {
+fn partial_heads_are_evictable_after_a_second() {
     let server = serve(App::default(), with_room_for(64));
     let _halves = clients(&server, 64, "GET / HTTP/1.1\r\nHo");
     let start = Instant::now();
@@ -166,7 +166,7 @@ fn halves_of_heads_make_room_after_a_second() {
 }
 
 #[test]
-fn the_oldest_half_of_a_head_goes_first() {
+fn the_oldest_partial_head_is_evicted_first() {
     let http = Http::new(App::default()).head_timeout(PATIENCE);
     let server = serve(http, with_room_for(2));
     let mut old = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
@@ -183,7 +183,7 @@ fn the_oldest_half_of_a_head_goes_first() {
 }
 
 #[test]
-fn half_a_head_that_has_just_begun_is_kept() {
+fn a_new_partial_head_is_not_evicted() {
     let server = serve(App::default(), with_room_for(4));
     let mut halves = clients(&server, 4, "GET / HTTP/1.1\r\nHo");
     let mut newcomer = server.client();
@@ -199,7 +199,7 @@ fn half_a_head_that_has_just_begun_is_kept() {
 }
 
 #[test]
-fn a_request_in_hand_is_never_let_go() {
+fn a_request_in_progress_is_never_evicted() {
     let app = App::default();
     let server = serve(app.clone(), with_room_for(2));
     let _end = app.handler.opened_at_end();
@@ -222,7 +222,7 @@ fn a_request_in_hand_is_never_let_go() {
 
 /// One more than there is room for, and all are busy: each request that is sent is answered, and who has to go is told.
 #[test]
-fn busy_clients_that_give_way_lose_no_request() {
+fn evicted_busy_clients_lose_no_request() {
     const CLIENTS: usize = 12;
     let app = modest::handler_fn(|request: &modest::Request| {
         thread::sleep(Duration::from_millis(1)); // what a handler takes
@@ -253,7 +253,7 @@ fn busy_clients_that_give_way_lose_no_request() {
 
 /// Streams that have left the engine hold their entries for as long as they live, and nobody up.
 #[test]
-fn streams_do_not_hide_idle_clients() {
+fn streams_do_not_prevent_evicting_idle_clients() {
     const STREAMS: usize = 300;
     let app = modest::handler_fn(|request: &modest::Request| {
         Ok(match request.path() {

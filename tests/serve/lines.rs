@@ -22,7 +22,7 @@ fn echo() -> Lines {
 }
 
 #[test]
-fn each_client_has_its_own_state_and_hears_a_greeting() {
+fn each_client_has_its_own_state_and_gets_a_greeting() {
     if !is_plain() {
         return; // the client knows its own address
     }
@@ -51,7 +51,7 @@ fn each_client_has_its_own_state_and_hears_a_greeting() {
 }
 
 #[test]
-fn handlers_may_block_and_silent_clients_hold_none() {
+fn line_handlers_can_block_and_silent_clients_hold_none() {
     let gate = Gate::default();
     let at_gate = gate.clone();
     let lines = Lines::new(move |line, reply| {
@@ -84,7 +84,7 @@ fn handlers_may_block_and_silent_clients_hold_none() {
 }
 
 #[test]
-fn many_lines_at_once_are_answered_in_order_and_hold_up_nobody() {
+fn many_lines_are_handled_in_order_and_delay_no_other_client() {
     let server = serve(echo(), |server| server.workers(1));
     let mut client = server.client();
     let wire: String = (0..200_000).map(|number| format!("{number}\n")).collect();
@@ -97,7 +97,7 @@ fn many_lines_at_once_are_answered_in_order_and_hold_up_nobody() {
 }
 
 #[test]
-fn who_does_not_read_is_not_answered_without_end() {
+fn replies_to_a_client_that_does_not_read_are_bounded() {
     let handled = Arc::new(AtomicUsize::new(0));
     let counted = handled.clone();
     let lines = Lines::new(move |_, reply| {
@@ -114,7 +114,7 @@ fn who_does_not_read_is_not_answered_without_end() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn a_rejection_reaches_a_client_that_is_still_sending() {
     let server = serve(echo(), |server| server);
     let mut client = server.client();
     client.send("first\n");
@@ -127,7 +127,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn waits_end() {
+fn idle_and_line_timeouts_end_waits() {
     let limit = Duration::from_millis(100);
     let server = serve(echo().idle_timeout(limit).line_timeout(limit), |server| server);
     for (sent, wanted) in [("", ""), ("a\n", "a\n"), ("half", "the line took too long\r\n")] {
@@ -149,7 +149,7 @@ fn a_panic_costs_one_client() {
 }
 
 #[test]
-fn a_shutdown_ends_who_is_idle_and_answers_who_has_spoken() {
+fn a_shutdown_ends_idle_clients_and_serves_pending_lines() {
     let gate = Gate::default();
     let at_gate = gate.clone();
     let lines = Lines::new(move |line, reply| {
@@ -173,7 +173,7 @@ fn a_shutdown_ends_who_is_idle_and_answers_who_has_spoken() {
 }
 
 #[test]
-fn inside_a_cipher_behind_a_proxy() {
+fn lines_work_inside_a_cipher_and_behind_a_proxy() {
     if !has_addresses() {
         return; // no client is trusted
     }

@@ -13,7 +13,7 @@ use modest::{Address, Client as Peer, Http, Listen, LogFormat, ProxyProtocol, Re
 use socket2::SockRef;
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, Running, alone, eventually, hear_the_log};
+use crate::server::{Client, PATIENCE, Running, alone, capture_the_log, eventually};
 
 fn script() -> Raw<Script> {
     Raw(Script::default())
@@ -40,7 +40,7 @@ fn connect(address: impl Into<SocketAddr>) -> TcpStream {
 
 /// Clients of each listener meet its own protocol, in one server: its figures, its limits and its end.
 #[test]
-fn listeners_may_serve_different_things() {
+fn listeners_can_serve_different_protocols() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let shout = Lines::new(|line, reply| {
@@ -65,7 +65,7 @@ fn listeners_may_serve_different_things() {
 #[test]
 fn one_format_of_the_log_for_all_listeners() {
     alone("listeners::one_format_of_the_log_for_all_listeners", || {
-        let lines = hear_the_log(|record| (record.target() == "modest::access").then(|| record.args().to_string()));
+        let lines = capture_the_log(|record| (record.target() == "modest::access").then(|| record.args().to_string()));
         log::set_max_level(log::LevelFilter::Info);
         let hello = || handler_fn(|_| Ok(Response::text("hello")));
         let formats = [
@@ -102,7 +102,7 @@ fn one_format_of_the_log_for_all_listeners() {
 }
 
 #[test]
-fn there_are_not_too_many_of_them() {
+fn the_number_of_listeners_is_limited() {
     let mut server = TcpServer::bind("127.0.0.1:0", script()).unwrap();
     for number in 1..256 {
         server = server.also_serve("127.0.0.1:0", script()).unwrap_or_else(|err| panic!("{number}: {err}"));
@@ -138,7 +138,7 @@ fn one_server_listens_at_several_addresses() {
 }
 
 #[test]
-fn the_same_address_twice_is_in_use_and_the_error_names_it() {
+fn binding_an_address_twice_names_it_in_the_error() {
     let server = TcpServer::bind("127.0.0.1:0", script()).unwrap();
     let address = server.local_addr();
     let err = server.also(address).unwrap_err();
@@ -191,7 +191,7 @@ fn a_crowd_at_one_listener_does_not_keep_others_waiting() {
 }
 
 #[test]
-fn one_listener_that_fails_ends_the_server_with_its_address_and_the_others_serve_until_then() {
+fn a_failing_listener_ends_the_server_with_a_named_error() {
     let failing = TcpListener::bind("127.0.0.1:0").unwrap();
     let hold = failing.try_clone().unwrap();
     let address = failing.local_addr().unwrap();
@@ -218,7 +218,7 @@ fn one_listener_that_fails_ends_the_server_with_its_address_and_the_others_serve
 }
 
 #[test]
-fn addresses_as_they_are_written_in_python_and_go() {
+fn addresses_can_be_written_as_in_python_and_go() {
     let six = has_ipv6();
     let every = if six { "::" } else { "0.0.0.0" };
     let (four_ip, six_ip) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
@@ -264,7 +264,7 @@ fn addresses_as_they_are_written_in_python_and_go() {
 }
 
 #[test]
-fn a_name_is_all_of_its_addresses_with_one_port() {
+fn a_host_name_binds_all_its_addresses_with_one_port() {
     let server = TcpServer::bind("localhost:0", script()).unwrap();
     let addresses: Vec<SocketAddr> = server.local_addrs().iter().filter_map(Address::socket_addr).collect();
     let stands_for: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().collect();
@@ -278,7 +278,7 @@ fn a_name_is_all_of_its_addresses_with_one_port() {
 }
 
 #[test]
-fn errors_name_the_address_and_say_what_is_wrong() {
+fn errors_name_the_address_and_the_cause() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     let at = |text: &str| Listen::at(text.to_owned());
@@ -321,7 +321,7 @@ fn errors_name_the_address_and_say_what_is_wrong() {
 }
 
 #[test]
-fn several_servers_share_a_port_if_all_say_so() {
+fn several_servers_share_a_port_if_all_enable_it() {
     let first = TcpServer::bind(Listen::at("127.0.0.1:0").reuse_port(true), script()).unwrap();
     let address = first.local_addr();
     let second = TcpServer::bind(Listen::at(address).reuse_port(true), script()).unwrap();
@@ -338,7 +338,7 @@ fn several_servers_share_a_port_if_all_say_so() {
 }
 
 #[test]
-fn a_backlog_bounds_those_who_wait() {
+fn the_backlog_bounds_waiting_connections() {
     for (listen, holds) in [
         (Listen::at("127.0.0.1:0").backlog(3), 4),
         (Listen::at(TcpListener::bind("127.0.0.1:0").unwrap()).backlog(5), 6),
@@ -394,7 +394,7 @@ fn stopping_with_a_shared_listener() -> (Running, Script, Client, TcpListener) {
 }
 
 #[test]
-fn clients_of_a_successor_do_not_wake_the_server_that_stops() {
+fn clients_of_a_successor_do_not_wake_a_stopping_server() {
     let (mut server, script, mut client, listener) = stopping_with_a_shared_listener();
     server.handle.shutdown();
     // It is known to have closed its listener when somebody stays in the queue.
@@ -423,7 +423,7 @@ fn clients_of_a_successor_do_not_wake_the_server_that_stops() {
 }
 
 #[test]
-fn a_stop_comes_to_its_end_though_clients_keep_coming_to_a_shared_listener() {
+fn a_stop_finishes_while_a_shared_listener_gets_clients() {
     let (mut server, script, mut client, listener) = stopping_with_a_shared_listener();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {

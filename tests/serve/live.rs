@@ -40,7 +40,7 @@ impl House {
     }
 
     fn silent(&self, _: &Request) -> Result<Response> {
-        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_millis(100)));
+        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_secs(1)));
         self.senders.lock().unwrap().push(sender);
         Ok(response)
     }
@@ -112,7 +112,7 @@ fn chunk(client: &mut Client) -> String {
 }
 
 #[test]
-fn events_reach_all_who_listen() {
+fn events_reach_every_listener() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut listeners: Vec<Client> = (0..50).map(|_| running.client()).collect();
@@ -140,7 +140,7 @@ fn events_reach_all_who_listen() {
 }
 
 #[test]
-fn listeners_are_no_hindrance_to_a_connection_behind_them() {
+fn listeners_do_not_block_new_connections() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let listeners: Vec<Client> = (0..200)
@@ -157,7 +157,7 @@ fn listeners_are_no_hindrance_to_a_connection_behind_them() {
 }
 
 #[test]
-fn who_comes_again_gets_what_was_missed() {
+fn a_reconnecting_client_gets_missed_events() {
     let house = House::new(Broadcast::new().history(3));
     let running = house.serve();
     let mut first = running.client();
@@ -189,7 +189,7 @@ fn who_comes_again_gets_what_was_missed() {
 }
 
 #[test]
-fn ids_of_any_letters_are_found_again() {
+fn event_ids_with_any_characters_are_found() {
     let house = House::new(Broadcast::new().history(10));
     let running = house.serve();
     let ids = ["1", "two words", "Grüße", "你好", "🦀", "a:b", "%41", "x".repeat(1000).as_str()].map(str::to_owned);
@@ -207,7 +207,7 @@ fn ids_of_any_letters_are_found_again() {
 }
 
 #[test]
-fn only_so_many_listen() {
+fn listeners_are_limited() {
     let house = House::new(Broadcast::new().max_listeners(3));
     let running = house.serve();
     let mut listeners: Vec<Client> = (0..3).map(|_| running.client()).collect();
@@ -231,7 +231,7 @@ fn only_so_many_listen() {
 }
 
 #[test]
-fn only_so_many_from_one_address() {
+fn listeners_per_address_are_limited() {
     if !has_addresses() {
         return;
     }
@@ -244,7 +244,7 @@ fn only_so_many_from_one_address() {
 }
 
 #[test]
-fn a_listener_that_reads_too_slowly() {
+fn a_slow_listener_is_disconnected_or_skips_events() {
     for overflow in [Overflow::Disconnect, Overflow::Skip] {
         let house = House::new(Broadcast::new().queue(100_000).overflow(overflow));
         let running = house.serve();
@@ -273,7 +273,7 @@ fn a_listener_that_reads_too_slowly() {
 
 /// However much it owes to its client: a connection that is full hears that it is to be given up.
 #[test]
-fn who_is_given_up_is_reset_at_once() {
+fn a_dropped_client_is_reset_at_once() {
     type GiveUp = fn(&House, &Running);
     let cases: [(&str, &str, GiveUp); 2] = [
         ("/news", "a listener whose queue is full", |house, _| {
@@ -301,7 +301,7 @@ fn who_is_given_up_is_reset_at_once() {
 }
 
 #[test]
-fn silence_is_broken_by_heartbeats() {
+fn heartbeats_are_sent_during_silence() {
     let house = House::new(Broadcast::new().heartbeat(Duration::from_millis(20)));
     let running = house.serve();
     let mut listener = running.client();
@@ -314,7 +314,7 @@ fn silence_is_broken_by_heartbeats() {
 }
 
 #[test]
-fn a_shutdown_ends_the_listening() {
+fn a_shutdown_ends_event_streams_and_polls() {
     let house = House::new(Broadcast::new());
     let mut running = house.serve();
     let mut listener = running.client();
@@ -351,7 +351,7 @@ fn a_shutdown_waits_for_a_pushed_body() {
 }
 
 #[test]
-fn a_sender_may_be_silent_for_so_long() {
+fn a_silent_sender_times_out() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -364,7 +364,7 @@ fn a_sender_may_be_silent_for_so_long() {
 }
 
 #[test]
-fn only_so_many_wait_in_all_and_of_one_address() {
+fn live_connections_are_limited_in_total_and_per_address() {
     for (in_all, per_address, status) in [(3, None, "503"), (10, Some(3), "429")] {
         if per_address.is_some() && !has_addresses() {
             continue;
@@ -404,7 +404,7 @@ fn only_so_many_wait_in_all_and_of_one_address() {
 
 /// They are not let go for newcomers, and leave room for them.
 #[test]
-fn who_waits_keeps_its_place_and_does_not_fill_the_house() {
+fn waiting_clients_are_not_evicted_and_leave_room() {
     let house = House::new(Broadcast::new());
     let running = house.serve_with(|server| server.max_connections(16));
     let mut listeners: Vec<Client> = (0..14).map(|_| running.client()).collect();
@@ -429,7 +429,7 @@ fn who_waits_keeps_its_place_and_does_not_fill_the_house() {
 }
 
 #[test]
-fn an_old_client_listens_until_the_end() {
+fn an_http_1_0_client_gets_events_until_the_end() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut listener = running.client();
@@ -440,7 +440,7 @@ fn an_old_client_listens_until_the_end() {
 }
 
 #[test]
-fn head_of_events_is_a_head() {
+fn head_for_an_event_stream_has_no_body() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -450,7 +450,7 @@ fn head_of_events_is_a_head() {
 }
 
 #[test]
-fn bytes_from_another_thread() {
+fn another_thread_can_send_the_body() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -473,7 +473,7 @@ fn bytes_from_another_thread() {
 }
 
 #[test]
-fn a_sender_learns_what_becomes_of_its_client() {
+fn a_sender_sees_a_full_queue_and_a_disconnect() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -490,7 +490,7 @@ fn a_sender_learns_what_becomes_of_its_client() {
 }
 
 #[test]
-fn what_breaks_off_looks_broken() {
+fn an_aborted_body_looks_broken() {
     type End = fn(Sender);
     let ends: [(&str, End); 2] = [
         ("aborted", Sender::abort),
@@ -535,7 +535,7 @@ fn long_polls_hold_no_worker() {
 }
 
 #[test]
-fn a_change_between_the_look_and_the_wait_is_not_missed() {
+fn a_change_between_check_and_wait_is_not_missed() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut clients: Vec<Client> = (0..8).map(|_| running.client()).collect();
@@ -554,7 +554,7 @@ fn a_change_between_the_look_and_the_wait_is_not_missed() {
 }
 
 #[test]
-fn a_poll_that_is_late_says_so() {
+fn a_late_poll_gets_the_timeout_response() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut poll = running.client();
@@ -576,7 +576,7 @@ fn a_poll_that_is_late_says_so() {
 }
 
 #[test]
-fn a_poll_whose_client_has_left_is_forgotten() {
+fn a_poll_of_a_disconnected_client_is_forgotten() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut poll = running.client();
@@ -631,7 +631,7 @@ fn upgrade(path: &str, protocol: &str) -> String {
 }
 
 #[test]
-fn a_connection_becomes_another_protocol() {
+fn a_connection_switches_to_another_protocol() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     for (path, protocol, said, heard) in
@@ -654,7 +654,7 @@ fn a_connection_becomes_another_protocol() {
 }
 
 #[test]
-fn who_did_not_ask_for_the_protocol() {
+fn a_missing_upgrade_request_is_a_426() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     for request in [
@@ -670,7 +670,7 @@ fn who_did_not_ask_for_the_protocol() {
 }
 
 #[test]
-fn no_thread_for_a_stream_is_a_503_and_no_101() {
+fn a_stream_without_a_thread_is_a_503_not_a_101() {
     let house = House::new(Broadcast::new());
     let running = serve(
         Http::new(
@@ -687,7 +687,7 @@ fn no_thread_for_a_stream_is_a_503_and_no_101() {
 
 /// The example of `Response::channel`: its sender waits for its client.
 #[test]
-fn a_sender_that_waits_sends_all() {
+fn a_waiting_sender_sends_everything() {
     let app = modest::handler_fn(|_: &Request| {
         let (sender, response) = Response::channel();
         thread::spawn(move || {
@@ -710,7 +710,7 @@ fn a_sender_that_waits_sends_all() {
 
 /// What was refused is missing, and its client sees that, whatever its sender does but `finish`.
 #[test]
-fn a_body_that_is_not_whole_does_not_look_whole() {
+fn an_incomplete_body_does_not_look_complete() {
     type Then = fn(Sender);
     for (what, refused, then, whole) in [
         ("dropped", false, drop as Then, true),
@@ -735,7 +735,7 @@ fn a_body_that_is_not_whole_does_not_look_whole() {
 }
 
 #[test]
-fn who_waits_for_room_is_told_that_the_client_is_gone() {
+fn a_blocked_sender_learns_of_a_disconnect() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -749,7 +749,7 @@ fn who_waits_for_room_is_told_that_the_client_is_gone() {
 
 /// More than a queue holds.
 #[test]
-fn all_that_was_missed_comes_out_of_the_history() {
+fn all_missed_events_come_from_the_history() {
     let house = House::new(Broadcast::new().history(100));
     let running = house.serve();
     for number in 0..100 {
@@ -769,7 +769,7 @@ fn all_that_was_missed_comes_out_of_the_history() {
 
 /// A client that has sent its last byte may still read: it gets all, as any other.
 #[test]
-fn a_client_that_sends_no_more_hears_on() {
+fn a_half_closed_client_still_receives_events() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut listener = running.client();
@@ -803,7 +803,7 @@ fn a_client_that_sends_no_more_hears_on() {
 
 /// What cannot be written at any time cannot find out: then the client's system is asked, or what is sent.
 #[test]
-fn a_client_that_left_is_noticed_by_what_is_sent() {
+fn a_disconnect_is_noticed_when_sending() {
     let house = House::new(Broadcast::new());
     let running = house.serve();
     let mut client = running.client();
@@ -816,7 +816,7 @@ fn a_client_that_left_is_noticed_by_what_is_sent() {
 
 /// A source that never waits: it sends until there is no room, and goes on when it is called.
 #[test]
-fn a_sender_is_called_when_there_is_room() {
+fn on_drain_is_called_when_there_is_room() {
     const PIECES: usize = 500;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -870,7 +870,7 @@ fn a_sender_is_called_when_there_is_room() {
 
 /// What holds the sender is dropped by its call, and dropping a sender looks at the queue.
 #[test]
-fn a_call_for_more_may_be_set_anew_by_itself() {
+fn on_drain_can_be_set_again_by_its_own_call() {
     let app = handler_fn(|_| {
         let (sender, response) = Response::channel();
         let sender = Arc::new(sender);

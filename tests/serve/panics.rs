@@ -94,8 +94,8 @@ fn with_panics_to_come(count: usize) -> (Fragile, Running, Vec<crate::server::Cl
 }
 
 #[test]
-fn many_destructors_that_panic_at_a_stop_are_all_called_and_abort_nothing() {
-    alone("panics::many_destructors_that_panic_at_a_stop_are_all_called_and_abort_nothing", || {
+fn panicking_destructors_at_a_stop_all_run_and_abort_nothing() {
+    alone("panics::panicking_destructors_at_a_stop_all_run_and_abort_nothing", || {
         let (fragile, mut server, _clients) = with_panics_to_come(8);
         server.handle.shutdown_now();
         let result = server.result();
@@ -105,7 +105,7 @@ fn many_destructors_that_panic_at_a_stop_are_all_called_and_abort_nothing() {
 }
 
 #[test]
-fn a_destructor_that_panics_at_a_stop_does_not_reach_who_serves() {
+fn a_panicking_destructor_does_not_fail_serve_forever() {
     // All three workers are held up, so that nobody else is there to drop the conversation.
     let (fragile, mut server, _clients) = with_panics_to_come(1);
     let _end = fragile.gate.opened_at_end();

@@ -65,7 +65,7 @@ fn keep_asking(server: &Running, until: Instant) -> Option<String> {
 }
 
 #[test]
-fn who_asks_beside_endless_streams_is_answered_each_time() {
+fn requests_beside_endless_streams_are_always_served() {
     // As many streams as permits: each request waits for one, just as others are given back. It is a race of
     // instructions, so it is tried for a while: that while is all that makes it likely.
     let server = serve(App, |server| server.workers(4));

@@ -9,7 +9,7 @@ use modest::{Http, IntoProtocol, LogRecord, ProxyProtocol, Request, RequestHandl
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
 use crate::script::Script;
-use crate::server::{Running, alone, eventually, get, hear_the_log, serve};
+use crate::server::{Running, alone, capture_the_log, eventually, get, serve};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
 const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -72,7 +72,7 @@ fn handlers_and_the_log_see_the_client_that_the_proxy_names() {
 }
 
 #[test]
-fn whatever_is_served_can_be_behind_a_proxy() {
+fn every_protocol_works_behind_a_proxy() {
     let http = serve_plainly(trusting(Http::new(Whoami::default()).keep_alive(false)));
     let mut client = http.client();
     client.send(V1).send(get("/"));
@@ -100,7 +100,7 @@ fn whatever_is_served_can_be_behind_a_proxy() {
 }
 
 #[test]
-fn who_is_not_trusted_is_never_believed() {
+fn proxy_headers_of_untrusted_clients_are_rejected() {
     for protocol in [mistrusting(Whoami::default()), ProxyProtocol::new(Whoami::default())] {
         serve_plainly(protocol).client().expect_end();
     }
@@ -121,7 +121,7 @@ fn who_is_not_trusted_is_never_believed() {
 }
 
 #[test]
-fn what_is_no_header_is_answered_with_a_reset() {
+fn an_invalid_proxy_header_gets_a_reset() {
     let server = serve_plainly(trusting(Whoami::default()).header_timeout(Duration::from_millis(100)));
     for wire in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"PROXY TCP4 1.2.3.4\r\n", b"\r\n\r\nGET / HTTP/1.1\r\n"] {
         assert_eq!(server.client().send(wire).expect_reset(), 0, "{}", wire.escape_ascii());
@@ -136,7 +136,7 @@ fn what_is_no_header_is_answered_with_a_reset() {
 }
 
 #[test]
-fn dripping_a_header_renews_no_clock() {
+fn a_slow_header_does_not_extend_its_deadline() {
     let server = serve_plainly(trusting(Whoami::default()).header_timeout(Duration::from_millis(200)));
     let mut client = server.client();
     let is_cut_off = V1.iter().any(|byte| {
@@ -148,7 +148,7 @@ fn dripping_a_header_renews_no_clock() {
 }
 
 #[test]
-fn a_shutdown_ends_who_has_sent_no_header_and_who_is_idle_behind_one() {
+fn a_shutdown_ends_clients_with_and_without_a_header() {
     let mut server = serve_plainly(trusting(Whoami::default()));
     let (mut silent, mut half, mut idle) = (server.client(), server.client(), server.client());
     half.send(&V1[..10]);
@@ -162,9 +162,9 @@ fn a_shutdown_ends_who_has_sent_no_header_and_who_is_idle_behind_one() {
 }
 
 #[test]
-fn the_log_says_why() {
-    alone("proxied::the_log_says_why", || {
-        let lines = hear_the_log(|record| {
+fn proxy_header_errors_are_logged() {
+    alone("proxied::proxy_header_errors_are_logged", || {
+        let lines = capture_the_log(|record| {
             record.target().contains("proxy").then(|| format!("{} {}", record.level(), record.args()))
         });
         log::set_max_level(log::LevelFilter::Trace);

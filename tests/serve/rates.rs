@@ -53,7 +53,7 @@ fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option
 }
 
 #[test]
-fn who_takes_too_little_on_average_is_given_up() {
+fn a_client_that_reads_below_the_minimum_rate_is_dropped() {
     if !super::system::are_unsent_bytes_counted() {
         return; // then any progress within a window suffices
     }
@@ -65,7 +65,7 @@ fn who_takes_too_little_on_average_is_given_up() {
 }
 
 #[test]
-fn who_takes_enough_on_average_is_not_although_the_socket_shows_it_in_large_steps() {
+fn a_client_that_reads_in_large_steps_is_not_dropped() {
     // Its own window opens by some 30 KB, each 750 ms at this pace; the server's socket may be written to when 64 KiB
     // are gone, each 1.6 s: only the kernel knows that it goes on meanwhile.
     let over = Duration::from_millis(1200);
@@ -76,7 +76,7 @@ fn who_takes_enough_on_average_is_not_although_the_socket_shows_it_in_large_step
 }
 
 #[test]
-fn who_takes_nothing_and_then_all_of_it_is_fast_enough() {
+fn reading_in_bursts_is_fast_enough() {
     const SIZE: usize = 20_000_000;
     let server = serve(big(SIZE), |server| server.min_rate((100_000, Duration::from_secs(2))));
     let mut client = narrow(&server);
@@ -90,7 +90,7 @@ fn who_takes_nothing_and_then_all_of_it_is_fast_enough() {
 }
 
 #[test]
-fn who_waits_for_a_slow_answer_is_not_slow() {
+fn waiting_for_a_slow_response_does_not_count_as_slow() {
     struct Slow(usize);
     impl Read for Slow {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -152,7 +152,7 @@ fn upload(server: &Running, size: usize, bytes_per_second: u32) -> String {
 }
 
 #[test]
-fn a_body_that_comes_too_slowly_is_refused() {
+fn a_body_below_the_minimum_rate_is_rejected() {
     let server = serve(Lengths::default(), at_least(10_000));
     let start = Instant::now();
     let answer = upload(&server, 100_000, 2_500);
@@ -161,7 +161,7 @@ fn a_body_that_comes_too_slowly_is_refused() {
 }
 
 #[test]
-fn a_body_that_comes_fast_enough_is_taken_however_long_it_takes() {
+fn a_body_above_the_minimum_rate_can_take_any_time() {
     let server = serve(Lengths::default(), at_least(10_000));
     assert!(upload(&server, 100_000, 40_000).ends_with("100000 bytes")); // five windows
     let any = serve(Lengths::default(), |server| server.min_rate(None));
@@ -169,7 +169,7 @@ fn a_body_that_comes_fast_enough_is_taken_however_long_it_takes() {
 }
 
 #[test]
-fn a_body_that_the_server_keeps_waiting_is_not_late() {
+fn a_body_delayed_by_the_server_is_not_late() {
     // The first bytes of it go to a file, for which there is no worker for a while. The client can't send on meanwhile:
     // what it may send in advance is less than a window must have.
     const SIZE: usize = 15_000_000;

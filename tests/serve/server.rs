@@ -308,7 +308,7 @@ impl Drop for OpenedAtEnd {
 }
 
 /// What the log is told from now on, as far as `line` makes something of it. In a process of its own: see [`alone`].
-pub fn hear_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static Mutex<Vec<String>> {
+pub fn capture_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static Mutex<Vec<String>> {
     struct Heard {
         line: fn(&log::Record<'_>) -> Option<String>,
         lines: Mutex<Vec<String>>,

@@ -23,7 +23,7 @@ fn fetch((server, client): &mut (Running, Client)) -> String {
 }
 
 #[test]
-fn a_file_that_changed_is_never_told_by_its_old_content() {
+fn a_changed_file_is_never_served_with_old_content() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "0").unwrap();

@@ -91,8 +91,8 @@ fn listen(server: SocketAddr) {
 }
 
 #[test]
-fn a_slow_handler_is_named_once_while_it_runs() {
-    alone("slow::a_slow_handler_is_named_once_while_it_runs", || {
+fn a_slow_handler_is_logged_once_while_it_runs() {
+    alone("slow::a_slow_handler_is_logged_once_while_it_runs", || {
         let app = App::default();
         let server = serve(app.clone(), with_limit);
         listen(server.address);
@@ -113,8 +113,8 @@ fn a_slow_handler_is_named_once_while_it_runs() {
 
 /// With a body and without one, whose ids are known before the handler is called and only then.
 #[test]
-fn a_slow_handler_is_named_by_its_request_s_id() {
-    alone("slow::a_slow_handler_is_named_by_its_request_s_id", || {
+fn a_slow_handler_is_logged_with_its_request_id() {
+    alone("slow::a_slow_handler_is_logged_with_its_request_id", || {
         let app = App::default();
         let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
         let server = serve(app.clone().layer(ids), with_limit);
@@ -135,8 +135,8 @@ fn a_slow_handler_is_named_by_its_request_s_id() {
 }
 
 #[test]
-fn what_follows_a_handler_is_not_taken_for_it() {
-    alone("slow::what_follows_a_handler_is_not_taken_for_it", || {
+fn work_after_a_handler_is_not_logged_as_slow() {
+    alone("slow::work_after_a_handler_is_not_logged_as_slow", || {
         let server = serve(App::default(), with_limit);
         listen(server.address);
         let mut client = server.client();
@@ -149,7 +149,7 @@ fn what_follows_a_handler_is_not_taken_for_it() {
 }
 
 #[test]
-fn an_idle_server_does_not_look() {
+fn an_idle_server_does_not_wake_up() {
     let app = App::default();
     let server = serve(app.clone(), |server| server.workers(2).slow_handler(Duration::from_millis(20)));
     let _end = app.opened_at_end();
@@ -165,8 +165,8 @@ fn an_idle_server_does_not_look() {
 }
 
 #[test]
-fn the_handler_of_a_line_is_named_by_its_first_word() {
-    alone("slow::the_handler_of_a_line_is_named_by_its_first_word", || {
+fn a_slow_line_handler_is_logged_with_its_first_word() {
+    alone("slow::a_slow_line_handler_is_logged_with_its_first_word", || {
         let gate = Gate::default();
         let at_gate = gate.clone();
         let lines = Lines::new(move |line, _| {

@@ -16,7 +16,7 @@ use crate::script::Script;
 use crate::server::{Client, PATIENCE, Process, Running, eventually, get, serve, serve_alone};
 
 #[test]
-fn the_idle_end_at_once() {
+fn a_shutdown_ends_idle_connections_at_once() {
     let mut server = serve(Raw(Script::default()), |server| server.shutdown_timeout(PATIENCE));
     let mut idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
     server.wait_for("all wait", |stats| stats.parked == 300);
@@ -28,7 +28,7 @@ fn the_idle_end_at_once() {
 }
 
 #[test]
-fn a_request_in_hand_is_finished() {
+fn a_shutdown_finishes_requests_in_progress() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(PATIENCE));
     let (mut client, mut waiting) = (server.client(), server.client());
@@ -47,7 +47,7 @@ fn a_request_in_hand_is_finished() {
 }
 
 #[test]
-fn a_half_request_is_told_and_closed() {
+fn a_partial_request_is_notified_and_closed_at_shutdown() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| server.shutdown_timeout(PATIENCE));
     let mut client = server.client();
@@ -60,7 +60,7 @@ fn a_half_request_is_told_and_closed() {
 }
 
 #[test]
-fn the_grace_is_an_end_also_with_a_handler_inside() {
+fn the_shutdown_timeout_applies_to_running_handlers() {
     let script = Script::default();
     let mut server =
         serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(Duration::from_millis(200)));
@@ -77,7 +77,7 @@ fn the_grace_is_an_end_also_with_a_handler_inside() {
 }
 
 #[test]
-fn who_reads_slowly_holds_nobody_while_the_server_stops() {
+fn a_slow_reader_does_not_delay_the_shutdown() {
     let script = Script::default();
     let mut server =
         serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(Duration::from_millis(200)));
@@ -93,7 +93,7 @@ fn who_reads_slowly_holds_nobody_while_the_server_stops() {
 }
 
 #[test]
-fn what_is_owed_to_a_slow_reader_is_sent_within_the_grace() {
+fn a_slow_reader_gets_its_response_within_the_timeout() {
     let mut server = serve(Raw(Script::default()), |server| server.workers(1).shutdown_timeout(PATIENCE));
     let mut slow = server.client();
     slow.send("big 30000000\n");
@@ -105,7 +105,7 @@ fn what_is_owed_to_a_slow_reader_is_sent_within_the_grace() {
 }
 
 #[test]
-fn who_has_just_come_may_still_ask() {
+fn a_new_connection_can_send_one_request_at_shutdown() {
     // It has half a second for that: on a machine that stands still for so long, another round is tried.
     let answered = (0..5).any(|_| {
         let script = Script::default();
@@ -135,7 +135,7 @@ fn ask_anew<S: Read + Write>(connect: impl Fn() -> Option<S>) -> usize {
     lost
 }
 
-fn rounds_of_asking_anew(server: impl Fn() -> Running, ask: impl Fn(&Running) -> usize + Sync) {
+fn rounds_of_reconnecting(server: impl Fn() -> Running, ask: impl Fn(&Running) -> usize + Sync) {
     let round = || {
         let mut server = server();
         let lost = thread::scope(|scope| {
@@ -152,17 +152,17 @@ fn rounds_of_asking_anew(server: impl Fn() -> Running, ask: impl Fn(&Running) ->
 }
 
 #[test]
-fn whoever_has_connected_when_a_stop_begins_is_answered() {
+fn clients_connected_before_a_stop_are_served() {
     // Whose SYN is dropped in the last moment tries again a second later, and hears that nobody listens.
     let connect = |address: SocketAddr| TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
-    rounds_of_asking_anew(
+    rounds_of_reconnecting(
         || serve(Raw(Script::default()), |server| server.shutdown_timeout(PATIENCE)),
         |server| ask_anew(|| connect(server.address)),
     );
 }
 
 #[test]
-fn whoever_connects_while_one_of_those_that_share_a_port_stops_is_answered() {
+fn clients_are_served_while_a_server_sharing_the_port_stops() {
     let bind =
         |address: SocketAddr| TcpServer::bind(Listen::at(address).reuse_port(true), Raw(Script::default())).unwrap();
     let stays = Running::start(bind(([127, 0, 0, 1], 0).into()));
@@ -185,7 +185,7 @@ fn whoever_connects_while_one_of_those_that_share_a_port_stops_is_answered() {
 }
 
 #[test]
-fn whoever_has_connected_to_a_unix_socket_when_a_stop_begins_is_answered() {
+fn unix_clients_connected_before_a_stop_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = &folder.path().join("socket");
     let connect = |path: &Path| match UnixStream::connect(path) {
@@ -193,7 +193,7 @@ fn whoever_has_connected_to_a_unix_socket_when_a_stop_begins_is_answered() {
         Err(err) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&err.kind()) => None,
         Err(err) => panic!("{err}"),
     };
-    rounds_of_asking_anew(
+    rounds_of_reconnecting(
         || {
             let server = TcpServer::bind(Listen::unix(path), Raw(Script::default())).unwrap();
             Running::start(server.shutdown_timeout(PATIENCE))
@@ -232,7 +232,7 @@ fn stops_at_any_moment() {
 }
 
 #[test]
-fn a_handler_shuts_its_server_down() {
+fn a_handler_can_shut_down_its_server() {
     let app = handler_fn(|request| {
         let server = request.server();
         let running = server.stats().running;
@@ -248,7 +248,7 @@ fn a_handler_shuts_its_server_down() {
 
 /// What was promised and not delivered is a reset at every end, also that of the process.
 #[test]
-fn a_response_that_a_worker_still_holds_is_cut_off_visibly() {
+fn a_response_still_being_written_is_visibly_truncated() {
     struct Slow(usize);
     impl Read for Slow {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -260,7 +260,7 @@ fn a_response_that_a_worker_still_holds_is_cut_off_visibly() {
             Ok(1)
         }
     }
-    let test = "stop::a_response_that_a_worker_still_holds_is_cut_off_visibly";
+    let test = "stop::a_response_still_being_written_is_visibly_truncated";
     let Some(process) = Process::of_test(test) else {
         let app = handler_fn(|request: &Request| {
             if request.path() == "/stop" {
@@ -283,7 +283,7 @@ fn a_response_that_a_worker_still_holds_is_cut_off_visibly() {
 
 /// Once `serve_forever` has returned nobody is fed any more.
 #[test]
-fn a_stream_goes_on_for_no_more_than_a_read_after_the_end() {
+fn a_stream_ends_within_one_read_after_the_stop() {
     struct Drips(Arc<AtomicUsize>);
     impl Read for Drips {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

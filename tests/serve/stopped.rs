@@ -19,8 +19,8 @@ fn server() -> TcpServer {
 }
 
 #[test]
-fn what_came_while_the_process_was_stopped_is_answered() {
-    let test = "stopped::what_came_while_the_process_was_stopped_is_answered";
+fn requests_received_while_the_process_is_stopped_are_served() {
+    let test = "stopped::requests_received_while_the_process_is_stopped_are_served";
     let Some(process) = Process::of_test(test) else { return serve_alone(&server()) };
     let pid = Pid::from_child(&process.child);
     let whole = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -123,7 +123,7 @@ fn goes_on(client: &mut Client) {
 }
 
 #[test]
-fn a_handler_reads_what_has_come() {
+fn a_handler_reads_a_streamed_body_as_it_arrives() {
     let (app, told) = streams();
     let progress = Arc::clone(&app.progress);
     let server = serve(app, |server| server);
@@ -146,7 +146,7 @@ fn a_handler_reads_what_has_come() {
 }
 
 #[test]
-fn what_is_pipelined_behind_it_is_heard() {
+fn requests_pipelined_behind_a_stream_are_served() {
     let (app, _told) = streams();
     let server = serve(app, |server| server);
     for cut in [1, 70, 71, 72, 75, 90] {
@@ -167,7 +167,7 @@ fn what_is_pipelined_behind_it_is_heard() {
 }
 
 #[test]
-fn a_hundred_megabytes_take_no_room() {
+fn a_hundred_megabyte_stream_needs_no_space() {
     let (app, _told) = streams();
     let server = serve(Http::new(app).body_quota(0).body_memory_quota(0), |server| server);
     let mut client = server.client();
@@ -186,7 +186,7 @@ fn goes_on_with_room(server: &Running) {
 }
 
 #[test]
-fn continue_is_said_by_the_first_read() {
+fn the_first_read_sends_100_continue() {
     let (app, told) = streams();
     let server = serve(app, |server| server);
     let expecting = |path: &str| post(path, "Content-Length: 3\r\nExpect: 100-continue\r\n");
@@ -205,7 +205,7 @@ fn continue_is_said_by_the_first_read() {
 }
 
 #[test]
-fn what_is_not_read_is_dropped_if_it_is_short() {
+fn a_short_unread_rest_is_discarded() {
     let (app, _told) = streams();
     let server = serve(app, |server| server);
     let long = "x".repeat(100_000);
@@ -235,7 +235,7 @@ fn what_is_not_read_is_dropped_if_it_is_short() {
 }
 
 #[test]
-fn the_whole_is_received_for_who_wants_it() {
+fn the_whole_body_is_received_on_request() {
     let (app, _told) = streams();
     let server = serve(Http::new(app), |server| server);
     let mut client = server.client();
@@ -303,7 +303,7 @@ fn each_end_of_a_stream_has_its_error() {
 }
 
 #[test]
-fn only_waiting_counts_towards_the_time_of_a_body() {
+fn only_waiting_counts_towards_the_body_timeout() {
     struct Slow;
     impl RequestHandler for Slow {
         fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
@@ -390,7 +390,7 @@ impl RequestHandler for Unknown {
 }
 
 #[test]
-fn a_written_method_gets_the_same_body_the_first_time_as_ever() {
+fn a_method_gets_the_same_body_on_first_and_later_calls() {
     let body: Vec<u8> = (0..300_000u32).map(|number| (number % 251) as u8).collect();
     let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
     for chunked in [false, true] {
@@ -424,7 +424,7 @@ fn a_written_method_gets_the_same_body_the_first_time_as_ever() {
 
 /// What it makes of a body that never became whole is not sent.
 #[test]
-fn a_first_body_that_is_cut_short_is_rejected_whatever_the_handler_says() {
+fn a_truncated_first_body_is_always_rejected() {
     struct Lengths;
     impl RequestHandler for Lengths {
         fn do_post(&self, request: &Request) -> Result<Response> {
@@ -448,7 +448,7 @@ fn a_first_body_that_is_cut_short_is_rejected_whatever_the_handler_says() {
 
 /// Wherever a client ends, and however, nothing is left of it.
 #[test]
-fn clients_that_leave_leave_nothing_behind() {
+fn disconnected_clients_leave_nothing_behind() {
     let (app, _told) = streams();
     let server = serve(app, |server| server.workers(2));
     let wire = post("/count", "Transfer-Encoding: chunked\r\n") + "5\r\nabcde\r\n0\r\n\r\n";
@@ -473,7 +473,7 @@ fn clients_that_leave_leave_nothing_behind() {
 
 /// Behind a proxy that tells whom it speaks for the bytes are the same; inside a cipher they are not.
 #[test]
-fn around_it_there_may_be_other_protocols() {
+fn streaming_works_inside_other_protocols() {
     if !has_addresses() {
         return; // no client is trusted
     }
@@ -516,7 +516,7 @@ fn a_shutdown_waits_for_a_stream() {
 /// Bodies of all sizes and framings, in pieces of all sizes, read by pieces of all sizes, two requests ahead: each sum is
 /// right, and none is lost.
 #[test]
-fn streams_of_all_kinds_come_whole() {
+fn streams_of_all_kinds_arrive_completely() {
     struct Sums;
     impl RequestHandler for Sums {
         fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {

@@ -20,7 +20,7 @@ fn echo(stream: &mut Stream) -> io::Result<()> {
 }
 
 #[test]
-fn lines_come_back_also_those_that_were_there_before() {
+fn lines_are_echoed_including_those_already_received() {
     let server = serve(streams(echo), |server| server);
     let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
@@ -70,7 +70,7 @@ impl Conversation for Sniffs {
 }
 
 #[test]
-fn what_was_not_used_is_read_first_and_a_panic_is_a_reset() {
+fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     let server = serve(Raw(Sniffs(Gate::default())), |server| server);
     server.client().send("a line\nrest").expect("taken\nrest").expect_end();
     let mut late = server.client();
@@ -81,7 +81,7 @@ fn what_was_not_used_is_read_first_and_a_panic_is_a_reset() {
 }
 
 #[test]
-fn who_finds_no_thread_waits_for_one_and_is_told_when_that_takes_too_long() {
+fn a_stream_without_a_thread_waits_until_the_queue_timeout() {
     let gate = Gate::default();
     let settings =
         |server: modest::TcpServer| server.max_streams(1).queue_limit(1).queue_timeout(Duration::from_millis(300));
@@ -102,7 +102,7 @@ fn who_finds_no_thread_waits_for_one_and_is_told_when_that_takes_too_long() {
 }
 
 #[test]
-fn a_shutdown_is_the_end_of_what_is_read_and_answers_are_still_written() {
+fn a_shutdown_ends_reading_but_still_allows_writing() {
     let goodbye = |stream: &mut Stream| {
         let mut all = Vec::new();
         stream.read_to_end(&mut all)?;
@@ -119,7 +119,7 @@ fn a_shutdown_is_the_end_of_what_is_read_and_answers_are_still_written() {
 }
 
 #[test]
-fn who_waits_for_a_client_at_the_end_is_not_waited_for() {
+fn a_shutdown_does_not_wait_for_stuck_streams() {
     let gate = Gate::default();
     let stuck = gate.clone();
     let blocks = move |_: &mut Stream| {
@@ -138,7 +138,7 @@ fn who_waits_for_a_client_at_the_end_is_not_waited_for() {
 }
 
 #[test]
-fn who_writes_at_the_end_has_an_error_and_its_client_a_reset() {
+fn writing_after_the_shutdown_timeout_is_an_error_and_a_reset() {
     let (told, failed) = std::sync::mpsc::channel();
     let floods = move |stream: &mut Stream| {
         let error = std::iter::repeat_with(|| stream.write_all(&[b'x'; 65_536])).find_map(Result::err);
@@ -155,7 +155,7 @@ fn who_writes_at_the_end_has_an_error_and_its_client_a_reset() {
 }
 
 #[test]
-fn a_stream_waits_no_longer_than_its_timeout_and_two_threads_may_share_it() {
+fn a_stream_has_a_timeout_and_can_be_shared_by_two_threads() {
     let both = |stream: &mut Stream| {
         let mut writer = stream.writer();
         let writing = thread::spawn(move || (0..1000).try_for_each(|number| writeln!(writer, "{number}")));
@@ -178,7 +178,7 @@ fn a_stream_waits_no_longer_than_its_timeout_and_two_threads_may_share_it() {
 }
 
 #[test]
-fn a_stream_behind_a_proxy_has_the_client_that_the_proxy_names() {
+fn a_stream_behind_a_proxy_has_the_proxied_client() {
     let who = |stream: &mut Stream| {
         let client = stream.client().to_string();
         writeln!(stream, "{client}")
@@ -230,7 +230,7 @@ fn lines_of_two_writers_do_not_mix() {
 
 /// A client decides neither how long a thread waits for it nor how much memory its line takes.
 #[test]
-fn streams_have_limits_unless_they_say_otherwise() {
+fn streams_have_limits_by_default() {
     struct Impatient;
     impl modest::raw::StreamHandler for Impatient {
         fn handle(&self, stream: &mut Stream) -> io::Result<()> {

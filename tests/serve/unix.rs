@@ -34,7 +34,7 @@ fn connect(path: &Path) -> UnixStream {
 }
 
 #[test]
-fn everything_goes_over_a_unix_socket() {
+fn all_features_work_over_a_unix_socket() {
     let (_folder, path) = place();
     let script = Script::default();
     let server = TcpServer::bind(format!("unix:{}", path.display()), Raw(script.clone())).unwrap();
@@ -105,7 +105,7 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
 }
 
 #[test]
-fn a_stream_that_panics_ends() {
+fn a_panicking_stream_closes_its_connection() {
     let (_folder, path) = place();
     let server = serve(&path, streams(|_: &mut Stream| panic!("as it was told")), |server| server);
     let mut rest = Vec::new();
@@ -155,7 +155,7 @@ impl RequestHandler for Told {
 }
 
 #[test]
-fn http_goes_over_a_unix_socket_and_its_clients_have_no_ip_address() {
+fn http_works_over_a_unix_socket_without_client_addresses() {
     let (folder, path) = place();
     let told = Told::default();
     let _server = Running::start(TcpServer::bind(Listen::unix(&path), told.clone()).unwrap());
@@ -212,7 +212,7 @@ fn made<T: 'static>(made: io::Result<T>) -> Made {
 }
 
 #[test]
-fn what_is_at_the_path_already_stays_unless_it_is_stale() {
+fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
     let cases: [Case; 9] = [
         ("nothing", |_| made(Ok(())), None),
         ("a stale socket", |path| made(UnixListener::bind(path).map(drop)), None),
@@ -268,7 +268,7 @@ fn what_is_at_the_path_already_stays_unless_it_is_stale() {
 }
 
 #[test]
-fn the_file_goes_with_the_server_if_it_is_still_its_own() {
+fn the_socket_file_is_removed_with_its_own_server() {
     let (_folder, path) = place();
     for stop in [modest::ServerHandle::shutdown, modest::ServerHandle::shutdown_now] {
         let mut server = Running::start(bind(&path).unwrap());
@@ -288,7 +288,7 @@ fn the_file_goes_with_the_server_if_it_is_still_its_own() {
 }
 
 #[test]
-fn who_has_connected_before_a_shutdown_is_served() {
+fn clients_connected_before_a_shutdown_are_served() {
     let (_folder, path) = place();
     let server = bind(&path).unwrap();
     let clients: Vec<UnixStream> = (0..200).map(|_| connect(&path)).collect();
@@ -301,7 +301,7 @@ fn who_has_connected_before_a_shutdown_is_served() {
 }
 
 #[test]
-fn a_mode_says_who_may_connect() {
+fn the_socket_file_has_the_configured_mode() {
     let (_folder, path) = place();
     for mode in [0o600, 0o660, 0o666] {
         let _server = TcpServer::bind(Listen::unix(&path).mode(mode), Raw(Script::default())).unwrap();
@@ -311,7 +311,7 @@ fn a_mode_says_who_may_connect() {
 }
 
 #[test]
-fn a_path_that_is_too_long_says_so() {
+fn a_path_that_is_too_long_is_reported() {
     let path = PathBuf::from("/tmp").join("x".repeat(200));
     let err = bind(&path).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::InvalidInput, "{err}");
@@ -319,7 +319,7 @@ fn a_path_that_is_too_long_says_so() {
 }
 
 #[test]
-fn of_many_that_find_a_stale_socket_one_has_it() {
+fn one_of_many_servers_takes_over_a_stale_socket() {
     for _ in 0..20 {
         let (_folder, path) = place();
         drop(UnixListener::bind(&path).unwrap());
@@ -336,7 +336,7 @@ fn of_many_that_find_a_stale_socket_one_has_it() {
 }
 
 #[test]
-fn a_stream_that_outlives_its_server_keeps_nothing_of_it() {
+fn a_stream_that_outlives_its_server_holds_no_resources() {
     let (_folder, path) = place();
     let gate = Gate::default();
     let kept = Arc::new(());

@@ -118,7 +118,7 @@ fn answer(client: &mut Client) -> String {
 
 /// A body that looks like a request: whole with the head, in its parts, and framed in either way.
 #[test]
-fn what_is_left_of_a_body_is_no_request() {
+fn unread_body_bytes_are_not_parsed_as_a_request() {
     let length = SECRET.len();
     let framings = [
         (format!("Content-Length: {length}\r\n"), SECRET.to_owned()),
@@ -155,7 +155,7 @@ fn what_is_left_of_a_body_is_no_request() {
 
 /// It is not known whether such a client sends its body at all.
 #[test]
-fn a_body_that_is_held_back_ends_its_connection() {
+fn a_withheld_body_closes_the_connection() {
     for path in ["/bytes", "/stream", "/wait", "/channel"] {
         let (careless, running) = start();
         let mut client = running.client();
@@ -169,7 +169,7 @@ fn a_body_that_is_held_back_ends_its_connection() {
 }
 
 #[test]
-fn a_long_body_that_is_not_read_cuts_off_no_response() {
+fn a_long_unread_body_does_not_truncate_the_response() {
     const LENGTH: usize = 5_000_000;
     for path in ["/bytes", "/stream", "/wait", "/channel"] {
         for fields in [format!("Content-Length: {LENGTH}\r\n"), "Transfer-Encoding: chunked\r\n".to_owned()] {
@@ -198,7 +198,7 @@ fn a_long_body_that_is_not_read_cuts_off_no_response() {
 }
 
 #[test]
-fn what_is_left_of_a_body_is_not_what_a_new_protocol_hears() {
+fn unread_body_bytes_do_not_reach_an_upgraded_protocol() {
     for path in ["/upgrade", "/switch"] {
         for (fields, body, status) in [
             ("Content-Length: 6\r\n", "secret", "101"), // it is there, and is dropped
@@ -237,7 +237,7 @@ fn taken(client: &mut Client, most: usize) -> usize {
 
 /// What is read of a client that was refused is bounded, and enough to see the refusal.
 #[test]
-fn a_client_that_was_refused_does_not_send_on_for_ever() {
+fn reading_from_a_rejected_client_is_bounded() {
     if !is_plain() {
         return; // a bridge takes bytes that its server does not
     }

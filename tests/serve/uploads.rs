@@ -207,7 +207,7 @@ fn a_spooled_body_is_kept_by_a_link() {
 
 /// `/dev/shm` is a file system of its own nearly everywhere.
 #[test]
-fn onto_another_file_system_a_body_is_copied() {
+fn a_body_is_copied_to_another_file_system() {
     let Ok(spool) = tempfile::tempdir_in("/dev/shm") else { return };
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let is_another = fs::metadata(&spool).unwrap().dev() != fs::metadata(&folder).unwrap().dev();
@@ -227,7 +227,7 @@ fn open_below(folder: &Path) -> usize {
 
 /// Told of each piece, until the client is gone.
 #[test]
-fn progress_is_told_while_a_body_comes() {
+fn progress_is_reported_while_a_body_arrives() {
     struct Told {
         folder: PathBuf,
         progress: Arc<Mutex<Vec<u64>>>,
@@ -274,7 +274,7 @@ fn progress_is_told_while_a_body_comes() {
 
 /// As phones do, which call every photo the same.
 #[test]
-fn files_of_one_name_from_everywhere_at_once() {
+fn concurrent_uploads_with_one_name_are_all_kept() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let saved = Arc::clone(&folder);
     let server = testing::serve(handler_fn(move |request| {
@@ -361,7 +361,7 @@ impl RequestHandler for Elsewhere {
 
 /// `BodyPlan::save_to`: written as it comes, also the first of a method, of any length and in chunks.
 #[test]
-fn a_body_is_written_where_its_handler_wants_it() {
+fn save_to_writes_the_body_as_it_arrives() {
     let (bytes, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(false)));
     let handler = Elsewhere { bytes: Arc::clone(&bytes), dropped: Arc::clone(&dropped) };
     let server = testing::serve(handler);

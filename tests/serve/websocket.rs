@@ -217,7 +217,7 @@ fn handshakes() {
 }
 
 #[test]
-fn pages_of_any_origin_if_told_so() {
+fn any_origin_accepts_pages_of_every_site() {
     let house = House::new(WebSocket::new().any_origin());
     let running = house.serve();
     let mut client = running.client();
@@ -311,7 +311,7 @@ fn frames() {
 }
 
 #[test]
-fn what_the_handler_hears_of_the_end() {
+fn the_handler_gets_the_close_code_and_reason() {
     let house = House::new(WebSocket::new());
     let running = house.serve();
     let mut ends = 0;
@@ -353,7 +353,7 @@ fn long_messages_both_ways() {
 }
 
 #[test]
-fn a_thousand_hear_a_broadcast_and_hold_no_worker() {
+fn a_thousand_clients_get_a_broadcast_without_holding_workers() {
     let house = House::new(WebSocket::new());
     let running = house.serve();
     let count = if is_plain() { 1000 } else { 200 }; // handshakes of TLS take their time
@@ -381,7 +381,7 @@ fn a_thousand_hear_a_broadcast_and_hold_no_worker() {
 }
 
 #[test]
-fn handlers_that_block_hold_up_no_other_client() {
+fn blocking_handlers_delay_no_other_client() {
     let house = House::new(WebSocket::new());
     let running = house.serve();
     let mut blocked: Vec<Polite> = (0..2).map(|_| polite(&running)).collect();
@@ -402,7 +402,7 @@ fn handlers_that_block_hold_up_no_other_client() {
 }
 
 #[test]
-fn without_a_permit_in_time_a_client_is_told_to_come_later() {
+fn a_client_without_a_permit_is_closed_with_try_again_later() {
     let house = House::new(WebSocket::new());
     let running = house.serve_with(|server| server.workers(1).queue_timeout(Duration::from_millis(50)));
     let (mut blocked, mut other) = (raw(&running), raw(&running));
@@ -491,7 +491,7 @@ fn a_client_that_reads_is_sent_more_than_the_queue_holds() {
 }
 
 #[test]
-fn a_slow_client_is_closed_and_hinders_nobody() {
+fn a_slow_client_is_closed_and_delays_no_other() {
     let house = House::new(WebSocket::new().queue(10_000));
     let running = house.serve();
     let mut slow = raw(&running);
@@ -518,7 +518,7 @@ fn a_slow_client_is_closed_and_hinders_nobody() {
 }
 
 #[test]
-fn who_is_silent_is_pinged_and_who_does_not_answer_is_gone() {
+fn silent_clients_are_pinged_and_dropped_without_a_pong() {
     let house = House::new(WebSocket::new().ping_interval(Duration::from_millis(100)));
     let running = house.serve();
     let (mut alive, mut dead) = (raw(&running), raw(&running));
@@ -532,7 +532,7 @@ fn who_is_silent_is_pinged_and_who_does_not_answer_is_gone() {
 }
 
 #[test]
-fn who_says_nothing_for_too_long_is_closed() {
+fn an_idle_client_is_closed_after_its_timeout() {
     let settings = WebSocket::new().idle_timeout(Duration::from_millis(400)).ping_interval(Duration::from_millis(150));
     let house = House::new(settings.close_timeout(Duration::from_millis(100)));
     let running = house.serve();
@@ -551,7 +551,7 @@ fn who_says_nothing_for_too_long_is_closed() {
 }
 
 #[test]
-fn a_message_that_drips_is_given_up() {
+fn a_message_that_arrives_too_slowly_is_rejected() {
     let house = House::new(WebSocket::new());
     let running = house.serve_with(|server| server.workers(2).min_rate((500, Duration::from_millis(200))));
     for begun in [&frame(0x81, "half a message")[..7], &frame(1, "a fragment")] {
@@ -567,7 +567,7 @@ fn a_message_that_drips_is_given_up() {
 }
 
 #[test]
-fn a_shutdown_says_goodbye() {
+fn a_shutdown_sends_close_frames() {
     let house = House::new(WebSocket::new());
     let mut running = house.serve();
     let mut clients: Vec<Polite> = (0..20).map(|_| polite(&running)).collect();
@@ -591,7 +591,7 @@ fn a_shutdown_says_goodbye() {
 }
 
 #[test]
-fn a_shutdown_waits_no_longer_than_it_should_for_who_does_not_answer() {
+fn a_shutdown_waits_only_for_the_close_timeout() {
     let house = House::new(WebSocket::new().close_timeout(Duration::from_millis(200)));
     let mut running = house.serve();
     let mut client = raw(&running);
@@ -612,7 +612,7 @@ impl WebSocketHandler for Fails {
 }
 
 #[test]
-fn what_was_sent_before_an_error_arrives_before_the_close() {
+fn messages_sent_before_an_error_arrive_before_the_close() {
     let enter = handler_fn(|request: &Request| WebSocket::new().accept(request, Fails));
     let running = serve(Http::new(enter).access_log(None), |server| server.workers(2));
     let (mut client, _) = tungstenite::client("ws://a/ws", running.client().stream).unwrap();
@@ -625,7 +625,7 @@ fn what_was_sent_before_an_error_arrives_before_the_close() {
 }
 
 #[test]
-fn a_close_ends_the_wait_for_room() {
+fn a_close_ends_a_blocked_send() {
     let (tell, told) = std::sync::mpsc::channel();
     let tell = Mutex::new(tell);
     let enter = handler_fn(move |request: &Request| {

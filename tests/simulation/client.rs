@@ -434,7 +434,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
         return Ok(());
     }
     let (blocked, mut told_of) = (blocked + logging, logging);
-    if machine.counts.shutdown && machine.net.somebody_listens() {
+    if machine.counts.shutdown && machine.net.has_open_listener() {
         return Err("everybody waits, and nobody has heard of the shutdown".to_owned());
     }
     let aborted = |socket: &Socket| socket.facts.aborted && socket.server_open && !socket.facts.blocked;

@@ -239,7 +239,7 @@ impl Machine {
     }
 
     /// Who waits for what, for a report.
-    pub fn who_waits(&self) -> String {
+    pub fn describe_waiting_tasks(&self) -> String {
         let keys: Vec<String> = self.waiting.iter().map(|waiting| format!("{:?}", waiting.key)).collect();
         keys.join(", ")
     }

@@ -89,7 +89,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_engine_keeps_its_promises_whatever_happens() {
+fn the_engine_keeps_its_invariants() {
     if let Some(seed) = number("SIMULATION_SEED") {
         let result = run::run(seed..seed + 1, true);
         if let Err((_, why)) = result {

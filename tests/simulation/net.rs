@@ -141,7 +141,7 @@ impl Net {
         self.listeners.len() - 1
     }
 
-    pub fn somebody_listens(&self) -> bool {
+    pub fn has_open_listener(&self) -> bool {
         self.listeners.iter().any(|listener| listener.listening)
     }
 

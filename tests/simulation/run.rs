@@ -136,7 +136,7 @@ fn until(what: &str, limit: Duration, is_so: impl Fn(&machine::Machine) -> bool)
     if wait_for(Key::Counts, after(limit), |machine| is_so(machine).then_some(())).is_none() {
         with(|machine| {
             let left = format!("{} clients, {} workers", machine.counts.clients_left, machine.counts.workers);
-            fail(format!("it is not so that {what}, after {limit:?}: {left}; {}", machine.who_waits()));
+            fail(format!("it is not so that {what}, after {limit:?}: {left}; {}", machine.describe_waiting_tasks()));
         });
         switch();
     }
@@ -197,7 +197,7 @@ fn look_back(plan: &Plan, handle: &ServerHandle) {
 /// Time passes when everybody waits, to when somebody is due; and a little at other times.
 fn clock() {
     loop {
-        let alone = schedule::everybody_waits();
+        let alone = schedule::all_tasks_wait();
         let over = with(|machine| {
             if machine.over {
                 return true;
@@ -225,7 +225,7 @@ fn clock() {
                         Err(why) => fail(why),
                     }
                 }
-                None => fail(format!("everybody waits for ever: {}", machine.who_waits())),
+                None => fail(format!("everybody waits for ever: {}", machine.describe_waiting_tasks())),
             }
             false
         });

@@ -19,7 +19,7 @@ pub fn seed() -> u64 {
 }
 
 /// Whether nobody but the clock can run.
-pub fn everybody_waits() -> bool {
+pub fn all_tasks_wait() -> bool {
     ALONE.get()
 }
 

@@ -46,7 +46,7 @@ fn statuses(peer: &Peer) -> (Vec<u16>, End) {
 }
 
 #[test]
-fn a_handshake_in_any_pieces() {
+fn a_handshake_can_be_cut_anywhere() {
     for at in 0..=HELLO.len() {
         let mut peer = Peer::of(&Cipher::new(mirror()));
         let all = [HELLO.as_bytes(), &sealed(GET.as_bytes(), 100)].concat();
@@ -62,7 +62,7 @@ fn a_handshake_in_any_pieces() {
 }
 
 #[test]
-fn ends_of_the_stream() {
+fn stream_ends_with_and_without_goodbye() {
     let half = &POST[..30];
     for (name, plain, goodbye, wanted) in [
         ("nothing, and a goodbye", "", true, &[][..]),
@@ -89,7 +89,7 @@ fn ends_of_the_stream() {
 }
 
 #[test]
-fn a_goodbye_ends_the_input_although_the_connection_is_open() {
+fn a_goodbye_ends_the_input_of_an_open_connection() {
     let mut peer = in_memory(&mirror());
     peer.send([&sealed(GET.as_bytes(), 9), &GOODBYE[..], &sealed(GET.as_bytes(), 9)].concat());
     assert_eq!(statuses(&peer), (vec![200], End::Goodbye), "what follows a goodbye is not opened");
@@ -97,7 +97,7 @@ fn a_goodbye_ends_the_input_although_the_connection_is_open() {
 }
 
 #[test]
-fn a_cut_is_told_from_an_end() {
+fn a_cut_is_distinguished_from_an_end() {
     struct Tell;
     impl Protocol for Tell {
         fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
@@ -135,7 +135,7 @@ fn a_cut_is_told_from_an_end() {
 }
 
 #[test]
-fn a_broken_record_is_answered_with_an_alert_and_the_inner_conversation_hears_nothing() {
+fn a_broken_record_gets_an_alert_and_is_not_passed_on() {
     for sent in [&ALERT[..], &[&sealed(GET.as_bytes(), 10)[..24], &ALERT].concat()] {
         let mut peer = in_memory(&mirror());
         peer.send(sent);
@@ -183,14 +183,14 @@ fn events_are_passed_on() {
 }
 
 #[test]
-fn an_idle_client_hears_a_goodbye() {
+fn an_idle_client_is_sent_a_goodbye() {
     let mut peer = in_memory(&mirror());
     peer.send(sealed(GET.as_bytes(), 100)).end_idle();
     assert_eq!(statuses(&peer), (vec![200], End::Goodbye));
 }
 
 #[test]
-fn an_answer_that_breaks_off_has_no_goodbye() {
+fn a_broken_response_has_no_goodbye() {
     struct Failing;
     impl Read for Failing {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {

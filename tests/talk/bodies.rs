@@ -192,7 +192,7 @@ fn limits() {
 }
 
 #[test]
-fn a_refused_body_is_left_in_the_input_so_that_the_close_lingers() {
+fn a_rejected_body_stays_in_the_input_so_the_close_lingers() {
     let mut peer = Peer::new(&mirror());
     peer.send(post("Content-Length: 99999999999\r\n", ""));
     assert!(!peer.is_open() && peer.unused() > 0, "{}", peer.text());
@@ -277,14 +277,14 @@ fn disk_calls_are_made_in_a_slot_only() {
 }
 
 #[test]
-fn a_folder_that_can_not_be_written_is_a_500() {
+fn an_unwritable_folder_is_a_500() {
     let http = mirror().body_memory(1).body_folder("/no/such/folder");
     check_with(&http, "no folder", post("Content-Length: 2\r\n", "ab"), Refused(500));
 }
 
 /// It runs once more as a process of its own, which has a disk of 64 KiB; where that is not allowed, it is skipped.
 #[test]
-fn a_full_disk_is_a_507_for_who_needs_it() {
+fn a_full_disk_is_a_507_only_if_needed() {
     if let Some(disk) = std::env::var_os("MODEST_TEST_DISK") {
         let http = mirror().body_memory(1000).body_folder(&disk);
         let large = [post("Content-Length: 100000\r\n", "").into_bytes(), vec![b'x'; 100_000]].concat();
@@ -314,7 +314,7 @@ fn a_full_disk_is_a_507_for_who_needs_it() {
     }
     let disk = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=64k none \"$MODEST_TEST_DISK\" || exit 77
-                  exec \"$0\" --exact bodies::a_full_disk_is_a_507_for_who_needs_it";
+                  exec \"$0\" --exact bodies::a_full_disk_is_a_507_only_if_needed";
     let mut again = std::process::Command::new("unshare");
     again.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
     match again.env("MODEST_TEST_DISK", disk.path()).output() {
@@ -329,7 +329,7 @@ fn a_full_disk_is_a_507_for_who_needs_it() {
 
 /// Each end of a request whose body has all the room there is, in memory and then in a file.
 #[test]
-fn room_is_given_back() {
+fn body_memory_is_released() {
     let x = "x".repeat(60);
     let whole = post("Content-Length: 60\r\n", &x);
     let chunks = post("Transfer-Encoding: chunked\r\n", &format!("3c\r\n{x}\r\n"));
@@ -368,7 +368,7 @@ fn room_is_given_back() {
 
 /// Memory has no room for it: a short body is kept in a file, too.
 #[test]
-fn a_full_memory_gives_way_to_files() {
+fn bodies_go_to_files_when_memory_is_full() {
     let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.body())))));
     let http = http.body_memory(100).body_memory_quota(150).body_quota(1000);
     let mut first = Peer::new(&http);
@@ -408,7 +408,7 @@ fn spooled_bodies_leave_room_for_small_ones() {
 }
 
 #[test]
-fn memory_follows_what_arrives_and_not_what_is_claimed() {
+fn memory_grows_with_received_not_announced_bytes() {
     let http = Http::new(handler_fn(|_| Ok(Response::no_content()))).body_limit(None).body_quota(None);
     let mut peer = Peer::new(&http);
     peer.send(post("Content-Length: 18446744073709551615\r\n", "abc"));

@@ -129,7 +129,7 @@ fn told(name: &'static str) -> (Told, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn nothing_is_forgotten_whoever_stands_around() {
+fn all_hooks_run_through_any_wrapper() {
     for (way, around) in WAYS {
         for (target, wire, status, expected) in [
             ("/", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "before_body get finish_response log_request"),
@@ -170,7 +170,7 @@ fn nothing_is_forgotten_whoever_stands_around() {
 
 /// The outermost comes first. Where a body is to come, all are asked from the head before any handles the request.
 #[test]
-fn a_layer_hears_of_everything_from_outside() {
+fn layers_are_called_from_the_outside_in() {
     const VERIFIED: &str = "outer verify_client, middle verify_client, inner verify_client";
     const AFTER: &str = "inner error_response, inner finish_response, middle finish_response, outer finish_response, \
         inner log_request, middle log_request, outer log_request";
@@ -197,7 +197,7 @@ fn a_layer_hears_of_everything_from_outside() {
 }
 
 #[test]
-fn a_client_that_a_delegate_does_not_want() {
+fn a_delegate_can_reject_a_client() {
     struct Picky;
     impl RequestHandler for Picky {
         fn verify_client(&self, client: &Client) -> bool {
@@ -230,7 +230,7 @@ impl RequestHandler for Api {
 }
 
 #[test]
-fn all_errors_wear_one_dress() {
+fn all_errors_use_the_custom_page() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000));
     let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(101));
     for (what, wire, status) in [
@@ -252,18 +252,18 @@ fn all_errors_wear_one_dress() {
     ] {
         let mut peer = Peer::new(&Http::new(Api));
         peer.send(wire);
-        wears_the_dress(what, &peer, status);
+        uses_the_custom_page(what, &peer, status);
     }
     let mut slow = Peer::new(&Http::new(Api));
     slow.send("GET / HT").late();
-    wears_the_dress("a slow head", &slow, 408);
+    uses_the_custom_page("a slow head", &slow, 408);
     let mut busy = Peer::new(&Http::new(Api));
     busy.no_slots = true;
     busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wears_the_dress("a full house", &busy, 503);
+    uses_the_custom_page("a full house", &busy, 503);
 }
 
-fn wears_the_dress(what: &str, peer: &Peer, status: u16) {
+fn uses_the_custom_page(what: &str, peer: &Peer, status: u16) {
     let text = peer.text();
     assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {text}");
     let lower = text.to_lowercase();
@@ -273,7 +273,7 @@ fn wears_the_dress(what: &str, peer: &Peer, status: u16) {
 }
 
 #[test]
-fn an_error_page_that_is_at_fault_becomes_the_plain_one() {
+fn a_faulty_error_page_falls_back_to_the_plain_one() {
     struct Hopeless(fn() -> Response);
     impl RequestHandler for Hopeless {
         fn error_response(&self, _: Option<&Request>, _: &Error) -> Option<Response> {
@@ -295,7 +295,7 @@ fn an_error_page_that_is_at_fault_becomes_the_plain_one() {
 }
 
 #[test]
-fn what_nobody_serves_is_refused_from_the_head() {
+fn unserved_requests_are_rejected_from_the_head() {
     let app = || {
         Routes::new()
             .get("/page", |_: &(), _| Ok(Response::text("page")))
@@ -395,7 +395,7 @@ fn routes() {
 
 /// However a percent sign within a segment looks to the matcher, no pattern matches a part of it.
 #[test]
-fn names_with_fixed_text_around_them() {
+fn path_parameters_can_have_fixed_text_around_them() {
     let shown = |request: &Request| Ok(Response::text(request.path_param::<String>("x")?));
     let http = Http::new(
         Routes::new()
@@ -424,7 +424,7 @@ fn names_with_fixed_text_around_them() {
 }
 
 #[test]
-fn patterns_that_are_mistakes() {
+fn invalid_patterns_panic() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
     let many: String = (0..26).map(|name| format!("/{{n{name}}}")).collect();
     let few: String = (0..25).map(|name| format!("/{{n{name}}}")).collect();
@@ -467,7 +467,7 @@ fn patterns_that_are_mistakes() {
 
 /// Its body is received like any other: no handler is called early to find out.
 #[test]
-fn a_method_that_is_not_written() {
+fn an_unimplemented_method_is_a_501() {
     struct OnlyGet;
     impl RequestHandler for OnlyGet {
         fn do_get(&self, _: &Request) -> Result<Response> {
@@ -486,7 +486,7 @@ fn a_method_that_is_not_written() {
 }
 
 #[test]
-fn fields_of_a_response_are_what_they_can_be() {
+fn single_valued_response_fields_stay_single() {
     let etag = || modest::ETag::strong("a").unwrap();
     for (what, response, expected) in [
         ("one type", Response::text("a").with_added_header("content-type", "text/x"), "200 content-type: text/x"),
@@ -538,7 +538,7 @@ fn statuses_without_content_have_no_type() {
 }
 
 #[test]
-fn what_a_page_of_conditions_keeps() {
+fn a_416_keeps_selected_response_fields() {
     let http = Http::new(handler_fn(|_| {
         Ok(Response::text("0123456789")
             .with_header("content-security-policy", "default-src 'none'")
@@ -572,7 +572,7 @@ impl RequestHandler for Overrides {
 }
 
 #[test]
-fn a_default_called_by_hand_switches_nothing_off() {
+fn calling_a_default_method_disables_nothing() {
     let http = Http::new(Overrides);
     let post = |fields: &str| {
         let mut peer = Peer::new(&http);
@@ -585,7 +585,7 @@ fn a_default_called_by_hand_switches_nothing_off() {
 }
 
 #[test]
-fn a_layer_answers_what_nobody_inside_wants() {
+fn a_layer_can_respond_to_unserved_requests() {
     struct OnlyGet;
     impl RequestHandler for OnlyGet {
         fn do_get(&self, _: &Request) -> Result<Response> {
@@ -627,7 +627,7 @@ fn a_layer_answers_what_nobody_inside_wants() {
 }
 
 #[test]
-fn the_last_word_is_said_once() {
+fn finish_response_runs_once() {
     struct Counts(Mutex<usize>);
     impl RequestHandler for Counts {
         fn do_get(&self, request: &Request) -> Result<Response> {
@@ -665,7 +665,7 @@ fn the_last_word_is_said_once() {
 }
 
 #[test]
-fn who_was_not_asked_has_nothing_to_say() {
+fn hooks_of_skipped_handlers_do_not_run() {
     struct Members;
     impl Layer for Members {
         fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
@@ -705,7 +705,7 @@ fn who_was_not_asked_has_nothing_to_say() {
 }
 
 #[test]
-fn hooks_that_panic_cost_no_answer() {
+fn panicking_hooks_do_not_lose_the_response() {
     struct Panics;
     impl RequestHandler for Panics {
         fn do_get(&self, _: &Request) -> Result<Response> {
@@ -732,7 +732,7 @@ fn hooks_that_panic_cost_no_answer() {
 }
 
 #[test]
-fn delegating_in_a_circle() {
+fn circular_delegation_is_detected() {
     struct Itself;
     impl RequestHandler for Itself {
         fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
@@ -757,7 +757,7 @@ fn delegating_in_a_circle() {
 }
 
 #[test]
-fn a_page_takes_what_it_lacks_from_the_error() {
+fn a_page_takes_missing_fields_from_the_error() {
     struct Plain;
     impl RequestHandler for Plain {
         fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
@@ -782,7 +782,7 @@ fn composed_handlers_have_their_methods() {
 }
 
 #[test]
-fn the_server_as_a_whole_is_no_path() {
+fn options_asterisk_is_not_a_path() {
     let http = Http::new(Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).with_state(()));
     for wire in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
     {
@@ -793,7 +793,7 @@ fn the_server_as_a_whole_is_no_path() {
 }
 
 #[test]
-fn all_checks_of_a_route_hold() {
+fn all_checks_of_a_route_apply() {
     let refuses = |_: &(), _: &Request, _: &mut BodyPlan| -> Result<()> { Err(Error::new(401, "who?")) };
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
     for routes in [
@@ -839,7 +839,7 @@ fn routes_within_routes() {
 }
 
 #[test]
-fn a_declined_body_on_a_connection_that_ends_is_lingered_for() {
+fn closing_with_a_declined_body_lingers() {
     struct Declines;
     impl RequestHandler for Declines {
         fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
@@ -850,4 +850,64 @@ fn a_declined_body_on_a_connection_that_ends_is_lingered_for() {
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
     assert!(peer.text().contains("Connection: close"), "{}", peer.text());
     assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
+}
+
+/// The pattern of the route that matched, from the root of the server, wherever it is asked for; and the list of all.
+#[test]
+fn patterns_of_routes() {
+    let pattern = |request: &Request| Ok(Response::text(request.route_pattern().unwrap_or("none".into())));
+    let inner =
+        Routes::new().get("/", move |_: &(), request| pattern(request)).get("/{number}", move |_, r| pattern(r));
+    let inner = inner.fallback(handler_fn(pattern)).with_state(());
+    let nested =
+        Routes::new().post("/", move |_: &(), request| pattern(request)).put("/b/{*c}", move |_, r| pattern(r));
+    let routes = Routes::new()
+        .get("/a", move |_: &(), request| pattern(request))
+        .post("/a", move |_, request| pattern(request))
+        .nest("/nested/{x}", nested)
+        .mount("/users/{user}/notes", inner)
+        .mount("/static", handler_fn(pattern))
+        .fallback(Routes::new().get("/last", move |_: &(), request| pattern(request)).with_state(()));
+    let list: Vec<_> = routes.list().iter().map(|route| format!("{route}")).collect();
+    let wanted = [
+        "GET      /a",
+        "POST     /a",
+        "POST     /nested/{x}",
+        "PUT      /nested/{x}/b/{*c}",
+        "any      /users/{user}/notes/{*path}",
+        "any      /static/{*path}",
+        "any      /{*path}",
+    ];
+    assert_eq!(list, wanted);
+    assert_eq!((routes.list()[4].method(), routes.list()[0].method()), (None, Some(&Method::GET)));
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
+    /// Sees the pattern when the response is finished, outside all routes.
+    struct Sees(std::sync::Arc<std::sync::Mutex<Option<String>>>);
+    impl Layer for Sees {
+        fn finish_response(&self, request: &Request, response: Response) -> Response {
+            *self.0.lock().unwrap() = request.route_pattern();
+            response
+        }
+    }
+    let http = Http::new(routes.with_state(()).layer(Sees(seen.clone())));
+    for (method, target, wanted) in [
+        ("GET", "/a?b", Some("/a")),
+        ("POST", "/a", Some("/a")),
+        ("POST", "/nested/y", Some("/nested/{x}")),
+        ("PUT", "/nested/y/b/c/d", Some("/nested/{x}/b/{*c}")),
+        ("GET", "/users/ada/notes", Some("/users/{user}/notes")),
+        ("GET", "/users/ada/notes/7", Some("/users/{user}/notes/{number}")),
+        ("GET", "/users/ada/notes/7/8", None),
+        ("GET", "/static/a/b", Some("/static")),
+        ("GET", "/last", Some("/last")),
+        ("GET", "/none", None),
+        ("DELETE", "/a", Some("/a")),
+    ] {
+        let sent = http.respond(&Request::new(method.parse().unwrap(), target).unwrap());
+        let outside = seen.lock().unwrap().take();
+        assert_eq!(outside.as_deref(), wanted, "{method} {target}");
+        if sent.status() == 200 {
+            assert_eq!(sent.text(), wanted.unwrap_or("none"), "{method} {target}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ fn keep_and_close() {
 }
 
 #[test]
-fn nothing_is_kept_if_the_server_would_not() {
+fn keep_alive_can_be_disabled() {
     let mut peer = Peer::new(&mirror().keep_alive(false));
     peer.send(GET.repeat(2));
     let answers = Answer::all(&peer.said, &[]);
@@ -43,7 +43,7 @@ fn nothing_is_kept_if_the_server_would_not() {
 }
 
 #[test]
-fn a_1_0_client_is_told_that_it_is_kept() {
+fn a_1_0_client_gets_connection_keep_alive() {
     let mut peer = Peer::new(&mirror());
     peer.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!(Answer::all(&peer.said, &[])[0].field("connection"), Some("keep-alive"));
@@ -68,7 +68,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn what_stands_behind_a_close_is_ignored() {
+fn requests_after_a_close_are_ignored() {
     let mut peer = Peer::new(&mirror());
     peer.send(format!("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{GET}"));
     assert_eq!(Answer::all(&peer.said, &[]).len(), 1);
@@ -77,7 +77,7 @@ fn what_stands_behind_a_close_is_ignored() {
 }
 
 #[test]
-fn a_client_that_has_sent_its_last_byte_gets_its_answers() {
+fn a_half_closed_client_gets_its_responses() {
     let http = Http::new(handler_fn(|_| Ok(Response::stream(std::io::repeat(b'x').take(200_000)))));
     let mut peer = Peer::new(&http);
     peer.send(GET).end();
@@ -152,7 +152,7 @@ fn lateness() {
 }
 
 #[test]
-fn a_stop() {
+fn a_shutdown_finishes_current_requests() {
     let mut resting = Peer::new(&mirror());
     resting.event(Event::ShuttingDown);
     assert_eq!((resting.next, resting.said.len()), (Next::Close, 0), "silent");
@@ -180,7 +180,7 @@ fn a_stop() {
 }
 
 #[test]
-fn no_slot() {
+fn a_missing_permit_is_a_503() {
     let mut peer = Peer::new(&mirror());
     peer.no_slots = true;
     peer.send(GET);
@@ -195,7 +195,7 @@ fn no_slot() {
 }
 
 #[test]
-fn an_answer_that_can_not_go_on_is_reset() {
+fn a_response_that_cannot_continue_is_reset() {
     let with = |read: fn() -> Response| {
         let mut peer = Peer::new(&Http::new(handler_fn(move |_| Ok(read()))));
         peer.send(GET);
@@ -224,7 +224,7 @@ impl Read for Panicking {
 }
 
 #[test]
-fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
+fn only_a_requests_own_poll_time_is_passed_on() {
     let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.polled())))));
     let mut peer = Peer::new(&http);
     let polls = [(); 2].map(|()| Some(std::time::Instant::now()));
@@ -239,7 +239,7 @@ fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
 }
 
 #[test]
-fn a_client_that_rests_costs_next_to_nothing() {
+fn an_idle_client_costs_little_memory() {
     let http = mirror();
     let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
     let talk = http.meet(&client).expect("everybody is met");

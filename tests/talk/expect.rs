@@ -33,7 +33,7 @@ fn expectations() {
 }
 
 #[test]
-fn continue_is_said_when_it_helps() {
+fn continue_is_sent_when_needed() {
     let asks = "Expect: 100-continue\r\nContent-Length: 3\r\n";
     for (name, first, said) in [
         ("the body waits", post(asks, ""), CONTINUE),
@@ -119,7 +119,7 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
 }
 
 #[test]
-fn a_declined_body_that_does_not_come_ends_the_connection() {
+fn a_declined_body_that_never_arrives_closes_the_connection() {
     let mut peer = Peer::new(&Http::new(Declines));
     peer.send(post("Content-Length: 3\r\n", "a")).late();
     assert_eq!((peer.next, Answer::all(&peer.said, &[]).len()), (Next::Close, 1));

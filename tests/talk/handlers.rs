@@ -42,7 +42,7 @@ impl RequestHandler for Logged {
 }
 
 #[test]
-fn the_access_log_has_a_line_for_each_answer() {
+fn the_access_log_has_a_line_for_each_response() {
     let handler = Arc::new(Logged::default());
     let http = Http::new(handler.clone());
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -79,7 +79,7 @@ fn the_access_log_has_a_line_for_each_answer() {
 }
 
 #[test]
-fn a_line_of_the_log_in_another_zone() {
+fn access_lines_can_use_another_time_zone() {
     struct Zones(Mutex<Vec<String>>);
     impl RequestHandler for Zones {
         fn log_request(&self, record: &LogRecord<'_>) {
@@ -115,7 +115,7 @@ fn errors_and_panics() {
 }
 
 #[test]
-fn a_client_is_turned_away_before_a_byte_is_read() {
+fn a_client_is_rejected_before_a_byte_is_read() {
     struct Closed;
     impl RequestHandler for Closed {
         fn verify_client(&self, _: &Client) -> bool {
@@ -262,7 +262,7 @@ impl RequestHandler for Partly {
 }
 
 #[test]
-fn a_method_is_not_taken_for_unwritten_because_it_calls_one_that_is() {
+fn a_method_that_calls_an_unimplemented_one_is_implemented() {
     let http = Http::new(Partly);
     for (path, status) in [("/a", "501"), ("/there", "200"), ("/a", "501"), ("/there", "200")] {
         let mut peer = Peer::new(&http);

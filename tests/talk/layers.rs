@@ -9,7 +9,7 @@ use crate::peer::{Answer, Peer};
 
 /// The clock on the wall shows a day years ago here: it was set meanwhile, as clocks are.
 #[test]
-fn a_clock_that_is_set_makes_no_request_late() {
+fn setting_the_clock_makes_no_request_late() {
     let hello = handler_fn(|request| Ok(Response::text(format!("{}", request.elapsed() < Duration::from_secs(60)))));
     let mut peer = Peer::new(&Http::new(hello.layer(Timeout::new(Duration::from_secs(60)))));
     peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -86,7 +86,7 @@ fn errors_as_json() {
 
 /// What a path answers without a function, its layers hear of, too.
 #[test]
-fn layers_around_some_routes_answer_for_their_paths() {
+fn layers_around_routes_cover_only_their_paths() {
     let preflight = "Origin: https://app.example\r\nAccess-Control-Request-Method: POST\r\n";
     for (method, target, fields, status, allows) in [
         ("OPTIONS", "/api/notes", preflight, 204, true),

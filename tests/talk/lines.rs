@@ -24,7 +24,7 @@ fn numbered() -> Lines {
 }
 
 #[test]
-fn lines_however_they_come() {
+fn lines_can_be_cut_anywhere() {
     for (name, wire, ends, wanted, open) in [
         ("nothing", "", false, "", true),
         ("a line", "abc\n", false, "1\"abc\"\n", true),
@@ -62,7 +62,7 @@ fn lines_however_they_come() {
 }
 
 #[test]
-fn what_is_not_text() {
+fn lines_that_are_not_utf_8_are_rejected() {
     let mut peer = Peer::of(&numbered());
     peer.send(b"a\n\xff\xfe\nb\n");
     assert_eq!((peer.text().as_str(), peer.is_open()), ("1\"a\"\nthe line is not UTF-8\r\n", false));
@@ -88,7 +88,7 @@ fn what_is_not_text() {
 }
 
 #[test]
-fn waits_and_their_clocks() {
+fn each_wait_has_its_own_deadline() {
     let lines = || numbered().idle_timeout(Duration::from_secs(1)).line_timeout(Duration::from_secs(2));
     let idle = Next::Idle { within: Some(Duration::from_secs(1)) };
     let mut peer = Peer::of(&lines());
@@ -123,7 +123,7 @@ fn waits_and_their_clocks() {
 }
 
 #[test]
-fn want_of_permits_and_shutdowns() {
+fn missing_permits_and_shutdowns_end_the_connection() {
     let mut busy = Peer::of(&numbered());
     busy.no_slots = true;
     busy.send("a\nb\n");
@@ -189,7 +189,7 @@ fn pipelined_lines_are_bounded_turn_by_turn() {
 }
 
 #[test]
-fn a_line_that_was_cut_off_is_none() {
+fn a_truncated_line_is_not_handled() {
     for (goodbye, wanted) in [(true, "1\"a\"\n2\"b\"\n"), (false, "1\"a\"\n")] {
         let mut peer = Peer::of(&Cipher::new(numbered()));
         peer.send(HELLO).send(sealed(b"a\nb", 2));

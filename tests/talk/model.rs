@@ -110,14 +110,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_parser_takes_what_the_grammar_takes(head in sound_head(), damages in vec(damage(), 0..3)) {
+    fn the_parser_accepts_what_the_grammar_accepts(head in sound_head(), damages in vec(damage(), 0..3)) {
         let head = damaged(head, &damages);
         prop_assume!(is_one_head(&head));
         prop_assert_eq!(parser_takes(&head), model_takes(&head), "{:?}", String::from_utf8_lossy(&head));
     }
 
     #[test]
-    fn any_sequence_of_requests_in_any_pieces_gets_as_many_answers_in_order(
+    fn pipelined_requests_in_any_pieces_get_responses_in_order(
         requests in vec(some_request(), 1..6),
         cuts in vec(any::<Index>(), 0..10),
     ) {
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_in_any_pieces_get_the_same_answers(
+    fn responses_do_not_depend_on_how_bytes_are_cut(
         requests in vec(some_request(), 1..4),
         damages in vec(damage(), 0..4),
         cuts in vec(any::<Index>(), 0..10),

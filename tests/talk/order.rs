@@ -136,7 +136,7 @@ fn built(is_routed: bool, kinds: &[Kind], within: Inside, heard: &Arc<Mutex<Vec<
 }
 
 #[test]
-fn the_outermost_decides() {
+fn the_outermost_layer_decides() {
     for code in 0..KINDS.len().pow(3) * INSIDES.len() * REQUESTS.len() * 2 {
         let mut rest = code;
         let mut draw = |most: usize| {
@@ -179,7 +179,7 @@ fn the_outermost_decides() {
 
 /// A protected handler that is called by hand asks its protection; what is around the caller is as it was before.
 #[test]
-fn nothing_is_called_past_its_protection() {
+fn no_call_bypasses_a_handlers_layers() {
     struct App(Box<dyn RequestHandler>);
     impl RequestHandler for App {
         fn do_get(&self, request: &Request) -> Result<Response> {
@@ -263,7 +263,7 @@ fn secret() -> impl RequestHandler {
 
 /// A request that is handled once more, after a wait or because a test uses it twice, gets in no further than the first time.
 #[test]
-fn a_refusal_holds_for_every_pass() {
+fn a_rejection_holds_for_every_pass() {
     let waits = || {
         let signal = Signal::new();
         layer_fn(move |request: &Request, next: Next<'_>| {
@@ -305,7 +305,7 @@ fn a_refusal_holds_for_every_pass() {
 
 /// The method that a caller names is the one that runs; the last word is said, and limits hold.
 #[test]
-fn a_chain_called_by_hand_is_whole() {
+fn a_chain_called_by_hand_runs_completely() {
     struct Says;
     impl RequestHandler for Says {
         fn do_get(&self, _: &Request) -> Result<Response> {
@@ -362,7 +362,7 @@ fn a_chain_called_by_hand_is_whole() {
 
 /// A handler that leaves a request to another one than before has that one asked, also between the head and the body.
 #[test]
-fn each_handler_that_is_delegated_to_is_asked() {
+fn every_delegate_checks_the_request() {
     struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);
     impl RequestHandler for Flips {
         fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
@@ -412,7 +412,7 @@ fn layers_within_a_mount_see_its_root() {
 
 /// A response that stays open passes the layers like any other: an event stream, a channel, a WebSocket, a long poll.
 #[test]
-fn the_outermost_decides_about_live_responses() {
+fn the_outermost_layer_decides_about_live_responses() {
     use modest::live::Broadcast;
     use modest::websocket::{Message, Socket, WebSocketHandler};
 
@@ -465,7 +465,7 @@ fn the_outermost_decides_about_live_responses() {
 
 /// A handler that refuses a request decides nothing about its body, whatever it planned before: an outer layer that wants the body has it.
 #[test]
-fn a_plan_is_forgotten_with_its_refusal() {
+fn a_rejection_discards_the_body_plan() {
     struct Wants;
     impl Layer for Wants {
         fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {

@@ -25,7 +25,7 @@ fn spellings(path: &str) -> Vec<String> {
 /// A handler in a mount is reached by the paths beneath the mount and by no others: a layer around everything that judges
 /// `request.path()` judges all that the handler sees.
 #[test]
-fn what_is_judged_is_what_is_served() {
+fn the_checked_path_is_the_served_path() {
     let guard = layer_fn(|request: &Request, next| match request.path().starts_with("/admin") {
         true => Err(Error::new(403, "")),
         false => next.run(request),
@@ -101,7 +101,7 @@ fn a_mounted_handler_sees_its_own_root() {
 
 /// Which other paths lead to the handler that is called: what is written elsewhere is judged by it.
 #[test]
-fn paths_that_lead_here() {
+fn leads_here_finds_paths_to_the_same_handler() {
     let answer = || {
         handler_fn(|request| {
             let other = request.header("x-path").unwrap_or_default();
@@ -150,7 +150,7 @@ fn paths_that_lead_here() {
 
 /// A folder that is moved takes what is beneath it along.
 #[test]
-fn paths_that_lead_here_with_all_beneath() {
+fn leads_here_whole_includes_everything_beneath() {
     let answer = || {
         handler_fn(|request| {
             let other = request.header("x-path").unwrap_or_default();

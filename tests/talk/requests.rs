@@ -154,7 +154,7 @@ fn json() {
 }
 
 #[test]
-fn one_cookie_that_is_not_utf_8_hides_no_other() {
+fn a_cookie_that_is_not_utf_8_hides_no_other() {
     let request = Request::get("/").with_header("cookie", b"a=\xff; b=2; \xfe=3; c=4".as_slice());
     for (name, value) in [("a", None), ("b", Some("2")), ("c", Some("4"))] {
         assert_eq!(request.cookie(name), value, "{name}");

@@ -32,7 +32,7 @@ fn told(answer: &Answer) -> Value {
 }
 
 #[test]
-fn notes_are_their_owners() {
+fn notes_belong_to_their_owner() {
     let folder = tempfile::tempdir().unwrap();
     let audit = folder.path().join("audit.log");
     let api = start_with(&audit);
@@ -96,7 +96,7 @@ fn every_error_is_json() {
 }
 
 #[test]
-fn a_page_of_the_other_site_may_ask_and_no_other() {
+fn only_the_allowed_origin_can_send_requests() {
     let api = start();
     let wanted = ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type"];
     let origin = format!("Origin: {ORIGIN}");

@@ -68,7 +68,7 @@ fn photos_arrive_and_are_listed() {
 }
 
 #[test]
-fn an_upload_shows_its_progress_and_when_cancelled_leaves_nothing() {
+fn upload_progress_is_shown_and_a_cancelled_upload_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let inbox = start(folder.path());
     let mut client = inbox.connect();
@@ -92,7 +92,7 @@ fn open_files(inbox: &Built, folder: &Path) -> usize {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_requests_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let inbox = start(folder.path());
     let image = part("a.jpg", "image/jpeg", "one");

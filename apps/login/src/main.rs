@@ -1,20 +1,17 @@
-//! Who is there? Accounts with hashed passwords, sessions in signed cookies, forms that no other site can send, and
-//! messages that are shown once.
+//! Who is there? Accounts with hashed passwords, sessions, forms that no other site can send, and messages that are shown
+//! once.
 //!
 //! `cargo run -p login -- 127.0.0.1:8000 ada:secret bob:other`, then open it in a browser. A real program reads its accounts,
-//! with hashes, from a file or a database.
-
-mod session;
+//! with hashes, from a file or a database, and keeps its sessions in `FileSessions`.
 
 use std::collections::HashMap;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use modest::{Error, Form, Http, Layer, Request, RequestHandler, Response, Result, Routes, TcpServer, escape_html};
-use session::{Session, Sessions};
+use modest::layers::{Csrf, MemorySessions, Session, Sessions};
+use modest::{Http, Layer, Request, RequestHandler, Response, Result, Routes, TcpServer, User, escape_html};
 
 struct Login {
-    sessions: Sessions,
     /// Hashes of passwords, by name.
     accounts: HashMap<String, String>,
     /// The hash of no account: a name that nobody has takes as long as a wrong password.
@@ -23,56 +20,43 @@ struct Login {
 
 impl Login {
     fn home(&self, request: &Request) -> Result<Response> {
-        let session = self.sessions.read(request)?;
-        let Some(user) = &session.user else { return Ok(Response::redirect("/login")) };
-        let body = format!(include_str!("home.html"), user = escape_html(user), token = session.token);
-        self.page("Home", &body, session)
+        let Some(user) = request.user() else { return Ok(Response::redirect("/login")) };
+        let token = Session::of(request)?.csrf_token()?;
+        page(request, "Home", &format!(include_str!("home.html"), user = escape_html(&user), token = token))
     }
 
     fn form(&self, request: &Request) -> Result<Response> {
-        self.ask(self.sessions.read(request)?)
+        let token = Session::of(request)?.csrf_token()?;
+        page(request, "Log in", &format!(include_str!("login.html"), token = token))
     }
 
     fn log_in(&self, request: &Request) -> Result<Response> {
-        let (form, session) = self.checked_form(request)?;
+        let (form, session) = (request.form()?, Session::of(request)?);
         let (name, password): (String, String) = (form.parse("name")?, form.parse("password")?); // missing: 400
         let known = self.accounts.get(&name);
         let hash = PasswordHash::new(known.unwrap_or(&self.nobody))?;
         let is_right = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
         if known.is_some() && is_right {
-            // What was known before the login is worth nothing after it, the token too.
-            let session = Session::new(Some(name.clone()))?.with_flash(format!("Welcome, {name}."));
-            return Ok(self.sessions.write(&session, Response::redirect("/")));
+            session.flash(format!("Welcome, {name}."));
+            session.log_in(User::new(name));
+            return Ok(Response::redirect("/"));
         }
-        Ok(self.ask(session.with_flash("No account has this name and this password."))?.with_status(403))
+        session.flash("No account has this name and this password.");
+        Ok(self.form(request)?.with_status(403))
     }
 
     fn log_out(&self, request: &Request) -> Result<Response> {
-        self.checked_form(request)?;
-        let session = Session::new(None)?.with_flash("You are logged out.");
-        Ok(self.sessions.write(&session, Response::redirect("/login")))
+        let session = Session::of(request)?;
+        session.log_out();
+        session.flash("You are logged out.");
+        Ok(Response::redirect("/login"))
     }
+}
 
-    /// A form that a page of ours has sent: a page of another site can't read the token.
-    fn checked_form(&self, request: &Request) -> Result<(Form, Session)> {
-        let (form, session) = (request.form()?, self.sessions.read(request)?);
-        match form.get("token") {
-            Some(token) if token == session.token => Ok((form, session)),
-            _ => Err(Error::new(403, "This form is too old: go back, reload the page, and send it once more.")),
-        }
-    }
-
-    fn ask(&self, session: Session) -> Result<Response> {
-        let body = format!(include_str!("login.html"), token = session.token);
-        self.page("Log in", &body, session)
-    }
-
-    /// A page, and the session without the message, as it is shown now.
-    fn page(&self, title: &str, body: &str, mut session: Session) -> Result<Response> {
-        let flash = escape_html(&session.flash.take().unwrap_or_default());
-        let page = format!(include_str!("page.html"), title = title, flash = flash, body = body);
-        Ok(self.sessions.write(&session, Response::html(page)))
-    }
+/// A page, with the messages that are shown once.
+fn page(request: &Request, title: &str, body: &str) -> Result<Response> {
+    let flash = escape_html(&Session::of(request)?.take_flashes().join(" "));
+    Ok(Response::html(format!(include_str!("page.html"), title = title, flash = flash, body = body)))
 }
 
 /// Argon2id: 19 MiB of memory and some 20 ms of a processor.
@@ -94,7 +78,7 @@ impl Layer for Strict {
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut words = std::env::args().skip(1);
     let address = words.next().unwrap_or("127.0.0.1:8000".into());
-    let mut login = Login { sessions: Sessions::new(), accounts: HashMap::new(), nobody: hashed("")? };
+    let mut login = Login { accounts: HashMap::new(), nobody: hashed("")? };
     for word in words {
         let (name, password) = word.split_once(':').ok_or("an account is NAME:PASSWORD")?;
         login.accounts.insert(name.to_owned(), hashed(password)?);
@@ -106,7 +90,9 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .post("/logout", Login::log_out)
         .get("/style.css", |_, _| Ok(Response::text(include_str!("style.css")).with_content_type("text/css")))
         .with_state(login)
-        .layer(Strict);
+        .layer(Strict)
+        .layer(Csrf::new())
+        .layer(Sessions::new(MemorySessions::new()));
     let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4); // so many hash at once
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

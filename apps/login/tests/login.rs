@@ -27,7 +27,7 @@ impl Browser<'_> {
     }
 
     fn post(&mut self, target: &str, fields: &str) -> Answer {
-        let body = format!("token={}&{fields}", self.token);
+        let body = format!("csrf_token={}&{fields}", self.token);
         let answer = self.login.ask("POST", target, &[FORM, &format!("Cookie: {}", self.cookie)], &body);
         self.keep(answer)
     }
@@ -37,7 +37,7 @@ impl Browser<'_> {
             assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
             self.cookie = cookie.split(';').next().unwrap().to_owned();
         }
-        if let Some((_, rest)) = answer.body.split_once("name=\"token\" value=\"") {
+        if let Some((_, rest)) = answer.body.split_once("name=\"csrf_token\" value=\"") {
             self.token = rest.split('"').next().unwrap().to_owned();
         }
         assert_eq!(answer.field("cache-control"), Some("no-store"));
@@ -59,7 +59,7 @@ fn flash(answer: &Answer) -> &str {
 }
 
 #[test]
-fn in_and_out() {
+fn users_can_log_in_and_out() {
     let login = start();
     let mut ada = Browser::new(&login);
     assert_eq!(ada.get("/").field("location"), Some("/login"));
@@ -81,7 +81,7 @@ fn in_and_out() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_requests_are_rejected() {
     let login = start();
     let mut bob = Browser::new(&login);
     bob.get("/login");
@@ -106,7 +106,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_form_of_another_site_or_a_forged_session_is_worth_nothing() {
+fn cross_site_forms_and_forged_sessions_are_rejected() {
     let login = start();
     let mut ada = Browser::new(&login);
     ada.get("/login");
@@ -116,7 +116,10 @@ fn a_form_of_another_site_or_a_forged_session_is_worth_nothing() {
     let mut other = Browser { login: &login, cookie: ada.cookie.clone(), token: "0".repeat(32) };
     assert_eq!(other.post("/logout", "").status, 403, "another token");
     let mut stranger = Browser { login: &login, cookie: String::new(), token: ada.token.clone() };
-    assert_eq!(stranger.post("/logout", "").status, 403, "no session");
+    assert_eq!(stranger.post("/logout", "").field("location"), Some("/login"), "no session, and nobody is logged out");
+    let evil = [FORM, "Sec-Fetch-Site: cross-site", &format!("Cookie: {}", ada.cookie)];
+    let answer = login.ask("POST", "/logout", &evil, &format!("csrf_token={}", ada.token));
+    assert_eq!(answer.status, 403, "a page of another site: {answer:?}");
 
     // One letter of the cookie after the other changed: no session of Ada's any more, and no error.
     let (name, value) = ada.cookie.split_once('=').unwrap();

@@ -57,7 +57,7 @@ fn errors(names: impl Iterator<Item = String>) -> BTreeMap<String, (String, Stri
 }
 
 #[test]
-fn each_mistake_is_told_as_expected() {
+fn each_mistake_prints_the_expected_error() {
     let snippets = snippets();
     let errors = errors(snippets.keys().cloned());
     let mut failed = Vec::new();

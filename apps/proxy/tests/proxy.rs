@@ -84,7 +84,7 @@ fn upstream() -> Upstream {
 }
 
 #[test]
-fn requests_and_answers_pass() {
+fn requests_and_responses_are_forwarded() {
     let upstream = upstream();
     let proxy = proxy(upstream.address);
     let sent =
@@ -178,7 +178,7 @@ fn bodies_are_streamed_both_ways() {
 }
 
 #[test]
-fn large_bodies_pass() {
+fn large_bodies_are_forwarded() {
     let upstream = upstream();
     let proxy = proxy(upstream.address);
     let answer = proxy.ask("POST", "/", &[], &"x".repeat(30_000_000));
@@ -194,7 +194,7 @@ fn large_bodies_pass() {
 }
 
 #[test]
-fn what_is_wrong_with_the_upstream() {
+fn upstream_failures_become_502_or_504() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again
     let (silent, _heads) = by_hand();
     for (address, wanted) in [(nobody.to_string(), 502), (silent, 504)] {
@@ -239,7 +239,7 @@ impl WebSocketHandler for Echo {
 }
 
 #[test]
-fn websockets_pass() {
+fn websockets_are_forwarded() {
     let upstream = Upstream::serve(handler_fn(|request| websocket::accept(request, Echo)));
     let proxy = proxy(upstream.address);
     let url = format!("ws://{}/", proxy.address);
@@ -264,7 +264,7 @@ fn websockets_pass() {
 }
 
 #[test]
-fn the_end_of_one_direction_leaves_the_other() {
+fn closing_one_direction_leaves_the_other_open() {
     let (address, upstreams) = by_hand();
     let proxy = proxy(address);
     for upstream_first in [true, false] {
@@ -291,7 +291,7 @@ fn the_end_of_one_direction_leaves_the_other() {
 }
 
 #[test]
-fn a_request_with_a_body_is_sent_once_whatever_it_would_like_to_speak() {
+fn a_request_with_a_body_and_an_upgrade_is_sent_once() {
     let posts = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&posts);
     let upstream = Upstream::serve(handler_fn(move |request: &Request| {

@@ -6,7 +6,7 @@ mod built;
 use std::path::Path;
 use std::process::Command;
 
-use built::Built;
+use built::{Answer, Built};
 
 fn start(folder: &Path) -> Built {
     let file = folder.join("links.db");
@@ -39,35 +39,58 @@ fn links_are_made_followed_counted_and_kept() {
 
     let shortener = start(folder.path());
     assert_eq!(shortener.get(&path).status, 302, "a restart keeps links");
-    let page = shortener.get("/");
-    assert!(page.body.contains("<td>https://example.org/a?b=1&amp;c=2<td>4\n"), "{page:?}");
+}
+
+/// The cookie that a response sets.
+fn cookie(answer: &Answer) -> String {
+    let cookie = answer.field("set-cookie").unwrap_or_else(|| panic!("no cookie: {answer:?}"));
+    format!("Cookie: {}", cookie.split(';').next().unwrap())
 }
 
 #[test]
-fn a_form_leads_back_to_the_page() {
+fn a_form_redirects_back_to_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let shortener = start(folder.path());
-    let made = shortener.ask("POST", "/links", &[FORM], "url=http%3A%2F%2Fexample.org");
+    let page = shortener.get("/");
+    let cookie = cookie(&page);
+    let token = page.body.split("name=\"csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let body = format!("csrf_token={token}&url=http%3A%2F%2Fexample.org%3Fa%26b");
+    let made = shortener.ask("POST", "/links", &[FORM, &cookie], &body);
     assert_eq!((made.status, made.field("location")), (303, Some("/")), "{made:?}");
-    assert!(shortener.get("/").body.contains("<td>http://example.org/<td>0\n"));
+    let row = "<td>http://example.org/?a&amp;b<td>0\n";
+    let page = shortener.ask("GET", "/", &[&cookie], "");
+    assert!(page.body.contains(row) && page.body.contains(" is made.</p>"), "{page:?}");
+    let again = shortener.ask("GET", "/", &[&cookie], "");
+    assert!(again.body.contains(row) && !again.body.contains(" is made."), "a message is shown once: {again:?}");
+    assert!(!shortener.get("/").body.contains("<td>"), "the links of others are not shown");
+    for fields in
+        [&[FORM, &cookie][..], &[FORM, &cookie, "Sec-Fetch-Site: cross-site"], &[JSON, &cookie, "Origin: null"]]
+    {
+        let answer = shortener.ask("POST", "/links", fields, "url=http%3A%2F%2Fexample.org");
+        assert_eq!(answer.status, 403, "{fields:?}: {answer:?}");
+    }
+    let (status, _, _) = shortener.stop();
+    assert!(status.success());
+    let page = start(folder.path()).ask("GET", "/", &[&cookie], "");
+    assert!(page.body.contains(row), "a restart keeps sessions: {page:?}");
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_requests_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let shortener = start(folder.path());
     let long = format!("url=http://example.org/{}", "x".repeat(3000));
     let longer = format!("url=http://example.org/{}", "x".repeat(20_000));
     for (kind, body, status, why) in [
         (FORM, "url=example.org", 422, "relative URL without a base"),
-        (FORM, "url=javascript:alert(1)", 422, "must begin with http"),
-        (FORM, "url=", 422, "relative URL"),
-        (FORM, "other=1", 422, "relative URL"),
-        (FORM, &long, 422, "too long"),
+        (FORM, "url=javascript:alert(1)", 422, "expected http://"),
+        (FORM, "url=", 422, "url: "),
+        (FORM, "other=1", 422, "url: missing"),
+        (FORM, &long, 422, "at most 2000 bytes"),
         (FORM, &longer, 413, ""),
         (FORM, "url=%zz", 400, "percent-encoding"),
         (JSON, r#"{"url": "http://"}"#, 422, "empty host"),
-        (JSON, r#"{"url": 7}"#, 400, "expected a string"),
+        (JSON, r#"{"url": 7}"#, 422, "url: expected"),
         (JSON, "{", 400, ""),
         ("Content-Type: text/plain", "http://example.org", 415, "JSON"),
     ] {

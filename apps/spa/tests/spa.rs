@@ -51,7 +51,7 @@ fn files_page_and_api_have_their_own_paths() {
 }
 
 #[test]
-fn a_second_visit_costs_a_304() {
+fn a_second_visit_gets_a_304() {
     let spa = start();
     for target in ["/", "/tasks/7", "/assets/app-5f1d.js"] {
         let first = spa.get(target);
@@ -62,7 +62,7 @@ fn a_second_visit_costs_a_304() {
 }
 
 #[test]
-fn the_api_keeps_tasks_and_says_in_json_what_is_wrong() {
+fn the_api_stores_tasks_and_reports_errors_as_json() {
     let spa = start();
     let made = spa.ask("POST", "/api/tasks", &[JSON], r#"{"title": "milk"}"#);
     assert_eq!((made.status, made.field("location")), (201, Some("/api/tasks/0")), "{made:?}");

@@ -37,7 +37,7 @@ impl Search {
 }
 
 #[test]
-fn a_beginning_is_not_yet_a_request() {
+fn an_incomplete_head_is_not_a_request() {
     for length in 0..REQUEST.len() {
         assert!(matches!(parse(&REQUEST[..length]), Ok(None)), "{length} bytes");
     }
@@ -55,7 +55,7 @@ fn hosts() {
 }
 
 #[test]
-fn a_search_that_goes_on_finds_the_same() {
+fn a_resumed_search_finds_the_same_end() {
     let mut search = Search::default();
     for length in 0..=REQUEST.len() {
         let all = REQUEST[..length].windows(4).position(|window| window == b"\r\n\r\n");

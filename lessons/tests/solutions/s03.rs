@@ -40,7 +40,7 @@ impl MinRate {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_given_up() {
+fn a_client_that_does_not_read_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap(); // reads nothing
     let mut client = listener.accept().unwrap().0;

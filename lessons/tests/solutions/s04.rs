@@ -65,7 +65,7 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 #[test]
-fn a_panic_gives_its_place_back() {
+fn a_panic_releases_its_place() {
     let taken = Arc::new(AtomicUsize::new(0));
     let place = Place::take(&taken, 1).unwrap();
     assert!(Place::take(&taken, 1).is_none());

@@ -72,7 +72,7 @@ fn lost(worker: &[Step], other: &[Step]) -> (usize, usize) {
 
 /// Exercise 1: the writing end is reported at once, since there is room, and then only when there is room *again*.
 #[test]
-fn the_edge_of_a_writer() {
+fn a_writable_socket_is_reported_on_the_edge_only() {
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     let mut poll = Poll::new().unwrap();
     poll.registry().register(&mut ours, Token(1), Interest::WRITABLE).unwrap();
@@ -101,7 +101,7 @@ fn deadlines_in_order() {
 }
 
 #[test]
-fn a_wake_up_is_lost_unless_it_is_announced_before() {
+fn a_worker_that_sleeps_unannounced_misses_a_wake_up() {
     assert_eq!(lost(&[LOOK, SLEEP_AND_SAY_SO], &[ADD, WAKE]), (1, 6));
     assert_eq!(lost(&[ANNOUNCE, LOOK, SLEEP], &[ADD, WAKE]), (0, 10));
 }

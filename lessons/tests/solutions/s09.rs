@@ -44,7 +44,7 @@ impl Kinds {
 }
 
 #[test]
-fn once_without_a_server() {
+fn turns_run_without_a_server() {
     let request = b"GET /cake HTTP/1.1\r\nHost: me\r\n\r\n";
     for length in 0..request.len() {
         assert!(turn(&request[..length], Event::Ready) == (Next::Read, String::new()), "{length} bytes");
@@ -62,7 +62,7 @@ fn once_without_a_server() {
 
 /// Exercise 2: as many as there are permits. Each has one and waits for a second one, so none is ever returned.
 #[test]
-fn permits_within_permits() {
+fn handlers_that_need_two_permits_deadlock() {
     let permits = Permits::default();
     for handler in 0..PERMITS {
         assert!(matches!(permits.acquire(handler), Admission::Granted(_)));
@@ -73,7 +73,7 @@ fn permits_within_permits() {
 }
 
 #[test]
-fn the_queue_has_an_end_and_an_order() {
+fn the_queue_is_bounded_and_ordered() {
     let permits = Permits::default();
     for number in 0..PERMITS + QUEUE {
         assert!(!matches!(permits.acquire(number), Admission::Full(_)), "{number}");
@@ -83,7 +83,7 @@ fn the_queue_has_an_end_and_an_order() {
 }
 
 #[test]
-fn stuck_handlers_stop_no_download() {
+fn stuck_handlers_do_not_stop_downloads() {
     let mut kinds = Kinds { handlers: PERMITS, reserved: 1 };
     while kinds.for_handler().is_some() {}
     assert_eq!(kinds.for_download(), Some(Kind::Reserved));

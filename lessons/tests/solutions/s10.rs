@@ -85,7 +85,7 @@ fn chunks() {
 }
 
 #[test]
-fn who_stays() {
+fn keep_alive_by_version_and_connection_field() {
     for (is_http11, connection, expected) in [
         (true, "", true),
         (true, "close", false),

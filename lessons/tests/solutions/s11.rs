@@ -37,7 +37,7 @@ fn write(socket: &mut TcpStream, piece: Piece) -> io::Result<()> {
 }
 
 #[test]
-fn conditions_of_ranges() {
+fn if_range_must_match_the_etag() {
     for (field, expected) in [(None, true), (Some("\"a\""), true), (Some("\"b\""), false), (Some("W/\"a\""), false)] {
         assert_eq!(part_fits(field, "\"a\""), expected, "{field:?}");
     }
@@ -65,7 +65,7 @@ fn no_path_leaves_the_folder() {
 }
 
 #[test]
-fn a_piece_of_a_file() {
+fn part_of_a_file_is_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut socket = listener.accept().unwrap().0;

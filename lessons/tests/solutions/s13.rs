@@ -47,13 +47,13 @@ fn numbers() {
 
 /// The program takes `+5` for five bytes. A proxy that expects digits may end the body elsewhere, or reject the request.
 #[test]
-fn a_chunk_smuggles_as_well() {
+fn a_chunk_size_with_a_sign_is_accepted() {
     let bytes = b"POST / HTTP/1.1\r\nHost: me\r\nTransfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n";
     assert!(matches!(request(bytes), Ok(Some((request, _))) if request.body == b"hello"));
 }
 
 #[test]
-fn a_note_that_was_acknowledged_is_there() {
+fn an_acknowledged_note_survives_a_power_failure() {
     let path = std::env::temp_dir().join(format!("lessons-notes-{}", std::process::id()));
     let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
     for note in ["one", "two"] {

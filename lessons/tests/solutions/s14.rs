@@ -36,7 +36,7 @@ fn status<T>(result: Result<Option<T>, Rejection>) -> Option<u16> {
 
 /// Whatever arrives first: once a decision is made, more bytes do not change it, and a cut does not change the last one.
 #[test]
-fn long_heads_by_any_cut() {
+fn a_cut_does_not_change_the_result_for_long_heads() {
     let head = |length: usize| format!("GET / HTTP/1.1\r\nHost: me\r\nX: {}\r\n\r\n", "x".repeat(length));
     let mut differs = false;
     for length in (8100..8250).chain([9000]) {
@@ -53,7 +53,7 @@ fn long_heads_by_any_cut() {
 }
 
 #[test]
-fn what_remains_of_the_request() {
+fn a_failing_request_is_shrunk_to_a_minimum() {
     let found = "POST / HTTP/1.1\r\nHost: me\r\nA:b\t\r\nContent-Length: +4\r\n\r\nxxxx";
     let fails = |text: &str| match request(text.as_bytes()) {
         Ok(Some((request, _))) => request.head.only("content-length").is_some_and(|length| length.starts_with('+')),

@@ -42,7 +42,7 @@ fn percentiles() {
 
 /// A fifth of the requests is late, by 150 ms in the middle; so of all requests, 99 % take up to 285 ms.
 #[test]
-fn what_a_hang_should_cost() {
+fn a_hang_delays_a_fifth_of_the_requests() {
     let mut delays = delays(1500, 500..800);
     delays.sort();
     let late: Vec<_> = delays.iter().copied().filter(|delay| *delay > 0).collect();

@@ -1,6 +1,6 @@
 //! Page 16.
 //!
-//! Exercise 2: seven tests fail, among them `a_blocking_handler_stops_nobody`. `release` no longer passes a permit for
+//! Exercise 2: seven tests fail, among them `a_blocking_handler_delays_no_other_client`. `release` no longer passes a permit for
 //! handlers to a connection that waits for one. So a connection waits for a permit although a suitable one is free.
 //! Exercise 3: `lessons/test 16`.
 
@@ -20,7 +20,7 @@ const WAY: [&str; 8] = [
 ];
 
 #[test]
-fn the_files_of_the_way() {
+fn files_named_in_the_lesson_exist() {
     for file in WAY {
         assert!(Path::new("../src").join(file).exists(), "{file}");
     }
@@ -34,5 +34,5 @@ fn the_line_of_exercise_2() {
     let release = permits.split("pub fn release").nth(1).and_then(|rest| rest.split("\n    }\n").next()).unwrap();
     assert_eq!(release.matches("<=").count(), 1, "{release}");
     let laws = std::fs::read_to_string("../tests/laws.rs").unwrap();
-    assert!(laws.contains("fn a_blocking_handler_stops_nobody"), "the test that fails");
+    assert!(laws.contains("fn a_blocking_handler_delays_no_other_client"), "the test that fails");
 }

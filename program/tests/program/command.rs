@@ -20,7 +20,7 @@ fn www(words: &[&str]) -> Built {
 }
 
 #[test]
-fn the_banner_is_pythons_and_the_site_is_there() {
+fn the_banner_matches_python_and_the_site_is_served() {
     let modest = www(&[]);
     let port = modest.address.port();
     assert_eq!(modest.banner, format!("Serving HTTP on 127.0.0.1 port {port} (http://127.0.0.1:{port}/) ..."));
@@ -43,7 +43,7 @@ fn the_banner_is_pythons_and_the_site_is_there() {
 }
 
 #[test]
-fn the_current_folder_is_served_unless_told() {
+fn the_current_folder_is_served_by_default() {
     let files = folder(&[("here.txt", "here")]);
     let modest = Built::start(modest(["-p", "0"]).current_dir(&files));
     assert_eq!(modest.get("/here.txt").body, "here");
@@ -59,7 +59,7 @@ fn a_bare_number_is_a_port_unless_a_folder_has_that_name() {
 }
 
 #[test]
-fn options_of_the_folder() {
+fn folder_options_control_access_and_caching() {
     let outside = folder(&[("file.txt", "outside")]);
     let files = folder(&[("file.txt", "inside"), (".hidden", "hidden"), (".well-known/file", "known")]);
     let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
@@ -105,7 +105,7 @@ fn addresses_of_both_families_with_and_without_a_port() {
 }
 
 #[test]
-fn pythons_words_mean_the_same() {
+fn python_arguments_mean_the_same() {
     let files = folder(&[("site/here.txt", "here"), ("site/there.odd", "odd")]);
     let site = files.path().join("site").to_str().unwrap().to_owned();
     for words in [
@@ -144,7 +144,7 @@ fn pythons_words_mean_the_same() {
 
 /// Options, a request, and what of its answer: the status, a field or the body, and its value.
 #[test]
-fn what_is_served_and_how() {
+fn options_change_what_is_served() {
     let files = folder(&[
         ("www/index.html", "the index"),
         ("www/home.htm", "home"),
@@ -300,7 +300,7 @@ fn what_is_served_and_how() {
 }
 
 #[test]
-fn hosts_that_anybody_could_own_are_not_answered_for() {
+fn only_allowed_hosts_are_served() {
     let ask = |words: &[&str], host: &str| {
         let modest = Built::start(modest(["www", "-p", "0"]).args(words));
         let text = modest.talk(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
@@ -323,7 +323,7 @@ fn hosts_that_anybody_could_own_are_not_answered_for() {
 }
 
 #[test]
-fn proxies_are_believed_as_far_as_they_are_named() {
+fn only_listed_proxies_are_trusted() {
     let proxied = Built::start(&mut modest(["www", "-p", "0", "--proxy-protocol", "127.0.0.0/8"]));
     proxied.talk("PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nGET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     assert!(proxied.err_line().unwrap().starts_with("192.0.2.7 - - ["));
@@ -340,7 +340,7 @@ fn proxies_are_believed_as_far_as_they_are_named() {
 /// A proxy that changes `Host` is believed which host the client asked for, if that is wanted: for who may write, where to, and
 /// which hosts are answered for.
 #[test]
-fn the_host_that_a_proxy_tells_is_the_host() {
+fn a_trusted_proxys_forwarded_host_is_used() {
     let inbox = folder(&[]);
     let told = ["--trusted-proxy", "127.0.0.1", "--forwarded-host"];
     let start =
@@ -364,7 +364,7 @@ fn the_host_that_a_proxy_tells_is_the_host() {
 
 /// A field that is for all answers is in all: whoever makes them, a folder, a layer, the program, the parser.
 #[test]
-fn a_field_of_all_answers_is_in_all() {
+fn a_global_response_field_is_in_every_response() {
     let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
     let words = "-p 0 -H X-All:yes --health /health --metrics --redirects redirects";
     for (more, requests) in [
@@ -408,7 +408,7 @@ fn a_field_of_all_answers_is_in_all() {
 
 /// A policy that is for all answers is sent beside that of a folder that takes files: browsers enforce each.
 #[test]
-fn a_policy_of_all_answers_replaces_no_sandbox() {
+fn a_global_policy_does_not_replace_the_sandbox() {
     let inbox = folder(&[("a.html", "<p>")]);
     let modest = Built::start(
         modest(["-p", "0", "--upload", "-H", "Content-Security-Policy: default-src 'self'"]).arg(inbox.path()),
@@ -422,7 +422,7 @@ fn a_policy_of_all_answers_replaces_no_sandbox() {
 
 /// On this machine alone a page of another site could have its name resolve to it and write (DNS rebinding).
 #[test]
-fn what_writes_names_a_host_of_this_machine() {
+fn writes_need_a_host_name_of_this_machine() {
     let inbox = folder(&[("a.txt", "a")]);
     for (words, host, read, written) in [
         (&[][..], "evil.example", 200, 421),
@@ -452,7 +452,7 @@ fn what_writes_names_a_host_of_this_machine() {
 
 /// Paths with blanks and percent signs are links that lead there; the prefix leads to its page; redirects stand beneath it.
 #[test]
-fn paths_of_places_are_encoded_where_they_are_links() {
+fn mounted_paths_are_encoded_in_links() {
     let files = folder(&[("book/a.txt", "a"), ("other/b.txt", "b"), ("redirects", "/old/* /x%20y/* 302\n")]);
     let words = ["-p", "0", "--prefix", "/my 100%", "/x y=book", "/z=other", "--redirects", "redirects"];
     let modest = Built::start(modest(words).current_dir(&files));
@@ -474,7 +474,7 @@ fn paths_of_places_are_encoded_where_they_are_links() {
 
 /// Files that the program reads or writes for itself are not served, by whatever way clients come.
 #[test]
-fn files_of_its_own_are_never_served() {
+fn the_programs_own_files_are_never_served() {
     let files =
         folder(&[("site/a.txt", "a"), ("site/redirects", "/a /b\n"), ("site/.hidden", ""), ("site/modest.toml", "")]);
     let socket = files.path().join("modest.sock");
@@ -505,7 +505,7 @@ fn files_of_its_own_are_never_served() {
 
 /// A code that no phone can open says so.
 #[test]
-fn a_code_of_loopback_is_warned_of() {
+fn a_qr_code_for_loopback_prints_a_warning() {
     for (bind, is_warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
         let modest = Built::start(&mut modest(["www", "--qr", "-b", bind]));
         modest.get("/");
@@ -517,7 +517,7 @@ fn a_code_of_loopback_is_warned_of() {
 
 /// A write past the limit of a file's size ends the request, and not the server.
 #[test]
-fn a_limit_of_file_sizes_ends_no_server() {
+fn exceeding_the_file_size_limit_does_not_end_the_server() {
     let inbox = folder(&[("a.txt", "a")]);
     let program = modest(["x"]).get_program().to_owned();
     let mut command = std::process::Command::new("sh");
@@ -534,7 +534,7 @@ fn a_limit_of_file_sizes_ends_no_server() {
 
 /// A name pipe that nobody reads is told, and not waited for.
 #[test]
-fn a_log_that_nobody_reads_is_an_error() {
+fn a_log_fifo_without_a_reader_is_an_error() {
     let files = folder(&[("site/a.txt", "a")]);
     let made = std::process::Command::new("mkfifo").arg(files.path().join("log")).status().unwrap();
     assert!(made.success());
@@ -546,13 +546,13 @@ fn a_log_that_nobody_reads_is_an_error() {
 }
 
 #[test]
-fn beside_proxies_others_are_served_if_wanted() {
+fn proxy_untrusted_serves_direct_clients() {
     let proxied = www(&["--proxy-protocol", "10.0.0.0/8", "--proxy-header-timeout", "1s", "--proxy-untrusted"]);
     assert_eq!(proxied.get("/").status, 200);
 }
 
 #[test]
-fn addresses_are_shared_by_processes_and_by_families() {
+fn addresses_are_shared_between_processes_and_families() {
     let one = www(&["--reuse-port"]);
     let port = one.address.port().to_string();
     let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
@@ -586,7 +586,7 @@ fn several_addresses_and_unix_sockets() {
 }
 
 #[test]
-fn one_address_may_have_so_many_connections() {
+fn connections_per_address_are_limited() {
     let modest = www(&["--max-per-address", "2"]);
     let mut clients = [modest.connect(), modest.connect()];
     for client in &mut clients {
@@ -598,7 +598,7 @@ fn one_address_may_have_so_many_connections() {
 }
 
 #[test]
-fn a_silent_client_is_let_go_in_the_time_that_is_said() {
+fn a_silent_client_is_dropped_after_the_set_timeout() {
     for (words, begun) in [(&["--idle-timeout", "50ms"][..], ""), (&["--head-timeout", "50ms"], "GET / HT")] {
         let modest = www(words);
         let mut client = modest.connect();
@@ -652,7 +652,7 @@ fn options_come_from_three_sources() {
 }
 
 #[test]
-fn what_is_wrong_in_a_source_names_it() {
+fn an_error_in_a_source_names_the_source() {
     for (text, said) in [
         ("index = ''", "'modest.toml': index is empty: expected a file name"),
         ("prot = 1", "'modest.toml': there is no setting prot; did you mean port?"),
@@ -691,7 +691,7 @@ fn what_is_wrong_in_a_source_names_it() {
 
 /// Each option that takes a value is here, with one that it does not take, and what is said of that.
 #[test]
-fn each_option_says_what_it_expects() {
+fn each_option_reports_what_it_expects() {
     let files = folder(&[("bad", "/a\n"), ("file", "")]);
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
     let (bad, missing) = (path("bad"), path("missing"));
@@ -857,7 +857,7 @@ fn each_option_says_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `what_cannot_be_done_is_one_plain_line` has the first, which is opened last; `guard` the other, which asks.
+        // `a_startup_failure_is_reported_in_one_line` has the first, which is opened last; `guard` the other, which asks.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
     }
@@ -865,7 +865,7 @@ fn each_option_says_what_it_expects() {
 
 /// At the end it is told what was sent, not how long it would have been.
 #[test]
-fn a_download_that_broke_off_counts_as_far_as_it_came() {
+fn an_interrupted_download_counts_the_bytes_sent() {
     let files = folder(&[("small", "12345")]);
     let large = std::fs::File::create(files.path().join("large")).unwrap();
     large.set_len(1 << 30).unwrap();
@@ -885,7 +885,7 @@ fn a_download_that_broke_off_counts_as_far_as_it_came() {
 
 /// Options that each are right, and mean nothing or the contrary together.
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradicting_options_are_rejected() {
     let files = folder(&[("www/a", ""), ("file", "")]);
     for (words, said) in [
         ("file --archive", "--archive has no effect without a folder to serve"),
@@ -964,7 +964,7 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn what_is_said_at_the_start_and_when() {
+fn startup_and_shutdown_messages_are_printed() {
     let start = |words: &[&str]| {
         let modest = Built::start(modest(["www", "-p", "0"]).args(words));
         let port = modest.address.port().to_string();
@@ -1101,7 +1101,7 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
 
 /// A message on a stderr that is the journal's begins with its priority; on any other it has its level and time.
 #[test]
-fn lines_to_the_journal_have_a_priority() {
+fn journal_lines_have_a_priority() {
     use std::os::unix::fs::MetadataExt;
     for is_journal in [true, false] {
         let files = folder(&[("a", "a")]);
@@ -1122,7 +1122,7 @@ fn lines_to_the_journal_have_a_priority() {
 
 /// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.
 #[test]
-fn print_config_shows_what_applies_and_where_it_is_from() {
+fn print_config_shows_each_setting_and_its_source() {
     let files =
         folder(&[("www/a", "a"), ("modest.toml", "port = 9000\nhealth = '/up'\nserver = 'file'\nindex = ['a', 'b']")]);
     let config = files.path().join("modest.toml");
@@ -1186,7 +1186,7 @@ fn print_config_shows_what_applies_and_where_it_is_from() {
 
 /// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
 #[test]
-fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
+fn the_health_check_announces_a_delayed_shutdown() {
     let files = folder(&[("a", "there")]);
     let words = ["-p", "0", "--health", "/up", "--shutdown-delay", "2s"];
     let modest = Built::start(modest(words).arg(files.path()));
@@ -1264,7 +1264,7 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
 }
 
 #[test]
-fn folders_that_take_files() {
+fn folders_accept_uploads_only_where_enabled() {
     let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);
     let put = |words: &[&str], target: &str| {
         let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
@@ -1389,7 +1389,7 @@ fn settings_are_checked_without_serving() {
 }
 
 #[test]
-fn another_user_takes_files() {
+fn uploads_work_as_another_user() {
     let files = folder(&[("in/there", "x")]);
     if !rustix::process::geteuid().is_root() {
         return;
@@ -1410,7 +1410,7 @@ fn another_user_takes_files() {
 
 /// What Landlock forbids elsewhere is allowed in the folders that take files, and there alone.
 #[test]
-fn a_confined_program_takes_files() {
+fn a_confined_program_accepts_uploads() {
     let files = folder(&[("in/sub/there", "x"), ("out/there", "x")]);
     let words = ["/i=in", "/o=out", "-p", "0", "--confine", "--upload=/i", "--overwrite=replace", "--allow-delete"];
     if landlock_is_missing() {
@@ -1437,7 +1437,7 @@ fn a_confined_program_takes_files() {
 
 /// Files that are read anew may be links to another folder, and bodies have theirs.
 #[test]
-fn a_confined_program_reaches_what_it_was_told() {
+fn a_confined_program_can_open_its_configured_files() {
     let files = folder(&[("www/a", "a"), ("elsewhere/file", "one"), ("bodies/x", ""), ("logs/x", "")]);
     if landlock_is_missing() {
         return;
@@ -1461,7 +1461,7 @@ fn a_confined_program_reaches_what_it_was_told() {
 }
 
 #[test]
-fn formats_of_the_log() {
+fn log_lines_in_each_format() {
     for (format, begins, has) in [
         ("python", "127.0.0.1 - - [", "\"GET /?q HTTP/1.1\" 200 -"),
         ("common", "127.0.0.1 - - [", " +0000] \"GET /?q HTTP/1.1\" 200 "),
@@ -1533,7 +1533,7 @@ fn sighup_reads_files_again() {
 }
 
 #[test]
-fn a_log_file_is_opened_anew_at_sighup() {
+fn sighup_reopens_the_log_file() {
     let files = folder(&[]);
     let (log, old) = (files.path().join("log"), files.path().join("log.1"));
     let modest = www(&["--log-file", log.to_str().unwrap()]);
@@ -1551,7 +1551,7 @@ fn a_log_file_is_opened_anew_at_sighup() {
 }
 
 #[test]
-fn a_log_file_on_a_full_disk_is_told_on_stderr() {
+fn a_full_disk_under_the_log_file_is_reported_on_stderr() {
     let modest = www(&["--log-file", "/dev/full"]);
     assert_eq!(modest.get("/").status, 200);
     let line = modest.err_line().unwrap();
@@ -1560,7 +1560,7 @@ fn a_log_file_on_a_full_disk_is_told_on_stderr() {
 }
 
 #[test]
-fn why_a_name_is_not_served_is_said_to_who_asks() {
+fn verbose_logs_why_a_name_is_not_served() {
     let outside = folder(&[("file.txt", "outside")]);
     let files = folder(&[(".hidden", "hidden")]);
     std::os::unix::fs::symlink(outside.path(), files.path().join("out")).unwrap();
@@ -1583,7 +1583,7 @@ fn why_a_name_is_not_served_is_said_to_who_asks() {
 
 /// `modest --markdown > docs/cli.md` writes it.
 #[test]
-fn the_document_is_that_of_the_program() {
+fn cli_md_is_generated_by_the_program() {
     let (code, page, err) = run(&mut modest(["--markdown"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let document = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
@@ -1591,7 +1591,7 @@ fn the_document_is_that_of_the_program() {
 }
 
 #[test]
-fn what_cannot_be_done_is_one_plain_line() {
+fn a_startup_failure_is_reported_in_one_line() {
     let files = folder(&[("file.txt", "")]);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -1644,7 +1644,7 @@ fn what_cannot_be_done_is_one_plain_line() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_read_says_so() {
+fn an_unreadable_folder_is_reported() {
     let files = folder(&[("closed/file.txt", ""), ("modest", "")]);
     let closed = files.path().join("closed");
     std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -1667,7 +1667,7 @@ fn a_folder_that_may_not_be_read_says_so() {
 }
 
 #[test]
-fn help_and_version_are_told_on_stdout() {
+fn help_and_version_are_printed_on_stdout() {
     let (code, help, err) = run(&mut modest(["--help"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     for word in ["--bind", "--port", "--idle-timeout", "--quiet", "--verbose", "--help", "--version", "[DIR]"] {
@@ -1707,7 +1707,7 @@ fn help_and_version_are_told_on_stdout() {
 }
 
 #[test]
-fn each_request_is_a_line_as_python_writes_it() {
+fn access_lines_match_pythons_format() {
     let modest = www(&[]);
     modest.get("/?a=%20b");
     assert_access_line(&modest.err_line().unwrap(), r#""GET /?a=%20b HTTP/1.1" 200 -"#);
@@ -1735,7 +1735,7 @@ fn assert_access_line(line: &str, end: &str) {
 }
 
 #[test]
-fn the_log_tells_local_time() {
+fn the_log_uses_local_time() {
     let hour = |zone: &str| -> i32 {
         // `Built` sets TZ=UTC, so the zone is handed on by env(1).
         let mut command = std::process::Command::new("env");
@@ -1759,7 +1759,7 @@ fn quiet_is_silent() {
 }
 
 #[test]
-fn verbose_says_more_than_requests() {
+fn verbose_logs_more_than_requests() {
     let modest = www(&["-v"]);
     modest.get("/");
     let (status, _, err) = modest.stop();
@@ -1769,7 +1769,7 @@ fn verbose_says_more_than_requests() {
 }
 
 #[test]
-fn a_stderr_that_is_closed_or_full_holds_nobody_up() {
+fn a_closed_or_full_stderr_delays_no_client() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(3000));
     for closed in [true, false] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -1788,7 +1788,7 @@ fn a_stderr_that_is_closed_or_full_holds_nobody_up() {
 }
 
 #[test]
-fn a_log_on_a_full_disk_holds_nobody_up() {
+fn a_log_on_a_full_disk_delays_no_client() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let modest = Built::start_with(&mut modest(["www", "-p", "0"]), full);
     for _ in 0..20 {
@@ -1823,7 +1823,7 @@ fn with_large_file() -> (tempfile::TempDir, Built) {
 }
 
 #[test]
-fn a_signal_lets_the_request_in_hand_finish() {
+fn a_signal_lets_the_current_request_finish() {
     for (signal, is_said) in [(Signal::TERM, false), (Signal::INT, true)] {
         let (_files, modest) = with_large_file();
         let mut idle = modest.connect();
@@ -1842,7 +1842,7 @@ fn a_signal_lets_the_request_in_hand_finish() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_program_at_once() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::INT), (Signal::INT, Signal::TERM)] {
         let (_files, modest) = with_large_file();
         let mut idle = modest.connect();
@@ -1861,7 +1861,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn after_a_stop_the_port_can_be_taken_again_at_once() {
+fn the_port_can_be_reused_right_after_a_stop() {
     let first = www(&[]);
     let port = first.address.port().to_string();
     first.get("/");

@@ -45,7 +45,7 @@ fn try_get_of(modest: &Built, trusted: &str, path: &str) -> std::io::Result<Answ
 }
 
 #[test]
-fn https_with_a_certificate_of_ones_own() {
+fn https_uses_a_given_certificate() {
     let files = folder(&[("www/x", "")]);
     let trusted = certificate(files.path(), "a");
     for words in [&["--tls-cert", "a.pem", "--tls-key", "a.key"][..], &["--tls-cert", "a.both"]] {
@@ -62,7 +62,7 @@ fn https_with_a_certificate_of_ones_own() {
 }
 
 #[test]
-fn settings_may_stand_in_the_environment_and_in_a_file() {
+fn tls_settings_can_come_from_environment_or_file() {
     let files = folder(&[("modest.toml", "tls-cert = ['a.pem']\ntls-key = ['a.key']\n"), ("www/x", "")]);
     let trusted = certificate(files.path(), "a");
     let mut by_file = modest(["www", "-p", "0", "--config", "modest.toml"]);
@@ -91,7 +91,7 @@ fn a_second_port_redirects() {
 
 /// What is confined reads its certificate again, also where its name is a link to another folder.
 #[test]
-fn a_certificate_may_change_under_a_server_that_runs() {
+fn a_running_server_reloads_a_changed_certificate() {
     let (files, live, archive) = (folder(&[]), folder(&[]), folder(&[]));
     let first = certificate(archive.path(), "1");
     let link = |number: u8| {
@@ -113,7 +113,7 @@ fn a_certificate_may_change_under_a_server_that_runs() {
 
 /// A certificate that has expired or soon will is logged at the start and when it is read again.
 #[test]
-fn a_certificate_that_expires_is_logged() {
+fn an_expiring_certificate_is_logged() {
     let files = folder(&[("www/x", "")]);
     let make = |days: i64| {
         let key = KeyPair::generate().unwrap();
@@ -189,7 +189,7 @@ fn a_key_that_the_user_cannot_read_is_refused() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_in_a_line() {
+fn invalid_tls_settings_are_reported_in_one_line() {
     let files = folder(&[("empty", ""), ("www/word", "x"), ("www/deep/x", "")]);
     certificate(files.path(), "a");
     certificate(files.path(), "b");

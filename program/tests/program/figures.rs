@@ -15,7 +15,7 @@ fn value(page: &str, sample: &str) -> Option<f64> {
 }
 
 #[test]
-fn beside_what_is_served() {
+fn metrics_are_served_beside_files() {
     for (words, path) in [(&["--metrics"][..], "/metrics"), (&["--metrics=/internal/figures"], "/internal/figures")] {
         let modest = start(words);
         assert_eq!([modest.get("/").status, modest.get("/missing").status], [200, 404]);
@@ -36,7 +36,7 @@ fn beside_what_is_served() {
 }
 
 #[test]
-fn at_an_address_of_their_own() {
+fn metrics_have_their_own_address() {
     let modest = start(&["--metrics-bind", "127.0.0.1:0", "--allowed-host", "good.example"]);
     let line = std::iter::from_fn(|| modest.out_line()).find(|line| line.starts_with("Metrics at ")).unwrap();
     let address = line.strip_prefix("Metrics at http://").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
@@ -71,7 +71,7 @@ fn at_an_address_of_their_own() {
 }
 
 #[test]
-fn users_guard_them_too() {
+fn metrics_can_require_authentication() {
     let users = "prom:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
     let files = crate::built::folder(&[("users", users)]);
     let users = files.path().join("users");
@@ -84,7 +84,7 @@ fn users_guard_them_too() {
 
 /// Failed reloads, lost lines, and room in the folders that take files, by the path of each.
 #[test]
-fn what_the_program_knows_besides() {
+fn metrics_include_reloads_lost_lines_and_free_space() {
     let files = crate::built::folder(&[
         ("www/a", "a"),
         ("inbox/a", "a"),

@@ -27,7 +27,7 @@ fn get(modest: &Built, target: &str, fields: &[&str]) -> Answer {
 }
 
 #[test]
-fn who_may_what() {
+fn allow_rules_decide_what_each_user_can_read() {
     let files = site();
     let staff =
         ["--auth", "users", "--allow", "/=*:read,list", "--allow=/private=@staff:read,list", "--group=staff=ada"];
@@ -71,7 +71,7 @@ fn who_may_what() {
 
 /// The access log has the user of what `--auth` itself responds to.
 #[test]
-fn who_logs_in_and_out_is_logged() {
+fn logins_and_logouts_are_logged() {
     let files = site();
     let modest = start(&files, &["--auth", "users"]);
     let statuses = [
@@ -95,7 +95,7 @@ fn modest_of_file(files: &tempfile::TempDir) -> std::process::Command {
 }
 
 #[test]
-fn the_file_is_read_anew() {
+fn the_user_file_is_reloaded() {
     let files = site();
     let users = files.path().join("users");
     let modest = start(&files, &["--auth", "users"]);
@@ -118,7 +118,7 @@ fn the_file_is_read_anew() {
 }
 
 #[test]
-fn a_flood_of_wrong_passwords_takes_no_worker_from_others() {
+fn a_password_flood_does_not_starve_other_clients() {
     let files = site();
     // A hash of 2^13 rounds takes a second and more in a build for tests.
     let slow = "eve:$2y$13$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
@@ -141,7 +141,7 @@ fn a_flood_of_wrong_passwords_takes_no_worker_from_others() {
 }
 
 #[test]
-fn passwords_go_over_no_network_in_clear() {
+fn passwords_are_never_sent_in_clear_text() {
     let files = site();
     let words = ["www", "-p", "0", "-b", "0.0.0.0", "--auth", "users"];
     let (code, out, err) = run(modest(words).current_dir(&files));
@@ -170,7 +170,7 @@ fn passwords_go_over_no_network_in_clear() {
 }
 
 #[test]
-fn what_is_refused_says_why() {
+fn invalid_auth_options_are_rejected_with_a_reason() {
     let files = site();
     std::fs::copy(files.path().join("users"), files.path().join("www/users")).unwrap();
     std::fs::write(files.path().join("plain"), "ada:secret\n").unwrap();
@@ -194,7 +194,7 @@ fn what_is_refused_says_why() {
 
 /// The page of a server without a folder at its root names no folders that whoever asks may not read.
 #[test]
-fn an_overview_leaves_out_what_may_not_be_read() {
+fn the_overview_hides_unreadable_folders() {
     let files = site();
     let words = ["/open=www/x", "/closed=www/private", "-p", "0", "--auth", "users", "--prefix", "/at"];
     let rules = ["--allow", "/=*:read,list", "--allow", "/closed=ada:read"];
@@ -208,7 +208,7 @@ fn an_overview_leaves_out_what_may_not_be_read() {
 
 /// What argon2 fills is given back to the system, whichever worker it was for.
 #[test]
-fn wrong_passwords_leave_no_memory_taken() {
+fn wrong_passwords_leave_no_memory_in_use() {
     let files = site();
     // 19 MiB and one pass, of `a long secret`.
     let costly =
@@ -235,7 +235,7 @@ fn wrong_passwords_leave_no_memory_taken() {
 }
 
 #[test]
-fn a_line_is_made_that_lets_in() {
+fn hash_password_prints_a_valid_user_line() {
     let make = |name: &str, typed: &str| {
         let mut child = modest(["--hash-password", name])
             .stdin(Stdio::piped())
@@ -269,7 +269,7 @@ fn a_line_is_made_that_lets_in() {
 
 /// What the server needs for itself is in no folder that is served, wherever clients come from.
 #[test]
-fn files_of_its_own_that_would_be_served() {
+fn serving_the_servers_own_files_is_rejected() {
     let files = site();
     std::fs::create_dir_all(files.path().join("www/sub/.hidden")).unwrap();
     for config in ["www/modest.toml", "www/sub/.hidden/modest.toml", "modest.toml"] {

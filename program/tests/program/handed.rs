@@ -98,7 +98,7 @@ fn a_socket_is_taken_over_by_its_number() {
 }
 
 #[test]
-fn a_descriptor_that_is_no_listening_socket_is_refused() {
+fn a_descriptor_that_is_not_listening_is_rejected() {
     for (before, word, said) in [
         ("", "fd:0", "this descriptor is no socket that listens"),
         ("exec 3</dev/null", "fd:3", "this descriptor is no socket that listens"),
@@ -155,7 +155,7 @@ fn datagram_sockets_are_taken_over_by_number_and_from_systemd() {
 }
 
 #[test]
-fn sockets_that_systemd_hands_over_are_served() {
+fn sockets_passed_by_systemd_are_served() {
     let two = "exec 3<&0 4<&0 0</dev/null\n";
     for (before, word, banners) in [
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "systemd", 1),
@@ -179,7 +179,7 @@ fn sockets_that_systemd_hands_over_are_served() {
 }
 
 #[test]
-fn what_systemd_did_not_hand_over_is_an_error() {
+fn a_socket_systemd_did_not_pass_is_an_error() {
     for (before, word, said) in [
         ("unset LISTEN_FDS", "systemd", "no sockets were handed over: LISTEN_FDS is not set"),
         ("export LISTEN_FDS=1 LISTEN_PID=1", "systemd", "no sockets were handed over to process "),
@@ -197,7 +197,7 @@ fn what_systemd_did_not_hand_over_is_an_error() {
 
 #[cfg(target_os = "linux")] // an abstract socket
 #[test]
-fn systemd_is_told_of_the_start_and_of_the_stop() {
+fn systemd_is_notified_of_start_and_stop() {
     let files = folder(&[("file.txt", "inside")]);
     let path = files.path().join("notify");
     let name = format!("modest-notify-{}", std::process::id());
@@ -229,7 +229,7 @@ fn systemd_is_told_of_the_start_and_of_the_stop() {
 
 /// A socket that systemd has handed over, and that no option names, is not left accepting connections that nothing serves.
 #[test]
-fn a_socket_that_no_option_names_is_refused() {
+fn a_passed_socket_that_no_option_names_is_rejected() {
     let (socket, _) = listener();
     let handed = "exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=modest.socket";
     for words in [&["www", "-p", "0"][..], &["www", "-b", "127.0.0.1:0"], &["www", "--config", "/dev/null", "-p", "0"]]
@@ -247,7 +247,7 @@ fn a_socket_that_no_option_names_is_refused() {
 /// At a socket that was handed over nobody is waited for at the end, and it is over before the thread that tells has looked:
 /// it tells all the same.
 #[test]
-fn systemd_is_told_of_the_quickest_stop() {
+fn systemd_is_notified_even_of_a_very_fast_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -268,7 +268,7 @@ fn systemd_is_told_of_the_quickest_stop() {
 }
 
 #[test]
-fn nobody_there_to_be_told_is_logged_and_holds_nobody_up() {
+fn a_failed_systemd_notification_is_logged_and_delays_nothing() {
     let modest = Built::start(modest(["www", "-p", "0"]).env("NOTIFY_SOCKET", "/no/such/socket"));
     assert!(modest.get("/").status == 200);
     let (status, _, err) = modest.stop();

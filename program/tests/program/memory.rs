@@ -58,7 +58,7 @@ fn half_a_handshake() -> Vec<u8> {
 
 /// The rows of the table in docs/deploy.md.
 #[test]
-fn the_table_of_sizes_is_that_of_the_code() {
+fn the_table_of_sizes_matches_the_code() {
     let page = std::fs::read_to_string(root().join("docs/deploy.md")).unwrap();
     let row = |line: &str| -> Vec<u64> {
         let number = |cell: &str| {
@@ -94,7 +94,7 @@ fn the_table_of_sizes_is_that_of_the_code() {
 }
 
 #[test]
-fn a_small_server_stays_small_under_clients_that_want_its_memory_and_serves_newcomers() {
+fn memory_hungry_clients_do_not_grow_a_small_server() {
     let body = |head: Vec<u8>, length: usize| [head, b"\r\n".to_vec(), vec![b'b'; length]].concat();
     let pipelined = b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1800);
     let rows: [(&str, &[&str], Vec<u8>); 7] = [

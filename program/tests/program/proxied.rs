@@ -378,7 +378,7 @@ fn bodies_pass() {
 
 /// 64 MB each way, at the same time, with a `--body-limit` of a few bytes.
 #[test]
-fn large_bodies_pass() {
+fn large_bodies_are_forwarded() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--body-limit", "1k"]);
     let size = 64_000_000;
@@ -590,9 +590,9 @@ fn events_that_begin_during_a_shutdown_end() {
     let Started(modest, _files) = to(&backend, &["--shutdown-timeout", "100s"]);
     let mut client = send(&modest, "GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n");
     let (_, mut upstream) = backend.next();
-    let address = modest.address.clone();
+    let address = modest.address;
     let stopping = std::thread::spawn(move || modest.stop());
-    while TcpStream::connect(&address).is_ok() {
+    while TcpStream::connect(address).is_ok() {
         std::thread::yield_now(); // until the shutdown has begun
     }
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();

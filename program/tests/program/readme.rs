@@ -36,7 +36,7 @@ fn the_ten_lines_are_the_same_everywhere() {
 }
 
 #[test]
-fn the_options_are_those_of_the_program() {
+fn the_readme_lists_the_programs_options() {
     let readme = read("README.md");
     let table: String = readme.lines().filter(|line| line.starts_with("| `-")).collect();
     let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` checks docs/cli.md, which lists all options

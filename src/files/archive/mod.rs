@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_to_save_by() {
+    fn attachment_names_are_encoded() {
         for (name, expected) in [
             ("a b.zip", "filename=\"a b.zip\""),
             ("a\"b.zip", "filename=\"a_b.zip\"; filename*=UTF-8''a%22b.zip"),

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_alike() {
+    fn names_in_an_archive_are_unique() {
         let (mut taken, mut of_unix) = (Taken::new(Rule::Everywhere), Taken::new(Rule::Unix));
         for (name, expected) in [
             ("README", "README"),

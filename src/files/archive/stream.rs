@@ -204,7 +204,7 @@ mod tests {
 
     /// However large a file is, and in whatever pieces it is read, no more is held than a few of them.
     #[test]
-    fn what_is_held_is_bounded() {
+    fn held_memory_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
         std::fs::write(folder.path().join("noise"), (0..4_000_000).map(noise).collect::<Vec<u8>>()).unwrap();

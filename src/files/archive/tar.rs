@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_count_themselves() {
+    fn record_lengths_include_themselves() {
         for (value, expected) in
             [("a", "9 path=a\n"), ("", "8 path=\n"), (&"b".repeat(90), "99 "), (&"b".repeat(91), "101 ")]
         {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ustar_has_no_room_for() {
+    fn values_beyond_ustar_use_extended_records() {
         let header = |path: &[u8], size, modified| {
             let entry = Entry { path: path.into(), is_folder: false, is_executable: false, size, modified };
             let mut out = Vec::new();

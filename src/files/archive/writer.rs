@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dense_or_not() {
+    fn dense_data_is_recognized() {
         let mut state = 1_u64;
         let mut noise = |bits: u32| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -207,7 +207,7 @@ mod tests {
 
     /// The lengths of 64 bits, which no test writes the bytes for.
     #[test]
-    fn beyond_32_bits() {
+    fn sizes_beyond_32_bits_use_zip64() {
         let entry = Entry { path: b"a".into(), is_folder: false, is_executable: false, size: LARGE, modified: 0 };
         let (mut zip, mut out) = (Zip::default(), Vec::new());
         let begun = zip.begin(entry, 5 << 32, &mut out);

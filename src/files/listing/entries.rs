@@ -454,7 +454,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_is_bounded() {
+    fn held_memory_is_bounded() {
         const MAX_HELD: usize = 8 << 20;
         let budget = Budget::new(64 << 20);
         let reserve = |bytes| budget.reserve(bytes);
@@ -472,7 +472,7 @@ mod tests {
     /// As macOS writes names and as others do.
     #[cfg(feature = "unicode")]
     #[test]
-    fn composed_and_decomposed_names_are_beside_each_other() {
+    fn composed_and_decomposed_names_sort_together() {
         let mut names = Names::default();
         let texts = [
             "Ärger",

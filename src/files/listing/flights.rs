@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_for_another_the_one_in_use_is_shared() {
+    fn a_full_budget_shares_the_result_in_use() {
         let flights = Flights::default();
         let join = |read: Result<usize, Full>| flights.join(b"a", None, || read, |_, _| false);
         let first = join(Ok(1)).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn forty_at_once_cost_two_readings() {
+    fn forty_simultaneous_requests_cost_two_reads() {
         let (flights, readings) = (Flights::default(), AtomicUsize::new(0));
         let read = || {
             if readings.fetch_add(1, SeqCst) == 0 {
@@ -226,7 +226,7 @@ mod tests {
 
     /// Whoever asked before a reading began gets it when it ends, also if somebody else has begun the next one.
     #[test]
-    fn nobody_waits_for_a_reading_that_others_began() {
+    fn a_request_does_not_wait_for_the_next_read() {
         let flights = Flights::default();
         let before = Instant::now();
         let flight = flights.enter(b"a"); // somebody waits, so that results are kept
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_serves_who_asked_before_it_began() {
+    fn a_read_serves_requests_made_before_it_began() {
         let flights = Flights::default();
         let join = |asked| *flights.join(b"a", Some(asked), || Ok::<_, ()>(Instant::now()), |_, _| false).unwrap();
         let before = Instant::now();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_use_is_used_again_and_nothing_else_is_kept() {
+    fn a_result_in_use_is_shared_and_no_other_is_kept() {
         let flights = Flights::default();
         let join = |key: &[u8], number: usize| {
             flights.join(key, None, || Ok::<_, ()>((number, 0)), |one, other| one.0 == other.0).unwrap()
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_for_a_failure_tries() {
+    fn a_failed_read_is_retried_by_the_next_request() {
         let flights = Flights::default();
         assert_eq!(flights.join(b"a", None, || Err(()), |_: &usize, _| false), Err(()));
         let panicked = thread::scope(|scope| {

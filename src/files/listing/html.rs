@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn names_as_shown() {
+    fn names_are_escaped_for_display() {
         for (name, expected) in [
             ("a b-c_d.e~f", "a b-c_d.e~f"),
             ("<a href='x' title=\"y\">&", "&lt;a href=&#39;x&#39; title=&quot;y&quot;&gt;&amp;"),

@@ -55,7 +55,7 @@ fn above(handler: &StaticFileHandler) -> usize {
 }
 
 #[test]
-fn from_the_second_request_on() {
+fn a_listing_is_cached_from_the_second_request() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -81,7 +81,7 @@ fn from_the_second_request_on() {
 }
 
 #[test]
-fn what_is_not_kept() {
+fn uncacheable_listings_are_not_cached() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -112,7 +112,7 @@ fn what_is_not_kept() {
 }
 
 #[test]
-fn a_folder_beneath_a_link() {
+fn a_folder_beneath_a_link_is_not_cached() {
     let top = tree(&[("d", 3)]);
     symlink("d", top.path().join("link")).unwrap();
     let handler = handler(&top);
@@ -122,7 +122,7 @@ fn a_folder_beneath_a_link() {
 
 /// Who asks for each folder once pushes out nothing, and who asks for each of them often keeps no more than there is room for.
 #[test]
-fn how_much_is_kept() {
+fn the_listing_cache_stays_within_its_budget() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -149,7 +149,7 @@ fn how_much_is_kept() {
 
 /// The names that are watched have a bound of their own: it is kept, also by folders of which each has few.
 #[test]
-fn how_many_are_watched() {
+fn watches_stay_within_their_limit() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -166,7 +166,7 @@ fn how_many_are_watched() {
 
 /// A change ends it at once, and gives its watches back; it is not kept anew before a pause.
 #[test]
-fn what_has_changed_goes() {
+fn a_changed_listing_is_dropped() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -192,7 +192,7 @@ fn what_has_changed_goes() {
 
 /// The page is made once, also when the folder is read again after a second, and it is compressed once.
 #[test]
-fn made_once() {
+fn a_page_is_made_and_compressed_once() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -232,7 +232,7 @@ fn made_once() {
 
 /// Clients that read slowly hold what they are sent; if they hold too much, nothing more is kept, and all are served.
 #[test]
-fn pages_that_are_held() {
+fn pages_held_by_slow_clients_limit_the_cache() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -258,7 +258,7 @@ fn pages_that_are_held() {
 
 /// What is mounted over a folder while it is being read is another one than is watched.
 #[test]
-fn another_folder_than_is_watched() {
+fn a_folder_other_than_the_watched_one_is_not_cached() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -273,7 +273,7 @@ fn another_folder_than_is_watched() {
 
 /// A file is written once while its folder is read, at any moment of that: what was read shows it, or is told that it does not.
 #[test]
-fn nothing_happens_unseen_while_a_folder_is_read() {
+fn a_change_during_a_read_is_noticed() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }

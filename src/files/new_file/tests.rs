@@ -20,7 +20,7 @@ fn open(folder: &Path) -> OwnedFd {
 }
 
 #[test]
-fn whole_or_not_at_all() {
+fn a_new_file_appears_complete_or_not_at_all() {
     for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {
         let place = tempfile::tempdir().unwrap();
         let folder = open(place.path());
@@ -64,7 +64,7 @@ fn whole_or_not_at_all() {
 }
 
 #[test]
-fn what_is_left_over_is_swept_and_what_is_written_is_not() {
+fn leftover_files_are_removed_and_open_ones_are_kept() {
     let place = tempfile::tempdir().unwrap();
     let folder = open(place.path());
     let left = format!("{}0123456789abcdef", path::UPLOAD);
@@ -84,7 +84,7 @@ fn what_is_left_over_is_swept_and_what_is_written_is_not() {
 }
 
 #[test]
-fn room_that_is_to_stay_free() {
+fn the_reserved_space_stays_free() {
     let place = tempfile::tempdir().unwrap();
     let folder = open(place.path());
     assert!(has_room(&folder, 1, 0) && !has_room(&folder, 1, u64::MAX) && !has_room(&folder, u64::MAX, 1));

@@ -58,7 +58,7 @@ fn shown(root: &Root, path: &str) -> String {
 }
 
 #[test]
-fn nothing_outside_is_opened() {
+fn nothing_outside_the_root_is_opened() {
     let tree = tree();
     const NO: &str = "NotFound";
     for (path, deny, within, follow) in [
@@ -109,7 +109,7 @@ fn nothing_outside_is_opened() {
 }
 
 #[test]
-fn no_dots_get_out() {
+fn dot_segments_do_not_escape_the_root() {
     let tree = tree();
     let mut root = Root::open(&tree.path().join("root")).unwrap();
     for path in ["..", "../root2/secret", "folder/../../root2/secret", "../root2", "/etc/passwd", "//etc"] {
@@ -140,7 +140,7 @@ fn a_folder_that_cannot_be_served_is_named() {
 
 /// The metadata of a listing and what is opened agree on what a link leads to.
 #[test]
-fn what_is_listed_is_opened() {
+fn every_listed_entry_can_be_opened() {
     let tree = tree();
     for check in [PathCheck::Kernel, PathCheck::Walk] {
         let mut root = Root::open(&tree.path().join("root")).unwrap();

@@ -22,7 +22,7 @@ fn names(folder: &OwnedFd) -> rustix::io::Result<Vec<(String, FileType)>> {
 }
 
 #[test]
-fn metadata_is_that_of_the_standard_library() {
+fn metadata_matches_the_standard_library() {
     let top = tempfile::tempdir().unwrap();
     fs::write(top.path().join("file"), "12345").unwrap();
     symlink("file", top.path().join("link")).unwrap();

@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_conditions() {
+    fn if_lists_are_parsed_and_evaluated() {
         let holds = |resource: Option<&str>, is_token: bool, value: &str| match resource {
             None | Some("http://h/a") => {
                 if is_token {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_and_of_each() {
+    fn locks_are_limited_and_released() {
         let (locks, ada) = (DavLocks::default(), Request::get("/"));
         let take = |name: &str| locks.take(spot(name, 2), wanted(name, false), &ada);
         for number in 0..EACH {

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_and_so_long() {
+    fn partial_uploads_are_limited_in_number_and_time() {
         let partials = Partials::new(2, Duration::from_secs(3600));
         assert!(partials.begin(key("a"), partial()).is_some() && partials.begin(key("b"), partial()).is_some());
         assert!(partials.begin(key("c"), partial()).is_none(), "as many as are allowed");
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn one_writes_at_a_time() {
+    fn one_request_writes_at_a_time() {
         let partial = Arc::new(partial());
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_all_of_them() {
+    fn no_owner_holds_all_partial_uploads() {
         let partials = Partials::new(4, Duration::from_secs(3600));
         let begin = |owner, name| partials.begin(key(name), partial_of(owner)).is_some();
         for (owner, name, expected) in [

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_at_once_and_so_many_of_each() {
+    fn uploads_are_limited_in_total_and_per_owner() {
         let shares = shares(3, 2, None);
         let begin = |name| shares.begin(owner(name));
         let (one, two) = (begin("ada"), begin("ada"));
@@ -413,7 +413,7 @@ mod tests {
 
     /// In any day no more than a day's worth; and it is told when there is room again.
     #[test]
-    fn what_was_added_is_forgotten() {
+    fn quota_usage_expires() {
         let shares = shares(9, 9, Some((100, DAY)));
         let ada = owner("ada");
         let more = |bytes, now| shares.more(&ada, bytes, now);
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_kept_or_given_back() {
+    fn held_quota_is_kept_or_returned() {
         let shares = shares(9, 9, Some((100_000, DAY)));
         let taken = || {
             let table = shares.accounts.table();

@@ -51,7 +51,7 @@ impl Tree {
 }
 
 #[test]
-fn who_hears_of_what() {
+fn each_change_ends_the_affected_watches() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -123,7 +123,7 @@ fn who_hears_of_what() {
 }
 
 #[test]
-fn nothing_is_left_behind() {
+fn dropped_watches_leave_nothing_behind() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -155,7 +155,7 @@ fn nothing_is_left_behind() {
 /// A folder that has gone is not taken for watched when another gets its name and its inode: also where it was an entry of a listing and
 /// nothing beneath it was watched any longer.
 #[test]
-fn a_folder_that_has_gone_is_forgotten() {
+fn a_removed_folder_is_forgotten() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -175,7 +175,7 @@ fn a_folder_that_has_gone_is_forgotten() {
 }
 
 #[test]
-fn what_cannot_be_watched() {
+fn links_and_missing_files_cannot_be_watched() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -200,7 +200,7 @@ fn what_cannot_be_watched() {
 
 /// What a listing shows of each entry: its own watch tells of it, that of the folder would not.
 #[test]
-fn entries_of_a_listing() {
+fn changes_to_listed_entries_are_noticed() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -246,7 +246,7 @@ fn entries_of_a_listing() {
 
 /// The kernel tells of the end of each watch. That of a listing with more names than its queue has room for is no loss of news.
 #[test]
-fn the_end_of_many_watches() {
+fn ending_many_watches_loses_no_events() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }
@@ -272,7 +272,7 @@ fn the_end_of_many_watches() {
 
 /// A log that is written all day tells of itself once.
 #[test]
-fn a_file_of_a_listing_is_told_of_once() {
+fn a_change_to_a_listed_file_is_reported_once() {
     if !crate::files::sys::are_changes_reported() {
         return;
     }

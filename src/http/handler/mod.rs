@@ -31,7 +31,7 @@ pub use function::{HandlerFn, handler_fn};
 pub use layer::{BeforeBodyFn, Layer, LayerFn, Layered, Next, before_body_fn, layer_fn};
 pub(crate) use log::{Completed, push_json_field, utc_time};
 pub use log::{LogFormat, LogRecord};
-pub use routes::{Router, Routes};
+pub use routes::{ListedRoute, Router, Routes};
 
 /// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once: shared
 /// state is in its fields.

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_takes_so_many_bytes_and_any_one_piece() {
+    fn a_queue_is_bounded_but_takes_any_single_piece() {
         let pushed = Arc::new(Pushed::new(10));
         let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
         let take = |most| body.take(most).pieces.concat().len();
@@ -238,7 +238,7 @@ mod tests {
 
     /// A piece that is refused is missing until it is sent again, whichever of the two is dropped first.
     #[test]
-    fn what_was_sent_again_is_not_missing() {
+    fn a_resent_piece_is_not_missing() {
         type Then = fn(Sender, Unsent);
         let rows: [(&str, Then, PushedEnd); 5] = [
             ("sent again", |_sender, unsent| unsent.try_send().unwrap(), PushedEnd::Complete),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_is_not_broken_off_later() {
+    fn a_complete_body_cannot_be_broken_off() {
         let pushed = Arc::new(Pushed::new(10));
         let body = PushedBody::new(Arc::clone(&pushed));
         drop(Sender::new(Arc::clone(&pushed)));

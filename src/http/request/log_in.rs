@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn login_links_lead_back_to_the_page() {
         for (root, page, expected) in [
             ("/", "/", Some(("./", ""))),
             ("/", "/a b/c/", Some(("../../", "a%20b/c/"))),

@@ -385,6 +385,24 @@ impl Request {
         self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
+    /// The pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
+    /// [mounts](crate::Routes::mount) it is the patterns of all routers on the way. `None` if there is no route, and
+    /// before a router has been asked: in `before_body` and `handle` of a layer around the routes. For logs and metrics by
+    /// route, which do not grow with the number of paths.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, Routes};
+    ///
+    /// let notes = Routes::new()
+    ///     .get("/{number}", |_: &(), request| Ok(Response::text(request.route_pattern().unwrap_or_default())))
+    ///     .with_state(());
+    /// let http = Http::new(Routes::new().mount("/users/{user}/notes", notes).with_state(()));
+    /// assert_eq!(http.respond(&Request::get("/users/ada/notes/7")).text(), "/users/{user}/notes/{number}");
+    /// ```
+    pub fn route_pattern(&self) -> Option<String> {
+        self.routes.pattern()
+    }
+
     pub(crate) fn routes(&self) -> &RouteMatches {
         &self.routes
     }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_of_this_server_and_of_others() {
+    fn own_and_foreign_pages_are_distinguished() {
         for (fields, expected) in [
             (&[][..], true),
             (&[("sec-fetch-site", "same-origin")], true),

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_full_gives_way_to_files_and_all_is_given_back() {
+    fn a_full_memory_budget_falls_back_to_files() {
         let rooms = BodyRooms::new(10, 30);
         let mut first = Reservation::new(&rooms);
         assert!(first.grow(6) && first.place() == Place::Memory);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
+    fn nothing_is_counted_without_a_limit() {
         let rooms = BodyRooms::new(0, u64::MAX);
         let mut many: Vec<Reservation> = (0..3).map(|_| Reservation::new(&rooms)).collect();
         assert!(many.iter_mut().all(|body| body.grow(u64::MAX) && body.grow(1)));

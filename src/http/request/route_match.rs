@@ -10,6 +10,9 @@ use crate::http::url_path::{UrlPath, end_of_names};
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
 
+    /// The pattern of this resource, as written.
+    fn pattern(&self, resource: usize) -> Option<&str>;
+
     /// Whether a route or a mount has a path below this one.
     fn has_beneath(&self, path: &str) -> bool;
 }
@@ -113,6 +116,22 @@ impl RouteMatches {
         });
         let is_known = Arc::ptr_eq(&link.found.table, table) && link.found.mounted == mounted;
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
+    }
+
+    /// The patterns of the resources that were found, from the outermost router inwards, as one. `None` if the innermost
+    /// router found none.
+    pub(crate) fn pattern(&self) -> Option<String> {
+        let mut whole = String::new();
+        let mut next = self;
+        while let Some(link) = next.0.get() {
+            match link.found.found.resource.and_then(|resource| link.found.table.pattern(resource)) {
+                Some(pattern) => whole.push_str(if whole.is_empty() || pattern != "/" { pattern } else { "" }),
+                None if link.next.0.get().is_some() => {} // a fallback, which has routes of its own
+                None => return None,
+            }
+            next = &link.next;
+        }
+        Some(whole).filter(|whole| !whole.is_empty())
     }
 
     /// The parts of the path that have names; of two with one name, that of the innermost router.

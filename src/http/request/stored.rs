@@ -358,7 +358,7 @@ mod tests {
 
     /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
     #[test]
-    fn what_can_not_be_written() {
+    fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();
         let of_system = |errno: Errno| io::Error::from(errno);
         for (error, given, spooled) in [

@@ -127,7 +127,7 @@ impl Cookie {
         self
     }
 
-    fn refused(mut self, why: String) -> Cookie {
+    pub(super) fn refused(mut self, why: String) -> Cookie {
         self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_or_refused() {
+    fn cookies_are_written_or_rejected() {
         let hour = Duration::from_secs(3600);
         for (cookie, expected) in [
             (Cookie::new("a", "b"), Some("a=b")),

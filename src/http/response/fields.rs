@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prepared_once() {
+    fn prepared_fields_are_written_in_order() {
         let fields = Fields::new()
             .with_header("content-type", "text/css")
             .with_header("x-a", "1")
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_takes_the_place_of_all() {
+    fn setting_a_field_replaces_all_its_values() {
         let (name, other) = (HeaderName::from_static("a"), HeaderName::from_static("b"));
         let mut list = FieldList::default();
         for (name, value) in [(&name, "1"), (&other, "2"), (&name, "3"), (&name, "4")] {

@@ -9,12 +9,16 @@ mod writer; // Python's interface for building a `Response`
 
 pub(crate) mod body; // the body
 mod cookie; // Set-Cookie
+#[cfg(feature = "cookies")]
+mod cookie_key; // signed and encrypted cookies
 
 mod prepared; // header fields prepared before their response
 
 pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};
+#[cfg(feature = "cookies")]
+pub use cookie_key::CookieKey;
 pub use fields::Fields;
 pub(crate) use switch::Protocol;
 pub use writer::ResponseWriter;
@@ -539,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn the_media_type_of_a_kind_gives_way() {
+    fn a_default_media_type_can_be_overridden() {
         type Make = fn() -> Response;
         let kinds: [(Make, &str); 3] = [
             (|| Response::text("a"), "text/plain; charset=utf-8"),
@@ -573,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn the_map_follows_changes() {
+    fn the_header_map_reflects_changes() {
         let response = Response::text("a");
         assert_eq!(response.headers().len(), 1);
         let response = response.with_header("x", "1");

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_errors() {
+    fn errors_are_shown_as_pages() {
         let error = Error::new(401, "who?")
             .with_header("www-authenticate", "Basic")
             .with_added_header("www-authenticate", "Digest");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_an_error_with_clones_is_that_of_one_without() {
+    fn cloned_errors_have_the_same_page() {
         let make = || Error::new(404, "no <note>").with_header("x-a", "1").with_added_header("vary", "b");
         for (row, error) in [
             ("fields", make()),

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn said_in_order() {
+    fn calls_in_order_build_a_response() {
         let response = build(|reply| {
             reply.send_response(404);
             reply.send_header("Content-Type", "text/plain");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn said_out_of_order() {
+    fn calls_out_of_order_are_errors() {
         type Row = (&'static str, fn(&mut ResponseWriter));
         let rows: [Row; 6] = [
             ("nothing", |_| ()),

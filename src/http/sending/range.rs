@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn absurdly_many_are_the_whole() {
+    fn too_many_ranges_get_the_whole_body() {
         let many = |count: u64| format!("bytes={}", (0..count).map(|n| format!("{0}-{0},", n * 2)).collect::<String>());
         assert!(matches!(parse(many(100).as_bytes(), 1000), Parts(parts) if parts.len() == 100));
         assert_eq!(parse(many(101).as_bytes(), 1000), Whole);
@@ -196,7 +196,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_number_line_agrees(specs in prop::collection::vec(spec(), 1..6), length in 0u64..50) {
+        fn ranges_agree_with_a_number_line_model(specs in prop::collection::vec(spec(), 1..6), length in 0u64..50) {
             let show = |end: Option<u64>| end.map(|end| end.to_string()).unwrap_or_default();
             let list: Vec<_> = specs.iter().map(|(first, last)| format!("{}-{}", show(*first), show(*last))).collect();
             let field = format!("bytes={}", list.join(","));
@@ -217,7 +217,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes(field in prop_oneof![any::<Vec<u8>>(), "bytes=[-0-9, ]{0,40}".prop_map(String::into_bytes)], length: u64) {
+        fn arbitrary_input_is_handled_safely(field in prop_oneof![any::<Vec<u8>>(), "bytes=[-0-9, ]{0,40}".prop_map(String::into_bytes)], length: u64) {
             if let Parts(parts) = parse(&field, length) {
                 prop_assert!(parts.iter().all(|part| part.start < part.end && part.end <= length));
             }

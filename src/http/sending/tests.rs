@@ -136,7 +136,7 @@ fn stream() -> Response {
 }
 
 #[test]
-fn an_answer_whole() {
+fn a_complete_response_is_written() {
     let sent = send(Response::text("Hello, World!"), &get());
     let expected = format!(
         "HTTP/1.1 200 OK\r\nServer: modest\r\nDate: {NOW}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n\r\n"
@@ -325,7 +325,7 @@ fn fields_of_the_handler() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_a_500() {
+fn an_invalid_response_is_a_500() {
     for (row, method, response) in [
         ("5.5 CR LF in a value", "GET", Response::text(BODY).with_header("x", "a\r\nSet-Cookie: b=c")),
         ("5.5 LF in a value", "GET", Response::text(BODY).with_header("x", "a\nb")),
@@ -372,7 +372,7 @@ fn what_cannot_be_sent_is_a_500() {
 }
 
 #[test]
-fn any_value_that_gets_in_is_one_line() {
+fn an_accepted_field_value_is_one_line() {
     for byte in 0..=255u8 {
         let sent = {
             let server = HeaderValue::from_static("modest");
@@ -487,7 +487,7 @@ fn conditions_and_ranges_together() {
 }
 
 #[test]
-fn only_a_200_has_parts() {
+fn ranges_apply_only_to_a_200() {
     let request = get().with_header("range", "bytes=2-4").with_header("if-none-match", "*");
     for status in [201, 203, 404, 500] {
         assert_eq!(send(Response::text(BODY).with_status(status), &request).status, status, "14.2: {status}");
@@ -576,7 +576,7 @@ fn last_modified_is_never_in_the_future() {
 }
 
 #[test]
-fn a_304_says_what_a_200_would_have() {
+fn a_304_has_the_fields_of_a_200() {
     let response = Response::text(BODY)
         .with_etag(ETag::weak("a").unwrap())
         .with_header("cache-control", "no-cache")

@@ -93,7 +93,7 @@ fn unzip(bytes: &[u8]) -> Vec<u8> {
 const GZIP: (&str, &str) = ("accept-encoding", "gzip");
 
 #[test]
-fn what_is_compressed() {
+fn suitable_responses_are_compressed() {
     for (target, is_compressed, varies) in [
         ("/text", true, true),
         ("/tagged", true, true),
@@ -132,7 +132,7 @@ fn what_is_compressed() {
 }
 
 #[test]
-fn who_gets_it() {
+fn accept_encoding_selects_gzip() {
     for (field, is_compressed) in [
         ("gzip", true),
         ("x-gzip", true),
@@ -187,7 +187,7 @@ fn validators_and_ranges() {
 }
 
 #[test]
-fn a_tag_that_is_not_ascii() {
+fn a_non_ascii_etag_is_weakened() {
     let sent = ask("/accent", &[GZIP]);
     assert_eq!((sent.header("content-encoding"), sent.header("etag")), (Some("gzip"), Some("W/\"é\"")));
 }
@@ -214,7 +214,7 @@ fn head_as_get() {
 }
 
 #[test]
-fn so_many_streams() {
+fn concurrent_streams_are_limited() {
     let http = app(Compress::new().max_streams(0));
     for (target, is_compressed) in [("/stream", false), ("/file", false), ("/text", true)] {
         let sent = http.respond(&Request::get(target).with_header(GZIP.0, GZIP.1));
@@ -232,7 +232,7 @@ fn so_many_streams() {
 /// With a tag of the content, on both sides.
 #[cfg(feature = "etags")]
 #[test]
-fn around_etags() {
+fn compression_works_around_the_etags_layer() {
     let app =
         crate::handler_fn(|_| Ok(Response::text(long()))).layer(crate::layers::ETags::new()).layer(Compress::new());
     let http = Http::new(app);
@@ -274,7 +274,7 @@ fn events_are_not_held_back() {
 }
 
 #[test]
-fn a_body_that_breaks_off() {
+fn a_truncated_body_does_not_look_complete() {
     let server = testing::serve(
         crate::handler_fn(|request| match request.path() {
             "/short" => Ok(Response::sized_stream(io::Cursor::new(long()), 9000).with_content_type("text/plain")),

@@ -14,7 +14,7 @@ fn sent(accept: &str, make: impl Fn() -> Error + Send + Sync + 'static) -> SentR
 }
 
 #[test]
-fn each_form() {
+fn error_pages_have_the_accepted_form() {
     let error = || Error::new(405, "Only <read>.").with_header("allow", "GET").with_header("vary", "Origin");
     for (accept, media_type, holds) in [
         ("*/*", "text/plain; charset=utf-8", "405 Method Not Allowed: Only <read>.\n"),
@@ -51,7 +51,7 @@ fn clones_share_a_page_of_each_form() {
 }
 
 #[test]
-fn what_to_do_is_said() {
+fn pages_suggest_what_to_do() {
     for (error, expected) in [
         (Error::new(404, ""), "Check the spelling of the address."),
         (Error::new(503, "").with_header("retry-after", "1"), "Try again in a moment."),
@@ -133,7 +133,7 @@ fn the_servers_own_errors() {
 
 /// Pages of a handler or a layer inside go before it.
 #[test]
-fn pages_inside_stay() {
+fn pages_of_inner_layers_are_kept() {
     let app = handler_fn(|_| Err(Error::new(404, ""))).layer(JsonErrors).layer(ErrorPages);
     let sent = Http::new(app).respond(&Request::get("/").with_header("accept", BROWSER));
     assert_eq!(sent.header("content-type"), Some("application/problem+json"));

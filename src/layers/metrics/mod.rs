@@ -10,11 +10,15 @@ mod page; // the page
 
 mod counts; // counters of requests
 
+mod own; // counters and histograms of the program's own
+
 mod process; // the kernel's data about this process
 
 mod text; // the two formats
 
 use counts::Counts;
+use own::OnPage;
+pub use own::{Counter, Histogram};
 use text::{Format, Kind, Writer};
 
 /// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
@@ -50,7 +54,7 @@ struct Shared {
     counts: Counts,
     server: OnceLock<ServerHandle>,
     certificate_expiry: OnceLock<Expiry>,
-    more: Mutex<Vec<Metric>>,
+    more: Mutex<Vec<Box<dyn OnPage>>>,
 }
 
 /// A metric of the program's own.
@@ -59,6 +63,16 @@ struct Metric {
     kind: Kind,
     help: &'static str,
     samples: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
+}
+
+impl OnPage for Metric {
+    fn write(&self, writer: &mut Writer) {
+        writer.family(self.name, self.kind, self.help);
+        for (label, value) in (self.samples)() {
+            let labels: Vec<_> = label.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            writer.sample(&labels, value);
+        }
+    }
 }
 
 /// The name and value of a label, if it has one, and the value.
@@ -112,8 +126,49 @@ impl Metrics {
         self.add(Metric { name, kind: Kind::Counter, help, samples: Box::new(samples) });
     }
 
-    fn add(&self, metric: Metric) {
-        self.0.more.lock().unwrap_or_else(PoisonError::into_inner).push(metric);
+    /// Adds a counter of your own to the page, for handlers to add to. Its name ends in `_total`. Up to 1,000 sets of
+    /// labels are told apart.
+    ///
+    /// ```
+    /// use modest::layers::Metrics;
+    /// use modest::{Http, Request, Response, Routes};
+    ///
+    /// let metrics = Metrics::new();
+    /// let orders = metrics.new_counter("shop_orders_total", "Orders, by kind.");
+    /// let times = metrics.new_histogram("shop_seconds", "Times of handlers, by route.", &[0.01, 0.1, 1.0]);
+    /// let app = Routes::new()
+    ///     .post("/orders/{kind}", move |_: &(), request| {
+    ///         orders.add(&[("kind", &request.path_param::<String>("kind")?)], 1);
+    ///         times.observe_time(&[("route", &request.route_pattern().unwrap_or_default())], request.elapsed());
+    ///         Ok(Response::no_content())
+    ///     })
+    ///     .mount("/metrics", metrics.page())
+    ///     .with_state(());
+    /// let http = Http::new(app);
+    /// http.respond(&Request::post("/orders/tea", ""));
+    /// let page = http.respond(&Request::get("/metrics"));
+    /// assert!(page.text().contains("shop_orders_total{kind=\"tea\"} 1\n"));
+    /// assert!(page.text().contains("shop_seconds_count{route=\"/orders/{kind}\"} 1\n"));
+    /// ```
+    pub fn new_counter(&self, name: &'static str, help: &'static str) -> Counter {
+        let counter = Counter::new(name, help);
+        self.add(counter.clone());
+        counter
+    }
+
+    /// Adds a histogram of your own to the page, with these upper bounds of its buckets, as
+    /// [`new_counter`](Metrics::new_counter) does. A bucket without a bound is added to them.
+    ///
+    /// # Panics
+    /// If the bounds do not ascend.
+    pub fn new_histogram(&self, name: &'static str, help: &'static str, bounds: &[f64]) -> Histogram {
+        let histogram = Histogram::new(name, help, bounds);
+        self.add(histogram.clone());
+        histogram
+    }
+
+    fn add(&self, metric: impl OnPage + 'static) {
+        self.0.more.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(metric));
     }
 
     /// Returns the handler of the page, for GET and HEAD at any path.
@@ -129,7 +184,7 @@ impl Metrics {
             page::certificates(&mut writer, expiry);
         }
         let more = self.0.more.lock().unwrap_or_else(PoisonError::into_inner);
-        more.iter().for_each(|metric| page::more(&mut writer, metric));
+        more.iter().for_each(|metric| metric.write(&mut writer));
         writer.end()
     }
 }

@@ -101,15 +101,6 @@ fn engine(writer: &mut Writer, server: &ServerHandle) {
     writer.single("modest_wakes_total", Counter, "How often a worker was woken.", stats.wakes);
 }
 
-/// Metrics of the program's own.
-pub fn more(writer: &mut Writer, metric: &super::Metric) {
-    writer.family(metric.name, metric.kind, metric.help);
-    for (label, value) in (metric.samples)() {
-        let labels: Vec<_> = label.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        writer.sample(&labels, value);
-    }
-}
-
 pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
     let seconds = expiry.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let help = "When the first certificate expires, in seconds since 1970.";

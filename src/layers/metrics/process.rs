@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_proc() {
+    fn proc_files_are_parsed() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 9 0 1000 8192000 300 1 1";
         let expected = Process {
             cpu_seconds: 2.0,

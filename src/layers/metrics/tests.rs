@@ -24,7 +24,7 @@ fn value(page: &str, sample: &str) -> Option<f64> {
 }
 
 #[test]
-fn what_is_counted() {
+fn requests_and_connections_are_counted() {
     let metrics = Metrics::new();
     let server = testing::serve(app(&metrics));
     for _ in 0..3 {
@@ -67,7 +67,7 @@ fn what_is_counted() {
 
 /// A connection that waits for a thread of its own is counted while it waits, and one that may not is counted for ever.
 #[test]
-fn connections_without_a_thread() {
+fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
     let app = Routes::new()
         .get("/take", |_: &(), _| {
@@ -171,7 +171,7 @@ fn formats() {
 
 /// Each line is one that promtool takes, each family has help and type in front, and no sample is there twice.
 #[test]
-fn the_format_is_kept() {
+fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
     let server = testing::serve(app(&metrics));
     server.get("/");
@@ -196,7 +196,7 @@ fn the_format_is_kept() {
 
 /// Name and type of each metric, in their order; and the dashboard asks for nothing else.
 #[test]
-fn the_document_has_them_all() {
+fn the_document_lists_all_metrics() {
     let document = include_str!("../../../docs/metrics.md");
     let dashboard = include_str!("../../../docs/metrics-dashboard.json");
     let metrics = Metrics::new();
@@ -223,4 +223,42 @@ fn the_document_has_them_all() {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         assert!(shown.iter().any(|known| known.starts_with(&format!("{family} "))), "{name} is no metric");
     }
+}
+
+#[test]
+fn counters_and_histograms_of_the_program() {
+    let metrics = Metrics::new();
+    let (count, size) =
+        (metrics.new_counter("own_total", "Own."), metrics.new_histogram("size", "Sizes.", &[1.0, 2.5]));
+    let server = testing::serve(app(&metrics));
+    count.add(&[], 2);
+    count.clone().add(&[("a", "x\"\n"), ("b", "")], 1);
+    count.add(&[], u64::MAX);
+    for value in [-1.0, 1.0, 1.5, 2.5, 3.0, f64::INFINITY, f64::NAN] {
+        size.observe(&[("unit", "m")], value);
+    }
+    size.observe_time(&[], Duration::from_millis(1500));
+    let page = server.get("/metrics");
+    let page = page.text();
+    for (sample, expected) in [
+        ("own_total", u64::MAX as f64),
+        ("own_total{a=\"x\\\"\\n\",b=\"\"}", 1.0),
+        ("size_bucket{unit=\"m\",le=\"1\"}", 2.0),
+        ("size_bucket{unit=\"m\",le=\"2.5\"}", 4.0),
+        ("size_bucket{unit=\"m\",le=\"+Inf\"}", 6.0),
+        ("size_sum{unit=\"m\"}", f64::INFINITY),
+        ("size_count{unit=\"m\"}", 6.0),
+        ("size_sum", 1.5),
+        ("size_bucket{le=\"1\"}", 0.0),
+    ] {
+        assert_eq!(value(page, sample), Some(expected), "{sample}: {page}");
+    }
+    for number in 0..2000 {
+        count.add(&[("client", &number.to_string())], 1);
+    }
+    let page = server.get("/metrics");
+    let lines = page.text().lines().filter(|line| line.starts_with("own_total{client")).count();
+    assert_eq!((lines, value(page.text(), "own_total{client=\"other\"}")), (999, Some(1002.0)));
+    let falls = || metrics.new_histogram("a", "", &[2.0, 1.0]);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(falls)).is_err());
 }

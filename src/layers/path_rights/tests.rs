@@ -28,7 +28,7 @@ fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
 }
 
 #[test]
-fn who_may_what_where() {
+fn path_rules_decide_rights_per_user() {
     let rights = rights(&[
         "/=*:read,list",
         "/=@staff:write",
@@ -117,7 +117,7 @@ fn who_may_what_where() {
 }
 
 #[test]
-fn rules_that_are_none() {
+fn invalid_rules_are_rejected() {
     for (rule, why) in [
         ("", "PATH=USERS:RIGHTS"),
         ("/a", "PATH=USERS:RIGHTS"),
@@ -370,7 +370,7 @@ fn no_spelling_gets_around_a_rule() {
 
 /// What a form names is judged as if it had been asked for.
 #[test]
-fn names_in_a_form_are_judged() {
+fn names_in_a_form_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     for path in ["kept.txt", "private/key.txt"] {
         fs::create_dir_all(folder.path().join("in/private")).unwrap();
@@ -403,7 +403,7 @@ fn names_in_a_form_are_judged() {
 
 /// Who is known and may not write is offered nothing to write with.
 #[test]
-fn a_listing_offers_what_may_be_done() {
+fn a_listing_offers_only_allowed_actions() {
     let folder = tempfile::tempdir().unwrap();
     let files = StaticFileHandler::new(folder.path()).unwrap().uploads(Uploads::new());
     let http = Http::new(files.layer(rights(&["/=*:read,list", "/=ada:all"])).layer(auth()));
@@ -455,7 +455,7 @@ fn a_listing_offers_to_log_in() {
 
 /// A folder that can only be written to has a page for people, which shows nothing of what is in it; nothing else there can be read.
 #[test]
-fn a_box_has_a_page() {
+fn a_write_only_folder_has_a_page() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("box/sub")).unwrap();
     fs::write(folder.path().join("box/secret"), "secret").unwrap();
@@ -519,7 +519,7 @@ fn a_box_has_a_page() {
 
 /// Who may only write is told how far an upload is, and nothing of what stands at its path.
 #[test]
-fn an_upload_is_asked_for_by_who_writes() {
+fn a_writer_can_query_upload_progress() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("there"), "secret").unwrap();
     let rules = ["/=*:write", "/no=*:none", "/read=*:read"];

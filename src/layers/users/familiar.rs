@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_are_known() {
+    fn the_latest_addresses_are_remembered() {
         let familiar = Familiar::default();
         let address = |number: u32| Some(IpAddr::from(number.to_be_bytes()));
         (0..100_000).for_each(|number| familiar.note(address(number)));

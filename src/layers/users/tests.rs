@@ -55,7 +55,7 @@ fn hashes_of_real_tools() {
 }
 
 #[test]
-fn one_that_is_made_here() {
+fn a_generated_hash_verifies() {
     let line = UserFile::line("ada", "pässwörd: 1").unwrap();
     assert_ne!(line, UserFile::line("ada", "pässwörd: 1").unwrap(), "each has its salt");
     let table = Table::parse(&line).ok().unwrap();
@@ -68,7 +68,7 @@ fn one_that_is_made_here() {
 }
 
 #[test]
-fn lines_that_are_refused_say_why() {
+fn invalid_lines_are_rejected_with_a_reason() {
     let rounds = "$6$rounds=999999999$/5n0FbGt1JIkX4AV$yrejcAOz/JLvVvxegBNX9ZQqGZK/3MoYnBvm3By.DDXk.7bC8hm1mOgbBRw643rBldm0H2SR38zggeNfGM3xd1";
     for (lines, why) in [
         ("ada", "line 1: expected NAME:HASH"),
@@ -123,7 +123,7 @@ fn hashed(users: &UserFile) -> usize {
 const HOME: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
 #[test]
-fn what_was_right_is_remembered_for_a_while() {
+fn correct_passwords_are_cached() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap();
     let knows = |name, password| users.knows(HOME, name, password).unwrap();
@@ -160,7 +160,7 @@ fn unknown_users_are_compared_with_any_hash_of_the_file() {
 }
 
 #[test]
-fn the_file_is_read_anew_and_a_broken_one_changes_nothing() {
+fn the_user_file_is_reloaded_unless_it_is_broken() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().reload(Duration::ZERO);
     let knows = |name, password| users.knows(HOME, name, password).unwrap();
@@ -186,7 +186,7 @@ fn the_file_is_read_anew_and_a_broken_one_changes_nothing() {
 
 /// A user whose line is gone has no access, whatever is left in the file: the last one, too, and one with another's hash.
 #[test]
-fn who_is_deleted_has_no_access() {
+fn a_deleted_user_has_no_access() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().reload(Duration::ZERO).wrong_passwords(1000, Duration::from_secs(1));
     let known = || ["ada", "bob"].map(|name| users.knows(HOME, name, "a long secret").unwrap());
@@ -204,7 +204,7 @@ fn who_is_deleted_has_no_access() {
 }
 
 #[test]
-fn who_guesses_is_slowed_and_others_are_not() {
+fn a_guessing_client_is_slowed_and_others_are_not() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600));
     let other = Some("192.0.2.2".parse().unwrap());
@@ -236,7 +236,7 @@ fn who_guesses_is_slowed_and_others_are_not() {
 /// Whether a user is remembered, is not, or does not exist: wrong passwords cost a hash each up to the limit, and beyond it
 /// the right one is answered as they are.
 #[test]
-fn what_is_remembered_is_no_oracle() {
+fn the_password_cache_is_not_an_oracle() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
     let other = Some("192.0.2.2".parse().unwrap());
     for (guesser, name) in [(HOME, "ada"), (HOME, "bob"), (HOME, "eve"), (other, "ada"), (other, "eve"), (None, "ada")]
@@ -264,7 +264,7 @@ fn what_is_remembered_is_no_oracle() {
 
 /// Many at once get no more guesses than one after the other.
 #[test]
-fn guesses_at_once() {
+fn concurrent_guesses_are_limited_like_sequential_ones() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600)).hashes_at_once(8, 8);
     assert!(users.knows(HOME, "ada", "a long secret").unwrap());
@@ -283,7 +283,7 @@ fn guesses_at_once() {
 }
 
 #[test]
-fn so_many_hashes_at_once() {
+fn concurrent_hashes_are_limited() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().hashes_at_once(1, 1);
     let held = users.slots.take().unwrap();
@@ -351,7 +351,7 @@ fn whoami() -> impl RequestHandler {
 const ADA: &str = "Basic YWRhOmEgbG9uZyBzZWNyZXQ=";
 
 #[test]
-fn over_a_socket_from_the_head() {
+fn credentials_are_checked_before_the_body_arrives() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let users = UserFile::open(&path).unwrap().wrong_passwords(2, Duration::from_secs(3600));
     let server = testing::serve(whoami().layer(BasicAuth::new("r").users(users)));
@@ -368,7 +368,7 @@ fn over_a_socket_from_the_head() {
 }
 
 #[test]
-fn optional_and_private() {
+fn optional_credentials_make_responses_private() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
     let inside = || {
         handler_fn(|request| match (request.path(), request.user()) {

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_has_nothing_of_what_may_be_under_way() {
+    fn an_idle_connection_has_nothing_under_way() {
         for (under_way, is_nothing) in [
             (UnderWay::default(), true),
             (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_takes_is_what_has_arrived_where_the_kernel_tells() {
+    fn acknowledged_bytes_count_where_the_kernel_reports_them() {
         for (per_second, steps, told, wanted) in [
             (0, 1, true, Some(30)),
             (450, 100, true, Some(60)), // the first window began before anybody asked
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_not_asked_where_the_socket_shows_enough() {
+    fn the_kernel_is_not_queried_when_the_socket_shows_enough() {
         let (mut pace, start) = (Pace::default(), Instant::SOME);
         pace.park(start, None, true);
         pace.resume(start + 29 * SECOND);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_taken_much_may_stand_still_no_longer_than_others() {
+    fn a_fast_client_cannot_pause_longer_than_others() {
         let limits = SendLimits { write_timeout: Some(10 * SECOND), ..LIMITS };
         let (mut pace, start) = (Pace::default(), Instant::SOME);
         for (waited, took, gives_up) in [(5, 100_000, false), (9, 0, false), (1, 0, true)] {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_has_windows_of_its_own_and_only_waiting_counts() {
+    fn each_stage_has_its_own_windows_and_counts_only_waiting() {
         let (mut pace, start) = (Pace::default(), Instant::SOME);
         for (stage, bytes, too_slow) in [(1, 15_000, false), (1, 14_999, true), (2, 15_000, false)] {
             let stage = Stage(stage);

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_off_is_cut_off_at_once_if_the_layer_says_so() {
+    fn a_broken_stream_is_aborted_if_the_layer_requires_it() {
         for (next, is_cut_off) in [(Next::Abort, true), (Next::Linger, false)] {
             let (socket, client) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();

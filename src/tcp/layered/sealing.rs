@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_ends_amid_a_write_says_no_goodbye() {
+    fn ending_during_a_write_sends_no_goodbye() {
         let (slow, layered) = shouts();
         let there = layered.clone();
         let writer = std::thread::spawn(move || there.send_some(b"abc", true));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_wait_for_nobody_and_are_sent_by_who_is_sending() {
+    fn replies_do_not_block_and_are_sent_by_the_current_writer() {
         let (slow, layered) = shouts();
         assert_eq!(hear(&layered, b"A?B").bytes(), b"ab"); // its answer waits
         let there = layered.clone();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn more_answers_than_are_kept_wait_for_the_client() {
+    fn excess_replies_wait_for_the_client() {
         let (slow, layered) = shouts();
         let there = layered.clone();
         let reader = std::thread::spawn(move || hear(&there, &[b'?'; SEALED_AHEAD + 1]));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn that_a_client_is_gone_is_an_error_at_once() {
+    fn a_disconnected_client_is_an_immediate_error() {
         let layered = Layered::new(Arc::new(Gone), Box::new(Shouts));
         let errors = [layered.send_some(b"a", true).err(), layered.flush().err(), layered.end().err()];
         let kinds = errors.map(|error| error.map(|error| error.kind()));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn so_much_is_sealed_ahead_and_no_more() {
+    fn bytes_sealed_ahead_are_limited() {
         let (slow, layered) = shouts();
         slow.take(1);
         layered.set_timeout(Some(Duration::ZERO));
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_at_the_end_is_handed_over() {
+    fn unsent_bytes_are_handed_over_at_the_end() {
         let (slow, layered) = shouts();
         slow.take(2);
         layered.set_timeout(Some(Duration::ZERO));

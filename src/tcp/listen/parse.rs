@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_understood() {
+    fn valid_addresses_are_parsed() {
         for (text, expected) in [
             ("127.0.0.1:8000", "host 127.0.0.1 8000"),
             ("0.0.0.0:0", "host 0.0.0.0 0"),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_says_why() {
+    fn invalid_addresses_are_rejected_with_a_reason() {
         for (text, expected) in [
             ("", "the port is missing"),
             ("*", "the port is missing"),

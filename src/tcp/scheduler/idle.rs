@@ -291,12 +291,12 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_rarer_in_a_calm() {
+    fn ticks_slow_down_when_quiet() {
         assert_eq!([0, 63, 64, u32::MAX].map(|calm| tick(calm).as_millis()), [1, 1, 4, 4]);
     }
 
     #[test]
-    fn a_core_is_idle_unless_as_many_run_or_wait_for_one() {
+    fn a_core_is_idle_unless_enough_workers_are_runnable() {
         for (awake, cores, blocked, idle) in
             [(1, 2, 0, true), (2, 2, 0, false), (3, 2, 0, false), (2, 2, 1, true), (3, 2, 1, false), (4, 2, 1, false)]
         {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_asked_counts_as_blocked() {
+    fn workers_not_sampled_count_as_blocked() {
         for (long, runnable, blocked) in [(0, 0, 0), (3, 0, 3), (3, 2, 1), (8, 8, 0), (9, 9, 1), (12, 12, 4)] {
             let asked = std::cell::Cell::new(0);
             let is_runnable = |number| {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands() {
+    fn stalled_work_is_detected() {
         for (poller_free, ready, after, expected) in [
             (true, false, (1, 2), true),
             (true, false, (1, 3), true),

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_seen_and_nothing_else() {
+    fn only_noted_events_are_seen() {
         sync::test(|| {
             let notes: [(&str, Note, [bool; 5]); 6] = [
                 ("nothing", |_| {}, [false, false, false, false, false]),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn many_are_called_together() {
+    fn many_wakers_are_called_together() {
         sync::test(|| {
             let engines = [Arc::new(Engine::default()), Arc::new(Engine::default())];
             let mut wakers: Vec<Waker> = (0..2 * BATCH + 3).map(|number| engines[0].waker(number)).collect();

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_follows_by_a_64th_and_by_leaps_of_bounded_width() {
+    fn the_mean_moves_by_a_64th_in_bounded_steps() {
         sync::test(|| {
             const MS: u64 = 1_000_000;
             for (what, mean, took, then) in [
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_to_the_nanosecond() {
+    fn load_thresholds_are_exact_to_the_nanosecond() {
         sync::test(|| {
             for (mean, measured) in [(0, false), (20_000, false), (20_001, true)] {
                 assert_eq!(load(mean, 0, 0).is_measured(), measured, "{mean} ns");

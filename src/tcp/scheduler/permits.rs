@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn handlers_leave_one_permit_to_short_work_and_that_one_to_newcomers() {
+    fn one_permit_is_reserved_for_short_work_and_one_for_newcomers() {
         let mut permits = permits(2);
         for (work, class) in [
             (Work::Short, Some(Work::Handler)),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_goes_to_the_first_who_waits_in_the_same_step() {
+    fn a_released_permit_goes_to_the_first_waiter_at_once() {
         let now = Instant::SOME;
         let mut permits = permits(1);
         let held = permits.try_acquire(Work::Handler);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_take_turns_and_a_full_one_refuses() {
+    fn permit_queues_take_turns_and_a_full_one_rejects() {
         let now = Instant::SOME;
         let mut permits = permits(1);
         let reserved = [Work::Handler, Work::Short, Work::Meet].map(|work| permits.try_acquire(work))[1];
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_for_a_handler_has_an_end_and_one_with_a_begun_answer_has_none() {
+    fn waits_for_a_handler_time_out_but_begun_responses_do_not() {
         let now = Instant::SOME;
         let mut permits = Permits::new(1, 2, Some(Duration::from_secs(1)));
         assert!(permits.try_acquire(Work::Handler).is_some());
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_may_be_too_long_while_it_is_soon_empty() {
+    fn a_long_queue_is_allowed_while_it_drains_quickly() {
         for (granted, admitted) in [(0, false), (LEAST - 1, false), (LEAST, true), (100, true)] {
             let now = Instant::SOME;
             let mut permits = Permits::new(1, 2, None);

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_others_is_not_ones_own() {
+    fn stealing_skips_the_workers_own_queue() {
         sync::test(|| {
             for (worker, next) in [(0, [2, 3]), (1, [3, 1]), (2, [1, 2])] {
                 let queue = ReadyQueue::new(3);

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn evicted_are_the_lingering_then_the_longest_idle_then_the_oldest_begun() {
+    fn eviction_order_is_lingering_then_idle_then_oldest_begun() {
         let now = Instant::SOME;
         let mut shards = Shards::new(7);
         let later = now + 10 * SECOND;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn those_in_use_are_passed_over_once_however_many_they_are() {
+    fn connections_in_use_are_skipped_once_by_eviction() {
         const IN_USE: usize = 1000;
         let now = Instant::SOME;
         let mut shards = Shards::new(IN_USE + 2);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_begun_gives_way_later() {
+    fn connections_are_evictable_after_a_minimum_age() {
         for (eviction, age) in [
             (Eviction::Lingering as fn(Instant) -> Eviction, Duration::ZERO),
             (Eviction::Idle, Duration::from_millis(250)),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_time_in_all_shards_and_for_busy_clients() {
+    fn eviction_order_follows_time_across_shards() {
         let now = Instant::SOME;
         let mut shards = Shards::new(50);
         let mut since = [None; 50];

@@ -451,7 +451,7 @@ mod tests {
     const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
     #[test]
-    fn what_two_events_say_is_known_after_both() {
+    fn merged_events_keep_all_readiness() {
         let [readable, writable, closed, reset, called] = std::array::from_fn(|one| {
             let is = |field| field == one;
             Readiness { readable: is(0), writable: is(1), closed: is(2), reset: is(3), called: is(4) }
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_one_hint_whatever_its_deadlines() {
+    fn an_entry_has_at_most_one_deadline_hint() {
         let (mut table, now) = table();
         for second in 0..10_000 {
             let token = insert(&mut table);
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_is_returned_once_its_deadline_has_passed() {
+    fn late_connections_are_returned_after_their_deadline() {
         let (mut table, now) = table();
         let tokens: Vec<Token> = (0..3).map(|_| insert(&mut table)).collect();
         for (number, deadline) in [(0, 5), (1, 1), (2, 3)] {
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_looked_at_when_it_is_over() {
+    fn a_bucket_is_checked_when_its_time_is_over() {
         let (mut table, now) = table();
         let token = insert(&mut table);
         assert!(table.park(token, 7, wait(Some(now + BUCKET / 4), Eviction::Never)).is_ok());
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_for_who_is_late_is_told_with_it() {
+    fn late_connections_are_returned_with_their_readiness() {
         let (mut table, now) = table();
         let token = insert(&mut table);
         let interest = Readiness { writable: true, ..Readiness::NONE };
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_an_event_and_no_event_finds_who_came_later() {
+    fn an_old_event_does_not_reach_a_later_connection() {
         let called = Readiness { called: true, ..Readiness::NONE };
         let (mut table, _) = table();
         let gone = insert(&mut table);
@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_client_is_told_to_its_link() {
+    fn a_client_disconnect_is_noted_in_its_link() {
         sync::test(|| {
             for (closed, reset, tells) in [
                 (false, false, [false, false]),
@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_are_parked_hear_of_a_shutdown_and_who_is_parked_later_has() {
+    fn parked_connections_are_woken_by_a_shutdown() {
         let (mut table, _) = table();
         let tokens: Vec<Token> = (0..3).map(|_| insert(&mut table)).collect();
         let waits = wait(None, Eviction::Never);
@@ -596,7 +596,7 @@ mod tests {
     /// Who is parked again within 64 ms keeps its place in the order of eviction and notes by how much it is younger; a
     /// message that has begun keeps it as long as it is the same.
     #[test]
-    fn a_place_is_kept_for_a_while() {
+    fn a_soon_reparked_connection_keeps_its_place() {
         const WHILE: Duration = Duration::from_nanos(KEEPS_ITS_PLACE);
         const MOMENT: Duration = Duration::from_nanos(1);
         type Row = (&'static str, fn(Instant) -> Eviction, Duration, bool);

@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_come_first_for_any_reason() {
+    fn other_connections_come_first_for_any_reason() {
         for (in_vain, stuck, blocks, first) in
             [(false, 0, false, false), (true, 0, false, true), (false, 1, false, true), (false, 0, true, true)]
         {

@@ -60,7 +60,7 @@ fn a_part_of_a_file_is_sent() {
 }
 
 #[test]
-fn a_client_that_is_gone_causes_an_error() {
+fn a_disconnected_client_causes_an_error() {
     let (client, stream) = pair();
     drop(client);
     // Its system says so after the first bytes.
@@ -104,7 +104,7 @@ fn listening_sockets_are_recognized() {
 }
 
 #[test]
-fn a_long_datagram_is_known_to_be_cut() {
+fn a_truncated_datagram_is_recognized() {
     let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut buffer = [0; 4];

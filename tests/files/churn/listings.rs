@@ -260,11 +260,11 @@ fn churn(inotify: bool) {
 }
 
 #[test]
-fn churn_of_listings_that_is_told() {
+fn listing_churn_with_inotify() {
     churn(true);
 }
 
 #[test]
-fn churn_of_listings_that_is_asked_for() {
+fn listing_churn_without_inotify() {
     churn(false);
 }

@@ -32,7 +32,7 @@ fn told(got: &SentResponse) -> Vec<String> {
 }
 
 #[test]
-fn what_is_known_of_files_and_folders() {
+fn propfind_describes_files_and_folders() {
     let outside = Folder::new(&[("secret", "x")]);
     let folder = Folder::new(&[
         ("a.txt", "12345"),
@@ -167,7 +167,7 @@ fn moves() {
 
 /// What a COPY, a MOVE or a DELETE of whole folders leaves.
 #[test]
-fn whole_folders() {
+fn whole_folders_are_copied_moved_and_deleted() {
     let start = &[
         ("a", "a"),
         ("other", "o"),
@@ -392,7 +392,7 @@ fn locks() {
 /// A lock is that of the file, by whatever path: also by a link to its folder, and by another to that. And a name that is locked is not
 /// given to a folder.
 #[test]
-fn a_lock_by_other_paths() {
+fn a_lock_holds_for_every_path_to_the_file() {
     let folder = Folder::new(&[("real/deep/a", "a"), ("b", "b")]);
     symlink("real", folder.path("link")).unwrap();
     symlink(folder.path("link/deep"), folder.path("far")).unwrap();
@@ -426,7 +426,7 @@ fn a_lock_by_other_paths() {
 
 /// A lock holds wherever its folder is served, also at a place that has no locks of its own.
 #[test]
-fn a_lock_holds_at_all_places_of_a_folder() {
+fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;
     let folder = Folder::new(&[("sub/deep/file", "a")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
@@ -456,7 +456,7 @@ fn a_lock_holds_at_all_places_of_a_folder() {
 
 /// A token is of use to its user alone (section 6.4), and told to nobody else.
 #[test]
-fn a_lock_is_its_users() {
+fn a_lock_belongs_to_its_user() {
     use modest::RequestHandler;
     let folder = Folder::new(&[("a", "a")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace);

@@ -118,7 +118,7 @@ impl Layer for Waits {
 }
 
 #[test]
-fn a_form_stops_when_its_client_has_gone() {
+fn a_form_stops_when_its_client_disconnects() {
     let folder = Folder::new(&[]);
     let (gone, waits) = mpsc::channel();
     let server = serve(folder.handler().uploads(Uploads::new()).layer(Waits(Mutex::new(waits))));

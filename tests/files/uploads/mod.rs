@@ -93,7 +93,7 @@ fn answer(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn what_is_put_is_got_with_the_same_tag() {
+fn a_put_file_is_returned_with_the_same_tag() {
     let folder = Folder::new(&[("sub/x", "")]);
     let server = taking(&folder, Uploads::new().fsync(true));
     for (target, length) in [("/empty", 0), ("/a.txt", 5), ("/sub/b%20c.bin", 70_000), ("/gr%C3%BC%C3%9Fe", 3 << 20)] {
@@ -114,7 +114,7 @@ fn what_is_put_is_got_with_the_same_tag() {
 }
 
 #[test]
-fn without_a_server_too() {
+fn uploads_work_without_a_server() {
     let folder = Folder::new(&[]);
     let handler = folder.handler().uploads(Uploads::new());
     let request = modest::Request::new(Method::PUT, "/a").unwrap().with_body("by hand");
@@ -125,7 +125,7 @@ fn without_a_server_too() {
 
 /// What has been missing, listed and cached is there with the next request, and so is what has replaced it.
 #[test]
-fn what_is_put_is_fresh_at_once() {
+fn a_put_file_is_visible_at_once() {
     let folder = Folder::new(&[("sub/other", "")]);
     let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
     for round in 0..40 {
@@ -194,7 +194,7 @@ fn conditions() {
 
 /// Nobody sends a body in vain: the answer comes after the head, and no `100 Continue` before it.
 #[test]
-fn refused_from_the_head() {
+fn uploads_are_rejected_from_the_head() {
     let folder = Folder::new(&[("there", "x"), ("sub/x", "")]);
     let server = taking(&folder, Uploads::new().max_size(1 << 30));
     let full = serve(folder.handler().uploads(Uploads::new().reserve(1 << 60)));
@@ -236,7 +236,7 @@ fn refused_from_the_head() {
 }
 
 #[test]
-fn in_chunks_the_limit_and_the_room_are_found_on_the_way() {
+fn limits_apply_while_a_chunked_upload_arrives() {
     let folder = Folder::new(&[]);
     for (uploads, expected) in [(Uploads::new().max_size(100_000), "413"), (Uploads::new().reserve(1 << 60), "507")] {
         let server = taking(&folder, uploads);

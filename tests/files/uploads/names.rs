@@ -10,7 +10,7 @@ use super::super::{self as files, Folder};
 use super::{ask, put, taking, tree};
 
 #[test]
-fn names_that_are_attacks() {
+fn malicious_names_are_rejected() {
     let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
     symlink("../beside", around.path("root/out")).unwrap();
     symlink("in", around.path("root/within")).unwrap();
@@ -87,7 +87,7 @@ fn names_that_are_attacks() {
 }
 
 #[test]
-fn what_becomes_of_a_name_that_is_taken() {
+fn an_existing_name_is_refused_renamed_or_replaced() {
     use Overwrite::{Refuse, Rename, Replace};
     for (policy, statuses, expected) in [
         (Refuse, [201, 409, 409], &["a.txt=1"][..]),
@@ -110,7 +110,7 @@ fn what_becomes_of_a_name_that_is_taken() {
 
 /// Pages of other sites can't write, whatever they make a browser send.
 #[test]
-fn pages_of_other_sites() {
+fn pages_of_other_sites_cannot_write() {
     let folder = Folder::new(&[("old", "x")]);
     let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
     let own = "http://localhost"; // as the test's client calls it
@@ -145,7 +145,7 @@ fn pages_of_other_sites() {
 }
 
 #[test]
-fn folders_and_deletions() {
+fn folders_are_created_and_deleted() {
     let folder = Folder::new(&[("full/x", ""), ("file", "x")]);
     symlink("full", folder.path("link")).unwrap();
     let server = taking(&folder, Uploads::new().delete(true));
@@ -182,7 +182,7 @@ fn folders_and_deletions() {
 /// What others have put there is not trusted: it is not another file's coding, and no page of this server.
 /// What is to stay free is left by folders and by empty files, too.
 #[test]
-fn what_is_reserved_is_left_by_folders() {
+fn folders_leave_the_reserved_space_free() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, Uploads::new().reserve(u64::MAX / 2));
     let part =
@@ -195,7 +195,7 @@ fn what_is_reserved_is_left_by_folders() {
 }
 
 #[test]
-fn what_is_taken_is_not_trusted() {
+fn uploaded_files_are_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);
     let server = taking(&folder, Uploads::new());
     assert_eq!(put(&server, "/index.html.gz", b"evil"), 201);

@@ -17,7 +17,7 @@ use super::{PATIENCE, answer, ask, connect, put, taking, tree, visible, wait_for
 
 /// Of many who send to one name at once one is told that it is stored, and it is.
 #[test]
-fn two_at_once_on_one_name() {
+fn concurrent_uploads_to_one_name_have_one_winner() {
     let folder = Folder::new(&[("kept", "0")]);
     let server = taking(&folder, Uploads::new());
     let replaces = taking(&folder, Uploads::new().overwrite(Overwrite::Replace));
@@ -58,7 +58,7 @@ fn two_at_once_on_one_name() {
 
 /// The folder is moved away, and a link that leads out put in its place, while a file comes for it.
 #[test]
-fn a_link_in_the_place_of_the_folder_while_a_file_comes() {
+fn replacing_the_folder_by_a_link_stores_nothing_outside() {
     let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
     let server = serve(StaticFileHandler::new(around.path("root")).unwrap().uploads(Uploads::new()));
     let mut client = connect(&server);
@@ -104,7 +104,7 @@ fn races_with_renames_and_links() {
 
 /// A client that leaves at any byte leaves nothing.
 #[test]
-fn clients_that_leave() {
+fn disconnected_clients_leave_no_files() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, Uploads::new());
     let head = "PUT /new HTTP/1.1\r\nHost: here\r\nContent-Length: 300000\r\n\r\n";
@@ -149,7 +149,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk() {
+fn uploads_to_a_full_disk_are_rejected() {
     let Some(small) = Small::mount() else {
         eprintln!("skipped: no file system can be mounted here");
         return;
@@ -182,7 +182,7 @@ fn a_full_disk() {
 
 /// Files that come slowly hold no worker: whoever asks meanwhile is answered.
 #[test]
-fn hundreds_at_once_with_four_workers() {
+fn hundreds_of_slow_uploads_hold_no_worker() {
     let folder = Folder::new(&[("here", "here")]);
     let handler = folder.handler().uploads(Uploads::new());
     let server = TcpServer::bind("127.0.0.1:0", handler).unwrap().workers(4);

@@ -25,7 +25,7 @@ fn range(server: &TestServer, range: &str, body: &[u8]) -> (u16, String) {
 }
 
 #[test]
-fn by_ranges() {
+fn uploads_resume_by_ranges() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, resumable());
     for (said, body, expected, has) in [
@@ -57,7 +57,7 @@ fn by_ranges() {
 
 /// Two clients behind one address, without a name, that send files of one length to one path: each goes on with its own.
 #[test]
-fn by_ranges_each_has_a_secret() {
+fn resuming_by_ranges_needs_the_uploads_secret() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, resumable().overwrite(Overwrite::Rename).delete(true));
     let send = |secret: &str, said: &str, body: &str| {
@@ -84,7 +84,7 @@ fn by_ranges_each_has_a_secret() {
 
 /// What has come before the connection broke is kept, and seen by nobody.
 #[test]
-fn a_connection_that_breaks() {
+fn an_upload_survives_a_broken_connection() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, resumable());
     let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
@@ -103,7 +103,7 @@ fn a_connection_that_breaks() {
 }
 
 #[test]
-fn as_the_draft_has_it() {
+fn uploads_resume_as_in_the_draft() {
     let folder = Folder::new(&[("taken", "x")]);
     let server = taking(&folder, resumable().overwrite(Overwrite::Refuse));
     let part = ("content-type", "application/partial-upload");
@@ -163,7 +163,7 @@ fn as_the_draft_has_it() {
 
 /// Who asks how far it is has the upload from then on: what an older connection still sends is refused.
 #[test]
-fn the_last_who_asks_goes_on() {
+fn the_last_client_to_query_continues_the_upload() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, resumable());
     let made = send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"");
@@ -188,7 +188,7 @@ fn the_last_who_asks_goes_on() {
 /// A last step without a body writes nothing that could be refused: who waits with it while the upload is ended, or another goes
 /// on with it, stores nothing, and what was given back of a quota stays free.
 #[test]
-fn a_last_step_that_waits() {
+fn a_waiting_last_step_stores_nothing_after_the_end() {
     for overwrite in [Overwrite::Refuse, Overwrite::Rename, Overwrite::Replace] {
         for (method, waiting, expected) in [("DELETE", 1, 0), ("HEAD", 1, 0), ("PATCH", 2, 1)] {
             let folder = Folder::new(&[]);

@@ -25,7 +25,7 @@ fn half(server: &TestServer, head: &str) -> std::net::TcpStream {
 }
 
 #[test]
-fn so_much_and_no_more() {
+fn uploads_stay_within_the_quota() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, quota(100_000));
     for (method, target, length, expected) in [
@@ -58,7 +58,7 @@ fn so_much_and_no_more() {
 
 /// What breaks off, is refused or does not come leaves no trace, in whatever way it was sent.
 #[test]
-fn what_is_not_stored_is_given_back() {
+fn failed_uploads_return_their_quota() {
     let folder = Folder::new(&[]);
     for head in [
         "PUT /a HTTP/1.1\r\nContent-Length: 100000",
@@ -87,7 +87,7 @@ fn what_is_not_stored_is_given_back() {
 }
 
 #[test]
-fn an_upload_that_is_ended_is_given_back() {
+fn a_cancelled_upload_returns_its_quota() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, quota(100_000).resumable(4, DAY));
     let fields = [("upload-complete", "?0"), ("upload-length", "100000")];
@@ -105,7 +105,7 @@ fn an_upload_that_is_ended_is_given_back() {
 }
 
 #[test]
-fn of_a_form_each_file_counts_and_the_form_itself_does_not() {
+fn each_file_of_a_form_counts_but_the_form_does_not() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, quota(100_000));
     let form = |files: &[(&str, usize)]| {
@@ -136,7 +136,7 @@ fn of_a_form_each_file_counts_and_the_form_itself_does_not() {
 }
 
 #[test]
-fn without_a_length_it_is_found_on_the_way() {
+fn uploads_of_unknown_length_hit_the_quota_on_arrival() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, quota(100_000));
     let mut client = connect(&server);
@@ -152,7 +152,7 @@ fn without_a_length_it_is_found_on_the_way() {
 }
 
 #[test]
-fn each_has_a_share_and_several_folders_count_together() {
+fn each_user_has_one_quota_across_folders() {
     let (one, other) = (Folder::new(&[]), Folder::new(&[]));
     let uploads = quota(100_000);
     let auth = || BasicAuth::new("files").user("ada", "a").user("bob", "b").optional(true);
@@ -166,7 +166,7 @@ fn each_has_a_share_and_several_folders_count_together() {
 }
 
 #[test]
-fn so_many_at_once() {
+fn concurrent_transfers_are_limited() {
     let folder = Folder::new(&[("here", "here")]);
     let server = taking(&folder, Uploads::new().at_once(3).at_once_each(2).resumable(4, DAY));
     let heads = [

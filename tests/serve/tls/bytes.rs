@@ -47,7 +47,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn files_and_their_ranges_are_the_same_as_without() {
+fn files_and_ranges_are_the_same_as_without_tls() {
     let folder = Folder::new();
     let large = noise(20_000_001);
     folder.write("large", &large);
@@ -66,7 +66,7 @@ fn files_and_their_ranges_are_the_same_as_without() {
 }
 
 #[test]
-fn a_stream_comes_whole() {
+fn a_stream_arrives_completely() {
     let site = Site::new(Sums);
     let mut client = site.client();
     client.send("GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -75,7 +75,7 @@ fn a_stream_comes_whole() {
 }
 
 #[test]
-fn a_large_upload_comes_whole() {
+fn a_large_upload_arrives_completely() {
     let site = Site::new(Http::new(Sums).body_limit(100_000_000));
     let body = noise(20_000_000);
     let sum = body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
@@ -88,7 +88,7 @@ fn a_large_upload_comes_whole() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_in_a_row() {
+fn pipelined_requests_get_responses_in_order() {
     let site = Site::new(Sums);
     let mut client = site.client();
     for _ in 0..3 {
@@ -106,7 +106,7 @@ fn requests_in_a_row_are_answered_in_a_row() {
 }
 
 #[test]
-fn keys_may_be_renewed() {
+fn keys_can_be_renewed() {
     let site = Site::new(Sums);
     let mut client = site.client();
     for number in 0..40 {
@@ -117,7 +117,7 @@ fn keys_may_be_renewed() {
 
 /// A client that asks for new keys and sends nothing costs, and is not served for ever.
 #[test]
-fn keys_are_not_renewed_for_ever() {
+fn key_renewals_are_limited() {
     let site = Site::new(Sums);
     let mut client = site.client();
     assert_eq!(client.text("/a"), "/a");
@@ -141,7 +141,7 @@ fn keys_are_not_renewed_for_ever() {
 }
 
 #[test]
-fn lines_are_served_as_well() {
+fn lines_are_served_over_tls() {
     let shout = Lines::new(|line, reply| {
         reply.extend_from_slice(format!("{}\r\n", line.to_uppercase()).as_bytes());
         if line == "bye" { Flow::Close } else { Flow::Continue }
@@ -169,13 +169,13 @@ fn a_handler_that_panics_costs_one_connection() {
 }
 
 #[test]
-fn handlers_are_asked_by_closures_too() {
+fn closures_can_be_handlers() {
     let site = Site::new(handler_fn(|request: &Request| Ok(Response::text(request.scheme()))));
     assert_eq!(site.client().text("/"), "https");
 }
 
 #[test]
-fn a_target_may_name_https_where_it_is() {
+fn a_target_can_have_the_https_scheme() {
     let site = Site::new(Sums);
     assert_eq!(site.client().text("https://a/b"), "/b");
     assert_eq!(site.client().text("http://a/b"), "/b");

@@ -84,7 +84,7 @@ fn clients_with_and_without_certificates() {
 
 /// Each ticket leads to the next: but none outlives the certificate that it stands for.
 #[test]
-fn a_ticket_ends_with_its_certificate() {
+fn a_ticket_expires_with_its_certificate() {
     let folder = Folder::new();
     for (which, without) in [(ClientCertificates::Optional, true), (ClientCertificates::Required, false)] {
         let site = Site::with(hello(), |tls, authority| {
@@ -125,7 +125,7 @@ fn a_ticket_ends_with_its_certificate() {
 
 /// A root that is taken away ends its tickets, also if none is left, and whatever is wrong with the other files.
 #[test]
-fn a_ticket_ends_with_its_root() {
+fn a_ticket_is_invalid_once_its_root_is_removed() {
     let (folder, other) = (Folder::new(), Authority::new());
     for (roots, lets_in) in
         [("", false), ("# none is left\n", false), (&*other.pem(), false), ("torn", true), ("both", true)]
@@ -162,7 +162,7 @@ fn a_ticket_ends_with_its_root() {
 }
 
 #[test]
-fn sessions_are_resumed_by_tickets_and_not_without() {
+fn sessions_are_resumed_only_by_tickets() {
     let site = Site::new(hello());
     for version in [&TLS13, &TLS12] {
         let known = Arc::new(config(&site.authority, &[version]));
@@ -180,7 +180,7 @@ fn sessions_are_resumed_by_tickets_and_not_without() {
 }
 
 #[test]
-fn files_that_change_are_read_again_and_nobody_is_cut_off() {
+fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let config = Arc::new(config(&authority, &[&TLS13]));
     let write = |pair: &(String, String)| {
@@ -218,7 +218,7 @@ fn files_that_change_are_read_again_and_nobody_is_cut_off() {
 }
 
 #[test]
-fn files_are_not_looked_at_if_that_is_not_wanted() {
+fn reloading_files_can_be_disabled() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let first = authority.issue(&["a.example"]);
     let both = |pair: &(String, String)| folder.write("both.pem", pair.0.clone() + &pair.1); // in one file
@@ -231,7 +231,7 @@ fn files_are_not_looked_at_if_that_is_not_wanted() {
 }
 
 #[test]
-fn what_is_wrong_with_files_is_said_in_a_line() {
+fn file_errors_are_reported_in_one_line() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let (certificate, key) = authority.issue(&["a.example"]);
     let other = authority.issue(&["a.example"]).1;
@@ -283,7 +283,7 @@ fn what_is_wrong_with_files_is_said_in_a_line() {
 /// Made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:sesame`, the same by `openssl
 /// pkcs8 -topk8 -v2 des3`, as `openssl req -newkey` still writes it, and its certificate.
 #[test]
-fn a_key_may_have_a_password() {
+fn a_key_can_have_a_password() {
     let certificate = include_str!("encrypted.crt");
     for key in [include_str!("encrypted.pem"), include_str!("encrypted-3des.pem")] {
         let identity = Identity::from_pem(certificate, key).password("sesame");
@@ -301,7 +301,7 @@ fn a_key_may_have_a_password() {
 }
 
 #[test]
-fn a_certificate_for_a_trial() {
+fn a_temporary_self_signed_certificate_works() {
     let identity = Identity::self_signed(["localhost", "127.0.0.1", "a.example"]).unwrap();
     let fingerprint = identity.fingerprint().unwrap();
     assert!(fingerprint.len() == 95 && fingerprint.split(':').all(|byte| byte.len() == 2), "{fingerprint}");

@@ -34,7 +34,7 @@ impl Conversation for Ends {
 }
 
 #[test]
-fn a_goodbye_is_told_from_a_cut() {
+fn a_goodbye_is_distinguished_from_a_cut() {
     let ends = Ends::default();
     let site = Site::new(Raw(ends.clone()));
     for (says_goodbye, noted) in [(true, "end"), (false, "cut"), (true, "end")] {
@@ -53,7 +53,7 @@ fn a_goodbye_is_told_from_a_cut() {
 
 /// What a client sends behind its goodbye is nobody's.
 #[test]
-fn nothing_comes_after_a_goodbye() {
+fn bytes_after_a_goodbye_are_ignored() {
     let ends = Ends::default();
     let site = Site::new(Raw(ends.clone()));
     let mut client = site.client();
@@ -66,7 +66,7 @@ fn nothing_comes_after_a_goodbye() {
 }
 
 #[test]
-fn an_answer_ends_with_a_goodbye() {
+fn a_response_ends_with_a_goodbye() {
     let site = Site::new(handler_fn(|_: &Request| Ok(Response::text("bye"))));
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -87,7 +87,7 @@ fn an_idle_connection_ends_with_a_goodbye() {
 }
 
 #[test]
-fn a_record_that_is_broken_ends_it_with_an_alert() {
+fn a_broken_record_ends_the_connection_with_an_alert() {
     let site = Site::new(handler_fn(|_: &Request| Ok(Response::text("hello"))));
     let mut client = site.client();
     assert_eq!(client.text("/"), "hello");
@@ -101,7 +101,7 @@ fn a_record_that_is_broken_ends_it_with_an_alert() {
 }
 
 #[test]
-fn a_stop_answers_what_is_in_hand_and_says_goodbye_to_the_rest() {
+fn a_stop_finishes_current_requests_and_sends_goodbyes() {
     let gate = Gate::default();
     let (inside, _opened) = (gate.clone(), gate.opened_at_end());
     let mut site = Site::new(handler_fn(move |request: &Request| {
@@ -128,7 +128,7 @@ fn a_stop_answers_what_is_in_hand_and_says_goodbye_to_the_rest() {
 
 /// `close_notify` ends one direction (RFC 8446, section 6.1): a client that has said it may still read.
 #[test]
-fn a_client_that_says_goodbye_first_gets_its_answer() {
+fn a_client_that_sends_a_goodbye_gets_its_response() {
     let (signal, senders) = (Signal::new(), Arc::new(Mutex::new(Vec::new())));
     let (changed, kept) = (signal.clone(), senders.clone());
     let app = handler_fn(move |request: &Request| match request.path() {

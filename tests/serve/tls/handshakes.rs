@@ -43,7 +43,7 @@ fn a_handler_sees_how_its_client_is_secured() {
 }
 
 #[test]
-fn a_hello_may_be_cut_anywhere() {
+fn a_hello_can_be_cut_anywhere() {
     let site = Site::new(hello_world());
     let length = hello(&site.config).1.len();
     for cut in 0..length {
@@ -65,7 +65,7 @@ fn a_hello_may_be_cut_anywhere() {
 }
 
 #[test]
-fn all_may_come_byte_by_byte() {
+fn everything_can_arrive_byte_by_byte() {
     let site = Site::new(hello_world());
     for version in [&TLS13, &TLS12] {
         let config = Arc::new(config(&site.authority, &[version]));
@@ -112,7 +112,7 @@ fn a_hello_in_many_records_is_one() {
 
 /// A thousand that stop somewhere in their handshake hold no worker, no permit and nobody up.
 #[test]
-fn a_thousand_halves_change_nothing() {
+fn a_thousand_partial_handshakes_cost_nothing() {
     let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(3 * PATIENCE));
     let halves: Vec<TcpStream> = (0..1000)
         .map(|number| {
@@ -134,7 +134,7 @@ fn a_thousand_halves_change_nothing() {
 }
 
 #[test]
-fn handlers_that_are_stuck_stop_no_handshake() {
+fn stuck_handlers_do_not_stop_handshakes() {
     let gate = Gate::default();
     let (inside, _opened) = (gate.clone(), gate.opened_at_end());
     let site = Site::new(handler_fn(move |_: &Request| {
@@ -154,7 +154,7 @@ fn handlers_that_are_stuck_stop_no_handshake() {
 }
 
 #[test]
-fn half_a_handshake_is_late() {
+fn an_incomplete_handshake_times_out() {
     let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(Duration::from_millis(200)));
     let bytes = hello(&site.config).1;
     let start = Instant::now();
@@ -186,7 +186,7 @@ fn a_handshake_that_is_too_long_is_reset() {
 }
 
 #[test]
-fn what_is_broken_is_answered_by_its_alert() {
+fn each_handshake_error_gets_its_alert() {
     let site = Site::new(hello_world());
     let good = hello(&site.config).1;
     let mut no_version = good.clone();
@@ -213,7 +213,7 @@ fn what_is_broken_is_answered_by_its_alert() {
 }
 
 #[test]
-fn who_speaks_another_protocol_inside_is_refused() {
+fn an_unsupported_application_protocol_is_rejected() {
     let site = Site::new(hello_world());
     for version in [&TLS13, &TLS12] {
         let mut config = config(&site.authority, &[version]);
@@ -230,7 +230,7 @@ fn who_speaks_another_protocol_inside_is_refused() {
 }
 
 #[test]
-fn plain_http_is_told_so() {
+fn plain_http_gets_an_error_or_redirect() {
     let site = Site::new(hello_world());
     for request in
         [&get("/")[..], "G", "POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nabc", "PRI * HTTP/2.0\r\n\r\n"]
@@ -252,7 +252,7 @@ fn plain_http_is_told_so() {
 }
 
 #[test]
-fn who_connects_and_leaves_is_no_error() {
+fn connecting_and_leaving_is_not_an_error() {
     let site = Site::new(hello_world());
     for _ in 0..10 {
         site.server.client().half_close().expect_end();
@@ -261,7 +261,7 @@ fn who_connects_and_leaves_is_no_error() {
 
 /// HTTP at one port of a server, and HTTPS at another.
 #[test]
-fn some_listeners_have_it_and_others_have_not() {
+fn some_listeners_can_have_tls_and_others_not() {
     let authority = Authority::new();
     let tls = Tls::new(authority.identity(&["a.example"])).unwrap();
     let server = TcpServer::bind("127.0.0.1:0", tls.protect(mirror())).unwrap();
@@ -279,7 +279,7 @@ fn some_listeners_have_it_and_others_have_not() {
 }
 
 #[test]
-fn it_may_stand_inside_the_proxy_protocol() {
+fn tls_works_inside_the_proxy_protocol() {
     let authority = Authority::new();
     let whoami = handler_fn(|request: &Request| {
         let name = request.client().tls().and_then(TlsInfo::server_name).unwrap_or("?").to_owned();
@@ -296,7 +296,7 @@ fn it_may_stand_inside_the_proxy_protocol() {
 
 /// With other groups than the server likes best there are two hellos, and the second is the one that costs.
 #[test]
-fn a_second_hello_may_be_asked_for() {
+fn a_second_hello_can_be_required() {
     let site = Site::new(hello_world());
     let mut provider = rustls::crypto::ring::default_provider();
     provider.kx_groups = vec![rustls::crypto::ring::kx_group::SECP384R1, rustls::crypto::ring::kx_group::X25519];
@@ -319,7 +319,7 @@ fn a_second_hello_may_be_asked_for() {
 
 /// A client that does not like our certificate says so, and is gone.
 #[test]
-fn a_client_that_refuses_us_is_heard() {
+fn an_alert_from_the_client_ends_the_connection() {
     let site = Site::new(hello_world());
     let stranger = Arc::new(config(&Authority::new(), &[&TLS13]));
     let (mut connection, bytes) = hello(&stranger);

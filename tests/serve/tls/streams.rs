@@ -53,7 +53,7 @@ fn sealed(client: &mut Inside, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn lines_come_back_by_both_versions_also_those_that_came_with_the_handshake() {
+fn lines_are_echoed_by_both_tls_versions() {
     let site = Site::new(streams(echo));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let mut clients: Vec<Inside> =
@@ -74,7 +74,7 @@ fn lines_come_back_by_both_versions_also_those_that_came_with_the_handshake() {
 }
 
 #[test]
-fn a_byte_at_a_time_is_the_same() {
+fn bytes_can_arrive_one_at_a_time() {
     let site = Site::new(streams(echo));
     let mut client = site.client();
     client.shake_hands().unwrap();
@@ -112,7 +112,7 @@ fn http_is_upgraded_to_a_stream() {
 }
 
 #[test]
-fn a_stream_behind_a_proxy_and_inside_tls_has_the_client_of_both() {
+fn a_tls_stream_behind_a_proxy_has_client_and_server_name() {
     let who = |stream: &mut Stream| {
         let client = stream.client().clone();
         writeln!(stream, "{client} {}", client.tls().and_then(|tls| tls.server_name()).unwrap_or("nobody"))
@@ -156,7 +156,7 @@ fn a_goodbye_is_an_end_and_a_cut_an_error() {
 }
 
 #[test]
-fn what_breaks_the_protocol_is_an_error_and_answered_by_an_alert() {
+fn a_protocol_violation_is_an_error_and_gets_an_alert() {
     let (tell, found) = told();
     let site = Site::new(streams(move |stream: &mut Stream| {
         let mut all = Vec::new();
@@ -176,7 +176,7 @@ fn what_breaks_the_protocol_is_an_error_and_answered_by_an_alert() {
 
 /// Half a record is nothing yet: it may wait as long as a read may, however slowly it comes.
 #[test]
-fn a_silent_client_and_one_that_drips_are_late() {
+fn silent_and_dripping_clients_time_out() {
     let (tell, found) = told();
     let site = Site::new(streams(move |stream: &mut Stream| {
         stream.set_timeout(Duration::from_millis(300))?;
@@ -220,7 +220,7 @@ fn noise(length: usize) -> Vec<u8> {
 
 /// Two threads on either side: neither waits for the other.
 #[test]
-fn much_goes_both_ways_at_once() {
+fn large_data_flows_both_ways_at_once() {
     let (tell, found) = told();
     let site = Site::new(streams(move |stream: &mut Stream| {
         let mut writer = stream.writer();
@@ -271,7 +271,7 @@ fn read_flood(client: &mut Inside, count: usize) {
 /// It has all that was written and the goodbye, although the thread that wrote has ended long before: also while the
 /// server shuts down.
 #[test]
-fn who_reads_slowly_gets_the_end_from_the_engine() {
+fn a_slow_reader_gets_the_rest_from_the_engine() {
     for shuts_down in [false, true] {
         let (tell, found) = told();
         let mut site = Site::new(floods(tell));
@@ -293,7 +293,7 @@ fn who_reads_slowly_gets_the_end_from_the_engine() {
 }
 
 #[test]
-fn what_the_engine_still_sends_is_cut_off_by_a_reset_without_a_goodbye() {
+fn unsent_engine_output_ends_in_a_reset_without_a_goodbye() {
     let (tell, found) = told();
     let authority = Authority::new();
     let tls = Tls::new(authority.identity(&["a.example"])).unwrap().protect(floods(tell));
@@ -310,7 +310,7 @@ fn what_the_engine_still_sends_is_cut_off_by_a_reset_without_a_goodbye() {
 }
 
 #[test]
-fn the_end_of_what_is_written_is_told_and_reading_goes_on() {
+fn closing_the_write_side_keeps_reading_open() {
     let site = Site::new(streams(|stream: &mut Stream| {
         stream.write_all(b"all of it")?;
         stream.shutdown_write()?;
@@ -330,7 +330,7 @@ fn the_end_of_what_is_written_is_told_and_reading_goes_on() {
 
 /// As of a plain socket: another thread ends the reading.
 #[test]
-fn a_reader_is_ended_from_another_thread() {
+fn another_thread_can_end_a_read() {
     for how in [Shutdown::Read, Shutdown::Both] {
         let (tell, found) = told();
         let site = Site::new(streams(move |stream: &mut Stream| {
@@ -362,7 +362,7 @@ fn a_panic_is_a_reset_without_a_goodbye() {
 }
 
 #[test]
-fn a_shutdown_is_the_end_of_what_is_read_and_answers_are_still_written() {
+fn a_shutdown_ends_reading_but_still_allows_writing() {
     let goodbye = |stream: &mut Stream| {
         stream.read_to_end(&mut Vec::new())?;
         assert!(stream.is_shutting_down() && !stream.was_cut());
@@ -379,7 +379,7 @@ fn a_shutdown_is_the_end_of_what_is_read_and_answers_are_still_written() {
 }
 
 #[test]
-fn what_a_shutdown_cuts_off_is_a_reset_without_a_goodbye() {
+fn output_cut_off_by_a_shutdown_ends_without_a_goodbye() {
     let (tell, found) = told();
     let authority = Authority::new();
     let floods = move |stream: &mut Stream| {
@@ -400,7 +400,7 @@ fn what_a_shutdown_cuts_off_is_a_reset_without_a_goodbye() {
 }
 
 #[test]
-fn who_finds_no_thread_is_told_inside() {
+fn a_missing_thread_is_reported_inside_tls() {
     let gate = Gate::default();
     let there = gate.clone();
     let authority = Authority::new();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_end_comes_at_once_or_after_lingering() {
+fn a_connection_closes_at_once_or_after_lingering() {
     alone(|| {
         // What the conversation does when it is met, what the client sends then, and what the conversation does with that.
         for (met, sent, then, ended, after) in [
@@ -30,7 +30,7 @@ fn an_end_comes_at_once_or_after_lingering() {
 }
 
 #[test]
-fn who_is_not_wanted_or_has_not_been_read_from_may_be_sending() {
+fn unread_clients_are_lingered_for() {
     alone(|| {
         let mut one = One::new(MUCH);
         one.will([does(Next::Close).saying(b"go away")]);
@@ -50,7 +50,7 @@ fn who_is_not_wanted_or_has_not_been_read_from_may_be_sending() {
 }
 
 #[test]
-fn who_was_answered_long_ago_has_read_it() {
+fn a_response_sent_long_ago_needs_no_lingering() {
     alone(|| {
         for (passed, after) in [(1999 * MS, lingering(2 * SECOND)), (2000 * MS, After::Closed)] {
             let mut one = One::new(MUCH);
@@ -64,7 +64,7 @@ fn who_was_answered_long_ago_has_read_it() {
 }
 
 #[test]
-fn who_is_evicted_lingers_only_while_the_last_answer_might_be_lost() {
+fn eviction_lingers_only_if_a_response_could_be_lost() {
     alone(|| {
         for (uses, after) in [(2, After::Closed), (1, lingering(2 * SECOND))] {
             let mut one = One::new(MUCH);
@@ -78,7 +78,7 @@ fn who_is_evicted_lingers_only_while_the_last_answer_might_be_lost() {
 }
 
 #[test]
-fn bytes_that_came_unseen_are_a_reason_to_linger() {
+fn unread_bytes_cause_lingering() {
     alone(|| {
         for (size, meanwhile, after) in
             [(3, "", After::Closed), (3, "x", lingering(2 * SECOND)), (70_000, "", lingering(2 * SECOND))]
@@ -105,7 +105,7 @@ fn half_closed() -> One {
 }
 
 #[test]
-fn lingering_ends_after_a_silence_and_in_any_case() {
+fn lingering_ends_after_silence_or_a_fixed_limit() {
     alone(|| {
         let mut one = half_closed();
         for second in 1..=29 {
@@ -152,7 +152,7 @@ fn lingering_ends_with_the_client_or_for_a_newcomer() {
 }
 
 #[test]
-fn what_is_cut_off_looks_so_and_what_it_owed_is_counted() {
+fn cut_off_responses_are_reset_and_counted() {
     alone(|| {
         let long = vec![b'x'; 100];
         for (step, seen, unsent) in [
@@ -173,7 +173,7 @@ fn what_is_cut_off_looks_so_and_what_it_owed_is_counted() {
 }
 
 #[test]
-fn what_was_owed_at_an_end_is_counted() {
+fn unsent_bytes_are_counted_at_the_end() {
     alone(|| {
         for (says, unsent) in [(10, None), (15, Some(5))] {
             let mut one = One::new(10);
@@ -188,7 +188,7 @@ fn what_was_owed_at_an_end_is_counted() {
 }
 
 #[test]
-fn what_is_broken_off_waits_for_nobody() {
+fn an_aborted_connection_does_not_wait() {
     alone(|| {
         // Whoever reads nothing is given up by its conversation: at once, or when another thread calls it.
         for called in [false, true] {
@@ -207,7 +207,7 @@ fn what_is_broken_off_waits_for_nobody() {
 }
 
 #[test]
-fn whether_a_drop_may_block_is_asked() {
+fn conversations_report_whether_a_drop_can_block() {
     alone(|| {
         for may_block in [true, false] {
             let mut one = One::new(MUCH);

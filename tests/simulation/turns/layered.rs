@@ -76,7 +76,7 @@ fn above(layers: usize, room: usize, steps: impl IntoIterator<Item = Step>) -> O
 }
 
 #[test]
-fn half_a_frame_is_nothing_and_renews_no_clock() {
+fn a_partial_frame_renews_no_deadline() {
     alone(|| {
         for layers in [1, 2] {
             let mut one = above(layers, MUCH, [does(half(1)), does(half(1)), does(idle())]);
@@ -103,7 +103,7 @@ fn half_a_frame_is_nothing_and_renews_no_clock() {
 }
 
 #[test]
-fn what_comes_is_opened_before_anything_is_done_about_it() {
+fn received_bytes_are_opened_before_they_are_handled() {
     alone(|| {
         // What is sent, what the conversation is asked, and how it is seen to end.
         let whole = [framed(b"a"), framed(b"b")].concat();
@@ -154,7 +154,7 @@ fn every_end_but_an_abort_has_a_goodbye() {
 }
 
 #[test]
-fn a_file_is_read_in_turns_that_may_block() {
+fn files_are_read_only_in_turns_that_can_block() {
     alone(|| {
         const LENGTH: u64 = 300_000;
         let mut one = above(1, 1000, [does(idle()), does(idle()).saying(b"head").with_file(LENGTH)]);
@@ -176,7 +176,7 @@ fn a_file_is_read_in_turns_that_may_block() {
 }
 
 #[test]
-fn what_is_sealed_and_not_taken_is_counted_and_looks_broken() {
+fn sealed_but_unsent_bytes_are_counted_and_reset() {
     alone(|| {
         let mut one = above(1, 10, [does(idle()), does(idle()).saying(&[b'x'; 100])]);
         one.sends(&framed(b"a"));
@@ -189,7 +189,7 @@ fn what_is_sealed_and_not_taken_is_counted_and_looks_broken() {
 }
 
 #[test]
-fn an_event_may_be_followed_by_the_same_wait() {
+fn an_event_can_leave_the_wait_unchanged() {
     alone(|| {
         let steps = [does(idle()), does(Next::Unchanged).saying(&[b'x'; 2000])];
         let mut one = above(1, MUCH, steps);
@@ -201,7 +201,7 @@ fn an_event_may_be_followed_by_the_same_wait() {
 }
 
 #[test]
-fn a_handler_reads_on_through_the_layer() {
+fn a_handler_keeps_reading_through_the_layer() {
     alone(|| {
         let steps = [does(idle()), does(Next::Handle).using(0), does(idle()).using(4)];
         let mut one = above(1, MUCH, steps);
@@ -231,7 +231,7 @@ fn a_handler_reads_on_through_the_layer() {
 }
 
 #[test]
-fn a_frame_that_breaks_while_a_handler_reads_on_ends_the_connection() {
+fn a_broken_frame_during_a_handlers_read_ends_the_connection() {
     alone(|| {
         let mut one = above(1, MUCH, [does(idle()), does(Next::Handle), does(idle())]);
         one.permits.none_for = vec![Work::Handler];

@@ -34,7 +34,7 @@ fn a_connection_has_a_name_and_a_client() {
 }
 
 #[test]
-fn a_turn_has_an_end() {
+fn a_turn_is_bounded() {
     alone(|| {
         // 64 questions.
         let mut one = One::new(MUCH);
@@ -62,7 +62,7 @@ fn a_turn_has_an_end() {
 }
 
 #[test]
-fn a_read_that_fills_its_room_is_followed_by_another() {
+fn a_read_that_fills_the_buffer_is_repeated() {
     alone(|| {
         let mut one = One::new(MUCH);
         one.turn();
@@ -79,7 +79,7 @@ fn a_read_that_fills_its_room_is_followed_by_another() {
 }
 
 #[test]
-fn permits_are_for_what_follows() {
+fn each_step_asks_for_its_kind_of_permit() {
     alone(|| {
         use Work::{Begun, Handler, Meet, Short};
         let part = || does(Next::Handle).saying(b"part");
@@ -129,7 +129,7 @@ fn permits_are_for_what_follows() {
 }
 
 #[test]
-fn who_asks_again_for_what_is_not_to_be_had_is_closed() {
+fn asking_again_for_a_denied_permit_closes_the_connection() {
     alone(|| {
         for (asks, event, says, after) in [
             (Next::Handle, "NoPermit", Next::Handle, After::Closed),

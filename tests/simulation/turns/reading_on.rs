@@ -15,7 +15,7 @@ fn reading_on(
     // The first that is started: it runs when nobody else can.
     let clock = shuttle::thread::spawn(|| {
         while !with(|machine| machine.over) {
-            if schedule::everybody_waits() {
+            if schedule::all_tasks_wait() {
                 with(|machine| machine.advance(machine.next_due().expect("somebody waits for ever")));
             }
             shuttle::thread::sleep(Duration::ZERO);
@@ -49,7 +49,7 @@ fn time_of<R>(what: impl FnOnce() -> R) -> (R, Duration) {
 }
 
 #[test]
-fn a_handler_reads_on_as_bytes_come() {
+fn a_handler_reads_bytes_as_they_arrive() {
     alone(|| {
         let one = reading_on(
             None,
@@ -76,7 +76,7 @@ fn a_handler_reads_on_as_bytes_come() {
 }
 
 #[test]
-fn a_handler_waits_for_its_client_no_longer_than_it_may() {
+fn a_handlers_wait_for_its_client_is_limited() {
     alone(|| {
         // Each wait counts, and what lies between them does not.
         reading_on(
@@ -109,7 +109,7 @@ fn a_handler_waits_for_its_client_no_longer_than_it_may() {
 }
 
 #[test]
-fn a_handler_writes_all_before_it_reads_on() {
+fn a_handler_writes_everything_before_reading_more() {
     alone(|| {
         let reads = |net: &mut Net, id: usize, _: &mut Chance| _ = net.client_reads(id, 10);
         let mut one = reading_on(Some(10 * SECOND), &[(SECOND, reads), (SECOND, reads)], |input| {

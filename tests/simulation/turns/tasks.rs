@@ -178,7 +178,7 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
 }
 
 #[test]
-fn it_yields_before_a_poll_unless_it_had_one_client_and_is_alone() {
+fn a_worker_yields_before_a_poll_unless_it_has_one_client() {
     for (others, sent, yields) in [
         (Others::Awake, 1, 1),
         (Others::Tick, 1, 0),
@@ -206,7 +206,7 @@ fn it_yields_before_a_poll_unless_it_had_one_client_and_is_alone() {
 }
 
 #[test]
-fn it_yields_after_a_millisecond_of_turns() {
+fn a_worker_yields_after_a_millisecond_of_turns() {
     for (takes, yields) in [(MS, 0), (MS + Duration::from_nanos(1), 1)] {
         worker(
             |_| {},
@@ -226,7 +226,7 @@ fn it_yields_after_a_millisecond_of_turns() {
 /// Where the poller is left to one that ticks, another is woken for a handler, if these take long and there is somebody it might
 /// hold up; and for a logger.
 #[test]
-fn another_is_woken_before_what_may_block_for_long() {
+fn another_worker_is_woken_before_long_blocking_work() {
     type Will = fn(&mut Known);
     let rows: [(&str, usize, Will, u64); 6] = [
         ("a handler for one of two", 2, |known| known.steps.push_back(does(Next::Handle)), 1),
@@ -264,7 +264,7 @@ fn another_is_woken_before_what_may_block_for_long() {
 }
 
 #[test]
-fn who_is_too_many_of_its_address_is_reset() {
+fn a_connection_over_the_address_limit_is_reset() {
     worker(
         |plan| plan.max_per_address = Some(1),
         |worker| {
@@ -278,7 +278,7 @@ fn who_is_too_many_of_its_address_is_reset() {
 }
 
 #[test]
-fn what_a_poll_has_to_say_is_said_and_others_are_told_before() {
+fn poll_warnings_are_logged_after_waking_another_worker() {
     worker(
         |plan| plan.max_connections = 1,
         |worker| {
@@ -319,7 +319,7 @@ fn listeners_are_closed_ten_milliseconds_after_a_shutdown_begins() {
 
 /// It says so itself, on its own thread; and once it is over, its connection is ready for the engine again.
 #[test]
-fn a_stream_knows_of_a_shutdown_and_lingers_in_the_engine() {
+fn a_stream_sees_a_shutdown_and_lingers_in_the_engine() {
     worker(
         |_| {},
         |worker| {
@@ -346,7 +346,7 @@ fn a_stream_knows_of_a_shutdown_and_lingers_in_the_engine() {
 /// The server ends while another thread has taken connections out of the table to call them: they are cut off, all of them before
 /// anything of them is dropped, and that is on no thread of the caller's, unless there is no other.
 #[test]
-fn who_is_called_beside_the_end_is_cut_off() {
+fn connections_called_during_the_end_are_cut_off() {
     for (threads, panics) in [(true, false), (true, true), (false, false), (false, true)] {
         worker(
             |_| {},

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_stage_has_one_clock() {
+fn a_stage_has_one_deadline() {
     alone(|| {
         // What is said first, what five seconds later, and how long is left then.
         for (first, then, after) in [
@@ -37,7 +37,7 @@ fn a_stage_has_one_clock() {
 }
 
 #[test]
-fn lateness_is_told_when_it_is_so() {
+fn lateness_is_reported_at_the_deadline() {
     alone(|| {
         for (passed, after, heard) in
             [(9_999 * MS, reading(MS), None), (10_000 * MS, reading(10 * SECOND), Some("Late(Stage(1))"))]
@@ -64,7 +64,7 @@ fn lateness_is_told_when_it_is_so() {
 }
 
 #[test]
-fn who_is_idle_for_too_long_hears_a_goodbye_if_there_is_one() {
+fn an_idle_client_is_sent_the_goodbye_before_closing() {
     alone(|| {
         for goodbye in ["", "bye"] {
             let mut one = One::new(MUCH);
@@ -82,7 +82,7 @@ fn who_is_idle_for_too_long_hears_a_goodbye_if_there_is_one() {
 }
 
 #[test]
-fn room_is_made_by_who_has_not_begun() {
+fn only_idle_and_unfinished_connections_are_evicted() {
     alone(|| {
         let since = |eviction| After::Parked {
             readable: true,
@@ -107,7 +107,7 @@ fn room_is_made_by_who_has_not_begun() {
 }
 
 #[test]
-fn a_shutdown_is_told_and_leaves_time_for_a_last_request() {
+fn a_shutdown_leaves_time_for_a_last_request() {
     alone(|| {
         let left = |eviction, deadline| After::Parked {
             readable: true,
@@ -156,7 +156,7 @@ fn a_shutdown_is_told_and_leaves_time_for_a_last_request() {
 }
 
 #[test]
-fn with_little_owed_reading_goes_on() {
+fn reading_continues_while_little_output_is_pending() {
     alone(|| {
         // How much is owed, and what comes next: whether it is read, and the deadline.
         let much = 65_536 + 10;
@@ -193,7 +193,7 @@ fn with_little_owed_reading_goes_on() {
 }
 
 #[test]
-fn who_is_not_answered_yet_is_not_idle() {
+fn a_connection_with_pending_output_is_not_idle() {
     alone(|| {
         let mut one = One::new(10);
         one.will([does(Next::Idle { within: Some(SECOND) }).saying(&[b'x'; 30])]);
@@ -209,7 +209,7 @@ fn who_is_not_answered_yet_is_not_idle() {
 }
 
 #[test]
-fn who_takes_nothing_is_given_up() {
+fn a_client_that_reads_nothing_is_dropped() {
     alone(|| {
         let mut one = One::new(10);
         one.will([does(read(1, 1000)).saying(&[b'x'; 100])]);
@@ -237,7 +237,7 @@ fn who_takes_nothing_is_given_up() {
 }
 
 #[test]
-fn who_sends_too_slowly_is_late() {
+fn a_client_that_sends_too_slowly_is_late() {
     alone(|| {
         let next = || Next::read_at_min_rate(Stage(1), 1000 * SECOND);
         let over = 30 * SECOND;
@@ -267,7 +267,7 @@ fn who_sends_too_slowly_is_late() {
 }
 
 #[test]
-fn a_client_that_is_gone_is_told_of() {
+fn a_client_disconnect_is_reported() {
     alone(|| {
         let mut one = One::new(MUCH);
         one.turn();
@@ -280,7 +280,7 @@ fn a_client_that_is_gone_is_told_of() {
 }
 
 #[test]
-fn who_logs_says_so_first() {
+fn logging_is_announced_before_it_happens() {
     alone(|| {
         log::set_max_level(log::LevelFilter::Warn); // as the runs do
         let mut one = One::new(10);

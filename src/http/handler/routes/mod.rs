@@ -83,6 +83,31 @@ pub struct Routes<S = ()> {
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
+/// A route in the list of [`Routes::list`]. It is displayed as a line: `GET      /notes/{number}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRoute {
+    method: Option<Method>,
+    pattern: String,
+}
+
+impl ListedRoute {
+    /// The method; `None` for a handler of all methods.
+    pub fn method(&self) -> Option<&Method> {
+        self.method.as_ref()
+    }
+
+    /// The pattern of its paths.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
+impl fmt::Display for ListedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:8} {}", self.method.as_ref().map_or("any", Method::as_str), self.pattern)
+    }
+}
+
 /// Everything about one pattern.
 struct Resource<S> {
     pattern: String,
@@ -378,6 +403,36 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.fallback = Some(Box::new(handler));
         self.last = None;
         self
+    }
+
+    /// Lists the routes in the order in which they were added, to be printed: by an option `--routes`, for example. A
+    /// mounted handler and the fallback are one line each.
+    ///
+    /// ```
+    /// use modest::{Response, Routes};
+    ///
+    /// let routes = Routes::<()>::new()
+    ///     .get("/notes", |_, _| Ok(Response::text("none yet\n")))
+    ///     .delete("/notes/{number}", |_, _| Ok(Response::no_content()));
+    /// let lines: Vec<String> = routes.list().iter().map(ToString::to_string).collect();
+    /// assert_eq!(lines, ["GET      /notes", "DELETE   /notes/{number}"]);
+    /// ```
+    pub fn list(&self) -> Vec<ListedRoute> {
+        let mut list = Vec::new();
+        for Resource { pattern, serves } in &self.resources {
+            match serves {
+                Serves::Methods { routes, .. } => list.extend(
+                    routes
+                        .iter()
+                        .map(|route| ListedRoute { method: Some(route.method.clone()), pattern: pattern.clone() }),
+                ),
+                Serves::Handler { .. } => {
+                    list.push(ListedRoute { method: None, pattern: format!("{pattern}/{{*path}}") });
+                }
+            }
+        }
+        list.extend(self.fallback.iter().map(|_| ListedRoute { method: None, pattern: "/{*path}".to_owned() }));
+        list
     }
 
     /// The former name of [`with_state`](Routes::with_state).

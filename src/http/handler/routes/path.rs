@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_that_no_path_can_match() {
+    fn patterns_no_path_can_match_are_reported() {
         for (pattern, expected) in [
             ("/", None),
             ("/a/", None),

@@ -17,7 +17,7 @@ pub(super) struct Table {
     matcher: matchit::Router<usize>,
     /// The longest first. Of the same length, fixed text before names.
     mounts: Vec<(Prefix, usize)>,
-    /// All patterns, as written.
+    /// The pattern of each resource, as written.
     patterns: Vec<String>,
 }
 
@@ -73,6 +73,10 @@ impl RouteTable for Table {
             Some(Found { resource: Some(*at), names: prefix.len() as u32, params: prefix.matches(path)? })
         });
         mount.unwrap_or_default()
+    }
+
+    fn pattern(&self, resource: usize) -> Option<&str> {
+        self.patterns.get(resource).map(String::as_str)
     }
 
     fn has_beneath(&self, path: &str) -> bool {

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_the_same_in_any_pieces() {
+    fn parts_do_not_depend_on_how_the_body_is_cut() {
         for size in (1..40).chain([100, 1000]) {
             let folder = tempfile::tempdir().unwrap();
             let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
@@ -412,7 +412,7 @@ mod tests {
 
     /// Cut anywhere, nothing stays; whole and not taken, nothing stays either.
     #[test]
-    fn files_of_a_form_that_is_not_taken_are_removed() {
+    fn files_of_a_rejected_form_are_removed() {
         for end in 0..=BODY.len() {
             let folder = tempfile::tempdir().unwrap();
             let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_accepted_is_the_response() {
+    fn a_rejected_form_determines_the_response() {
         let small = FormDataLimits::default().field(4);
         let long = format!("filename=\"{}\"", "a".repeat(300));
         for (limits, body, status) in [

@@ -65,7 +65,7 @@ fn check(what: &str, body: &[u8], content_type: &str, expected: Result<&[Row<'_>
 }
 
 #[test]
-fn as_they_are_sent() {
+fn forms_from_real_clients_are_parsed() {
     let octets = Some("application/octet-stream");
     for (client, content_type, body, expected) in [
         (
@@ -465,7 +465,7 @@ impl Read for Failing<'_> {
 }
 
 #[test]
-fn a_reader_that_fails_is_a_500_and_may_go_on() {
+fn a_failing_reader_is_a_500_and_can_continue() {
     let body = with_content("hello\r\n");
     for left in 0..body.len() {
         let reader = Failing { bytes: body.as_bytes(), left, interrupted: false, panics: false };

@@ -154,7 +154,7 @@ fn json() {
 
 /// What is read of any JSON is what serde_json reads of it.
 #[test]
-fn as_serde_json() {
+fn values_are_read_as_by_serde_json() {
     for text in ["7", "-7", "300", "1.5", "true", "\"a\"", "null", "[1]", "{\"a\":1}", "18446744073709551615"] {
         let value: Value = serde_json::from_str(text).unwrap();
         assert_eq!(read::<Value>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");

@@ -88,7 +88,7 @@ fn rows() {
 }
 
 #[test]
-fn where_nothing_is() {
+fn preconditions_without_a_representation_are_evaluated() {
     use Evaluation::{Failed, Proceed};
     for (section, fields, expected) in [
         ("13.1.1 any", &[("If-Match", "*")][..], Failed),
@@ -101,7 +101,7 @@ fn where_nothing_is() {
 }
 
 #[test]
-fn whether_a_part_belongs_to_it() {
+fn if_range_is_evaluated() {
     for (section, field, weak, expected) in [
         ("13.1.5 the tag", "\"a\"", false, true),
         ("13.1.5 another tag", "\"b\"", false, false),
@@ -238,7 +238,7 @@ proptest! {
 }
 
 #[test]
-fn handlers_ask_before_changing() {
+fn handlers_can_check_preconditions() {
     let current = Validators { etag: Some(ETag::strong("a").unwrap()), last_modified: Some(now()) };
     let put = request(Method::PUT, &[("If-Match", "\"b\"")]);
     assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status(), 412);

@@ -90,7 +90,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_smallest_limit_of_all_groups_around_the_process_holds() {
+    fn the_smallest_enclosing_cgroup_limit_applies() {
         for (mounts, groups, files, limit) in ROWS {
             let root = tempfile::tempdir().unwrap();
             let all = [("proc/self/mountinfo", *mounts), ("proc/self/cgroup", *groups)];

@@ -77,7 +77,7 @@ mod tests {
 
     /// Also where the kernel does not tell, these must not fail: only what it tells must be true.
     #[test]
-    fn the_kernel_tells_what_a_client_has_not_taken() {
+    fn the_kernel_reports_unacknowledged_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue }; // a machine without IPv6
             let mut server_address = listener.local_addr().unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_not_there_has_no_number() {
+    fn a_missing_connection_has_no_byte_count() {
         let nowhere = "127.0.0.1:1".parse().unwrap();
         assert_eq!(unacknowledged(nowhere, nowhere), None);
         assert_eq!(parse(&[0; 10]), None);

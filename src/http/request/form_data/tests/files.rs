@@ -36,7 +36,7 @@ fn files_are_saved_whole_or_not_at_all() {
 }
 
 #[test]
-fn where_no_file_was_chosen_there_is_no_name_for_one() {
+fn a_form_without_a_chosen_file_has_no_file_name() {
     for (file_name, expected) in [("filename=\"\"", None), ("filename=\"/\"", Some("file")), ("x=y", None)] {
         let body = format!("--abc\r\nContent-Disposition: form-data; name=f; {file_name}\r\n\r\n\r\n--abc--");
         let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
@@ -98,7 +98,7 @@ proptest! {
 
     /// What is written is read, through any cuts, for content that is full of beginnings of delimiters.
     #[test]
-    fn what_is_written_is_read(contents in prop::collection::vec("(\r|\n|-|ab|\r\n--ab|x){0,40}", 0..5), cut in 1usize..40) {
+    fn written_content_is_read_back(contents in prop::collection::vec("(\r|\n|-|ab|\r\n--ab|x){0,40}", 0..5), cut in 1usize..40) {
         prop_assume!(contents.iter().all(|content| !format!("\r\n{content}").contains("\r\n--abc")));
         let part = |content| format!("--abc\r\nContent-Disposition: form-data; name=n\r\n\r\n{content}\r\n");
         let body = contents.iter().map(part).collect::<String>() + "--abc--";
@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn a_name_that_is_free() {
+fn a_free_file_name_is_chosen() {
     let long = |end: &str| format!("{}{end}", "é".repeat((255 - end.len()) / 2));
     for (file_name, there, expected) in [
         ("a.jpg", &[][..], "a.jpg".to_owned()),

@@ -1,4 +1,9 @@
-//! A server for tests, and a small client for it. It uses only the public API.
+//! A server for tests, and small clients for it. It uses only the public API.
+
+mod browser; // a client that keeps its cookies
+mod events; // a client of an event stream
+#[cfg(feature = "websocket")]
+mod websocket; // a WebSocket client
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::http::SentResponse;
-use crate::{IntoProtocol, Method, ServerHandle, TcpServer};
+use crate::{IntoProtocol, Method, Request, ServerHandle, TcpServer};
+pub use browser::Browser;
+pub use events::{TestEvent, TestEvents};
+#[cfg(feature = "websocket")]
+pub use websocket::TestWebSocket;
 
 /// How long the client waits for a whole response.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,11 +96,20 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
 
-    /// Sends any request and returns the response.
+    /// Sends any request and returns the response: a [`TestRequest`], or a [`Request`] such as
+    /// [`Http::respond`](crate::Http::respond) takes, so that one test can be run with and without a socket.
+    ///
+    /// ```
+    /// use modest::{Request, Response, handler_fn, testing};
+    ///
+    /// let server = testing::serve(handler_fn(|request| Ok(Response::text(request.text()?.to_uppercase()))));
+    /// assert_eq!(server.send(Request::post("/", "hello").with_header("x", "y")).text(), "HELLO");
+    /// ```
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
-    pub fn send(&self, request: TestRequest) -> SentResponse {
+    pub fn send(&self, request: impl Into<TestRequest>) -> SentResponse {
+        let request = request.into();
         let TestRequest { method, target, .. } = &request;
         match self.try_send(&request) {
             Ok(response) => response,
@@ -99,26 +117,96 @@ impl TestServer {
         }
     }
 
-    fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+    /// Returns a client that keeps its cookies.
+    pub fn browser(&self) -> Browser<'_> {
+        Browser::new(self)
+    }
+
+    /// Sends a GET for events on a new connection, and returns them as they come.
+    ///
+    /// ```
+    /// use modest::live::Broadcast;
+    /// use modest::{Response, handler_fn, testing};
+    ///
+    /// let prices = Broadcast::new();
+    /// let (channel, listener) = (prices.clone(), prices.clone());
+    /// let server = testing::serve(handler_fn(move |request| Ok(Response::events(listener.listen(request)?))));
+    /// let mut events = server.events("/");
+    /// channel.send("7");
+    /// assert_eq!(events.next_event().unwrap().data, "7");
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no response within 30 seconds, or it is not a 200 with `text/event-stream`.
+    pub fn events(&self, target: &str) -> TestEvents {
+        let request = TestRequest::new(Method::GET, target).with_header("Accept", "text/event-stream");
+        let events = self.connect().and_then(|mut stream| {
+            stream.write_all(&request.head())?;
+            TestEvents::new(BufReader::new(Within { stream, end: None }))
+        });
+        let events = events.unwrap_or_else(|error| panic!("GET {target}: {error}"));
+        let is_stream =
+            events.response().header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        assert!(is_stream && events.response().status() == 200, "GET {target}: no events: {:?}", events.response());
+        events
+    }
+
+    /// Opens a WebSocket on a new connection.
+    ///
+    /// ```
+    /// use modest::websocket::{self, Message, Socket, WebSocketHandler};
+    /// use modest::{Result, handler_fn, testing};
+    ///
+    /// struct Echo;
+    ///
+    /// impl WebSocketHandler for Echo {
+    ///     fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+    ///         Ok(socket.send(message)?)
+    ///     }
+    /// }
+    ///
+    /// let server = testing::serve(handler_fn(|request| websocket::accept(request, Echo)));
+    /// let mut socket = server.websocket("/");
+    /// socket.send("hello");
+    /// assert_eq!(socket.receive().unwrap().as_text(), Some("hello"));
+    /// ```
+    ///
+    /// # Panics
+    /// If the server does not accept it within 30 seconds.
+    #[cfg(feature = "websocket")]
+    pub fn websocket(&self, target: &str) -> TestWebSocket {
+        let url = format!("ws://{}{target}", self.address);
+        let socket = self.connect().map_err(|error| error.to_string());
+        let socket = socket.and_then(|stream| TestWebSocket::connect(&url, stream));
+        socket.unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+
+    fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
+        let mut stream = self.connect()?;
         // A server may respond before it has read the whole request. Then the rest cannot be written, and the response
         // counts.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
-        let within = Within { stream, end: Instant::now() + PATIENCE };
+        let within = Within { stream, end: Some(Instant::now() + PATIENCE) };
         SentResponse::read(&mut BufReader::new(within), &request.method).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 
-/// Reads until a deadline, however slowly the bytes arrive.
+/// Reads until a deadline, however slowly the bytes arrive. Without one, each read has its own.
+#[derive(Debug)]
 struct Within {
     stream: TcpStream,
-    end: Instant,
+    end: Option<Instant>,
 }
 
 impl Read for Within {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_duration_since(Instant::now());
+        let left = self.end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole response within 30 seconds"));
         }
@@ -216,3 +304,23 @@ impl TestRequest {
         head.into_bytes()
     }
 }
+
+/// A request made by hand, with its fields and its body.
+impl From<Request> for TestRequest {
+    fn from(request: Request) -> TestRequest {
+        TestRequest::from(&request)
+    }
+}
+
+/// A request made by hand, with its fields and its body.
+impl From<&Request> for TestRequest {
+    fn from(request: &Request) -> TestRequest {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields = request.fields().map(|(name, value)| (text(name), text(value))).collect();
+        let body = request.bytes().unwrap_or_else(|error| panic!("{request:?}: its body: {error}")).into_owned();
+        TestRequest { method: request.method().clone(), target: request.target().to_owned(), fields, body }
+    }
+}
+
+#[cfg(test)]
+mod tests;

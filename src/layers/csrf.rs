@@ -1,0 +1,199 @@
+//! Requests that pages of other sites make a browser send (CSRF), rejected.
+
+use std::fmt;
+
+#[cfg(feature = "sessions")]
+use super::{Session, credentials::equal};
+use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
+
+/// Rejects requests that change something and that a page of another site has made the browser send, with the user's
+/// cookies and passwords: 403 before the body is read.
+///
+/// GET, HEAD and OPTIONS pass: handlers must not change anything for them. For other methods the browser names the page's
+/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin`. Programs such as curl send neither and pass: no
+/// page makes them send anything.
+///
+/// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
+/// (feature `sessions`), such a request must have the session's token
+/// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of a
+/// `application/x-www-form-urlencoded` form, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions) must
+/// be outside this one.
+///
+/// ```
+/// use modest::layers::Csrf;
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("changed\n"))).layer(Csrf::new()));
+/// for (site, status) in [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)] {
+///     let request = Request::post("/", "").with_header("sec-fetch-site", site);
+///     assert_eq!(http.respond(&request).status(), status);
+/// }
+/// ```
+#[must_use = "does nothing until it is given to `layer`"]
+#[derive(Default)]
+pub struct Csrf {
+    trusted: Vec<String>,
+    exempt: Option<Box<Exempt>>,
+}
+
+type Exempt = dyn Fn(&Request) -> bool + Send + Sync;
+
+impl Csrf {
+    /// Creates a layer that accepts pages of this server only.
+    pub fn new() -> Csrf {
+        Csrf::default()
+    }
+
+    /// Also accepts pages of this origin, such as `https://app.example`: one that is as trustworthy as this server.
+    ///
+    /// # Panics
+    /// If it is no origin, but a URL with a path, for example.
+    pub fn trust(mut self, origin: impl Into<String>) -> Csrf {
+        let origin = origin.into();
+        let is_one = origin.split_once("://").is_some_and(|(scheme, host)| {
+            ["http", "https"].contains(&scheme) && !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])
+        });
+        assert!(is_one && !origin.contains(char::is_uppercase), "{origin:?} is no origin, such as https://app.example");
+        self.trusted.push(origin);
+        self
+    }
+
+    /// Accepts all requests for which this closure returns true: those of a path for other servers that authenticate
+    /// themselves otherwise, such as a webhook.
+    pub fn exempt(mut self, exempt: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Csrf {
+        self.exempt = Some(Box::new(exempt));
+        self
+    }
+
+    fn is_of_concern(&self, request: &Request) -> bool {
+        let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+        !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
+    }
+
+    /// Whether the browser says that the page is one of ours. `None` if it says nothing.
+    fn is_own_page(&self, request: &Request) -> Option<bool> {
+        let mut origins = request.header_all("origin");
+        let origin = match (origins.next(), origins.next()) {
+            (origin, None) => origin,
+            _ => return Some(false),
+        };
+        if origin.is_some_and(|origin| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin)) {
+            return Some(true);
+        }
+        let mut sites = request.header_all("sec-fetch-site");
+        match (sites.next(), sites.next()) {
+            // `none`: caused by the user, not by a page.
+            (Some(site), None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
+            (Some(_), Some(_)) => Some(false),
+            (None, _) => origin.map(|origin| request.has_origin(origin)),
+        }
+    }
+}
+
+impl Layer for Csrf {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        match self.is_own_page(request) {
+            Some(false) if self.is_of_concern(request) => {
+                Err(Error::new(403, "This request comes from a page of another site."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        if self.is_own_page(request).is_none() && self.is_of_concern(request) {
+            check_token(request)?;
+        }
+        next.run(request)
+    }
+}
+
+/// An old browser, or a program that uses a session.
+#[cfg(feature = "sessions")]
+fn check_token(request: &Request) -> Result<()> {
+    let Some(session) = request.value::<Session>().filter(|session| session.exists()) else { return Ok(()) };
+    let sent = match request.header("x-csrf-token") {
+        Some(token) => Some(token.to_owned()),
+        None => request.form().ok().and_then(|form| form.get("csrf_token").map(str::to_owned)),
+    };
+    let known = session.known_csrf_token();
+    match (known, sent) {
+        (Some(known), Some(sent)) if equal(known.as_bytes(), sent.as_bytes()) => Ok(()),
+        _ => Err(Error::new(403, "This form is too old. Go back, reload the page, and send it once more.")),
+    }
+}
+
+#[cfg(not(feature = "sessions"))]
+fn check_token(_: &Request) -> Result<()> {
+    Ok(())
+}
+
+impl fmt::Debug for Csrf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Csrf").field("trusted", &self.trusted).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestRequest;
+    use crate::{Http, RequestHandler, handler_fn, testing};
+
+    #[test]
+    fn own_and_foreign_pages_are_distinguished() {
+        let csrf = Csrf::new().trust("https://app.example").exempt(|request| request.path() == "/hook");
+        let http = Http::new(handler_fn(|_| Ok(Response::no_content())).layer(csrf));
+        for (fields, accepted) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "")], false),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "http://localhost")], true),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "http://localhost")], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://app.example")], true),
+            (&[("origin", "https://app.example")], true),
+            (&[("origin", "http://app.example")], false),
+            (&[("origin", "https://app.example.evil")], false),
+            (&[("origin", "https://app.example"), ("origin", "https://evil.example")], false),
+            (&[("origin", "http://localhost")], true),
+            (&[("origin", "http://localhost:8001")], false),
+            (&[("origin", "null")], false),
+            (&[("origin", "")], false),
+        ] {
+            for (method, path, concerns) in [
+                ("POST", "/", true),
+                ("PUT", "/", true),
+                ("DELETE", "/", true),
+                ("BREW", "/", true),
+                ("GET", "/", false),
+                ("HEAD", "/", false),
+                ("OPTIONS", "/", false),
+                ("POST", "/hook", false),
+            ] {
+                let request = Request::new(method.parse().unwrap(), path).unwrap();
+                let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
+                let status = if accepted || !concerns { 204 } else { 403 };
+                assert_eq!(http.respond(&request).status(), status, "{method} {path} {fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_are_rejected_from_the_head() {
+        let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(Csrf::new()));
+        let request = TestRequest::new(Method::PUT, "/").with_header("sec-fetch-site", "cross-site");
+        let sent = server.send(request.with_header("content-length", "1000000")); // which never comes
+        assert_eq!(sent.status(), 403, "{sent:?}");
+    }
+
+    #[test]
+    fn invalid_origins_are_recognized() {
+        for origin in ["", "app.example", "https://app.example/", "ftp://a", "https://", "https://A", "https://u@a"] {
+            assert!(std::panic::catch_unwind(|| Csrf::new().trust(origin)).is_err(), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Sessions: values that the server keeps per browser, found by an unguessable cookie. `session` is what handlers use,
+//! `store` is where the values are.
+
+mod session; // the session of one request
+
+mod record; // what is stored of a session
+
+mod store; // in memory, or in files
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::credentials::kept_private;
+use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
+use record::{Id, Record};
+use session::Changed;
+pub use session::Session;
+pub use store::{FileSessions, MemorySessions, SessionStore};
+
+/// Gives each request a [`Session`]: values on the server, found by a random cookie.
+///
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server has
+/// not made is never adopted, [`Session::log_in`] changes the id, and the store sees only hashes of ids. Of two requests
+/// at the same time, the changes of both are kept.
+///
+/// ```
+/// use modest::layers::{MemorySessions, Session, Sessions};
+/// use modest::{Http, OrStatus, Request, RequestHandler, Response, Routes, User};
+///
+/// let app = Routes::new()
+///     .get("/", |_: &(), request| {
+///         let session = Session::of(request)?;
+///         let greetings = session.take_flashes().join(" ");
+///         Ok(Response::text(format!("{greetings} {}", request.user().or_status(401)?)))
+///     })
+///     .post("/login", |_, request| {
+///         let session = Session::of(request)?;
+///         session.log_in(User::new(request.text()?)); // once the password has been checked
+///         session.flash("Welcome,");
+///         Ok(Response::redirect("/"))
+///     })
+///     .with_state(())
+///     .layer(Sessions::new(MemorySessions::new()));
+/// let http = Http::new(app);
+///
+/// let sent = http.respond(&Request::post("/login", "ada"));
+/// let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap();
+/// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
+/// assert_eq!(http.respond(&Request::get("/")).status(), 401);
+/// ```
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct Sessions {
+    store: Box<dyn SessionStore>,
+    name: String,
+    idle_timeout: Duration,
+    max_age: Duration,
+    same_site: SameSite,
+    is_kept: bool,
+    /// One request at a time changes what is stored.
+    changes: Mutex<()>,
+}
+
+impl Sessions {
+    /// Creates a layer with this store.
+    pub fn new(store: impl SessionStore) -> Sessions {
+        Sessions {
+            store: Box::new(store),
+            name: "session".to_owned(),
+            idle_timeout: Duration::from_secs(2 * 3600),
+            max_age: Duration::from_secs(24 * 3600),
+            same_site: SameSite::Lax,
+            is_kept: false,
+            changes: Mutex::new(()),
+        }
+    }
+
+    /// Sets the name of the cookie. Default: `session`.
+    ///
+    /// # Panics
+    /// If a cookie cannot have this name.
+    pub fn cookie_name(mut self, name: impl Into<String>) -> Sessions {
+        self.name = name.into();
+        let is_name = Response::new(200).with_cookie(Cookie::new(&self.name, "")).header("set-cookie").is_some();
+        assert!(is_name, "{:?} can't be the name of a cookie", self.name);
+        self
+    }
+
+    /// Sets how long a session lasts without a request. Default: 2 hours.
+    pub fn idle_timeout(mut self, time: Duration) -> Sessions {
+        self.idle_timeout = time;
+        self
+    }
+
+    /// Sets how long a session lasts at most, from its first value or the last login. Default: 24 hours.
+    pub fn max_age(mut self, time: Duration) -> Sessions {
+        self.max_age = time;
+        self
+    }
+
+    /// Sets with which requests of other sites the cookie is sent. Default: [`SameSite::Lax`], with links.
+    pub fn same_site(mut self, policy: SameSite) -> Sessions {
+        self.same_site = policy;
+        self
+    }
+
+    /// Whether the browser keeps the cookie when it is closed, up to [`max_age`](Sessions::max_age). Default: false.
+    pub fn keep(mut self, keep: bool) -> Sessions {
+        self.is_kept = keep;
+        self
+    }
+
+    /// The session of the cookie, if there is one that has not ended.
+    fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
+        let stored = self.store.load(&id.key())?;
+        Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
+    }
+
+    fn end_of(&self, record: &Record) -> SystemTime {
+        (record.created() + self.max_age).min(record.seen() + self.idle_timeout)
+    }
+
+    /// The last use is stored once a minute at most, or ten times per idle timeout.
+    fn is_to_be_touched(&self, record: &Record, now: SystemTime) -> bool {
+        now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
+    }
+
+    /// Stores what the handler has changed. Returns the cookie to be sent, if it is a new one.
+    fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
+        let now = request.now();
+        let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
+        let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ended) = &ended {
+            self.store.remove(&ended.key())?;
+        }
+        let mut record = match &id {
+            // Another request may have changed or ended it meanwhile.
+            Some(id) => match self.load(id, now)? {
+                Some(record) => record,
+                None => return Ok(Some(self.removal(request))),
+            },
+            None if changes.is_empty() => return Ok(ended.map(|_| self.removal(request))),
+            None => Record::new(now),
+        };
+        changes.iter().for_each(|change| change(&mut record));
+        let is_new = id.is_none() || renews;
+        record.touch(now, renews);
+        let new = match id.clone().filter(|_| !is_new) {
+            Some(id) => id,
+            None => Id::random()?,
+        };
+        self.store.save(&new.key(), &record.to_bytes(), self.end_of(&record))?;
+        if let Some(old) = id.filter(|_| renews) {
+            self.store.remove(&old.key())?;
+        }
+        session.saved(new.clone());
+        Ok(is_new.then(|| self.cookie(request, new.text())))
+    }
+
+    fn cookie(&self, request: &Request, value: &str) -> Cookie {
+        let cookie = Cookie::new(&self.name, value).with_path("/").with_http_only().with_same_site(self.same_site);
+        let cookie = if self.is_kept { cookie.with_max_age(self.max_age) } else { cookie };
+        if request.is_secure() { cookie.with_secure() } else { cookie }
+    }
+
+    fn removal(&self, request: &Request) -> Cookie {
+        self.cookie(request, "").with_max_age(Duration::ZERO)
+    }
+}
+
+impl Layer for Sessions {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
+        for id in ids {
+            if let Some(record) = self.load(&id, request.now())? {
+                let session = Session::existing(id, record);
+                session.user().into_iter().for_each(|user| request.put(user));
+                request.put(session);
+                return Ok(());
+            }
+        }
+        request.put(Session::default());
+        Ok(())
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        let result = next.run(request);
+        let Some(session) = request.value::<Session>() else { return result };
+        let Some(cookie) = self.save(request, &session)? else { return result };
+        match result {
+            Ok(response) => Ok(response.with_cookie(cookie)),
+            Err(error) => {
+                let carrier = Response::new(200).with_cookie(cookie);
+                let field = carrier.header("set-cookie").unwrap_or_default();
+                Err(error.with_added_header("set-cookie", field))
+            }
+        }
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        let exists = request.value::<Session>().is_some_and(|session| session.exists());
+        if exists || response.header("set-cookie").is_some() { kept_private(response) } else { response }
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn missing_layer() -> Error {
+    Error::from("a handler asked for a session, and no layer `Sessions` is around it".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

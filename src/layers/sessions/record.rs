@@ -1,0 +1,91 @@
+//! What is stored of a session: its times and its values, as JSON; and the id by which its browser finds it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::Result;
+
+/// A random id of 128 bits, as in the cookie.
+#[derive(Clone)]
+pub(super) struct Id(String);
+
+impl Id {
+    pub(super) fn random() -> Result<Id> {
+        Ok(Id(random_text()?))
+    }
+
+    /// `None` if the server makes no such ids.
+    pub(super) fn parse(text: &str) -> Option<Id> {
+        let is_one = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_one.then(|| Id(text.to_owned()))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The key in the store. Nobody can go back from it to the id.
+    pub(super) fn key(&self) -> String {
+        Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// 128 random bits, in hexadecimal digits.
+pub(super) fn random_text() -> Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+}
+
+/// The values of a session, by name: those of the program, and those of this module.
+#[derive(Clone, Default)]
+pub(super) struct Record {
+    created: u64,
+    seen: u64,
+    pub(super) values: Map<String, Value>,
+    pub(super) own: Map<String, Value>,
+}
+
+impl Record {
+    pub(super) fn new(now: SystemTime) -> Record {
+        Record { created: seconds(now), seen: seconds(now), ..Record::default() }
+    }
+
+    /// `None` if it is damaged.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Record> {
+        let Value::Object(mut record) = serde_json::from_slice(bytes).ok()? else { return None };
+        let mut map = |name| match record.remove(name) {
+            Some(Value::Object(map)) => Some(map),
+            _ => None,
+        };
+        let (values, own) = (map("values")?, map("own")?);
+        Some(Record { created: record.get("created")?.as_u64()?, seen: record.get("seen")?.as_u64()?, values, own })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let Record { created, seen, values, own } = self;
+        json!({ "created": created, "seen": seen, "values": values, "own": own }).to_string().into_bytes()
+    }
+
+    pub(super) fn created(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.created)
+    }
+
+    pub(super) fn seen(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.seen)
+    }
+
+    /// It is used now, or begins anew.
+    pub(super) fn touch(&mut self, now: SystemTime, begins: bool) {
+        self.seen = seconds(now);
+        if begins {
+            self.created = seconds(now);
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,206 @@
+//! Where sessions are stored: in memory, or in files, which outlive the program.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie, and
+/// the others when something has changed. All may block.
+///
+/// A key consists of 64 hexadecimal digits: the hash of an id, which nobody can turn back. A database needs one table:
+///
+/// ```sql
+/// CREATE TABLE sessions (key TEXT PRIMARY KEY, data BLOB NOT NULL, expires INTEGER NOT NULL)
+/// ```
+pub trait SessionStore: Send + Sync + 'static {
+    /// The bytes that were saved last under this key. A session that has expired may be returned or not.
+    ///
+    /// # Errors
+    /// If the store fails: the response is a 500.
+    fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Stores these bytes in place of any others. They can be removed from `expires` on.
+    ///
+    /// # Errors
+    /// If the store fails: the response is a 500.
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()>;
+
+    /// Removes a session. It is no error if there is none.
+    ///
+    /// # Errors
+    /// If the store fails: the response is a 500.
+    fn remove(&self, key: &str) -> io::Result<()>;
+}
+
+impl<S: SessionStore> SessionStore for Arc<S> {
+    fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        (**self).load(key)
+    }
+
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
+        (**self).save(key, bytes, expires)
+    }
+
+    fn remove(&self, key: &str) -> io::Result<()> {
+        (**self).remove(key)
+    }
+}
+
+/// Sessions in memory. They end with the program.
+#[derive(Debug)]
+pub struct MemorySessions {
+    limit: usize,
+    sessions: Mutex<HashMap<String, (Vec<u8>, SystemTime)>>,
+}
+
+impl MemorySessions {
+    /// Creates a store for up to 100,000 sessions.
+    pub fn new() -> MemorySessions {
+        MemorySessions::default()
+    }
+
+    /// Sets how many sessions are kept. Beyond that, those that expire first are removed. Default: 100,000.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn limit(mut self, number: usize) -> MemorySessions {
+        assert!(number > 0, "a store needs room for a session");
+        self.limit = number;
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sessions().len()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, (Vec<u8>, SystemTime)>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemorySessions {
+    fn default() -> MemorySessions {
+        MemorySessions { limit: 100_000, sessions: Mutex::default() }
+    }
+}
+
+impl SessionStore for MemorySessions {
+    fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.sessions().get(key).map(|(bytes, _)| bytes.clone()))
+    }
+
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
+        let mut sessions = self.sessions();
+        if sessions.len() >= self.limit && !sessions.contains_key(key) {
+            make_room(&mut sessions);
+        }
+        sessions.insert(key.to_owned(), (bytes.to_vec(), expires));
+        Ok(())
+    }
+
+    fn remove(&self, key: &str) -> io::Result<()> {
+        self.sessions().remove(key);
+        Ok(())
+    }
+}
+
+/// Removes the eighth of the sessions that expires first, so that this is done rarely.
+fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
+    let mut ends: Vec<SystemTime> = sessions.values().map(|(_, expires)| *expires).collect();
+    let count = ends.len() / 8;
+    let (_, end, _) = ends.select_nth_unstable(count);
+    let end = *end;
+    let mut left = count + 1;
+    sessions.retain(|_, (_, expires)| {
+        let goes = *expires <= end && left > 0;
+        left -= usize::from(goes);
+        !goes
+    });
+}
+
+/// Sessions in files, which outlive the program: a file each, in a folder of their own.
+///
+/// A session is replaced as a whole, so that a crash leaves no half one. Files that have expired are removed after every
+/// thousandth change and at the start.
+#[derive(Debug)]
+pub struct FileSessions {
+    folder: PathBuf,
+    saves: AtomicU32,
+}
+
+impl FileSessions {
+    /// Opens the folder, which is created if it does not exist, for this user alone.
+    ///
+    /// # Errors
+    /// If it cannot be created or read.
+    pub fn open(folder: impl AsRef<Path>) -> io::Result<FileSessions> {
+        use std::os::unix::fs::DirBuilderExt;
+        let folder = folder.as_ref().to_owned();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let store = FileSessions { folder, saves: AtomicU32::new(0) };
+        store.remove_expired(SystemTime::now())?;
+        Ok(store)
+    }
+
+    /// Removes the files of sessions that have expired, by the time of the change that is their end.
+    fn remove_expired(&self, now: SystemTime) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let has_expired = || Some(entry.metadata().ok()?.modified().ok()? <= now);
+            if is_key(&entry.file_name().to_string_lossy()) && has_expired() == Some(true) {
+                absent_is_fine(fs::remove_file(entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        match is_key(key) {
+            true => Ok(self.folder.join(key)),
+            false => Err(io::Error::new(ErrorKind::InvalidInput, "a key of a session has 64 hexadecimal digits")),
+        }
+    }
+}
+
+fn is_key(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+impl SessionStore for FileSessions {
+    fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path(key)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
+        let path = self.path(key)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(bytes)?;
+        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // of file systems with 32 bits
+        file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
+        file.persist(path)?;
+        if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {
+            self.remove_expired(SystemTime::now())?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, key: &str) -> io::Result<()> {
+        absent_is_fine(fs::remove_file(self.path(key)?))
+    }
+}

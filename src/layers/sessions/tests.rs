@@ -1,0 +1,307 @@
+//! Sessions as browsers and handlers use them, in memory and in files.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::*;
+use crate::layers::Csrf;
+use crate::testing::{self, TestRequest};
+use crate::{Http, Method, RequestHandler, SentResponse, User, handler_fn};
+
+/// `POST /insert?a=b` and the like change the session, in the order of the query; each response shows it.
+fn app() -> impl RequestHandler {
+    handler_fn(|request| {
+        let session = Session::of(request)?;
+        let mut shown = Vec::new();
+        for (name, value) in request.params() {
+            match &*name {
+                "in" => session.log_in(User::new(&*value).with_role("editor").with_claim("sub", "7")),
+                "out" => session.log_out(),
+                "renew" => session.renew(),
+                "flash" => session.flash(value),
+                "flashes" => shown.extend(session.take_flashes()),
+                "remove" => session.remove(&value),
+                "get" => shown.push(session.get::<String>(&value).unwrap_or("none".into())),
+                "token" => shown.push(session.csrf_token()?),
+                "user" => shown.push(format!("{:?} {:?}", session.user(), request.user())),
+                "fail" => return Err(crate::Error::new(409, "as asked")),
+                name => session.insert(name, &*value)?,
+            }
+        }
+        Ok(Response::text(shown.join(", ")))
+    })
+}
+
+/// A browser with at most one cookie.
+struct Browser<'a, H> {
+    http: &'a Http<H>,
+    cookie: Option<String>,
+    now: SystemTime,
+}
+
+impl<'a, H: RequestHandler> Browser<'a, H> {
+    fn new(http: &'a Http<H>) -> Browser<'a, H> {
+        Browser { http, cookie: None, now: SystemTime::now() }
+    }
+
+    fn ask(&mut self, request: Request) -> SentResponse {
+        let request = request.with_now(self.now);
+        let request = match &self.cookie {
+            Some(cookie) => request.with_header("cookie", cookie),
+            None => request,
+        };
+        let sent = self.http.respond(&request);
+        if let Some(cookie) = sent.header("set-cookie") {
+            let is_removal = cookie.contains("Max-Age=0");
+            self.cookie = Some(cookie.split(';').next().unwrap().to_owned()).filter(|_| !is_removal);
+        }
+        sent
+    }
+
+    #[track_caller]
+    fn expect(&mut self, query: &str, wanted: &str) {
+        let sent = self.ask(Request::get(&format!("/?{query}")));
+        assert_eq!((sent.status().as_u16(), sent.text()), (200, wanted), "{query}: {sent:?}");
+    }
+}
+
+fn stores(folder: &std::path::Path) -> [Http<Box<dyn RequestHandler>>; 2] {
+    let files = FileSessions::open(folder.join("sessions")).unwrap();
+    let boxed = |sessions: Sessions| Http::new(Box::new(app().layer(sessions)) as Box<dyn RequestHandler>);
+    [boxed(Sessions::new(MemorySessions::new())), boxed(Sessions::new(files))]
+}
+
+#[test]
+fn values_flashes_and_users() {
+    let folder = tempfile::tempdir().unwrap();
+    for http in stores(folder.path()) {
+        let (mut ada, mut bob) = (Browser::new(&http), Browser::new(&http));
+        let nothing = ada.ask(Request::get("/?get=a&flashes&user"));
+        assert_eq!((nothing.header("set-cookie"), nothing.header("cache-control")), (None, None), "{nothing:?}");
+        ada.expect("a=1&b=2&get=a", "1");
+        ada.expect("get=a&get=b&get=c", "1, 2, none");
+        bob.expect("get=a", "none");
+        assert_eq!(bob.cookie, None);
+        ada.expect("remove=a&get=a&get=b", "none, 2");
+        ada.expect("flash=one&flash=two", "");
+        ada.expect("flash=three&flashes", "one, two, three");
+        ada.expect("flashes&get=a", "none");
+        let first = ada.cookie.clone();
+        let sent = ada.ask(Request::get("/?in=ada"));
+        assert_eq!(sent.header("cache-control"), Some("private"), "{sent:?}");
+        assert_ne!(ada.cookie, first, "a new id after the login");
+        let user = "Some(User { name: \"ada\", roles: [\"editor\"], claims: [\"sub\"] }) Some(\"ada\")";
+        ada.expect("user&get=b", &format!("{user}, 2"));
+        let (mut old, mut copy) = (Browser::new(&http), Browser::new(&http));
+        (old.cookie, copy.cookie) = (first, ada.cookie.clone());
+        old.expect("user&get=b", "None None, none");
+        copy.expect("get=b", "2");
+        ada.expect("out&get=b&flash=bye", "none");
+        copy.expect("get=b&user", "none, None None");
+        ada.expect("flashes&user", "bye, None None");
+        // The changes of a handler that fails are stored.
+        let sent = ada.ask(Request::get("/?c=3&fail"));
+        assert_eq!(sent.status(), 409);
+        ada.expect("get=c", "3");
+        let sent = bob.ask(Request::get("/?c=4&fail"));
+        assert!(sent.status() == 409 && sent.header("set-cookie").is_some(), "{sent:?}");
+        bob.expect("get=c", "4");
+        let gone = ada.ask(Request::get("/?out"));
+        assert!(gone.header("set-cookie").unwrap().starts_with("session=; Path=/;"), "{gone:?}");
+        assert_eq!(ada.cookie, None);
+    }
+}
+
+#[test]
+fn ids_that_the_server_has_not_made_are_not_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    for http in stores(folder.path()) {
+        for cookie in ["session=0123456789abcdef0123456789abcdef", "session=../../etc/passwd", "session=", "session=A"]
+        {
+            let mut browser = Browser::new(&http);
+            browser.cookie = Some(cookie.to_owned());
+            browser.expect("get=a", "none");
+            browser.expect("a=1", "");
+            assert_ne!(browser.cookie.as_deref(), Some(cookie));
+            browser.expect("get=a", "1");
+            // A cookie of another host before it does no harm.
+            browser.cookie = browser.cookie.map(|own| format!("{cookie}; {own}"));
+            browser.expect("get=a", "1");
+        }
+    }
+}
+
+#[test]
+fn they_end() {
+    let hour = Duration::from_secs(3600);
+    let sessions = || Sessions::new(MemorySessions::new()).idle_timeout(2 * hour).max_age(5 * hour);
+    let http = Http::new(app().layer(sessions()));
+    let mut idle = Browser::new(&http);
+    idle.expect("a=1", "");
+    idle.now += 2 * hour - Duration::from_secs(10);
+    idle.expect("get=a", "1");
+    idle.now += 2 * hour + Duration::from_secs(1);
+    idle.expect("get=a", "none");
+    let mut busy = Browser::new(&http);
+    busy.expect("a=1", "");
+    for _ in 0..4 {
+        busy.now += hour;
+        busy.expect("get=a", "1");
+    }
+    busy.expect("in=ada", ""); // begins anew
+    for _ in 0..4 {
+        busy.now += hour;
+        busy.expect("get=a", "1");
+    }
+    busy.now += hour;
+    busy.expect("get=a", "none");
+}
+
+#[test]
+fn cookies_are_as_safe_as_can_be() {
+    let proxies = crate::layers::TrustedProxies::new(["127.0.0.1".parse().unwrap()]).scheme(true);
+    let sent = |sessions: Sessions, request: Request| {
+        let http = Http::new(app().layer(sessions).layer(proxies.clone()));
+        http.respond(&request).header("set-cookie").unwrap().split_once(';').unwrap().1.to_owned()
+    };
+    let sessions = || Sessions::new(MemorySessions::new());
+    let behind_tls = || {
+        let request = Request::get("/?a=1").with_header("x-forwarded-for", "1.2.3.4");
+        request.with_header("x-forwarded-proto", "https")
+    };
+    assert_eq!(sent(sessions(), Request::get("/?a=1")), " Path=/; HttpOnly; SameSite=Lax");
+    assert_eq!(sent(sessions(), behind_tls()), " Path=/; HttpOnly; SameSite=Lax; Secure");
+    let kept = sessions().keep(true).same_site(SameSite::Strict).max_age(Duration::from_secs(60));
+    assert_eq!(sent(kept, Request::get("/?a=1")), " Path=/; HttpOnly; SameSite=Strict; Max-Age=60");
+}
+
+/// What an old browser sends has neither `Sec-Fetch-Site` nor `Origin`.
+#[test]
+fn tokens_of_old_browsers() {
+    let http = Http::new(app().layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));
+    let form =
+        |body: String| Request::post("/?user", body).with_header("content-type", "application/x-www-form-urlencoded");
+    let mut ada = Browser::new(&http);
+    assert_eq!(ada.ask(form("a=b".into())).status(), 200, "a program without a session");
+    let token = ada.ask(Request::get("/?token")).text().to_owned();
+    ada.expect("token", &token);
+    for (request, status) in [
+        (form("a=b".into()), 403),
+        (form("csrf_token=".into()), 403),
+        (form(format!("csrf_token={token}0")), 403),
+        (form(format!("a=b&csrf_token={token}")), 200),
+        (Request::post("/", "{}").with_header("x-csrf-token", &token), 200),
+        (Request::post("/", "{}").with_header("x-csrf-token", "x"), 403),
+        (Request::post("/", "{}").with_header("sec-fetch-site", "same-origin"), 200),
+        (form(format!("csrf_token={token}")).with_header("sec-fetch-site", "cross-site"), 403),
+    ] {
+        let shown = format!("{request:?}");
+        assert_eq!(ada.ask(request).status(), status, "{shown}");
+    }
+    ada.expect("in=ada", "");
+    assert_eq!(ada.ask(form(format!("csrf_token={token}"))).status(), 403, "another token after the login");
+}
+
+#[test]
+fn changes_of_requests_at_the_same_time_are_kept() {
+    let server = testing::serve(app().layer(Sessions::new(MemorySessions::new())));
+    let sent = server.get("/?a=1");
+    let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            scope.spawn(move || ask(&format!("/?n{number}={number}&flash={number}")));
+        }
+    });
+    let names: Vec<String> = (0..16).map(|number| format!("get=n{number}")).collect();
+    let values: Vec<String> = (0..16).map(|number: u8| number.to_string()).collect();
+    assert_eq!(ask(&format!("/?{}", names.join("&"))).text(), values.join(", "));
+    assert_eq!(ask("/?flashes").text().split(", ").count(), 16);
+}
+
+/// A request that was under way when its user logged out brings nothing back.
+#[test]
+fn a_session_that_ended_meanwhile_stays_ended() {
+    let (entered, enter) = crossbeam_channel::bounded::<()>(0);
+    let (leave, left) = crossbeam_channel::bounded::<()>(0);
+    let slow = handler_fn(move |request| {
+        let session = Session::of(request)?;
+        match request.path() {
+            "/slow" => {
+                entered.send(()).unwrap();
+                left.recv().unwrap();
+                session.insert("a", "late")?;
+            }
+            "/out" => session.log_out(),
+            _ => session.insert("a", "1")?,
+        }
+        Ok(Response::text(""))
+    });
+    let store = Arc::new(MemorySessions::new());
+    let server = testing::serve(slow.layer(Sessions::new(Arc::clone(&store))));
+    let sent = server.get("/");
+    let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| ask("/slow"));
+        enter.recv().unwrap();
+        ask("/out");
+        leave.send(()).unwrap();
+        let slow = slow.join().unwrap();
+        assert!(slow.header("set-cookie").is_some_and(|cookie| cookie.contains("Max-Age=0")), "{slow:?}");
+    });
+    assert_eq!(store.len(), 0);
+}
+
+#[test]
+fn stores_are_bounded_and_outlive_programs() {
+    let now = SystemTime::now();
+    let store = MemorySessions::new().limit(16);
+    for number in 0..100u64 {
+        store.save(&number.to_string(), b"x", now + Duration::from_secs(number % 50)).unwrap();
+        assert!(store.len() <= 16);
+    }
+    assert!(store.load("49").unwrap().is_some() || store.load("99").unwrap().is_some(), "the last to expire stay");
+
+    let folder = tempfile::tempdir().unwrap();
+    let http = |folder: &std::path::Path| Http::new(app().layer(Sessions::new(FileSessions::open(folder).unwrap())));
+    let before = http(folder.path());
+    let mut ada = Browser::new(&before);
+    ada.expect("a=1", "");
+    let after = http(folder.path());
+    let mut again = Browser { http: &after, cookie: ada.cookie.clone(), now };
+    again.expect("get=a", "1");
+    let id = ada.cookie.unwrap().split_once('=').unwrap().1.to_owned();
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(names.len() == 1 && !names[0].to_string_lossy().contains(&id), "the store has no ids: {names:?}");
+    std::fs::write(&names[0], "damaged").unwrap();
+    again.expect("get=a", "none");
+    std::fs::File::open(&names[0]).unwrap().set_modified(now - Duration::from_secs(1)).unwrap();
+    drop(http(folder.path()));
+    assert!(!names[0].exists(), "has expired");
+}
+
+#[test]
+fn a_store_that_fails_is_an_error() {
+    #[derive(Default)]
+    struct Fails(AtomicBool);
+    impl SessionStore for Fails {
+        fn load(&self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+            Err(std::io::Error::other("no disk"))
+        }
+        fn save(&self, _: &str, _: &[u8], _: SystemTime) -> std::io::Result<()> {
+            if self.0.load(Relaxed) { Err(std::io::Error::other("full")) } else { Ok(()) }
+        }
+        fn remove(&self, _: &str) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let store = Arc::new(Fails::default());
+    let http = Http::new(app().layer(Sessions::new(Arc::clone(&store))));
+    let mut ada = Browser::new(&http);
+    ada.expect("a=1", "");
+    assert_eq!(ada.ask(Request::get("/?get=a")).status(), 500);
+    store.0.store(true, Relaxed);
+    assert_eq!(Browser::new(&http).ask(Request::get("/?a=1")).status(), 500);
+    assert_eq!(Http::new(app()).respond(&Request::get("/")).status(), 500, "without the layer");
+}

@@ -1,0 +1,116 @@
+//! A client that keeps its cookies, as a browser does.
+
+use super::{SentResponse, TestRequest, TestServer};
+use crate::Method;
+
+/// A client that keeps the cookies of one server: [`TestServer::browser`]. Redirects are not followed.
+///
+/// ```
+/// use modest::{Cookie, Response, handler_fn, testing};
+///
+/// let server = testing::serve(handler_fn(|request| {
+///     let visits: u32 = request.cookie("visits").and_then(|visits| visits.parse().ok()).unwrap_or(0);
+///     Ok(Response::text(format!("{visits}")).with_cookie(Cookie::new("visits", (visits + 1).to_string())))
+/// }));
+/// let mut ada = server.browser();
+/// assert_eq!((ada.get("/").text(), ada.get("/").text()), ("0", "1"));
+/// assert_eq!(server.browser().get("/").text(), "0");
+/// ```
+#[derive(Debug)]
+pub struct Browser<'a> {
+    server: &'a TestServer,
+    cookies: Vec<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: String,
+    value: String,
+    path: String,
+}
+
+impl<'a> Browser<'a> {
+    pub(super) fn new(server: &'a TestServer) -> Browser<'a> {
+        Browser { server, cookies: Vec::new() }
+    }
+
+    /// Sends a GET.
+    ///
+    /// # Panics
+    /// As [`TestServer::get`].
+    pub fn get(&mut self, target: &str) -> SentResponse {
+        self.send(TestRequest::new(Method::GET, target))
+    }
+
+    /// Sends a form with these fields by POST, as a page of the server does.
+    ///
+    /// # Panics
+    /// As [`TestServer::get`].
+    pub fn post_form(&mut self, target: &str, fields: &[(&str, &str)]) -> SentResponse {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = TestRequest::new(Method::POST, target).with_body(body);
+        let request = request.with_header("Content-Type", "application/x-www-form-urlencoded");
+        self.send(request.with_header("Sec-Fetch-Site", "same-origin"))
+    }
+
+    /// Sends any request, with the cookies that belong to its path. Those of the response are kept, replaced or removed.
+    ///
+    /// # Panics
+    /// As [`TestServer::get`].
+    pub fn send(&mut self, request: impl Into<TestRequest>) -> SentResponse {
+        let request = request.into();
+        let path = request.target.split('?').next().unwrap_or_default().to_owned();
+        let cookies = self.cookies.iter().filter(|cookie| path_matches(&cookie.path, &path));
+        let cookies: Vec<String> = cookies.map(|Kept { name, value, .. }| format!("{name}={value}")).collect();
+        let request = match cookies.is_empty() {
+            true => request,
+            false => request.with_header("Cookie", cookies.join("; ")),
+        };
+        let sent = self.server.send(request);
+        for cookie in sent.headers().get_all("set-cookie") {
+            self.keep(&String::from_utf8_lossy(cookie.as_bytes()), &path);
+        }
+        sent
+    }
+
+    /// The value of a cookie that it keeps.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies.iter().find(|cookie| cookie.name == name).map(|cookie| cookie.value.as_str())
+    }
+
+    /// Sets a cookie for all paths, as if the server had.
+    pub fn set_cookie(&mut self, name: &str, value: &str) {
+        self.keep(&format!("{name}={value}; Path=/"), "/");
+    }
+
+    /// RFC 6265, section 5.3, for one host.
+    fn keep(&mut self, line: &str, asked: &str) {
+        let mut parts = line.split(';').map(str::trim);
+        let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
+        let (mut path, mut is_over) = (default_path(asked), false);
+        for (attribute, value) in parts.filter_map(|part| part.split_once('=')) {
+            match attribute.to_ascii_lowercase().as_str() {
+                "path" if value.starts_with('/') => path = value.to_owned(),
+                "max-age" => is_over = value.parse::<i64>().is_ok_and(|seconds| seconds <= 0),
+                _ => {}
+            }
+        }
+        self.cookies.retain(|known| known.name != name || known.path != path);
+        if !is_over {
+            self.cookies.push(Kept { name: name.to_owned(), value: value.to_owned(), path });
+            self.cookies.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
+        }
+    }
+}
+
+/// The folder of the path (RFC 6265, section 5.1.4).
+fn default_path(asked: &str) -> String {
+    match asked.rfind('/') {
+        Some(slash) if slash > 0 => asked[..slash].to_owned(),
+        _ => "/".to_owned(),
+    }
+}
+
+fn path_matches(cookie: &str, asked: &str) -> bool {
+    asked.strip_prefix(cookie).is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
+}

@@ -1,0 +1,127 @@
+//! A client of an event stream, for tests.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::{SentResponse, Within};
+
+/// An event that a [`TestServer`](super::TestServer) has sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TestEvent {
+    /// The name; `message` if the server has sent none.
+    pub name: String,
+    /// The id of this event, or of the last one before it that had one.
+    pub id: String,
+    /// The data: its lines, with line feeds between them.
+    pub data: String,
+}
+
+/// A stream of events: [`TestServer::events`](super::TestServer::events). Dropping it disconnects.
+#[derive(Debug)]
+pub struct TestEvents {
+    response: SentResponse,
+    lines: BufReader<Chunks>,
+    id: String,
+}
+
+impl TestEvents {
+    pub(super) fn new(mut stream: BufReader<Within>) -> io::Result<TestEvents> {
+        let response = SentResponse::read_head(&mut stream)?;
+        let is_chunked = response.header("transfer-encoding") == Some("chunked");
+        let left = if is_chunked { Left::BeforeChunk } else { Left::UntilEnd };
+        Ok(TestEvents { response, lines: BufReader::new(Chunks { stream, left }), id: String::new() })
+    }
+
+    /// The head of the response, without a body.
+    pub fn response(&self) -> &SentResponse {
+        &self.response
+    }
+
+    /// Waits for the next event. `None` if the stream has ended.
+    ///
+    /// # Panics
+    /// If there is no event within 30 seconds, or the connection breaks.
+    pub fn next_event(&mut self) -> Option<TestEvent> {
+        let (mut name, mut data, mut has_data) = (String::new(), String::new(), false);
+        loop {
+            let mut line = String::new();
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => panic!("no event: {error}"),
+            }
+            let line = line.trim_end_matches(['\r', '\n']);
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() && has_data => {
+                    let name = if name.is_empty() { "message".to_owned() } else { name };
+                    return Some(TestEvent { name, id: self.id.clone(), data });
+                }
+                "" if line.is_empty() => name.clear(),
+                "data" => {
+                    data.push_str(if has_data { "\n" } else { "" });
+                    data.push_str(value);
+                    has_data = true;
+                }
+                "event" => name = value.to_owned(),
+                "id" => self.id = value.to_owned(),
+                _ => {} // a comment, `retry`
+            }
+        }
+    }
+}
+
+impl Iterator for TestEvents {
+    type Item = TestEvent;
+
+    fn next(&mut self) -> Option<TestEvent> {
+        self.next_event()
+    }
+}
+
+/// A body as it arrives, out of its chunks.
+#[derive(Debug)]
+struct Chunks {
+    stream: BufReader<Within>,
+    left: Left,
+}
+
+#[derive(Debug)]
+enum Left {
+    /// The line with the size of the next chunk comes.
+    BeforeChunk,
+    /// This number of bytes of a chunk.
+    InChunk(u64),
+    UntilEnd,
+    Nothing,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.left {
+                Left::Nothing => return Ok(0),
+                Left::UntilEnd => return self.stream.read(buffer),
+                Left::InChunk(0) => {
+                    self.stream.read_line(&mut String::new())?;
+                    self.left = Left::BeforeChunk;
+                }
+                Left::InChunk(left) => {
+                    let count = (&mut self.stream).take(left).read(buffer)?;
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    self.left = Left::InChunk(left - count as u64);
+                    return Ok(count);
+                }
+                Left::BeforeChunk => {
+                    let mut line = String::new();
+                    self.stream.read_line(&mut line)?;
+                    let size = u64::from_str_radix(line.trim_end(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+                    self.left = if size == 0 { Left::Nothing } else { Left::InChunk(size) };
+                }
+            }
+        }
+    }
+}

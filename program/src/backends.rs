@@ -30,11 +30,17 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     let proxy = ReverseProxy::new(&backend.url).map_err(|error| CliError::usage(format!("--proxy: {error}")))?;
     // The password is for this server.
     let proxy = proxy.authorization(!guard::asks_for_passwords(options));
-    let proxy = proxy.without_prefix(options.serving.prefix.as_deref().unwrap_or_default());
-    Ok(match options.serving.proxy_timeout {
-        Some(Limit(limit)) => proxy.response_timeout(limit),
-        None => proxy,
-    })
+    let mut proxy = proxy.without_prefix(options.serving.prefix.as_deref().unwrap_or_default());
+    if let Some(Limit(limit)) = options.serving.proxy_timeout {
+        proxy = proxy.response_timeout(limit);
+    }
+    if let Some(number) = options.serving.proxy_at_once {
+        proxy = proxy.at_once(number);
+    }
+    if let Some(Limit(limit)) = options.serving.proxy_body_limit {
+        proxy = proxy.body_limit(limit);
+    }
+    Ok(proxy)
 }
 
 /// Where it is on this server.

@@ -83,6 +83,13 @@ pub struct Serving {
     /// Time for that server to begin its response, then 504 [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_timeout: Option<Limit<Duration>>,
+    /// Requests that such a server can have at once; more get 503. One address can have a quarter of them; more get 429
+    /// [default: 256]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub proxy_at_once: Option<usize>,
+    /// Longest body of a request for such a server; a longer one gets 413 [default: 256m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub proxy_body_limit: Option<Limit<u64>>,
     /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
     #[arg(long, value_name = "PATH", value_parser = values::prefix)]
     pub prefix: Option<String>,

@@ -34,6 +34,8 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is allowed what its
 ///   own rule and those for `/about`, `/about.html` and so on all allow. For `/a/`, `/a/index.html` is read
 ///   ([`index`](PathRights::index)).
+/// - *Parameters*: some servers behind a `ReverseProxy` take `/a;b` for `/a`, so a path with `;` is
+///   allowed what it and the path without these parameters are both allowed.
 /// - *Nested layers*: allowed is what all of them allow.
 /// - *[`StaticFileHandler`](crate::StaticFileHandler) checks again* for each file that it reads, lists or writes: index
 ///   files, compressed copies, error pages, the entries of listings and archives, the names in forms. Other handlers
@@ -139,8 +141,13 @@ impl Default for PathRights {
 }
 
 impl Rules {
-    /// The rights of this user there.
+    /// The rights of this user there, whether parameters belong to the path or not.
     fn rights(&self, user: Option<&str>, path: &Names) -> Rights {
+        let rights = self.rights_as_written(user, path);
+        path.without_parameters().map_or(rights, |path| rights.and(self.rights_as_written(user, &path)))
+    }
+
+    fn rights_as_written(&self, user: Option<&str>, path: &Names) -> Rights {
         let exact = self.longest(|rule| path.begin_with(&rule.path));
         let folded = self.longest(|rule| path.begin_with_folded(&rule.path));
         // Paths that differ only in letter case can name the same file.
@@ -190,8 +197,11 @@ impl Rules {
 
     /// Whether the right holds for everything below the path, including rules of longer paths.
     fn permit_all(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
-        let beneath = self.rules.iter().filter(|rule| rule.path.begin_with_folded(path));
-        self.permit(user, access, path) && beneath.into_iter().all(|rule| self.permit(user, access, &rule.path))
+        let plain = path.without_parameters();
+        let is_beneath =
+            |rule: &Names| [Some(path), plain.as_ref()].into_iter().flatten().any(|path| rule.begin_with_folded(path));
+        let mut beneath = self.rules.iter().map(|rule| &rule.path).filter(|rule| is_beneath(rule));
+        self.permit(user, access, path) && beneath.all(|rule| self.permit(user, access, rule))
     }
 
     fn verdict(&self, request: &Request, user: Option<&str>) -> Result<Verdict> {

@@ -4,7 +4,7 @@
 use http::header;
 
 use crate::http::answer::AnswerHead;
-use crate::{Error, HeaderName, HeaderValue, Method, Request, Result};
+use crate::{HeaderName, HeaderValue, Method, Request};
 
 /// Fields of one connection, beside those that `Connection` names (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 9] = [
@@ -19,36 +19,39 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Fields that this server writes itself. A field with an underscore for a hyphen is the same to some programs (CGI,
-/// WSGI), so it is left out like them.
-const OWN: [&str; 10] = [
+/// Fields that this server writes itself, and those by which a backend could take a client for another one, or a path for
+/// another one. A field with an underscore for a hyphen is the same to some programs (CGI, WSGI), so it is left out like
+/// them. `Proxy` would become `HTTP_PROXY` there, which names the proxy of a program's own requests.
+const OWN: [&str; 21] = [
+    "cf-connecting-ip",
+    "client-ip",
     "content-length",
     "expect",
+    "fastly-client-ip",
     "forwarded",
+    "front-end-https",
     "host",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
+    "proxy",
+    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
     "x-real-ip",
+    "x-remote-user",
+    "x-rewrite-url",
+    "x-url-scheme",
 ];
+/// All fields with this prefix are among them.
+const OWN_PREFIX: &str = "x-forwarded-";
 
-/// The body of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    Sized(u64),
-    Chunked,
-}
-
-/// The body that the head announces, in the one form that is passed on.
-pub(super) fn body(request: &Request) -> Result<Option<Body>> {
-    if request.header_all("transfer-encoding").next().is_some() {
-        return Ok(Some(Body::Chunked));
-    }
-    let Some(length) = request.header_all("content-length").next() else { return Ok(None) };
-    let number = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
-    number.map(|length| Some(Body::Sized(length))).ok_or(Error::new(400, "The request has an invalid Content-Length."))
+/// The length of the body. `None`: there is none.
+fn body_length(request: &Request) -> Option<u64> {
+    let has_body = ["transfer-encoding", "content-length"].iter().any(|name| request.header_all(name).next().is_some());
+    has_body.then(|| request.body().len())
 }
 
 /// The protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8): `h2c` and
@@ -57,12 +60,12 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
     let is_other =
-        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && matches!(body(request), Ok(None));
+        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && body_length(request).is_none();
     is_other.then(|| protocol.to_owned())
 }
 
 /// The lines after `Host`, and the empty line.
-pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Result<Vec<u8>> {
+pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
     let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
@@ -71,17 +74,16 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
         let is_of_connection =
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
-        if !is_of_connection && !is_withheld && !OWN.contains(&&*canonical) {
+        let is_own = canonical.starts_with(OWN_PREFIX) || OWN.contains(&&*canonical);
+        if !is_of_connection && !is_withheld && !is_own {
             add(name, value);
         }
     }
     for (name, value) in about_client(request, prefix) {
         add(name.as_bytes(), value.as_bytes());
     }
-    match body(request)? {
-        Some(Body::Sized(length)) => add(b"Content-Length", length.to_string().as_bytes()),
-        Some(Body::Chunked) => add(b"Transfer-Encoding", b"chunked"),
-        None => {}
+    if let Some(length) = body_length(request) {
+        add(b"Content-Length", length.to_string().as_bytes());
     }
     match upgrade(request) {
         Some(protocol) => {
@@ -91,7 +93,7 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
         None => add(b"Connection", b"close"),
     }
     lines.extend(b"\r\n");
-    Ok(lines)
+    lines
 }
 
 /// What this server knows about the client and its connection.
@@ -107,6 +109,9 @@ fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> 
         fields.push(("X-Forwarded-Host", host.to_owned()));
         element.push(format!("host=\"{host}\""));
     }
+    if let Some(user) = request.user().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
+        fields.push(("X-Forwarded-User", user));
+    }
     if !prefix.is_empty() {
         fields.push(("X-Forwarded-Prefix", prefix.to_owned()));
     }
@@ -117,16 +122,20 @@ fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> 
     fields
 }
 
-/// The fields that the client gets.
-pub(super) fn of_response(head: &AnswerHead) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+/// The fields that the client gets, with its length as one number. A challenge is left out if the client's answer to it
+/// would be for this server.
+pub(super) fn of_response(
+    head: &AnswerHead,
+    passes_authorization: bool,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let named: Vec<&[u8]> = words(head.values(&header::CONNECTION)).collect();
-    head.fields
-        .iter()
-        .filter(move |(name, _)| {
-            let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
-            !is_named && !HOP_BY_HOP.contains(&name.as_str())
-        })
-        .cloned()
+    let length = head.content_length().ok().flatten();
+    let fields = head.fields.iter().filter(move |(name, _)| {
+        let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
+        let is_withheld = *name == header::WWW_AUTHENTICATE && !passes_authorization;
+        !is_named && !is_withheld && *name != header::CONTENT_LENGTH && !HOP_BY_HOP.contains(&name.as_str())
+    });
+    fields.cloned().chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
 }
 
 /// The protocol that a 101 switches to.

@@ -6,36 +6,52 @@ mod tunnel; // bytes in both directions after a 101
 
 mod exchange; // one request to the backend, on a thread of its own
 
+mod upstream; // its connection to the backend
+
+mod failure; // why there is no response
+
 mod fields; // the fields that each side gets
 
 mod backend; // where it is
 
+use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use crate::http::{Live, LiveKind};
 use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath};
 use backend::Backend;
-use exchange::{Answer, Exchange, Failure, Pending};
+use exchange::{Answer, Asked, Exchange, Pending};
+use failure::Failure;
 
 /// A handler whose requests another HTTP/1.1 server responds to (a reverse proxy): for development, or for an
 /// application beside a folder.
 ///
-/// Bodies are streamed both ways: a request's 64 KiB at a time, a response's as it arrives. A worker is held only while the backend does not read a request's body: not while the
-/// client sends, and not while the backend computes, sends, or is silent in an event stream. WebSockets and other
-/// upgrades are passed on, as connections with a thread of their own ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
+/// A request's body is received completely before the backend is asked, in memory or in an unnamed file, up to
+/// [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). A response's is
+/// passed on as it arrives. Neither a client that sends slowly nor a backend that computes, sends slowly, does not read,
+/// or is silent in an event stream holds a worker: each request that the backend has is on a thread of its own. WebSockets and
+/// other upgrades are passed on, as connections with two threads
+/// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
 ///   the place of the [mount](crate::Routes::mount)'s: with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
 /// - *Host*: the backend gets the client's, so that its redirects and its checks of origins and names are about the
 ///   address that the client uses.
+///   An empty `Host` stays empty.
 /// - *Fields*: those of one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
-///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended: what a client writes there does not
-///   arrive. They have what this server knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
+///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended. What a client writes there does not
+///   arrive, nor in any other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. They have what this server
+///   knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
+/// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
+/// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because some
+///   servers remove what follows `;`, or take a backslash for a slash.
+/// - *Methods* are passed on as they are, so a backend should not take `get` for `GET`: rights see two methods.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
-///   HTTP/1.1; 504 if it takes too long; 503 if too many requests wait for it. If it breaks off in the middle of a response, the
+///   HTTP/1.1; 504 if it takes too long; 503 if too many requests wait for it, 429 if too
+///   many of them are from one address. If it breaks off in the middle of a response, the
 ///   client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. Each request has a new connection to the backend.
@@ -50,13 +66,13 @@ use exchange::{Answer, Exchange, Failure, Pending};
 /// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct ReverseProxy {
     backend: Backend,
     connect_timeout: Duration,
     response_timeout: Option<Duration>,
-    at_once: usize,
-    under_way: Arc<AtomicUsize>,
+    half_close_timeout: Option<Duration>,
+    body_limit: Option<u64>,
+    places: Arc<Live>,
     passes_authorization: bool,
     prefix: String,
 }
@@ -71,8 +87,9 @@ impl ReverseProxy {
             backend: Backend::parse(url).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Some(Duration::from_secs(60)),
-            at_once: 256,
-            under_way: Arc::default(),
+            half_close_timeout: Some(Duration::from_secs(60)),
+            body_limit: Some(256 << 20),
+            places: places(256),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -84,22 +101,38 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how long the backend may take to begin its response after it got the whole request, and how long it may not
-    /// read while a body is sent to it; then 504. Default: 60 seconds; `None`: no limit. A response that has begun may
-    /// pause.
+    /// Sets how long the backend may take to begin its response after it took the last bytes of the request, and how long
+    /// it may take none of them before; then 504. Default: 60 seconds; `None`: no limit. A response that has begun may pause.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self
     }
 
-    /// Sets how many requests can be under way at the backend, each with a thread; more get 503. Default: 256.
+    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has ended
+    /// its own; then both are closed. Default: 60 seconds; `None`: no limit.
+    pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
+        self.half_close_timeout = limit.into();
+        self
+    }
+
+    /// Sets the maximum length of a request's body in bytes; a longer one gets 413. Default: 256 MiB; `None`: no limit
+    /// except [`Http::body_quota`](crate::Http::body_quota). Replaces [`Http::body_limit`](crate::Http::body_limit).
+    pub fn body_limit(mut self, bytes: impl Into<Option<u64>>) -> ReverseProxy {
+        self.body_limit = bytes.into();
+        self
+    }
+
+    /// Sets how many requests the backend can have at once, each with a thread, and WebSockets among them; more get 503. At
+    /// most a quarter of them, and at least one, can be from one address, or one 64-bit network of IPv6; more get 429.
+    /// Default: 256.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
-        self.at_once = number;
+        self.places = places(number);
         self
     }
 
     /// Sets whether the backend gets `Authorization`. Default: yes. Turn it off if a layer of this server has checked it:
-    /// the password is then for this server alone.
+    /// the password is then for this server alone. Then the client does not get the backend's `WWW-Authenticate`, because
+    /// the answer to it would not arrive there.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
         self.passes_authorization = is_passed_on;
         self
@@ -117,44 +150,40 @@ impl ReverseProxy {
         let pending = match request.value::<Pending>() {
             Some(pending) => pending,
             None => {
-                let exchange = self.begin(request)?;
-                let addresses = self.connector();
-                exchange.clone().run(move |exchange| exchange.connect(addresses)).map_err(Error::from)?;
-                request.put(Pending(exchange));
+                request.put(self.begin(request)?);
                 request.value::<Pending>().ok_or("the exchange was stored")?
             }
         };
-        pending.0.end_body();
         let ticket = pending.0.arrived.ticket(); // before the answer is looked for, so that it is not missed
         let answer = match pending.0.take_answer() {
             None if request.is_late() => pending.0.wait_for_answer(self.response_timeout),
             answer => answer,
         };
         match answer {
-            Some(answer) => respond(request, answer?),
+            Some(answer) => Ok(self.respond(request, answer?)),
             None => Ok(Response::wait_for(ticket, None)),
         }
     }
 
-    /// An exchange whose request is not sent yet.
-    fn begin(&self, request: &Request) -> Result<Arc<Exchange>> {
-        let count = self.under_way.fetch_add(1, SeqCst);
-        let place = exchange::Place(Arc::clone(&self.under_way));
-        if count >= self.at_once {
-            return Err(Failure::Full.into());
-        }
+    /// Asks the backend, on another thread.
+    fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
-        let fields = fields::of_request(request, &self.prefix, self.passes_authorization)?;
+        let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
         let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
         head.extend_from_slice(request.host().unwrap_or(&self.backend.authority).as_bytes());
         head.extend_from_slice(b"\r\n");
-        head.extend_from_slice(&fields);
-        Ok(Exchange::new(request.method().clone(), fields::upgrade(request), head, self.response_timeout, place))
+        head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
+        let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
+        let asked = Asked { method, upgrade, head, limit: self.response_timeout };
+        Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector())?)
     }
 
     /// The target that the backend gets: the path in its canonical form as the client wrote it, and the query.
     fn target(&self, request: &Request) -> Result<String> {
         let canonical = request.url_path()?; // never with dot segments: rights were checked for this path
+        if canonical.names().any(has_other_reading) {
+            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
+        }
         let whole = request.target();
         let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
         let raw = raw.map_or_else(|| canonical.to_string(), str::to_owned);
@@ -169,7 +198,7 @@ impl ReverseProxy {
         Ok(request.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
     }
 
-    /// Connects to the backend: what a thread or a turn that may block calls.
+    /// Connects to the backend: what the thread of an exchange calls.
     fn connector(&self) -> impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
         move || {
@@ -184,21 +213,51 @@ impl ReverseProxy {
             Err(failure)
         }
     }
+
+    /// The client's response to an answer of the backend.
+    fn respond(&self, request: &Request, answer: Answer) -> Response {
+        let (head, response) = match answer {
+            Answer::Whole(head) if *request.method() == Method::HEAD => {
+                let length = head.content_length().ok().flatten();
+                let none = io::empty();
+                (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
+            }
+            Answer::Whole(head) => (head, Response::no_content()),
+            Answer::Streamed(head, response) => (head, response),
+            Answer::Switched(head, upstream) => {
+                let (protocol, patience) = (fields::protocol(&head), self.half_close_timeout);
+                (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream, patience)))
+            }
+        };
+        let response = response.with_status(head.status).evaluated();
+        let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
+        let fields = fields::of_response(&head, self.passes_authorization);
+        fields.fold(response, add).with_added_header("via", "1.1 modest")
+    }
+}
+
+/// The places of requests, of which one address can have a quarter.
+fn places(number: usize) -> Arc<Live> {
+    Live::new(number, Some((number / 4).max(1)))
+}
+
+/// Whether some servers take this segment of a path for another one, or for several: without what follows `;`, or with a
+/// backslash for a slash.
+fn has_other_reading(name: &[u8]) -> bool {
+    let own = name.split(|&byte| byte == b';').next().unwrap_or_default();
+    name.contains(&b'\\') || matches!(own, b"" | b"." | b"..")
+}
+
+impl fmt::Debug for ReverseProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReverseProxy").field("backend", &self.backend).finish_non_exhaustive()
+    }
 }
 
 /// Every method that a client can send, except TRACE, whose response would be about this server's own request.
 impl RequestHandler for ReverseProxy {
-    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        if fields::body(request)?.is_some_and(|body| body != fields::Body::Sized(0))
-            && *request.method() != Method::TRACE
-        {
-            let exchange = self.begin(request)?;
-            exchange.connect(self.connector())?;
-            let writer = exchange.writer(fields::body(request)? == Some(fields::Body::Chunked));
-            exchange.clone().run(|_| Ok(()))?;
-            request.put(Pending(exchange));
-            plan.limit(None).save_to(writer);
-        }
+    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+        plan.limit(self.body_limit);
         Ok(())
     }
 
@@ -232,24 +291,4 @@ impl RequestHandler for ReverseProxy {
             _ => self.pass(request),
         }
     }
-}
-
-/// The client's response to an answer of the backend.
-fn respond(request: &Request, answer: Answer) -> Result<Response> {
-    let (head, response) = match answer {
-        Answer::Whole(head) if *request.method() == Method::HEAD => {
-            let length = head.content_length().ok().flatten();
-            let none = io::empty();
-            (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
-        }
-        Answer::Whole(head) => (head, Response::no_content()),
-        Answer::Streamed(head, response) => (head, response),
-        Answer::Switched(head, upstream) => {
-            let protocol = fields::protocol(&head);
-            (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream)))
-        }
-    };
-    let response = response.with_status(head.status);
-    let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
-    Ok(fields::of_response(&head).fold(response, add).with_added_header("via", "1.1 modest"))
 }

@@ -1,36 +1,166 @@
-//! Bytes in both directions after a 101, until both have ended. On the thread of the client's stream, and one more.
+//! Bytes in both directions after a 101, until both have ended. On the thread of the client's stream, and one more. When
+//! one direction has ended, the other one can continue as long as it has bytes.
 
 use std::io::{self, Write};
-use std::net::Shutdown;
-use std::sync::Arc;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::exchange::Upstream;
+use super::upstream::Upstream;
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. The end of one side is passed on to the other; an error ends both.
-pub(super) fn join(stream: Stream, upstream: Upstream) {
-    if let Err(error) = copy_both(stream, upstream) {
+/// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience`: how long one
+/// direction can be silent after the other has ended.
+pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
+    if let Err(error) = copy_both(stream, upstream, patience) {
         log::debug!("proxy: a connection of another protocol ended: {error}");
     }
 }
 
-fn copy_both(mut stream: Stream, upstream: Upstream) -> io::Result<()> {
-    let (to_client, to_upstream) = (stream.writer(), Arc::clone(&upstream.stream));
-    upstream.stream.set_read_timeout(None)?;
-    to_upstream.set_write_timeout(None)?;
-    let downstream = std::thread::Builder::new().name("proxy".into()).spawn(move || copy_down(upstream, to_client))?;
-    let copied = io::copy(&mut stream, &mut &*to_upstream).map(drop);
-    let _ = to_upstream.shutdown(how(copied.is_ok())); // an error: the backend has ended it
+fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
+    upstream.stream.set_nonblocking(false)?;
+    let backend = Arc::clone(&upstream.stream);
+    let state = Mutex::new(State { ended: 0, passed: Instant::now() });
+    let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
+    let (down, to_client) = (Arc::clone(&tunnel), stream.writer());
+    let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
+    let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
+    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
+    let _ = tunnel.backend.shutdown(how(copied.is_ok())); // an error: the backend has ended it
+    tunnel.end();
     downstream.join().unwrap_or(Ok(())).and(copied)
 }
 
-fn copy_down(upstream: Upstream, mut client: StreamWriter) -> io::Result<()> {
-    let copied = client.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut client));
-    client.shutdown(how(copied.is_ok()))?;
-    copied.map(drop)
+/// Both sides, for the direction that ends first.
+struct Tunnel {
+    client: StreamWriter,
+    backend: Arc<TcpStream>,
+    patience: Option<Duration>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// How many directions have ended.
+    ended: usize,
+    /// When bytes were last passed on.
+    passed: Instant,
+}
+
+impl Tunnel {
+    fn copy_down(&self, upstream: Upstream, client: StreamWriter) -> io::Result<()> {
+        let mut noted = Noted { to: client, tunnel: self };
+        let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
+        let ended = noted.to.shutdown(how(copied.is_ok()));
+        self.end();
+        copied.map(drop).and(ended)
+    }
+
+    /// One direction has ended. Waits for the other, and ends both sides when it is silent for too long.
+    fn end(&self) {
+        let mut state = self.lock();
+        state.ended += 1;
+        state.passed = Instant::now();
+        self.changed.notify_all();
+        let Some(patience) = self.patience else { return };
+        while state.ended < 2 {
+            let left = patience.saturating_sub(state.passed.elapsed());
+            if left.is_zero() {
+                let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both)); // may be closed already
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A writer that notes when bytes are passed on.
+struct Noted<'a, W> {
+    to: W,
+    tunnel: &'a Tunnel,
+}
+
+impl<W: Write> Write for Noted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.tunnel.lock().passed = Instant::now();
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// A side that has ended may still read.
 fn how(is_complete: bool) -> Shutdown {
     if is_complete { Shutdown::Write } else { Shutdown::Both }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use crate::{ReverseProxy, TcpServer};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn read_head(stream: &mut TcpStream) -> String {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "{:?}", String::from_utf8_lossy(&head));
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Both sides of an upgraded connection.
+    fn tunnel(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
+        let mut client = TcpStream::connect(server.local_addr().to_string()).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
+        let mut upstream = backend.accept().unwrap().0;
+        read_head(&mut upstream);
+        upstream.write_all(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
+        let head = read_head(&mut client);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        (client, upstream)
+    }
+
+    /// When one side has ended, the other side is ended as soon as it is silent, and the place is free again.
+    #[test]
+    fn a_tunnel_ends_after_its_first_side() {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let limit = Duration::from_millis(400);
+        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(limit).at_once(1);
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap();
+        let handle = server.handle();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.serve_forever().unwrap());
+            for first in ["client", "backend"] {
+                let (client, upstream) = tunnel(&server, &backend);
+                let (mut one, mut other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+                one.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: its end is passed on");
+                // It can continue, for longer than the limit.
+                let begun = Instant::now();
+                while begun.elapsed() < 2 * limit {
+                    other.write_all(b"x").unwrap();
+                    assert_eq!(one.read(&mut [0]).unwrap(), 1, "{first}");
+                }
+                let silent = Instant::now();
+                assert_eq!(one.read(&mut [0]).unwrap(), 0, "{first}: the other side is silent");
+                assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
+            }
+            handle.shutdown();
+        });
+    }
 }

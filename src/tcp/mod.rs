@@ -63,6 +63,8 @@ pub use input::Input;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
+#[cfg(feature = "proxy")]
+pub(crate) use live::Live;
 pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
 pub use memory::available_memory;
 pub(crate) use memory::{
@@ -80,3 +82,5 @@ pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
+#[cfg(feature = "proxy")]
+pub(crate) use sys::{PollFlags, probe, wait_until_ready};

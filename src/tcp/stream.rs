@@ -19,6 +19,8 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
 ///
+/// A client whose system no longer responds is found by TCP keepalive; reading and writing then fail.
+///
 /// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
 /// timeout, when the stream is reset.
 ///

@@ -141,8 +141,9 @@ impl Transport {
         Ok(Transport::new(stream))
     }
 
-    /// Out of the poller, as a socket that blocks.
+    /// Out of the poller, as a socket that blocks. Nothing polls it, so its system is to find out whether the client's is gone.
     pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
+        self.find_out_if_it_is_gone();
         registry.deregister(&mut self.stream)?;
         sys::blocking(self.stream)
     }

@@ -71,8 +71,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The head of a pushed body is in the output.
-    pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn begin_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         pushed.stream.attach(turn.waker());
+        if turn.is_shutting_down() && pushed.stream.write_farewell(turn.output) {
+            self.log_pushed(&pushed, turn);
+            return Next::Close;
+        }
         self.send_pushed(pushed, turn)
     }
 

@@ -353,6 +353,18 @@ impl Response {
         self.rare.get_or_insert_default()
     }
 
+    /// The preconditions and the range of the request are not evaluated here: another server has done so, and knows the
+    /// resource (RFC 9110, section 13.2.1).
+    #[cfg(feature = "proxy")]
+    pub(crate) fn evaluated(mut self) -> Response {
+        self.rare().is_evaluated = true;
+        self
+    }
+
+    pub(crate) fn is_evaluated(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.is_evaluated)
+    }
+
     pub(crate) fn is_to_wait(&self) -> bool {
         matches!(self.instead(), Some(Instead::Wait(_)))
     }
@@ -458,6 +470,8 @@ impl Response {
 struct Rare {
     instead: Option<Instead>,
     reason: Option<Vec<u8>>,
+    /// Another server has evaluated the preconditions and the range of the request.
+    is_evaluated: bool,
 }
 
 /// What is done with a response instead of sending it.

@@ -197,7 +197,8 @@ enum Selection {
 /// Applies the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
 fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
     let request = context.request;
-    let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_content = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
+    let conditions_apply = is_content && !response.is_evaluated();
     if !conditions_apply || !request.field_names().any(preconditions::is_conditional_or_range) {
         return (response, Selection::Whole);
     }

@@ -42,6 +42,15 @@ impl Names {
         page.folded.split_last().is_some_and(|(name, folder)| folder == self.folded && is_index(name))
     }
 
+    /// The path without what follows `;` in a segment, which some servers take for parameters (RFC 3986, section 3.3).
+    /// `None`: there is nothing like that.
+    pub fn without_parameters(&self) -> Option<Names> {
+        let own = |name: &Vec<u8>| name.split(|&byte| byte == b';').next().unwrap_or_default().to_vec();
+        let exact: Vec<Vec<u8>> = self.exact.iter().map(own).filter(|name| !name.is_empty()).collect();
+        let folded = exact.iter().map(|name| fold(name)).collect();
+        (exact != self.exact).then_some(Names { exact, folded })
+    }
+
     /// The segments below others.
     pub fn beneath(self, folder: Names) -> Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }

@@ -256,6 +256,30 @@ fn methods() {
     assert_eq!(http.respond(&Request::post("/", "")).status(), 403);
 }
 
+/// Some servers take `/a;b` for `/a`, and remove it with everything below it.
+#[test]
+fn parameters_in_a_path_add_no_rights() {
+    let rules = ["/=*:all", "/api/priv=*:none", "/read=*:read", "/read;all=*:all"];
+    let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&rules)));
+    for (method, target, expected) in [
+        ("GET", "/api/priv", 403),
+        ("GET", "/api/priv;a=b", 403),
+        ("GET", "/api;a/priv/x", 403),
+        ("GET", "/;a/api/PRIV;b/x", 403),
+        ("GET", "/api/priv%3ba", 403),
+        ("GET", "/api/pri;v", 200),
+        ("GET", "/api/x;priv", 200),
+        ("PUT", "/read;all/x", 403),
+        ("GET", "/read;all/x", 200),
+        ("DELETE", "/api", 403),
+        ("DELETE", "/api;a", 403),
+        ("DELETE", "/other;a", 200),
+    ] {
+        let request = Request::new(method.parse().unwrap(), target).unwrap();
+        assert_eq!(http.respond(&request).status(), expected, "{method} {target}");
+    }
+}
+
 /// A folder with a part that only `ada` may read, and whatever one may try to get at it.
 #[test]
 fn no_spelling_gets_around_a_rule() {

@@ -89,7 +89,7 @@ pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
 }
 
 /// Waits until the stream is ready for this, or up to this time. It may return earlier.
-pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
+pub fn wait_until_ready(stream: &impl AsFd, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     match poll(&mut [PollFd::new(stream, what)], limit.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -185,9 +185,9 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     Ok(ClientStream(socket.into()))
 }
 
-/// Makes the kernel probe the client's system, after this much silence and at that interval, for whether it still knows
+/// Makes the kernel probe the peer's system, after this much silence and at that interval, for whether it still knows
 /// the connection. Not needed for a Unix socket: its poller reports the end.
-pub fn probe(stream: &ClientStream, after: Duration) {
+pub fn probe(stream: &impl AsFd, after: Duration) {
     let probes = TcpKeepalive::new().with_time(after).with_interval(after);
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }

@@ -1,0 +1,130 @@
+//! The connection to the backend. The rest of the request is sent whenever the response is waited for, so neither side
+//! waits for the other: a backend may answer before it has read everything, or while it reads.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+use crate::Body;
+use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
+
+/// How many bytes are read at a time.
+const PIECE: usize = 64 * 1024;
+/// After this much silence the backend's system is asked whether it still knows the connection.
+const PROBED_AFTER: Duration = Duration::from_secs(30);
+
+/// A connection to the backend, with what was read ahead and what is still to be sent.
+pub(super) struct Upstream {
+    /// Does not block.
+    pub(super) stream: Arc<TcpStream>,
+    buffer: Vec<u8>,
+    start: usize,
+    /// `None`: the whole request is sent, or the backend reads no more.
+    unsent: Option<Unsent>,
+    /// When the backend last took bytes of the request.
+    taken: Instant,
+    _place: LivePlace,
+}
+
+/// The rest of a request.
+struct Unsent {
+    piece: Vec<u8>,
+    start: usize,
+    body: IntoReader,
+}
+
+impl Upstream {
+    /// Nothing is sent yet.
+    pub(super) fn new(stream: Arc<TcpStream>, head: Vec<u8>, body: Body, place: LivePlace) -> io::Result<Upstream> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        probe(&*stream, PROBED_AFTER);
+        let unsent = Some(Unsent { piece: head, start: 0, body: body.into_reader() });
+        Ok(Upstream { stream, buffer: Vec::new(), start: 0, unsent, taken: Instant::now(), _place: place })
+    }
+
+    /// What was read and not used.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// These bytes are used.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
+
+    /// Reads more, and sends what is still to be sent. 0: the end. The limit counts from when the backend last took bytes of the
+    /// request.
+    pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
+        loop {
+            let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Err(Failure::Late);
+            }
+            let has_sent = self.send_some()?;
+            match self.read() {
+                Ok(count) => return Ok(count),
+                Err(error) if !is_retried(&error) => return Err(Failure::Ended(error.to_string())),
+                Err(_) if has_sent => {}
+                Err(_) => self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?,
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let before = self.buffer.len();
+        self.buffer.resize(before + PIECE, 0);
+        let read = (&*self.stream).read(&mut self.buffer[before..]);
+        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
+    /// Sends a piece, as far as the backend takes it. Returns whether it took some.
+    fn send_some(&mut self) -> Result<bool, Failure> {
+        let Some(unsent) = &mut self.unsent else { return Ok(false) };
+        if !unsent.prepare().map_err(|error| Failure::Unread(error.to_string()))? {
+            self.unsent = None;
+            return Ok(false);
+        }
+        match (&*self.stream).write(&unsent.piece[unsent.start..]) {
+            Ok(count) => {
+                unsent.start += count;
+                self.taken = Instant::now();
+                Ok(count > 0)
+            }
+            Err(error) if is_retried(&error) => Ok(false),
+            // The backend may have answered without reading everything: whether that fails decides nothing.
+            Err(_) => {
+                self.unsent = None;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits for bytes, and for room if there is more to be sent.
+    fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
+        let what = if self.unsent.is_some() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        wait_until_ready(&*self.stream, what, limit)
+    }
+}
+
+impl Unsent {
+    /// Reads the next piece of the body if this one is sent. Returns false if there is none.
+    fn prepare(&mut self) -> io::Result<bool> {
+        if self.start == self.piece.len() {
+            self.piece.resize(PIECE, 0);
+            let count = self.body.read(&mut self.piece)?;
+            self.piece.truncate(count);
+            self.start = 0;
+        }
+        Ok(!self.piece.is_empty())
+    }
+}
+
+fn is_retried(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

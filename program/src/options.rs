@@ -85,7 +85,7 @@ pub struct Serving {
     pub proxy_timeout: Option<Limit<Duration>>,
     /// Requests that such a server can have at once; more get 503. One address can have a quarter of them; more get 429
     /// [default: 256]
-    #[arg(long, value_name = "N", value_parser = values::count)]
+    #[arg(long, value_name = "N", value_parser = values::some)]
     pub proxy_at_once: Option<usize>,
     /// Longest body of a request for such a server; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]

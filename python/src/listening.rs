@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 
 use modest::{Error, TcpServer, handler_fn};
 
-use modest_cli::{listening, places};
 use crate::settings::Own;
+use modest_cli::{listening, places};
 
 /// The sockets. As long as this is there, they listen, and the file of a Unix socket stays.
 #[pyclass(frozen, module = "modest._modest")]

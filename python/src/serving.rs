@@ -13,9 +13,9 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::iterator;
 
 use crate::application::Application;
-use modest_cli::program::Program;
 use crate::environ::Template;
 use crate::settings::{Own, with_name};
+use modest_cli::program::Program;
 
 /// A server that runs in another thread, or will.
 #[pyclass(frozen, module = "modest._modest")]

@@ -8,10 +8,6 @@ use http::{Method, StatusCode};
 use super::listing::multistatus::XML;
 use crate::{Error, Request, Response};
 
-/// The maximum length of a request's XML in bytes. What a parser does for the attributes of one element grows with their
-/// square.
-pub(super) const MAX_BODY: u64 = 16 << 10;
-
 /// How much below a folder is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {

@@ -551,7 +551,7 @@ impl RequestHandler for StaticFileHandler {
             return Ok(());
         }
         if self.webdav && dav::is_propfind(request.method()) {
-            plan.limit(dav::MAX_BODY);
+            plan.limit(super::MAX_XML);
             return Ok(());
         }
         match self.taking(request) {

@@ -60,3 +60,7 @@ pub use open::Symlinks;
 pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
 pub use taking::{Overwrite, Uploads};
+
+/// The maximum length of a request's XML in bytes. What a parser does for the attributes of one element grows with their
+/// square.
+const MAX_XML: u64 = 16 << 10;

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::dav::MAX_BODY;
+use super::MAX_XML;
 use crate::{Error, escape_html};
 
 /// The most elements and texts of one document.
@@ -27,7 +27,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     let wrong = || Error::new(StatusCode::BAD_REQUEST, "The XML of the request is malformed.");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
     // Without a document type, no declaration can be written in another way.
-    if text.len() as u64 > MAX_BODY || text.matches("xmlns").count() > MAX_DECLARATIONS {
+    if text.len() as u64 > MAX_XML || text.matches("xmlns").count() > MAX_DECLARATIONS {
         return Err(wrong());
     }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
@@ -193,7 +193,7 @@ mod tests {
         let filled = |start: &str, piece: &dyn Fn(usize) -> String, end: &str| {
             let mut text = start.to_owned();
             for piece in (0..).map(piece) {
-                if (text.len() + piece.len() + end.len()) as u64 > MAX_BODY {
+                if (text.len() + piece.len() + end.len()) as u64 > MAX_XML {
                     break;
                 }
                 text += &piece;

@@ -5,7 +5,6 @@
 
 use http::{StatusCode, header};
 
-use super::super::dav;
 use super::super::path;
 use super::super::rights::{Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
@@ -32,7 +31,7 @@ impl Taking {
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
-        plan.limit(dav::MAX_BODY);
+        plan.limit(crate::files::MAX_XML);
     }
 
     /// 412 if `If` does not hold, 423 if it is locked by others.

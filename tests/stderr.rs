@@ -105,8 +105,9 @@ fn copy() {
             let shout = raw::streams(|_: &mut raw::Stream| -> std::io::Result<()> { panic!("in a\nstream") });
             let server = testing::serve(shout);
             let mut client = std::net::TcpStream::connect(server.address()).unwrap();
-            eprintln!("client {}", client.local_addr().unwrap());
             assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+            let line = format!("client {}\n", client.local_addr().unwrap());
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap(); // whole, beside the message of the panic
             let words = raw::Lines::new(|_, _| panic!("in {}", "a line"));
             let server = testing::serve(words);
             let mut client = std::net::TcpStream::connect(server.address()).unwrap();

@@ -13,7 +13,7 @@ mod scheduler;
 #[path = "../src/tcp/sync.rs"]
 mod sync;
 
-/// What `sync` takes from the system: its clock, and threads of which nothing is known.
+/// The system as `sync` uses it: its clock, and threads whose state is unknown.
 mod sys {
     use rustix::time::{ClockId, clock_gettime};
 

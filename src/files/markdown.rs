@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// What is known to get scripts past renderers of Markdown: from the cheat sheets of OWASP and PortSwigger, and from
+    /// Inputs that are known to get scripts past renderers of Markdown, from the cheat sheets of OWASP and PortSwigger, and from
     /// reports on other renderers.
     const ATTACKS: &[&str] = &[
         "<script>alert(1)</script>",

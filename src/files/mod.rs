@@ -61,6 +61,6 @@ pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
 pub use taking::{Overwrite, Uploads};
 
-/// The maximum length of a request's XML in bytes. What a parser does for the attributes of one element grows with their
-/// square.
+/// The maximum length of a request's XML in bytes. The time of the parser grows with the square of the number of attributes of
+/// one element.
 const MAX_XML: u64 = 16 << 10;

@@ -156,7 +156,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), &'static str> {
 mod tests {
     use super::*;
 
-    /// What the body is, or why it is rejected.
+    /// The framing of the body, or the reason for the rejection.
     fn framing(head: &str, method: Method) -> String {
         match AnswerHead::parse(head.as_bytes()) {
             Ok(None) => "incomplete".into(),

@@ -27,7 +27,7 @@ pub(super) struct Exchange {
     asked: Asked,
 }
 
-/// What the backend is asked.
+/// The request to the backend.
 pub(super) struct Asked {
     pub(super) method: Method,
     /// The protocol that the client asks to switch to.
@@ -48,7 +48,7 @@ struct State {
     is_over: bool,
 }
 
-/// What the backend answers.
+/// The backend's response.
 pub(super) enum Answer {
     /// Without a body.
     Whole(AnswerHead),

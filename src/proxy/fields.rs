@@ -96,7 +96,7 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
     lines
 }
 
-/// What this server knows about the client and its connection.
+/// The fields that describe the client and its connection, as this server knows them.
 fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> {
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
     let mut fields = vec![("X-Forwarded-Proto", scheme.to_owned())];

@@ -45,7 +45,7 @@ impl Upstream {
         Ok(Upstream { stream, buffer: Vec::new(), start: 0, unsent, taken: Instant::now(), _place: place })
     }
 
-    /// What was read and not used.
+    /// Bytes that were read and not used.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
     }

@@ -130,7 +130,7 @@ fn a_pipelined_request_has_the_usual_queue_timeout() {
     let server = serve(app, |server| two_handlers(server).workers(1).queue_timeout(Duration::from_secs(3)));
     let mut stuck = [server.client(), server.client()];
     let mut client = server.client();
-    // Who still shakes hands would wait for a handler as well.
+    // Clients that are still shaking hands would wait for a handler as well.
     stuck.iter_mut().chain([&mut client]).for_each(|client| drop(client.fetch(get("/"))));
     stuck[0].send(get("/first"));
     first.wait_for_arrivals(1);

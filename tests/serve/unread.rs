@@ -97,7 +97,7 @@ impl Careless {
         sender.finish();
     }
 
-    /// What the response of this path waits for.
+    /// Lets the response of this path go on.
     fn go_on(&self, path: &str, running: &Running) {
         match path {
             "/wait" => self.change(running),

@@ -466,7 +466,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
             // A thread may be in the logger; and it is code of the user that is told that there is none.
             Need::Thread => machine.counts.streams + logging >= machine.plan.max_streams || blocked > handlers,
             Need::Short => blocked > handlers,
-            // What an answer before it has left may have to be dropped first.
+            // Pieces of the response before it may have to be dropped first.
             Need::Turn if socket.facts.shared.iter().any(|shared| shared < number) => blocked > handlers,
             // It may have to be told of an event first, or to be dropped.
             Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,

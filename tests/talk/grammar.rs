@@ -79,7 +79,7 @@ fn path_char() -> Rule {
     either(vec![byte(|byte| is_unreserved_or_sub_delim(byte) || b":@/[]|^".contains(&byte)), pct_encoded()])
 }
 
-/// RFC 3986, section 3.4, and what browsers and curl leave as it is, a lonely percent sign too.
+/// RFC 3986, section 3.4, and the bytes that browsers and curl leave unencoded, also a lone percent sign.
 fn query_char() -> Rule {
     byte(|byte| is_unreserved_or_sub_delim(byte) || b":@/[]|^?{}`\\%\"<>".contains(&byte) || byte > 0x7f)
 }

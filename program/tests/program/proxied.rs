@@ -83,7 +83,7 @@ fn all(mut client: TcpStream) -> Answer {
 
 const AS_ADA: &str = "Authorization: Basic YWRhOmEgbG9uZyBzZWNyZXQ=\r\n";
 
-/// What the backend gets of a request.
+/// A request as the backend receives it.
 #[test]
 fn heads_pass_without_what_belongs_to_one_connection() {
     let backend = ByHand::new();
@@ -227,7 +227,7 @@ fn answers_pass() {
     backend.asked_nothing();
 }
 
-/// What is no response in HTTP/1.1 becomes a page in plain words, and what breaks off is visible.
+/// An invalid response becomes a page in plain words, and a response that breaks off is visibly broken.
 #[test]
 fn backends_that_misbehave() {
     let backend = ByHand::new();
@@ -325,7 +325,7 @@ fn requests_are_not_smuggled() {
     let (head, mut upstream) = backend.next();
     assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", inner.len())), "{head}");
     read_until(&mut upstream, inner.as_bytes()).unwrap();
-    // What follows the response on its connection belongs to nobody.
+    // Bytes after the response on its connection belong to no request.
     upstream
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
         .unwrap();

@@ -36,7 +36,7 @@ const BLOCK: usize = 64 << 10;
 /// How many bytes are reserved at a time while reading.
 const RESERVATION: usize = 256 << 10;
 
-/// What is at a path below a folder without being in it, or can only be written to.
+/// Paths below a folder that are not in it, or that can only be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Beside {
     /// The path below the folder, decoded.

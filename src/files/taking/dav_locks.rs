@@ -44,14 +44,14 @@ pub(super) struct Spot {
 #[derive(Debug, Default)]
 pub(super) struct DavLocks(Mutex<HashMap<Named, Vec<DavLock>>>);
 
-/// What a client asks for.
+/// The lock that a client requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub token: String,
     pub is_shared: bool,
     /// The path of what is locked, below the root.
     pub path: Vec<u8>,
-    /// What the client says about the owner, as XML that was written anew.
+    /// The owner as given by the client, in XML written by this server.
     pub about: String,
 }
 

@@ -194,7 +194,7 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
     }
 }
 
-/// What the body asks for.
+/// The change that the body requests.
 fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = asked(body)?;
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
@@ -224,7 +224,7 @@ fn asked(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
-/// What is at this path, by the folders from the root to it. `None`: there is no such folder, or it is the root.
+/// The entry at this path, looked up through the folders from the root to it. `None`: there is no such folder, or it is the root.
 fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     let root = &place.finder.root;
     if path.is_empty() {

@@ -121,7 +121,7 @@ impl Taking {
         Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 
-    /// What was to have the name is complete: what was set aside for it is removed, with its locks.
+    /// The new file or folder is complete: the one that was set aside for it is removed, with its locks.
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
@@ -137,13 +137,13 @@ impl Taking {
     }
 }
 
-/// A name for something new. Unless that gets the name, what had it comes back.
+/// A name for something new. Unless the new entry gets the name, the old entry gets it back.
 pub(super) struct Way<'t> {
     target: &'t Target,
     aside: Option<Aside>,
 }
 
-/// What had the name, under one that is never served.
+/// The file or folder that had the name, under a name that is never served.
 struct Aside {
     name: String,
     stat: FileStat,

@@ -11,7 +11,7 @@ thread_local! {
     static CURRENT: RefCell<Option<LogScope>> = const { RefCell::new(None) };
 }
 
-/// What the lines that are logged for one request have in common: its id, if a layer such as
+/// The common part of all lines that are logged for one request: its id, if a layer such as
 /// [`RequestIds`](crate::layers::RequestIds) has given it one.
 ///
 /// While a handler is called, its thread is in the scope of its request. The loggers of this library add the id to each

@@ -209,7 +209,7 @@ impl BodyPlan {
     /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. A form
     /// uses about 100 KiB of memory while it arrives, in addition to its kept parts and the heads of all its parts. Names
     /// and media types can have 128 bytes for each part that [`FormDataLimits::parts`] allows, all together: past it 413.
-    /// What applies to [`save_to`](BodyPlan::save_to) applies here. A request without a body stays unchanged.
+    /// The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a body stays unchanged.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};

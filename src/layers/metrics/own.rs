@@ -75,7 +75,7 @@ impl Histogram {
     }
 
     /// Adds this value to the bucket with the lowest bound that is not below it, with these labels, which can be none.
-    /// What is no number is left out.
+    /// Values that are not numbers are left out.
     pub fn observe(&self, labels: &[(&'static str, &str)], value: f64) {
         if value.is_nan() {
             return;

@@ -1,4 +1,4 @@
-//! What is stored of a session: its times and its values, as JSON; and the id by which its browser finds it.
+//! The stored form of a session: its times and its values, as JSON; and the id by which its browser finds it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

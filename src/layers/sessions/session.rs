@@ -24,14 +24,14 @@ struct State {
     id: Option<Id>,
     /// As the handler sees it.
     record: Record,
-    /// What is not stored yet.
+    /// Changes that are not stored yet.
     changes: Vec<Change>,
     renews: bool,
     /// The session before `end`.
     ended: Option<Id>,
 }
 
-/// What is to be stored.
+/// Changes to be stored.
 pub(super) struct Changed {
     pub(super) ended: Option<Id>,
     pub(super) id: Option<Id>,
@@ -83,7 +83,7 @@ impl Session {
         Some(found)
     }
 
-    /// Logs this user in, and gives the session a new id, so that nobody who knew the old one is logged in
+    /// Logs this user in, and gives the session a new id, so that a client that knew the old one is not logged in
     /// (session fixation). Its age begins anew. The values stay.
     pub fn log_in(&self, user: User) {
         self.renew();

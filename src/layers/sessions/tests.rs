@@ -175,7 +175,7 @@ fn cookies_are_as_safe_as_can_be() {
     assert_eq!(sent(kept, Request::get("/?a=1")), " Path=/; HttpOnly; SameSite=Strict; Max-Age=60");
 }
 
-/// What an old browser sends has neither `Sec-Fetch-Site` nor `Origin`.
+/// A request of an old browser has neither `Sec-Fetch-Site` nor `Origin`.
 #[test]
 fn tokens_of_old_browsers() {
     let http = Http::new(app().layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));

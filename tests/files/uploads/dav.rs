@@ -257,7 +257,7 @@ fn whole_folders_are_copied_moved_and_deleted() {
     assert_eq!((copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()), (501, 409), "only with WebDAV");
 }
 
-/// A copy that fails on the way: what it was to replace is there, and nothing else has changed.
+/// A copy that fails on the way: the file that it would have replaced is still there, and nothing else has changed.
 #[test]
 fn what_is_not_replaced_comes_back() {
     let start = &[("dst/in/kept", "kept"), ("file", "kept"), ("src/a", "a"), ("src/in/long", "long and longer")];
@@ -740,7 +740,7 @@ fn properties_that_clients_give() {
     assert!(got.text().contains(lacks), "{}", got.text());
 }
 
-/// What Windows' Explorer ([MS-WDV]) and macOS' Finder send to store, rename and delete a file.
+/// The requests that Windows' Explorer ([MS-WDV]) and macOS' Finder send to store, rename and delete a file.
 #[test]
 fn sessions_of_file_managers() {
     let folder = Folder::new(&[("old.txt", "old")]);

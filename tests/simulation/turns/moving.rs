@@ -187,7 +187,7 @@ fn shared_bytes_are_dropped_with_a_permit_only() {
     });
 }
 
-/// What is in memory is sent while all permits are taken. Until its pieces are dropped, nothing more is read.
+/// Pieces in memory are sent while all permits are taken. Until they are dropped, nothing more is read.
 #[test]
 fn a_response_in_shared_pieces_needs_no_permit_to_be_sent() {
     alone(|| {

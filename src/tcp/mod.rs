@@ -26,16 +26,18 @@ mod stream_handler; // Python's StreamRequestHandler
 mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
-mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod stream; // a connection outside the engine
+mod timers; // calls at a later time
 mod transport; // the socket of one client
+
+mod output; // pieces to write
+mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod kept; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
-mod timers; // calls at a later time
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
@@ -52,11 +54,10 @@ mod address; // where somebody is
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
-mod output; // pieces to write
 
 pub use address::Address;
 pub use client::{Client, TlsInfo};
-pub(crate) use contain::contain;
+pub(crate) use contain::{catch, contain};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use input::Input;
@@ -72,9 +73,10 @@ pub(crate) use memory::{
 };
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
-pub(crate) use protocol::BlockingInput;
+pub(crate) use protocol::{BlockingInput, meet};
 pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
+pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use super::scheduler::MayBlock;
 use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What is called.
-pub type Call = Box<dyn FnOnce() + Send>;
+pub type Call = Box<dyn FnOnce(MayBlock) + Send>;
 
 /// How long calls wait that found no permit.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -74,6 +75,7 @@ impl Timers {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::scheduler::Work;
     use super::*;
 
     #[test]
@@ -83,18 +85,18 @@ mod tests {
         let at = |seconds| Instant::from_nanos(seconds * 1_000_000_000);
         for seconds in [5, 3, 4] {
             let called = called.clone();
-            timers.add(at(seconds), Box::new(move || called.lock().unwrap().push(seconds)));
+            timers.add(at(seconds), Box::new(move |_| called.lock().unwrap().push(seconds)));
         }
         for (now, first, due, next) in [(2, 3, vec![], 3), (4, 3, vec![3, 4], 5), (9, 5, vec![5], 0)] {
             assert_eq!(timers.first(), Some(at(first)), "at {now}");
             called.lock().unwrap().clear();
-            timers.take_due(at(now)).into_iter().for_each(|call| call());
+            timers.take_due(at(now)).into_iter().for_each(|call| call(MayBlock::pretended(Work::Short)));
             let mut seen = called.lock().unwrap().clone();
             seen.sort_unstable();
             assert_eq!(seen, due, "at {now}");
             assert_eq!(timers.first(), (next > 0).then(|| at(next)), "after {now}");
         }
-        timers.put_off(vec![Box::new(|| {})], at(9));
+        timers.put_off(vec![Box::new(|_| {})], at(9));
         assert_eq!(timers.first(), Some(at(10)));
     }
 }

@@ -36,7 +36,7 @@ impl OpenFiles {
         let server = request.server();
         if server.is_serving() && !self.will_be_closed.swap(true, SeqCst) {
             let closing = Closing { will_be_closed: Arc::clone(&self.will_be_closed), cache: Arc::downgrade(cache) };
-            server.call_after(self.kept_open, Box::new(move || drop(closing)));
+            server.call_after(self.kept_open, Box::new(move |_| drop(closing)));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
-use crate::tcp::{BlockingInput, Next, Turn};
+use crate::tcp::{BlockingInput, MayBlock, Next, Turn};
 
 /// Whether the body is received while the handler runs: not if it has arrived already, and not if it is written
 /// elsewhere first.
@@ -23,7 +23,7 @@ pub(super) fn arrives_while_handled(
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: calls the handler of a request whose body it can receive from here.
+    /// Calls the handler of a request whose body it can receive from here.
     pub(super) fn handle_arriving(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -31,6 +31,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         head_length: usize,
         plan: BodyPlan,
         input: Box<dyn BlockingInput>,
+        may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Next {
         let limits = plan.limits(&self.config().body);
@@ -43,7 +44,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
         exchange.request.set_body(ArrivingBody::new(framing.body, arrival));
-        self.call_handler(exchange, turn)
+        self.call_handler(exchange, may_block, turn)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::http::handler::RequestHandler;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Instant, Next, Turn};
+use crate::tcp::{Instant, MayBlock, Next, Turn};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -48,7 +48,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, calls_sender: false }), turn)
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
@@ -66,9 +66,14 @@ impl<H: RequestHandler> HttpConnection<H> {
             || config.max_connection_age.is_some_and(|limit| age() >= limit)
     }
 
-    /// May block: reads and sends the next part of a response body.
-    pub(super) fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
-        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
+    /// Reads and sends the next part of a response body.
+    pub(super) fn stream_body(
+        &mut self,
+        mut streaming: Box<StreamingResponse>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output, may_block)));
         let failure = match progress {
             Ok(StreamProgress::More) => {
                 self.state = State::Streaming(streaming);

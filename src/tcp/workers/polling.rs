@@ -256,11 +256,9 @@ impl WorkerLoop<'_> {
     /// Calls what is due, if there is a permit.
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
-        if !self.permit.begin(Work::Short, now) {
-            return self.engine.timers.put_off(due, now);
-        }
-        for call in due {
-            contain("a timer", call);
+        match self.permit.begin(Work::Short, now) {
+            Some(may_block) => due.into_iter().for_each(|call| _ = contain("a timer", || call(may_block))),
+            None => return self.engine.timers.put_off(due, now),
         }
         self.permit.worker.end_blocking();
     }

@@ -25,7 +25,7 @@ use super::kept::Kept;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
 use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
-use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
+use super::scheduler::{Eviction, Link, MayBlock, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
 use super::sync::Instant;
@@ -95,7 +95,7 @@ struct Known {
     drops: Option<Drops>,
     /// Whom to call it by: one a turn.
     wakers: Vec<Waker>,
-    /// What it does in its next turn with a handle to read on by, and for how long it may be waited for.
+    /// What it does in the next turn of its handler with a handle to read on by, and for how long it may be waited for.
     reads_on: Option<(Option<Duration>, ReadsOn)>,
     /// How long each of its turns takes.
     takes: Duration,
@@ -118,9 +118,11 @@ impl Scripted {
         known.polled = turn.polled();
         known.wakers.push(turn.waker());
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
-        if let Some((within, reads_on)) = known.reads_on.take() {
+        let input = known.reads_on.as_ref().and_then(|(within, _)| turn.blocking_input(*within));
+        if let Some(mut input) = input {
+            let (_, reads_on) = known.reads_on.take().expect("just seen");
             drop(known);
-            reads_on(&mut *turn.blocking_input(within).expect("there is a socket"));
+            reads_on(&mut *input);
             known = self.0.lock().unwrap();
         }
         let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
@@ -217,9 +219,9 @@ struct Permits {
 }
 
 impl PermitAccess for Permits {
-    fn begin(&mut self, work: Work, _now: Instant) -> bool {
+    fn begin(&mut self, work: Work, _now: Instant) -> Option<MayBlock> {
         self.asked.push(work);
-        !self.none_for.contains(&work)
+        (!self.none_for.contains(&work)).then(|| MayBlock::pretended(work))
     }
 
     fn handler_took(&mut self, wall: Duration) {

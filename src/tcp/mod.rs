@@ -73,7 +73,9 @@ pub(crate) use memory::{
 };
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
-pub(crate) use protocol::{BlockingInput, meet};
+pub(crate) use protocol::BlockingInput;
+#[cfg(feature = "tls")]
+pub(crate) use protocol::meet;
 pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub(crate) use scheduler::MayBlock;

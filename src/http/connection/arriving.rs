@@ -1,7 +1,7 @@
 //! Requests with a streamed body: their handler is called before the body has arrived. Called by `connection` in turns
 //! that may block.
 
-use super::{Exchange, HttpConnection};
+use super::{Exchange, HttpConnection, UnacceptedRequest};
 use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
@@ -26,14 +26,13 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Calls the handler of a request whose body it can receive from here.
     pub(super) fn handle_arriving(
         &mut self,
-        mut exchange: Box<Exchange>,
-        framing: &RequestFraming,
-        head_length: usize,
+        accepted: UnacceptedRequest,
         plan: BodyPlan,
         input: Box<dyn BlockingInput>,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Next {
+        let UnacceptedRequest { mut exchange, framing, head_length } = accepted;
         let limits = plan.limits(&self.config().body);
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);

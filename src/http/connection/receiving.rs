@@ -68,7 +68,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         if arrives_while_handled(&plan, &framing, head_length, turn)
             && let Some(input) = turn.blocking_input(timeout)
         {
-            return self.handle_arriving(exchange, &framing, head_length, plan, input, may_block, turn);
+            let accepted = UnacceptedRequest { exchange, framing, head_length };
+            return self.handle_arriving(accepted, plan, input, may_block, turn);
         }
         let limits = plan.limits(&self.config().body);
         let incoming = match plan.writer.take() {
@@ -110,7 +111,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_with_permit(partial, Error::from_rejection(rejection)),
+                Err(rejection) => return self.reject_with_permit(*partial, Error::from_rejection(rejection)),
             };
             turn.input.consume(used);
             if let Some(progress) = &partial.exchange.progress
@@ -118,7 +119,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             {
                 let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
                 if let Err(panicked) = told {
-                    return self.reject_with_permit(partial, panicked);
+                    return self.reject_with_permit(*partial, panicked);
                 }
             }
             match (need, turn.may_block()) {
@@ -142,14 +143,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The received part of a body, and the data that handlers have put into its request, are dropped with a permit.
-    fn reject_with_permit(&mut self, partial: Box<PartialRequest>, error: Error) -> Next {
-        self.ask_for_permit(State::Rejecting(Box::new((*partial, error))))
+    fn reject_with_permit(&mut self, partial: PartialRequest, error: Error) -> Next {
+        self.ask_for_permit(State::Rejecting(Box::new((partial, error))))
     }
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
             let incomplete = Rejection::bad_request("the body is incomplete");
-            return self.reject_with_permit(partial, Error::from_rejection(incomplete));
+            return self.reject_with_permit(*partial, Error::from_rejection(incomplete));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);

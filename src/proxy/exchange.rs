@@ -5,7 +5,7 @@
 //! left or has its response. Both meet in `State`.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header;
@@ -22,8 +22,6 @@ pub(super) struct Exchange {
     /// Notified when there is an answer.
     pub(super) arrived: Signal,
     state: Mutex<State>,
-    /// The same for a thread that waits.
-    changed: Condvar,
     asked: Asked,
 }
 
@@ -75,8 +73,7 @@ impl Exchange {
         place: LivePlace,
         connect: impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static,
     ) -> Result<Pending, Failure> {
-        let (arrived, state, changed) = (Signal::new(), Mutex::default(), Condvar::new());
-        let exchange = Arc::new(Exchange { arrived, state, changed, asked });
+        let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
         let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
         let own = Arc::clone(&exchange);
         let spawned = thread.spawn(move || {
@@ -163,21 +160,12 @@ impl Exchange {
             state.is_answered = true;
             state.answer = Some(answer);
             drop(state);
-            self.changed.notify_all();
             self.arrived.notify();
         }
     }
 
     pub(super) fn take_answer(&self) -> Option<Result<Answer, Failure>> {
         self.lock().answer.take()
-    }
-
-    /// Waits for the answer on this thread: for a server that shuts down.
-    pub(super) fn wait_for_answer(&self, limit: Option<Duration>) -> Option<Result<Answer, Failure>> {
-        let limit = limit.unwrap_or(Duration::from_secs(3600));
-        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.answer.is_none());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Some(state.answer.take().unwrap_or(Err(Failure::Late)))
     }
 
     /// Ends the exchange: the connection is closed, and the thread ends.

@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
-        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 401);
     }
 }

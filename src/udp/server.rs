@@ -42,9 +42,9 @@ pub struct UdpServer {
 
 /// How many datagrams of one socket are received before the next socket has its turn.
 const BATCH: usize = 64;
-/// How often dropped datagrams are logged at most.
+/// The minimum time between two warnings about dropped datagrams.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
-/// The pause after a failure to receive. After a number of failures in a row the server ends.
+/// The pause after a failure to receive. After several failures in a row the server ends.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FAILURES: usize = 100;
 

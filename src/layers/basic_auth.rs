@@ -28,7 +28,7 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 /// let request = Request::get("/").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct BasicAuth {
     challenge: String,
     check: Check,

@@ -23,7 +23,7 @@ use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User}
 /// let request = Request::get("/").with_header("authorization", "Bearer a-long-random-string");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct BearerAuth {
     challenge: String,
     check: Check,

@@ -28,7 +28,7 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// assert_eq!(sent.header("access-control-allow-origin"), None);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Cors {
     origins: Origins,
     methods: HeaderValue,

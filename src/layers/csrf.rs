@@ -29,7 +29,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///     assert_eq!(http.respond(&request).status(), status);
 /// }
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 #[derive(Default)]
 pub struct Csrf {
     trusted: Vec<String>,

@@ -62,7 +62,7 @@ pub use rule::{InvalidPathRule, PathRule};
 /// # Ok::<(), modest::layers::InvalidPathRule>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct PathRights(Arc<Rules>);
 
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// let sent = http.respond(&Request::get("/"));
 /// assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (429, Some("30")));
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct RateLimit {
     buckets: Buckets<ClientKey>,
 }

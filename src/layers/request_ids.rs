@@ -24,7 +24,7 @@ const MAX_LENGTH: usize = 128;
 /// assert_eq!(sent.header("x-request-id"), Some(sent.text()));
 /// ```
 #[derive(Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct RequestIds {
     field: HeaderName,
     trusted: Vec<IpNetwork>,

@@ -38,7 +38,7 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 /// assert_eq!(http.respond(&Request::get("/")).text(), "45\n");
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Timeout {
     limit: Duration,
 }

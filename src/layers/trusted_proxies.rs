@@ -31,7 +31,7 @@ use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 ///
 /// For proxies that use the PROXY protocol see [`ProxyProtocol`](crate::ProxyProtocol).
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct TrustedProxies {
     networks: Vec<IpNetwork>,
     trusts_unix: bool,

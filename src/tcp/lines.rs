@@ -32,7 +32,7 @@ use super::sync;
 /// TcpServer::bind("127.0.0.1:7000", shout)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Lines {
     make: Box<MakeHandler>,
     config: Arc<Config>,
@@ -101,7 +101,7 @@ impl Lines {
 
 /// How to go on after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 #[non_exhaustive]
 pub enum Flow {
     /// Read the next line.

@@ -41,7 +41,7 @@ use super::workers;
 /// TcpServer::bind("127.0.0.1:8000", Hello)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "serves nobody until `serve_forever`"]
+#[must_use = "serves no client until `serve_forever`"]
 pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,

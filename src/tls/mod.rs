@@ -182,7 +182,7 @@ impl Tls {
 }
 
 /// A protocol inside [`Tls`].
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Protected(Arc<Parts>);
 
 /// What all connections share.

@@ -27,7 +27,7 @@ use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain}
 /// Datagrams can be handled in another order than they arrived in; `workers(1)` keeps the order. If a machine has
 /// several addresses, a server at all of them replies from the one that its system chooses, which can differ from the
 /// one that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
-#[must_use = "serves nobody until `serve_forever`"]
+#[must_use = "serves no client until `serve_forever`"]
 #[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
 pub struct UdpServer {
     sockets: Mutex<Option<Vec<Socket>>>,

@@ -93,7 +93,7 @@ pub enum Overflow {
 }
 
 /// A listener of a [`Broadcast`]: [`Broadcast::listen`].
-#[must_use = "hears only by `Response::events`"]
+#[must_use = "receives events only through `Response::events`"]
 pub struct Listener {
     pub(crate) body: PushedBody,
 }

@@ -46,7 +46,7 @@ use gzip::{GzipReader, Permit};
 /// assert!(sent.body().len() < 200);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Compress {
     level: u32,
     min_size: usize,

@@ -46,7 +46,7 @@ use text::{Format, Kind, Writer};
 /// assert!(sent.text().contains("# TYPE modest_http_requests_total counter\n"));
 /// ```
 #[derive(Clone, Default)]
-#[must_use = "counts nothing until it is given to `layer`"]
+#[must_use = "counts nothing until it is passed to `layer`"]
 pub struct Metrics(Arc<Shared>);
 
 #[derive(Default)]
@@ -209,7 +209,7 @@ impl fmt::Debug for Metrics {
 
 /// The page of [`Metrics`]: [`Metrics::page`].
 #[derive(Clone, Debug)]
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct MetricsPage(Metrics);
 
 impl RequestHandler for MetricsPage {

@@ -49,7 +49,7 @@ pub use store::{FileSessions, MemorySessions, SessionStore};
 /// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
 /// assert_eq!(http.respond(&Request::get("/")).status(), 401);
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Sessions {
     store: Box<dyn SessionStore>,
     name: String,

@@ -65,7 +65,7 @@ use super::guesses::Guesses;
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "does nothing until it is given to `BasicAuth::users`"]
+#[must_use = "does nothing until it is passed to `BasicAuth::users`"]
 pub struct UserFile {
     source: Arc<Source>,
     /// How often the file is checked for changes.

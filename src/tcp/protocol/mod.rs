@@ -294,7 +294,7 @@ pub struct Stage(pub u32);
 /// What comes next, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 pub enum Next {
     /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). Past it:
     /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.

@@ -33,7 +33,7 @@ use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protoco
 /// let behind = ProxyProtocol::new(app).trust("10.0.0.0/8".parse()?);
 /// # Ok::<(), modest::InvalidNetwork>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct ProxyProtocol {
     inner: Arc<dyn Protocol>,
     trusted: Vec<IpNetwork>,

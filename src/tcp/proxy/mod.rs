@@ -136,7 +136,7 @@ impl Proxied {
     }
 }
 
-/// Resets the connection: the proxy notices, and nothing could be taken for a response.
+/// Resets the connection. The proxy notices that, and nothing can be mistaken for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort

@@ -1,5 +1,5 @@
-//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`.
-//! It takes bytes and returns a decision. A response whose end two programs could see in different places is rejected.
+//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`. It
+//! takes bytes and returns a decision. A response is rejected if two programs could disagree about its end.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
@@ -93,7 +93,7 @@ impl AnswerHead {
 }
 
 impl AnswerBody {
-    /// Whether it has no bytes.
+    /// Whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
     }

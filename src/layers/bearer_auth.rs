@@ -23,7 +23,7 @@ use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User}
 /// let request = Request::get("/").with_header("authorization", "Bearer a-long-random-string");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct BearerAuth {
     challenge: String,
     check: Check,
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
-        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 401);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that pages of other sites make a browser send (CSRF), rejected.
+//! Rejects requests that pages of other sites make a browser send (CSRF).
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use std::fmt;
 use super::{Session, credentials::equal};
 use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 
-/// Rejects requests that change something and that a page of another site has made the browser send, with the user's
-/// cookies and passwords: 403 before the body is read.
+/// Rejects requests that a page of another site makes the browser send, with the user's cookies and passwords, unless
+/// their method changes nothing: 403 before the body is read.
 ///
-/// GET, HEAD and OPTIONS pass: handlers must not change anything for them. For other methods the browser names the page's
+/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the page's
 /// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs such as
 /// curl send neither and pass: no page makes them send anything.
 ///
@@ -29,7 +29,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///     assert_eq!(http.respond(&request).status(), status);
 /// }
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 #[derive(Default)]
 pub struct Csrf {
     trusted: Vec<String>,
@@ -44,10 +44,11 @@ impl Csrf {
         Csrf::default()
     }
 
-    /// Also accepts pages of this origin, such as `https://app.example`: one that is as trustworthy as this server.
+    /// Also accepts pages of this origin, such as `https://app.example`. Pages of that origin can then do everything
+    /// that pages of this server can.
     ///
     /// # Panics
-    /// If it is no origin, but a URL with a path, for example.
+    /// If this is not an origin, for example because it has a path.
     pub fn trust(mut self, origin: impl Into<String>) -> Csrf {
         let origin = origin.into();
         let is_one = origin.split_once("://").is_some_and(|(scheme, host)| {
@@ -58,8 +59,8 @@ impl Csrf {
         self
     }
 
-    /// Accepts all requests for which this closure returns true: those of a path for other servers that authenticate
-    /// themselves otherwise, such as a webhook.
+    /// Accepts all requests for which this closure returns true. Use it for paths whose clients authenticate in another
+    /// way, such as webhooks.
     pub fn exempt(mut self, exempt: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Csrf {
         self.exempt = Some(Box::new(exempt));
         self
@@ -70,7 +71,7 @@ impl Csrf {
         !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
     }
 
-    /// Whether the page is one of this server or of a trusted origin. `None`: the browser names none.
+    /// Whether a page of this server or of a trusted origin sent the request. `None` if the browser does not report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
         let mut origins = request.header_all("origin");
         let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
@@ -177,7 +178,7 @@ mod tests {
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(Csrf::new()));
         let request = TestRequest::new(Method::PUT, "/").with_header("sec-fetch-site", "cross-site");
-        let sent = server.send(request.with_header("content-length", "1000000")); // which never comes
+        let sent = server.send(request.with_header("content-length", "1000000")); // never sent
         assert_eq!(sent.status(), 403, "{sent:?}");
     }
 

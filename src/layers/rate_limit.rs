@@ -30,7 +30,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// let sent = http.respond(&Request::get("/"));
 /// assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (429, Some("30")));
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct RateLimit {
     buckets: Buckets<ClientKey>,
 }
@@ -112,11 +112,11 @@ mod tests {
             (3 * SECOND, None),
             (3 * SECOND, None),
             (3 * SECOND, Some(SECOND)),
-            (1000 * SECOND, None), // no more than three come together, however long it was
+            (1000 * SECOND, None), // no more than three at once, however long the pause was
             (1000 * SECOND, None),
             (1000 * SECOND, None),
             (1000 * SECOND, Some(SECOND)),
-            (999 * SECOND, Some(2 * SECOND)), // no clock that runs backwards wins anything
+            (999 * SECOND, Some(2 * SECOND)), // a clock that runs backwards gains nothing
         ] {
             assert_eq!(limit.buckets.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
         }
@@ -129,13 +129,13 @@ mod tests {
             assert!(limit.buckets.take(client, 0).is_ok(), "{client}");
             assert!(limit.buckets.len() <= 100, "{client}");
         }
-        // Those who asked last are still known, others not.
+        // The latest clients are still in the table, the others are not.
         for (client, is_known) in [(9_999, true), (9_960, true), (5, false)] {
             assert_eq!(limit.buckets.take(client, 0).is_err(), is_known, "{client}");
         }
     }
 
-    /// A client that goes on asking stays known, however many others come.
+    /// A client that keeps sending requests stays in the table, however many others there are.
     #[test]
     fn a_flood_does_not_reset_the_flooding_client() {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
@@ -191,7 +191,7 @@ mod tests {
         let limit = RateLimit::new(1, Duration::from_secs(3600));
         let server = testing::serve(handler_fn(|_| Ok(Response::text("x"))).layer(limit));
         assert_eq!(server.get("/").status(), 200);
-        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 429);
     }
 }

@@ -1,8 +1,9 @@
-//! One request to the backend, on a thread of its own: it connects, sends the head and the body, reads the head of the
-//! response, notifies the handler, and sends the body to the client. The request's body has arrived before.
+//! One request to the backend, on a thread of its own. The thread connects, sends the head and the body, reads the head
+//! of the response, notifies the handler, and sends the body to the client. The body of the request is complete before
+//! it starts.
 //!
-//! Owners: the thread owns the connection (`Upstream`); the request, by `Pending`, ends the exchange when the client has
-//! left or has its response. Both meet in `State`.
+//! Ownership: the thread owns the connection (`Upstream`). The request owns the exchange through `Pending`, and ends it
+//! when the client has left or has received its response. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use crate::http::{BodyStep, LivePlace};
 use crate::live::{Channel, Sender, Signal};
 use crate::{Body, Method, Response, StatusCode};
 
-/// A request under way.
+/// A request in progress.
 pub(super) struct Exchange {
     /// Notified when there is an answer.
     pub(super) arrived: Signal,
@@ -40,9 +41,9 @@ struct State {
     /// The connection, for the end of the exchange.
     stream: Option<Arc<TcpStream>>,
     answer: Option<Result<Answer, Failure>>,
-    /// There was an answer: a second one is dropped.
+    /// Whether there was an answer. A second one is dropped.
     is_answered: bool,
-    /// The client has left, or its response is complete.
+    /// Whether the client has left, or its response is complete.
     is_over: bool,
 }
 
@@ -56,7 +57,7 @@ pub(super) enum Answer {
     Switched(AnswerHead, Upstream),
 }
 
-/// The exchange of a request. Dropped with it: when the client has left, or has its response.
+/// Ends the exchange when it is dropped with its request: the client has left, or has received its response.
 pub(super) struct Pending(pub(super) Arc<Exchange>);
 
 impl Drop for Pending {
@@ -66,7 +67,7 @@ impl Drop for Pending {
 }
 
 impl Exchange {
-    /// Starts the thread, which keeps the place as long as it is connected.
+    /// Starts the thread, which keeps the place while it is connected.
     pub(super) fn begin(
         asked: Asked,
         body: Body,
@@ -97,7 +98,7 @@ impl Exchange {
             if self.asked.upgrade.is_none() {
                 return Err(Failure::Invalid("it switches to a protocol that no one asked for"));
             }
-            self.lock().stream = None; // which outlives the request
+            self.lock().stream = None; // the tunnel outlives the request, whose end must not close it
             self.answer(Ok(Answer::Switched(head, upstream)));
             return Ok(());
         }
@@ -114,14 +115,14 @@ impl Exchange {
         Ok(())
     }
 
-    /// Keeps the connection for the end of the exchange. Returns false if that has come.
+    /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
     fn keep(&self, stream: &Arc<TcpStream>) -> bool {
         let mut state = self.lock();
         state.stream = Some(Arc::clone(stream)).filter(|_| !state.is_over);
         !state.is_over
     }
 
-    /// Reads until a final response has begun.
+    /// Reads until the head of a final response is complete.
     fn read_head(&self, upstream: &mut Upstream) -> Result<AnswerHead, Failure> {
         loop {
             match AnswerHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
@@ -185,7 +186,7 @@ impl Exchange {
     }
 }
 
-/// Sends the body until its end. The error says why it is incomplete.
+/// Sends the body until its end. The error is the reason why it is incomplete.
 fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
@@ -194,7 +195,7 @@ fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Resul
             BodyStep::End => return Ok(()),
             BodyStep::NeedInput => {
                 upstream.consume(used);
-                // A response may pause.
+                // A response may pause without a limit.
                 match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
                     0 if matches!(body, AnswerBody::UntilClose) => return Ok(()),
                     0 => return Err("the connection ended before the response did".into()),

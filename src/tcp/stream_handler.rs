@@ -1,5 +1,5 @@
-//! Handlers that talk with a client by a blocking stream: Python's `StreamRequestHandler`.
-//! A protocol like any other: its conversations leave the engine in their first turn.
+//! Handlers that talk to a client through a blocking stream: Python's `StreamRequestHandler`. The protocol is like any
+//! other: its conversations leave the engine in their first turn.
 
 use std::io;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
 use super::stream::Stream;
 
-/// Talks with one client at a time by a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread
-/// of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
+/// Talks to one client at a time through a blocking stream, like Python's `StreamRequestHandler`. Each client has a
+/// thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
 /// [`streams`].
 ///
 /// Required: `handle`.
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Talks with this client. The connection ends normally when the stream is dropped. An error is logged with the
+    /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
     /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
     /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
@@ -91,6 +91,6 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        false // it shares the handler with all others
+        false // it only drops a reference to the shared handler
     }
 }

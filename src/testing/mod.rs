@@ -189,15 +189,15 @@ impl TestServer {
 
     fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
         let mut stream = self.connect()?;
-        // A server may respond before it has read the whole request. Then the rest cannot be written, and the response
-        // counts.
+        // A server may respond before it has read the whole request. Writing the rest then fails, and only the response
+        // matters.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
         let within = Within { stream, end: Some(Instant::now() + PATIENCE) };
         SentResponse::read(&mut BufReader::new(within), &request.method).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 
-/// Reads until a deadline, however slowly the bytes arrive. Without one, each read has its own.
+/// Reads until a deadline, however slowly the bytes arrive. Without a deadline, each read has its own time limit.
 #[derive(Debug)]
 struct Within {
     stream: TcpStream,

@@ -68,7 +68,7 @@ impl Sources {
         self.client_auth.is_some()
     }
 
-    /// In the order of [`Loaded::leaves`].
+    /// The certificates, in the order of [`Loaded::leaves`].
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
@@ -84,8 +84,8 @@ impl Sources {
         &self.first
     }
 
-    /// Reads all files again. Returns the first error. Content that cannot be used stays as it was: certificates and
-    /// keys that do not match for a moment must not keep a removed root in use.
+    /// Reads all files again, and returns the first error. Content that cannot be used stays as it was. A certificate
+    /// and key that do not match for a moment must not keep a removed root in use.
     pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
         let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
@@ -135,7 +135,7 @@ impl Loaded {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }
 
-    /// Whether clients are asked for certificates, and none is accepted.
+    /// Whether clients are asked for certificates while no certificate is accepted.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }

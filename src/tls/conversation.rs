@@ -55,7 +55,7 @@ impl Secured {
     /// Handles the first byte and the first record.
     fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
         match turn.input.bytes().first() {
-            None if turn.input.ended() => return Next::Close, // a check whether the port is open
+            None if turn.input.ended() => return Next::Close, // a port scan
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
@@ -70,7 +70,7 @@ impl Secured {
         match ServerConnection::new(self.parts.live.config(turn.now)) {
             Ok(connection) => {
                 self.state = State::Handshake(Session::new(connection), 0);
-                self.granted = true; // still the same turn
+                self.granted = true; // the same turn continues
                 self.shake_hands(turn)
             }
             Err(err) => {
@@ -152,7 +152,7 @@ impl Secured {
     }
 }
 
-/// Turns the client away with a goodbye: nothing is missing.
+/// Ends the connection with a goodbye, because nothing is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
     session.goodbye(turn.output.bytes());
     Next::Linger

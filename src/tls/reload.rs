@@ -20,7 +20,7 @@ pub struct Live {
     sources: Sources,
     every: Option<Duration>,
     current: RwLock<Current>,
-    look: Mutex<Look>, // locked by the thread that checks; no other thread waits for it
+    look: Mutex<Look>, // locked by the thread that checks; other threads do not wait for it
 }
 
 /// The contents in use, and the configuration created from them.
@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// Why the files cannot be used, and how much of that is logged.
+    /// Why the files cannot be used, and how much of that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }

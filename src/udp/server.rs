@@ -27,7 +27,7 @@ use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain}
 /// Datagrams can be handled in another order than they arrived in; `workers(1)` keeps the order. If a machine has
 /// several addresses, a server at all of them replies from the one that its system chooses, which can differ from the
 /// one that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
-#[must_use = "serves nobody until `serve_forever`"]
+#[must_use = "serves no client until `serve_forever`"]
 #[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
 pub struct UdpServer {
     sockets: Mutex<Option<Vec<Socket>>>,
@@ -42,9 +42,9 @@ pub struct UdpServer {
 
 /// How many datagrams of one socket are received before the next socket has its turn.
 const BATCH: usize = 64;
-/// How often dropped datagrams are logged at most.
+/// The minimum time between two warnings about dropped datagrams.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
-/// The pause after a failure to receive. After a number of failures in a row the server ends.
+/// The pause after a failure to receive. After several failures in a row the server ends.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FAILURES: usize = 100;
 

@@ -66,7 +66,7 @@ impl Drop for Registered {
     }
 }
 
-/// A point in time of a [`Signal`]: later notifications are not missed. [`Signal::ticket`].
+/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. No later notification is missed.
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,

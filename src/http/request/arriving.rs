@@ -54,7 +54,7 @@ enum State {
     Failed(Failure),
 }
 
-/// Why no more of it can be received.
+/// Why the rest of it cannot be received.
 #[derive(Clone, Copy)]
 struct Failure {
     kind: io::ErrorKind,
@@ -73,7 +73,7 @@ pub(crate) struct ArrivingEnd {
 
 pub(crate) enum Rest {
     Nothing,
-    /// Its end has not arrived. `awaits_continue`: the client may not send it at all.
+    /// Its end has not arrived. `awaits_continue`: the client may never send it.
     Unread {
         decoder: BodyDecoder,
         awaits_continue: bool,
@@ -149,7 +149,7 @@ impl ArrivingBody {
     }
 }
 
-/// Waits for nothing.
+/// Does not wait for the client.
 impl fmt::Debug for ArrivingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.whole.get(), self.length) {

@@ -17,7 +17,7 @@ enum Source {
     Live(Box<ArrivingBody>),
     /// A handler rejected the request from its head: the body is not received.
     Declined,
-    /// The handler has had it as a stream, and this many bytes were received. It cannot be read twice.
+    /// The handler has read it as a stream, and this many bytes were received. It cannot be read twice.
     Over(u64),
 }
 
@@ -104,7 +104,7 @@ impl Body {
         }
     }
 
-    /// The handler has returned: what is left of a body that was received meanwhile.
+    /// The handler has returned. Returns what is left of a body that was received while it ran.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {
             Source::Stored(_) | Source::Declined | Source::Over(_) => return None,

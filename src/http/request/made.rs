@@ -97,7 +97,7 @@ impl Request {
         self.with_header("content-type", "application/json").with_body(body)
     }
 
-    /// The request again, with its values: for `respond`, which must not change the caller's.
+    /// Returns the request again, with its values. For `respond`, which must not change the caller's request.
     pub(crate) fn copied(&self) -> Result<Request, Error> {
         let (head, client) = (self.head.clone(), self.client.clone());
         let mut copy = Request::from_head(head, client, self.polled, self.begun, self.now, self.waker.clone());

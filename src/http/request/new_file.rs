@@ -1,4 +1,4 @@
-//! A file that is written new: nothing is overwritten, and what fails on the way is removed again.
+//! Creates a file with new content. Nothing is overwritten, and a file that cannot be completed is removed.
 
 use std::fs::{self, File};
 use std::io;

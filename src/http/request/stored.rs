@@ -52,7 +52,8 @@ impl StoredBody {
         }
     }
 
-    /// The same body once more. Bytes in memory are copied; a temporary file is shared, and its room with it.
+    /// Returns a second handle of the body. Bytes in memory are copied; a temporary file is shared, including its
+    /// reservation.
     pub(crate) fn try_clone(&self) -> io::Result<StoredBody> {
         let storage = match &self.storage {
             Storage::Memory(bytes) => Storage::Memory(bytes.clone()),
@@ -132,7 +133,7 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// A file without a name, or one whose name is removed at once, where unnamed files are forbidden.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
     // The first error is the kernel's own, by which callers recognize a lack of descriptors.
@@ -168,10 +169,10 @@ pub(crate) struct BodyWriter {
     sink: Sink,
     /// Bytes written to it.
     spooled: u64,
-    /// Whether there is room for all of it: its length was announced, or it does not use the server's room.
+    /// Whether its room is already reserved: its length was announced, or it does not use the server's room.
     announced: bool,
     reservation: Reservation,
-    /// Bytes are to be written before more are taken: memory has no room for them to wait there.
+    /// Bytes must be written before more are accepted: the memory quota has no room for them to wait.
     is_urgent: bool,
 }
 
@@ -258,7 +259,7 @@ impl BodyWriter {
         }
     }
 
-    /// Whether they are to be written at once.
+    /// Whether the bytes must be written at once.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -323,7 +324,7 @@ impl BodyWriter {
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// The error of a handler's writer.
+/// The rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
@@ -346,7 +347,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Out of descriptors or of memory for them.
+/// Whether the process is out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
@@ -356,7 +357,8 @@ fn is_about_room(err: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
+    /// Errors of the system because of missing space, including a limit of file sizes, differ from errors of a
+    /// handler's writer.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();

@@ -59,8 +59,8 @@ impl Response {
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }
 
-    /// No response yet: the request waits, without a worker, until the signal is notified, and is then handled again.
-    /// After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
+    /// Returns no response yet: the request waits, without a worker, until the signal is notified, and is then handled
+    /// again. After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
     /// [`Request::is_late`](crate::Request::is_late) returns true. If the client disconnects, the request is dropped.
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
@@ -75,7 +75,7 @@ impl Response {
     }
 
     fn of_wait(wait: Wait) -> Response {
-        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // the response where waiting is not possible
+        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
         response.rare().instead = Some(Instead::Wait(wait));
         response
     }

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 /// How much of a stream is read at once.
 const READ: usize = 16 * 1024;
 
-/// One of the streams at a time.
+/// The right to compress one stream. Returned when it is dropped.
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {

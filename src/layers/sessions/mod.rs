@@ -1,5 +1,5 @@
-//! Sessions: values that the server keeps per browser, found by an unguessable cookie. `session` is what handlers use,
-//! `store` is where the values are.
+//! Sessions: values that the server keeps per browser, found by an unguessable cookie. Handlers use `session`; the
+//! values are in `store`.
 
 mod session; // the session of one request
 
@@ -27,9 +27,9 @@ const COOKIES: usize = 4;
 
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
-/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server has
-/// not made is never adopted, [`Session::log_in`] changes the id, and the store sees only hashes of ids. Of two requests
-/// at the same time, the changes of both are kept.
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server did
+/// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
+/// change a session at the same time, both changes are kept.
 ///
 /// ```
 /// use modest::layers::{MemorySessions, Session, Sessions};
@@ -56,7 +56,7 @@ const COOKIES: usize = 4;
 /// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
 /// assert_eq!(http.respond(&Request::get("/")).status(), 401);
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Sessions {
     store: Box<dyn SessionStore>,
     name: String,
@@ -66,7 +66,7 @@ pub struct Sessions {
     is_kept: bool,
     /// New sessions per client.
     beginnings: Buckets<ClientKey>,
-    /// One request at a time changes what is stored.
+    /// Held while a request changes what is stored, so that no change of another request is lost.
     changes: Mutex<()>,
 }
 
@@ -108,13 +108,14 @@ impl Sessions {
         self
     }
 
-    /// Sets with which requests of other sites the cookie is sent. Default: [`SameSite::Lax`], with links.
+    /// Sets which requests from other sites carry the cookie. Default: [`SameSite::Lax`], those by which a user follows
+    /// a link.
     pub fn same_site(mut self, policy: SameSite) -> Sessions {
         self.same_site = policy;
         self
     }
 
-    /// Whether the browser keeps the cookie when it is closed, up to [`max_age`](Sessions::max_age). Default: false.
+    /// Whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default: false.
     pub fn keep(mut self, keep: bool) -> Sessions {
         self.is_kept = keep;
         self
@@ -132,7 +133,7 @@ impl Sessions {
         self
     }
 
-    /// The session of the cookie, if there is one that has not ended.
+    /// Loads the session with this id, if there is one and it has not ended.
     fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
         let stored = self.store.load(&id.key())?;
         Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
@@ -142,12 +143,13 @@ impl Sessions {
         (record.created() + self.max_age).min(record.seen() + self.idle_timeout)
     }
 
-    /// The last use is stored once a minute at most, or ten times per idle timeout.
+    /// Whether the last use has to be stored: at most once a minute, or ten times per idle timeout if that is more
+    /// often.
     fn is_to_be_touched(&self, record: &Record, now: SystemTime) -> bool {
         now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
     }
 
-    /// Stores what the handler has changed. Returns the cookie to be sent, if it is a new one.
+    /// Stores the handler's changes. Returns the cookie, if it has to be set.
     fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
         let now = request.now();
         let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
@@ -157,10 +159,10 @@ impl Sessions {
             self.store.remove(&ended.key())?;
         }
         let mut record = match &id {
-            // Another request may have changed it meanwhile.
+            // Loaded again, because another request may have changed the session meanwhile.
             Some(id) => match self.load(id, now)? {
                 Some(record) => record,
-                // Or ended it, or given it a new id. That one's response has the cookie.
+                // Another request has ended it or given it a new id, and its response sets the cookie.
                 None => return Ok(None),
             },
             None if changes.is_empty() => return Ok(ended.map(|_| self.removal(request))),

@@ -12,7 +12,7 @@ pub enum StoredHash {
     Argon2(Box<PasswordHash>),
 }
 
-/// Keeps a typing error from computing for a minute: bcrypt at cost 16 takes some 4 seconds.
+/// bcrypt at cost 16 takes some 4 seconds. The limit keeps a typing error from making it minutes.
 const MAX_BCRYPT_COST: u32 = 16;
 const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 << 10;

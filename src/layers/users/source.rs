@@ -26,7 +26,7 @@ pub struct Source {
 struct Seen {
     /// The file's metadata when it was read. `None`: it changed so recently that another change might be invisible.
     stamp: Option<Stamp>,
-    /// The logged error, if it is invalid: logged once.
+    /// The error that was last logged, so that an invalid file is logged once.
     said: Option<String>,
 }
 

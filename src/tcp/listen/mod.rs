@@ -52,7 +52,7 @@ use inherited::Kind;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "listens once it is given to `TcpServer::bind`"]
+#[must_use = "listens once it is passed to `TcpServer::bind`"]
 pub struct Listen {
     place: Place,
     settings: Settings,

@@ -75,10 +75,10 @@ use table::Table;
 /// # Panics
 /// Its methods panic if a pattern does not begin with a slash, is ambiguous with another, or could match no path: with
 /// empty or dot segments, percent-encodings, or names in the syntax of other frameworks (`:id`, `<int:id>`, `*path`).
-#[must_use = "serves nobody until it is given its state by `serve`"]
+#[must_use = "serves no client until `with_state` adds its state"]
 pub struct Routes<S = ()> {
     resources: Vec<Resource<S>>,
-    /// The route added last, for `before_body`: its resource and its index there.
+    /// The route added last, for `before_body`: its resource, and its index in that resource.
     last: Option<(usize, usize)>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
@@ -253,7 +253,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Sets the maximum body length in bytes for the route added last. Past it: 413. Replaces
+    /// Sets the maximum body length in bytes for the route added last. Longer bodies get 413. Replaces
     /// [`Http::body_limit`](crate::Http::body_limit).
     ///
     /// # Panics
@@ -346,8 +346,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Why no path could match this pattern, for one that comes from a user: [`mount`](Routes::mount) and the setters of
-    /// routes panic at it. `None`: it is a pattern.
+    /// Returns why no path could match this pattern. For patterns that come from users, because
+    /// [`mount`](Routes::mount) and the setters of routes panic for them. `None` for a valid pattern.
     ///
     /// ```
     /// assert!(modest::Routes::<()>::fault_of("/a%20b").is_some());

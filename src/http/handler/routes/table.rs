@@ -8,7 +8,7 @@ use matchit::InsertError;
 use super::path::{self, Prefix};
 use crate::http::request::route_match::{Found, RouteTable};
 
-/// The matcher has a letter for each name but the last.
+/// The matcher identifies each name but the last by a letter.
 const MOST_NAMES: usize = 25;
 
 /// The patterns of a router, each with the number of its resource.

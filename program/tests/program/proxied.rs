@@ -747,7 +747,10 @@ fn wrong_values_are_explained() {
             "--proxy-body-limit and --body-quota contradict each other",
         ),
         (&["--confine", "--proxy", "/api=http://127.0.0.1:3000"], "--body-folder is needed"),
-        (&["--confine", "--body-folder", "/tmp", "--proxy", "/api=http://backend:3000"], "a confined server can't look up the names of hosts"),
+        (
+            &["--confine", "--body-folder", "/tmp", "--proxy", "/api=http://backend:3000"],
+            "a confined server can't look up the names of hosts",
+        ),
     ] {
         let (status, _, said) = run(modest(["-p", "0"]).args(words));
         assert!(status == Some(2) && said.contains(expected), "{words:?}: {said}");

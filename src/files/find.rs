@@ -62,9 +62,8 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
-    /// Whether the result stays the same as long as its folder does: not if a link with a preferred name leads nowhere
-    /// yet.
-    /// before it leads nowhere yet.
+    /// Whether the result stays the same as long as its folder does. It may not if a name that would be preferred is a
+    /// link to nothing: the link's target can be created elsewhere.
     pub is_sure: bool,
 }
 
@@ -212,7 +211,8 @@ impl Finder {
     fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
-            // Its existence outside the folder must not be revealed: the checked look-up decides.
+            // The folder may be outside the root, where its existence must not be revealed: the checked look-up
+            // decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
         Ok(Basis::new(folder.to_vec(), stat, names))
@@ -262,8 +262,8 @@ impl Finder {
     }
 }
 
-/// Whether a sidecar can have been made of this version of the file: an older one was made of an earlier version. Tools
-/// that give it the date of the file (`brotli`, `pigz`) do so to the second.
+/// Whether a sidecar can have been made from this version of the file: an older one was made from an earlier version.
+/// Tools that copy the date of the file (`brotli`, `pigz`) copy it to the second.
 fn made_of(sidecar: FileStat, file: FileStat) -> bool {
     let (sidecar, file) = (sidecar.modified, file.modified);
     if sidecar.nanos == 0 { sidecar.seconds >= file.seconds } else { sidecar >= file }

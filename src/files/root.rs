@@ -21,8 +21,8 @@ use super::sys;
 /// How many links the path of the root can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
-/// or a release that swaps a link, that one is opened instead: see [`RootLocation::reopen_if_replaced`].
+/// The root folder, held open. If another folder replaces it, that one is opened instead, as after a build that deletes
+/// and recreates its output, or a release that swaps a link: see [`RootLocation::reopen_if_replaced`].
 #[derive(Debug)]
 pub(super) struct RootLocation {
     /// The start of a relative path: the former working folder. It may be renamed, and another may replace it.

@@ -65,7 +65,8 @@ impl Lines {
     }
 }
 
-/// On one line and in one direction: a name can contain line ends, and must not create a line of its own in a log.
+/// A path on one line and in one direction: a name can contain line ends, and must not create a line of its own in a
+/// log.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
 }

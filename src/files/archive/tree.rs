@@ -127,7 +127,7 @@ impl Tree {
         let Some(read) = self.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
         let opened = match self.root.open_at(&read) {
             Err(error) => return left_out(&shown_as(&name), error, report),
-            // Its name may be shown only together with its entries.
+            // The name of a folder can be shown only together with its entries.
             Ok(Opened::Folder) if self.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
             Ok(opened) => opened,
         };
@@ -242,7 +242,7 @@ impl Names {
 mod tests {
     use super::*;
 
-    /// Also those that are longer than most file systems allow.
+    /// Also names that are longer than most file systems allow.
     #[test]
     fn names_come_back_whole_and_sorted() {
         let long = [b'b'; 1024];

@@ -105,6 +105,12 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--confine",
             "--proxy",
+            "long bodies of requests go to files, so --body-folder is needed".to_owned(),
+            options.starting.confine && !options.serving.proxy.is_empty() && options.limits.body_folder.is_none(),
+        ),
+        (
+            "--confine",
+            "--proxy",
             "a confined server can't look up the names of hosts; name the other server by its IP address or as localhost"
                 .to_owned(),
             options.starting.confine && options.serving.proxy.iter().any(|backend| needs_lookup(&backend.url)),

@@ -9,9 +9,9 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 /// Rejects requests that a page of another site makes the browser send, with the user's cookies and passwords, unless
 /// their method changes nothing: 403 before the body is read.
 ///
-/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the
-/// page's site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin`. Programs such as curl send neither and
-/// pass: no page makes them send anything.
+/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the page's
+/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs such as
+/// curl send neither and pass: no page makes them send anything.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
@@ -71,22 +71,13 @@ impl Csrf {
         !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
     }
 
-    /// Whether the browser reports that the page is one of ours. `None` if it reports nothing.
+    /// Whether a page of this server or of a trusted origin sent the request. `None` if the browser does not report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
         let mut origins = request.header_all("origin");
-        let origin = match (origins.next(), origins.next()) {
-            (origin, None) => origin,
-            _ => return Some(false),
-        };
-        if origin.is_some_and(|origin| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin)) {
-            return Some(true);
-        }
-        let mut sites = request.header_all("sec-fetch-site");
-        match (sites.next(), sites.next()) {
-            // `none`: the user caused the request, not a page.
-            (Some(site), None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
-            (Some(_), Some(_)) => Some(false),
-            (None, _) => origin.map(|origin| request.has_origin(origin)),
+        let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
+        match (origins.next(), origins.next()) {
+            (Some(origin), None) if is_trusted(origin) => Some(true),
+            _ => request.is_from_own_page(),
         }
     }
 }

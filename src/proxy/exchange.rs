@@ -6,7 +6,7 @@
 //! when the client has left or has received its response. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header;
@@ -23,8 +23,6 @@ pub(super) struct Exchange {
     /// Notified when there is an answer.
     pub(super) arrived: Signal,
     state: Mutex<State>,
-    /// Notifies a thread that waits for the answer.
-    changed: Condvar,
     asked: Asked,
 }
 
@@ -76,8 +74,7 @@ impl Exchange {
         place: LivePlace,
         connect: impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static,
     ) -> Result<Pending, Failure> {
-        let (arrived, state, changed) = (Signal::new(), Mutex::default(), Condvar::new());
-        let exchange = Arc::new(Exchange { arrived, state, changed, asked });
+        let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
         let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
         let own = Arc::clone(&exchange);
         let spawned = thread.spawn(move || {
@@ -164,21 +161,12 @@ impl Exchange {
             state.is_answered = true;
             state.answer = Some(answer);
             drop(state);
-            self.changed.notify_all();
             self.arrived.notify();
         }
     }
 
     pub(super) fn take_answer(&self) -> Option<Result<Answer, Failure>> {
         self.lock().answer.take()
-    }
-
-    /// Waits for the answer on this thread, while the server shuts down.
-    pub(super) fn wait_for_answer(&self, limit: Option<Duration>) -> Option<Result<Answer, Failure>> {
-        let limit = limit.unwrap_or(Duration::from_secs(3600));
-        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.answer.is_none());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Some(state.answer.take().unwrap_or(Err(Failure::Late)))
     }
 
     /// Ends the exchange: the connection is closed, and the thread ends.

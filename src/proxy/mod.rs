@@ -155,13 +155,9 @@ impl ReverseProxy {
             }
         };
         let ticket = pending.0.arrived.ticket(); // taken before the check for an answer, so that none is missed
-        let answer = match pending.0.take_answer() {
-            None if request.is_late() => pending.0.wait_for_answer(self.response_timeout),
-            answer => answer,
-        };
-        match answer {
+        match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
-            None => Ok(Response::wait_for(ticket, None)),
+            None => Ok(Response::wait_for_other_thread(ticket)),
         }
     }
 

@@ -124,8 +124,8 @@ impl Tls {
         Ok(self)
     }
 
-    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`. A client that offers only others, such
-    /// as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
+    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`, `http/1.0`. A client that offers only
+    /// others, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         self

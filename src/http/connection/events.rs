@@ -59,7 +59,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Next::read_at_min_rate(Stage(self.stage), within)
             }
             State::Pushed(pushed) => self.end_pushed(pushed, turn),
-            State::Waiting(waiting) => self.stop_waiting(*waiting),
+            State::Waiting(waiting) => self.end_waiting(waiting),
             _ => Next::Close,
         }
     }

@@ -157,7 +157,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // All waits of a request count together. Otherwise a busy signal could make it wait forever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
-        if turn.is_shutting_down() || left == Some(Duration::ZERO) {
+        if turn.is_shutting_down() && !wait.outlasts_shutdown || left == Some(Duration::ZERO) {
             return self.handle_late(exchange);
         }
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
@@ -173,6 +173,16 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.state =
             State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));
         Next::Wait { stage: Stage(self.stage), within: left }
+    }
+
+    /// Called when the server shuts down.
+    pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Next {
+        if !waiting.wait.outlasts_shutdown {
+            return self.stop_waiting(*waiting);
+        }
+        let within = waiting.wait.within;
+        self.state = State::Waiting(waiting);
+        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Called when bytes, or their end, arrive while a request waits.

@@ -77,6 +77,8 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
+    /// Waits on when the server shuts down, for up to the shutdown timeout.
+    pub(crate) outlasts_shutdown: bool,
 }
 
 impl Signal {

@@ -65,8 +65,18 @@ impl Response {
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
+        Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
+    }
+
+    /// [`wait_for`](Response::wait_for) without a limit, for a response that another thread is bound to make: the request
+    /// also waits while the server shuts down.
+    pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {
+        Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })
+    }
+
+    fn of_wait(wait: Wait) -> Response {
         let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
-        response.rare().instead = Some(Instead::Wait(Wait { ticket, within: within.into() }));
+        response.rare().instead = Some(Instead::Wait(wait));
         response
     }
 }

@@ -11,12 +11,19 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
 use record::{Id, Record};
 use session::Changed;
 pub use session::Session;
 pub use store::{FileSessions, MemorySessions, SessionStore};
+
+/// In nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
+
+/// Up to this many cookies of the name are looked up: browsers send one for each path and domain that has set it.
+const COOKIES: usize = 4;
 
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
@@ -57,6 +64,8 @@ pub struct Sessions {
     max_age: Duration,
     same_site: SameSite,
     is_kept: bool,
+    /// New sessions per client.
+    beginnings: Buckets<ClientKey>,
     /// Held while a request changes what is stored, so that no change of another request is lost.
     changes: Mutex<()>,
 }
@@ -71,6 +80,7 @@ impl Sessions {
             max_age: Duration::from_secs(24 * 3600),
             same_site: SameSite::Lax,
             is_kept: false,
+            beginnings: Buckets::new(HOUR / 1000, 1000, 65_536),
             changes: Mutex::new(()),
         }
     }
@@ -111,6 +121,18 @@ impl Sessions {
         self
     }
 
+    /// Sets how many sessions without a user one client (an IPv4 address, or an IPv6 network of 64 bits) can begin per
+    /// hour. Default: 1,000. Beyond that, a response that would begin one is a 429. Without this limit one client could
+    /// fill the store. A login is never rejected.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn new_per_hour(mut self, number: u32) -> Sessions {
+        assert!(number > 0, "a client needs a session");
+        self.beginnings = Buckets::new(HOUR / u64::from(number), number, 65_536);
+        self
+    }
+
     /// Loads the session with this id, if there is one and it has not ended.
     fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
         let stored = self.store.load(&id.key())?;
@@ -137,16 +159,20 @@ impl Sessions {
             self.store.remove(&ended.key())?;
         }
         let mut record = match &id {
-            // Loaded again, because another request may have changed or ended the session meanwhile.
+            // Loaded again, because another request may have changed the session meanwhile.
             Some(id) => match self.load(id, now)? {
                 Some(record) => record,
-                None => return Ok(Some(self.removal(request))),
+                // Another request has ended it or given it a new id, and its response sets the cookie.
+                None => return Ok(None),
             },
             None if changes.is_empty() => return Ok(ended.map(|_| self.removal(request))),
             None => Record::new(now),
         };
         changes.iter().for_each(|change| change(&mut record));
         let is_new = id.is_none() || renews;
+        if id.is_none() && ended.is_none() && !record.has_user() {
+            self.count_beginning(request)?;
+        }
         record.touch(now, renews);
         let new = match id.clone().filter(|_| !is_new) {
             Some(id) => id,
@@ -158,6 +184,12 @@ impl Sessions {
         }
         session.saved(new.clone());
         Ok(is_new.then(|| self.cookie(request, new.text())))
+    }
+
+    fn count_beginning(&self, request: &Request) -> Result<()> {
+        let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
+        let taken = self.beginnings.take(client, self.beginnings.now());
+        taken.map_err(|wait| too_many("too many new sessions; come again later", wait))
     }
 
     fn cookie(&self, request: &Request, value: &str) -> Cookie {
@@ -174,7 +206,7 @@ impl Sessions {
 impl Layer for Sessions {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
-        for id in ids {
+        for id in ids.take(COOKIES) {
             if let Some(record) = self.load(&id, request.now())? {
                 let session = Session::existing(id, record);
                 session.user().into_iter().for_each(|user| request.put(user));

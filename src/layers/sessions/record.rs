@@ -69,6 +69,10 @@ impl Record {
         json!({ "created": created, "seen": seen, "values": values, "own": own }).to_string().into_bytes()
     }
 
+    pub(super) fn has_user(&self) -> bool {
+        self.own.contains_key("user")
+    }
+
     pub(super) fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.created)
     }

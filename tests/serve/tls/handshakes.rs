@@ -221,12 +221,27 @@ fn an_unsupported_application_protocol_is_rejected() {
         let err = site.client_with(Arc::new(config)).shake_hands().unwrap_err().to_string();
         assert!(err.contains("NoApplicationProtocol"), "{err}");
     }
-    let site = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
-    let mut config = config(&site.authority, &[&TLS13]);
-    config.alpn_protocols = vec![b"y".to_vec()];
-    let mut client = site.client_with(Arc::new(config));
-    client.shake_hands().unwrap();
-    assert_eq!(client.0.conn.alpn_protocol(), Some(&b"y"[..]));
+}
+
+#[test]
+fn the_first_application_protocol_that_both_have_is_negotiated() {
+    let own = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
+    let default = Site::new(hello_world());
+    for (site, offered, expected) in [
+        (&own, &["y"][..], "y"),
+        (&own, &["y", "x"], "x"),
+        (&default, &["http/1.1"], "http/1.1"),
+        (&default, &["http/1.0"], "http/1.0"),
+        (&default, &["http/1.0", "http/1.1"], "http/1.1"),
+        (&default, &["h2", "http/1.0"], "http/1.0"),
+    ] {
+        let mut config = config(&site.authority, &[&TLS13]);
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut client = site.client_with(Arc::new(config));
+        client.shake_hands().unwrap();
+        assert_eq!(client.0.conn.alpn_protocol(), Some(expected.as_bytes()), "{offered:?}");
+        assert_eq!(client.text("/"), "hello", "{offered:?}");
+    }
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn errors_name_their_request_by_its_id() {
         "\"GET /sums HTTP/1.1\" [sums-1]: 500 Internal Server Error: no table\n",
         "\"GET /panic HTTP/1.1\" [panic-2]: the handler panicked: at /panic\n",
         "\"GET /page HTTP/1.1\" [page-3]: 500 Internal Server Error: a response field",
-        "\"GET /broken HTTP/1.1\" [broken-4]: the answer broke off: no more\n",
+        "\"GET /broken HTTP/1.1\" [broken-4]: the response was cut off: no more\n",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text}");
     }
@@ -214,7 +214,7 @@ fn lines_of_a_request_have_its_id() {
             })
             .collect();
         assert_eq!(found, counts, "{levels:?}: {parts:#?} in {text}");
-        assert_eq!(text.contains("\"loud\" is no level of the log"), levels.contains("loud"), "{text}");
+        assert_eq!(text.contains("\"loud\" is not a log level"), levels.contains("loud"), "{text}");
     }
 }
 

@@ -179,7 +179,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for socket in unused {
-        warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
+        warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
     for name in guard::strangers(&options) {
         warn!("--auth: --allow or --group names the user {name}, who is not in the file");

@@ -55,7 +55,7 @@ pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String
     match unused.is_empty() || all.iter().any(names_one) {
         true => Ok(unused),
         false => Err(CliError::usage(format!(
-            "systemd has handed over {}, which --bind and --port don't name: connections to it would wait for ever; leave \
+            "systemd passed {}, which --bind and --port don't name: connections to it would never be accepted; leave \
              out --bind and --port, or add --bind systemd",
             unused.join(", ")
         ))),

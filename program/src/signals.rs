@@ -79,7 +79,7 @@ impl Reloads {
                 Err(error) => {
                     level = Level::Error;
                     format!(
-                        "{option} failed, what was read before stays in use: {}",
+                        "{option} failed, the previous content stays in use: {}",
                         escape_controls(&error.to_string())
                     )
                 }

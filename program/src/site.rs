@@ -440,7 +440,7 @@ impl Layer for Hosts {
         }
         self.allowed.before_body(request, plan).map_err(|error| {
             let host = request.host().unwrap_or_default();
-            log::debug!("{host} is no host that is answered for");
+            log::debug!("the host {host} is not served");
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let said = error.message().unwrap_or_default();
             let said = format!("{said} To allow it, start the server with --allowed-host {name}");

@@ -146,16 +146,16 @@ impl Finder {
             return Some("hidden: a name in it begins with a dot");
         }
         match self.root.stat_itself(path).map(|stat| stat.kind) {
-            Ok(Kind::Link) => Some("a link that leads to nothing, or where links are not followed to"),
+            Ok(Kind::Link) => Some("a link to nothing, or to a place to which links are not followed"),
             Ok(Kind::Other) => Some("neither a file nor a folder"),
             Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
-                Some("a link on the way to it leads where links are not followed to")
+                Some("a link on its path leads to a place to which links are not followed")
             }
             Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
-            Ok(Kind::File) => Some("the server has no right to read it"),
-            Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no right to read"),
+            Ok(Kind::File) => Some("the server has no permission to read it"),
+            Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no permission to read"),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("the server has no right to go there")
+                Some("the server has no permission to enter its folder")
             }
             Err(_) => None,
         }

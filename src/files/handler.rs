@@ -257,7 +257,7 @@ impl StaticFileHandler {
     pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         let path = path.as_ref();
         let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));
-        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "no name of a file"))?;
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "not a file name"))?;
         let metadata = path.metadata().map_err(|error| failed(error.kind(), &error.to_string()))?;
         if !metadata.is_file() {
             return Err(failed(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -432,7 +432,7 @@ impl StaticFileHandler {
                 let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
                 let why = match codings[..] {
                     [] => "Available uncompressed.".to_owned(),
-                    _ => format!("This is available uncoded, or in {}.", codings.join(", ")),
+                    _ => format!("This is available without a content coding, or in {}.", codings.join(", ")),
                 };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }

@@ -152,7 +152,7 @@ impl Drop for NewFile {
             && let Err(errno) = unlinkat(folder, &name, AtFlags::empty())
             && errno != Errno::NOENT
         {
-            log::error!(target: "modest::files", "{name}, of an upload that failed, can't be removed: {errno}");
+            log::error!(target: "modest::files", "can't remove {name} of a failed upload: {errno}");
         }
     }
 }
@@ -211,7 +211,7 @@ impl Swept {
         if known.insert(stat.identity()) {
             drop(known);
             if let Err(errno) = sweep(folder) {
-                log::debug!(target: "modest::files", "what is left of uploads can't be looked for: {errno}");
+                log::debug!(target: "modest::files", "can't search for files of failed uploads: {errno}");
             }
         }
     }

@@ -416,7 +416,7 @@ impl StaticFileHandler {
     pub fn mime(mut self, extension: &str, media_type: &str) -> io::Result<Self> {
         let extension = extension.strip_prefix('.').unwrap_or(extension);
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
-            return Err(invalid_input(format!("{extension:?} is no extension")));
+            return Err(invalid_input(format!("{extension:?} is not a valid extension")));
         }
         let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
@@ -493,7 +493,7 @@ impl StaticFileHandler {
     /// If the status is not a 4xx, or the name is not a path in the folder.
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
-        let status = known.ok_or_else(|| invalid_input(format!("{status} is no status of a failed request")))?;
+        let status = known.ok_or_else(|| invalid_input(format!("{status} is not the status of a failed request")))?;
         self.pages.push((status, page_key(&page_name(name)?)));
         self.forget();
         Ok(self)
@@ -541,7 +541,7 @@ fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)>
 
 fn page_name(name: &str) -> io::Result<Vec<u8>> {
     let path = segments(name)?.join(&b'/');
-    if path.is_empty() { Err(invalid_input(format!("{name:?} is no name of a page"))) } else { Ok(path) }
+    if path.is_empty() { Err(invalid_input(format!("{name:?} is not the name of a page"))) } else { Ok(path) }
 }
 
 fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {
@@ -550,8 +550,8 @@ fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {
 
 fn file_name(name: &str) -> io::Result<Vec<u8>> {
     match name {
-        "" | "." | ".." => Err(invalid_input(format!("{name:?} is no name of a file"))),
-        _ if name.contains(['/', '\0']) => Err(invalid_input(format!("{name:?} is no name of a file"))),
+        "" | "." | ".." => Err(invalid_input(format!("{name:?} is not the name of a file"))),
+        _ if name.contains(['/', '\0']) => Err(invalid_input(format!("{name:?} is not the name of a file"))),
         _ => Ok(name.as_bytes().to_vec()),
     }
 }

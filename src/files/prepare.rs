@@ -460,8 +460,8 @@ impl std::fmt::Debug for FileContent {
 /// A user's field, if it is valid.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no name of a field")))?;
-    let value = value.parse().map_err(|_| invalid(format!("{value:?} is no value for the field `{name}`")))?;
+    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;
+    let value = value.parse().map_err(|_| invalid(format!("{value:?} is not a valid value for the field `{name}`")))?;
     Ok((name, value))
 }
 

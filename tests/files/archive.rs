@@ -208,7 +208,7 @@ fn archives_contain_exactly_the_served_files() {
         let missing = missing(&handler, "/?archive=tar");
         let expected = match links {
             Symlinks::Deny => "",
-            _ => "These are not in this archive:\n\narchive/sub/up: a link to a folder that it lies in\n",
+            _ => "These are not in this archive:\n\narchive/sub/up: a link to a folder that contains it\n",
         };
         assert_eq!(missing, expected, "{links:?}");
     }
@@ -227,14 +227,14 @@ fn archives_report_files_left_out_by_limits() {
     let handler = handler.archive_depth(64).archive_entries(6);
     assert_eq!(names(&handler, "/?archive=tar"), ["a/", "a/b/", "a/b/c/", "e", "f", "g"]);
     let text = missing(&handler, "/?archive=tar");
-    assert!(text.contains("\narchive/a/b/c: some of it, as there are more than 6 entries\n"), "{text}");
+    assert!(text.contains("\narchive/a/b/c: some of its entries: there are more than 6\n"), "{text}");
     // Paths that are too long in all: a zip remembers them.
     let folder = Folder::new(&[]);
     (0..20).for_each(|number| folder.write(&format!("{}{number:02}", "x".repeat(250)), ""));
     let handler = folder.handler().archives(true).archive_entries(20);
     let found = names(&handler, "/?archive=tar");
     assert_eq!(found.len(), 20 * 200 / 260, "{found:?}");
-    assert!(missing(&handler, "/?archive=tar").contains("and what follows it"));
+    assert!(missing(&handler, "/?archive=tar").contains("and all later entries"));
 }
 
 #[test]

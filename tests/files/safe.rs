@@ -246,7 +246,7 @@ fn unreadable() {
     let handler = handler.error_page(403, "403.html").unwrap();
     assert_eq!(get(&handler, "/file").text(), "forbidden");
     let error = StaticFileHandler::new(folder.path("locked")).unwrap_err().to_string();
-    assert_eq!(error, format!("{}: the folder may not be read", folder.path("locked").display()));
+    assert_eq!(error, format!("{}: no permission to read the folder", folder.path("locked").display()));
     fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["locked", "unlisted"] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o755)).unwrap();

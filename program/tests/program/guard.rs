@@ -111,7 +111,7 @@ fn the_user_file_is_reloaded() {
         let line = modest.err_line().unwrap();
         if line.contains("[ERROR]") {
             assert!(line.contains("users: line 1: ada: this is SHA-1 without salt"), "{line}");
-            assert!(line.ends_with("the users from before stay in effect"), "{line}");
+            assert!(line.ends_with("the previous users stay in effect"), "{line}");
             break;
         }
     }

@@ -24,7 +24,7 @@ impl Report {
     /// Reports a path that is missing from the archive.
     pub fn left_out(&mut self, path: &[u8], why: &str) {
         let path = shown(path);
-        log::debug!(target: "modest::files", "an archive is without {path}: {why}");
+        log::debug!(target: "modest::files", "{path} is missing from an archive: {why}");
         self.left_out.push(&path, why);
     }
 

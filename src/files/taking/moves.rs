@@ -82,7 +82,7 @@ fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> 
     match to.folders().contains(&moved.identity()) || from.folders().contains(&found.identity()) {
         true => Err(Error::new(
             StatusCode::CONFLICT,
-            "A folder can't be moved into itself, or over a folder that it is in.",
+            "A folder can't be moved into itself, or replace a folder that contains it.",
         )),
         false => Ok(()),
     }

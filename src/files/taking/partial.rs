@@ -204,7 +204,7 @@ impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.partial.state();
         if !state.has_turn(self.turn) {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request goes on with this upload"));
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request continues this upload"));
         }
         state.touched = Instant::now();
         self.to.write(bytes)

@@ -45,7 +45,7 @@ impl Room {
 
     /// Calls the closure for a folder one level deeper.
     fn inside(&mut self, call: impl FnOnce(&mut Room) -> Result<(), Error>) -> Result<(), Error> {
-        let too_deep = || conflict(format!("The folder has more than {DEEPEST} folders in each other."));
+        let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
         self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         call(self)?;
         self.depth += 1;
@@ -125,7 +125,7 @@ impl Taking {
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
-            log::error!(target: "modest::files", "{name}, which was replaced, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name}, which was replaced: {error}");
         }
         self.forget_locks(way.target, stat)
     }
@@ -157,7 +157,7 @@ impl Drop for Way<'_> {
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
             let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "after a failed copy or move to {name:?}, what had that name is called {now}: {errno}");
+            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and what had that name is now called {now}: {errno}");
         }
     }
 }
@@ -171,7 +171,7 @@ impl Drop for Part {
             && let Err(error) = remove_named(target.folder(), target.name(), true)
         {
             let name = String::from_utf8_lossy(target.name());
-            log::error!(target: "modest::files", "{name}, of a copy that failed, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name} of a failed copy: {error}");
         }
     }
 }
@@ -183,13 +183,15 @@ impl Copying<'_> {
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
         let existing = to.existing()?.map(|found| found.identity());
         if existing == Some(source.identity()) {
-            return Err(Error::new(StatusCode::FORBIDDEN, "The copy would be the original."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
         let ends = from.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let above = ends.filter_map(|end| root.stat_checked(&from[..end]).ok());
         let is_above = above.into_iter().any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
-            true => Err(conflict("A folder can't be copied into itself, or over a folder that it is in.".to_owned())),
+            true => {
+                Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.".to_owned()))
+            }
             false => Ok(()),
         }
     }
@@ -242,7 +244,7 @@ impl Copying<'_> {
         let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
         if existing.map(version) != judged.map(version) {
-            return Err(conflict("What has that name has changed in the meantime.".to_owned()));
+            return Err(conflict("The destination has changed in the meantime.".to_owned()));
         }
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {

@@ -295,7 +295,7 @@ fn serving_the_servers_own_files_is_rejected() {
         (&["--log-file", "log"], None),
         (
             &["--log-file", "link/sub/new.log"],
-            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read who"),
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read which"),
         ),
         (&["--log-file", "www/sub/.log"], None),
     ] {

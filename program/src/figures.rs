@@ -69,9 +69,9 @@ impl Figures {
             folders.iter().filter_map(sample).collect()
         };
         let all = Arc::clone(&folders);
-        let help = "Free space in the file systems of folders that take files.";
+        let help = "Free space in the file systems of folders that accept files.";
         metrics.gauge("modest_folder_free_bytes", help, move || room(&all, |stat| stat.f_bavail * stat.f_frsize));
-        let help = "Free inodes in the file systems of folders that take files.";
+        let help = "Free inodes in the file systems of folders that accept files.";
         metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
     }
 

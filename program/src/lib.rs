@@ -175,7 +175,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     debug!("file descriptor limit: {descriptors}");
     sys::report().lines().for_each(|line| debug!("{line}"));
     if let Some(version) = &options.listening.protocol {
-        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
+        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for socket in unused {

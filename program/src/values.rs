@@ -281,7 +281,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
-        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that do".into()),
+        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it".into()),
     }
 }
 

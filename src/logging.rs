@@ -121,7 +121,7 @@ impl Logger {
             }
             let logger = LOGGER.get_or_init(|| self);
             log::set_max_level(logger.levels.highest());
-            logger.levels.unknown.iter().for_each(|text| log::warn!("{text:?} is no level of the log"));
+            logger.levels.unknown.iter().for_each(|text| log::warn!("{text:?} is not a log level"));
         }
         StderrLog { is_ours: is_first }
     }
@@ -320,7 +320,7 @@ fn append(path: &std::path::Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO that nobody reads"),
+        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO without a reader"),
         _ => error,
     })?;
     fcntl_setfl(&file, OFlags::APPEND)?; // the thread that writes may wait
@@ -583,7 +583,7 @@ impl LogBuffer {
         [(slow, "they were not read in time"), (failed, "they could not be written")]
             .into_iter()
             .filter(|(lost, _)| *lost > 0)
-            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log are lost: {why}")))
+            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log were lost: {why}")))
             .collect()
     }
 
@@ -663,7 +663,7 @@ mod tests {
             assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");
         }
         let buffer = LogBuffer::default();
-        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log are lost: they could not be written\n");
+        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log were lost: they could not be written\n");
         assert!(line.starts_with("[WARN] [") && line.ends_with(&format!(":{}] {said}", &line[26..28])), "{line}");
         buffer.own_lines(Box::new(|level, message| format!("{level}: {message}")));
         assert_eq!(buffer.lost_lines(0, 3), format!("WARN: {said}"));

@@ -125,7 +125,7 @@ impl fmt::Display for InvalidUrlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Fault::Malformed => f.write_str(
-                "expected a path that begins with a slash, stays beneath the root and has two hexadecimal digits after each %",
+                "expected a path that begins with a slash, stays below the root and has two hexadecimal digits after each %",
             ),
             Fault::NoSuchName => f.write_str("a name in the path contains an encoded slash"),
             Fault::SpellingOf(path) => write!(f, "this path is another spelling of {path}"),

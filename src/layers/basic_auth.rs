@@ -124,10 +124,10 @@ impl BasicAuth {
     /// If there is a closure, or if the name contains a colon, which would end it.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> BasicAuth {
         let name = name.into();
-        assert!(!name.contains(':'), "the name of a user can't hold a colon: {name:?}");
+        assert!(!name.contains(':'), "the name of a user can't contain a colon: {name:?}");
         match &mut self.check {
             Check::Listed(users) => users.push((name, password.into())),
-            _ => panic!("users are found otherwise"),
+            _ => panic!("this layer has another source of users"),
         }
         self
     }
@@ -151,7 +151,7 @@ impl BasicAuth {
     #[cfg(feature = "users")]
     pub fn users(mut self, file: UserFile) -> BasicAuth {
         let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
-        assert!(is_empty, "users are found otherwise");
+        assert!(is_empty, "this layer has another source of users");
         self.check = Check::File(Box::new(file));
         self
     }

@@ -102,10 +102,10 @@ impl BearerAuth {
     /// and can end with `=`.
     pub fn token(mut self, token: impl Into<String>, user: User) -> BearerAuth {
         let token = token.into();
-        assert!(is_token(token.as_bytes()), "a token is of ASCII letters, digits and -._~+/ and may end in =");
+        assert!(is_token(token.as_bytes()), "a token consists of ASCII letters, digits and -._~+/, and can end with =");
         match &mut self.check {
             Check::Listed(tokens) => tokens.push((token, user)),
-            Check::Closure(_) => panic!("tokens are found by the closure"),
+            Check::Closure(_) => panic!("this layer finds tokens by its closure"),
         }
         self
     }

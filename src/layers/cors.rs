@@ -64,10 +64,7 @@ impl Cors {
     /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
     /// `null`, which any site can send.
     pub fn origin(mut self, origin: &str) -> Cors {
-        assert!(
-            is_origin(origin),
-            "{origin:?} is no origin: it is written https://app.example or http://localhost:3000"
-        );
+        assert!(is_origin(origin), "{origin:?} is not an origin, such as https://app.example or http://localhost:3000");
         let value = HeaderValue::from_str(origin).unwrap_or_else(|error| panic!("{origin:?}: {error}"));
         match &mut self.origins {
             Origins::Listed(origins) => origins.push(value),
@@ -215,7 +212,7 @@ fn is_origin(text: &str) -> bool {
 fn field_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let checked = |name: &str| match HeaderName::try_from(name) {
         Ok(name) => name.to_string(),
-        Err(_) => panic!("{name:?} is no field name"),
+        Err(_) => panic!("{name:?} is not a valid field name"),
     };
     names.into_iter().map(checked).collect()
 }

@@ -54,7 +54,7 @@ pub(super) fn kept_private(response: Response) -> Response {
 /// If the realm contains anything but printable ASCII.
 pub(super) fn realm_parameter(realm: &str) -> String {
     let is_plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    assert!(is_plain, "{realm:?} can't be a realm: browsers agree on printable ASCII only");
+    assert!(is_plain, "{realm:?} can't be a realm: browsers support only printable ASCII");
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

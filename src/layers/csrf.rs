@@ -54,7 +54,10 @@ impl Csrf {
         let is_one = origin.split_once("://").is_some_and(|(scheme, host)| {
             ["http", "https"].contains(&scheme) && !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])
         });
-        assert!(is_one && !origin.contains(char::is_uppercase), "{origin:?} is no origin, such as https://app.example");
+        assert!(
+            is_one && !origin.contains(char::is_uppercase),
+            "{origin:?} is not an origin, such as https://app.example"
+        );
         self.trusted.push(origin);
         self
     }

@@ -25,10 +25,10 @@ const MOST_REMEMBERED: usize = 65_536;
 
 impl Guesses {
     pub fn new(number: u32, per: Duration) -> Guesses {
-        assert!(number > 0, "a user who may send no password at all can't be known");
+        assert!(number > 0, "the number of wrong passwords must be at least 1");
         let interval = |number: u32| u64::try_from(per.as_nanos() / u128::from(number)).unwrap_or(u64::MAX);
         let all = number.saturating_mul(NAMES);
-        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is no limit");
+        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is not a possible rate");
         let for_name = Buckets::new(interval(number), number, MOST_REMEMBERED);
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }

@@ -91,7 +91,7 @@ impl PathRights {
     /// # Panics
     /// If the name is `users`, which is the group of all authenticated users.
     pub fn group<U: Into<String>>(mut self, name: &str, users: impl IntoIterator<Item = U>) -> PathRights {
-        assert!(name != "users", "@users are all who are known");
+        assert!(name != "users", "@users is the group of all authenticated users");
         self.rules().groups.push((name.to_owned(), users.into_iter().map(Into::into).collect()));
         self
     }

@@ -41,9 +41,9 @@ impl RateLimit {
     /// # Panics
     /// If one of them is zero, or the rate is over one per nanosecond.
     pub fn new(requests: u32, per: Duration) -> RateLimit {
-        assert!(requests > 0, "a client that may send no request needs no server");
+        assert!(requests > 0, "the number of requests must be at least 1");
         let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
-        assert!(interval > 0, "{requests} requests in {per:?} is no limit");
+        assert!(interval > 0, "{requests} requests in {per:?} is not a possible rate");
         RateLimit { buckets: Buckets::new(interval, requests, 65_536) }
     }
 
@@ -64,7 +64,7 @@ impl RateLimit {
     /// # Panics
     /// If it is less than 2.
     pub fn max_clients(mut self, number: usize) -> RateLimit {
-        assert!(number >= 2, "at least two clients are remembered");
+        assert!(number >= 2, "the table must have room for at least two clients");
         self.buckets.most = number;
         self
     }
@@ -74,7 +74,7 @@ impl Layer for RateLimit {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
         let taken = self.buckets.take(client, self.buckets.now());
-        taken.map_err(|wait| too_many("too many requests; come again later", wait))
+        taken.map_err(|wait| too_many("too many requests; try again later", wait))
     }
 }
 

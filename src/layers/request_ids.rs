@@ -65,7 +65,7 @@ impl RequestIds {
     /// # Panics
     /// If it is not a valid field name.
     pub fn field(mut self, name: &str) -> RequestIds {
-        self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no field name"));
+        self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is not a valid field name"));
         self
     }
 

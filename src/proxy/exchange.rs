@@ -96,7 +96,7 @@ impl Exchange {
         let head = self.read_head(&mut upstream)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if self.asked.upgrade.is_none() {
-                return Err(Failure::Invalid("it switches to a protocol that no one asked for"));
+                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
             self.lock().stream = None; // the tunnel outlives the request, whose end must not close it
             self.answer(Ok(Answer::Switched(head, upstream)));
@@ -148,7 +148,7 @@ impl Exchange {
             Err(why) => {
                 if !self.lock().is_over {
                     let line = self.asked.head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                    log::warn!("proxy: the response to {:?} broke off: {why}", String::from_utf8_lossy(line));
+                    log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
                 }
                 sender.abort();
             }

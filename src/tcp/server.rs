@@ -204,7 +204,7 @@ impl TcpServer {
     /// If the period is 0.
     pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
         let rate = rate.into();
-        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "an average over no time");
+        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "the period of a rate must not be zero");
         self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
         self
     }
@@ -328,7 +328,7 @@ impl TcpServer {
     /// If there are only Unix sockets: see [`TcpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
-        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+        inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
     /// All addresses at which the server listens, with real ports, in the order in which they were given.
@@ -346,7 +346,7 @@ impl TcpServer {
     /// If there are no descriptors left, or if the server has begun to serve.
     pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has served before"))?;
+        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has already served"))?;
         listeners.iter().map(Listener::shared).collect()
     }
 
@@ -374,7 +374,7 @@ impl TcpServer {
     /// and requests in progress have been finished.
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);
@@ -467,7 +467,7 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
 fn drain(engine: &Arc<Engine>) {
     let cut_off = engine.drain();
     if !cut_off.is_empty() {
-        debug!("{} connections were cut off by the end", cut_off.len());
+        debug!("{} connections were cut off at the end", cut_off.len());
     }
     engine.drop_elsewhere(cut_off);
 }

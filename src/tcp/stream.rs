@@ -140,7 +140,7 @@ impl Stream {
     pub fn set_timeout(&mut self, limit: impl Into<Option<Duration>>) -> io::Result<()> {
         let limit = limit.into();
         if limit == Some(Duration::ZERO) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero: `None` is none"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout must not be zero; `None` turns it off"));
         }
         let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
         self.socket.set_read_timeout(limit)?;

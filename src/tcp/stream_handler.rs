@@ -73,7 +73,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         if what == Event::NoThread {
-            log::warn!("no thread for {}: as many streams as are allowed (max_streams) are taken", turn.client);
+            log::warn!("no thread for {}: the maximum number of streams (max_streams) is reached", turn.client);
         }
         Next::Close
     }

@@ -208,7 +208,7 @@ impl Read for Within {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole response within 30 seconds"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no complete response within 30 seconds"));
         }
         self.stream.set_read_timeout(Some(left))?;
         self.stream.read(buffer)

@@ -172,5 +172,5 @@ impl ClientAuth {
 }
 
 fn tickets() -> io::Result<Arc<dyn ProducesTickets>> {
-    ring::Ticketer::new().map_err(|err| io::Error::other(format!("the system gives no random bytes: {err}")))
+    ring::Ticketer::new().map_err(|err| io::Error::other(format!("the system has no random bytes: {err}")))
 }

@@ -97,7 +97,7 @@ impl Live {
             let why = look.wrong.take().map(|err| err.to_string());
             if why.is_some() && why != look.told {
                 warn!(
-                    "certificates were changed and can't be used, those before stay in use: {}",
+                    "changed certificates can't be used, the previous ones stay in use: {}",
                     why.as_deref().unwrap_or("")
                 );
                 look.told = why;
@@ -145,10 +145,10 @@ impl Live {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         if !loaded.has_the_keys_of(&before) {
-            info!("certificates were changed, and read again");
+            info!("changed certificates were reloaded");
         }
         if loaded.trusts_nobody() && !before.trusts_nobody() {
-            warn!("the file of roots has no certificate any more: no client with a certificate is let in");
+            warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
         }
         let is_new = !loaded.has_the_keys_of(&before);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);

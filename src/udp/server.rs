@@ -134,7 +134,7 @@ impl UdpServer {
     /// If there are only Unix sockets: see [`UdpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
-        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+        inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
     /// All addresses at which the server receives, with real ports, in the order in which they were given.
@@ -163,7 +163,7 @@ impl UdpServer {
     /// address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let sockets = sockets.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);

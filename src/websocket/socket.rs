@@ -162,7 +162,7 @@ impl Socket {
     /// # Panics
     /// If a server must not send this code (RFC 6455, section 7.4).
     pub fn close(&self, code: u16, reason: impl Into<String>) {
-        assert!(Close::may_be_sent(code), "no server may close with {code}");
+        assert!(Close::may_be_sent(code), "a server must not close with {code}");
         let waker = {
             let mut state = self.lock();
             if !matches!(state.end, End::Open) {

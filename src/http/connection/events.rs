@@ -21,7 +21,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingHead(parser) if parser.has_begun(turn.input.bytes()) => {
                 self.reject(timeout("the head took too long"), turn)
             }
-            State::ReadingBody(partial) => self.reject_partial(*partial, timeout("the body came too slowly"), turn),
+            State::ReadingBody(partial) => self.reject_partial(*partial, timeout("the body arrived too slowly"), turn),
             State::Pushed(pushed) => self.beat(pushed, turn),
             State::Waiting(waiting) => self.stop_waiting(*waiting),
             _ => Next::Close,
@@ -42,7 +42,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
-                log::error!("{}: the answer broke off: too busy", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
                 Next::Abort
             }

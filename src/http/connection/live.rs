@@ -50,8 +50,10 @@ impl Exchange {
         }
         let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {
             let (status, why) = match refusal {
-                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "as many wait as can"),
-                LiveRefusal::FullForAddress => (StatusCode::TOO_MANY_REQUESTS, "as many wait from there as may"),
+                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many connections wait already"),
+                LiveRefusal::FullForAddress => {
+                    (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
+                }
             };
             Error::new(status, why).with_header(header::RETRY_AFTER, "5")
         })?;
@@ -223,7 +225,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {
             exchange.keep_alive = false;
-            log::error!("{}: the handler waits although it is late", exchange.request.for_log());
+            log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
             return Next::Abort;
         }
         exchange.request.set_late();
@@ -242,7 +244,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // The bytes after the response head belong to the new protocol, so no part of the request must be left before
         // them (RFC 9110, section 7.8: the response follows the complete request).
         if exchange.unread.is_some() {
-            log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
+            log::error!("{}: the handler upgrades without having read the body", exchange.request.for_log());
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
             return self.close_with(exchange, &unread, turn);
         }
@@ -278,7 +280,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         drop(exchange); // the stream may live for a long time
         match stream.write_all(&head).and_then(|()| stream.flush()) {
             Ok(()) => serve(stream),
-            Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),
+            Err(err) => log::debug!("{client}: disconnected before the upgrade: {err}"),
         }
     }
 }

@@ -82,7 +82,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match failure {
             None => self.after_response(streaming.exchange, turn),
             Some(message) => {
-                log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
             }
         }

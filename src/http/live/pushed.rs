@@ -72,7 +72,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendError::Full => "the client reads too slowly",
-            SendError::Gone => "the client is gone",
+            SendError::Gone => "the client has disconnected",
         })
     }
 }

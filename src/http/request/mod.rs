@@ -321,7 +321,7 @@ impl Request {
     /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
     /// ```
     pub fn path_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
-        let value = self.routes.param(name).ok_or_else(|| format!("no route of this request has a {{{name}}}"))?;
+        let value = self.routes.param(name).ok_or_else(|| format!("the route of this request has no {{{name}}}"))?;
         value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
     }
 

@@ -39,7 +39,7 @@ struct Unfinished<'a>(&'a Path);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Err(err) = fs::remove_file(self.0) {
-            log::error!("a file that was not finished stays in {}: {err}", self.0.display());
+            log::error!("can't remove the incomplete file {}: {err}", self.0.display());
         }
     }
 }

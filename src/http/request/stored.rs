@@ -84,7 +84,9 @@ impl StoredBody {
             Storage::Spooled { file, length } => {
                 let max = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
                 match file.read_at(&mut buffer[..max], at)? {
-                    0 if max > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the spooled body is cut short")),
+                    0 if max > 0 => {
+                        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the temporary file of the body is too short"))
+                    }
                     count => Ok(count),
                 }
             }
@@ -127,7 +129,7 @@ impl fmt::Debug for StoredBody {
         let place = match self.storage {
             Storage::Memory(_) => "in memory",
             Storage::Spooled { .. } => "in a file",
-            Storage::Elsewhere { .. } => "written as they came",
+            Storage::Elsewhere { .. } => "written as they arrived",
         };
         write!(f, "Body({} bytes, {place})", self.len())
     }
@@ -141,7 +143,7 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::other("the body was written as it came (`BodyPlan::save_to`): it can't be had from the request")
+    io::Error::other("the body was written while it arrived (`BodyPlan::save_to`), so the request does not have it")
 }
 
 struct StoredReader<'a> {
@@ -157,10 +159,10 @@ impl Read for StoredReader<'_> {
     }
 }
 
-const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "what this body goes to is in another request's hands");
-const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "another request is using the destination of this body");
+const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no space for the body at the moment");
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
-const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
+const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
 /// Receives a body: into memory, and from there to a file.
 pub(crate) struct BodyWriter {
@@ -332,14 +334,14 @@ fn given_error(err: &io::Error) -> Rejection {
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
-            log::error!("a body can't be written as its handler wants: {err}");
+            log::error!("the writer of a handler can't write a body: {err}");
             if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
         }
     }
 }
 
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
-    log::error!("a body can't be kept in {}: {err}", limits.folder.display());
+    log::error!("a body can't be stored in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
         _ if is_about_room(err) => NO_DESCRIPTOR,

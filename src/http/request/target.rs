@@ -124,11 +124,11 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
                 needs_decoding = true;
                 at += 3;
                 if !is_percent_encoded(&bytes[at - 3..]) {
-                    return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
+                    return Err(Rejection::bad_request("the path contains an invalid percent-encoding"));
                 }
             }
             _ if byte == b'?' => break,
-            _ => return Err(Rejection::bad_request("the path holds a character that must be percent-encoded")),
+            _ => return Err(Rejection::bad_request("the path contains a character that must be percent-encoded")),
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
@@ -138,7 +138,7 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
     let mut has_raw_query = false;
     for &byte in &bytes[at + 1..] {
         match CLASS[byte as usize] {
-            NONE => return Err(Rejection::bad_request("the query holds a character that must be percent-encoded")),
+            NONE => return Err(Rejection::bad_request("the query contains a character that must be percent-encoded")),
             class => has_raw_query |= class == RAW,
         }
     }

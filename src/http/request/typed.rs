@@ -102,7 +102,7 @@ impl Request {
         let pairs: Vec<_> =
             self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         read_texts(pairs.into_iter()).map_err(|faults| match faults.iter().find(|fault| fault.message() == MISSING) {
-            Some(fault) => Error::from(format!("no route of this request has a {{{}}}", fault.field())),
+            Some(fault) => Error::from(format!("the route of this request has no {{{}}}", fault.field())),
             None => Error::new(StatusCode::NOT_FOUND, ""),
         })
     }

@@ -48,10 +48,10 @@ impl Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
         let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
         if name.is_empty() || !name.bytes().all(is_token) {
-            return cookie.refused(format!("no cookie can be named {name:?}"));
+            return cookie.refused(format!("{name:?} is not a valid cookie name"));
         }
         if !value.bytes().all(is_cookie_octet) {
-            return cookie.refused(format!("the cookie {name} cannot hold {value:?}"));
+            return cookie.refused(format!("the cookie {name} can't have the value {value:?}"));
         }
         cookie
     }

@@ -434,7 +434,9 @@ impl Response {
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
                 Some(Ok(length)) => self.declared_length = Some(length),
-                _ => self.record_error(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+                _ => {
+                    self.record_error(Error::from(format!("the response's Content-Length is not a length: {value:?}")))
+                }
             }
         }
     }

@@ -70,7 +70,7 @@ impl Histogram {
     /// If the bounds are not in ascending order.
     pub(super) fn new(name: &'static str, help: &'static str, bounds: &[f64]) -> Histogram {
         let ascend = bounds.windows(2).all(|two| two[0] < two[1]) && bounds.iter().all(|bound| bound.is_finite());
-        assert!(ascend, "the bounds of the histogram {name} do not ascend: {bounds:?}");
+        assert!(ascend, "the bounds of the histogram {name} are not in ascending order: {bounds:?}");
         Histogram { family: Arc::new(Family::new(name, help)), bounds: bounds.into() }
     }
 

@@ -245,7 +245,7 @@ impl fmt::Debug for Sessions {
 }
 
 fn missing_layer() -> Error {
-    Error::from("a handler asked for a session, and no layer `Sessions` is around it".to_owned())
+    Error::from("a handler needs a session, but there is no layer `Sessions` around it".to_owned())
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl UserFile {
     /// # Panics
     /// If the number is zero.
     pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
-        assert!(number > 0, "a password can't be compared without its hash");
+        assert!(number > 0, "the number of hashes at once must be at least 1");
         self.slots = Slots::new(number, waiting);
         self.slots_of_familiar = Slots::new(1, waiting / 4);
         self
@@ -219,7 +219,7 @@ impl UserFile {
     fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {
-            let message = "too many passwords are being compared just now";
+            let message = "too many passwords are being checked right now";
             Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1")
         })
     }

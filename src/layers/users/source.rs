@@ -111,7 +111,7 @@ impl Source {
             Err(error) => {
                 let error = error.to_string();
                 if seen.said.as_ref() != Some(&error) {
-                    log::error!("{error}; the users from before stay in effect");
+                    log::error!("{error}; the previous users stay in effect");
                     seen.said = Some(error);
                 }
                 None

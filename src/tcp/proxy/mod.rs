@@ -84,7 +84,7 @@ impl Protocol for ProxyProtocol {
         if self.serve_untrusted {
             return self.inner.meet(client);
         }
-        debug!("{client} is turned away: it is none of the trusted proxies");
+        debug!("{client} is rejected: it is not a trusted proxy");
         None
     }
 

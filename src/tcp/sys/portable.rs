@@ -21,10 +21,10 @@ use socket2::{SockAddr, SockRef, Socket};
 pub const WAYS: &[(&str, &str)] = &[
     ("readiness", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
     ("files to clients", "copies"),
-    ("unsent bytes", "a limit of each socket's buffer; a client that takes anything in a window takes enough"),
+    ("unsent bytes", "a limit of each socket's buffer; any progress of a client within a window suffices"),
     ("clients at a shutdown", "those that connect in the last moment are reset, and streams that don't end see an end"),
-    ("state of threads", "unknown: a handler that runs for long counts as one that waits"),
-    ("listening sockets", "a stream's with an address and no peer"),
+    ("state of threads", "unknown: a long handler counts as waiting"),
+    ("listening sockets", "a stream socket with an address and no peer"),
     ("abstract Unix sockets", "no"),
     ("memory", "2 GiB assumed"),
 ];

@@ -147,7 +147,7 @@ impl WorkerLoop<'_> {
         for _ in 0..most {
             if engine.is_full() {
                 if guard.poller().acceptor().somebody_waits() {
-                    self.make_room(guard, now, "as many clients as are allowed (max_connections) are connected");
+                    self.make_room(guard, now, "the maximum number of clients (max_connections) is connected");
                 }
                 return;
             }
@@ -200,7 +200,7 @@ impl WorkerLoop<'_> {
         Transport::new(stream).reset();
         // The logger itself is not called to check its level: its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
-            let notice = format!("refused {client}: its address has as many connections as it may");
+            let notice = format!("rejected {client}: its address has the maximum number of connections");
             self.notices.push((Level::Debug, notice));
         }
     }
@@ -217,7 +217,7 @@ impl WorkerLoop<'_> {
         }
         acceptor.pause(now, evicted.more_at);
         if acceptor.may_complain(now) {
-            let notice = format!("no room for more clients: {why}; idle ones are closed for new ones");
+            let notice = format!("no room for more clients: {why}; idle connections are closed for new clients");
             self.notices.push((Level::Warn, notice));
         }
         self.engine.evict(evicted.connections.len());

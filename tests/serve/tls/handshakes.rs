@@ -253,7 +253,7 @@ fn plain_http_gets_an_error_or_redirect() {
         let mut client = site.server.client();
         let said = String::from_utf8(client.send(request).half_close().read_to_end()).unwrap();
         assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-        assert!(said.ends_with("\r\n\r\nThis port speaks TLS: ask for it by https://.\n"), "{said}");
+        assert!(said.ends_with("\r\n\r\nThis port serves HTTPS: use a URL with https://.\n"), "{said}");
     }
     let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
     let mut client = site.server.client();

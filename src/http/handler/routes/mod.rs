@@ -221,9 +221,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     fn add(&mut self, at: usize, route: Route<S>) {
         let Resource { pattern, serves } = &mut self.resources[at];
-        let Serves::Methods { routes, .. } = serves else {
-            panic!("the pattern {pattern:?} has a handler of its own already")
-        };
+        let Serves::Methods { routes, .. } = serves else { panic!("the pattern {pattern:?} already has a handler") };
         let is_new = routes.iter().all(|known| known.method != route.method);
         assert!(is_new, "the pattern {pattern:?} has two functions for {}", route.method);
         self.last = Some((at, routes.len()));
@@ -291,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
+        last.unwrap_or_else(|| panic!("a route: `{method}` applies to the one added last"))
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
@@ -462,7 +460,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 #[track_caller]
 fn check_prefix(prefix: &str) {
     let is_one = prefix.starts_with('/') && !prefix.ends_with('/');
-    assert!(is_one, "the prefix {prefix:?} must begin with a slash and have none at its end, as \"/static\"");
+    assert!(is_one, "the prefix {prefix:?} must begin with a slash and not end with one, as in \"/static\"");
 }
 
 /// # Panics
@@ -471,7 +469,7 @@ fn check_prefix(prefix: &str) {
 fn check_pattern(pattern: &str) {
     assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
     if let Some(why) = path::fault(pattern) {
-        panic!("{pattern:?} is no pattern: {why}");
+        panic!("{pattern:?} is not a valid pattern: {why}");
     }
 }
 

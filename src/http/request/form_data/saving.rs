@@ -162,7 +162,7 @@ fn remove(path: &Path) {
     if let Err(err) = fs::remove_file(path)
         && err.kind() != io::ErrorKind::NotFound
     {
-        log::error!("a file of a form that was not accepted stays in {}: {err}", path.display());
+        log::error!("can't remove {}, a file of a rejected form: {err}", path.display());
     }
 }
 

@@ -14,4 +14,4 @@ pub use pushed::{Channel, SendError};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd};
 pub use sender::{Sender, Unsent};
 pub(crate) use signal::{Registered, Wait};
-pub use signal::{Signal, Ticket};
+pub use signal::{Signal, Signals, Ticket};

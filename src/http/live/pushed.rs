@@ -134,11 +134,14 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Puts shared pieces at the front. They do not count towards the limit.
+    /// Puts shared pieces at the front, after those that are there. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
-        state.pieces.extend(pieces);
-        state.preloaded = state.pieces.len();
+        for piece in pieces {
+            let at = state.preloaded;
+            state.pieces.insert(at, piece);
+            state.preloaded += 1;
+        }
     }
 
     /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
@@ -246,6 +249,11 @@ pub(crate) struct Taken {
 impl PushedBody {
     pub(crate) fn new(pushed: Arc<Pushed>) -> PushedBody {
         PushedBody(pushed)
+    }
+
+    /// Puts pieces at the front: see [`Pushed::preload`].
+    pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
+        self.0.preload(pieces);
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.

@@ -264,6 +264,32 @@ impl Response {
         self
     }
 
+    /// Calls this with the bytes of the body as they are sent, and leaves the body as it is: unlike
+    /// [`map_body`](Response::map_body) also of one that other threads push. For a copy of a response that passes through: with
+    /// [`on_sent`](Response::on_sent) it is known whether the copy is complete. It should be short.
+    ///
+    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream. Nothing of
+    /// a stream is read for HEAD.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let copy = Arc::new(Mutex::new(Vec::new()));
+    /// let to = copy.clone();
+    /// let app = handler_fn(move |_| {
+    ///     let to = to.clone();
+    ///     Ok(Response::chunks(["a", "b"]).tee(move |bytes| to.lock().unwrap().extend_from_slice(bytes)))
+    /// });
+    /// Http::new(app).respond(&Request::get("/"));
+    /// assert_eq!(*copy.lock().unwrap(), b"ab");
+    /// ```
+    pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
+        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        self.body = body.with_tee(Box::new(tee), self.declared_length);
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use modest::layers::{BearerAuth, Cors, JsonErrors};
 use modest::{Error, OrStatus, Request, RequestHandler, Response, Result, Routes, User};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 type Tasks = BTreeMap<u64, Task>;
 
@@ -72,8 +71,7 @@ impl Api {
         self.with(request, |tasks| {
             let id = tasks.last_key_value().map_or(1, |(last, _)| last + 1);
             tasks.insert(id, task);
-            let response = Response::json(&json!({ "id": id })).with_status(201);
-            Ok(response.with_header("location", format!("{}/{id}", request.path())))
+            Ok(Response::new(201).with_header("location", format!("{}/{id}", request.path())))
         })
     }
 

@@ -3,6 +3,7 @@
 mod abandoned; // long polls whose clients have left
 mod accepting; // a listener that was shut down from outside
 mod around; // a conversation around another
+mod beside; // threads beside requests, and jobs for them
 mod blocking; // user code that blocks where it should not
 mod bounds; // limits to what one client may have
 mod broken; // resets and ends

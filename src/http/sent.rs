@@ -186,7 +186,7 @@ fn send<H: RequestHandler + ?Sized>(
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
         Ok(sent) if !broken => sent,
-        _ => panic!("the answer to {:?} broke off", request.line()),
+        _ => panic!("the response to {:?} was cut off", request.line()),
     }
 }
 

@@ -186,7 +186,7 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
         ("export LISTEN_FDS=0 LISTEN_PID=$$", "systemd", "no such socket was handed over"),
         ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "LISTEN_FDS is not a number"),
         ("export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a", "systemd:b", "no such socket was handed over"),
-        ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is no socket"),
+        ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is not a"),
     ] {
         let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
         assert_eq!((status, out.as_str()), (Some(1), ""), "{before}: {err}");

@@ -199,16 +199,22 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Sender`](live::Sender)).
 pub mod live {
     pub use crate::http::live::{
-        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket, Unsent,
+        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Signals, Ticket, Unsent,
     };
+}
+
+/// Work beside requests: threads that a server counts, stops at its shutdown and waits for
+/// ([`TcpServer::background`]), and jobs for them.
+pub mod background {
+    pub use crate::tcp::{Jobs, OnStop, Refused, Stop};
 }
 
 /// Protocols other than HTTP: lines ([`Lines`](raw::Lines)), blocking streams ([`streams`](raw::streams()))
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
-        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
-        Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
+        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, LineSender, Lines, Next, Output, Piece,
+        Protocol, Raw, Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
 }
 

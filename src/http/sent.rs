@@ -10,6 +10,7 @@ use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
 use super::responder::Responder;
+use super::response::OnSent;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Output, Piece};
@@ -29,9 +30,20 @@ pub struct SentResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    asked: Option<String>,
 }
 
 impl SentResponse {
+    /// Adds the request, for assertions to print.
+    pub(crate) fn to(self, asked: String) -> SentResponse {
+        SentResponse { asked: Some(asked), ..self }
+    }
+
+    /// The request, if it is known.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -95,7 +107,7 @@ impl SentResponse {
             let status: StatusCode = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
             let headers = read_fields(from)?;
             if !status.is_informational() {
-                return Ok(SentResponse { status, headers, body: Vec::new() });
+                return Ok(SentResponse { status, headers, body: Vec::new(), asked: None });
             } // 100 Continue and other interim responses
         }
     }
@@ -156,11 +168,12 @@ pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
 
 /// The response as a client gets it.
 fn send<H: RequestHandler + ?Sized>(
-    response: Checked,
+    mut response: Checked,
     responder: &Responder<'_, H>,
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
+    let on_sent = response.take_on_sent();
     let context = ResponseContext {
         request,
         keep_alive: true,
@@ -185,7 +198,10 @@ fn send<H: RequestHandler + ?Sized>(
         }
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
-        Ok(sent) if !broken => sent,
+        Ok(sent) if !broken => {
+            on_sent.map(OnSent::sent);
+            sent
+        }
         _ => panic!("the response to {:?} was cut off", request.line()),
     }
 }

@@ -35,6 +35,11 @@ impl Panicked {
         Panicked { of: Some(format!(" with {client}")), ..self }
     }
 
+    /// Adds the name of its thread.
+    pub fn named(self, name: &str) -> Panicked {
+        Panicked { of: Some(format!(" ({name})")), ..self }
+    }
+
     /// Logs the panic.
     pub fn tell(self) {
         let Panicked { what, of, payload } = self;

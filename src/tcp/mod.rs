@@ -12,7 +12,6 @@ mod engine; // what all workers share
 #[cfg(feature = "signals")]
 mod signals; // Ctrl-C and SIGTERM
 
-mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
@@ -35,6 +34,10 @@ mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
+
+mod handle; // shutdown and stats, from anywhere
+
+mod background; // threads beside requests
 mod timers; // calls at a later time
 
 mod contain; // where panics of user code end
@@ -55,12 +58,13 @@ mod network; // networks of addresses
 mod output; // pieces to write
 
 pub use address::Address;
+pub use background::{Jobs, OnStop, Refused, Stop};
 pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use input::Input;
-pub use lines::{Flow, LineHandler, Lines, Refusal};
+pub use lines::{Flow, LineHandler, LineSender, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 #[cfg(feature = "proxy")]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use log::{debug, error};
 
 use super::address::Address;
+use super::background::Stop;
 use super::connection::{MinRate, SendLimits};
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
@@ -61,8 +62,12 @@ pub struct TcpServer {
     slow_handler: Option<Duration>,
     notify_systemd: bool,
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    background: Mutex<Vec<(String, Work)>>,
     handle: ServerHandle,
 }
+
+/// What a thread beside requests does.
+type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
 /// How long workers without work can take to end.
@@ -101,6 +106,7 @@ impl TcpServer {
             slow_handler: Some(Duration::from_secs(10)),
             notify_systemd: false,
             on_ready: Mutex::new(None),
+            background: Mutex::default(),
             handle: ServerHandle::default(),
         })
     }
@@ -321,6 +327,36 @@ impl TcpServer {
         self
     }
 
+    /// Runs this on a thread of its own beside the requests, from the moment at which clients are accepted: a clock, a
+    /// cleaner, a worker that takes [jobs](crate::background::Jobs). The name is that of the thread, and in the log.
+    ///
+    /// At the beginning of a shutdown its [`Stop`] is set, and the shutdown waits for the thread as for requests, up to
+    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread only.
+    /// [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use modest::{Response, TcpServer, handler_fn, live::Broadcast};
+    ///
+    /// let ticks = Broadcast::new();
+    /// let clock = ticks.clone();
+    /// let app = handler_fn(move |request| Ok(Response::events(ticks.listen(request)?)));
+    /// let server = TcpServer::bind("127.0.0.1:0", app)?.background("clock", move |stop| {
+    ///     while stop.wait(Duration::from_secs(1)) {
+    ///         clock.send("tick");
+    ///     }
+    /// });
+    /// # server.handle().shutdown();
+    /// server.serve_forever()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn background(self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> TcpServer {
+        let mut all = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((name.into(), Box::new(work)));
+        drop(all);
+        self
+    }
+
     /// The IP address at which the server listens, with the real port (Python's `server_address`); the first, if there
     /// are several.
     ///
@@ -399,6 +435,7 @@ impl TcpServer {
         if self.notify_systemd {
             notify::ready();
         }
+        self.start_background()?;
         let ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ready) = ready {
             ready();
@@ -425,7 +462,28 @@ impl TcpServer {
                 Duty::End => break,
             }
         }
-        engine.lifecycle.failure().map_or(Ok(()), Err)
+        let failure = engine.lifecycle.failure();
+        self.end_background(failure.is_some());
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn start_background(&self) -> io::Result<()> {
+        let work = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, work) in work.into_iter().filter(|_| !self.handle.is_shutting_down()) {
+            let named = |err: io::Error| io::Error::new(err.kind(), format!("can't start the thread {name}: {err}"));
+            self.handle.background(name.clone(), work).map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the threads beside requests, up to the shutdown timeout.
+    fn end_background(&self, failed: bool) {
+        let stop = self.handle.stop();
+        if failed {
+            stop.set();
+        }
+        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
+        stop.wait_for_threads(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
     }
 
     fn connections_in_memory(&self) -> usize {

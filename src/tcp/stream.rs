@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
+use super::handle::ServerHandle;
 use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
 use super::sys::{NO_SIGNAL, SendFlags, Socket};
@@ -38,6 +39,7 @@ pub struct Stream {
     whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
     line_limit: usize,
     ended: bool,
+    is_reset: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
 
@@ -91,6 +93,8 @@ pub trait Sink: Send + Sync {
 pub trait Registered: Send {
     fn is_shutting_down(&self) -> bool;
 
+    fn server(&self) -> ServerHandle;
+
     /// The stream is over. These bytes are still to be sent to its client, which may still be sending. If there are
     /// none, it is half-closed.
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
@@ -113,7 +117,7 @@ impl Stream {
         let source = Box::new(SocketSource { socket: socket.clone(), buffer: unread, start: 0, ended });
         let registration = Some(registration);
         let (sink, whole, line_limit) = (socket.clone(), Arc::new(Mutex::new(())), LINE_LIMIT);
-        Stream { sink, socket, client, source, whole, line_limit, ended: false, registration }
+        Stream { sink, socket, client, source, whole, line_limit, ended: false, is_reset: false, registration }
     }
 
     /// The client.
@@ -162,6 +166,17 @@ impl Stream {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
     }
 
+    /// The server: to shut it down, or to read its statistics (Python's `self.server`).
+    pub fn server(&self) -> ServerHandle {
+        self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
+    }
+
+    /// The socket.
+    #[allow(dead_code)] // a simulated one has no descriptor
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
     /// `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error. Always false
     /// for plain TCP, which has no goodbye, and after an end by the server's shutdown.
@@ -181,6 +196,11 @@ impl Stream {
     /// If the client has disconnected.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.sink.end()
+    }
+
+    /// Resets the connection when the stream is dropped: the client sees that what it got is incomplete.
+    pub fn reset(&mut self) {
+        self.is_reset = true;
     }
 
     /// An empty buffer, or a read of 0 bytes: the end, unless the stream was cut.
@@ -416,7 +436,7 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if sync::panicking() {
+        if sync::panicking() || self.is_reset {
             return; // without an end it is reset
         }
         let owed = self.sink.finish(&[]).unwrap_or_default();

@@ -169,8 +169,11 @@ impl UdpServer {
         let result = self.receive_for(&pool, sockets);
         pool.begin_shutdown(); // also after an error
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
-        pool.wait_for_workers(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
+        let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
+        self.handle.stop().set();
+        pool.wait_for_workers(until);
         pool.end();
+        self.handle.stop().wait_for_threads(until);
         drop(serving);
         result
     }

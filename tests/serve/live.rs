@@ -886,3 +886,98 @@ fn on_drain_can_be_set_again_by_its_own_call() {
         client.expect_reset(); // the sender was dropped after a rejected send
     }
 }
+
+#[test]
+fn the_first_events_of_a_listener_come_before_those_of_all() {
+    let news = Broadcast::new().history(10);
+    let channel = news.clone();
+    let app = handler_fn(move |request| {
+        let listener = channel.listen(request)?;
+        channel.send(ServerEvent::new("for all").with_id("2"));
+        Ok(Response::events(listener.with_event("state one").with_event("state two")))
+    });
+    let server = modest::testing::serve(app);
+    let data = |events: &mut modest::testing::TestEvents, count| -> Vec<String> {
+        events.take(count).map(|event| event.data).collect()
+    };
+    let mut first = server.events("/");
+    assert_eq!(data(&mut first, 3), ["state one", "state two", "for all"]);
+    let mut again = server.events("/?last-event-id=unknown");
+    assert_eq!(data(&mut again, 4), ["for all", "state one", "state two", "for all"]);
+    assert_eq!(data(&mut first, 1), ["for all"]);
+}
+
+#[test]
+fn a_signal_by_key_wakes_only_its_own_polls() {
+    let (signals, asked) = (modest::live::Signals::new(), Arc::new(Mutex::new(Vec::new())));
+    let (waits, asks) = (signals.clone(), asked.clone());
+    let app = handler_fn(move |request| {
+        let id: u32 = request.parse("id")?;
+        asks.lock().unwrap().push(id);
+        let is_again = asks.lock().unwrap().iter().filter(|known| **known == id).count() > 1;
+        let ticket = waits.ticket(id);
+        Ok(if is_again { Response::text(format!("done {id}")) } else { Response::wait_for(ticket, None) })
+    });
+    let server = modest::testing::serve(app);
+    let polls: Vec<_> = (0..20).map(|id| server.begin(Request::get(&format!("/?id={id}")))).collect();
+    server.wait_until("all wait", |stats| stats.long_polls == 20);
+    asked.lock().unwrap().sort();
+    signals.notify(&7);
+    server.wait_until("one is done", |stats| stats.long_polls == 19);
+    assert_eq!(asked.lock().unwrap()[20..], [7], "no other handler was called");
+    assert_eq!(signals.waiting(), 19);
+    signals.notify_all();
+    for (id, poll) in polls.into_iter().enumerate() {
+        poll.response().assert_text(&format!("done {id}"));
+    }
+}
+
+/// For each kind of body and of end: whether all of it was written.
+#[test]
+fn a_response_reports_whether_it_was_sent_whole() {
+    let (told, tells) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let big = || vec![b'x'; 30_000_000];
+    let app = handler_fn(move |request| {
+        let told = told.lock().unwrap().clone();
+        let name = request.path().to_owned();
+        let response = match request.path() {
+            "/text" => Response::text("whole"),
+            "/big" => Response::bytes(big()),
+            "/stream" => Response::chunks(vec!["a", "b"]),
+            "/big-stream" => Response::stream(std::io::Cursor::new(big())),
+            "/broken-stream" => Response::sized_stream(&b"short"[..], 10),
+            "/pushed" => {
+                let (sender, response) = Response::channel();
+                sender.send("pushed")?;
+                sender.finish();
+                response
+            }
+            "/invalid" => Response::text("a").with_header("a", "b\r\nc"),
+            _ => Response::new(304),
+        };
+        Ok(response.on_sent(move |whole| told.send((name, whole)).unwrap()))
+    });
+    let server = modest::testing::serve(app);
+    let next = |path: &str| {
+        let (name, whole) = tells.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{path}: not told"));
+        assert_eq!(name, path);
+        whole
+    };
+    for path in ["/text", "/big", "/stream", "/big-stream", "/pushed", "/304"] {
+        server.get(path);
+        assert!(next(path), "{path}");
+    }
+    let mut kept = server.open();
+    for _ in 0..2 {
+        kept.send_request(Request::get("/text")).response("GET").assert_text("whole");
+        assert!(next("/text"), "before the connection ends");
+    }
+    for path in ["/big", "/big-stream", "/broken-stream", "/invalid"] {
+        let mut client = server.open_narrow(4096);
+        client.send_request(Request::get(path)).receive(10);
+        drop(client);
+        assert!(!next(path), "{path}");
+    }
+    assert!(tells.try_recv().is_err(), "told twice");
+}

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
@@ -264,4 +264,49 @@ fn streams_have_limits_by_default() {
     client.expect("Err(FileTooLarge), true\n");
     drop((client, server));
     sender.join().unwrap();
+}
+
+#[test]
+fn a_client_can_be_turned_away_without_a_thread() {
+    struct Nobody;
+    impl StreamHandler for Nobody {
+        fn verify_client(&self, _: &Peer) -> bool {
+            false
+        }
+
+        fn handle(&self, _: &mut Stream) -> io::Result<()> {
+            panic!("nobody is let in")
+        }
+    }
+    let server = serve(streams(Nobody), |server| server);
+    server.client().send("hello\n").expect_end();
+}
+
+/// Each thread has a number, as in Python, and each stream has its server and its socket.
+#[test]
+fn a_stream_has_its_server_its_socket_and_a_numbered_thread() {
+    let tells = |stream: &mut Stream| {
+        let no_delay = rustix::net::sockopt::tcp_nodelay(&*stream).is_ok();
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        writeln!(stream, "{name} {no_delay} {}", stream.server().stats().streams)?;
+        stream.server().shutdown();
+        Ok(())
+    };
+    let mut server = serve(streams(tells), |server| server);
+    let is_tcp = crate::server::has_addresses();
+    server.client().expect(format!("modest-stream-1 {is_tcp} 1\n"));
+    server.wait_for_end();
+}
+
+#[test]
+fn a_stream_can_be_reset() {
+    let cut = |stream: &mut Stream| {
+        stream.write_all(b"incomplete")?;
+        stream.reset();
+        Ok(())
+    };
+    let server = serve(streams(cut), |server| server);
+    let mut client = server.client();
+    client.expect("incomplete");
+    client.expect_reset();
 }

@@ -33,6 +33,8 @@ mod user;
 mod tcp {
     mod acceptor;
     mod address;
+    #[allow(dead_code)] // no thread beside requests is started
+    mod background;
     mod client;
     mod clock;
     mod connection;

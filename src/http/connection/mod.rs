@@ -29,7 +29,7 @@ use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::responder::{Responder, Service, panic_message, rewritten};
-use super::response::Instead;
+use super::response::{Instead, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
@@ -93,6 +93,8 @@ struct Exchange {
     live: Option<LivePlace>,
     /// The rest of its body that no handler reads.
     unread: Option<Box<UnreadBody>>,
+    /// What is to be called when the response was sent.
+    on_sent: Option<OnSent>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -265,8 +267,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let mut exchange =
-            Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            waits_since: None,
+            live: None,
+            unread: None,
+            on_sent: None,
+        });
         if !self.config().strict_paths {
             exchange.request.set_lenient_path();
         }

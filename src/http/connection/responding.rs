@@ -25,9 +25,10 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn send_response(
         &mut self,
         mut exchange: Box<Exchange>,
-        response: Checked,
+        mut response: Checked,
         turn: &mut Turn<'_>,
     ) -> Next {
+        exchange.on_sent = response.take_on_sent();
         let request = &exchange.request;
         let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
@@ -44,7 +45,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match encoded.rest {
             None => {
                 self.log(&exchange, status, encoded.length, turn);
-                self.after_response(exchange, turn)
+                self.end_response(exchange, turn)
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
@@ -80,7 +81,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         self.log_stream(&streaming, turn);
         match failure {
-            None => self.after_response(streaming.exchange, turn),
+            None => self.end_response(streaming.exchange, turn),
             Some(message) => {
                 log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
@@ -88,9 +89,23 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
+    /// All of a response is in the output. A function that is to be called when it was sent is called in the next turn.
+    fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+        match exchange.on_sent {
+            None => self.after_response(exchange, turn),
+            Some(_) => {
+                self.state = State::Ended(exchange);
+                Next::Brief
+            }
+        }
+    }
+
     /// A response is complete. For any kind of response, no byte of its request's body may be read as the next request.
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Idle(exchange.request.take_waker());
+        if let Some(on_sent) = exchange.on_sent.take() {
+            on_sent.sent();
+        }
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         drop(exchange);
         match unread {

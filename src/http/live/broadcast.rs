@@ -98,6 +98,36 @@ pub struct Listener {
     pub(crate) body: PushedBody,
 }
 
+impl Listener {
+    /// Adds an event for this listener only, before those that are sent to all from now on: the state to which later events
+    /// are changes. Read the state after [`listen`](Broadcast::listen), so that no change is missed. It does not count
+    /// towards the [queue](Broadcast::queue). If the listener came back with an id of the
+    /// [history](Broadcast::history), it follows what was missed.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// use modest::live::Broadcast;
+    /// use modest::{Request, Response, Result};
+    ///
+    /// struct Counter {
+    ///     count: AtomicU64,
+    ///     changes: Broadcast,
+    /// }
+    ///
+    /// impl Counter {
+    ///     fn listen(&self, request: &Request) -> Result<Response> {
+    ///         let listener = self.changes.listen(request)?;
+    ///         Ok(Response::events(listener.with_event(self.count.load(Relaxed).to_string())))
+    ///     }
+    /// }
+    /// # let _ = Counter::listen;
+    /// ```
+    pub fn with_event(self, event: impl Into<ServerEvent>) -> Listener {
+        self.body.preload([Arc::from(event.into().encode().into_bytes())].into_iter());
+        self
+    }
+}
+
 impl Default for Broadcast {
     fn default() -> Broadcast {
         Broadcast::new()

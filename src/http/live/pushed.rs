@@ -134,11 +134,14 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Puts shared pieces at the front. They do not count towards the limit.
+    /// Puts shared pieces at the front, after those that are there. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
-        state.pieces.extend(pieces);
-        state.preloaded = state.pieces.len();
+        for piece in pieces {
+            let at = state.preloaded;
+            state.pieces.insert(at, piece);
+            state.preloaded += 1;
+        }
     }
 
     /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
@@ -233,7 +236,13 @@ impl State {
 }
 
 /// The connection's end of the queue. Dropping it reports to the sender that the client has disconnected.
-pub(crate) struct PushedBody(Arc<Pushed>);
+pub(crate) struct PushedBody {
+    pushed: Arc<Pushed>,
+    tee: Option<Tee>,
+}
+
+/// Called with each piece that is sent.
+pub(crate) type Tee = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Pieces taken from the queue.
 pub(crate) struct Taken {
@@ -246,17 +255,33 @@ pub(crate) struct Taken {
 
 impl PushedBody {
     pub(crate) fn new(pushed: Arc<Pushed>) -> PushedBody {
-        PushedBody(pushed)
+        PushedBody { pushed, tee: None }
+    }
+
+    /// Puts pieces at the front: see [`Pushed::preload`].
+    pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
+        self.pushed.preload(pieces);
+    }
+
+    /// Calls this with each piece that is sent, after others.
+    pub(crate) fn set_tee(&mut self, mut tee: Tee) {
+        self.tee = Some(match self.tee.take() {
+            None => tee,
+            Some(mut first) => Box::new(move |piece| {
+                first(piece);
+                tee(piece);
+            }),
+        });
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
     pub(crate) fn attach(&self, waker: Waker) {
-        self.0.lock().waker = Some(waker);
+        self.pushed.lock().waker = Some(waker);
     }
 
     /// Takes queued pieces, up to about this many bytes.
-    pub(crate) fn take(&self, most: usize) -> Taken {
-        let mut state = self.0.lock();
+    pub(crate) fn take(&mut self, most: usize) -> Taken {
+        let mut state = self.pushed.lock();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < most
             && let Some(piece) = state.take_next()
@@ -265,19 +290,23 @@ impl PushedBody {
             pieces.push(piece);
         }
         if state.waiting > 0 && bytes > 0 {
-            self.0.room.notify_all();
+            self.pushed.room.notify_all();
         }
         let end = if state.pieces.is_empty() { state.end } else { None };
         let has_room = bytes > 0 || state.pieces.is_empty();
         let room = has_room && state.on_drain.is_some() && std::mem::take(&mut state.awaits_room);
+        drop(state);
+        if let Some(tee) = &mut self.tee {
+            pieces.iter().for_each(|piece| tee(piece));
+        }
         Taken { pieces, end, room }
     }
 
     /// Calls the sender, which may send. May block.
     pub(crate) fn call_for_more(&self) {
-        let Some(mut on_drain) = self.0.lock().on_drain.take() else { return };
+        let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
-        let mut state = self.0.lock();
+        let mut state = self.pushed.lock();
         let left = match state.gone || state.on_drain.is_some() {
             true => Some(on_drain), // the function was replaced meanwhile
             false => state.on_drain.replace(on_drain),
@@ -287,31 +316,31 @@ impl PushedBody {
     }
 
     pub(crate) fn heartbeat(&self) -> Option<(Duration, &'static [u8])> {
-        self.0.heartbeat
+        self.pushed.heartbeat
     }
 
     /// The maximum time without bytes.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.0.idle
+        self.pushed.idle
     }
 
     pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
-        self.0.farewell
+        self.pushed.farewell
     }
 
     /// The server shuts down, which the sender can check.
     pub(crate) fn begin_shutdown(&self) {
-        self.0.lock().shutting_down = true;
+        self.pushed.lock().shutting_down = true;
     }
 }
 
 impl Drop for PushedBody {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.pushed.lock();
         state.gone = true;
         let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;
-        self.0.room.notify_all();
+        self.pushed.room.notify_all();
         drop(state);
         drop(left);
     }

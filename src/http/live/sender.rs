@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn a_queue_is_bounded_but_takes_any_single_piece() {
         let pushed = Arc::new(Pushed::new(10));
-        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
-        let take = |most| body.take(most).pieces.concat().len();
+        let (mut body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+        let mut take = |most| body.take(most).pieces.concat().len();
         for (length, wanted) in
             [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
         {
@@ -259,7 +259,7 @@ mod tests {
         ];
         for (what, then, end) in rows {
             let pushed = Arc::new(Pushed::new(10));
-            let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+            let (mut body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
             sender.send([b'x'; 10]).unwrap();
             let unsent = sender.try_send("y").unwrap_err();
             assert_eq!(body.take(100).pieces.len(), 1);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_complete_body_cannot_be_broken_off() {
         let pushed = Arc::new(Pushed::new(10));
-        let body = PushedBody::new(Arc::clone(&pushed));
+        let mut body = PushedBody::new(Arc::clone(&pushed));
         drop(Sender::new(Arc::clone(&pushed)));
         assert!(pushed.break_off().is_none());
         assert_eq!(body.take(10).end, Some(PushedEnd::Complete));

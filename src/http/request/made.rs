@@ -102,7 +102,7 @@ impl Request {
     pub(crate) fn copied(&self) -> Result<Request, Error> {
         let (head, client) = (self.head.clone(), self.client.clone());
         let mut copy = Request::from_head(head, client, self.polled, self.begun, self.now, self.waker.clone());
-        (copy.body, copy.values) = (self.body.try_clone()?, self.values.copied());
+        (copy.body, copy.values, copy.late) = (self.body.try_clone()?, self.values.copied(), self.late);
         Ok(copy)
     }
 
@@ -116,6 +116,12 @@ impl Request {
     /// Sets the client.
     pub fn with_client(mut self, client: Client) -> Request {
         self.client = client;
+        self
+    }
+
+    /// Sets that the time of a long poll is over, for tests: see [`is_late`](Request::is_late).
+    pub fn as_late(mut self) -> Request {
+        self.late = true;
         self
     }
 

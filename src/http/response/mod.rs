@@ -3,6 +3,7 @@
 
 mod live; // responses that wait
 mod making; // responses of each kind
+mod on_sent; // a call when it was sent
 mod page; // the pages of errors
 mod switch; // changes of the protocol
 mod writer; // Python's interface for building a `Response`
@@ -20,6 +21,7 @@ pub use cookie::{Cookie, SameSite};
 #[cfg(feature = "cookies")]
 pub use cookie_key::CookieKey;
 pub use fields::Fields;
+pub(crate) use on_sent::OnSent;
 pub(crate) use switch::Protocol;
 pub use writer::ResponseWriter;
 
@@ -62,8 +64,9 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// The server controls framing. Of the fields that a handler can set, `Connection: close` acts as
 /// [`with_close`](Response::with_close). `Content-Length` is checked against the body: a wrong one makes the response a
 /// 500; for a [`stream`](Response::stream) it sets the length. Other `Connection` options, and `Keep-Alive`,
-/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, and `Upgrade` except in a 426, are left out. A handler's
-/// `Date` and `Server` replace the server's.
+/// `Proxy-Connection`, `TE`, `Trailer`, and `Upgrade` except in a 426, are left out. `Transfer-Encoding` is an error: a
+/// body that a handler frames in chunks itself would arrive as content. A handler's `Date` and `Server` replace the
+/// server's.
 #[doc(alias("send_response", "HttpResponse"))]
 #[must_use = "is sent only if it is returned"]
 pub struct Response {
@@ -244,6 +247,50 @@ impl Response {
         self
     }
 
+    /// Calls this once when it is known whether the client got the response: with `true` when all of it was written to the
+    /// client's socket, and with `false` if the connection ended before, or another response was sent in its place. A later
+    /// function replaces an earlier one. For a download that counts, a file that is removed after it, a proxy that keeps
+    /// what was sent whole. It should be short.
+    ///
+    /// A response to HEAD, a 304 and a 206 also count as whole. What the socket has accepted may still be lost on the way.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let app = handler_fn(|_| Ok(Response::text("once").on_sent(|whole| println!("sent whole: {whole}"))));
+    /// Http::new(app).respond(&Request::get("/")); // prints "sent whole: true"
+    /// ```
+    pub fn on_sent(mut self, call: impl FnOnce(bool) + Send + 'static) -> Response {
+        self.rare().on_sent = Some(OnSent::new(call));
+        self
+    }
+
+    /// Calls this with the bytes of the body as they are sent, and leaves the body as it is: unlike
+    /// [`map_body`](Response::map_body) also of one that other threads push. For a copy of a response that passes through: with
+    /// [`on_sent`](Response::on_sent) it is known whether the copy is complete. It should be short.
+    ///
+    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream. Nothing of
+    /// a stream is read for HEAD.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let copy = Arc::new(Mutex::new(Vec::new()));
+    /// let to = copy.clone();
+    /// let app = handler_fn(move |_| {
+    ///     let to = to.clone();
+    ///     Ok(Response::chunks(["a", "b"]).tee(move |bytes| to.lock().unwrap().extend_from_slice(bytes)))
+    /// });
+    /// Http::new(app).respond(&Request::get("/"));
+    /// assert_eq!(*copy.lock().unwrap(), b"ab");
+    /// ```
+    pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
+        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        self.body = body.with_tee(Box::new(tee), self.declared_length);
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -339,6 +386,10 @@ impl Response {
     /// What happens instead of sending it.
     pub(crate) fn instead(&self) -> Option<&Instead> {
         self.rare.as_ref()?.instead.as_ref()
+    }
+
+    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
+        self.rare.as_mut()?.on_sent.take()
     }
 
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
@@ -473,6 +524,7 @@ impl Response {
 struct Rare {
     instead: Option<Instead>,
     reason: Option<Vec<u8>>,
+    on_sent: Option<OnSent>,
     /// Another server has evaluated the preconditions and the range of the request.
     is_evaluated: bool,
 }

@@ -22,7 +22,7 @@ use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
 use crate::http::response::body::ResponseBody;
-use crate::http::response::{Instead, Response};
+use crate::http::response::{Instead, OnSent, Response};
 use crate::tcp::{Output, Piece, SharedBytes};
 use byteranges::Byteranges;
 use head::{ResponseHead, ResponseLength};
@@ -90,6 +90,11 @@ impl Checked {
     /// What is to be done instead of sending it.
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
         self.0.take_instead()
+    }
+
+    /// What is to be called when it was sent.
+    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
+        self.0.take_on_sent()
     }
 
     /// Whether its body is pushed by other threads.

@@ -320,7 +320,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 }
 
-/// No panic under a lock can leave a value half changed, so a poisoned lock is used as it is.
+/// No panic under a lock can leave a value half changed, so a poisoned lock is still used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,8 +30,7 @@ fn hello_world() -> impl RequestHandler {
 #[test]
 fn a_handler_sees_how_its_client_is_secured() {
     let site = Site::new(mirror());
-    for (version, cipher) in [(&TLS13, "TLS13_AES_256_GCM_SHA384"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
-    {
+    for (version, cipher) in [(&TLS13, "TLS_AES_256_GCM_SHA384"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")] {
         let mut config = config(&site.authority, &[version]);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let wanted =

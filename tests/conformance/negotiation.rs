@@ -1,5 +1,5 @@
-//! Content negotiation: RFC 9110, sections 8.4 and 12. `all.css` has a sidecar in each coding, `one.js` one in gzip, `ten.txt` none;
-//! the one of `stale.js` is older than the file.
+//! Content negotiation: RFC 9110, sections 8.4 and 12. `all.css` has a sidecar in each coding, `one.js` one in gzip,
+//! `ten.txt` none; the sidecar of `stale.js` is older than the file.
 
 use crate::row::{Row, Want, get, head, is, row};
 use crate::sites::Site::Files;

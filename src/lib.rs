@@ -218,9 +218,10 @@ pub mod raw {
     };
 }
 
-/// Returns which calls of this system are used for what, as found by trying: pairs such as `("paths below a folder",
-/// "openat2")`. For a log at the start: the same program uses others on another system, or in a sandbox that forbids
-/// some. What is promised does not depend on them; where the system reports no changes of files, the disk is checked.
+/// Returns the system calls that are used for each purpose, determined by trying them: pairs such as `("paths below a
+/// folder", "openat2")`. Log them at the start: the same program uses other calls on another system, or in a sandbox
+/// that forbids some. The promises do not depend on them. Where the system does not report changed files, the disk is
+/// checked.
 ///
 /// ```
 /// for (service, way) in modest::system_services() {
@@ -311,7 +312,7 @@ where
     Ok(value.try_recv().ok())
 }
 
-/// The way in for fuzz targets, which set `--cfg fuzzing`: modules that no user sees.
+/// Private modules for fuzz targets, which set `--cfg fuzzing`. Not part of the public API.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

@@ -101,7 +101,7 @@ impl Pulled {
 pub fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
     piece.cast::<PyBytes>().map_err(|_| {
         let found = piece.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
-        PyTypeError::new_err(format!("the application's iterable must give bytes, not {found}"))
+        PyTypeError::new_err(format!("the application's iterable must return bytes, not {found}"))
     })
 }
 

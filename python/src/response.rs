@@ -120,7 +120,7 @@ fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Resp
         Some(length) if length < bytes.len() as u64 => {
             let (name, given) = (name_of(request), bytes.len());
             log::warn!(
-                "{name}: the application's Content-Length is {length}, and it gave {given} bytes: the rest is not sent"
+                "{name}: the application's Content-Length is {length}, and it returned {given} bytes: the rest is not sent"
             );
             bytes.truncate(length as usize);
         }

@@ -31,7 +31,8 @@ pub(crate) struct HttpConfig {
     pub(crate) on_connect: Option<Arc<OnConnect>>,
     /// The path and query that replace those of a request, if it returns some.
     pub(crate) rewrite: Option<Arc<Rewrite>>,
-    /// Whether a path in another spelling than its one form is answered before any handler is called.
+    /// Whether a path in another spelling than its canonical one is redirected or rejected before any handler is
+    /// called.
     pub(crate) strict_paths: bool,
     pub(crate) server: Option<HeaderValue>,
     /// Fields of every response.
@@ -39,7 +40,7 @@ pub(crate) struct HttpConfig {
     pub(crate) access_log: AccessLog,
 }
 
-/// The format of the access log, if there is one: set by the program, or taken over from the first handler of the server.
+/// The format of the access log, if there is one: set by the program, or copied from the first handler of the server.
 #[derive(Clone, Default)]
 pub(crate) struct AccessLog(OnceLock<Option<LogFormat>>);
 
@@ -48,7 +49,7 @@ impl AccessLog {
         self.0.get().copied().unwrap_or_else(|| Some(LogFormat::of_process()))
     }
 
-    /// Without effect if it is set already.
+    /// Has no effect if a format is set already.
     pub(crate) fn take_over(&self, other: &AccessLog) {
         if let Some(format) = other.0.get() {
             let _ = self.0.set(*format);

@@ -139,7 +139,8 @@ fn respond_once<H: RequestHandler + ?Sized>(
     request: &Request,
 ) -> SentResponse {
     if *request.method() == Method::CONNECT {
-        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection responds
+        // as a connection responds to it
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
         return respond_with(responder, config, request, &error);
     }
     if !request.body().is_empty() {
@@ -155,7 +156,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     send(response, responder, config, request)
 }
 
-/// The page of an error, for which no handler is asked.
+/// The page of an error for which no handler is called.
 pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
@@ -186,7 +187,7 @@ fn send<H: RequestHandler + ?Sized>(
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_rest(&mut output); // what is queued; the rest is not waited for
+        pushed.write_rest(&mut output); // only what is queued: a test does not wait for the rest
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {

@@ -201,7 +201,7 @@ impl<T> Jobs<T> {
     /// Creates a queue for up to this many jobs.
     pub fn new(limit: usize) -> Jobs<T> {
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
-        Jobs(Arc::new(SharedJobs { queue, changed: Condvar::new(), limit }))
+        Jobs(Arc::new(SharedJobs { queue, changed: Condvar::default(), limit }))
     }
 
     /// Adds a job. It does not wait.

@@ -52,7 +52,7 @@ struct State {
 impl ServerHandle {
     /// Begins the shutdown: no more clients are accepted, requests in progress are finished, and `serve_forever`
     /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly. With a
-    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until it is over.
+    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until the delay is over.
     pub fn shutdown(&self) {
         let mut state = self.state();
         state.asked.get_or_insert_with(sync::now);

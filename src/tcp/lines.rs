@@ -13,7 +13,7 @@ use super::scheduler::Waker;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
 
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
-/// to a reply, and returns how to go on.
+/// to a reply, and returns whether to continue.
 ///
 /// A line ends with LF or CR LF, which the handler does not see. Bytes after the last line end also count as a line,
 /// once the client has sent its last byte, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
@@ -34,7 +34,7 @@ use super::sync::{self, Mutex, MutexGuard, PoisonError};
 /// TcpServer::bind("127.0.0.1:7000", shout)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Lines {
     make: Box<MakeHandler>,
     verify: Option<Box<VerifyClient>>,
@@ -79,21 +79,21 @@ impl Lines {
         Lines { make: Box::new(move |client| Box::new(make(client))), verify: None, config: Arc::new(config) }
     }
 
-    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. Past it:
+    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. A longer line is a
     /// [`Refusal::TooLong`].
     pub fn line_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.line_limit = bytes.min(LONGEST_LINE))
     }
 
-    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. Past it:
-    /// [`Refusal::Late`].
+    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. A slower
+    /// line is a [`Refusal::Late`].
     pub fn line_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.line_timeout = limit)
     }
 
-    /// Sets how long a client can be silent between lines. Default: 5 minutes; `None`: for ever. Past it the connection
-    /// is closed.
+    /// Sets how long a client can be silent between lines. Then the connection is closed. Default: 5 minutes; `None`:
+    /// no limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
@@ -119,7 +119,7 @@ impl Lines {
 
 /// How to go on after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 #[non_exhaustive]
 pub enum Flow {
     /// Read the next line.

@@ -42,16 +42,16 @@ mod timers; // calls at a later time
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
-mod memory; // what this machine has, and the defaults that follow from it
+mod memory; // the machine's memory, and the defaults that depend on it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller and the rest of the system, by its calls
 
-mod client; // who is there
+mod client; // the client of a connection
 
-mod stats; // the figures of a server
+mod stats; // the statistics of a server
 
-mod address; // where somebody is
+mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses

@@ -46,7 +46,7 @@ pub struct Stats {
     pub permits: usize,
     /// How often the kernel was polled.
     pub polls: u64,
-    /// How often a worker was woken.
+    /// Wake-ups of workers.
     pub wakes: u64,
     /// Idle connections closed so far to make room for new ones.
     pub evicted: u64,

@@ -20,7 +20,7 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
 ///
-/// A client whose system no longer responds is found by TCP keepalive; reading and writing then fail.
+/// TCP keepalive finds a client whose system no longer responds. Reading and writing then fail.
 ///
 /// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
 /// timeout, when the stream is reset.
@@ -135,15 +135,16 @@ impl Stream {
         self
     }
 
-    /// Sets how long a read, and how long a write, can wait for the client. Default: for ever. Past it the error is
-    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`.
+    /// Sets how long a read, and how long a write, can wait for the client. Then they fail with
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`. Default: no limit; a
+    /// [`StreamHandler`](crate::raw::StreamHandler::timeout) sets 60 seconds.
     ///
     /// # Errors
     /// If it is zero.
     pub fn set_timeout(&mut self, limit: impl Into<Option<Duration>>) -> io::Result<()> {
         let limit = limit.into();
         if limit == Some(Duration::ZERO) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero: `None` is none"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout must not be zero; `None` turns it off"));
         }
         let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
         self.socket.set_read_timeout(limit)?;
@@ -153,9 +154,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. Default: 1
-    /// MiB; `None`: no limit, so that a client decides how much memory its line takes. Past it the error is
-    /// [`io::ErrorKind::FileTooLarge`].
+    /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. A longer
+    /// line is the error [`io::ErrorKind::FileTooLarge`]. Default: 1 MiB; `None`: no limit, so that a client decides
+    /// how much memory its line takes.
     pub fn set_line_limit(&mut self, bytes: impl Into<Option<usize>>) {
         self.line_limit = bytes.into().unwrap_or(usize::MAX);
     }

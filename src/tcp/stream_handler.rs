@@ -1,5 +1,5 @@
-//! Handlers that talk with a client by a blocking stream: Python's `StreamRequestHandler`.
-//! A protocol like any other: its conversations leave the engine in their first turn.
+//! Handlers that talk to a client through a blocking stream: Python's `StreamRequestHandler`. The protocol is like any
+//! other: its conversations leave the engine in their first turn.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,8 +10,8 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
 use super::stream::Stream;
 
-/// Talks with one client at a time by a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread
-/// of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
+/// Talks to one client at a time through a blocking stream, like Python's `StreamRequestHandler`. Each client has a
+/// thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
 /// [`streams`].
 ///
 /// Required: `handle`. Called in this order: `verify_client`, `timeout`, `handle`.
@@ -21,7 +21,7 @@ use super::stream::Stream;
     note = "a closure names its argument and returns a `std::io::Result<()>`: `|stream: &mut Stream| { ..; Ok(()) }`"
 )]
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Talks with this client. The connection ends normally when the stream is dropped. An error is logged with the
+    /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
     /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
     /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
@@ -87,7 +87,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         if what == Event::NoThread {
-            log::warn!("no thread for {}: as many streams as are allowed (max_streams) are taken", turn.client);
+            log::warn!("no thread for {}: the maximum number of streams (max_streams) is reached", turn.client);
         }
         Next::Close
     }
@@ -105,7 +105,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        false // it shares the handler with all others
+        false // it only drops a reference to the shared handler
     }
 }
 

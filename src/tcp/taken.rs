@@ -109,8 +109,8 @@ impl<C> Taken<C> {
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
 
-    /// The end: no thread waits for a client any more, and interrupted responses must not look complete. Returns the
-    /// connections that waited for a thread.
+    /// Called at the end: no thread may wait for a client any more, and an interrupted response must not look complete.
+    /// Returns the connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
         state.ended = true;

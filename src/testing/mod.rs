@@ -275,8 +275,8 @@ impl TestServer {
 
     fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
         let mut stream = self.connect()?;
-        // A server may respond before it has read the whole request. Then the rest cannot be written, and the response
-        // counts.
+        // A server may respond before it has read the whole request. Writing the rest then fails, and only the response
+        // matters.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
         let within = Within { stream, end: Some(Instant::now() + PATIENCE) };
         let response = SentResponse::read(&mut BufReader::new(within), &request.method);
@@ -284,7 +284,7 @@ impl TestServer {
     }
 }
 
-/// Reads until a deadline, however slowly the bytes arrive. Without one, each read has its own.
+/// Reads until a deadline, however slowly the bytes arrive. Without a deadline, each read has its own time limit.
 #[derive(Debug)]
 struct Within {
     stream: TcpStream,
@@ -295,7 +295,7 @@ impl Read for Within {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole response within 30 seconds"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no complete response within 30 seconds"));
         }
         self.stream.set_read_timeout(Some(left))?;
         self.stream.read(buffer)

@@ -1,4 +1,4 @@
-//! The clients, against servers that send what they should read.
+//! Tests of the clients, against servers that send what the clients should read.
 
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
@@ -42,7 +42,7 @@ fn a_browser_keeps_cookies_as_told() {
         ("/x?b=2;/", "a=1"),
         ("/x", "a=1; b=2"),
         ("/x?a=3;/x", "a=1; b=2"),
-        ("/x/y", "a=3; a=1; b=2"), // the longest path first
+        ("/x/y", "a=3; a=1; b=2"), // the longest path comes first
         ("/xy", "a=1; b=2"),
         ("/x?a=-", "a=3; a=1; b=2"),
         ("/x", "a=3; b=2"),

@@ -30,7 +30,7 @@ impl Session {
         while !record.is_empty() {
             match self.connection.read_tls(&mut record) {
                 Ok(1..) => {}
-                Ok(0) => return Err(Error::General("a record is larger than any".into())),
+                Ok(0) => return Err(Error::General("a record is too long".into())),
                 Err(err) => return Err(Error::General(err.to_string())),
             }
         }
@@ -99,7 +99,7 @@ impl Layer for Session {
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
         while let Some(length) = record::whole(turn.input.bytes()).filter(|_| !self.is_over) {
             if let Err(err) = self.feed(length, turn) {
-                debug!("{}: TLS is broken off: {err}", turn.client);
+                debug!("{}: TLS was cut off: {err}", turn.client);
                 return Err(Next::Linger);
             }
             self.take_plain(plain);

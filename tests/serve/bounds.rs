@@ -52,7 +52,7 @@ fn rejections_by_address_are_logged_at_debug_level() {
             second.stream.read(&mut [0]).expect_err("a reset");
             assert!(is_served(&mut first), "after another poll");
             if level == log::LevelFilter::Debug {
-                wanted.push(format!("refused {address}: its address has as many connections as it may"));
+                wanted.push(format!("rejected {address}: its address has the maximum number of connections"));
                 eventually("it is logged", || !lines.lock().unwrap().is_empty());
             }
             assert_eq!(*lines.lock().unwrap(), wanted, "at level {level}");

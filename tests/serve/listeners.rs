@@ -375,7 +375,7 @@ fn descriptors_of_all_kinds_are_served() {
     let made = TcpServer::from_listener(socket, script());
     match made {
         Err(err) => assert_eq!(err.kind(), ErrorKind::InvalidInput, "bound, and does not listen: {err}"),
-        Ok(_) => assert_eq!(super::system::way_of("listening sockets"), "a stream's with an address and no peer"),
+        Ok(_) => assert_eq!(super::system::way_of("listening sockets"), "a stream socket with an address and no peer"),
     }
 }
 

@@ -484,7 +484,7 @@ fn a_sender_sees_a_full_queue_and_a_disconnect() {
     let refused = (0..10_000).find_map(|_| sender.send(vec![b'x'; 10_000]).err());
     assert_eq!(refused, Some(SendError::Full), "the queue is bounded");
     drop(client);
-    running.wait_for("the client is gone", |stats| stats.connections == 0);
+    running.wait_for("the client has disconnected", |stats| stats.connections == 0);
     assert_eq!(sender.send("x"), Err(SendError::Gone));
     assert!(sender.is_gone());
 }

@@ -171,7 +171,7 @@ fn proxy_header_errors_are_logged() {
         let mistrusting = serve_plainly(mistrusting(Whoami::default()));
         let trusting = serve_plainly(trusting(Whoami::default()));
         for (server, sent, why) in [
-            (&mistrusting, "", "is turned away: it is none of the trusted proxies"),
+            (&mistrusting, "", "is rejected: it is not a trusted proxy"),
             (&trusting, "x", "sent no PROXY header: it begins with neither PROXY nor the signature of version 2"),
         ] {
             let mut client = server.client();

@@ -233,8 +233,8 @@ fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
             Some("address already in use"),
         ),
         ("a live datagram socket", |path| made(UnixDatagram::bind(path)), Some("address already in use")),
-        ("a file", |path| made(fs::write(path, "mine")), Some("a file that is no socket")),
-        ("a folder", |path| made(fs::create_dir(path)), Some("a file that is no socket")),
+        ("a file", |path| made(fs::write(path, "mine")), Some("a file that is not a socket")),
+        ("a folder", |path| made(fs::create_dir(path)), Some("a file that is not a socket")),
         (
             "a link to a stale socket",
             |path| {
@@ -242,7 +242,7 @@ fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
                 drop(UnixListener::bind(&there).unwrap());
                 made(symlink(&there, path))
             },
-            Some("a file that is no socket"),
+            Some("a file that is not a socket"),
         ),
     ];
     for (what, make, in_use) in cases {

@@ -197,6 +197,11 @@ impl<T> Drop for MutexGuard<'_, T> {
 pub struct Condvar(u8);
 
 impl Condvar {
+    /// Wakes all: each checks whether there is something for it.
+    pub fn notify_one(&self) {
+        self.notify_all();
+    }
+
     pub fn notify_all(&self) {
         switch();
         with(|machine| machine.wake(self.key()));

@@ -539,10 +539,7 @@ fn a_log_fifo_without_a_reader_is_an_error() {
     let made = std::process::Command::new("mkfifo").arg(files.path().join("log")).status().unwrap();
     assert!(made.success());
     let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
-    assert_eq!(
-        (code, &*err),
-        (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO that nobody reads\n")
-    );
+    assert_eq!((code, &*err), (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO without a reader\n"));
 }
 
 #[test]
@@ -699,10 +696,10 @@ fn each_option_reports_what_it_expects() {
     let wrong = [
         ("--directory", "", "needs a value"),
         ("--index", "a/b", "expected a file name"),
-        ("--spa", "..", "is no name of a file"),
+        ("--spa", "..", "is not the name of a file"),
         ("--error-page", "404", "such as 404=missing.html"),
         ("--error-page", "500=x.html", "400, 403 and 404"),
-        ("--error-page", "404=../x", "is no name of a file"),
+        ("--error-page", "404=../x", "is not the name of a file"),
         ("--redirects", &missing, "can't be read: no such file"),
         ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
         ("--prefix", "x", "starts with a slash"),
@@ -1520,7 +1517,7 @@ fn sighup_reads_files_again() {
     let modest = Built::start(modest(words).current_dir(&files));
     for (content, level, said) in [
         (line("ada") + &line("bob"), "INFO", "SIGHUP: reloaded: --auth (2 users); all other settings"),
-        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, what was read before stays in use: "),
+        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, the previous content stays in use: "),
         (line("ada"), "INFO", "SIGHUP: reloaded: --auth (1 user); all other settings"),
     ] {
         std::fs::write(&users, content).unwrap();
@@ -1573,8 +1570,11 @@ fn verbose_logs_why_a_name_is_not_served() {
     let modest = Built::start(modest(["-p", "0", "-v"]).current_dir(&files));
     for (target, why) in [
         ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
-        ("/link.txt", "/link.txt is not served: a link that leads to nothing, or where links are not followed to"),
-        ("/out/file.txt", "/out/file.txt is not served: a link on the way to it leads where links are not followed to"),
+        ("/link.txt", "/link.txt is not served: a link to nothing, or to a place to which links are not followed"),
+        (
+            "/out/file.txt",
+            "/out/file.txt is not served: a link on its path leads to a place to which links are not followed",
+        ),
         ("/socket", "/socket is not served: neither a file nor a folder"),
     ] {
         assert_eq!(modest.get(target).status, 404, "{target}");

@@ -217,7 +217,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
             1,
             "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); give its file with --tls-key",
         ),
-        (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
+        (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key does not belong to this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],

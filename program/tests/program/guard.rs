@@ -111,7 +111,7 @@ fn the_user_file_is_reloaded() {
         let line = modest.err_line().unwrap();
         if line.contains("[ERROR]") {
             assert!(line.contains("users: line 1: ada: this is SHA-1 without salt"), "{line}");
-            assert!(line.ends_with("the users from before stay in effect"), "{line}");
+            assert!(line.ends_with("the previous users stay in effect"), "{line}");
             break;
         }
     }
@@ -295,7 +295,7 @@ fn serving_the_servers_own_files_is_rejected() {
         (&["--log-file", "log"], None),
         (
             &["--log-file", "link/sub/new.log"],
-            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read who"),
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read which"),
         ),
         (&["--log-file", "www/sub/.log"], None),
     ] {

@@ -100,10 +100,10 @@ fn a_socket_is_taken_over_by_its_number() {
 #[test]
 fn a_descriptor_that_is_not_listening_is_rejected() {
     for (before, word, said) in [
-        ("", "fd:0", "this descriptor is no socket that listens"),
-        ("exec 3</dev/null", "fd:3", "this descriptor is no socket that listens"),
+        ("", "fd:0", "this descriptor is not a listening socket"),
+        ("exec 3</dev/null", "fd:3", "this descriptor is not a listening socket"),
         ("", "fd:999", "there is no such descriptor"),
-        ("", "fd:1", "this descriptor is no socket that listens"),
+        ("", "fd:1", "this descriptor is not a listening socket"),
     ] {
         let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
         assert_eq!((status, out.as_str()), (Some(1), ""), "{before} {word}: {err}");
@@ -112,7 +112,7 @@ fn a_descriptor_that_is_not_listening_is_rejected() {
     let (connected, other) = UnixStream::pair().unwrap();
     let mut command = shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
     let output = command.stdin(OwnedFd::from(connected)).output().unwrap();
-    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    let said = "modest: can't listen at fd:3: this descriptor is not a listening socket\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);
     drop(other);
 }
@@ -145,12 +145,12 @@ fn datagram_sockets_are_taken_over_by_number_and_from_systemd() {
     for (before, word) in [("", "fd:0"), ("exec 3<&0 0</dev/null", "fd:3"), (names, "systemd")] {
         let output = shell(before, word).stdin(OwnedFd::from(listener.try_clone().unwrap())).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains("is no socket for datagrams"), "{word}: {said}");
+        assert!(!output.status.success() && said.contains("is not a socket for datagrams"), "{word}: {said}");
     }
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut command = self::shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
     let output = command.stdin(OwnedFd::from(socket)).output().unwrap();
-    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    let said = "modest: can't listen at fd:3: this descriptor is not a listening socket\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);
 }
 
@@ -184,7 +184,7 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
         ("unset LISTEN_FDS", "systemd", "no sockets were handed over: LISTEN_FDS is not set"),
         ("export LISTEN_FDS=1 LISTEN_PID=1", "systemd", "no sockets were handed over to process "),
         ("export LISTEN_FDS=0 LISTEN_PID=$$", "systemd", "no such socket was handed over"),
-        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "there is no number in LISTEN_FDS"),
+        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "LISTEN_FDS is not a number"),
         ("export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a", "systemd:b", "no such socket was handed over"),
         ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is no socket"),
     ] {
@@ -236,7 +236,7 @@ fn a_passed_socket_that_no_option_names_is_rejected() {
     {
         let (status, out, err) = run(&mut shell(handed, words));
         assert_eq!((status, &*out, err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
-        assert!(err.contains("systemd has handed over fd:3 (modest.socket), which"), "{words:?}: {err}");
+        assert!(err.contains("systemd passed fd:3 (modest.socket), which"), "{words:?}: {err}");
     }
     let words = ["www", "-b", "127.0.0.1:0", "-b", "systemd"];
     let mut started = Started::new(shell(handed, &words), socket.try_clone().unwrap());
@@ -272,7 +272,7 @@ fn a_failed_systemd_notification_is_logged_and_delays_nothing() {
     let modest = Built::start(modest(["www", "-p", "0"]).env("NOTIFY_SOCKET", "/no/such/socket"));
     assert!(modest.get("/").status == 200);
     let (status, _, err) = modest.stop();
-    let told = err.iter().filter(|line| line.contains("can't tell systemd")).count();
+    let told = err.iter().filter(|line| line.contains("can't notify systemd")).count();
     assert!(status.success() && told == 2, "{err:?}");
 }
 

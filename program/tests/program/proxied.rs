@@ -546,7 +546,7 @@ fn conditions_and_ranges_are_the_backends() {
 
 /// More silent streams, and requests that wait, than there are workers.
 #[test]
-fn who_waits_holds_no_worker() {
+fn waiting_requests_hold_no_worker() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--workers", "2"]);
     let mut streams = Vec::new();
@@ -600,6 +600,34 @@ fn events_that_begin_during_a_shutdown_end() {
     assert!(came.starts_with("HTTP/1.1 200") && built::ended(&mut client), "{came}");
     let (status, ..) = stopping.join().unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// Requests that the backend has when the shutdown begins get their responses in any order, whatever the number of
+/// workers. One without a response is broken off at the end of the shutdown.
+#[test]
+fn requests_that_wait_during_a_shutdown_hold_no_worker() {
+    let backend = ByHand::new();
+    let Started(modest, _files) = to(&backend, &["--shutdown-timeout", "5s", "--workers", "1"]);
+    let mut waiting = Vec::new();
+    for number in 0..5 {
+        let client = send(&modest, &format!("GET /api/{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        waiting.push((client, backend.next().1));
+    }
+    let address = modest.address;
+    let stopping = std::thread::spawn(move || modest.stop());
+    while TcpStream::connect(address).is_ok() {
+        std::thread::yield_now(); // until the shutdown has begun
+    }
+    for (number, (client, upstream)) in waiting.iter_mut().enumerate().skip(1).rev() {
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+        upstream.write_all(response.as_bytes()).unwrap();
+        let came = String::from_utf8(read_until(client, format!("\r\n\r\n{number}").as_bytes()).unwrap()).unwrap();
+        assert!(came.starts_with("HTTP/1.1 200"), "{came}");
+    }
+    let (mut first, _upstream) = waiting.swap_remove(0);
+    let broken = first.read(&mut [0; 1]);
+    assert!(broken.is_err(), "{broken:?}");
+    stopping.join().unwrap();
 }
 
 #[test]
@@ -718,7 +746,11 @@ fn wrong_values_are_explained() {
             &["--proxy", "/api=http://a", "--proxy-body-limit", "2k", "--body-quota", "1k"],
             "--proxy-body-limit and --body-quota contradict each other",
         ),
-        (&["--confine", "--proxy", "/api=http://backend:3000"], "a confined server can't look up the names of hosts"),
+        (&["--confine", "--proxy", "/api=http://127.0.0.1:3000"], "--body-folder is needed"),
+        (
+            &["--confine", "--body-folder", "/tmp", "--proxy", "/api=http://backend:3000"],
+            "a confined server can't look up the names of hosts",
+        ),
     ] {
         let (status, _, said) = run(modest(["-p", "0"]).args(words));
         assert!(status == Some(2) && said.contains(expected), "{words:?}: {said}");

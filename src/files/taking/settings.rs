@@ -23,7 +23,7 @@ pub enum Overwrite {
 }
 
 impl Overwrite {
-    /// As the page of a folder names it.
+    /// The value as it is on the page of a folder.
     pub(super) fn word(self) -> &'static str {
         match self {
             Overwrite::Refuse => "refuse",
@@ -89,15 +89,15 @@ impl Uploads {
         self
     }
 
-    /// Sets the maximum size of a file in bytes; for a form, of all of it. Default: `None`, no limit except free space.
-    /// Past it: 413, before the body is read if the head has its length.
+    /// Sets the maximum size of a file in bytes; for a form, of all of it. A larger one gets 413, before the body is
+    /// read if the head has its length. Default: `None`, no limit except free space.
     pub fn max_size(mut self, bytes: impl Into<Option<u64>>) -> Uploads {
         self.max_size = bytes.into();
         self
     }
 
     /// Whether files and empty folders can be deleted, and anything can be moved. With
-    /// [`webdav`](crate::StaticFileHandler::webdav), folders are deleted with everything in them. Default: false.
+    /// [`webdav`](crate::StaticFileHandler::webdav), whole folders can also be deleted. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
         self
@@ -137,8 +137,8 @@ impl Uploads {
         self
     }
 
-    /// Sets how many of those one user can have, or one address without a user (for IPv6 a /64). Default: a quarter of
-    /// [`at_once`](Uploads::at_once), or 16 if that is more.
+    /// Sets how many of these uploads one user can have, or one address without a user (for IPv6 a /64). Default: a
+    /// quarter of [`at_once`](Uploads::at_once), or 16 if that is more.
     pub fn at_once_each(mut self, uploads: usize) -> Uploads {
         self.each = Some(uploads);
         self

@@ -1,8 +1,8 @@
-//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and removals (section 9.6.1). Called by `taking`.
+//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and deletions (section 9.6.1). Called by `taking`.
 //!
-//! Both are bounded in depth and number of entries. A removal is refused before anything is changed if it cannot be
-//! complete. A copy is made under a name that is never served, and gets its own in one step when it is complete: if that is
-//! still allowed then. Only then, what it replaces is removed.
+//! Both are bounded in depth and number of entries. A deletion that cannot be completed is rejected before anything is
+//! changed. A copy is made under a name that is never served. When it is complete, it gets its own name in one step, if
+//! that is still allowed. Only then is the replaced file or folder removed.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ use super::target::{self, Target};
 use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
 use crate::{Error, Request, Response, Validators};
 
-/// How many folders can be in each other, and how many entries a tree can have.
+/// How many levels of folders, and how many entries, a tree can have.
 const DEEPEST: usize = 64;
 const MOST: usize = 10_000;
 
@@ -43,9 +43,9 @@ impl Room {
         Ok(())
     }
 
-    /// Calls this for a folder inside.
+    /// Calls the closure for a folder one level deeper.
     fn inside(&mut self, call: impl FnOnce(&mut Room) -> Result<(), Error>) -> Result<(), Error> {
-        let too_deep = || conflict(format!("The folder has more than {DEEPEST} folders in each other."));
+        let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
         self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         call(self)?;
         self.depth += 1;
@@ -59,7 +59,7 @@ struct Copying<'a> {
     taking: &'a Taking,
     place: Place<'a>,
     request: &'a Request,
-    /// Those of the request, without what no request reaches.
+    /// The rights of the request, without entries that no request reaches.
     rights: &'a Rights,
 }
 
@@ -103,7 +103,7 @@ impl Taking {
         })
     }
 
-    /// Makes way for something that is to replace a folder, or a file by a folder.
+    /// Moves aside what a new folder, or a file in place of a folder, will replace.
     pub(super) fn set_aside<'t>(
         &self,
         place: Place<'_>,
@@ -115,35 +115,35 @@ impl Taking {
             check_removable(place, target)?;
         }
         let name = target.set_aside(granted).map_err(error_of)?;
-        // A sweep leaves it alone (see `new_file`).
+        // The lock keeps a sweep from removing it (see `new_file`).
         let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
         let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
         Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 
-    /// The new file or folder is complete: the one that was set aside for it is removed, with its locks.
+    /// Called when the new file or folder is complete: removes the one that was moved aside, with its locks.
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
-            log::error!(target: "modest::files", "{name}, which was replaced, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name}, which was replaced: {error}");
         }
         self.forget_locks(way.target, stat)
     }
 
-    /// Removes a folder with everything in it: unless there is something that requests would not have found there.
+    /// Removes a folder with everything in it, unless it contains something that is not served there.
     pub(super) fn remove_all(&self, place: Place<'_>, target: &Target) -> Result<(), Error> {
         check_removable(place, target)?;
         remove_named(target.folder(), target.name(), true)
     }
 }
 
-/// A name for something new. Unless the new entry gets the name, the old entry gets it back.
+/// A name that is reserved for something new. If the new entry does not get the name, the old entry gets it back.
 pub(super) struct Way<'t> {
     target: &'t Target,
     aside: Option<Aside>,
 }
 
-/// The file or folder that had the name, under a name that is never served.
+/// The file or folder that had the name, now under a name that is never served.
 struct Aside {
     name: String,
     stat: FileStat,
@@ -157,12 +157,12 @@ impl Drop for Way<'_> {
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
             let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "after a failed copy or move to {name:?}, what had that name is called {now}: {errno}");
+            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and what had that name is now called {now}: {errno}");
         }
     }
 }
 
-/// A new folder, under a name that is never served. Unless it gets its name, it is removed.
+/// A new folder under a name that is never served. It is removed unless it gets its final name.
 struct Part(Option<Target>);
 
 impl Drop for Part {
@@ -171,30 +171,32 @@ impl Drop for Part {
             && let Err(error) = remove_named(target.folder(), target.name(), true)
         {
             let name = String::from_utf8_lossy(target.name());
-            log::error!(target: "modest::files", "{name}, of a copy that failed, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name} of a failed copy: {error}");
         }
     }
 }
 
 impl Copying<'_> {
-    /// 403 for a copy to itself, 409 for one of a folder into itself, or over a folder that it is in.
+    /// 403 for a copy to itself, 409 for a copy of a folder into itself, or over a folder that contains it.
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
         let root = &self.place.finder.root;
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
         let existing = to.existing()?.map(|found| found.identity());
         if existing == Some(source.identity()) {
-            return Err(Error::new(StatusCode::FORBIDDEN, "The copy would be the original."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
         let ends = from.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let above = ends.filter_map(|end| root.stat_checked(&from[..end]).ok());
         let is_above = above.into_iter().any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
-            true => Err(conflict("A folder can't be copied into itself, or over a folder that it is in.".to_owned())),
+            true => {
+                Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.".to_owned()))
+            }
             false => Ok(()),
         }
     }
 
-    /// The conditions of the request, which are about the original.
+    /// Checks the conditions of the request, which apply to the original.
     fn check_conditions(self, from: &Opened) -> Result<(), Error> {
         let validators = match from {
             Opened::File(file, stat) => Validators {
@@ -209,7 +211,7 @@ impl Copying<'_> {
         self.request.check_preconditions(Some(&validators))
     }
 
-    /// Returns what a copy to this name would replace, if it is allowed. With a lock on the name.
+    /// Returns what a copy to this name would replace, if it is allowed. The caller holds a lock on the name.
     fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
         let Copying { taking, place, request, .. } = self;
         let existing = to.existing()?;
@@ -229,7 +231,7 @@ impl Copying<'_> {
         Ok(existing)
     }
 
-    /// Gives a complete copy its name: if that is still allowed, and what it replaces is still the same.
+    /// Gives a complete copy its name, if that is still allowed and the entry that it replaces is unchanged.
     fn finish(
         self,
         to: &Target,
@@ -242,7 +244,7 @@ impl Copying<'_> {
         let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
         if existing.map(version) != judged.map(version) {
-            return Err(conflict("What has that name has changed in the meantime.".to_owned()));
+            return Err(conflict("The destination has changed in the meantime.".to_owned()));
         }
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {
@@ -291,7 +293,7 @@ impl Copying<'_> {
         if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
     }
 
-    /// Copies what is in a folder to a new one, which is not served yet.
+    /// Copies the entries of a folder to a new one, which is not served yet.
     fn contents(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
@@ -381,7 +383,7 @@ fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
     open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
 }
 
-/// Never the target of a link.
+/// Opens an entry itself, never the target of a link.
 fn open_itself(at: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty())

@@ -1,8 +1,7 @@
 //! The state machine of an HTTP connection: it reads a head and a body, calls the handler, encodes the response, and
-//! repeats.
-//! Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and `incoming`
-//! for input and `encode` for output.
-//! It never waits, blocks only in turns that may block, and holds no buffer between requests.
+//! repeats. Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and
+//! `incoming` for input and `sending` for output. It never waits, blocks only in turns that may block, and holds no
+//! buffer between requests.
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
@@ -43,17 +42,17 @@ pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
-    /// How many requests it has had.
+    /// How many requests the connection has had.
     requests: u32,
-    /// When it had its first one.
+    /// When its first request began.
     first_request: Option<Instant>,
     state: State,
 }
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request. The waker of this connection is kept for the next request: creating one counts a reference,
-    /// which writes to a cache line that other workers read.
+    /// Before a request. The waker of this connection is kept for the next request: creating one increments a reference
+    /// count on a cache line that other workers read.
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
@@ -73,11 +72,11 @@ enum State {
     Waiting(Box<WaitingRequest>),
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// A body cannot be received: send the rejection, and drop the received part (may block).
+    /// A body cannot be received: the rejection is sent, and the received part is dropped (may block).
     Rejecting(Box<(PartialRequest, Rejection)>),
-    /// A response is complete; drop its request (may block).
+    /// A response is complete, and its request is dropped (may block).
     Ended(Box<Exchange>),
-    /// The connection is aborted, and keeps the request until then, because dropping it may block.
+    /// The connection is aborted. Its request is kept until then, because dropping it may block.
     Closing(Box<Exchange>),
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
@@ -92,7 +91,7 @@ struct Exchange {
     waits_since: Option<Instant>,
     /// Its place among connections that wait for something other than their client.
     live: Option<LivePlace>,
-    /// The rest of its body, which no handler reads.
+    /// The rest of its body that no handler reads.
     unread: Option<Box<UnreadBody>>,
     /// What is to be called when the response was sent.
     on_sent: Option<OnSent>,
@@ -147,7 +146,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // Objects created by a handler, and bodies that may be large files.
+        // The request has objects created by a handler, or a body in a file that may be large.
         matches!(
             self.state,
             State::Streaming(_)
@@ -238,17 +237,17 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
         self.state = State::ReadingHead(parser);
-        // An incomplete head counts as nothing: the connection can be evicted for another client.
+        // The connection can be evicted for another client while the head is incomplete.
         Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
     }
 
-    /// `None`: the head is incomplete, and more may come.
+    /// Returns `None` if the head is incomplete and more may arrive.
     fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Next> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
-                // Empty lines before the request are not part of it: the poll may have brought only them, and the
-                // request came later.
+                // Empty lines before the request are not part of it. The poll may have reported only them, before the
+                // request arrived.
                 let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
                 Some(self.start_request(length, head, polled, turn))
             }
@@ -338,7 +337,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: gives the request the path that the program chooses, before any handler is called.
+    /// May block: replaces the path of the request as the program chooses, before any handler is called.
     fn rewrite(&self, request: &mut Request) -> Result<(), Error> {
         match &self.config().rewrite {
             Some(rewrite) => rewritten(request, &**rewrite),
@@ -346,8 +345,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// May block: the handler's response. `Err`: it panicked. (Inlined like the next function, because a response is
-    /// large to move.)
+    /// May block: the handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a
+    /// response is expensive.)
     #[inline]
     fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
         self.responder().respond(request, &|request| {
@@ -382,7 +381,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.responder()
     }
 
-    /// The page of an error that is not the handler's.
+    /// The page of an error that the handler has not returned.
     fn page(&self, request: &Request, error: &Error) -> Checked {
         self.responder().page(Some(request), error, request)
     }

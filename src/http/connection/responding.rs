@@ -54,7 +54,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
-                Next::Handle // the head is sent first: the body may take long
+                Next::Handle // the head is sent first, because reading the body may take long
             }
         }
     }
@@ -83,7 +83,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match failure {
             None => self.end_response(streaming.exchange, turn),
             Some(message) => {
-                log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
             }
         }
@@ -109,7 +109,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         drop(exchange);
         match unread {
-            // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
+            // These bytes arrived before the response was sent, so their poll is too old to prove that cached files are
+            // current.
             None if keep_alive => self.next_request(None, turn),
             Some(rest) if keep_alive => {
                 self.stage = self.stage.wrapping_add(1);

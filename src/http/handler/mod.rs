@@ -7,7 +7,7 @@
 
 mod function; // a closure as a handler
 mod pointers; // an `Arc` or a `Box` of a handler
-mod routes; // which function answers which path
+mod routes; // functions by path and method
 
 mod layer; // code around a handler
 
@@ -125,8 +125,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Returns another handler that takes this request completely: its body plan, its `do_` method, its error page, its
-    /// log. This handler's own hooks still apply. Default: `None`, this handler takes the request (`Some(self)` means
-    /// the same).
+    /// log. The own hooks of this handler still apply. Default: `None`, this handler takes the request (`Some(self)`
+    /// means the same).
     ///
     /// It gets only the head. It is called several times per request and must return the same handler each time. It
     /// must not block.

@@ -50,7 +50,7 @@ pub struct Broadcast(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    /// The start of the ids, so that ids of an earlier run are recognized as such.
+    /// The start of the ids of this run, so that ids of an earlier run are recognized.
     run: u64,
     state: Mutex<State>,
 }
@@ -68,7 +68,7 @@ struct Settings {
 #[derive(Default)]
 struct State {
     listeners: Vec<Entry>,
-    /// Listeners that have left are removed when this many listen.
+    /// At this number of listeners, those that have left are removed.
     prune_at: usize,
     /// The last events, with their ids.
     history: VecDeque<(String, Arc<[u8]>)>,
@@ -84,16 +84,16 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Its connection is reset. An `EventSource` reconnects, and gets what it missed from the
+    /// The connection is reset. An `EventSource` reconnects, and gets what it missed from the
     /// [history](Broadcast::history).
     #[default]
     Disconnect,
-    /// It loses the oldest events in its queue.
+    /// The oldest events in the queue are dropped.
     Skip,
 }
 
 /// A listener of a [`Broadcast`]: [`Broadcast::listen`].
-#[must_use = "hears only by `Response::events`"]
+#[must_use = "receives events only through `Response::events`"]
 pub struct Listener {
     pub(crate) body: PushedBody,
 }
@@ -166,14 +166,14 @@ impl Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// Sets the maximum number of listeners. Default: 10,000. Past it: 503.
+    /// Sets the maximum number of listeners. Default: 10,000. Further ones get 503.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
     /// Sets the maximum number of listeners per IPv4 address or IPv6 /64, by
     /// [`Request::client_ip`](crate::Request::client_ip). Default: no limit, because all clients behind a proxy that is
-    /// not [trusted](crate::layers::TrustedProxies) have the same address. Past it: 429.
+    /// not [trusted](crate::layers::TrustedProxies) have the same address. Further listeners get 429.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }
@@ -224,7 +224,7 @@ impl Broadcast {
         heard
     }
 
-    /// Whether this listener is still connected afterwards.
+    /// Queues a piece for this listener. Returns whether the listener is still connected.
     fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>, too_slow: &mut Vec<Waker>) -> bool {
         let waker = match pushed.push(Arc::clone(piece)) {
             Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {

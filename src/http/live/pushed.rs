@@ -11,29 +11,29 @@ use crate::tcp::{self, Instant, Waker};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will never be any.
+    /// Notified when there is room, and when there will be none any more.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
-    /// A comment and the time without bytes after which it is sent, to find a client that has disconnected.
+    /// A comment, and the time without bytes after which it is sent. It finds clients that have disconnected.
     heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
     idle: Option<Duration>,
-    /// The last bytes on a shutdown. `None`: the sender has to end the body.
+    /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
     farewell: Option<&'static [u8]>,
 }
 
 #[derive(Default)]
 struct State {
     pieces: VecDeque<Arc<[u8]>>,
-    /// How many of the first pieces were preloaded. These do not count.
+    /// The number of preloaded pieces at the front. They do not count towards the limit.
     preloaded: usize,
     bytes: usize,
     /// How many threads wait for room.
     waiting: usize,
     /// A piece was rejected because the queue was full, and nothing was taken from the queue since.
     awaits_room: bool,
-    /// How many rejected pieces were not sent again.
+    /// The number of rejected pieces that were not sent again.
     unsent: usize,
     /// Called when there is room after a rejected piece. The connection takes it out while it runs.
     on_drain: Option<OnDrain>,
@@ -72,7 +72,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendError::Full => "the client reads too slowly",
-            SendError::Gone => "the client is gone",
+            SendError::Gone => "the client has disconnected",
         })
     }
 }
@@ -198,7 +198,8 @@ impl Pushed {
         self.lock().shutting_down
     }
 
-    /// Sets what is called when there is room after a rejected piece. Returns the waker of the connection if that is now.
+    /// Sets a function that is called when there is room after a rejected piece. If there is room now, returns the
+    /// waker of the connection.
     pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
         let mut state = self.lock();
         let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
@@ -307,7 +308,7 @@ impl PushedBody {
         on_drain();
         let mut state = self.pushed.lock();
         let left = match state.gone || state.on_drain.is_some() {
-            true => Some(on_drain), // it was set anew meanwhile
+            true => Some(on_drain), // the function was replaced meanwhile
             false => state.on_drain.replace(on_drain),
         };
         drop(state);
@@ -387,8 +388,8 @@ impl Channel {
         self
     }
 
-    /// Sets the maximum time without bytes. Past it the connection is reset, so a client that has vanished does not
-    /// keep its place for ever. Default: one hour; `None`: no limit.
+    /// Sets the maximum time without bytes. Then the connection is reset, so that a client that has vanished does not
+    /// keep its place. Default: one hour; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
         self.idle_timeout = limit.into();
         self

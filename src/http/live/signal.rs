@@ -68,7 +68,7 @@ impl Drop for Registered {
     }
 }
 
-/// A point in time of a [`Signal`]: later notifications are not missed. [`Signal::ticket`].
+/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. No later notification is missed.
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,
@@ -79,6 +79,8 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
+    /// Waits on when the server shuts down, for up to the shutdown timeout.
+    pub(crate) outlasts_shutdown: bool,
 }
 
 impl Signal {

@@ -212,7 +212,7 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
         to -= 1;
     }
     if !is_field_value(&line[from..to]) {
-        return Err(Rejection::bad_request("a field's value holds a control character"));
+        return Err(Rejection::bad_request("a field value contains a control character"));
     }
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }

@@ -110,7 +110,7 @@ pub struct Request {
     forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
-    /// `Http::rewrite` has been asked.
+    /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
     /// Which handlers of the chain have been called.
     asked: Asked,
@@ -151,7 +151,7 @@ impl Request {
         self.body = body.into();
     }
 
-    /// The handler has returned: what is left of a body that was received meanwhile.
+    /// The handler has returned. Returns what is left of a body that was received while it ran.
     pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
@@ -321,7 +321,7 @@ impl Request {
     /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
     /// ```
     pub fn path_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
-        let value = self.routes.param(name).ok_or_else(|| format!("no route of this request has a {{{name}}}"))?;
+        let value = self.routes.param(name).ok_or_else(|| format!("the route of this request has no {{{name}}}"))?;
         value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
     }
 

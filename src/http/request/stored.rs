@@ -52,7 +52,8 @@ impl StoredBody {
         }
     }
 
-    /// The same body once more. Bytes in memory are copied; a temporary file is shared, and its room with it.
+    /// Returns a second handle of the body. Bytes in memory are copied; a temporary file is shared, including its
+    /// reservation.
     pub(crate) fn try_clone(&self) -> io::Result<StoredBody> {
         let storage = match &self.storage {
             Storage::Memory(bytes) => Storage::Memory(bytes.clone()),
@@ -83,7 +84,9 @@ impl StoredBody {
             Storage::Spooled { file, length } => {
                 let max = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
                 match file.read_at(&mut buffer[..max], at)? {
-                    0 if max > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the spooled body is cut short")),
+                    0 if max > 0 => {
+                        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the temporary file of the body is too short"))
+                    }
                     count => Ok(count),
                 }
             }
@@ -126,13 +129,13 @@ impl fmt::Debug for StoredBody {
         let place = match self.storage {
             Storage::Memory(_) => "in memory",
             Storage::Spooled { .. } => "in a file",
-            Storage::Elsewhere { .. } => "written as they came",
+            Storage::Elsewhere { .. } => "written as they arrived",
         };
         write!(f, "Body({} bytes, {place})", self.len())
     }
 }
 
-/// A file without a name, or one whose name is removed at once, where unnamed files are forbidden.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
     // The first error is the kernel's own, by which callers recognize a lack of descriptors.
@@ -140,7 +143,7 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::other("the body was written as it came (`BodyPlan::save_to`): it can't be had from the request")
+    io::Error::other("the body was written while it arrived (`BodyPlan::save_to`), so the request does not have it")
 }
 
 struct StoredReader<'a> {
@@ -156,10 +159,10 @@ impl Read for StoredReader<'_> {
     }
 }
 
-const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "what this body goes to is in another request's hands");
-const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "another request is using the destination of this body");
+const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no space for the body at the moment");
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
-const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
+const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
 /// Receives a body: into memory, and from there to a file.
 pub(crate) struct BodyWriter {
@@ -168,10 +171,10 @@ pub(crate) struct BodyWriter {
     sink: Sink,
     /// Bytes written to it.
     spooled: u64,
-    /// Whether there is room for all of it: its length was announced, or it does not use the server's room.
+    /// Whether its room is already reserved: its length was announced, or it does not use the server's room.
     announced: bool,
     reservation: Reservation,
-    /// Bytes are to be written before more are taken: memory has no room for them to wait there.
+    /// Bytes must be written before more are accepted: the memory quota has no room for them to wait.
     is_urgent: bool,
 }
 
@@ -258,7 +261,7 @@ impl BodyWriter {
         }
     }
 
-    /// Whether they are to be written at once.
+    /// Whether the bytes must be written at once.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -323,7 +326,7 @@ impl BodyWriter {
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// The error of a handler's writer.
+/// The rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
@@ -331,14 +334,14 @@ fn given_error(err: &io::Error) -> Rejection {
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
-            log::error!("a body can't be written as its handler wants: {err}");
+            log::error!("the writer of a handler can't write a body: {err}");
             if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
         }
     }
 }
 
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
-    log::error!("a body can't be kept in {}: {err}", limits.folder.display());
+    log::error!("a body can't be stored in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
         _ if is_about_room(err) => NO_DESCRIPTOR,
@@ -346,7 +349,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Out of descriptors or of memory for them.
+/// Whether the process is out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
@@ -356,7 +359,8 @@ fn is_about_room(err: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
+    /// Errors of the system because of missing space, including a limit of file sizes, differ from errors of a
+    /// handler's writer.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();

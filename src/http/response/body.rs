@@ -1,5 +1,4 @@
-//! The body of a response, in each form in which it can be given.
-//! Held by `response`; taken apart by `encode`.
+//! The body of a response, in each form in which it can be given. Part of a `response`; taken apart by `sending`.
 
 use std::fmt;
 use std::fs::File;
@@ -106,7 +105,7 @@ impl ResponseBody {
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
             ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
-            // What is queued; the rest is not waited for.
+            // Only what is queued: a test does not wait for the rest.
             ResponseBody::Pushed(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {
                 Some(length) => read_exactly(length, read),
@@ -234,7 +233,7 @@ impl<R: Read> Read for ExactReader<R> {
         }
         match self.read.read(&mut buffer[..room])? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            // A `Read` that returns a larger number than it was given room for is stopped by the caller.
+            // A `Read` that returns a larger number than it had room for is invalid; the caller checks that.
             count => {
                 self.left = self.left.saturating_sub(count as u64);
                 Ok(count)

@@ -48,7 +48,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 ///
 /// HEAD, preconditions and ranges are applied to it when it is sent, for any handler. With a validator
 /// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is
-/// current get `304 Not Modified`. Ranges are served of a body in memory or in a file.
+/// current get `304 Not Modified`. Ranges work for a body in memory or in a file.
 ///
 /// ```
 /// use modest::Response;
@@ -68,7 +68,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// body that a handler frames in chunks itself would arrive as content. A handler's `Date` and `Server` replace the
 /// server's.
 #[doc(alias("send_response", "HttpResponse"))]
-#[must_use = "answers only if it is returned"]
+#[must_use = "is sent only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) prepared: Option<PreparedFields>,
@@ -77,10 +77,11 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    /// Whether it shows nothing that takes the right to read, so that it is also for those that may only write there.
+    /// Whether it shows nothing that needs the right to read. Then users who can only write at this path may also see
+    /// it.
     pub(crate) is_for_writers: bool,
     pub(crate) deferred_error: Option<Error>,
-    /// What few responses have.
+    /// Parts that few responses have.
     rare: Option<Box<Rare>>,
     map: OnceCell<Box<HeaderMap>>,
 }
@@ -382,7 +383,7 @@ impl Response {
         self.body.read(length)
     }
 
-    /// What is to be done instead of sending it.
+    /// What happens instead of sending it.
     pub(crate) fn instead(&self) -> Option<&Instead> {
         self.rare.as_ref()?.instead.as_ref()
     }
@@ -404,8 +405,8 @@ impl Response {
         self.rare.get_or_insert_default()
     }
 
-    /// The preconditions and the range of the request are not evaluated here: another server has done so, and knows the
-    /// resource (RFC 9110, section 13.2.1).
+    /// Skips the preconditions and the range of the request: another server has already evaluated them, and it knows
+    /// the resource (RFC 9110, section 13.2.1).
     #[cfg(feature = "proxy")]
     pub(crate) fn evaluated(mut self) -> Response {
         self.rare().is_evaluated = true;
@@ -445,7 +446,7 @@ impl Response {
         }
     }
 
-    /// The same for those that may write at its path, and not read.
+    /// Returns the response, marked as visible to users who can write at its path but not read.
     pub(crate) fn for_writers(self) -> Response {
         Response { is_for_writers: true, ..self }
     }
@@ -484,7 +485,9 @@ impl Response {
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
                 Some(Ok(length)) => self.declared_length = Some(length),
-                _ => self.record_error(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+                _ => {
+                    self.record_error(Error::from(format!("the response's Content-Length is not a length: {value:?}")))
+                }
             }
         }
     }
@@ -516,7 +519,7 @@ impl Response {
     }
 }
 
-/// What few responses have: boxed, as responses are handed on by value.
+/// Parts that few responses have. They are boxed, because responses are moved.
 #[derive(Default)]
 struct Rare {
     instead: Option<Instead>,
@@ -526,7 +529,7 @@ struct Rare {
     is_evaluated: bool,
 }
 
-/// What is done with a response instead of sending it.
+/// What happens to a response instead of sending it.
 pub(crate) enum Instead {
     Wait(Wait),
     Switch(Protocol),

@@ -155,16 +155,16 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         None => {}
     }
     if !(200..600).contains(&status.as_u16()) {
-        return Some(Error::from(format!("{} is not the status of an answer", status.as_str())));
+        return Some(Error::from(format!("{} is not a valid status of a response", status.as_str())));
     }
     if status.is_success() && *request.method() == Method::CONNECT {
-        return Some(Error::from("a tunnel can't be granted"));
+        return Some(Error::from("a response to CONNECT must not be a success: there are no tunnels"));
     }
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
     // A handler's own `do_head` can set the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && may_have_body(status))
-        .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
+        .then(|| Error::from(format!("the Content-Length is {declared_length}, and the body has {length} bytes")))
 }
 
 /// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that supports it.
@@ -180,7 +180,7 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
     let is_asked_for =
         request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);
     (!is_asked_for).then(|| {
-        let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("This speaks {protocol}."));
+        let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("Expected an upgrade to {protocol}."));
         error.with_header(header::UPGRADE, protocol)
     })
 }
@@ -285,11 +285,8 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
 
 fn range_not_satisfiable(response: &Response) -> Error {
     let length = response.body.length().unwrap_or_default();
-    Error::new(
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        format!("There are {length} bytes; none of those asked for is among them."),
-    )
-    .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
+    Error::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("None of the requested ranges is within the {length} bytes."))
+        .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
 /// The page of an error that replaces a response. It keeps the response's fields about the exchange

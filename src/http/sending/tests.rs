@@ -1,4 +1,5 @@
-//! Encoded responses. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
+//! Encoded responses. The name of a row begins with the section that it checks: of RFC 9110, or of RFC 9112 if it
+//! begins with 9112.
 
 mod bodies; // streams, chunks, files by their paths
 
@@ -105,7 +106,7 @@ fn context<'a>(request: &'a Request, server: Option<&'a HeaderValue>) -> Respons
     }
 }
 
-/// As `connection` does: what is at fault becomes a 500.
+/// Converts a response as `connection` does: an invalid one becomes a 500.
 fn checked(response: Response, request: &Request) -> Checked {
     Checked::new(response, request).unwrap_or_else(|_| Checked::internal_error())
 }
@@ -562,7 +563,8 @@ fn last_modified_is_never_in_the_future() {
         let sent = send(response, &get());
         assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
-    // Compared by the real modification time, not by the date sent: the client asks again until that time has come.
+    // The condition is compared with the real modification time, not with the date that was sent. So the client asks
+    // again until that time has come.
     let request = get().with_header("if-modified-since", NOW);
     assert_eq!(send(Response::text(BODY).with_fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {

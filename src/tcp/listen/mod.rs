@@ -52,7 +52,7 @@ use inherited::Kind;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "listens once it is given to `TcpServer::bind`"]
+#[must_use = "listens once it is passed to `TcpServer::bind`"]
 pub struct Listen {
     place: Place,
     settings: Settings,
@@ -156,7 +156,7 @@ impl Listen {
         };
         settings.check_for(&place)?;
         match place {
-            Place::Text(_) => Err(invalid("it is no address")),
+            Place::Text(_) => Err(invalid("it is not an address")),
             Place::Host(host, port) => inet::open_host(&host, port, &settings, inet::open),
             Place::Inet(address) => Ok(vec![inet::open(address, &settings)?]),
             Place::Unix(path) => Ok(vec![unix::open(&path, &settings)?]),
@@ -185,16 +185,16 @@ impl Settings {
             _ => (false, false),
         };
         let wrong = [
-            (self.reuse_port && !is_inet, "reuse_port is for IP addresses, before they are bound"),
-            (self.ipv6_only && !is_inet, "ipv6_only is for IP addresses, before they are bound"),
-            (self.mode.is_some() && !is_file, "a mode is for the file of a Unix socket, before it is bound"),
+            (self.reuse_port && !is_inet, "reuse_port applies only to IP addresses that are not bound yet"),
+            (self.ipv6_only && !is_inet, "ipv6_only applies only to IP addresses that are not bound yet"),
+            (self.mode.is_some() && !is_file, "a mode applies only to the file of a Unix socket that is not bound yet"),
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(invalid(why)))
     }
 
     fn made_elsewhere(&self, socket: OwnedFd) -> io::Result<Listener> {
         if sockopt::socket_type(&socket)? != SocketType::STREAM || !is_listening(&socket)? {
-            return Err(invalid("it is no stream socket that listens"));
+            return Err(invalid("it is not a listening stream socket"));
         }
         match self.backlog {
             None => listener(socket, UNKNOWN_QUEUE),

@@ -254,13 +254,13 @@ fn file_errors_are_reported_in_one_line() {
         ("none", "key", "none", "no such file", ErrorKind::NotFound),
         ("cert", "none", "none", "no such file", ErrorKind::NotFound),
         ("empty", "key", "empty", "there is no certificate in it", ErrorKind::InvalidData),
-        ("torn", "key", "torn", "it is no PEM", ErrorKind::InvalidData),
+        ("torn", "key", "torn", "it is not valid PEM", ErrorKind::InvalidData),
         ("key", "key", "key", "there is no certificate in it", ErrorKind::InvalidData),
         ("cert", "cert", "cert", "there is no private key in it", ErrorKind::InvalidData),
-        ("cert", "other", "cert", "is not that of this certificate", ErrorKind::InvalidData),
-        ("cert", "old", "old", "the key is encrypted in the old way", ErrorKind::InvalidData),
-        ("cert", "secret", "secret", "its password is needed", ErrorKind::InvalidData),
-        ("cert", "noise", "noise", "the key is of no kind", ErrorKind::InvalidData),
+        ("cert", "other", "cert", "does not belong to this certificate", ErrorKind::InvalidData),
+        ("cert", "old", "old", "the key has the old encryption", ErrorKind::InvalidData),
+        ("cert", "secret", "secret", "its password is missing", ErrorKind::InvalidData),
+        ("cert", "noise", "noise", "the kind of the key is not supported", ErrorKind::InvalidData),
     ] {
         let err = Tls::from_pem_files(at(certificate), at(key)).expect_err(certificate);
         let said = err.to_string();
@@ -268,7 +268,7 @@ fn file_errors_are_reported_in_one_line() {
         assert_eq!((said.lines().count(), err.kind()), (1, kind), "{said}");
     }
     let wrong = Tls::new(Identity::from_pem_files(at("cert"), at("secret")).password("wrong")).unwrap_err().to_string();
-    assert!(wrong.ends_with("the password is not that of this key"), "{wrong}");
+    assert!(wrong.ends_with("the password of the key is wrong"), "{wrong}");
     let tls = || Tls::from_pem_files(at("cert"), at("key")).unwrap();
     for (roots, why) in [("none", "no such file"), ("empty", "there is no certificate in it")] {
         let said = tls().client_certificates(at(roots), ClientCertificates::Required).unwrap_err().to_string();

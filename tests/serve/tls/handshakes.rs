@@ -220,12 +220,27 @@ fn an_unsupported_application_protocol_is_rejected() {
         let err = site.client_with(Arc::new(config)).shake_hands().unwrap_err().to_string();
         assert!(err.contains("NoApplicationProtocol"), "{err}");
     }
-    let site = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
-    let mut config = config(&site.authority, &[&TLS13]);
-    config.alpn_protocols = vec![b"y".to_vec()];
-    let mut client = site.client_with(Arc::new(config));
-    client.shake_hands().unwrap();
-    assert_eq!(client.0.conn.alpn_protocol(), Some(&b"y"[..]));
+}
+
+#[test]
+fn the_first_application_protocol_that_both_have_is_negotiated() {
+    let own = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
+    let default = Site::new(hello_world());
+    for (site, offered, expected) in [
+        (&own, &["y"][..], "y"),
+        (&own, &["y", "x"], "x"),
+        (&default, &["http/1.1"], "http/1.1"),
+        (&default, &["http/1.0"], "http/1.0"),
+        (&default, &["http/1.0", "http/1.1"], "http/1.1"),
+        (&default, &["h2", "http/1.0"], "http/1.0"),
+    ] {
+        let mut config = config(&site.authority, &[&TLS13]);
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut client = site.client_with(Arc::new(config));
+        client.shake_hands().unwrap();
+        assert_eq!(client.0.conn.alpn_protocol(), Some(expected.as_bytes()), "{offered:?}");
+        assert_eq!(client.text("/"), "hello", "{offered:?}");
+    }
 }
 
 #[test]
@@ -237,7 +252,7 @@ fn plain_http_gets_an_error_or_redirect() {
         let mut client = site.server.client();
         let said = String::from_utf8(client.send(request).half_close().read_to_end()).unwrap();
         assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-        assert!(said.ends_with("\r\n\r\nThis port speaks TLS: ask for it by https://.\n"), "{said}");
+        assert!(said.ends_with("\r\n\r\nThis port serves HTTPS: use a URL with https://.\n"), "{said}");
     }
     let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
     let mut client = site.server.client();

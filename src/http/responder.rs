@@ -61,6 +61,15 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
+    /// May block: the response of something other than the chain, or an error page. `Err` if it panicked.
+    pub(crate) fn respond_by(
+        &self,
+        request: &Request,
+        handler: impl FnOnce() -> Result<Response>,
+    ) -> Result<Checked, Error> {
+        catch_panic(request, || self.finish(request, handler()))
+    }
+
     /// Turns a handler's result into the response to send: applies the chain's last hooks, and checks it.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
         let made = result.and_then(|mut response| match response.take_deferred_error() {

@@ -37,6 +37,7 @@ pub(super) struct WaitingRequest {
 /// A connection that will be a stream of another protocol as soon as a thread is free.
 pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
+    status: StatusCode,
     head: Vec<u8>,
     serve: Box<dyn FnOnce(Stream) + Send>,
 }
@@ -259,8 +260,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
         encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
-            Protocol::Stream { serve, .. } => {
-                self.state = State::Upgrading(Box::new(Upgrading { exchange, head, serve }));
+            Protocol::Stream { serve, .. } | Protocol::Tunnel { serve } => {
+                let status = response.status();
+                self.state = State::Upgrading(Box::new(Upgrading { exchange, status, head, serve }));
                 Next::Take
             }
             Protocol::Conversation { conversation, .. } => {
@@ -275,8 +277,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
-        let Upgrading { exchange, head, serve } = upgrading;
-        self.log_taken(&exchange, &client);
+        let Upgrading { exchange, status, head, serve } = upgrading;
+        self.log_taken(&exchange, status, &client);
         drop(exchange); // the stream may live for a long time
         match stream.write_all(&head).and_then(|()| stream.flush()) {
             Ok(()) => serve(stream),

@@ -191,7 +191,10 @@ impl<H> HttpConnection<H> {
 
 /// Why a request with an authority in its target is not for this connection: it is for a proxy, or requires a secure
 /// connection.
-fn misdirected(request: &Request) -> Option<Rejection> {
+fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
+    if *request.method() == Method::CONNECT && config.on_connect.is_some() {
+        return None;
+    }
     if *request.method() == Method::CONNECT {
         return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
     }
@@ -283,7 +286,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
         if exchange.request.has_authority()
-            && let Some(rejection) = misdirected(&exchange.request)
+            && let Some(rejection) = misdirected(&exchange.request, self.config())
         {
             return self.reject_request(exchange, rejection, turn);
         }
@@ -297,6 +300,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
         exchange.unread = Some(Box::new(rest)); // until it is accepted
+        if *exchange.request.method() == Method::CONNECT {
+            // RFC 9110, section 9.3.6: its body would have no meaning.
+            return self.reject_request(exchange, Rejection::bad_request("CONNECT with a body"), turn);
+        }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
             return self.reject_request(exchange, rejection, turn);
@@ -309,11 +316,24 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
+        if *exchange.request.method() == Method::CONNECT {
+            return self.connect(exchange, turn);
+        }
         if let Err(error) = self.rewrite(&mut exchange.request) {
             return self.close_with(exchange, &error, turn);
         }
         let responded = self.responded(&exchange.request, turn);
         end_arriving_body(&mut exchange, turn);
+        self.send_responded(exchange, responded, turn)
+    }
+
+    /// May block: the response to CONNECT, which no handler gets.
+    fn connect(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+        let request = &exchange.request;
+        let responded = self.responder().respond_by(request, || match &self.config().on_connect {
+            Some(connect) => connect(request),
+            None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // it was rejected before
+        });
         self.send_responded(exchange, responded, turn)
     }
 
@@ -372,8 +392,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Runs on a thread of its own, without a turn.
-    fn log_taken(&self, exchange: &Exchange, client: &Client) {
-        let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
+    fn log_taken(&self, exchange: &Exchange, status: StatusCode, client: &Client) {
+        let time = SystemTime::now();
         let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }

@@ -121,7 +121,7 @@ fn of(method: &str) -> Request {
 
 fn http10(method: &str) -> Request {
     let bytes = format!("{method} / HTTP/1.0\r\n\r\n").into_bytes();
-    let limits = HeadLimits { line: 100, head: 100, fields: 1 };
+    let limits = HeadLimits { line: 100, head: 100, fields: 1, bare_lf: false };
     let (_, head) = HeadParser::default().parse(&bytes, &limits).expect("good").expect("whole");
     Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), None, crate::tcp::now(), now(), None)
 }

@@ -62,7 +62,17 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// A handler's result as it is sent: after the chain's last hooks, and checked.
+    /// The response of something other than the chain, or an error page. `Err` if it panicked.
+    pub(crate) fn respond_by(
+        &self,
+        request: &Request,
+        handler: impl FnOnce() -> Result<Response>,
+        _: MayBlock,
+    ) -> Result<Checked, Error> {
+        catch_panic(request, || self.finish(request, handler()))
+    }
+
+    /// Turns a handler's result into the response to send: applies the chain's last hooks, and checks it.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
         let made = result.and_then(|mut response| match response.take_deferred_error() {
             Some(error) => Err(error),
@@ -134,7 +144,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 /// Gives the request the path and query that this closure returns, if any.
 ///
 /// # Errors
-/// 500 if it panics, or returns what is no path. The cause is logged.
+/// 500 if the closure panics, or returns something that is not a path. The cause is logged.
 pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -> Result<(), Error> {
     if !request.begin_rewrite() {
         return Ok(());
@@ -146,7 +156,7 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -
     })
 }
 
-/// Why a request failed: a cause that the server is to blame for, or why a client got a 4xx.
+/// Logs why a request failed: the cause if it is the server's fault, the reason if the client got a 4xx.
 fn log_reason(request: &Request, error: &Error) {
     log_rejection(request, error);
     if error.cause().is_some() && !error.status().is_client_error() {
@@ -154,7 +164,7 @@ fn log_reason(request: &Request, error: &Error) {
     }
 }
 
-/// Why a client got a 4xx, as Python's `log_error` has it.
+/// Logs why a client got a 4xx, as Python's `log_error` does.
 pub(crate) fn log_rejection(request: &Request, error: &Error) {
     if error.status().is_client_error() {
         log::info!("{} {}: {error}", request.client_name(), request.for_log());

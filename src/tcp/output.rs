@@ -112,7 +112,7 @@ impl Output {
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.front().len(), "more consumed than there is");
+        assert!(count <= self.front().len(), "more bytes were consumed than there are");
         self.advance(count);
     }
 

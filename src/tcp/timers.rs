@@ -1,20 +1,19 @@
-//! Calls at a later time, for code that gives something back when nothing has happened for a while. Made by handlers
-//! through a `ServerHandle`. The worker that polls takes them when they are due, and calls them with a permit for short
+//! Calls at a later time, for code that releases something when nothing has happened for a while. Made by handlers
+//! through a `ServerHandle`. The worker that polls takes the calls that are due, and makes them with a permit for short
 //! work once the poller is free.
 
 use std::time::Duration;
 
-use super::scheduler::MayBlock;
 use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What is called.
-pub type Call = Box<dyn FnOnce(MayBlock) + Send>;
+pub type Call = Box<dyn FnOnce() + Send>;
 
-/// How long calls wait that found no permit.
+/// After this time, calls that found no permit are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 const NEVER: u64 = u64::MAX;
 
-/// All calls of a server that are not due yet: few, and rarely changed.
+/// All calls of a server that are not due yet. There are few of them, and they change rarely.
 pub struct Timers {
     calls: Mutex<Vec<(Instant, Call)>>,
     /// When the first one is due, in ns of the clock; written under the lock.
@@ -54,7 +53,7 @@ impl Timers {
         due.into_iter().map(|(_, call)| call).collect()
     }
 
-    /// No permit was free for these: they are due again a moment later.
+    /// Puts these calls off, because no permit was free.
     pub fn put_off(&self, due: Vec<Call>, now: Instant) {
         let mut calls = self.calls();
         calls.extend(due.into_iter().map(|call| (now + AGAIN, call)));
@@ -75,7 +74,6 @@ impl Timers {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::scheduler::Work;
     use super::*;
 
     #[test]
@@ -85,18 +83,18 @@ mod tests {
         let at = |seconds| Instant::from_nanos(seconds * 1_000_000_000);
         for seconds in [5, 3, 4] {
             let called = called.clone();
-            timers.add(at(seconds), Box::new(move |_| called.lock().unwrap().push(seconds)));
+            timers.add(at(seconds), Box::new(move || called.lock().unwrap().push(seconds)));
         }
         for (now, first, due, next) in [(2, 3, vec![], 3), (4, 3, vec![3, 4], 5), (9, 5, vec![5], 0)] {
             assert_eq!(timers.first(), Some(at(first)), "at {now}");
             called.lock().unwrap().clear();
-            timers.take_due(at(now)).into_iter().for_each(|call| call(MayBlock::pretended(Work::Short)));
+            timers.take_due(at(now)).into_iter().for_each(|call| call());
             let mut seen = called.lock().unwrap().clone();
             seen.sort_unstable();
             assert_eq!(seen, due, "at {now}");
             assert_eq!(timers.first(), (next > 0).then(|| at(next)), "after {now}");
         }
-        timers.put_off(vec![Box::new(|_| {})], at(9));
+        timers.put_off(vec![Box::new(|| {})], at(9));
         assert_eq!(timers.first(), Some(at(10)));
     }
 }

@@ -54,7 +54,7 @@ impl Secured {
     /// Handles the first byte and the first record.
     fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
         match turn.input.bytes().first() {
-            None if turn.input.ended() => return Next::Close, // a check whether the port is open
+            None if turn.input.ended() => return Next::Close, // a port scan
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
@@ -70,7 +70,7 @@ impl Secured {
                 self.shake_hands(turn)
             }
             Err(err) => {
-                debug!("{}: no handshake can be begun: {err}", turn.client);
+                debug!("{}: the handshake can't be started: {err}", turn.client);
                 Next::Abort
             }
         }
@@ -130,7 +130,7 @@ impl Secured {
 
     fn await_record(&self, turn: &Turn<'_>) -> Next {
         if turn.input.ended() {
-            debug!("{}: the handshake was broken off", turn.client);
+            debug!("{}: the handshake was cut off", turn.client);
             return Next::Close;
         }
         self.read()
@@ -142,7 +142,7 @@ impl Secured {
     }
 }
 
-/// Turns the client away with a goodbye: nothing is missing.
+/// Ends the connection with a goodbye, because nothing is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
     session.goodbye(turn.output.bytes());
     Next::Linger
@@ -150,7 +150,7 @@ fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
 
 /// Answers a client that does not speak TLS, and may still be sending.
 fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
-    debug!("{} is refused: {why}", turn.client);
+    debug!("{} is rejected: {why}", turn.client);
     turn.output.bytes().extend_from_slice(said);
     Next::Linger
 }
@@ -171,7 +171,7 @@ impl Conversation for Secured {
             (_, Event::Called) => Next::Unchanged,
             (State::Handshake(..), Event::ShuttingDown) => Next::Unchanged,
             (_, Event::Late(_)) => {
-                debug!("{}: the handshake is late", turn.client);
+                debug!("{}: the handshake took too long", turn.client);
                 Next::Close
             }
             _ => Next::Close,

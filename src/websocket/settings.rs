@@ -106,7 +106,7 @@ impl WebSocket {
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> WebSocket {
         self.protocols = names.into_iter().map(str::to_owned).collect();
         for name in &self.protocols {
-            assert!(handshake::is_token(name), "{name:?} is no name of a protocol");
+            assert!(handshake::is_token(name), "{name:?} is not a valid protocol name");
         }
         self
     }

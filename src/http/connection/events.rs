@@ -1,5 +1,5 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that has disconnected.
-//! Called by `connection` only, also in turns that must not block. It calls only user code that must not block.
+//! Called by `connection` only, also in turns that must not block. User code called from here must not block.
 
 use http::{Method, StatusCode};
 
@@ -22,7 +22,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject(timeout("the head took too long"), turn)
             }
             State::ReadingBody(partial) => {
-                let slow = Error::from_rejection(timeout("the body came too slowly"));
+                let slow = Error::from_rejection(timeout("the body arrived too slowly"));
                 self.reject_partial(*partial, slow, may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
@@ -46,7 +46,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
-                log::error!("{}: the answer broke off: too busy", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
                 Next::Abort
             }
@@ -63,7 +63,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Next::read_at_min_rate(Stage(self.stage), within)
             }
             State::Pushed(pushed) => self.end_pushed(pushed, turn),
-            State::Waiting(waiting) => self.stop_waiting(*waiting),
+            State::Waiting(waiting) => self.end_waiting(waiting),
             _ => Next::Close,
         }
     }
@@ -93,7 +93,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
-        // Disconnected within the body: logged with the status that a client would get that only stopped sending.
+        // A client that disconnects within the body is logged with the status that it would have received if it had
+        // only stopped sending.
         let status = StatusCode::BAD_REQUEST;
         match state {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
@@ -107,7 +108,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Rejects an incomplete or malformed request head.
+    /// Rejects a request whose head is incomplete or malformed.
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
@@ -179,7 +180,7 @@ fn is_head(mut bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }
 
-/// The line in place of the request line, for the log; empty lines before it are skipped.
+/// The first line that is not empty, for the log, in place of the request line.
 fn first_line(mut bytes: &[u8]) -> String {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;

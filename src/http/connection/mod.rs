@@ -1,8 +1,7 @@
 //! The state machine of an HTTP connection: it reads a head and a body, calls the handler, encodes the response, and
-//! repeats.
-//! Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and `incoming`
-//! for input and `encode` for output.
-//! It never waits, blocks only in turns that may block, and holds no buffer between requests.
+//! repeats. Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and
+//! `incoming` for input and `sending` for output. It never waits, blocks only in turns that may block, and holds no
+//! buffer between requests.
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
@@ -31,7 +30,7 @@ use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::responder::{Responder, Service, panic_message, rewritten};
-use super::response::Instead;
+use super::response::{Instead, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
@@ -44,17 +43,17 @@ pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
-    /// How many requests it has had.
+    /// How many requests the connection has had.
     requests: u32,
-    /// When it had its first one.
+    /// When its first request began.
     first_request: Option<Instant>,
     state: State,
 }
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request. The waker of this connection is kept for the next request: creating one counts a reference,
-    /// which writes to a cache line that other workers read.
+    /// Before a request. The waker of this connection is kept for the next request: creating one increments a reference
+    /// count on a cache line that other workers read.
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
@@ -76,11 +75,13 @@ enum State {
     Waiting(Box<WaitingRequest>),
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// A body cannot be received: send the rejection, and drop the received part (with a permit).
+    /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
-    /// A pushed response is complete; drop it and its request (with a permit).
-    Ended(Box<PushedResponse>),
-    /// The connection is aborted, and keeps what it had until then, because dropping it may block.
+    /// A response was sent; the function that waits for that is called (with a permit).
+    Ended(Box<Exchange>),
+    /// A pushed response was sent, and is dropped with its request (with a permit).
+    PushedEnd(Box<PushedResponse>),
+    /// The connection is aborted. Its state is kept until then, because dropping it may block.
     Closing { _kept: Box<State> },
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
@@ -95,10 +96,12 @@ struct Exchange {
     waits_since: Option<Instant>,
     /// Its place among connections that wait for something other than their client.
     live: Option<LivePlace>,
-    /// The rest of its body, which no handler reads.
+    /// The rest of its body that no handler reads.
     unread: Option<Box<UnreadBody>>,
     /// Called while its body is received.
     progress: Option<Progress>,
+    /// What is to be called when the response was sent.
+    on_sent: Option<OnSent>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -124,7 +127,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 let (partial, error) = *rejected;
                 self.reject_partial(partial, error, may_block, turn)
             }
-            (State::Ended(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
+            (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
+            (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
             (state, None) => self.ask_for_permit(state),
         }
     }
@@ -156,7 +160,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // Objects created by a handler, and bodies that may be large files.
+        // The request has objects created by a handler, or a body in a file that may be large.
         matches!(
             self.state,
             State::Streaming(_)
@@ -166,6 +170,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::SpoolingBody(_)
                 | State::Rejecting(_)
                 | State::Ended(_)
+                | State::PushedEnd(_)
                 | State::Closing { .. }
                 | State::Pushed(_)
                 | State::CallingSender(_)
@@ -182,9 +187,9 @@ impl<H> HttpConnection<H> {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
-            State::Handling(exchange) => Some(exchange),
+            State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
-            State::Pushed(pushed) | State::CallingSender(pushed) | State::Ended(pushed) => Some(&pushed.exchange),
+            State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
             State::Upgrading(upgrading) => Some(&upgrading.exchange),
             State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) | State::Closing { .. } => None,
@@ -195,7 +200,7 @@ impl<H> HttpConnection<H> {
     fn ask_for_permit(&mut self, state: State) -> Next {
         self.state = state;
         match self.state {
-            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) => Next::Brief,
+            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
             _ => Next::Handle,
         }
     }
@@ -211,7 +216,10 @@ impl<H> HttpConnection<H> {
 
 /// Why a request with an authority in its target is not for this connection: it is for a proxy, or requires a secure
 /// connection.
-fn misdirected(request: &Request) -> Option<Rejection> {
+fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
+    if *request.method() == Method::CONNECT && config.on_connect.is_some() {
+        return None;
+    }
     if *request.method() == Method::CONNECT {
         return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
     }
@@ -254,17 +262,17 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
         self.state = State::ReadingHead(parser);
-        // An incomplete head counts as nothing: the connection can be evicted for another client.
+        // The connection can be evicted for another client while the head is incomplete.
         Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
     }
 
-    /// `None`: the head is incomplete, and more may come.
+    /// Returns `None` if the head is incomplete and more may arrive.
     fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Next> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
-                // Empty lines before the request are not part of it: the poll may have brought only them, and the
-                // request came later.
+                // Empty lines before the request are not part of it. The poll may have reported only them, before the
+                // request arrived.
                 let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
                 Some(self.start_request(length, head, polled, turn))
             }
@@ -287,8 +295,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let (waits_since, live, unread, progress) = (None, None, None, None);
-        let mut exchange = Box::new(Exchange { request, keep_alive: false, waits_since, live, unread, progress });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            waits_since: None,
+            live: None,
+            unread: None,
+            progress: None,
+            on_sent: None,
+        });
         if !self.config().strict_paths {
             exchange.request.set_lenient_path();
         }
@@ -297,7 +312,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
         if exchange.request.has_authority()
-            && let Some(rejection) = misdirected(&exchange.request)
+            && let Some(rejection) = misdirected(&exchange.request, self.config())
         {
             return self.reject_request(exchange, rejection, turn);
         }
@@ -310,6 +325,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
         exchange.unread = Some(Box::new(rest)); // until it is accepted
+        if *exchange.request.method() == Method::CONNECT {
+            // RFC 9110, section 9.3.6: its body would have no meaning.
+            return self.reject_request(exchange, Rejection::bad_request("CONNECT with a body"), turn);
+        }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
             return self.reject_request(exchange, rejection, turn);
@@ -322,6 +341,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
+        if *exchange.request.method() == Method::CONNECT {
+            return self.connect(exchange, may_block, turn);
+        }
         if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
@@ -330,7 +352,18 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// Gives the request the path that the program chooses, before any handler is called.
+    /// The response to CONNECT, which no handler gets.
+    fn connect(&mut self, exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        let request = &exchange.request;
+        let connect = || match &self.config().on_connect {
+            Some(connect) => connect(request),
+            None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // it was rejected before
+        };
+        let responded = self.responder().respond_by(request, connect, may_block);
+        self.send_responded(exchange, responded, turn)
+    }
+
+    /// Replaces the path of the request as the program chooses, before any handler is called.
     fn rewrite(&self, request: &mut Request, may_block: MayBlock) -> Result<(), Error> {
         match &self.config().rewrite {
             Some(rewrite) => rewritten(request, &**rewrite, may_block),
@@ -338,8 +371,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// The handler's response. `Err`: it panicked. (Inlined like the next function, because a response is large to
-    /// move.)
+    /// The handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a response is
+    /// expensive.)
     #[inline]
     fn responded(&self, request: &Request, may_block: MayBlock, turn: &Turn<'_>) -> Result<Checked, Error> {
         let begins = |request: &Request| {
@@ -375,7 +408,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.responder()
     }
 
-    /// The page of an error that is not the handler's.
+    /// The page of an error that the handler has not returned.
     fn page(&self, request: &Request, error: &Error) -> Checked {
         self.responder().page(Some(request), error, request)
     }
@@ -386,8 +419,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Runs on a thread of its own, without a turn.
-    fn log_taken(&self, exchange: &Exchange, client: &Client) {
-        let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
+    fn log_taken(&self, exchange: &Exchange, status: StatusCode, client: &Client) {
+        let time = SystemTime::now();
         let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }

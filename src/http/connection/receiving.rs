@@ -82,7 +82,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         exchange.unread = None; // it is received
         turn.input.consume(head_length);
-        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
+        // RFC 9110, section 10.1.1: no 100 is sent if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
             turn.output.bytes().extend_from_slice(CONTINUE);
         }

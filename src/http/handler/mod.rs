@@ -7,7 +7,7 @@
 
 mod function; // a closure as a handler
 mod pointers; // an `Arc` or a `Box` of a handler
-mod routes; // which function answers which path
+mod routes; // functions by path and method
 
 mod layer; // code around a handler
 
@@ -118,14 +118,15 @@ pub trait RequestHandler: Send + Sync + 'static {
         unwritten(request)
     }
 
-    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it.
+    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it: see
+    /// [`Http::on_connect`](crate::Http::on_connect).
     fn do_other(&self, request: &Request) -> Result<Response> {
         unwritten(request)
     }
 
     /// Returns another handler that takes this request completely: its body plan, its `do_` method, its error page, its
-    /// log. This handler's own hooks still apply. Default: `None`, this handler takes the request (`Some(self)` means
-    /// the same).
+    /// log. The own hooks of this handler still apply. Default: `None`, this handler takes the request (`Some(self)`
+    /// means the same).
     ///
     /// It gets only the head. It is called several times per request and must return the same handler each time. It
     /// must not block.

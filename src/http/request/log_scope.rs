@@ -68,7 +68,7 @@ impl LogScope {
         work()
     }
 
-    /// The request for which the thread works has been given this id.
+    /// Called when a layer gives this id to the request for which the thread works.
     pub(crate) fn set_id(id: &RequestId) {
         CURRENT.with(|current| {
             if let Some(scope) = &mut *current.borrow_mut() {

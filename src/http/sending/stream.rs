@@ -96,7 +96,7 @@ impl BodyStream {
             (count, left) if count == left => StreamProgress::Done,
             (0, left) => StreamProgress::Failed(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("the body ended {left} bytes before its length"),
+                format!("the body ended {left} bytes too early"),
             )),
             _ => StreamProgress::More,
         }
@@ -148,7 +148,7 @@ fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A `Read` that returns a larger number than the buffer's length would break the framing.
             Ok(count) if count > buffer.len() => {
-                return Err(io::Error::other("a body claims to have read more than it could"));
+                return Err(io::Error::other("the reader of a body returned more bytes than it had room for"));
             }
             result => return result,
         }

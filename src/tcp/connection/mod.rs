@@ -1,8 +1,8 @@
 //! One client: write the output, call the conversation, read input; a fair share per turn, never waiting.
 //!
 //! Called by `workers`, once per turn. This file has the state and the course of a turn; `asking` calls the
-//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] says what the
-//! worker does with it: park, queue, or wait for a permit.
+//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] determines what
+//! the worker does with it: park, queue, or wait for a permit.
 
 mod turn; // the context of a turn
 

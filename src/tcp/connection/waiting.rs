@@ -13,16 +13,16 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<R: Registered> Connection<R> {
-    /// The server shuts down: read once more, whatever the readiness says.
+    /// Called at a shutdown: the connection is read from once more, even if it is not readable.
     pub fn begin_shutdown(&mut self) {
         self.shutdown = ShutdownNotice::ReadOnceMore;
         self.readiness.readable = true;
     }
 
-    /// There is nothing to read: parks, but first passes pending events to the conversation.
+    /// Called if there is nothing to read: parks the connection, after pending events were passed to the conversation.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
-            return self.be_late(turn); // a steady drip may never be found waiting
+            return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         if self.registration.link().is_called() {
             turn.begin(Work::Short)?; // or the call would be lost
@@ -152,8 +152,8 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Room is needed. A half-closed client has had its response. Any other connection is read from once more: a
-    /// complete request gets its response, and is the last. An incomplete message is dropped.
+    /// Called if room is needed. A half-closed client has had its response. Any other connection is read from once
+    /// more: a complete request gets its response, and is the last. An incomplete message is dropped.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);

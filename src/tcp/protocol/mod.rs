@@ -37,9 +37,9 @@ pub trait Protocol: Send + Sync + 'static {
     /// It runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
-    /// How much memory a connection may need, in bytes, with what the kernel needs for it, and without what its conversation
-    /// [keeps](Conversation::kept). The default of [`TcpServer::max_connections`](crate::TcpServer::max_connections) is as many as fit
-    /// in half of the [memory](crate::TcpServer::memory).
+    /// How much memory a connection may need, in bytes, including the kernel's part, and without what its conversation
+    /// [keeps](Conversation::kept). By default, [`TcpServer::max_connections`](crate::TcpServer::max_connections) is
+    /// the number of connections that fit in half of the [memory](crate::TcpServer::memory).
     ///
     /// By default 8 KiB.
     fn connection_memory(&self) -> u64 {
@@ -102,9 +102,9 @@ pub trait Conversation: Send {
         true
     }
 
-    /// How many bytes of what its client sent it keeps by itself, of a message that is not complete or not answered:
-    /// they count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), as do those that it leaves in `turn.input`. Asked
-    /// at the end of a turn, unless the connection is idle.
+    /// How many bytes of its client the conversation itself keeps, for a message that is incomplete or not answered.
+    /// They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it leaves in
+    /// `turn.input`. Called at the end of a turn, unless the connection is idle.
     ///
     /// By default none.
     fn kept(&self) -> usize {
@@ -325,9 +325,9 @@ pub struct Stage(pub u32);
 /// What comes next, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 pub enum Next {
-    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). Past it:
+    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). After that:
     /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.
     /// After the end of the stream it means [`Next::Close`].
     Read {
@@ -343,7 +343,7 @@ pub enum Next {
         /// [`Event::Late`].
         at_min_rate: bool,
     },
-    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. Past it:
+    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. After that:
     /// [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the client's bytes causes
     /// one turn and ends nothing, because the client may still read. A client that has disconnected is noticed when
     /// something is sent to it, or after about a minute.

@@ -34,7 +34,7 @@ use super::scheduler::MayBlock;
 /// let behind = ProxyProtocol::new(app).trust("10.0.0.0/8".parse()?);
 /// # Ok::<(), modest::InvalidNetwork>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct ProxyProtocol {
     inner: Arc<dyn Protocol>,
     trusted: Vec<IpNetwork>,
@@ -85,7 +85,7 @@ impl Protocol for ProxyProtocol {
         if self.serve_untrusted {
             return self.inner.meet(client);
         }
-        debug!("{client} is turned away: it is none of the trusted proxies");
+        debug!("{client} is rejected: it is not a trusted proxy");
         None
     }
 
@@ -144,7 +144,7 @@ impl Proxied {
     }
 }
 
-/// Resets the connection: the proxy notices, and nothing could be taken for a response.
+/// Resets the connection. The proxy notices that, and nothing can be mistaken for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort

@@ -228,7 +228,7 @@ mod tests {
     use super::super::super::sync;
     use super::*;
 
-    /// An engine that writes down what it was called for: the numbers of each call.
+    /// An engine that records its calls: the numbers of the connections in each.
     #[derive(Default)]
     struct Engine(Mutex<Vec<Vec<usize>>>);
 

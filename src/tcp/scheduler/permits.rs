@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_is_good_for_its_work_and_for_work_with_more_permits() {
+        let all = CLASSES.map(|class| class.0);
+        for (number, given) in all.into_iter().enumerate() {
+            for (other, work) in all.into_iter().enumerate() {
+                assert_eq!(MayBlock::pretended(given).allows(work), other >= number, "{given:?} for {work:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_released_permit_goes_to_the_first_waiter_at_once() {
         let now = Instant::SOME;
         let mut permits = permits(1);

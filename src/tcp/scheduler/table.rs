@@ -268,7 +268,7 @@ impl<C> ConnectionTable<C> {
     /// The first of a list, or the next after this one, and the time of its place.
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
-        let entry = self.entries.get(index as usize)?; // NONE: there is no such entry
+        let entry = self.entries.get(index as usize)?; // NONE is the index of no entry
         Some((Instant::from_nanos(entry.since), index))
     }
 
@@ -593,8 +593,8 @@ mod tests {
         assert_eq!((table.drain(), table.drain(), table.parked()), (vec![1], vec![], 0));
     }
 
-    /// Who is parked again within 64 ms keeps its place in the order of eviction and notes by how much it is younger; a
-    /// message that has begun keeps it as long as it is the same.
+    /// A connection that is parked again within 64 ms keeps its place in the order of eviction, and its entry records
+    /// by how much it is younger. An incomplete message keeps its place as long as it is the same message.
     #[test]
     fn a_soon_reparked_connection_keeps_its_place() {
         const WHILE: Duration = Duration::from_nanos(KEEPS_ITS_PLACE);

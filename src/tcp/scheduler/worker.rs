@@ -35,6 +35,8 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     polls_seen: u64,
 }
 
+/// A poll is overdue after this many draws of a worker, or after `TIME_BETWEEN_POLLS` (invariant 4). Without these limits a
+/// queue that never empties would keep parked and new clients waiting.
 const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 
@@ -77,9 +79,9 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 self.found();
                 return Task::Serve(connection);
             }
-            // A poll comes before connections that another has polled, unless workers are blocked: each of two busy
-            // workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores:
-            // 0.88 of the CPU time.)
+            // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
+            // two busy workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two
+            // cores: 0.88 of the CPU time.)
             let in_vain = std::mem::take(&mut self.in_vain);
             let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
@@ -141,7 +143,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         let polled = Instant::from_nanos(scheduler.polled.load(Ordering::Relaxed));
         let is_due = self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
             || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS;
-        is_due && !scheduler.queue.is_empty() // otherwise there is nothing to put before the poll
+        is_due && !scheduler.queue.is_empty() // with an empty queue, the poll comes next anyway
     }
 
     /// Acquires a permit for this work, if the one it holds is suitable or another is free.
@@ -264,7 +266,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 }
 
 impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
-    /// A worker that was woken and dies before it finds anything must not keep others from being woken.
+    /// If a woken worker dies before it finds anything, other workers must be woken again.
     fn drop(&mut self) {
         self.end_blocking();
         if self.woken {

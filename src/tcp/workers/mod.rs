@@ -144,7 +144,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Another connection now has the permit, and is served next.
+    /// Another connection has the permit now and is served next.
     fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
         self.permit.used = false;
         connection.brought_by(None); // the file system may have changed since its poll
@@ -189,7 +189,7 @@ impl PermitAccess for HeldPermit<'_> {
             self.used = true;
         }
         let may_block = self.worker.acquire_permit(work)?;
-        // With a single client nothing waits while its handler runs, except a new client: until the next tick.
+        // With a single client, only a new client could wait while its handler runs, and at most until the next tick.
         if is_handler && !self.engine.has_one_client() {
             self.worker.begin_blocking(now);
         } else {

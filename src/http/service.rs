@@ -19,7 +19,7 @@ use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
 use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
 /// is served with the defaults.
@@ -311,7 +311,7 @@ impl<H: RequestHandler> Http<H> {
             None => self.respond_to(request),
             Some(rewrite) => {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite) {
+                match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
                     Ok(()) => self.respond_to(&copy),
                     Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
                 }

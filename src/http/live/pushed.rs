@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::tcp::{self, Instant, Waker};
+use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
@@ -310,8 +310,8 @@ impl PushedBody {
         Taken { pieces, end, room }
     }
 
-    /// Calls the sender, which may send. May block.
-    pub(crate) fn call_for_more(&self) {
+    /// Calls the sender, which may send.
+    pub(crate) fn call_for_more(&self, _: MayBlock) {
         let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
         let mut state = self.pushed.lock();

@@ -41,5 +41,7 @@ fn each_error_names_its_fields_for_pages_of_the_other_site() {
     assert_eq!(wrong.json::<Value>()["errors"][0]["field"], "name", "{wrong:?}");
     let wrong = ask(&server, "7f3a9c", Method::GET, "/projects/none/tasks?after=x&limit=1000", Value::Null);
     assert_eq!(wrong.assert_status(400).json::<Value>()["errors"].as_array().unwrap().len(), 2, "{wrong:?}");
-    ask(&server, "wrong", Method::GET, "/projects", Value::Null).assert_status(401).assert_contains("problem");
+    ask(&server, "wrong", Method::GET, "/projects", Value::Null)
+        .assert_status(401)
+        .assert_header("content-type", "application/problem+json");
 }

@@ -202,7 +202,7 @@ fn send<H: RequestHandler + ?Sized>(
             on_sent.map(OnSent::sent);
             sent
         }
-        _ => panic!("the answer to {:?} broke off", request.line()),
+        _ => panic!("the response to {:?} was cut off", request.line()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What goes out: framing by status, method and version; fields that handlers must not write; errors.
-//! RFC 9112, sections 4, 6 and 11.1; RFC 9110, sections 6.4.1, 6.6.1, 8.6, 10.2 and 15.
+//! Responses: framing by status, method and version; fields that handlers must not write; errors. RFC 9112, sections 4,
+//! 6 and 11.1; RFC 9110, sections 6.4.1, 6.6.1, 8.6, 10.2 and 15.
 
 use crate::reader::Framing;
 use crate::row::{Row, ask, ask_old, get, head, is, last, row};
@@ -10,7 +10,7 @@ pub fn rows() -> Vec<Row> {
     let ten = || is(200).body("0123456789");
     let status = |status: u16| get(&format!("/status/{status}"));
     vec![
-        // How an answer is framed
+        // The framing of a response
         row("9112 6.2 a length that is known is said", App, get("/bare"), ten().has("Content-Length", "10")),
         row("9112 6.2 a length of nothing is said", App, get("/empty"), is(200).has("Content-Length", "0").body("")),
         row("9112 6.2 an empty file", Files, get("/empty.txt"), is(200).has("Content-Length", "0").body("")),
@@ -71,7 +71,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 8 a stream that breaks off", App, get("/stream/broken"), is(200).torn()),
         row("9112 8 a stream to 1.0 that breaks off", App, ask_old("GET", "/stream/broken"), is(200).torn()),
         row("9112 6.3 a length that is not the body's", App, get("/wronglength"), broken()),
-        // Statuses that rule the framing
+        // Statuses that determine the framing
         row(
             "9110 15.3.5 204 has neither body nor length",
             App,

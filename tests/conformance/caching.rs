@@ -1,4 +1,5 @@
-//! What an origin owes a cache: RFC 9111, sections 3, 4.3 and 5; validators of files: RFC 9110, section 8.8.
+//! The duties of an origin server to caches: RFC 9111, sections 3, 4.3 and 5; validators of files: RFC 9110, section
+//! 8.8.
 
 use crate::row::{Row, ask, get, head, is, row};
 use crate::sites::Site::{App, Files, Open};

@@ -1,4 +1,4 @@
-//! The chunked coding, taken apart: RFC 9112, sections 7.1 and 7.1.1 to 7.1.3; RFC 9110, section 6.5.
+//! The chunked coding: RFC 9112, sections 7.1 and 7.1.1 to 7.1.3; RFC 9110, section 6.5.
 
 use crate::row::{Row, ask, is, last, row, say, talk};
 use crate::sites::Site::{App, Lengths, Tight};
@@ -47,7 +47,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 7.1 a chunk longer than its size", App, sent("1\r\nab\r\n0\r\n\r\n"), last(400)),
         row("9112 7.1 a chunk shorter than its size", App, sent("3\r\nab\r\n0\r\n\r\n"), last(400)),
         row("9112 7.1 a bare LF for the last empty line", App, sent("2\r\nab\r\n0\r\n\n"), last(400)),
-        // 7.1.1: extensions are for nobody here
+        // 7.1.1: extensions have no meaning here
         row("9112 7.1.1 an extension is ignored", App, sent("2;a=b\r\nab\r\n0;c\r\n\r\n"), echoed()),
         row("9112 7.1.1 a quoted one", App, sent("2;a=\"b;\\\" c\"\r\nab\r\n0\r\n\r\n"), echoed()),
         row("9112 7.1.1 white space around its signs", App, sent("2 ; a = b\t;c\r\nab\r\n0\r\n\r\n"), echoed()),
@@ -89,7 +89,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 7.1.2 a bare LF behind a trailer", App, trailed("Trailed: yes\n"), last(400)),
         row("9110 5.4 too many trailers", App, trailed(&"A: b\r\n".repeat(200)), last(431)),
         row("9110 5.4 trailers too long", App, trailed(&format!("A: {}\r\n", "b".repeat(1000)).repeat(20)), last(431)),
-        // Lengths that nobody said
+        // Lengths that were not announced
         row(
             "9110 15.5.14 chunks beyond what is taken",
             Tight,

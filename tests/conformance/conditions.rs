@@ -1,4 +1,4 @@
-//! Conditional requests: RFC 9110, section 13, in the order of 13.2.2; what a 304 says: 15.4.5.
+//! Conditional requests: RFC 9110, section 13, in the order of 13.2.2; the content of a 304: 15.4.5.
 
 use crate::row::{Row, ask, ask_old, get, head, is, last, row};
 use crate::sites::Site::{App, Files};
@@ -153,7 +153,7 @@ fn dates() -> Vec<Row> {
     ]
 }
 
-/// Section 13.2.2: what overrules what.
+/// Section 13.2.2: the order of precedence.
 fn together() -> Vec<Row> {
     let ten = |lines: &[String]| lines.iter().fold(get("/ten"), |ask, line| ask.with(line));
     let tag = |name: &str, tag: &str| format!("{name}: \"{tag}\"");

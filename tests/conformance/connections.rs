@@ -145,7 +145,8 @@ fn pipelines() -> Vec<Row> {
                 [is(200).body("0123456789"), is(200).length(200_000), is(200).body("")],
             )],
         ),
-        // Cut, the rest may meet a connection that is closed already: who announces the last request sends no more.
+        // If the rest were sent separately, the connection could be closed already: a client that announces its last
+        // request sends no more.
         talk("9112 9.6 behind close nothing is answered", App, vec![say(close.then(get("/bare")), [last(200)])])
             .whole_only(),
         talk(

@@ -1,4 +1,5 @@
-//! Dates: RFC 9110, sections 5.6.7 (their three forms), 6.6.1 and 8.8.2. That each answer has a sound Date is looked at by `reader`.
+//! Dates: RFC 9110, sections 5.6.7 (their three forms), 6.6.1 and 8.8.2. `reader` checks that each response has a valid
+//! Date.
 
 use std::time::{Duration, SystemTime};
 
@@ -78,7 +79,7 @@ fn rfc850(time: SystemTime) -> String {
     format!("{day}, {}-{}-{} {}", &date[5..7], &date[8..11], &date[14..16], &date[17..])
 }
 
-/// So many days ahead, which is more than 50 years: as the two digits must be read, a hundred years before.
+/// This many days ahead, more than 50 years. The two digits then mean a hundred years before.
 fn too_far(days: u64) -> String {
     let century = Duration::from_secs(36_525 * 86_400);
     let past = SystemTime::now() + Duration::from_secs(days * 86_400) - century;

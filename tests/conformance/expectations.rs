@@ -1,4 +1,4 @@
-//! Expect: RFC 9110, section 10.1.1; and the interim answer: section 15.2.
+//! Expect: RFC 9110, section 10.1.1; and the interim response: section 15.2.
 
 use crate::row::{Row, Wire, ask, ask_old, get, go_on, is, last, row, say, talk};
 use crate::sites::Site::{App, Files, Tight};

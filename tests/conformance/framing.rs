@@ -1,5 +1,5 @@
-//! How long a body is: RFC 9112, sections 6.1 to 6.3, 7 and 8; RFC 9110, section 8.6. What can be read in two ways is refused and
-//! the connection closed, so that no request is hidden in another's body.
+//! The length of a body: RFC 9112, sections 6.1 to 6.3, 7 and 8; RFC 9110, section 8.6. An ambiguous length is rejected
+//! and the connection closed, so that no request can be hidden in the body of another.
 
 use crate::row::{Row, Want, ask, ask_old, get, is, last, row, say, talk};
 use crate::sites::Site::{App, Files};
@@ -35,7 +35,7 @@ fn lengths() -> Vec<Row> {
             ask_old("POST", "/echo").with("Connection: keep-alive").body("ab"),
             is(200).body("ab"),
         ),
-        // In pieces, the second byte of what is no body may meet a connection that is closed already.
+        // In pieces, the connection may be closed before the second of these bytes arrives.
         row("9112 6.3 (7) HTTP/1.0, neither field", App, ask_old("POST", "/echo").raw("ab"), last(200).body(""))
             .whole_only(),
         row(
@@ -168,7 +168,7 @@ fn codings() -> Vec<Row> {
     ]
 }
 
-/// A body nobody read, or not whole.
+/// A body that the handler does not read, or not completely.
 fn unread_body_rows() -> Vec<Row> {
     let hidden = "GET /bare HTTP/1.1\r\nHost: a\r\n\r\n";
     let not_allowed = || is(405).has("Allow", "GET, HEAD, OPTIONS");

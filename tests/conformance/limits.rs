@@ -1,4 +1,4 @@
-//! Limits, each with its refusal: RFC 9112, section 3; RFC 9110, sections 5.4, 15.5.14, 15.5.15; RFC 6585, section 5.
+//! Limits, each with its rejection: RFC 9112, section 3; RFC 9110, sections 5.4, 15.5.14, 15.5.15; RFC 6585, section 5.
 
 use crate::row::{Row, ask, get, head, is, last, row};
 use crate::sites::Site::{App, Files, Full, Tight};

@@ -6,7 +6,7 @@ use crate::sites::Site::App;
 pub fn rows() -> Vec<Row> {
     let rest = "\r\nHost: a\r\n\r\n";
     vec![
-        // 2.2: how a message is read
+        // 2.2: parsing a message
         row(
             "9112 2.2 a CRLF before the request is skipped",
             App,

@@ -1,4 +1,4 @@
-//! Methods: RFC 9110, section 9, and the statuses of those that are not served: 15.5.6 and 15.6.2.
+//! Methods: RFC 9110, section 9, and the statuses of unsupported methods: 15.5.6 and 15.6.2.
 
 use crate::reader::Framing;
 use crate::row::{Row, ask, get, head, is, row};

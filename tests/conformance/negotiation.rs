@@ -1,5 +1,5 @@
-//! Content negotiation: RFC 9110, sections 8.4 and 12. `all.css` has a sidecar in each coding, `one.js` one in gzip, `ten.txt` none;
-//! the one of `stale.js` is older than the file.
+//! Content negotiation: RFC 9110, sections 8.4 and 12. `all.css` has a sidecar in each coding, `one.js` one in gzip,
+//! `ten.txt` none; the sidecar of `stale.js` is older than the file.
 
 use crate::row::{Row, Want, get, head, is, row};
 use crate::sites::Site::Files;
@@ -16,7 +16,7 @@ pub fn rows() -> Vec<Row> {
     };
     let (br, zstd, gzip) = (|| coded("br", "brotli"), || coded("zstd", "zstd"), || coded("gzip", "gzip"));
     let plain = || is(200).lacks("Content-Encoding").has("Vary", "Accept-Encoding").body("plain");
-    let nothing = || is(406).has("Vary", "Accept-Encoding").holds("uncoded, or in br, zstd, gzip.");
+    let nothing = || is(406).has("Vary", "Accept-Encoding").holds("without a content coding, or in br, zstd, gzip.");
     let js_gzip =
         || is(200).has("Content-Encoding", "gzip").has("Content-Type", "text/javascript; charset=utf-8").holds("gzip");
     vec![

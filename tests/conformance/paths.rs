@@ -70,7 +70,8 @@ fn names() -> Vec<Row> {
     ]
 }
 
-/// RFC 3986, sections 5.2.4 and 6.2.2.3: dots and empty segments. A file has one name; any other leads there.
+/// RFC 3986, sections 5.2.4 and 6.2.2.3: dots and empty segments. A file has one name, and other spellings redirect to
+/// it.
 fn one_name() -> Vec<Row> {
     vec![
         moved("3986 6.2.2.3 a dot", "/./ten.txt", "/ten.txt"),
@@ -150,7 +151,7 @@ fn folders() -> Vec<Row> {
     ]
 }
 
-/// Nothing outside the folder, nothing that is no file.
+/// Nothing outside of the folder, and only regular files.
 fn outside() -> Vec<Row> {
     vec![
         missing("9110 17.3 a link that leads out", "/link-out"),
@@ -180,7 +181,7 @@ fn outside() -> Vec<Row> {
     ]
 }
 
-/// RFC 8615 and the custom of the dot.
+/// RFC 8615, and names with a dot, which are hidden by custom.
 fn hidden() -> Vec<Row> {
     vec![
         missing("8615 3 a hidden file", "/.hidden"),

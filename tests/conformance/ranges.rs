@@ -1,4 +1,5 @@
-//! Ranges: RFC 9110, section 14, If-Range (13.1.5), 206 (15.3.7) and 416 (15.5.17). They serve any answer whose length is known.
+//! Ranges: RFC 9110, section 14, If-Range (13.1.5), 206 (15.3.7) and 416 (15.5.17). They apply to any response of known
+//! length.
 
 use crate::reader::Framing;
 use crate::row::{Row, ask, ask_old, get, head, is, last, row};

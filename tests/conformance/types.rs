@@ -1,9 +1,9 @@
-//! Types of files: RFC 9110, section 8.3, as browsers want them today; and that nobody guesses another.
+//! Types of files: RFC 9110, section 8.3, as current browsers expect them; and that no client guesses another type.
 
 use crate::row::{Row, get, head, is, row};
 use crate::sites::Site::{App, Files};
 
-/// Extension, type, and the row's name. `tree` writes a file for each.
+/// Extension, type, and the name of the row. `tree` writes a file for each.
 pub const EXTENSIONS: [(&str, &str); 26] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),

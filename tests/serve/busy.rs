@@ -1,4 +1,4 @@
-//! Four handlers that block, five hundred clients that dawdle, and everybody else is heard.
+//! Four blocking handlers and five hundred slow clients, and all other clients are still served.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,7 +8,7 @@ use modest::{Http, Request, RequestHandler, Response, Result};
 
 use crate::server::{Client, PATIENCE, serve};
 
-/// `/at/X` waits until the gate X is open; everything else is answered at once.
+/// `/at/X` waits until the gate X is open; everything else gets a response at once.
 #[derive(Clone, Default)]
 struct Gates(Arc<(Mutex<HashSet<String>>, Condvar)>);
 
@@ -60,7 +60,7 @@ fn four_sleeping_handlers_do_not_block_other_clients() {
         client.expect("HTTP/1.1 200 OK\r\n");
     }
 
-    // A stop in the middle loses nothing.
+    // A shutdown loses no request.
     let mut last: Vec<Client> = (0..5).map(|_| server.client()).collect();
     last.iter_mut().for_each(|client| {
         client.send(get("/at/second"));
@@ -77,7 +77,7 @@ fn four_sleeping_handlers_do_not_block_other_clients() {
     server.wait_for_end();
 }
 
-/// There are more workers than permits, and those without one fill the queue faster than the others empty it.
+/// There are more workers than permits. Those without a permit fill the queue faster than the others empty it.
 #[test]
 fn fast_handlers_do_not_cause_rejections() {
     const CLIENTS: usize = 1000;
@@ -85,7 +85,7 @@ fn fast_handlers_do_not_cause_rejections() {
     let app = modest::handler_fn(|_: &modest::Request| Ok(modest::Response::text("here")));
     let server = serve(app, |server| server.workers(2).queue_limit(100));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
-    // Where the state of threads is unknown, a handler that is not run for a while counts as one that waits.
+    // If the state of threads is unknown, a handler that has not run for a while counts as waiting.
     let most = if super::system::way_of("state of threads") == "/proc" { 0 } else { usize::MAX };
     let mut refused = 0;
     for round in 0..ROUNDS {

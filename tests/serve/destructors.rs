@@ -1,4 +1,4 @@
-//! Destructors that block: of shared bodies, and of what handlers keep in requests. They stop nobody else.
+//! Destructors that block, of shared bodies and of values in requests. They delay no other client.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, get, serve};
 
-/// Bytes, or a value, whose destructor waits at a gate.
+/// A value whose destructor waits at a gate.
 struct Blocks(Gate, Vec<u8>);
 
 impl AsRef<[u8]> for Blocks {
@@ -18,7 +18,7 @@ impl AsRef<[u8]> for Blocks {
     }
 }
 
-/// A body that is saved to it takes no time.
+/// Writing a body to it takes no time.
 impl Write for Blocks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
@@ -83,7 +83,7 @@ fn a_blocking_destructor_delays_no_other_client() {
         running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
         let _ = client.stream.shutdown(std::net::Shutdown::Both);
         socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
-        *client = running.client(); // closed
+        *client = running.client(); // closes the first one
     };
     let ends: Then = |client, running| {
         running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
@@ -110,14 +110,14 @@ fn a_blocking_destructor_delays_no_other_client() {
         for _ in 0..20 {
             assert!(running.client().fetch(get("/")).ends_with("here"), "{what}");
         }
-        // All others wait for their clients.
+        // All other workers are idle.
         let blocks_alone =
             |stats: &Stats| (stats.connections - stats.parked, stats.running) == (1, 1) && stats.permits >= 1;
         running.wait_for("it alone blocks, with a permit", blocks_alone);
     }
 }
 
-/// A connection that polls again and again is not kept in the signal once for each time.
+/// A signal keeps one entry for a connection that polls repeatedly, not one per poll.
 #[test]
 fn a_finished_poll_leaves_nothing_behind() {
     let changed = Signal::new();

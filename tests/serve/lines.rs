@@ -1,4 +1,4 @@
-//! Line protocols over real sockets: who waits for whom, and what many lines at once may cost.
+//! Line protocols over real sockets: the order of their lines, and the cost of many lines at once.
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,7 +24,7 @@ fn echo() -> Lines {
 #[test]
 fn each_client_has_its_own_state_and_gets_a_greeting() {
     if !is_plain() {
-        return; // the client knows its own address
+        return; // this client knows its own address
     }
     struct Count(String, usize);
     impl LineHandler for Count {
@@ -107,7 +107,7 @@ fn replies_to_a_client_that_does_not_read_are_bounded() {
     });
     let server = serve(lines, |server| server.write_timeout(Duration::from_millis(500)));
     let mut deaf = server.client();
-    deaf.send("\n".repeat(10_000)); // 600 MB of answers
+    deaf.send("\n".repeat(10_000)); // 600 MB of replies
     server.wait_for("it is given up", |stats| stats.connections == 0);
     let handled = handled.load(Relaxed);
     assert!(handled < 1000, "{handled} lines were answered to a client that reads nothing");

@@ -1,4 +1,4 @@
-//! Panics from where they are least expected: they cost one connection, and neither a worker nor the process.
+//! Panics in unusual places: each costs one connection, and neither a worker nor the process.
 
 use std::panic::panic_any;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Turn};
 
 use crate::server::{Gate, Running, alone, eventually, serve};
 
-/// Lines that come back, but: `bomb` panics with a payload that panics when dropped; `bytes` panics with bytes in the
-/// output that do so; `plain` panics as anybody does; `drop` makes the conversation panic when it is dropped;
-/// `handle` waits at the gate in a handler, `turn` outside of one.
+/// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
+/// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
+/// waits at the gate in a handler, `turn` outside of one.
 #[derive(Clone, Default)]
 struct Fragile {
     gate: Gate,
@@ -81,7 +81,7 @@ impl Drop for Line {
     }
 }
 
-/// So many clients whose conversations will panic when dropped.
+/// This many clients whose conversations will panic when dropped.
 fn with_panics_to_come(count: usize) -> (Fragile, Running, Vec<crate::server::Client>) {
     let fragile = Fragile::default();
     let server = serve(Raw(fragile.clone()), |server| server.workers(2));
@@ -106,7 +106,7 @@ fn panicking_destructors_at_a_stop_all_run_and_abort_nothing() {
 
 #[test]
 fn a_panicking_destructor_does_not_fail_serve_forever() {
-    // All three workers are held up, so that nobody else is there to drop the conversation.
+    // All three workers are blocked, so that none can drop the conversation.
     let (fragile, mut server, _clients) = with_panics_to_come(1);
     let _end = fragile.gate.opened_at_end();
     let mut held_up = [server.client(), server.client(), server.client()];
@@ -120,7 +120,7 @@ fn a_panicking_destructor_does_not_fail_serve_forever() {
     eventually("the conversation is dropped", || fragile.dropped.load(SeqCst) == 1);
 }
 
-/// The server still has its two permits, and somebody besides.
+/// The server still has its two permits, and another worker.
 fn the_pool_is_whole(server: &Running, fragile: &Fragile) {
     let _end = fragile.gate.opened_at_end();
     server.client().ask("first\n", "first\n");
@@ -136,7 +136,7 @@ fn the_pool_is_whole(server: &Running, fragile: &Fragile) {
     });
 }
 
-/// Two permits, and more workers than that by one: this line costs a connection each time, and leaves the pool whole.
+/// There are two permits and three workers. Each time this line costs one connection, and no worker.
 fn the_pool_survives(line: &str) {
     let fragile = Fragile::default();
     let server = serve(Raw(fragile.clone()), |server| server.workers(2));

@@ -1,4 +1,4 @@
-//! Connections that leave the engine: blocking streams on threads of their own.
+//! Connections that leave the engine: blocking streams in their own threads.
 
 use std::io::{self, BufRead, Read, Write};
 use std::thread;
@@ -9,7 +9,7 @@ use modest::{Client as Peer, ProxyProtocol};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
 
-/// Lines come back, as they do from Python's echo server.
+/// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
@@ -34,7 +34,7 @@ fn lines_are_echoed_including_those_already_received() {
     server.wait_for("all are gone", |stats| stats.streams == 0 && stats.connections == 0);
 }
 
-/// A raw conversation that reads a line by itself and then takes the socket.
+/// A raw conversation that reads one line and then takes the socket.
 struct Sniffs(Gate);
 
 impl Protocol for Sniffs {
@@ -133,7 +133,7 @@ fn a_shutdown_does_not_wait_for_stuck_streams() {
     server.handle.shutdown();
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
     if super::system::way_of("clients at a shutdown").contains("streams that don't end are reset") {
-        client.expect_reset(); // whatever it was told is not whole
+        client.expect_reset(); // its output so far is incomplete
     }
 }
 
@@ -188,7 +188,7 @@ fn a_stream_behind_a_proxy_has_the_proxied_client() {
     server.client().send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").expect("192.0.2.7:4711\n").expect_end();
 }
 
-/// One `write!` is one write, so a client that reads once has a whole reply, as of Python's server.
+/// One `write!` is one write, so a client that reads once gets the whole reply, as from Python's server.
 #[test]
 fn a_formatted_reply_arrives_in_one_piece() {
     let replies = |stream: &mut Stream| {
@@ -228,7 +228,7 @@ fn lines_of_two_writers_do_not_mix() {
     assert_eq!((lines.len(), lines.iter().filter(|line| whole(line)).count()), (20, 20));
 }
 
-/// A client decides neither how long a thread waits for it nor how much memory its line takes.
+/// A client can determine neither how long a thread waits for it nor how much memory its line needs.
 #[test]
 fn streams_have_limits_by_default() {
     struct Impatient;

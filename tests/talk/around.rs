@@ -1,5 +1,5 @@
-//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is
-//! answered inside as it is outside: see `tables`.)
+//! HTTP inside of a cipher: the bytes that an outer conversation passes on, and those that it adds. (`tables` checks
+//! that each row of the tables gets the same response inside.)
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::tables::mirror;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 
-/// Behind the handshake.
+/// A peer after its handshake.
 pub fn in_memory<H: RequestHandler>(http: &Http<H>) -> Peer {
     let client = Client::new(SocketAddr::from(([10, 9, 8, 7], 1234)));
     met(Cipher::new(modest::raw::Raw(Met(Mutex::new(http.meet(&client))))))
@@ -30,7 +30,7 @@ fn met(cipher: Cipher) -> Peer {
     peer
 }
 
-/// A client that was met already.
+/// A client that was accepted already.
 struct Met(Mutex<Option<Box<dyn Conversation>>>);
 
 impl Protocol for Met {

@@ -1,4 +1,4 @@
-//! Line protocols by hand: what a line is, how long it may be, what is refused, and when clients wait.
+//! Line protocols without sockets: the end of a line, its limit, rejected lines, and when a client has to wait.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use modest::raw::{Event, Flow, LineHandler, Lines, Next, Refusal};
 use crate::cipher::{Cipher, GOODBYE, HELLO, WELCOME, opened, sealed};
 use crate::peer::{Peer, Road};
 
-/// Shows each line, numbered; `quit` is the last.
+/// Replies with each line and its number; `quit` is the last one.
 struct Numbered(usize);
 
 impl LineHandler for Numbered {
@@ -182,7 +182,7 @@ fn pipelined_lines_are_bounded_turn_by_turn() {
     let (turns, said) = handled(16, &"x".repeat(8000), echo());
     assert!((5..=16).contains(&turns) && said == 128_000, "{turns} turns for long answers");
     let slow = Lines::new(|_, _| {
-        std::thread::sleep(Duration::from_millis(2)); // a handler that takes its time
+        std::thread::sleep(Duration::from_millis(2)); // a slow handler
         Flow::Continue
     });
     assert_eq!(handled(10, "a", slow).0, 10, "a slow handler has a turn for each line");

@@ -37,7 +37,7 @@ struct EntryPage<'a> {
     entry: &'a Entry,
 }
 
-/// A template as a response: the one line that an engine takes.
+/// A template as a response: the only line that depends on the template engine.
 fn page(template: &impl Template) -> Result<Response> {
     Ok(Response::html(template.render()?))
 }

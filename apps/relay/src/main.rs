@@ -1,5 +1,5 @@
-//! A relay for two backends, with a cache: `/api` is the first one's, the rest is the second one's. Event streams and
-//! WebSockets pass through. No client and no backend holds a worker, however slow it is.
+//! A relay for two backends, with a cache: `/api` goes to the first one, everything else to the second one. Event
+//! streams and WebSockets pass through. No client and no backend holds a worker, however slow it is.
 //!
 //! `cargo run -p relay -- 127.0.0.1:8000 http://127.0.0.1:3000 http://127.0.0.1:3001`
 
@@ -16,7 +16,7 @@ use modest::{
 const LARGEST: usize = 1 << 20; // bytes of a body that is kept
 const MOST: usize = 256; // responses that are kept
 
-/// Keeps responses that their backend allows to share, once a client has got one whole.
+/// Keeps responses that their backend allows to share, once a client has received one completely.
 #[derive(Clone, Default)]
 struct Cache(Arc<Mutex<HashMap<String, Kept>>>);
 
@@ -45,7 +45,7 @@ impl Cache {
         }
     }
 
-    /// A copy is made while the response is sent, and kept if all of it was.
+    /// Copies the response while it is sent, and keeps the copy if the response was complete.
     fn copy(&self, key: String, lifetime: Duration, response: Response) -> Response {
         let (cache, copy, begun) = (self.clone(), Arc::new(Mutex::new(Vec::new())), Instant::now());
         let fields = response.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -64,7 +64,8 @@ impl Cache {
     }
 }
 
-/// How long anyone may be sent this response (RFC 9111, section 3). One that differs by fields of the request is not kept.
+/// How long this response may be sent to anyone (RFC 9111, section 3). A response that depends on fields of the request
+/// is not kept.
 fn lifetime(response: &Response) -> Option<Duration> {
     let has = |name| response.header(name).is_some();
     let control = response.header("cache-control")?;

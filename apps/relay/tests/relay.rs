@@ -19,7 +19,7 @@ fn relay(first: &TestServer, second: &TestServer) -> Built {
     Built::start(command.args(["127.0.0.1:0", &first.url(""), &second.url("")]))
 }
 
-/// Responds with how often it was asked, as its path says.
+/// Responds with the number of requests so far. The path determines `Cache-Control`.
 fn counting() -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -69,7 +69,7 @@ fn shared_responses_come_from_the_cache_and_others_do_not() {
     }
 }
 
-/// Half a response is not kept, whoever broke it off.
+/// An incomplete response is not kept, whichever side ended it.
 #[test]
 fn only_whole_responses_are_kept() {
     let ((first, asked), (second, _)) = (counting(), counting());

@@ -10,7 +10,7 @@ use modest::{Error, OrStatus, Request, RequestHandler, Response, Result, Routes,
 use serde::Deserialize;
 use serde_json::json;
 
-/// What a token says.
+/// The content of a token.
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
@@ -19,7 +19,7 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// 401 for every token that the crate rejects; why is in the log.
+/// 401 for every token that the crate rejects; the reason is in the log.
 fn auth(key: DecodingKey) -> BearerAuth {
     let mut rules = Validation::new(Algorithm::HS256); // no other: the token must not choose
     rules.set_audience(&["notes"]);

@@ -1,4 +1,4 @@
-//! Tokens that are right, and each way in which one can be wrong.
+//! Valid tokens, and each way in which one can be invalid.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;

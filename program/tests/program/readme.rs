@@ -1,5 +1,6 @@
-//! The README is true: its code is that of the examples, its options are those of the program, its links lead to files.
-//! Pages that have been rewritten stay plain. (The documentation tests of `lib.rs` compile the code in the pages.)
+//! The README agrees with the program: its code is that of the examples, its options are those of the program, its
+//! links lead to files. All pages and comments avoid sentences that are hard to read. (The documentation tests of
+//! `lib.rs` compile the code in the pages.)
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -207,8 +208,8 @@ fn pages() -> Vec<String> {
     pages
 }
 
-/// Words and marks that follow each other in sentences that have to be read twice: no role is named, a thing speaks, a
-/// thing stands or lies somewhere. A comma separates words of which any can be in that place.
+/// Sequences of words and marks in sentences that need a second reading: they name no role, things speak in them, or
+/// things stand or lie somewhere. A comma separates the words for one place.
 const HARD: &[&str] = &[
     ".,;,: who,whoever,whatever",
     ".,: what",
@@ -229,7 +230,7 @@ const HARD: &[&str] = &[
     "besides",
 ];
 
-/// Those of [`HARD`] that have no plain use in a comment of the code.
+/// The patterns of [`HARD`] that have no plain use in comments.
 const HARD_IN_COMMENTS: &[&str] = &[
     ".,;,: who,whoever,whatever",
     "whoever",
@@ -268,7 +269,7 @@ fn is_question(rest: &[String]) -> bool {
     rest.iter().find(|token| [".", "?", "!"].contains(&&***token)).is_some_and(|end| end == "?")
 }
 
-/// Each file with its prose: of a page what is outside code, of an example its comments.
+/// The prose of each file: the text of a page outside of code, the comments of an example.
 fn plain_texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for path in pages() {
@@ -284,7 +285,7 @@ fn plain_texts() -> Vec<(String, String)> {
     texts
 }
 
-/// The comments of each file of code beneath this folder, up to its tests.
+/// The comments of each file of code below this folder, without those of its unit tests.
 fn comments(folder: &str) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for entry in std::fs::read_dir(root().join(folder)).unwrap() {
@@ -303,7 +304,7 @@ fn comments(folder: &str) -> Vec<(String, String)> {
     texts
 }
 
-/// Words in lower case and marks, one by one. A comma is `COMMA`, the point within a number is no mark.
+/// Words in lower case and marks, one by one. A comma is `COMMA`. The point within a number is not a mark.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     for word in text.split_whitespace() {

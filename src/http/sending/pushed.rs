@@ -66,7 +66,7 @@ impl PushedStream {
 
     /// How long nothing can be sent before a heartbeat or the end is due.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout())
+        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout(self.is_probed))
     }
 
     /// Called when nothing was sent for that time. Returns false if the connection must be reset.

@@ -1,4 +1,4 @@
-//! Tests of `metrics`: what is counted, and how it is written.
+//! Tests of `metrics`: the counted values, and the format of the page.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -65,14 +65,15 @@ fn requests_and_connections_are_counted() {
     assert!(!page.contains("BREW"), "no label is of a client's making");
 }
 
-/// A connection that waits for a thread of its own is counted while it waits, and one that may not is counted for ever.
+/// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of
+/// refusals.
 #[test]
 fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
     let app = Routes::new()
         .get("/take", |_: &(), _| {
             Ok(Response::upgrade("echo", |mut stream| {
-                let _ = std::io::copy(&mut stream, &mut std::io::sink()); // until the client ends it
+                let _ = std::io::copy(&mut stream, &mut std::io::sink()); // until the client closes it
             }))
         })
         .mount("/metrics", metrics.page())
@@ -148,7 +149,7 @@ fn formats() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
-    // What Prometheus 2.42 and 3.0 send, and others.
+    // The fields of Prometheus 2.42 and 3.0, and others.
     for (accept, is_open) in [
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -169,7 +170,7 @@ fn formats() {
     assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
 }
 
-/// Each line is one that promtool takes, each family has help and type in front, and no sample is there twice.
+/// promtool accepts each line, each family has help and type before it, and no sample occurs twice.
 #[test]
 fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
@@ -194,7 +195,7 @@ fn the_metrics_format_is_valid() {
     }
 }
 
-/// Name and type of each metric, in their order; and the dashboard asks for nothing else.
+/// The names and types of all metrics, in order. The dashboard uses no others.
 #[test]
 fn the_document_lists_all_metrics() {
     let document = include_str!("../../../docs/metrics.md");
@@ -204,7 +205,7 @@ fn the_document_lists_all_metrics() {
     assert!(expiry.is_ok());
     let sent = Http::new(app(&metrics)).respond(&Request::get("/metrics"));
     let shown: Vec<&str> = sent.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    // What only the program has is tested with the program.
+    // Metrics of the program are tested with the program.
     let (before, program) = document.split_once("\n## The program\n").expect("its section");
     let of_library = before.lines().chain(program.split_once("\n## ").expect("another section").1.lines());
     let rows = of_library.filter_map(|line| line.strip_prefix("| `"));

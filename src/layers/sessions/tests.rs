@@ -148,7 +148,7 @@ fn they_end() {
         busy.now += hour;
         busy.expect("get=a", "1");
     }
-    busy.expect("in=ada", ""); // begins anew
+    busy.expect("in=ada", ""); // starts again
     for _ in 0..4 {
         busy.now += hour;
         busy.expect("get=a", "1");
@@ -219,8 +219,8 @@ fn changes_of_requests_at_the_same_time_are_kept() {
     assert_eq!(ask("/?flashes").text().split(", ").count(), 16);
 }
 
-/// A request that is under way when its user logs out brings nothing back, and one that is under way at a login does not
-/// remove the new cookie.
+/// A request in progress at a logout does not restore the session. A request in progress at a login does not remove the
+/// new cookie.
 #[test]
 fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     let (entered, enter) = crossbeam_channel::bounded::<()>(0);
@@ -268,7 +268,7 @@ fn a_client_begins_a_bounded_number_of_sessions() {
     };
     for (address, query, expected) in [
         ("192.0.2.1:1", "a=1", 200),
-        ("192.0.2.1:2", "get=a", 200), // begins none
+        ("192.0.2.1:2", "get=a", 200), // begins no session
         ("192.0.2.1:3", "flash=x", 200),
         ("192.0.2.1:4", "token", 200),
         ("192.0.2.1:5", "a=1", 429),

@@ -292,6 +292,9 @@ where
 {
     let (sender, value) = std::sync::mpsc::sync_channel(1);
     let app = handler_fn(move |request| {
+        if request.server().is_shutting_down() {
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "this server has ended"));
+        }
         let (response, value) = handler(request)?;
         if let Some(value) = value {
             let _ = sender.try_send(value); // fails for a second one: the first is returned

@@ -21,6 +21,9 @@ use own::OnPage;
 pub use own::{Counter, Histogram};
 use text::{Format, Kind, Writer};
 
+/// See [`system_services`](crate::system_services).
+pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", process::WAY);
+
 /// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
 /// OpenMetrics 1.0 for clients that ask for it. All metrics are listed in `docs/metrics.md`.
 ///

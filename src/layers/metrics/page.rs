@@ -14,9 +14,7 @@ pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, now: S
     requests(writer, &counts.sums().collect::<Vec<_>>());
     connections(writer, server);
     engine(writer, server);
-    if let Some(process) = Process::look() {
-        of_process(writer, &process, now);
-    }
+    of_process(writer, &Process::look(), now);
 }
 
 fn requests(writer: &mut Writer, sums: &[Sums]) {
@@ -107,10 +105,14 @@ pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
     writer.single("modest_certificate_expiry_timestamp_seconds", Gauge, help, seconds);
 }
 
+/// As far as this system reports them.
 fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
-    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let uptime = (since_1970 - process.start_seconds).max(0.0);
-    writer.single("modest_uptime_seconds", Gauge, "How long the process runs.", uptime);
+    let more = process.more.as_ref();
+    if let Some(accounts) = more {
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let uptime = (since_1970 - accounts.start_seconds).max(0.0);
+        writer.single("modest_uptime_seconds", Gauge, "How long the process runs.", uptime);
+    }
     let help = "The processor time that the process has used, in user and kernel mode.";
     writer.single("process_cpu_seconds_total", Counter, help, process.cpu_seconds);
     if let Some(open) = process.open_files {
@@ -119,13 +121,10 @@ fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
     if let Some(most) = process.max_files {
         writer.single("process_max_fds", Gauge, "Descriptors that may be open.", most);
     }
-    writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", process.virtual_bytes);
-    writer.single("process_resident_memory_bytes", Gauge, "Resident memory.", process.resident_bytes);
-    writer.single("process_threads", Gauge, "Threads.", process.threads);
-    writer.single(
-        "process_start_time_seconds",
-        Gauge,
-        "When the process started, in seconds since 1970.",
-        process.start_seconds,
-    );
+    let Some(accounts) = more else { return };
+    writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", accounts.virtual_bytes);
+    writer.single("process_resident_memory_bytes", Gauge, "Resident memory.", accounts.resident_bytes);
+    writer.single("process_threads", Gauge, "Threads.", accounts.threads);
+    let help = "When the process started, in seconds since 1970.";
+    writer.single("process_start_time_seconds", Gauge, help, accounts.start_seconds);
 }

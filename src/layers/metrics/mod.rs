@@ -55,6 +55,7 @@ pub struct Metrics(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     counts: Counts,
+    process: process::Source,
     server: OnceLock<ServerHandle>,
     certificate_expiry: OnceLock<Expiry>,
     more: Mutex<Vec<Box<dyn OnPage>>>,
@@ -182,7 +183,8 @@ impl Metrics {
     fn text(&self, request: &Request, format: Format) -> String {
         let server = self.0.server.get().cloned().unwrap_or_else(|| request.server());
         let mut writer = Writer::new(format);
-        page::write(&mut writer, &server, &self.0.counts, SystemTime::now());
+        let process = process::Process::look(&self.0.process);
+        page::write(&mut writer, &server, &self.0.counts, &process, SystemTime::now());
         if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
             page::certificates(&mut writer, expiry);
         }

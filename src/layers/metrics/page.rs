@@ -8,13 +8,13 @@ use super::text::{Kind, Writer};
 use crate::ServerHandle;
 use Kind::{Counter, Gauge, Histogram};
 
-pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, now: SystemTime) {
+pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, process: &Process, now: SystemTime) {
     writer.family("modest_build_info", Gauge, "The version that runs; always 1.");
     writer.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     requests(writer, &counts.sums().collect::<Vec<_>>());
     connections(writer, server);
     engine(writer, server);
-    of_process(writer, &Process::look(), now);
+    of_process(writer, process, now);
 }
 
 fn requests(writer: &mut Writer, sums: &[Sums]) {

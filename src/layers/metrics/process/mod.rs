@@ -9,9 +9,9 @@ mod system;
 mod system;
 
 use rustix::process::{Resource, getrlimit};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
-pub use system::WAY;
+pub use system::{Source, WAY};
 
 /// The data that this system reports.
 #[derive(Debug, Default, PartialEq)]
@@ -32,21 +32,29 @@ pub struct Accounts {
     pub resident_bytes: u64,
 }
 
+impl Default for Source {
+    fn default() -> Source {
+        Source::open()
+    }
+}
+
 impl Process {
-    pub fn look() -> Process {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    pub fn look(source: &Source) -> Process {
         Process {
-            cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+            cpu_seconds: seconds(clock_gettime(ClockId::ProcessCPUTime)),
             max_files: getrlimit(Resource::Nofile).current,
-            open_files: system::open_files(),
-            more: system::accounts(),
+            open_files: source.open_files(),
+            more: source.accounts(),
         }
     }
 }
 
+fn seconds(time: Timespec) -> f64 {
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 #[test]
-fn a_process_has_used_some_time_and_descriptors() {
-    let this = Process::look();
+fn a_process_has_used_some_time() {
+    let this = Process::look(&Source::open());
     assert!(this.cpu_seconds > 0.0 && this.cpu_seconds < 1e6 && this.max_files > Some(2), "{this:?}");
-    assert!(this.open_files.is_none_or(|open| open > 2), "{this:?}");
 }

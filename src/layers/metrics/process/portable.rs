@@ -5,12 +5,21 @@ use super::Accounts;
 /// Which data the metrics have of the process.
 pub const WAY: &str = "CPU time and the limit of descriptors";
 
-/// Not known: FreeBSD's `/dev/fd` has only the first three unless another file system is mounted there.
-pub fn open_files() -> Option<usize> {
-    None
-}
+/// There is nothing to open.
+pub struct Source;
 
-/// Not known.
-pub fn accounts() -> Option<Accounts> {
-    None
+impl Source {
+    pub fn open() -> Source {
+        Source
+    }
+
+    /// Not known: FreeBSD's `/dev/fd` has only the first three unless another file system is mounted there.
+    pub fn open_files(&self) -> Option<usize> {
+        None
+    }
+
+    /// Not known.
+    pub fn accounts(&self) -> Option<Accounts> {
+        None
+    }
 }

@@ -229,7 +229,10 @@ pub mod raw {
 /// }
 /// ```
 pub fn system_services() -> Vec<(&'static str, &'static str)> {
-    [tcp::WAYS.to_vec(), files::system_services()].concat()
+    let services = [tcp::WAYS.to_vec(), files::system_services()].concat();
+    #[cfg(feature = "metrics")]
+    let services = [services, vec![layers::SYSTEM_SERVICE]].concat();
+    services
 }
 
 /// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].

@@ -229,7 +229,10 @@ pub mod raw {
 /// }
 /// ```
 pub fn system_services() -> Vec<(&'static str, &'static str)> {
-    [tcp::WAYS.to_vec(), files::system_services()].concat()
+    let services = [tcp::WAYS.to_vec(), files::system_services()].concat();
+    #[cfg(feature = "metrics")]
+    let services = [services, vec![layers::SYSTEM_SERVICE]].concat();
+    services
 }
 
 /// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].
@@ -292,6 +295,9 @@ where
 {
     let (sender, value) = std::sync::mpsc::sync_channel(1);
     let app = handler_fn(move |request| {
+        if request.server().is_shutting_down() {
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "this server has ended"));
+        }
         let (response, value) = handler(request)?;
         if let Some(value) = value {
             let _ = sender.try_send(value); // fails for a second one: the first is returned

@@ -704,7 +704,8 @@ fn a_worker_about_to_block_wakes_another() {
     );
 }
 
-/// Besides the polling worker, no one is awake if all others rest. A woken worker is awake until it has found nothing.
+/// Apart from the polling worker, no worker is awake if all others rest. A woken worker is awake until it has found
+/// nothing.
 #[test]
 fn other_workers_are_awake_unless_resting() {
     shuttle::check_random(

@@ -127,7 +127,7 @@ fn http10(method: &str) -> Request {
 }
 
 fn file_of(bytes: &[u8]) -> Response {
-    let mut file = tempfile::tempfile().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.write_all(bytes).unwrap();
     Response::open_file(Arc::new(file), bytes.len() as u64)
 }
@@ -541,7 +541,7 @@ fn many_parts() {
 
 #[test]
 fn above_4_gib() {
-    let file = tempfile::tempfile().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.set_len(5_000_000_000).unwrap();
     file.write_all_at(b"end", 4_999_999_997).unwrap();
     let response = || Response::open_file(Arc::new(file.try_clone().unwrap()), 5_000_000_000);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -111,11 +112,11 @@ async fn join(client: WebSocket, url: String, fields: HeaderMap) -> Result<(), B
 async fn relay(
     State(relay): State<Relay>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
-    socket: Option<WebSocketUpgrade>,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {
     let url = relay.url(&request);
-    if let Some(socket) = socket {
+    if let Ok(socket) = socket {
         let fields = request.headers().clone();
         return socket.on_upgrade(async move |client| _ = join(client, url, fields).await);
     }

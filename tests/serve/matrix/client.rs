@@ -230,7 +230,9 @@ fn write_all(case: &Case, stream: &mut TcpStream, news: &Receiver<News>, random:
         return false;
     }
     let last = case.exchanges.last().expect("there is one");
+    let stalls = case.behaviour == Behaviour::Stalling && is_cut(last.body);
     let ends = is_cut(last.body) || matches!(last.response, ResponseKind::Upgrade | ResponseKind::Switch);
+    let ends = ends && !stalls;
     if case.behaviour == Behaviour::HalfClosed || ends {
         let _ = stream.shutdown(Shutdown::Write);
     }

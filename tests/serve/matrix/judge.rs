@@ -21,7 +21,7 @@ pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>) {
     }
     assert!(seen.responses.len() <= case.exchanges.len(), "more responses than requests\n{}", told());
     for (id, (exchange, answer)) in case.exchanges.iter().zip(&seen.responses).enumerate() {
-        let why = wrong(exchange, answer, calls.contains_key(&id));
+        let why = wrong(case, exchange, answer, calls.contains_key(&id));
         assert!(why.is_none(), "exchange {id}: {why:?}\n{}", told());
     }
     let why = incomplete(case, seen);
@@ -55,7 +55,7 @@ fn switches(exchange: &Exchange) -> bool {
 }
 
 /// The error in a response that looks complete.
-fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<String> {
+fn wrong(case: &Case, exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<String> {
     let is_whole = |body: &[u8]| *body == content(exchange.size);
     match answer.status {
         101 if switches(exchange) => None,
@@ -71,7 +71,8 @@ fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<Strin
         200 => None,
         500 if matches!(exchange.response, ResponseKind::Panic) => None,
         500 if exchange.response == ResponseKind::Broken => None, // it broke before its first byte
-        400 if is_cut(exchange.body) => None,
+        400 if is_cut(exchange.body) && case.behaviour != Behaviour::Stalling => None,
+        408 if case.behaviour == Behaviour::Stalling => None, // a busy machine can make any of its requests late
         // an upgrade takes no body
         400 if switches(exchange) && matches!(exchange.reading, Reading::Half | Reading::Unread) => None,
         status => Some(format!("a {status}")),

@@ -111,6 +111,8 @@ pub enum Behaviour {
     Pipelined,
     /// All requests at once, and then a half-close.
     HalfClosed,
+    /// All requests at once, except the end of the last one, which never comes.
+    Stalling,
     /// A part of the requests, then a close.
     Vanishing,
     /// All requests at once, and nothing is read before the server closes the connection.
@@ -157,8 +159,16 @@ impl Case {
     fn new(seed: u64) -> Case {
         use {Behaviour as B, BodyKind as K, Ending as E, Reading as R, ResponseKind as S};
         let mut random = Random(seed);
-        let behaviour =
-            random.of(&[B::Whole, B::Slow, B::Pipelined, B::HalfClosed, B::Vanishing, B::NeverReading, B::Pipelined]);
+        let behaviour = random.of(&[
+            B::Whole,
+            B::Slow,
+            B::Pipelined,
+            B::HalfClosed,
+            B::Vanishing,
+            B::NeverReading,
+            B::Pipelined,
+            B::Stalling,
+        ]);
         let ending = random.of(&[E::KeepAlive, E::Close, E::Old, E::Shutdown, E::Idle]);
         let count = 1 + random.below(3);
         let exchanges = (1..=count).map(|number| {
@@ -166,6 +176,9 @@ impl Case {
             let old = is_last && ending == E::Old;
             let mut body =
                 random.of(&[K::None, K::Length, K::Length, K::Chunked, K::HeldBack, K::CutShort, K::CutShortChunked]);
+            if is_last && behaviour == B::Stalling {
+                body = random.of(&[K::CutShort, K::CutShortChunked]);
+            }
             if matches!(body, K::CutShort | K::CutShortChunked) && (!is_last || behaviour == B::NeverReading)
                 || old && matches!(body, K::Chunked | K::CutShortChunked | K::HeldBack)
             {
@@ -212,6 +225,10 @@ impl Case {
         let http = Http::new(Arc::clone(&app)).access_log(None);
         let http = match (self.ending, self.behaviour) {
             (Ending::Idle, _) | (_, Behaviour::NeverReading) => http.idle_timeout(Duration::from_millis(400)),
+            _ => http,
+        };
+        let http = match self.behaviour {
+            Behaviour::Stalling => http.body_timeout(Duration::from_millis(300)),
             _ => http,
         };
         let grace = if self.behaviour == Behaviour::NeverReading { Duration::from_millis(200) } else { PATIENCE };

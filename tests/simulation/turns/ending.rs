@@ -77,6 +77,20 @@ fn eviction_lingers_only_if_a_response_could_be_lost() {
     });
 }
 
+/// Its request may have arrived after the poll that chose it.
+#[test]
+fn an_evicted_connection_is_read_from_once_more() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        one.will([does(idle()), does(Next::Close).saying(b"bye")]);
+        one.turn();
+        one.heard();
+        one.sends_unseen(b"a");
+        assert_eq!(one.evict(), After::Closed);
+        assert_eq!(one.heard(), ["a (the last)"]);
+    });
+}
+
 #[test]
 fn unread_bytes_cause_lingering() {
     alone(|| {

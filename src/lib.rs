@@ -256,7 +256,7 @@ pub mod fuzzing {
     pub use crate::http::fuzzing::*;
 }
 
-/// The code in the documents compiles, and does what it says.
+/// The code in the documents compiles and works.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -244,7 +244,7 @@ impl Rules {
     }
 }
 
-/// What rules say of a request.
+/// The result of the rules for a request.
 enum Verdict {
     Allowed,
     /// Allowed if the response shows nothing that needs the right to read.

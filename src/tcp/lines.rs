@@ -99,13 +99,13 @@ impl Lines {
         self.with(|config| config.idle_timeout = limit)
     }
 
-    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Past it sending fails.
+    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Beyond it, sending fails.
     pub fn push_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.push_limit = bytes)
     }
 
     /// Serves only clients for which this returns true (Python's `verify_request`). It is called when a client has
-    /// connected; one that is turned away sees the end of the stream. It may block for a short time.
+    /// connected; a rejected one sees the end of the stream. It may block for a short time.
     pub fn verify_client(mut self, verify: impl Fn(&Client) -> bool + Send + Sync + 'static) -> Lines {
         self.verify = Some(Box::new(verify));
         self

@@ -22,7 +22,7 @@ pub trait StreamHandler: Send + Sync + 'static {
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
     /// Whether to serve this client (Python's `verify_request`). It is called on a worker when the client has connected;
-    /// a client that is turned away sees the end of the stream, and takes no thread. It may block for a short time.
+    /// a rejected client sees the end of the stream, and takes no thread. It may block for a short time.
     /// Default: true.
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;

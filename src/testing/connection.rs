@@ -1,4 +1,4 @@
-//! A client that behaves as a test wants: slow, silent, half-closed, not HTTP at all.
+//! A client that a test controls: slow, silent, half-closed, not HTTP at all.
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read, Write};

@@ -165,7 +165,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request that is under way.
+    /// The request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
@@ -258,7 +258,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
-    /// tells `tcp` that the client may still be sending.
+    /// shows `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {

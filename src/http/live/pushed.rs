@@ -11,7 +11,7 @@ use crate::tcp::{self, Instant, Waker};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will be none any more.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,

@@ -89,7 +89,7 @@ pub struct Response {
 impl Response {
     /// Creates a response with an empty body.
     ///
-    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
+    /// A number that is not a final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
     /// a 500.
     pub fn new<S>(status: S) -> Response
     where

@@ -229,7 +229,10 @@ pub mod raw {
 /// }
 /// ```
 pub fn system_services() -> Vec<(&'static str, &'static str)> {
-    [tcp::WAYS.to_vec(), files::system_services()].concat()
+    let services = [tcp::WAYS.to_vec(), files::system_services()].concat();
+    #[cfg(feature = "metrics")]
+    let services = [services, vec![layers::SYSTEM_SERVICE]].concat();
+    services
 }
 
 /// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].
@@ -247,6 +250,72 @@ where
     F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
 {
     TcpServer::bind(address, handler_fn(handler))?.serve_forever()
+}
+
+/// Serves until this closure returns a value with its response, sends that response, and returns the value (Python's
+/// `handle_request`): for the redirect at the end of a login with OAuth, in a program that is no server. Other requests are
+/// served meanwhile, such as those for an icon, and browsers that connect without a request disturb nothing. `None` if the time is up.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::time::Duration;
+/// use modest::{OrStatus, Response};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?; // a free port, for the URL
+/// let address = listener.local_addr()?;
+/// # let client = std::thread::spawn(move || {
+/// #     use std::io::{Read, Write};
+/// #     let mut stream = std::net::TcpStream::connect(address).unwrap();
+/// #     stream.write_all(b"GET /callback?code=7f3a&state=x HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+/// #     let mut response = String::new();
+/// #     stream.read_to_string(&mut response).unwrap();
+/// #     response
+/// # });
+/// println!("Open https://login.example/?redirect_uri=http://{address}/callback&state=x");
+/// let code = modest::serve_one(listener, Duration::from_secs(300), |request| {
+///     request.param("state").filter(|state| state == "x").or_status(404)?;
+///     let code = request.param("code").or_status(400)?.into_owned();
+///     Ok((Response::text("You are logged in, and can close this page.\n"), Some(code)))
+/// })?;
+/// assert_eq!(code.as_deref(), Some("7f3a"));
+/// # assert!(client.join().unwrap().contains("close this page"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
+pub fn serve_one<T, F>(
+    address: impl Into<Listen>,
+    within: impl Into<Option<std::time::Duration>>,
+    handler: F,
+) -> std::io::Result<Option<T>>
+where
+    T: Send + 'static,
+    F: Fn(&Request) -> Result<(Response, Option<T>)> + Send + Sync + 'static,
+{
+    let (sender, value) = std::sync::mpsc::sync_channel(1);
+    let app = handler_fn(move |request| {
+        if request.server().is_shutting_down() {
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "this server has ended"));
+        }
+        let (response, value) = handler(request)?;
+        if let Some(value) = value {
+            let _ = sender.try_send(value); // fails for a second one: the first is returned
+            request.server().shutdown(); // when this response is sent
+        }
+        Ok(response)
+    });
+    let mut server = TcpServer::bind(address, app)?;
+    if let Some(within) = within.into() {
+        let handle = server.handle();
+        server = server.background("serve_one", move |stop| {
+            if stop.wait(within) {
+                handle.shutdown();
+            }
+        });
+    }
+    server.serve_forever()?;
+    Ok(value.try_recv().ok())
 }
 
 /// Private modules for fuzz targets, which set `--cfg fuzzing`. Not part of the public API.

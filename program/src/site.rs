@@ -63,7 +63,7 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        let needs_scheme = guard::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
         site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);

@@ -22,6 +22,9 @@ const KEPT: Duration = Duration::from_secs(3600);
 pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
     let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+    if let Some(workers) = options.limits.workers {
+        uploads = uploads.copies_at_once((workers / 2).clamp(1, 4)); // each keeps a worker
+    }
     if taking.resumable {
         uploads = uploads.resumable(RESUMABLE, KEPT);
     }

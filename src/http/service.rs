@@ -17,8 +17,9 @@ use super::request::Request;
 use super::request::room::{Place, memory_quota};
 use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
+use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
 /// is served with the defaults.
@@ -134,6 +135,43 @@ impl<H: RequestHandler> Http<H> {
     /// 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
+    }
+
+    /// Whether lines of a head can end in LF without CR, as simple clients send them (RFC 9112, section 2.2, permits it).
+    /// Default: false, then 400. Chunks and their trailers always need CRLF. Leave it off behind a proxy: two servers that
+    /// see different ends of a head can be made to disagree about where a request begins.
+    pub fn accept_bare_lf(self, accept: bool) -> Http<H> {
+        self.with(|config| config.head.bare_lf = accept)
+    }
+
+    /// Sets the closure that responds to CONNECT, for a program that wants to be a proxy: with
+    /// [`Response::tunnel`](crate::Response::tunnel), or an error. [`Request::host`](crate::Request::host) is the destination,
+    /// with its port. No handler and no layer gets CONNECT, so check here who may connect to what: a proxy for everyone to
+    /// everything is an open door to the network that it is in. It may block. Default: 501.
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::net::TcpStream;
+    /// use std::thread;
+    /// use modest::{Error, Http, OrStatus, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|_| Err(Error::new(404, "only CONNECT")))).on_connect(|request| {
+    ///     let destination = request.host().filter(|host| *host == "example.org:443").or_status(403)?;
+    ///     let (mut to, mut from) = TcpStream::connect(destination).and_then(|to| Ok((to.try_clone()?, to))).or_status(502)?;
+    ///     Ok(Response::tunnel(move |mut stream| {
+    ///         let mut back = stream.writer();
+    ///         let answers = thread::spawn(move || io::copy(&mut from, &mut back).and_then(|_| back.shutdown(std::net::Shutdown::Both)));
+    ///         let _ = io::copy(&mut stream, &mut to).and_then(|_| to.shutdown(std::net::Shutdown::Write));
+    ///         let _ = answers.join(); // the stream ends after its writer
+    ///     }))
+    /// });
+    /// # let _ = http;
+    /// ```
+    pub fn on_connect<F>(self, connect: F) -> Http<H>
+    where
+        F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.with(|config| config.on_connect = Some(Arc::new(connect)))
     }
 
     /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
@@ -273,7 +311,7 @@ impl<H: RequestHandler> Http<H> {
             None => self.respond_to(request),
             Some(rewrite) => {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite) {
+                match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
                     Ok(()) => self.respond_to(&copy),
                     Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
                 }

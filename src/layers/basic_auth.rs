@@ -278,14 +278,16 @@ impl Layer for BasicAuth {
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
-        let is_private = request.value::<User>().is_some();
-        let response = if is_private { kept_private(response) } else { response };
+        let is_of_user = request.value::<User>().is_some();
+        let response = if is_of_user { kept_private(response) } else { response };
         if !self.optional {
             return response;
         }
         let response = with_vary(response, "Authorization");
-        let lacks_challenge =
-            response.status() == StatusCode::UNAUTHORIZED && response.header("www-authenticate").is_none();
+        // A 401 for a user is not about the password.
+        let lacks_challenge = !is_of_user
+            && response.status() == StatusCode::UNAUTHORIZED
+            && response.header("www-authenticate").is_none();
         match HeaderValue::from_str(&self.challenge) {
             Ok(challenge) if lacks_challenge => response.with_header("www-authenticate", challenge),
             _ => response,

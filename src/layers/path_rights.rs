@@ -226,21 +226,28 @@ impl Rules {
                 _ => may_all(Read) && may_all(List), // infinity is the default (RFC 4918, section 9.1)
             },
             "DELETE" => may_all(Write),
-            method @ ("COPY" | "MOVE") => {
-                let mut destinations = request.header_all("destination");
-                let to = match (destinations.next(), destinations.next()) {
-                    (Some(line), None) => {
-                        let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
-                        seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)?
-                    }
-                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
-                };
-                // A moved file can be read at its destination.
-                may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)
+            // A moved file can be read at its destination.
+            "COPY" => may_all(Read) && self.permit_all(user, Write, &destination(request)?),
+            "MOVE" => may_all(Read) && may_all(Write) && self.permit_all(user, Write, &destination(request)?),
+            // An application may take any method with a destination for one of these.
+            _ if request.header_all("destination").next().is_some() => {
+                may_all(Read) && may_all(Write) && self.permit_all(user, Write, &destination(request)?)
             }
             _ => may(Write),
         };
         Ok(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
+    }
+}
+
+/// The path of the `Destination` field.
+fn destination(request: &Request) -> Result<Names> {
+    let mut lines = request.header_all("destination");
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => {
+            let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
+            seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)
+        }
+        _ => Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
     }
 }
 

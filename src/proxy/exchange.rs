@@ -12,11 +12,15 @@ use std::time::Duration;
 use http::header;
 
 use super::failure::Failure;
+use super::fields;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
 use crate::http::{BodyStep, LivePlace};
 use crate::live::{Channel, Sender, Signal};
 use crate::{Body, Method, Response, StatusCode};
+
+/// A client that has ended its side counts as disconnected when it gets nothing for this long.
+const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 /// A request in progress.
 pub(super) struct Exchange {
@@ -95,7 +99,7 @@ impl Exchange {
         let mut upstream = upstream.map_err(|error| Failure::Ended(error.to_string()))?;
         let head = self.read_head(&mut upstream)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if self.asked.upgrade.is_none() {
+            if !self.asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
                 return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
             self.lock().stream = None; // the tunnel outlives the request, whose end must not close it
@@ -108,7 +112,7 @@ impl Exchange {
             return Ok(());
         }
         let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel = Channel::new().idle_timeout(None).ends_at_shutdown(is_events);
+        let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
         self.answer(Ok(Answer::Streamed(head, response)));
         self.send(upstream, body, sender);

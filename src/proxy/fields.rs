@@ -20,12 +20,13 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
-/// programs (CGI, WSGI) treat an underscore as a hyphen, so names with underscores are also left out. `Proxy` would
+/// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy` would
 /// become `HTTP_PROXY` there, the proxy for the program's own requests.
-const OWN: [&str; 21] = [
+const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",
     "content-length",
+    "destination", // the URL of another path: see `ReverseProxy::destination`
     "expect",
     "fastly-client-ip",
     "forwarded",
@@ -70,7 +71,7 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
     let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
     let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
     for (name, value) in request.fields() {
-        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
+        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace(['_', '.'], "-");
         let is_of_connection =
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
@@ -142,6 +143,11 @@ pub(super) fn of_response(
 pub(super) fn protocol(head: &AnswerHead) -> String {
     let name = head.values(&header::UPGRADE).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
+}
+
+/// Whether this is one of the protocols that the client offers.
+pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
+    words(std::iter::once(offered.as_bytes())).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }
 
 /// The words of a list in several lines.

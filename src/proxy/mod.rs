@@ -48,7 +48,12 @@ use failure::Failure;
 /// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
 /// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because some
 ///   servers remove what follows `;`, or take a backslash for a slash.
-/// - *Methods* are passed on as they are, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Methods* are passed on unchanged, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Destination* (WebDAV) is rewritten like the path. One outside the mount is a 502.
+/// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
+///   WebSocket, gets 403 if a page of another site sent it.
+/// - *Clients that leave*: the request to the backend ends. A client that has ended its side can read the rest of a
+///   response, unless nothing comes for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If it breaks off in the middle of a response, the client's connection is reset.
@@ -166,8 +171,12 @@ impl ReverseProxy {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
         let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
-        head.extend_from_slice(request.host().unwrap_or(&self.backend.authority).as_bytes());
+        let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend.authority);
+        head.extend_from_slice(host.as_bytes());
         head.extend_from_slice(b"\r\n");
+        if let Some(destination) = self.destination(request)? {
+            head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
+        }
         head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = Asked { method, upgrade, head, limit: self.response_timeout };
@@ -177,21 +186,45 @@ impl ReverseProxy {
     /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
     fn target(&self, request: &Request) -> Result<String> {
         let canonical = request.url_path()?; // never with dot segments: rights were checked for this path
-        if canonical.names().any(has_other_reading) {
-            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
-        }
         let whole = request.target();
         let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
-        let raw = raw.map_or_else(|| canonical.to_string(), str::to_owned);
-        let dropped = match &self.backend.path {
-            Some(_) => request.mount_path(),
-            None => self.prefix.as_bytes(),
-        };
+        let path = self.path_there(request, &canonical, raw)?;
+        Ok(request.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
+    }
+
+    /// The path that the backend gets. `raw`: as the client wrote it.
+    fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
+        if path.names().any(has_other_reading) {
+            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
+        }
+        let raw = raw.map_or_else(|| path.to_string(), str::to_owned);
+        let dropped = self.dropped(request);
         let names = dropped.iter().filter(|&&byte| byte == b'/').count();
         let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
         let path = format!("{}{}", self.backend.path.as_deref().unwrap_or_default(), &raw[at..]);
-        let path = if path.is_empty() { "/" } else { &path };
-        Ok(request.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+        Ok(if path.is_empty() { "/".to_owned() } else { path })
+    }
+
+    /// The beginning of paths that the backend does not get.
+    fn dropped<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        match &self.backend.path {
+            Some(_) => request.mount_path(),
+            None => self.prefix.as_bytes(),
+        }
+    }
+
+    /// The path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's field.
+    fn destination(&self, request: &Request) -> Result<Option<String>> {
+        let mut lines = request.header_all("destination");
+        let path = match (lines.next(), lines.next()) {
+            (None, _) => return Ok(None),
+            (Some(line), None) => request.path_of_url(line)?,
+            (Some(_), Some(_)) => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
+        };
+        if path.beneath(request.mount_path()).is_none() {
+            return Err(Error::new(StatusCode::BAD_GATEWAY, "The Destination belongs to another server."));
+        }
+        self.path_there(request, &path, None).map(Some)
     }
 
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
@@ -213,11 +246,8 @@ impl ReverseProxy {
     /// The response to the client for an answer of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
-            Answer::Whole(head) if *request.method() == Method::HEAD => {
-                let length = head.content_length().ok().flatten();
-                let none = io::empty();
-                (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
-            }
+            // Like the response to GET, whose body other threads send: layers see the same kind.
+            Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
             Answer::Whole(head) => (head, Response::no_content()),
             Answer::Streamed(head, response) => (head, response),
             Answer::Switched(head, upstream) => {
@@ -252,7 +282,12 @@ impl fmt::Debug for ReverseProxy {
 
 /// Every method that a client can send, except TRACE, whose response would be about this server's own request.
 impl RequestHandler for ReverseProxy {
-    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+        // If this server has checked the password, the other one can't know that a page of another site sent it.
+        if !self.passes_authorization && (!only_reads || fields::upgrade(request).is_some()) {
+            request.check_own_page("use this application")?;
+        }
         plan.limit(self.body_limit);
         Ok(())
     }

@@ -70,7 +70,7 @@ pub struct TcpServer {
 type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// How long workers without work can take to end.
+/// How long workers can take to end, except those in handlers.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
@@ -418,7 +418,9 @@ impl TcpServer {
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
-        if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
+        // A handler that still has its connection has had its time: the shutdown timeout is over.
+        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() };
+        if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
         drain(&engine);

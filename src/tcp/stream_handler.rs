@@ -15,6 +15,11 @@ use super::stream::Stream;
 /// [`streams`].
 ///
 /// Required: `handle`. Called in this order: `verify_client`, `timeout`, `handle`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't handle streams",
+    label = "this does not implement `StreamHandler`",
+    note = "a closure names its argument and returns a `std::io::Result<()>`: `|stream: &mut Stream| ..`"
+)]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
     /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a

@@ -34,6 +34,11 @@ use crate::tcp::{Address, Client, ServerHandle};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias("DatagramRequestHandler", "BaseRequestHandler"))]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't handle datagrams",
+    label = "this does not implement `DatagramHandler`",
+    note = "a closure names its argument and returns a `std::io::Result<()>`: `|datagram: &Datagram| datagram.reply(..)`"
+)]
 pub trait DatagramHandler: Send + Sync + 'static {
     /// Handles one datagram. It may block: up to [`UdpServer::workers`](crate::UdpServer::workers) of them run at once.
     /// An error is logged with the client's address. A panic ends only this datagram's handling.

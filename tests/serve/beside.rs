@@ -42,6 +42,7 @@ fn a_shutdown_stops_background_threads_and_waits_for_them() {
 fn the_shutdown_timeout_applies_to_background_threads() {
     alone("beside::the_shutdown_timeout_applies_to_background_threads", || {
         let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
         let mut server = serve(hello(), |server| {
             let server = server.shutdown_timeout(Duration::from_millis(50));
             server.background("stubborn", |_| loop_for_ever())
@@ -64,6 +65,7 @@ fn loop_for_ever() {
 fn a_panic_ends_its_own_thread_and_is_logged() {
     alone("beside::a_panic_ends_its_own_thread_and_is_logged", || {
         let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
         let server = serve(hello(), |server| server.background("careless", |_| panic!("as it was told")));
         eventually("it is logged", || {
             log.lock().unwrap().iter().any(|line| line.ends_with("(careless) panicked: as it was told"))

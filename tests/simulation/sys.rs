@@ -520,7 +520,7 @@ impl Event {
 }
 
 /// Clients that disconnect silently end by their own timeouts.
-pub fn probe(_: &ClientStream, _: Duration) {}
+pub fn probe<T>(_: &T, _: Duration) {}
 
 pub fn limit_unsent<T>(_: &T, _: u32) -> io::Result<()> {
     Ok(())

@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
@@ -71,8 +71,8 @@ static SITE: LazyLock<(Identity, Arc<ClientConfig>)> = LazyLock::new(|| {
     (authority.identity(&["a.example"]), Arc::new(config(&authority, &[&rustls::version::TLS13])))
 });
 
-/// The servers of this run: the TCP address of each, and the name of its Unix socket.
-static SERVERS: LazyLock<Mutex<HashMap<SocketAddr, String>>> = LazyLock::new(Mutex::default);
+/// The servers of this run by the TCP address of each, with the path of its Unix socket.
+static SERVERS: LazyLock<Mutex<HashMap<SocketAddr, PathBuf>>> = LazyLock::new(Mutex::default);
 
 /// A server of this handler on a free port, over the transport of this run. Clients must use `connect`.
 pub fn bind(handler: impl IntoProtocol) -> TcpServer {
@@ -84,23 +84,24 @@ pub fn bind(handler: impl IntoProtocol) -> TcpServer {
     };
     let server = server.expect("a free port");
     let address = server.local_addr();
-    let name = format!("modest-test-{}-{}", std::process::id(), address.port());
+    // A file, which every Unix has. The server removes it.
+    let path = std::env::temp_dir().join(format!("modest-test-{}-{}", std::process::id(), address.port()));
     let server = match transport() {
-        Transport::Unix => server.also(format!("unix:@{name}").as_str()).expect("a free name"),
+        Transport::Unix => server.also(format!("unix:{}", path.display()).as_str()).expect("a free name"),
         _ => server,
     };
-    SERVERS.lock().unwrap().insert(address, name);
+    SERVERS.lock().unwrap().insert(address, path);
     server
 }
 
 /// A client's connection.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let Some(name) = SERVERS.lock().unwrap().get(&address).cloned() else { return TcpStream::connect(address) };
+    let Some(path) = SERVERS.lock().unwrap().get(&address).cloned() else { return TcpStream::connect(address) };
     match transport() {
         Transport::Plain => TcpStream::connect(address),
         Transport::Unix => {
-            let stream = UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?)?;
-            Ok(TcpStream::from(OwnedFd::from(stream))) // reading and writing are equal for both
+            let stream = OwnedFd::from(UnixStream::connect(path)?);
+            Ok(TcpStream::from(stream)) // reading and writing are equal for both
         }
         Transport::Proxy => {
             let mut stream = TcpStream::connect(address)?;
@@ -126,9 +127,11 @@ pub fn run_over(transports: &[&str], tests: &[&str]) {
     if !is_plain() {
         return;
     }
+    let folder = tempfile::tempdir().expect("a folder"); // for Unix sockets that a test has not removed
     let run = |transport: &str| {
         let mut command = Command::new(std::env::current_exe().expect("a program"));
-        let output = command.env("MODEST_TRANSPORT", transport).args(tests).output().expect("it runs");
+        command.env("MODEST_TRANSPORT", transport).env("TMPDIR", folder.path());
+        let output = command.args(tests).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let why = format!("over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
         (!output.status.success()).then_some(why)

@@ -19,8 +19,8 @@ impl Assets {
     pub fn open(folder: impl AsRef<Path>) -> io::Result<Assets> {
         let mut assets = Assets { hashed: HashMap::new(), files: HashMap::new() };
         for entry in fs::read_dir(folder)? {
-            let (path, name) = (entry.as_ref().map_err(io::Error::other)?.path(), entry?.file_name());
-            let (name, bytes) = (name.to_string_lossy().into_owned(), fs::read(path)?);
+            let entry = entry?;
+            let (name, bytes) = (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
             let mut hasher = DefaultHasher::new(); // always the same keys: all processes agree about the names
             hasher.write(&bytes);
             let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, "bin"));

@@ -43,7 +43,7 @@ impl Photos {
         let hidden = self.folder.join(format!(".{name}"));
         image::ImageReader::open(photo)?.with_guessed_format()?.decode()?.thumbnail(320, 320).save(&hidden)?;
         std::fs::rename(hidden, self.folder.join("thumbs").join(&*name))?; // complete when it is seen
-        Ok(drop(self.news.send(name)))
+        Ok(_ = self.news.send(name))
     }
 }
 

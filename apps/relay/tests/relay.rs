@@ -104,12 +104,12 @@ fn event_streams_and_websockets_pass_through_while_others_are_served() {
     let mut listeners: Vec<_> = (0..60).map(|_| relay.connect()).collect(); // far more than there are workers
     for listener in &mut listeners {
         listener.write_all(b"GET /api/news HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-        read_until(listener, "\r\n\r\n");
+        read_until(listener, b"\r\n\r\n").unwrap();
     }
     live.wait_until("all listen", |stats| stats.listeners == 60);
     assert_eq!(relay.get("/page").status, 200, "no listener holds a worker");
     news.send("hello");
-    listeners.iter_mut().for_each(|listener| _ = read_until(listener, "data: hello\n\n"));
+    listeners.iter_mut().for_each(|listener| _ = read_until(listener, b"data: hello\n\n").unwrap());
     let url = format!("ws://{}/api/socket", relay.address);
     let (mut socket, _) = tungstenite::client(url, relay.connect()).unwrap();
     socket.send("hello".into()).unwrap();

@@ -517,6 +517,113 @@ fn an_address_has_a_quarter_of_the_places() {
     backend.asked_nothing();
 }
 
+/// Rights are checked for the path in `Destination`, and the backend gets it as it gets the path of the request.
+#[test]
+fn destinations_are_paths_of_the_backend() {
+    let backend = ByHand::new();
+    let places =
+        [format!("/api={}/", backend.url), format!("/dav={}/in/", backend.url), format!("/same={}", backend.url)];
+    let words = ["--auth", "../users", "--allow", "/=@users:all", "--allow", "/api/priv=@users:read"];
+    let words: Vec<&str> = words.into_iter().chain(places.iter().flat_map(|place| ["--proxy", place])).collect();
+    let modest = start(&words);
+    let host = modest.address.to_string();
+    for (method, target, destination, expected) in [
+        ("COPY", "/api/f", format!("http://{host}/api/g"), Ok("COPY /f http://HOST/g")),
+        ("MOVE", "/api/f", "/api/g%20h".to_owned(), Ok("MOVE /f http://HOST/g%20h")),
+        ("COPY", "/dav/f", "/dav/g".to_owned(), Ok("COPY /in/f http://HOST/in/g")),
+        ("COPY", "/same/f", "/same/g".to_owned(), Ok("COPY /same/f http://HOST/same/g")),
+        ("copy", "/api/f", "/api/g".to_owned(), Ok("copy /f http://HOST/g")),
+        ("COPY", "/api/f", "/api/priv/x".to_owned(), Err(403)),
+        ("COPY", "/api/f", format!("http://{host}/api/priv/x"), Err(403)),
+        ("copy", "/api/f", "/api/priv/x".to_owned(), Err(403)),
+        ("COPY", "/api/f", "/priv/x".to_owned(), Err(502)),
+        ("copy", "/api/f", "/dav/x".to_owned(), Err(502)),
+        ("COPY", "/api/f", "http://other.example/api/x".to_owned(), Err(502)),
+        ("COPY", "/api/f", "/api/../x".to_owned(), Err(400)),
+        ("COPY", "/api/f", "/api/..;/x".to_owned(), Err(404)),
+    ] {
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{AS_ADA}Connection: close\r\nDestination: {destination}\r\n\r\n"
+        );
+        let client = send(&modest, &request);
+        match expected {
+            Ok(wanted) => {
+                let (head, mut upstream) = backend.next();
+                upstream.write_all(b"HTTP/1.1 204 Done\r\n\r\n").unwrap();
+                let line = head.lines().next().unwrap().strip_suffix(" HTTP/1.1").unwrap();
+                let field = head.lines().filter_map(|line| line.strip_prefix("Destination: ")).collect::<Vec<_>>();
+                assert_eq!(format!("{line} {}", field.concat()).replace(&host, "HOST"), wanted, "{head}");
+                assert_eq!(all(client).status, 204);
+            }
+            Err(status) => assert_eq!(all(client).status, status, "{method} {destination}"),
+        }
+    }
+    backend.asked_nothing();
+}
+
+/// With the passwords of this server, pages of other sites can't change anything in the application.
+#[test]
+fn pages_of_other_sites_change_nothing_with_passwords() {
+    let backend = ByHand::new();
+    let with_users = to(&backend, &["--auth", "../users"]);
+    let open = to(&backend, &[]);
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    for (server, method, fields, passes) in [
+        (&with_users, "POST", "Sec-Fetch-Site: cross-site\r\n", false),
+        (&with_users, "POST", "Origin: https://evil.example\r\n", false),
+        (&with_users, "post", "Origin: https://evil.example\r\n", false),
+        (&with_users, "GET", &*format!("Origin: https://evil.example\r\n{upgrade}"), false),
+        (&with_users, "GET", "Sec-Fetch-Site: cross-site\r\n", true),
+        (&with_users, "POST", "Sec-Fetch-Site: same-origin\r\n", true),
+        (&with_users, "POST", "", true),
+        (&open, "POST", "Origin: https://evil.example\r\n", true), // for the application to judge
+    ] {
+        let close = if fields.contains("upgrade") { "" } else { "Connection: close\r\n" };
+        let client = send(
+            server,
+            &format!("{method} /api/x HTTP/1.1\r\nHost: a\r\n{AS_ADA}{close}{fields}Content-Length: 0\r\n\r\n")
+                .replace(if method == "GET" { "Content-Length: 0\r\n" } else { "" }, ""),
+        );
+        if passes {
+            backend.next().1.write_all(b"HTTP/1.1 204 Done\r\n\r\n").unwrap();
+            assert_eq!(all(client).status, 204, "{method} {fields}");
+        } else {
+            let mut client = client;
+            let head = String::from_utf8(read_until(&mut client, b"\r\n\r\n").unwrap()).unwrap();
+            assert!(head.starts_with("HTTP/1.1 403"), "{method} {fields}: {head}");
+        }
+    }
+    backend.asked_nothing();
+}
+
+/// A 401 of the application is not about the password of this server.
+#[test]
+fn refusals_of_the_application_ask_for_no_password() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &["--auth", "../users"]);
+    let client = send(&modest, &format!("GET /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{AS_ADA}\r\n"));
+    let answer = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n";
+    backend.next().1.write_all(answer).unwrap();
+    let got = all(client);
+    assert!(got.status == 401 && !got.head.to_lowercase().contains("www-authenticate"), "{got:?}");
+    let nobody = all(send(&modest, "GET /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    assert!(nobody.status == 401 && nobody.head.contains("Basic realm"), "{nobody:?}");
+}
+
+/// A client that has ended its side and gets nothing has left, whatever it sent before.
+#[test]
+fn clients_that_leave_a_silent_response_give_up_their_place() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &["--proxy-at-once", "1"]);
+    let mut client = send(&modest, "GET /api/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (_, mut upstream) = backend.next();
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();
+    read_until(&mut client, b"data: 1").unwrap();
+    client.shutdown(Shutdown::Write).unwrap(); // as a browser's socket does, whose system still acknowledges probes
+    let ended = upstream.read(&mut [0; 1]);
+    assert!(matches!(ended, Ok(0)), "{ended:?}");
+}
+
 /// The backend evaluates conditions and ranges of the client.
 #[test]
 fn conditions_and_ranges_are_the_backends() {

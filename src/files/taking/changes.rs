@@ -29,6 +29,7 @@ impl Taking {
             return Err(exists());
         }
         let target = place.target(request, &path.bytes)?;
+        self.check_if(place, request)?;
         if !self.make(place, request, &target)? {
             return Err(exists());
         }

@@ -13,8 +13,8 @@ use super::super::xml;
 use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
 use super::locks::Named;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
-use crate::{BodyPlan, Error, Request, Response, UrlPath};
+use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of};
+use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
@@ -42,10 +42,13 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        if self.offers_locks(place.webdav) {
-            self.check_if(place, request, target, existing)?;
-        }
+        self.check_if(place, request)?;
         self.check_lock_at(place, request, target, existing)
+    }
+
+    /// 412 if there is an `If` that does not hold.
+    pub(super) fn check_if(&self, place: Place<'_>, request: &Request) -> Result<(), Error> {
+        if self.offers_locks(place.webdav) { self.tokens_of_if(place, request).map(drop) } else { Ok(()) }
     }
 
     /// Checks the locks of a name other than the request's, to which `If` does not apply by itself. A lock that was
@@ -68,35 +71,28 @@ impl Taking {
     }
 
     /// Checks `If`, and returns its tokens.
-    fn check_if(
-        &self,
-        place: Place<'_>,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<Vec<String>, Error> {
+    fn tokens_of_if(&self, place: Place<'_>, request: &Request) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
         let own = target::resolve(place, request)?.bytes;
-        let changed = target.at()?;
         let rights = place.rights(request);
-        // Reading the tags needs the right to read, as in `check_conditions`.
-        let read = if lists.have_tags() { Some(rights.ask::<Read>(target.path())?) } else { None };
-        let holds = lists.hold(|resource, is_token, value| {
-            let path = match resource {
-                None => Some(own.clone()),
-                Some(url) => {
-                    let path = UrlPath::from_url(url.as_bytes());
-                    path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
-                }
-            };
-            let Some(spot) = path.and_then(|path| spot(place, &path)) else { return false };
-            match (is_token, read) {
-                (true, _) => self.uploads.locks.dav.find(&spot).iter().any(|lock| lock.wanted.token == value),
-                (false, Some(read)) if spot.named == changed && existing.is_some() => {
-                    tag_of(place, target, read).is_some_and(|tag| tag.to_string() == value)
-                }
-                (false, _) => false,
+        if lists.have_tags() {
+            rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
+        }
+        let path_of = |resource: Option<&str>| match resource {
+            None => Some(own.clone()),
+            Some(url) => {
+                let path = request.path_of_url(url.as_bytes());
+                path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
             }
+        };
+        let holds = lists.hold(|resource, is_token, value| {
+            let Some(path) = path_of(resource) else { return false };
+            if is_token {
+                let locks = spot(place, &path).map(|spot| self.uploads.locks.dav.find(&spot)).unwrap_or_default();
+                return locks.iter().any(|lock| lock.wanted.token == value);
+            }
+            let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
+            tag.is_some_and(|tag| tag.to_string() == value)
         });
         match holds {
             true => Ok(lists.tokens()),
@@ -125,7 +121,7 @@ impl Taking {
             false => drop(target.existing_file()?),
         }
         check_conditions(place, request, &target, existing)?;
-        let tokens = self.check_if(place, request, &target, existing)?;
+        let tokens = self.tokens_of_if(place, request)?;
         let spot = target.spot(existing)?;
         let Some(wanted) = wanted else {
             let lock = locks.refresh(&spot, &tokens, request);

@@ -47,6 +47,7 @@ use rustix::io::Errno;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
+use super::open::Opened;
 use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
@@ -108,6 +109,16 @@ impl Place<'_> {
     /// The rights of a request here.
     fn rights(self, request: &Request) -> Rights {
         Rights::of(request, || self.mount)
+    }
+
+    /// The tag of a file that the request may read, as returned by GET.
+    fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
+        match self.finder.root.open_at(read).ok()? {
+            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => {
+                self.preparer.tag(file, self.held, SystemTime::now())
+            }
+            _ => None,
+        }
     }
 
     /// The name at this path, for something new that the request may write there.

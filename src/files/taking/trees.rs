@@ -5,8 +5,10 @@
 //! that is still allowed. Only then is the replaced file or folder removed.
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
@@ -26,6 +28,8 @@ use crate::{Error, Request, Response, Validators};
 /// How many levels of folders, and how many entries, a tree can have.
 const DEEPEST: usize = 64;
 const MOST: usize = 10_000;
+/// Larger files, and folders, take a slot to be copied.
+const SMALL: u64 = 1 << 20;
 
 /// What remains of the limits.
 #[derive(Clone, Copy)]
@@ -90,6 +94,13 @@ impl Taking {
         };
         if replaced.is_some_and(|stat| stat.kind == Kind::Folder) {
             check_removable(place, &to)?;
+        }
+        // A copy keeps its worker until it is complete.
+        let is_small = matches!(&from, Opened::File(_, stat) if stat.size <= SMALL);
+        let slot = if is_small { None } else { self.uploads.copies.take() };
+        if !is_small && slot.is_none() {
+            let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many copies are in progress right now.");
+            return Err(busy.with_header(header::RETRY_AFTER, "10"));
         }
         match from {
             Opened::File(file, stat) => copying.file(file, stat.size, &to, replaced)?,
@@ -215,6 +226,7 @@ impl Copying<'_> {
     fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
         let Copying { taking, place, request, .. } = self;
         let existing = to.existing()?;
+        taking.check_if(place, request)?;
         taking.check_lock_at(place, request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
@@ -257,6 +269,19 @@ impl Copying<'_> {
     }
 
     fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
+        let stored = self.copy_file(from, size, to, |give| self.finish(to, replaced, false, give))?;
+        stored.keep();
+        Ok(())
+    }
+
+    /// Copies a file. `finish` gives the complete copy its name.
+    fn copy_file(
+        self,
+        from: File,
+        size: u64,
+        to: &Target,
+        finish: impl FnOnce(&mut dyn FnMut(bool) -> rustix::io::Result<()>) -> Result<(), Error>,
+    ) -> Result<Stored, Error> {
         let Copying { taking, request, .. } = self;
         if taking.uploads.max_size.is_some_and(|most| size > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(taking.uploads.max_size)));
@@ -264,16 +289,16 @@ impl Copying<'_> {
         let _slot = taking.shares.begin(Owner::of(request))?;
         let held = taking.hold(request, Some(size))?;
         let file = taking.new_file(to.folder(), Some(size))?;
-        super::copy(&mut std::io::Read::take(&from, size), &mut taking.writer(&file, &held))?;
+        let copied = super::copy(&mut WhileConnected(request, &from).take(size), &mut taking.writer(&file, &held));
+        check_client(request)?;
+        copied?;
         #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
         if taking.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let give = |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) };
-        self.finish(to, replaced, false, give)?;
-        held.keep(file.written());
-        Ok(())
+        finish(&mut |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) })?;
+        Ok(Stored { held, bytes: file.written() })
     }
 
     /// Copies a folder, which gets its name when the copy is complete.
@@ -281,11 +306,13 @@ impl Copying<'_> {
         let part = to.part().map_err(error_of)?;
         self.folder_itself(&part)?;
         let mut part = Part(Some(part));
+        let mut stored = Vec::new();
         if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
-            self.contents(from, target, &mut Room { ..Room::WHOLE })?;
+            self.contents(from, target, &mut Room { ..Room::WHOLE }, &mut stored)?;
         }
         self.finish(to, replaced, true, |_| part.0.as_ref().map_or(Ok(()), Target::complete))?;
         part.0 = None;
+        stored.iter().for_each(Stored::keep);
         Ok(())
     }
 
@@ -294,7 +321,7 @@ impl Copying<'_> {
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
-    fn contents(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
+    fn contents(self, from: &[u8], to: &Target, room: &mut Room, stored: &mut Vec<Stored>) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
@@ -302,19 +329,52 @@ impl Copying<'_> {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
+            check_client(request)?;
             let copy = || to.inside(place, request, written.ask::<Write>(&path::join(to.path(), &name))?);
             match place.finder.root.open_at(&read) {
-                Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, None)?,
+                Ok(Opened::File(file, stat)) => {
+                    let copy = copy()?;
+                    let finish = |give: &mut dyn FnMut(bool) -> _| self.finish(&copy, None, false, give);
+                    stored.push(self.copy_file(file, stat.size, &copy, finish)?);
+                }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
                     self.folder_itself(&copy)?;
-                    room.inside(|room| self.contents(&path, &copy, room))?;
+                    room.inside(|room| self.contents(&path, &copy, room, stored))?;
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(unread(error)),
             }
         }
         Ok(())
+    }
+}
+
+/// A complete copy of a file, which counts towards the quota once the whole copy is complete.
+struct Stored {
+    held: Arc<super::Held>,
+    bytes: u64,
+}
+
+impl Stored {
+    fn keep(&self) {
+        self.held.keep(self.bytes);
+    }
+}
+
+/// A file that is read for as long as the client is connected.
+struct WhileConnected<'a>(&'a Request, &'a File);
+
+impl io::Read for WhileConnected<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.client_is_gone() { Err(io::ErrorKind::ConnectionAborted.into()) } else { self.1.read(buffer) }
+    }
+}
+
+fn check_client(request: &Request) -> Result<(), Error> {
+    match request.client_is_gone() {
+        true => Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The client disconnected before the copy was complete.")),
+        false => Ok(()),
     }
 }
 

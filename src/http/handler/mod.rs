@@ -118,7 +118,8 @@ pub trait RequestHandler: Send + Sync + 'static {
         unwritten(request)
     }
 
-    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it.
+    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it: see
+    /// [`Http::on_connect`](crate::Http::on_connect).
     fn do_other(&self, request: &Request) -> Result<Response> {
         unwritten(request)
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::tcp::{self, Instant, Waker};
+use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
@@ -19,6 +19,8 @@ pub(crate) struct Pushed {
     heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
     idle: Option<Duration>,
+    /// The same for a client that has ended its side, if that is shorter.
+    half_closed: Option<Duration>,
     /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
     farewell: Option<&'static [u8]>,
 }
@@ -81,7 +83,13 @@ impl std::error::Error for SendError {}
 
 impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
-        Pushed { state: Mutex::default(), room: Condvar::new(), limit, heartbeat: None, idle: None, farewell: None }
+        let (state, room) = (Mutex::default(), Condvar::new());
+        Pushed { state, room, limit, heartbeat: None, idle: None, half_closed: None, farewell: None }
+    }
+
+    pub(crate) fn with_half_close_timeout(mut self, limit: Option<Duration>) -> Pushed {
+        self.half_closed = limit;
+        self
     }
 
     pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Pushed {
@@ -302,8 +310,8 @@ impl PushedBody {
         Taken { pieces, end, room }
     }
 
-    /// Calls the sender, which may send. May block.
-    pub(crate) fn call_for_more(&self) {
+    /// Calls the sender, which may send.
+    pub(crate) fn call_for_more(&self, _: MayBlock) {
         let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
         let mut state = self.pushed.lock();
@@ -319,9 +327,9 @@ impl PushedBody {
         self.pushed.heartbeat
     }
 
-    /// The maximum time without bytes.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.pushed.idle
+    /// The maximum time without bytes, for a client that has ended its side or not.
+    pub(crate) fn idle_timeout(&self, is_half_closed: bool) -> Option<Duration> {
+        self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }
 
     pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
@@ -361,6 +369,7 @@ pub struct Channel {
     pub(crate) queue: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) ends_at_shutdown: bool,
+    pub(crate) half_close_timeout: Option<Duration>,
 }
 
 impl Default for Channel {
@@ -372,7 +381,12 @@ impl Default for Channel {
 impl Channel {
     /// Creates the default settings.
     pub fn new() -> Channel {
-        Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)), ends_at_shutdown: false }
+        Channel {
+            queue: 64 * 1024,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            ends_at_shutdown: false,
+            half_close_timeout: None,
+        }
     }
 
     /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
@@ -385,6 +399,13 @@ impl Channel {
     /// have no end of their own. Default: no; the sender ends it, up to the shutdown timeout.
     pub fn ends_at_shutdown(mut self, ends: bool) -> Channel {
         self.ends_at_shutdown = ends;
+        self
+    }
+
+    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for more.
+    /// Default: the [idle timeout](Channel::idle_timeout).
+    pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
+        self.half_close_timeout = Some(limit);
         self
     }
 

@@ -47,7 +47,7 @@ impl Request {
     /// The error a client would get for that target, mostly 400.
     pub fn new(method: Method, target: &str) -> Result<Request, Error> {
         let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
-        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
+        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1, bare_lf: false };
         let parsed = HeadParser::default().parse(&bytes, &limits);
         match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
             Some((used, head)) if used == bytes.len() => {

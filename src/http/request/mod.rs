@@ -284,7 +284,7 @@ impl Request {
         self.header_all("cookie")
             .flat_map(|line| line.split(|byte| *byte == b';'))
             .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
-            .map(|(name, value)| (name.trim(), unquoted(value.trim())))
+            .map(|(name, value)| (trimmed(name), unquoted(trimmed(value))))
     }
 
     /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
@@ -562,6 +562,12 @@ impl fmt::Debug for Request {
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }
+}
+
+/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name, which
+/// then has no prefix such as `__Host-`.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// A cookie value may be quoted (RFC 6265, section 4.1.1).

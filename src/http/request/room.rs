@@ -101,8 +101,12 @@ impl BodyRooms {
 
     /// Whether either quota has this much left.
     pub(crate) fn allow(&self, bytes: u64) -> bool {
-        let fits = |room: &Room| bytes <= room.limit.saturating_sub(room.used.load(Ordering::Relaxed));
-        fits(&self.0.memory) || fits(&self.0.files)
+        self.0.memory.fits(bytes) || self.0.files.fits(bytes)
+    }
+
+    /// Whether the quota of bodies in files has this much left.
+    pub(crate) fn have_room_in_files(&self, bytes: u64) -> bool {
+        self.0.files.fits(bytes)
     }
 
     fn room(&self, place: Place) -> &Room {
@@ -114,6 +118,10 @@ impl BodyRooms {
 }
 
 impl Room {
+    fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
     // Relaxed: no other memory is synchronized by this counter.
     fn take(&self, bytes: u64) -> bool {
         let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);

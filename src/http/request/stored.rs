@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -135,11 +135,12 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the kernel's
+/// own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
-    let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
-    // The first error is the kernel's own, by which callers recognize a lack of descriptors.
-    tempfile::tempfile_in(folder).or_else(|error| named().map_err(|_: io::Error| error))
+    let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let named = || Ok(tempfile::Builder::new().make_in(folder, open)?.into_file());
+    tempfile::tempfile_in(folder).or_else(|_| named())
 }
 
 fn elsewhere() -> io::Error {
@@ -171,8 +172,9 @@ pub(crate) struct BodyWriter {
     sink: Sink,
     /// Bytes written to it.
     spooled: u64,
-    /// Whether its room is already reserved: its length was announced, or it does not use the server's room.
-    announced: bool,
+    /// How many bytes have room: received ones, and announced ones up to [`AHEAD`]. `u64::MAX` if it does not use the
+    /// server's room.
+    reserved: u64,
     reservation: Reservation,
     /// Bytes must be written before more are accepted: the memory quota has no room for them to wait.
     is_urgent: bool,
@@ -191,21 +193,23 @@ enum Sink {
 
 impl BodyWriter {
     /// `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the limit, or if there
-    /// is no room for this many bytes; otherwise the room belongs to this body. A body without a length takes room as
-    /// it arrives.
+    /// is no room for this many bytes. The first [`AHEAD`] of them are reserved; those after them, and the bytes of a
+    /// body without a length, take room as they arrive.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let mut reservation = Reservation::new(&limits.rooms);
         let length = announced.unwrap_or(0);
         if length > limits.body {
             return Err(TOO_LARGE);
         }
-        let has_room =
-            if length <= limits.memory as u64 { reservation.grow(length) } else { reservation.move_to_file(length) };
+        let reserved = length.min(AHEAD.max(limits.memory as u64));
+        let has_room = match length <= limits.memory as u64 {
+            true => reservation.grow(reserved),
+            false => limits.rooms.have_room_in_files(length) && reservation.move_to_file(reserved),
+        };
         if !has_room {
             return Err(NO_SPACE);
         }
-        let announced = announced.is_some();
-        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation, is_urgent: false })
+        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
     /// Creates one whose bytes go to this writer, and use no space of the server.
@@ -218,7 +222,7 @@ impl BodyWriter {
             return Err(TOO_LARGE);
         }
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
-        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation, is_urgent: false })
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }
 
     /// How many more bytes fit in memory before they must be written to the file.
@@ -234,10 +238,11 @@ impl BodyWriter {
 
     /// `more`: announced bytes beyond those received. Rejects the body at once if they exceed a limit.
     pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
-        if self.received().saturating_add(more) > limits.body {
+        let length = self.received().saturating_add(more);
+        if length > limits.body {
             return Err(TOO_LARGE);
         }
-        if !self.announced && !limits.rooms.allow(more) {
+        if !limits.rooms.allow(length.saturating_sub(self.reserved)) {
             return Err(NO_SPACE);
         }
         Ok(())
@@ -273,11 +278,15 @@ impl BodyWriter {
     /// Appends received bytes. No disk access.
     pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
-        if self.received() + length > limits.body {
+        let received = self.received() + length;
+        if received > limits.body {
             return Err(TOO_LARGE);
         }
-        if !self.announced && !self.reservation.grow(length) {
-            return Err(NO_SPACE);
+        if received > self.reserved {
+            if !self.reservation.grow(received - self.reserved) {
+                return Err(NO_SPACE);
+            }
+            self.reserved = received;
         }
         self.memory.extend_from_slice(bytes);
         if self.is_written() {
@@ -323,6 +332,10 @@ impl BodyWriter {
     }
 }
 
+/// How many announced bytes are reserved before they arrive. So bodies of usual size are not rejected half-way, and a
+/// client that only announces long ones takes little of the quota.
+const AHEAD: u64 = 16 << 20;
+
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
@@ -357,6 +370,7 @@ fn is_about_room(err: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::BodyRooms;
     use super::*;
 
     /// Errors of the system because of missing space, including a limit of file sizes, differ from errors of a
@@ -381,6 +395,31 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    /// A client that announces a long body and sends little takes little of the quota.
+    #[test]
+    fn announced_bytes_are_reserved_only_for_a_while() {
+        const MIB: u64 = 1 << 20;
+        let limits = BodyLimits { body: 512 * MIB, rooms: BodyRooms::new(MIB, 64 * MIB), ..BodyLimits::default() };
+        let new = |length: u64| BodyWriter::new(Some(length), &limits);
+        assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)), "more than there is");
+        let mut long = new(60 * MIB).unwrap();
+        let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();
+        assert!(new(MIB).is_err_and(|rejection| rejection.status == status(507)));
+        let piece = vec![b'x'; MIB as usize];
+        let mut push = |count: usize| {
+            (0..count).try_for_each(|_| {
+                long.push(&piece, &limits)?;
+                long.memory.clear(); // as if it had been written
+                long.spooled += MIB;
+                Ok::<_, Rejection>(())
+            })
+        };
+        assert!(push(16).is_ok(), "reserved");
+        assert!(push(1).is_err_and(|rejection| rejection.status == status(507)), "in use by others");
+        drop(others);
+        assert!(push(44).is_ok());
     }
 
     fn status(code: u16) -> StatusCode {

@@ -53,7 +53,9 @@ impl Response {
 
     /// [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time without bytes.
     pub fn channel_with(settings: Channel) -> (Sender, Response) {
-        let pushed = Pushed::new(settings.queue).with_idle_timeout(settings.idle_timeout);
+        let pushed = Pushed::new(settings.queue)
+            .with_idle_timeout(settings.idle_timeout)
+            .with_half_close_timeout(settings.half_close_timeout);
         let pushed = Arc::new(if settings.ends_at_shutdown { pushed.with_farewell(b"") } else { pushed });
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))

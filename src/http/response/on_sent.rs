@@ -3,6 +3,8 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::tcp::MayBlock;
+
 /// Called once: with whether the whole response was written to the client's socket.
 pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
 
@@ -12,7 +14,7 @@ impl OnSent {
     }
 
     /// All of it was written.
-    pub(crate) fn sent(mut self) {
+    pub(crate) fn sent(mut self, _: MayBlock) {
         self.call(true);
     }
 

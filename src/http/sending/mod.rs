@@ -92,6 +92,10 @@ impl Checked {
         self.0.take_instead()
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// What is to be called when it was sent.
     pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
         self.0.take_on_sent()
@@ -164,7 +168,11 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
 }
 
 /// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that supports it.
-fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
+fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
+    let Some(protocol) = protocol else {
+        let is_tunnel = *request.method() == Method::CONNECT;
+        return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
+    };
     let lists = |name: &str, word: &str| {
         let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
         words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
@@ -177,19 +185,26 @@ fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
     })
 }
 
-/// The head of a 101, after which the connection uses this protocol.
+/// The head of a 101, after which the connection uses this protocol; of a 200, after which it is a tunnel.
 pub(crate) fn encode_switch(
     response: &Checked,
-    protocol: &str,
+    protocol: Option<&str>,
     server: Option<&HeaderValue>,
     fields: &[(HeaderName, HeaderValue)],
     now: SystemTime,
     to: &mut Vec<u8>,
 ) {
     let (response, length) = (&response.0, ResponseLength::Omitted);
-    let head =
-        ResponseHead { response, server, fields, now, length, connection: Some("upgrade"), accept_ranges: false };
-    head.write_with(Some(protocol), to);
+    let head = ResponseHead {
+        response,
+        server,
+        fields,
+        now,
+        length,
+        connection: protocol.map(|_| "upgrade"),
+        accept_ranges: false,
+    };
+    head.write_with(protocol, to);
 }
 
 /// Which part of the body is sent.

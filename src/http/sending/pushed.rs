@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::live::{PushedBody, PushedEnd};
-use crate::tcp::{Output, Waker};
+use crate::tcp::{MayBlock, Output, Waker};
 
 /// About how much is taken from the queue at a time.
 const MOST: usize = 64 * 1024;
@@ -59,14 +59,14 @@ impl PushedStream {
         }
     }
 
-    /// Calls the sender. May block.
-    pub(crate) fn call_for_more(&self) {
-        self.body.call_for_more();
+    /// Calls the sender.
+    pub(crate) fn call_for_more(&self, may_block: MayBlock) {
+        self.body.call_for_more(may_block);
     }
 
     /// How long nothing can be sent before a heartbeat or the end is due.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout())
+        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout(self.is_probed))
     }
 
     /// Called when nothing was sent for that time. Returns false if the connection must be reset.

@@ -240,6 +240,10 @@ fn methods() {
         ("COPY", "/x", &[("destination", "/y?z")], 400, 400),
         ("COPY", "/x", &[], 400, 400),
         ("COPY", "/x", &[("destination", "/a"), ("destination", "/d")], 400, 400),
+        ("copy", "/x", &[("destination", "/y")], 401, 200), // an application may know it
+        ("copy", "/x", &[("destination", "/deep/kept")], 401, 403),
+        ("Move", "/w/x", &[("destination", "/y")], 401, 403),
+        ("POST", "/x", &[("destination", "/a"), ("destination", "/b")], 400, 400),
         ("GET", "/%00", &[], 400, 400),
         ("GET", "/../x", &[], 400, 400),
     ] {

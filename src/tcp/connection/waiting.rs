@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::protocol::{Event, Next, Stage};
-use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
@@ -25,7 +25,7 @@ impl<R: Registered> Connection<R> {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         if self.registration.link().is_called() {
-            turn.begin(super::Work::Short)?;
+            turn.begin(Work::Short)?; // or the call would be lost
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
         }
@@ -137,7 +137,7 @@ impl<R: Registered> Connection<R> {
         }
         match self.next {
             Next::Read { stage, .. } | Next::Wait { stage, .. } => {
-                turn.begin(super::Work::Short)?;
+                turn.begin(Work::Short)?;
                 self.stage = None; // named once more, it starts again
                 self.tell(Event::Late(stage), turn)
             }

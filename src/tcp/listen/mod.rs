@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use socket2::SockRef;
@@ -21,7 +22,7 @@ pub(crate) use datagrams::DatagramSocket;
 
 use super::address::{Address, write_printable};
 use super::listener::Listener;
-use super::sys::{address_of, is_listening, limit_unsent};
+use super::sys::{address_of, is_listening, limit_unsent, probe};
 use inherited::Kind;
 
 /// An address at which a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) accepts anything
@@ -203,6 +204,9 @@ impl Settings {
     }
 }
 
+/// A client whose system has vanished, or has forgotten the connection, is found after this much silence.
+const VANISHED_AFTER: Duration = Duration::from_secs(60);
+
 /// Makes a socket listen.
 fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
     SockRef::from(&socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
@@ -217,6 +221,7 @@ fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
         AddressFamily::INET | AddressFamily::INET6 => {
             options.set_tcp_nodelay(true)?;
             limit_unsent(&socket, NOT_SENT)?;
+            probe(&socket, VANISHED_AFTER);
         }
         AddressFamily::UNIX => {}
         _ => return Err(invalid("it is neither a TCP nor a Unix socket")),

@@ -2,6 +2,7 @@
 //! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
 //! sees a socket, a thread or a lock.
 
+mod guarded; // conversations, as the engine calls them
 mod handover; // handing a connection over
 mod layer; // code below a conversation
 
@@ -17,10 +18,11 @@ use super::kept::Kept;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
 use super::memory::CONNECTION;
 use super::output::Output;
-use super::scheduler::{Link, Waker};
+use super::scheduler::{Link, MayBlock, Waker};
 use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
 use super::sync::{self, Instant};
+pub use guarded::{Guarded, meet};
 pub use handover::Handover;
 pub use layer::Layer;
 pub(super) use layer::RECORD;
@@ -127,6 +129,7 @@ pub struct Turn<'a> {
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
+    pub(super) may_block: Option<MayBlock>,
     pub(super) blocking: Option<&'a dyn BlockingSource>,
     pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
 }
@@ -183,6 +186,7 @@ impl<'a> Turn<'a> {
             server: None,
             shutting_down: false,
             current: None,
+            may_block: Some(MayBlock::without_a_server()),
             blocking: None,
             handover: None,
         }
@@ -191,6 +195,13 @@ impl<'a> Turn<'a> {
     /// The turn of a server that is shutting down, for tests.
     pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.shutting_down = true;
+        self
+    }
+
+    /// A turn without a permit, for tests of this crate's own conversations: it must not block.
+    #[doc(hidden)]
+    pub fn without_permit(mut self) -> Turn<'a> {
+        self.may_block = None;
         self
     }
 
@@ -213,6 +224,12 @@ impl<'a> Turn<'a> {
     /// Sets when a poll brought the bytes of this turn, for tests. `None`: no poll did.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
+    }
+
+    /// The proof that this turn may block: after [`Next::Handle`] and [`Next::Brief`], in an [`Event`], and in a turn
+    /// without a server.
+    pub(crate) fn may_block(&self) -> Option<MayBlock> {
+        self.may_block
     }
 
     /// Whether the server is shutting down, or this connection has to make room for another: state it in the response,
@@ -272,8 +289,22 @@ impl<'a> Turn<'a> {
     /// Returns this turn with other input and output, for a layer above another.
     pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
         let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        let (blocking, handover) = (None, None);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
+        let (may_block, blocking, handover) = (None, None, None);
+        Turn {
+            input,
+            output,
+            client,
+            now,
+            wall,
+            polled,
+            link,
+            server,
+            shutting_down,
+            current,
+            may_block,
+            blocking,
+            handover,
+        }
     }
 
     /// Returns a waker, which calls this connection from any thread: its conversation then gets [`Event::Called`]. (In

@@ -9,6 +9,7 @@
 //! use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::super::sync::Instant;
@@ -36,6 +37,39 @@ impl Class {
     /// Whether a permit of this class is suitable for this work.
     pub fn allows(self, work: Work) -> bool {
         self.0 <= work
+    }
+}
+
+/// The proof that the running code may block: its worker has a permit for this work, and other workers know of it. Code
+/// of users, destructors of what they made, and reads of a disk take one, so they can't be reached without a permit.
+///
+/// It is good for one turn. It isn't `Send`, so nothing that outlives the turn can keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct MayBlock {
+    work: Work,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl MayBlock {
+    /// Called with a permit only.
+    pub(super) fn granted(work: Work) -> MayBlock {
+        MayBlock { work, of_this_thread: PhantomData }
+    }
+
+    /// Without a server no client waits for the thread: for tests of handlers and conversations.
+    pub fn without_a_server() -> MayBlock {
+        MayBlock::granted(Work::Handler)
+    }
+
+    /// For tests of the engine's parts.
+    #[cfg(test)]
+    pub fn pretended(work: Work) -> MayBlock {
+        MayBlock::granted(work)
+    }
+
+    /// Whether it was given for this work, or for work with fewer permits.
+    pub fn allows(self, work: Work) -> bool {
+        self.work <= work
     }
 }
 
@@ -257,6 +291,16 @@ mod tests {
             assert_eq!(permits.try_acquire(work), class.map(Class), "{work:?}, {:?} free", permits.free);
         }
         assert_eq!(permits.taken(), 4);
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_work_and_for_work_with_more_permits() {
+        let all = CLASSES.map(|class| class.0);
+        for (number, given) in all.into_iter().enumerate() {
+            for (other, work) in all.into_iter().enumerate() {
+                assert_eq!(MayBlock::pretended(given).allows(work), other >= number, "{given:?} for {work:?}");
+            }
+        }
     }
 
     #[test]

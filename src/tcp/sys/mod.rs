@@ -185,12 +185,15 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     Ok(ClientStream(socket.into()))
 }
 
-/// Makes the kernel check, after this much silence and at that interval, whether the peer's system still knows the
-/// connection. A Unix socket does not need it: its poller reports the end.
+/// Makes the kernel check, after this much silence, whether the peer's system still knows the connection. Clients inherit
+/// it from their listener. A Unix socket does not need it: its poller reports the end.
 pub fn probe(stream: &impl AsFd, after: Duration) {
-    let probes = TcpKeepalive::new().with_time(after).with_interval(after);
+    let probes = TcpKeepalive::new().with_time(after).with_interval(after.min(PROBED_EVERY));
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }
+
+/// The time between probes that are not answered.
+const PROBED_EVERY: Duration = Duration::from_secs(15);
 
 /// Sends a part of a file as far as it fits into the socket, through a buffer of this thread: for systems and file
 /// systems without `sendfile`.

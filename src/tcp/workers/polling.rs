@@ -256,9 +256,9 @@ impl WorkerLoop<'_> {
     /// Calls what is due, if there is a permit.
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
-        if !self.permit.begin(Work::Short, now) {
+        let Some(_may_block) = self.permit.begin(Work::Short, now) else {
             return self.engine.timers.put_off(due, now);
-        }
+        };
         for call in due {
             contain("a timer", call);
         }

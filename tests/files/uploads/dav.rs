@@ -284,6 +284,87 @@ fn what_is_not_replaced_comes_back() {
     }
 }
 
+/// `If` applies to every method that changes something, and names files of this server only.
+#[test]
+fn conditions_of_copies_and_new_folders() {
+    let folder = Folder::new(&[("a", "a"), ("b", "b")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    let tag = |name: &str| server.get(name).header("etag").unwrap().to_owned();
+    let (of_a, of_b) = (tag("/a"), tag("/b"));
+    let host = "h:8000";
+    for (condition, expected) in [
+        (format!("([{of_a}])"), true),
+        (format!("([{of_b}])"), false),
+        (format!("</b> ([{of_b}])"), true),
+        (format!("</b> ([{of_a}])"), false),
+        (format!("<http://{host}/b> ([{of_b}])"), true),
+        (format!("<http://other.example/b> ([{of_b}])"), false),
+        (format!("</missing> ([{of_b}])"), false),
+        ("(<urn:uuid:00000000-0000-0000-0000-000000000000>)".to_owned(), false),
+        ("(Not <DAV:no-lock>)".to_owned(), true),
+    ] {
+        for (method, target, status) in [
+            ("COPY", "/a", 201),
+            ("MOVE", "/a", 201),
+            ("MKCOL", "/new", 201),
+            ("PUT", "/a", 204),
+            ("DELETE", "/a", 204),
+        ] {
+            // The tags of what is to be made, and of a file that is gone, never hold.
+            if method == "MKCOL" && condition.starts_with("([") {
+                continue;
+            }
+            let fields = [("host", host), ("if", &*condition), ("destination", "/new")];
+            let fields = if matches!(method, "COPY" | "MOVE") { &fields[..] } else { &fields[..2] };
+            let got = ask(&server, method, target, fields, b"a");
+            let wanted = if expected { status } else { 412 };
+            assert_eq!(got.status(), wanted, "{method} {condition}: {}", got.text());
+            let made = folder.path("new");
+            assert_eq!(made.exists(), expected && status == 201, "{method} {condition}");
+            let _ = fs::remove_dir(&made).or_else(|_| fs::remove_file(&made));
+            folder.write("a", "a");
+        }
+    }
+}
+
+/// Copies of large files and folders keep workers: only a few are in progress at once, and none without its client.
+#[test]
+fn long_copies_leave_workers_and_end_with_their_client() {
+    let folder = Folder::new(&[("small", "x"), ("folder/x", "x")]);
+    for (name, size) in [("long", 4 << 30), ("short", 2 << 20)] {
+        fs::File::create(folder.path(name)).unwrap().set_len(size).unwrap();
+    }
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).copies_at_once(1).reserve(0);
+    let server = serve(folder.handler().webdav(true).uploads(uploads));
+    let copy = |from, to| ask(&server, "COPY", from, &[("destination", to)], b"").status().as_u16();
+    let mut client = connect(&server);
+    client.write_all(b"COPY /long HTTP/1.1\r\nhost: a\r\ndestination: /long2\r\n\r\n").unwrap();
+    wait_until("the copy is in progress", || copy("/short", "/short2") == 503);
+    assert_eq!((copy("/folder", "/folder2"), copy("/small", "/small2")), (503, 201), "small files need no place");
+    drop(client);
+    wait_until("the copy has ended", || copy("/short", "/short3") != 503);
+    assert!(!folder.path("long2").exists());
+    assert_eq!(copy("/folder", "/folder2"), 201);
+}
+
+/// A copy that fails takes nothing of the quota, however much of it was copied before.
+#[test]
+fn failed_copies_leave_the_quota() {
+    let folder = Folder::new(&[]);
+    for (name, size) in [("in/a", 600_000), ("in/b", 900_000)] {
+        folder.write(name, &"x".repeat(size));
+    }
+    let day = std::time::Duration::from_secs(86_400);
+    let server = serve(folder.handler().webdav(true).uploads(Uploads::new().quota((1_400_000, day))));
+    let got = ask(&server, "COPY", "/in", &[("destination", "/out")], b"");
+    assert!(got.status() == 429 && !folder.path("out").exists(), "{got:?}");
+    assert_eq!(put(&server, "/new", &vec![b'x'; 1_000_000]), 201);
+    fs::remove_file(folder.path("in/b")).unwrap();
+    let copy = |to| ask(&server, "COPY", "/in", &[("destination", to)], b"").status().as_u16();
+    assert_eq!(copy("/out"), 429, "1.6 MB");
+}
+
 const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype><D:owner>ada &lt;b&gt;<x y=\"&quot;\"/><!-- evil --></D:owner></D:lockinfo>";
 
@@ -572,17 +653,17 @@ fn a_lock_in_the_middle_of_a_change() {
         let fields = format!("host: x\r\nauthorization: Basic Ym9iOmI=\r\nconnection: close\r\n{fields}");
         let (first, second) = body.split_at(body.len() / 2);
         bob.write_all(format!("{head} HTTP/1.1\r\n{fields}\r\n{first}").as_bytes()).unwrap();
-        wait_until("something is being written", || !unnamed(folder.as_ref()).is_empty());
+        wait_until("something is being written", || is_written(folder.as_ref()));
         let in_tree = fields.contains("/tree");
         let locked = if in_tree { "tree/kept" } else { "kept" };
         let taken = lock(&server, &format!("/{locked}"), &[("authorization", "Basic YWRhOmE=")], LOCK);
-        let was_in_the_middle = !unnamed(folder.as_ref()).is_empty();
+        let was_in_the_middle = is_written(folder.as_ref());
         bob.write_all(second.as_bytes()).unwrap();
         let got = answer(&mut bob);
         assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
         assert!(was_in_the_middle, "{head} {fields}: it was too fast: {got}");
         assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
-        wait_until("nothing is written", || unnamed(folder.as_ref()).is_empty());
+        wait_until("nothing is written", || !is_written(folder.as_ref()));
         assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
         let mut names: Vec<_> = fs::read_dir(folder.as_ref())
             .unwrap()
@@ -593,10 +674,17 @@ fn a_lock_in_the_middle_of_a_change() {
     }
 }
 
-/// The open unnamed files below a folder.
-fn unnamed(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let open = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    open.filter(|path| path.starts_with(folder) && path.to_string_lossy().ends_with(" (deleted)")).collect()
+/// Whether a file below a folder is being written: one without a name, or with a hidden one where there are no such files.
+fn is_written(folder: &std::path::Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let mut open = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let is_unnamed = open.any(|path| path.starts_with(folder) && path.to_string_lossy().ends_with(" (deleted)"));
+    is_unnamed || has_hidden_name(folder)
+}
+
+fn has_hidden_name(folder: &std::path::Path) -> bool {
+    let mut paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.any(|path| path.to_string_lossy().contains("/.modest-upload-") || has_hidden_name(&path))
 }
 
 /// A copy replaces only the content that existed when it began, and no request sees an incomplete folder.
@@ -616,10 +704,10 @@ fn a_copied_folder_appears_at_once() {
         let mut client = connect(&server);
         let head = format!("COPY /folder HTTP/1.1\r\nhost: x\r\ndestination: {to}\r\nconnection: close\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
-        wait_until("something is being written", || !unnamed(folder.as_ref()).is_empty());
+        wait_until("something is being written", || is_written(folder.as_ref()));
         let seen = server.get(&format!("{to}/x")).status();
         let changed = put(&server, change, b"changed");
-        let was_in_the_middle = !unnamed(folder.as_ref()).is_empty();
+        let was_in_the_middle = is_written(folder.as_ref());
         let got = answer(&mut client);
         assert!(was_in_the_middle, "{to} {change}: it was too fast: {got}");
         assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {change}: {got}");

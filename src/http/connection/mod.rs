@@ -57,7 +57,8 @@ enum State {
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
-    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a permit).
+    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
+    /// permit).
     BeforeBody(Box<UnacceptedRequest>),
     /// A body is being received.
     ReadingBody(Box<PartialRequest>),
@@ -100,7 +101,7 @@ struct Exchange {
     unread: Option<Box<UnreadBody>>,
     /// Called while its body is received.
     progress: Option<Progress>,
-    /// What is to be called when the response was sent.
+    /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
 }
 

@@ -40,10 +40,10 @@ impl Class {
     }
 }
 
-/// The proof that the running code may block: its worker has a permit for this work, and other workers know of it. Code
-/// of users, destructors of what they made, and reads of a disk take one, so they can't be reached without a permit.
+/// The proof that the running code may block: its worker has a permit for this work, and other workers know of it. User
+/// code, destructors of user values and disk reads need one, so they can't be reached without a permit.
 ///
-/// It is good for one turn. It isn't `Send`, so nothing that outlives the turn can keep it.
+/// It is valid for one turn. It isn't `Send`, so no value that outlives the turn can keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct MayBlock {
     work: Work,
@@ -200,7 +200,8 @@ impl<C> Permits<C> {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in it.
+    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in
+    /// it.
     fn has_shrunk(&mut self) {
         if self.handlers().len() <= self.queue_limit {
             self.overfull_until = None;

@@ -17,12 +17,12 @@ use super::super::sync::Instant;
 /// What a permit is needed for, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
-    /// A handler: it may run as long as it likes. The wait for its permit is bounded in number and time.
+    /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
     Handler,
     /// A handler that has sent a part of its response: it needs the same permit. The wait has no limit: a response that
-    /// has begun is not broken off because others are slow.
+    /// has begun is not cut off because others are slow.
     Begun,
-    /// Work that is expected to be short, and may block all the same: an event, a destructor, a part of a file. The
+    /// Work that is expected to be short, but may block: an event, a destructor, a part of a file. The
     /// wait has no limit.
     Short,
     /// Meeting a new client. The wait has no limit.
@@ -111,7 +111,7 @@ struct Pace {
     before: u64,  // in a window before that
 }
 
-/// Long enough for a pause of a busy or virtual machine, in which no thread is run.
+/// Long enough for a pause of a busy or virtual machine, in which no thread runs.
 const WINDOW: Duration = Duration::from_millis(200);
 /// Fewer in a window are not enough to judge.
 const LEAST: u64 = 16;

@@ -31,7 +31,7 @@ pub(super) use layer::RECORD;
 ///
 /// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read. `None` turns the client away: it sees
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client: it sees
     /// the end of the stream (Python's `verify_request`).
     ///
     /// It runs with a permit for short work. While it blocks, it delays only other short work.

@@ -18,7 +18,7 @@ use super::stream::Stream;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't handle streams",
     label = "this does not implement `StreamHandler`",
-    note = "a closure names its argument and returns a `std::io::Result<()>`: `|stream: &mut Stream| ..`"
+    note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|stream: &mut Stream| ..`"
 )]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the

@@ -70,9 +70,9 @@ pub use routes::{ListedRoute, Router, Routes};
 ///
 /// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` handles no requests",
-    label = "this is no `RequestHandler`",
-    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.with_state(state)`"
+    message = "`{Self}` does not handle requests",
+    label = "this does not implement `RequestHandler`",
+    note = "wrap a closure in `handler_fn(|request| ..)`; pass routes as `routes.with_state(state)`"
 )]
 #[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {

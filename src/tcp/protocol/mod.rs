@@ -429,9 +429,9 @@ pub struct Raw<P>(pub P);
 /// settings, or [`Raw`] around a [`Protocol`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
-    label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.with_state(state)`",
-    note = "anything else implements `RequestHandler`"
+    label = "this is neither a `RequestHandler` nor wrapped in `Raw(..)`",
+    note = "wrap a closure in `handler_fn(|request| ..)` and a `Protocol` in `Raw(..)`; pass routes as `routes.with_state(state)`",
+    note = "any other type must implement `RequestHandler`"
 )]
 pub trait IntoProtocol {
     /// The protocol that is served.

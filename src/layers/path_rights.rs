@@ -251,7 +251,7 @@ fn destination(request: &Request) -> Result<Names> {
     }
 }
 
-/// What rules say of a request.
+/// The result of the rules for a request.
 enum Verdict {
     Allowed,
     /// Allowed if the response shows nothing that needs the right to read.

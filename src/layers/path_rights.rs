@@ -229,8 +229,8 @@ impl Rules {
             method => match destination(request)? {
                 Some(to) => {
                     let may_change = self.permit_all(user, Write, &to);
-                    // A moved file can be read at its destination, so MOVE needs `Read`. Methods of an application that name a
-                    // destination are treated like MOVE.
+                    // A moved file can be read at its destination, so MOVE needs `Read`. Methods of an application
+                    // that name a destination are treated like MOVE.
                     may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
                 }
                 None if ["COPY", "MOVE"].contains(&method) => return Err(no_destination()),

@@ -166,8 +166,8 @@ impl Sessions {
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
         let mut record = stored.unwrap_or_else(|| Record::new(now));
         changes.iter().for_each(|change| change(&mut record));
-        // Another request ended the session or gave it a new id, and the response to that request sets the cookie. Only a
-        // login begins a new session.
+        // Another request ended the session or gave it a new id, and the response to that request sets the cookie.
+        // Only a login begins a new session.
         if is_lost && !record.has_user() {
             return Ok(None);
         }

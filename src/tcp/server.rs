@@ -66,7 +66,7 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
-/// What a thread beside requests does.
+/// The function of a thread beside requests.
 type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
@@ -336,8 +336,8 @@ impl TcpServer {
     /// cleaner, a worker that takes [jobs](crate::background::Jobs). The name is that of the thread, and in the log.
     ///
     /// At the beginning of a shutdown its [`Stop`] is set, and the shutdown waits for the thread as for requests, up to
-    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread only.
-    /// [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
+    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread
+    /// only. [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -377,11 +377,11 @@ impl TcpServer {
         &self.addresses
     }
 
-    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
-    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child
+    /// processes serve them with [`TcpServer::from_listener`] or `"fd:N"`.
     ///
-    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
-    /// Unix socket. See docs/listeners.md.
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and
+    /// the file of a Unix socket. See docs/listeners.md.
     ///
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.

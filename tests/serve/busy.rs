@@ -103,16 +103,16 @@ fn fast_handlers_do_not_cause_rejections() {
             assert!(is_expected, "round {round}: {answer}, {:?}", server.handle.stats());
         }
         if machine.was_elsewhere() {
-            refused = before; // handlers that are not run are not fast
+            refused = before; // handlers that do not run are not fast
         }
     }
     assert!(refused <= most, "{refused} of {} were refused: {:?}", ROUNDS * CLIENTS, server.handle.stats());
 }
 
-/// Whether the machine ran the threads of this process, seen from one that sleeps for a moment at a time.
+/// Checks whether the machine runs the threads of this process, with a thread that repeatedly sleeps for a moment.
 struct Machine(Arc<AtomicU64>);
 
-/// A thread that can run is not kept waiting for so long on a machine that is not busy with other work, in ms.
+/// The longest wait, in ms, of a thread that can run, on a machine without other work.
 const KEPT_WAITING: u64 = 20;
 
 impl Machine {
@@ -133,7 +133,7 @@ impl Machine {
         self.0.store(0, SeqCst);
     }
 
-    /// Whether a thread was kept waiting since `begin`.
+    /// Whether a thread had to wait since `begin`.
     fn was_elsewhere(&self) -> bool {
         self.0.load(SeqCst) > KEPT_WAITING
     }

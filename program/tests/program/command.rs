@@ -1363,7 +1363,7 @@ fn a_replaced_file_keeps_its_mode() {
     assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
 }
 
-/// `--check` prints the errors and warnings of a start, and serves nothing. An address in use is no error.
+/// `--check` prints the errors and warnings of a start, and serves nothing. An address in use is not an error.
 #[test]
 fn settings_are_checked_without_serving() {
     let files = folder(&[("www/x", ""), ("users", "ada"), ("redirects", "/a /b 999\n"), ("toml", "port = 'x'")]);

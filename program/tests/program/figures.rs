@@ -109,7 +109,7 @@ fn metrics_include_reloads_lost_lines_and_free_space() {
     }
 }
 
-/// A process that can't open `/proc` has the metrics that alerts are about.
+/// A process that can't open `/proc` has the metrics that the alerts need.
 #[test]
 fn a_confined_program_has_metrics_of_its_process() {
     if crate::command::landlock_is_missing() {

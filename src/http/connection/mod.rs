@@ -57,7 +57,8 @@ enum State {
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
-    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a permit).
+    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
+    /// permit).
     BeforeBody(Box<UnacceptedRequest>),
     /// A body is being received.
     ReadingBody(Box<PartialRequest>),
@@ -100,7 +101,7 @@ struct Exchange {
     unread: Option<Box<UnreadBody>>,
     /// Called while its body is received.
     progress: Option<Progress>,
-    /// What is to be called when the response was sent.
+    /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
 }
 
@@ -181,7 +182,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request that is under way.
+    /// The request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
@@ -286,7 +287,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
-    /// tells `tcp` that the client may still be sending.
+    /// shows `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {

@@ -94,7 +94,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// All of a response is in the output. A function that is to be called when it was sent is called in the next turn.
+    /// All of a response is in the output. A function for its end (`on_sent`) is called in the next turn.
     fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         match exchange.on_sent {
             None => self.after_response(exchange, turn),

@@ -11,7 +11,7 @@ use crate::tcp::{self, Instant, MayBlock, Waker};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will be none any more.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
@@ -142,7 +142,7 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Puts shared pieces at the front, after those that are there. They do not count towards the limit.
+    /// Inserts shared pieces before the queue, after earlier ones of this kind. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
         for piece in pieces {
@@ -266,7 +266,7 @@ impl PushedBody {
         PushedBody { pushed, tee: None }
     }
 
-    /// Puts pieces at the front: see [`Pushed::preload`].
+    /// Inserts pieces before the queue: see [`Pushed::preload`].
     pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         self.pushed.preload(pieces);
     }
@@ -402,8 +402,8 @@ impl Channel {
         self
     }
 
-    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for more.
-    /// Default: the [idle timeout](Channel::idle_timeout).
+    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for
+    /// more. Default: the [idle timeout](Channel::idle_timeout).
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
         self.half_close_timeout = Some(limit);
         self

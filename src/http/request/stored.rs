@@ -212,7 +212,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
-    /// Creates one whose bytes go to this writer, and use none of the server's room.
+    /// Creates one whose bytes go to this writer, and use no space of the server.
     pub(crate) fn writing_to(
         given: Box<dyn Write + Send>,
         announced: Option<u64>,

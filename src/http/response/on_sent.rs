@@ -1,4 +1,4 @@
-//! A call when a response was sent, or was not.
+//! The call that reports whether a response was sent.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

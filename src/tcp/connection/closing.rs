@@ -89,7 +89,7 @@ impl<R: Registered> Connection<R> {
         Leftover { conversation: self.conversation, owed }
     }
 
-    /// It is over, and this many bytes are owed.
+    /// Counts unsent bytes at the end of the connection.
     pub(super) fn count_unsent(&self, owed: u64) {
         if owed > 0 {
             self.registration.left_unsent(owed);

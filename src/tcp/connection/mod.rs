@@ -68,7 +68,7 @@ struct UnderWay {
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
     kept: Option<KeptBytes>, // of the memory for all
-    /// TLS, say. An idle connection keeps it.
+    /// For example TLS. An idle connection keeps it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows once all is written.
     successor: Option<Box<Handover>>,

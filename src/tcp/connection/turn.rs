@@ -66,7 +66,7 @@ impl Buffers {
         self.input.bytes().len() + self.raw.bytes().len().saturating_sub(RECORD)
     }
 
-    /// Nobody will use them.
+    /// They will not be used.
     pub(super) fn drop_arrived(&mut self) {
         for input in [&mut self.input, &mut self.raw] {
             input.consume(input.bytes().len());
@@ -104,8 +104,8 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) questions: usize,
     pub(super) may_block: Option<MayBlock>, // with the permit that is held, from `begin`
     pub(super) has_read: bool,
-    pub(super) is_late: bool, // a deadline has passed, to be judged once what has arrived is read
-    pub(super) gives_up_half: bool, // room is short, and half a message had come: likewise
+    pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
+    pub(super) gives_up_half: bool, // room is short, and a message is incomplete; also checked then
     pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
 }
 
@@ -122,7 +122,7 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(may_block)
     }
 
-    /// Drops the shared pieces that are sent, with a permit. If there is none, what is unsent needs none and goes on.
+    /// Drops the shared pieces that are sent, with a permit. If there is none, unsent pieces are written without one.
     #[inline]
     pub(super) fn drop_spent(&mut self) -> ControlFlow<Outcome> {
         if self.buffers.has_spent() {

@@ -167,7 +167,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// When the stage, or the idle time, is over.
+    /// The time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
@@ -177,7 +177,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Since when it could have sent a request.
+    /// The time from which it could have sent a request.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }

@@ -33,7 +33,7 @@ impl Guarded {
         self.0.goodbye(turn);
     }
 
-    /// On a thread of its own.
+    /// In a separate thread.
     pub fn take(self, stream: Stream) {
         self.0.take(stream);
     }

@@ -31,7 +31,7 @@ pub(super) use layer::RECORD;
 ///
 /// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read. `None` turns the client away: it sees
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client: it sees
     /// the end of the stream (Python's `verify_request`).
     ///
     /// It runs with a permit for short work. While it blocks, it delays only other short work.
@@ -79,15 +79,15 @@ pub trait Conversation: Send {
         Next::Close
     }
 
-    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block as long
-    /// as it likes.
+    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block for any
+    /// time.
     ///
     /// Default: closes the connection.
     fn take(self: Box<Self>, stream: Stream) {
         drop(stream);
     }
 
-    /// Called before an idle connection ([`Next::Idle`]) is closed: past its time limit, for a new client, or because
+    /// Called before an idle connection ([`Next::Idle`]) is closed: after its time limit, for a new client, or because
     /// the server shuts down. Its output is sent first. A protocol that ends with a goodbye (`close_notify` in TLS)
     /// appends it here. It must not block: it runs without a permit.
     ///
@@ -353,13 +353,13 @@ pub enum Next {
         /// How long the whole stage can take.
         within: Option<Duration>,
     },
-    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. Past
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. After
     /// the limit (`None`: no limit) the connection is closed.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block as long as it likes. It comes with a permit, or [`Event::NoPermit`] comes instead.
+    /// The next turn may block for any time. It comes with a permit, or [`Event::NoPermit`] comes instead.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
@@ -371,7 +371,7 @@ pub enum Next {
     Again,
     /// Leave the engine once all output is written: [`Conversation::take`] is called with the socket, on a thread of
     /// its own. If no thread is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)), the connection waits
-    /// for one as for a handler. Past that: [`Event::NoThread`].
+    /// for one as for a handler. After that: [`Event::NoThread`].
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
     /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
@@ -429,9 +429,9 @@ pub struct Raw<P>(pub P);
 /// settings, or [`Raw`] around a [`Protocol`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
-    label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.with_state(state)`",
-    note = "anything else implements `RequestHandler`"
+    label = "this is neither a `RequestHandler` nor wrapped in `Raw(..)`",
+    note = "wrap a closure in `handler_fn(|request| ..)` and a `Protocol` in `Raw(..)`; pass routes as `routes.with_state(state)`",
+    note = "any other type must implement `RequestHandler`"
 )]
 pub trait IntoProtocol {
     /// The protocol that is served.

@@ -18,7 +18,7 @@ use super::scheduler::MayBlock;
 /// A protocol behind proxies that use the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
 /// load balancer. Its [`Client`] is the one that the proxy names.
 ///
-/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are turned away, or
+/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are rejected, or
 /// [served under their own address](ProxyProtocol::serve_untrusted), and a header from them is not parsed. So no client
 /// can choose an address by sending a header.
 ///
@@ -61,7 +61,7 @@ impl ProxyProtocol {
         self
     }
 
-    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are turned away,
+    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are rejected,
     /// because a client that reaches the server around its proxies may be one that they block.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;

@@ -180,7 +180,7 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                // Accepting from other listeners goes on while this one pauses.
+                // Accepting from other listeners continues while this one pauses.
                 Accepted::Failing { err, first, for_good } => {
                     if first {
                         self.notices.push((Level::Error, err.to_string()));

@@ -172,7 +172,7 @@ impl Model {
 
     /// Like a turn of the engine: a handler, and back into the table. The client sends its next request at once.
     fn serve(&self, worker: &mut Worker<'_, Connection, Poller, Bell>, connection: Connection, now: Instant) {
-        assert!(worker.acquire_permit(Work::Handler), "there are permits for all");
+        assert!(worker.acquire_permit(Work::Handler).is_some(), "there are permits for all");
         worker.begin_blocking(now);
         if !self.turn.is_zero() {
             let until = sync::now() + self.turn;

@@ -1,9 +1,9 @@
 //! A TCP and HTTP/1.1 server with the shape of Python's `socketserver` and `http.server`.
 //!
-//! A [`TcpServer`] owns its listeners and dispatches connections to a fixed pool of workers. A [`RequestHandler`] that you implement
-//! (`do_get`, `do_post`, ...) responds to requests. A [`StaticFileHandler`] serves a folder. Handlers are plain blocking
-//! Rust. A client that is slow to send or to read holds no worker, unless a handler asks for its body as a stream
-//! ([`BodyPlan::stream`]) or takes its connection ([`raw::streams`]).
+//! A [`TcpServer`] owns its listeners and dispatches connections to a fixed pool of workers. A [`RequestHandler`] that
+//! you implement (`do_get`, `do_post`, ...) responds to requests. A [`StaticFileHandler`] serves a folder. Handlers are
+//! plain blocking Rust. A client that is slow to send or to read holds no worker, unless a handler asks for its body as
+//! a stream ([`BodyPlan::stream`]) or takes its connection ([`raw::streams`]).
 //!
 //! # A handler
 //!
@@ -22,8 +22,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the handler's fields:
-//! every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
+//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the
+//! handler's fields: every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and
+//! by [`Routes`].
 //!
 //! # A closure, and errors
 //!
@@ -145,8 +146,13 @@
 //!
 //! # Features
 //!
-//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies` ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
-//! ([`ServerHandle::shutdown_on_signals`]).
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`],
+//! [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies`
+//! ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]),
+//! `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown`
+//! ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and
+//! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
+//! composed and decomposed names alike) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
 #![forbid(unsafe_code)]
@@ -229,7 +235,10 @@ pub mod raw {
 /// }
 /// ```
 pub fn system_services() -> Vec<(&'static str, &'static str)> {
-    [tcp::WAYS.to_vec(), files::system_services()].concat()
+    let services = [tcp::WAYS.to_vec(), files::system_services()].concat();
+    #[cfg(feature = "metrics")]
+    let services = [services, vec![layers::SYSTEM_SERVICE]].concat();
+    services
 }
 
 /// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].
@@ -250,8 +259,9 @@ where
 }
 
 /// Serves until this closure returns a value with its response, sends that response, and returns the value (Python's
-/// `handle_request`): for the redirect at the end of a login with OAuth, in a program that is no server. Other requests are
-/// served meanwhile, such as those for an icon, and browsers that connect without a request disturb nothing. `None` if the time is up.
+/// `handle_request`): for the redirect at the end of a login with OAuth, in a program that is not a server. Meanwhile
+/// it serves other requests, such as those for an icon, and ignores connections without a request. Returns `None` after
+/// the time limit.
 ///
 /// ```
 /// use std::net::TcpListener;
@@ -322,7 +332,7 @@ pub mod fuzzing {
     pub use crate::http::fuzzing::*;
 }
 
-/// The code in the documents compiles, and does what it says.
+/// The code in the documents compiles and works.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

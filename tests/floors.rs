@@ -256,9 +256,9 @@ fn the_engine_takes_threads_and_sockets_from_two_files() {
 /// Differences between systems are in one module per part, so that no test elsewhere depends on the system that runs
 /// it.
 #[test]
-fn systems_differ_in_three_modules() {
-    let is_of_systems = |path: &str| ["tcp/sys/", "files/sys/", "program/sys/"].iter().any(|sys| path.starts_with(sys));
-    // The only purpose of one file is to read proc(5), if there is one.
+fn systems_differ_in_four_modules() {
+    let modules = ["tcp/sys/", "files/sys/", "layers/metrics/process/", "program/sys/"];
+    let is_of_systems = |path: &str| modules.iter().any(|sys| path.starts_with(sys));
     for source in sources().iter().filter(|source| !is_of_systems(&source.path) && !source.path.ends_with("tests.rs")) {
         for of_one_system in [
             "target_os",
@@ -278,13 +278,7 @@ fn systems_differ_in_three_modules() {
             "eventfd",
         ] {
             let found = source.code.lines().find(|line| line.contains(of_one_system));
-            let is_allowed = source.path == "layers/metrics/process.rs" && of_one_system == "\"/proc/";
-            assert!(
-                found.is_none() || is_allowed,
-                "{} has {of_one_system}: {}",
-                source.path,
-                found.unwrap_or_default()
-            );
+            assert!(found.is_none(), "{} has {of_one_system}: {}", source.path, found.unwrap_or_default());
         }
     }
 }

@@ -81,7 +81,7 @@ fn fields_are_given_in_order_as_sent() {
 
 #[test]
 fn files_are_sent_from_the_given_offset() {
-    let mut file = tempfile::tempfile().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.write_all(b"0123456789").unwrap();
     let file = Arc::new(file);
     for (start, length, range, expected) in [

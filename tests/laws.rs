@@ -346,7 +346,7 @@ impl Model {
     fn turn(&self, worker: &mut WorldWorker<'_>, mut connection: Connection, used: &mut bool) -> Option<Connection> {
         if let Some(work) = connection.wants {
             let may = !(work == Work::Handler && *used && worker.others_want_permits());
-            if !may || !worker.acquire_permit(work) {
+            if !may || worker.acquire_permit(work).is_none() {
                 let (refused, next) = worker.await_permit(connection, work, sync::now());
                 assert!(refused.is_none(), "the queue is long enough");
                 *used = false;
@@ -704,7 +704,8 @@ fn a_worker_about_to_block_wakes_another() {
     );
 }
 
-/// Besides the polling worker, no one is awake if all others rest. A woken worker is awake until it has found nothing.
+/// Apart from the polling worker, no worker is awake if all others rest. A woken worker is awake until it has found
+/// nothing.
 #[test]
 fn other_workers_are_awake_unless_resting() {
     shuttle::check_random(
@@ -918,7 +919,7 @@ fn statistics_match_what_happened() {
                 guard.polled(now);
             }
             let [mut one, mut other] = [0, 1].map(|worker| scheduler.arrive(worker));
-            assert!(one.acquire_permit(Work::Handler));
+            assert!(one.acquire_permit(Work::Handler).is_some());
             for (client, waiting, refused) in [(0, 1, 0), (1, 2, 0), (2, 3, 0), (3, 3, 1), (4, 3, 2)] {
                 // A full queue rejects at once only if its connections have waited for a while.
                 let then = if refused > 0 { now + Duration::from_millis(200) } else { now };
@@ -981,31 +982,31 @@ fn permits_are_kept_passed_on_and_released() {
             let [mut one, mut other, mut third] = [0, 1, 2].map(|worker| scheduler.arrive(worker));
             let now = sync::now();
 
-            assert!(one.acquire_permit(Work::Handler) && !other.acquire_permit(Work::Handler));
+            assert!(one.acquire_permit(Work::Handler).is_some() && other.acquire_permit(Work::Handler).is_none());
             assert!(!one.others_want_permits() && one.pass_on_permit().is_none());
             assert_eq!(scheduler.permits_taken(), 1, "it is kept while nobody waits");
             assert!(matches!(other.await_permit(alone(0), Work::Handler, now), (None, None)));
             assert!(one.others_want_permits());
             assert_eq!(one.pass_on_permit().map(|next| next.client), Some(0));
-            assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler));
+            assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler).is_some());
             assert_eq!(scheduler.permits_taken(), 1, "it went on, with its worker");
 
             let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => connection.client,
                 _ => unreachable!("one is ready"),
             };
-            assert!(other.acquire_permit(Work::Short));
+            assert!(other.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(1), Work::Handler, now), (None, None)));
             drop(one);
             assert_eq!((drawn(&mut other), scheduler.permits_taken()), (1, 1), "with the permit for handlers alone");
-            assert!(!third.acquire_permit(Work::Handler));
+            assert!(third.acquire_permit(Work::Handler).is_none());
 
             let mut one = scheduler.arrive(0);
-            assert!(one.acquire_permit(Work::Short));
+            assert!(one.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(2), Work::Short, now), (None, None)));
             drop(one);
             assert_eq!((drawn(&mut other), scheduler.permits_taken()), (2, 1), "the same once more");
-            assert!(!third.acquire_permit(Work::Handler));
+            assert!(third.acquire_permit(Work::Handler).is_none());
 
             other.begin_blocking(now);
             assert_eq!(scheduler.running(), 1);
@@ -1033,7 +1034,7 @@ fn the_first_queue_deadline_wakes_the_poller() {
                         assert!(matches!(waits, (None, None)));
                         std::mem::take(&mut kernel.state.lock().unwrap().1)
                     };
-                    assert!(one.acquire_permit(Work::Handler));
+                    assert!(one.acquire_permit(Work::Handler).is_some());
                     assert_eq!([wakes(0), wakes(1)], [first, next], "{timeout:?}");
                 });
             }

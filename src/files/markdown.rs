@@ -11,7 +11,7 @@ use crate::{Request, Response};
 /// The longest file, in bytes. A page is created in memory.
 const LONGEST: u64 = 64 * 1024;
 
-/// Whether a request wants this file as HTML.
+/// Whether the response to a request is this file as HTML.
 pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool {
     let is_markdown = || {
         let path = path.to_ascii_lowercase();

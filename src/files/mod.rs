@@ -49,7 +49,6 @@ mod path; // a request path to a path below the folder
 
 mod date; // the calendar
 mod root; // which folder is the root now
-#[cfg(any(feature = "archive", feature = "compress"))]
 mod slots; // limits of parallel work
 
 mod stat; // the metadata of files

@@ -44,7 +44,7 @@ impl StaticFileHandler {
     /// Default: nothing is accepted.
     ///
     /// A file appears when it is complete. A client that disconnects, or a full disk, leaves nothing behind. Nothing is
-    /// written outside the folder, whatever links say ([`Symlinks::Follow`] is for reading), under no hidden name
+    /// written outside the folder, even through links ([`Symlinks::Follow`] is for reading), under no hidden name
     /// unless those are served ([`hidden`](Self::hidden)), and over no existing file unless [`Uploads::overwrite`]
     /// allows it. Requests from pages of other sites are rejected with 403, whatever rights their users have
     /// (`Sec-Fetch-Site`, `Origin`). Rights are up to a layer.

@@ -69,7 +69,7 @@ impl RefUnwindSafe for Error {}
 impl Error {
     /// Creates an error with this status and a message for the client. An empty message means none.
     ///
-    /// A number that is no final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
+    /// A number that is not a final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
     /// becomes a 500, and is logged.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
@@ -376,7 +376,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A valid field name and value, or an error that says what is wrong with them.
+/// A valid field name and value, or an error with the reason.
 pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,

@@ -12,6 +12,7 @@ use super::handler::{Chain, RequestHandler};
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::Checked;
+use crate::tcp::MayBlock;
 
 /// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {
@@ -39,18 +40,18 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// May block: whether the chain accepts a request whose body is still to come, by its head. A rejection is only
+    /// Whether the chain accepts a request whose body is still to come, by its head. A rejection is only
     /// stored. [`respond`](Responder::respond) returns the response to it.
-    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan) -> bool {
+    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {
             return true; // `OPTIONS *` is about the server, not about a handler
         }
         request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// May block: the chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
+    /// The chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
     /// accepted the request.
-    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
+    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request), _: MayBlock) -> Result<Checked, Error> {
         catch_panic(request, || {
             let result = match request.path_error() {
                 Some(error) => Err(error),
@@ -61,11 +62,12 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// May block: the response of something other than the chain, or an error page. `Err` if it panicked.
+    /// The response of something other than the chain, or an error page. `Err` if it panicked.
     pub(crate) fn respond_by(
         &self,
         request: &Request,
         handler: impl FnOnce() -> Result<Response>,
+        _: MayBlock,
     ) -> Result<Checked, Error> {
         catch_panic(request, || self.finish(request, handler()))
     }
@@ -139,11 +141,11 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 }
 
-/// May block: gives the request the path and query that this closure returns, if any.
+/// Gives the request the path and query that this closure returns, if any.
 ///
 /// # Errors
 /// 500 if the closure panics, or returns something that is not a path. The cause is logged.
-pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite) -> Result<(), Error> {
+pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -> Result<(), Error> {
     if !request.begin_rewrite() {
         return Ok(());
     }

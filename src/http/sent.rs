@@ -10,10 +10,9 @@ use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
 use super::responder::Responder;
-use super::response::OnSent;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Output, Piece};
+use crate::tcp::{MayBlock, Output, Piece};
 
 /// A response as a client gets it, returned by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
 ///
@@ -144,9 +143,9 @@ fn respond_once<H: RequestHandler + ?Sized>(
         return respond_with(responder, config, request, &error);
     }
     if !request.body().is_empty() {
-        responder.accepts(request, &mut BodyPlan::default()); // as a connection does
+        responder.accepts(request, &mut BodyPlan::default(), MayBlock::without_a_server()); // as a connection does
     }
-    let response = responder.respond(request, &|_| {});
+    let response = responder.respond(request, &|_| {}, MayBlock::without_a_server());
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),
@@ -191,7 +190,7 @@ fn send<H: RequestHandler + ?Sized>(
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
-        let progress = stream.read_some(&mut output);
+        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
         broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
         if matches!(progress, StreamProgress::Done) {
             break;
@@ -199,7 +198,7 @@ fn send<H: RequestHandler + ?Sized>(
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
         Ok(sent) if !broken => {
-            on_sent.map(OnSent::sent);
+            on_sent.map(|on_sent| on_sent.sent(MayBlock::without_a_server()));
             sent
         }
         _ => panic!("the response to {:?} was cut off", request.line()),

@@ -19,7 +19,7 @@ use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
 use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
 /// is served with the defaults.
@@ -137,17 +137,17 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
-    /// Whether lines of a head can end in LF without CR, as simple clients send them (RFC 9112, section 2.2, permits it).
-    /// Default: false, then 400. Chunks and their trailers always need CRLF. Leave it off behind a proxy: two servers that
-    /// see different ends of a head can be made to disagree about where a request begins.
+    /// Whether lines of a head can end in LF without CR, as simple clients send them (RFC 9112, section 2.2, permits
+    /// it). Default: false, then 400. Chunks and their trailers always need CRLF. Leave it off behind a proxy: two
+    /// servers that see different ends of a head can be made to disagree about where a request begins.
     pub fn accept_bare_lf(self, accept: bool) -> Http<H> {
         self.with(|config| config.head.bare_lf = accept)
     }
 
     /// Sets the closure that responds to CONNECT, for a program that wants to be a proxy: with
-    /// [`Response::tunnel`](crate::Response::tunnel), or an error. [`Request::host`](crate::Request::host) is the destination,
-    /// with its port. No handler and no layer gets CONNECT, so check here who may connect to what: a proxy for everyone to
-    /// everything is an open door to the network that it is in. It may block. Default: 501.
+    /// [`Response::tunnel`](crate::Response::tunnel), or an error. [`Request::host`](crate::Request::host) is the
+    /// destination, with its port. No handler and no layer gets CONNECT, so check here which clients may connect to
+    /// which destinations: an unrestricted proxy opens its network to everyone. It may block. Default: 501.
     ///
     /// ```
     /// use std::io;
@@ -174,11 +174,12 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.on_connect = Some(Arc::new(connect)))
     }
 
-    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
-    /// called. Default: true.
+    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a
+    /// handler is called. Default: true.
     ///
-    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places (`/a/b`), so
-    /// routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot segments are still redirected.
+    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places
+    /// (`/a/b`), so routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot
+    /// segments are still redirected.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -279,8 +280,8 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the format of the access log: one line per response, with the `log` target `modest::access` at level
-    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access log. For a line of your own use
-    /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
+    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access
+    /// log. For a line of your own use [`RequestHandler::log_request`](crate::RequestHandler::log_request).
     pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
         let format = format.into();
         self.with(|config| config.access_log = format.into())
@@ -311,7 +312,7 @@ impl<H: RequestHandler> Http<H> {
             None => self.respond_to(request),
             Some(rewrite) => {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite) {
+                match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
                     Ok(()) => self.respond_to(&copy),
                     Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
                 }

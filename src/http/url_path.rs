@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// For any bytes: an accepted path has the canonical form, and the target of a redirect is accepted as it is.
+    /// For any bytes: an accepted path has the canonical form, and is accepted unchanged as the target of a redirect.
     #[test]
     fn every_result_is_canonical() {
         let letters: Vec<&str> = vec!["/", ".", "a", "%2e", "%2F", "%61", "%00", "%", "é", " "];

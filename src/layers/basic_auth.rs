@@ -217,7 +217,7 @@ impl BasicAuth {
                     // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers do
                     // so only after a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
-                    (Some(_), _) => out,
+                    (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })
             }
             _ => Ok(()),

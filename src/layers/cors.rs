@@ -14,7 +14,7 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// outside authentication, because a preflight has no credentials.
 ///
 /// Requests of other origins are also served: the browser keeps the response from the page. So this layer only grants
-/// rights. It is no protection against requests that other sites make a browser send (CSRF).
+/// rights. It does not protect against requests that other sites make a browser send (CSRF).
 ///
 /// ```
 /// use modest::layers::Cors;

@@ -387,7 +387,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a client sends stays to the left of what the proxy adds.
+        /// Anything that a client sends is to the left of the proxy's entry.
         #[test]
         fn forged_forwarding_fields_do_not_change_the_client(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
             let hostile = |added: &str| if more { vec![sent.clone(), added.to_owned()] } else { vec![format!("{sent}, {added}")] };

@@ -88,6 +88,8 @@ pub use https_only::HttpsOnly;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
 #[cfg(feature = "metrics")]
+pub(crate) use metrics::SYSTEM_SERVICE;
+#[cfg(feature = "metrics")]
 pub use metrics::{Counter, Histogram, Metrics, MetricsPage};
 pub use path_rights::{InvalidPathRule, PathRights, PathRule};
 pub use rate_limit::RateLimit;

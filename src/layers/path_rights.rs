@@ -227,31 +227,38 @@ impl Rules {
             },
             "DELETE" => may_all(Write),
             // A moved file can be read at its destination.
-            "COPY" => may_all(Read) && self.permit_all(user, Write, &destination(request)?),
-            "MOVE" => may_all(Read) && may_all(Write) && self.permit_all(user, Write, &destination(request)?),
-            // An application may take any method with a destination for one of these.
-            _ if request.header_all("destination").next().is_some() => {
-                may_all(Read) && may_all(Write) && self.permit_all(user, Write, &destination(request)?)
-            }
-            _ => may(Write),
+            method => match destination(request)? {
+                Some(to) => {
+                    let may_change = self.permit_all(user, Write, &to);
+                    // A moved file can be read at its destination. An application may know more methods like MOVE.
+                    may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
+                }
+                None if ["COPY", "MOVE"].contains(&method) => return Err(no_destination()),
+                None => may(Write),
+            },
         };
         Ok(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
     }
 }
 
-/// The path of the `Destination` field.
-fn destination(request: &Request) -> Result<Names> {
+/// The path of the `Destination` field, if there is one.
+fn destination(request: &Request) -> Result<Option<Names>> {
     let mut lines = request.header_all("destination");
     match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
         (Some(line), None) => {
             let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
-            seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)
+            seen(request.mount_path(), &request.path_of_url(line)?).map(Some).ok_or_else(outside)
         }
-        _ => Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
+        _ => Err(no_destination()),
     }
 }
 
-/// What rules say of a request.
+fn no_destination() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")
+}
+
+/// The result of the rules for a request.
 enum Verdict {
     Allowed,
     /// Allowed if the response shows nothing that needs the right to read.

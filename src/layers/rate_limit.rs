@@ -16,7 +16,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// layer; otherwise all clients share one bucket. Clients of a Unix socket without a trusted proxy are not limited.
 ///
 /// The table has a maximum number of clients (see [`max_clients`](RateLimit::max_clients)). Nothing runs in the
-/// background. A client with many addresses has many buckets, so this is no protection against distributed floods.
+/// background. A client with many addresses has many buckets, so this does not protect against distributed floods.
 ///
 /// ```
 /// use modest::layers::RateLimit;
@@ -58,7 +58,7 @@ impl RateLimit {
         self
     }
 
-    /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Past it, the clients
+    /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Beyond it, the clients
     /// without a request for the longest time are dropped, which gives them a full bucket.
     ///
     /// # Panics

@@ -48,7 +48,12 @@ use failure::Failure;
 /// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
 /// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because some
 ///   servers remove what follows `;`, or take a backslash for a slash.
-/// - *Methods* are passed on as they are, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Methods* are passed on unchanged, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Destination* (WebDAV) is rewritten like the path. One outside the mount is a 502.
+/// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
+///   WebSocket, gets 403 if a page of another site sent it.
+/// - *Clients that leave*: the request to the backend ends. A client that has ended its side can read the rest of a
+///   response, unless nothing comes for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If it breaks off in the middle of a response, the client's connection is reset.
@@ -241,11 +246,8 @@ impl ReverseProxy {
     /// The response to the client for an answer of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
-            Answer::Whole(head) if *request.method() == Method::HEAD => {
-                let length = head.content_length().ok().flatten();
-                let none = io::empty();
-                (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
-            }
+            // Like the response to GET, whose body other threads send: layers see the same kind.
+            Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
             Answer::Whole(head) => (head, Response::no_content()),
             Answer::Streamed(head, response) => (head, response),
             Answer::Switched(head, upstream) => {

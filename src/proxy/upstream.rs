@@ -97,7 +97,7 @@ impl Upstream {
                 Ok(count > 0)
             }
             Err(error) if is_retried(&error) => Ok(false),
-            // The backend may have responded without reading everything, so a failed write is no error.
+            // The backend may have responded without reading everything, so a failed write is not an error.
             Err(_) => {
                 self.unsent = None;
                 Ok(false)

@@ -1,5 +1,5 @@
-//! Work beside requests: threads with a name, which a server counts, stops at its shutdown, and waits for; and queues of
-//! jobs for them. Started by `server` and `handle`. It knows nothing of connections.
+//! Work beside requests: threads with a name, which a server counts, stops at its shutdown, and waits for; and queues
+//! of jobs for them. Started by `server` and `handle`. It knows nothing of connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -23,7 +23,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    over: bool, // nothing is waited for any more
+    over: bool, // no thread is waited for
     threads: HashMap<u64, String>,
     calls: HashMap<u64, Arc<dyn Fn() + Send + Sync>>,
     entered: u64,
@@ -42,8 +42,8 @@ impl Stop {
         !self.is_set()
     }
 
-    /// Calls this when the shutdown begins, at once if it has begun, until the returned value is dropped: to wake a thread
-    /// that waits for something else, such as a socket. It must not block.
+    /// Calls this when the shutdown begins, or at once if it has begun, unless the returned value was dropped. It can
+    /// wake a thread that waits for something else, such as a socket. It must not block.
     pub fn on_stop(&self, call: impl Fn() + Send + Sync + 'static) -> OnStop {
         let call: Arc<dyn Fn() + Send + Sync> = Arc::new(call);
         let mut state = self.lock();
@@ -84,7 +84,7 @@ impl Stop {
         self.lock().threads.len()
     }
 
-    /// The shutdown begins.
+    /// Notes that the shutdown has begun.
     pub(crate) fn set(&self) {
         let mut state = self.lock();
         state.stopping = true;
@@ -94,7 +94,7 @@ impl Stop {
         calls.iter().for_each(|call| call());
     }
 
-    /// Nothing is waited for any more.
+    /// Ends all waits for threads.
     pub(super) fn abandon(&self) {
         self.lock().over = true;
         self.set();

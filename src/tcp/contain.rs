@@ -1,6 +1,7 @@
 //! Where panics of user code end: in handlers, destructors, hooks and loggers.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,9 +31,10 @@ pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl Panicked {
-    /// Adds the client whose connection it ends.
-    pub fn of(self, client: &Client) -> Panicked {
-        Panicked { of: Some(format!(" with {client}")), ..self }
+    /// Adds the client whose connection it ends, and what was handled, if that is known.
+    pub fn of(self, client: &Client, what: Option<impl Display>) -> Panicked {
+        let what = what.map(|what| format!(" ({what})")).unwrap_or_default();
+        Panicked { of: Some(format!(" with {client}{what}")), ..self }
     }
 
     /// Adds the name of its thread.

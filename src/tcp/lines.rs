@@ -99,13 +99,14 @@ impl Lines {
         self.with(|config| config.idle_timeout = limit)
     }
 
-    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Past it sending fails.
+    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Beyond it, sending
+    /// fails.
     pub fn push_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.push_limit = bytes)
     }
 
     /// Serves only clients for which this returns true (Python's `verify_request`). It is called when a client has
-    /// connected; one that is turned away sees the end of the stream. It may block for a short time.
+    /// connected; a rejected one sees the end of the stream. It may block for a short time.
     pub fn verify_client(mut self, verify: impl Fn(&Client) -> bool + Send + Sync + 'static) -> Lines {
         self.verify = Some(Box::new(verify));
         self
@@ -128,7 +129,8 @@ pub enum Flow {
     Close,
 }
 
-/// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`. Called first: `opened`, then `greeting`.
+/// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`. Called first: `opened`, then
+/// `greeting`.
 ///
 /// ```
 /// use modest::raw::{Flow, LineHandler, Lines};
@@ -190,8 +192,8 @@ pub trait LineHandler: Send {
 
 /// Sends to the client of a [`LineHandler`], from any thread: [`LineHandler::opened`]. Clones share the client.
 ///
-/// What is sent is bounded ([`Lines::push_limit`]), follows the reply of a handler that runs, and holds no worker. It does not count
-/// for [`Lines::idle_timeout`].
+/// Unsent bytes are bounded ([`Lines::push_limit`]) and hold no worker. They follow the reply of a running handler, and
+/// do not count for [`Lines::idle_timeout`].
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -359,7 +361,7 @@ struct LineConversation {
 /// What other threads send. Dropping it reports that the client has disconnected.
 struct Sending {
     sender: LineSender,
-    is_attached: bool, // or nobody has a clone
+    is_attached: bool, // otherwise no other thread has a clone
 }
 
 impl Sending {

@@ -25,9 +25,11 @@ mod stream_handler; // Python's StreamRequestHandler
 mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
-mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
+
+mod output; // pieces to write
+mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod kept; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
@@ -55,12 +57,11 @@ mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
-mod output; // pieces to write
 
 pub use address::Address;
 pub use background::{Jobs, OnStop, Refused, Stop};
 pub use client::{Client, TlsInfo};
-pub(crate) use contain::contain;
+pub(crate) use contain::{catch, contain};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use input::Input;
@@ -77,8 +78,11 @@ pub(crate) use memory::{
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;
+#[cfg(feature = "tls")]
+pub(crate) use protocol::meet;
 pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
+pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};

@@ -66,11 +66,11 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
-/// What a thread beside requests does.
+/// The function of a thread beside requests.
 type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// How long workers without work can take to end.
+/// How long workers can take to end, except those in handlers.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
@@ -264,6 +264,11 @@ impl TcpServer {
     /// clients of a [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
     /// [`Next::Take`](crate::raw::Next::Take). Further connections wait as long as requests wait for a handler.
     ///
+    /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
+    /// another: as many silent clients as there are threads keep others out for that long. Where anyone can connect, set a
+    /// short timeout and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or a
+    /// [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
+    ///
     /// # Panics
     /// If it is 0.
     pub fn max_streams(mut self, count: usize) -> TcpServer {
@@ -331,8 +336,8 @@ impl TcpServer {
     /// cleaner, a worker that takes [jobs](crate::background::Jobs). The name is that of the thread, and in the log.
     ///
     /// At the beginning of a shutdown its [`Stop`] is set, and the shutdown waits for the thread as for requests, up to
-    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread only.
-    /// [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
+    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread
+    /// only. [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -372,11 +377,11 @@ impl TcpServer {
         &self.addresses
     }
 
-    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
-    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child
+    /// processes serve them with [`TcpServer::from_listener`] or `"fd:N"`.
     ///
-    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
-    /// Unix socket. See docs/listeners.md.
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and
+    /// the file of a Unix socket. See docs/listeners.md.
     ///
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.
@@ -418,7 +423,9 @@ impl TcpServer {
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
-        if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
+        // A handler that still has its connection has had its time: the shutdown timeout is over.
+        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() };
+        if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
         drain(&engine);

@@ -80,7 +80,7 @@ pub trait Sink: Send + Sync {
     /// error there is no goodbye, because the output is incomplete.
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// The socket will be read to an end that the server causes, which is no cut.
+    /// The socket will be read to an end that the server causes, which is not a cut.
     fn end_reading(&self) {}
 
     /// Sets how long a write can wait for the client, if it writes to the socket more than once.

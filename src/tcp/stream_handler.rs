@@ -18,7 +18,7 @@ use super::stream::Stream;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't handle streams",
     label = "this does not implement `StreamHandler`",
-    note = "a closure names its argument and returns a `std::io::Result<()>`: `|stream: &mut Stream| ..`"
+    note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|stream: &mut Stream| ..`"
 )]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
@@ -26,8 +26,8 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
-    /// Whether to serve this client (Python's `verify_request`). It is called on a worker when the client has connected;
-    /// a client that is turned away sees the end of the stream, and takes no thread. It may block for a short time.
+    /// Whether to serve this client (Python's `verify_request`). It is called on a worker when the client has
+    /// connected; a rejected client sees the end of the stream, and takes no thread. It may block for a short time.
     /// Default: true.
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
@@ -109,8 +109,9 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     }
 }
 
-/// The socket, for its options and its peer (`SO_PEERCRED`): of the outermost protocol, so inside TLS its bytes are encrypted. Read
-/// and write by the stream, which keeps bytes that were read ahead, and don't make the socket non-blocking.
+/// The socket, for its options and its peer (`SO_PEERCRED`): of the outermost protocol, so inside TLS its bytes are
+/// encrypted. Read and write through the stream, which keeps bytes that were read ahead. Don't make the socket
+/// non-blocking.
 ///
 /// ```no_run
 /// use modest::TcpServer;

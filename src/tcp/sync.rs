@@ -94,6 +94,7 @@ impl<T> Queue<T> {
         self.receiver.try_recv().ok()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::output::{First, Output};
+use super::scheduler::MayBlock;
 use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SockRef, Socket};
 
 /// A client's stream: TCP or Unix.
@@ -64,8 +65,8 @@ impl Transport {
     }
 
     /// Writes the output, up to a share, which is reduced by the number of bytes written. Returns how far it came.
-    pub fn write(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
-        let written = self.write_up_to(output, files, share);
+    pub fn write(&mut self, output: &mut Output, may_block: Option<MayBlock>, share: &mut usize) -> Written {
+        let written = self.write_up_to(output, may_block, share);
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
             // If this fails, large responses are only slower. A Unix socket has no such limit.
@@ -74,11 +75,8 @@ impl Transport {
         written
     }
 
-    fn write_up_to(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
+    fn write_up_to(&mut self, output: &mut Output, may_block: Option<MayBlock>, share: &mut usize) -> Written {
         loop {
-            if output.begins_with_file() && !files {
-                return Written::File;
-            }
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
@@ -86,16 +84,19 @@ impl Transport {
                 First::Nothing => return Written::All,
                 First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
                 First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
-                First::File { file, start, length } => match self.send_file(file, start, *length, *share) {
-                    Ok(0) => return Written::Short,
-                    Ok(count) => {
-                        *length -= count as u64;
-                        self.sent += count as u64;
-                        *share = share.saturating_sub(count);
-                        continue;
+                First::File { file, start, length } => {
+                    let Some(may_block) = may_block else { return Written::File };
+                    match self.send_file(file, start, (*length).min(*share as u64), may_block) {
+                        Ok(0) => return Written::Short,
+                        Ok(count) => {
+                            *length -= count as u64;
+                            self.sent += count as u64;
+                            *share = share.saturating_sub(count);
+                            continue;
+                        }
+                        Err(err) => return Written::from(&err),
                     }
-                    Err(err) => return Written::from(&err),
-                },
+                }
             };
             match sent {
                 Ok(count) => {
@@ -124,8 +125,8 @@ impl Transport {
         Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, sys::NO_SIGNAL))?)
     }
 
-    fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
-        let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
+    fn send_file(&self, file: &File, start: &mut u64, most: u64, _: MayBlock) -> io::Result<usize> {
+        let count = usize::try_from(most).unwrap_or(usize::MAX);
         Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, start, count))?)
     }
 

@@ -1,4 +1,4 @@
-//! A client that behaves as a test wants: slow, silent, half-closed, not HTTP at all.
+//! A client that a test controls: slow, silent, half-closed, not HTTP at all.
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
@@ -52,8 +52,8 @@ impl TestConnection {
     /// Sends bytes as they are.
     ///
     /// # Panics
-    /// If the server reads none of them for 30 seconds. If it has disconnected, nothing happens: what it has sent is still to be
-    /// read.
+    /// If the server reads none of them for 30 seconds. If it has disconnected, nothing happens: its response can still
+    /// be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut TestConnection {
         if let Err(error) = self.stream().write_all(bytes.as_ref())
             && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
@@ -136,7 +136,7 @@ impl TestConnection {
         self.rest().1
     }
 
-    /// Disconnects with a reset, as a client that crashes.
+    /// Disconnects with a reset, like a client that crashes.
     pub fn reset(self) {
         let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)); // fails only if it has ended
     }
@@ -152,7 +152,8 @@ impl fmt::Debug for TestConnection {
     }
 }
 
-/// A request whose response has not arrived yet: [`TestServer::begin`](super::TestServer::begin). Dropping it disconnects.
+/// A request whose response has not arrived yet: [`TestServer::begin`](super::TestServer::begin). Dropping it
+/// disconnects.
 #[derive(Debug)]
 pub struct TestPending {
     pub(super) connection: TestConnection,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{TestServer, serve};
 use crate::raw::{Stream, streams};
 
-/// Serves a script on a free port of `127.0.0.1`, for a test of a client: it is called for each connection, on a thread of
-/// its own, and sends whatever it likes. The server is stopped when the value is dropped.
+/// Serves a script on a free port of `127.0.0.1`, for a test of a client: it is called for each connection, in a
+/// separate thread, and can send any bytes. The server is stopped when the value is dropped.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -78,8 +78,8 @@ pub struct FakeClient<'a> {
 }
 
 impl FakeClient<'_> {
-    /// Reads a whole request: its head, and a body with a length or in chunks. `None` if the client has disconnected, or
-    /// the server is stopped.
+    /// Reads a whole request: its head, and a body with a length or in chunks. `None` if the client has disconnected,
+    /// or the server is stopped.
     pub fn request(&mut self) -> Option<FakeRequest> {
         let request = FakeRequest::read(self.stream).ok().flatten()?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
@@ -120,7 +120,7 @@ impl FakeClient<'_> {
         self.stream.reset();
     }
 
-    /// The connection, for all else.
+    /// The connection, for all other uses.
     pub fn stream(&mut self) -> &mut Stream {
         self.stream
     }

@@ -147,9 +147,8 @@ impl Tls {
 
     /// Sets how often handshakes check, at most, whether the files have changed. Changed files are reloaded. Default:
     /// once per second; `None`: never. Files that cannot be used, such as a certificate whose key is not there yet, are
-    /// logged
-    /// once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open connections
-    /// are not affected.
+    /// logged once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open
+    /// connections are not affected.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self

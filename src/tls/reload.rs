@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
 use super::identity;
-use crate::tcp::{self, Instant};
+use crate::tcp::{self, Instant, MayBlock};
 
 /// The current configuration.
 pub struct Live {
@@ -64,8 +64,8 @@ impl Live {
         self.sources.asks_for_certificates()
     }
 
-    /// Returns the configuration for a handshake. It may block.
-    pub fn config(&self, now: Instant) -> Arc<ServerConfig> {
+    /// Returns the configuration for a handshake. It may look at the files.
+    pub fn config(&self, now: Instant, _: MayBlock) -> Arc<ServerConfig> {
         if let Some(every) = self.every
             && let Ok(mut look) = self.look.try_lock()
             && now.saturating_duration_since(look.at) >= every

@@ -37,7 +37,7 @@ use crate::tcp::{Address, Client, ServerHandle};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't handle datagrams",
     label = "this does not implement `DatagramHandler`",
-    note = "a closure names its argument and returns a `std::io::Result<()>`: `|datagram: &Datagram| datagram.reply(..)`"
+    note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|datagram: &Datagram| ..`"
 )]
 pub trait DatagramHandler: Send + Sync + 'static {
     /// Handles one datagram. It may block: up to [`UdpServer::workers`](crate::UdpServer::workers) of them run at once.

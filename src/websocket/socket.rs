@@ -24,7 +24,7 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
-    /// Notified when there is room, and when there will be none any more.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
 }
 

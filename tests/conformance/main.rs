@@ -1,4 +1,4 @@
-//! HTTP to the letter: the requests that a client may send, and the responses that a server owes it, over real sockets.
+//! HTTP to the letter: the requests that a client may send, and the responses that it must get, over real sockets.
 //! There is one row for each case, named after its section of RFC 9110, 9111, 9112 or 3986. README.md describes how to
 //! add one.
 

@@ -151,7 +151,7 @@ fn the_first_line_shows_the_counts() {
     );
 }
 
-/// The parts of a page besides its rows are small.
+/// A page without rows is small.
 #[test]
 fn the_page_is_small_and_self_contained() {
     let page = get(&Folder::new(&[]).handler(), "/").text();
@@ -206,7 +206,7 @@ fn only_folders_that_accept_uploads_have_a_form() {
     let all = modest::Uploads::new().max_size(7).at_once(3).overwrite(modest::Overwrite::Replace);
     let all = page(Some(all.resumable(1, Duration::from_secs(1))));
     assert_eq!(form(&all).unwrap(), format!(" data-e=3 data-o=replace data-r data-m=7{method}"), "{all}");
-    // With all parts that a page can have besides names.
+    // A page with all its parts, but without names.
     assert!(deletes.len() <= 30 << 10, "{} bytes", deletes.len());
 }
 

@@ -1,12 +1,9 @@
 //! A cipher for tests, which is weak and short but uses all that TLS needs from the engine: a handshake in which both
 //! sides send before the inner protocol accepts the client, records, a goodbye, an alert.
 //!
-//! The client sends `key 5a
-//! ` (a byte in hex), receives `whoami
-//! `, sends `from ADDRESS
-//! `, and receives `ok
-//! `. Then both sides send records: a length in two bytes, and this many bytes, each xor the key. A record without
-//! bytes is a goodbye. A record that is too long is invalid, and the reply is the alert `ff ff`.
+//! The client sends `key 5a\n` (a byte in hex), receives `whoami\n`, sends `from ADDRESS\n`, and receives `ok\n`. Then
+//! both sides send records: a length in two bytes, and this many bytes, each xor the key. A record without bytes is a
+//! goodbye. A record that is too long is invalid, and the reply is the alert `ff ff`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

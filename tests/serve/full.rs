@@ -85,6 +85,7 @@ fn a_request_arriving_during_eviction_is_served() {
     let _logs_end = app.logs.each_ref().map(|log| log.opened_at_end());
     let mut idle = server.client();
     is_answered(&mut idle);
+    thread::sleep(Duration::from_millis(300)); // it can be evicted when it has been idle for 250 ms
     let (mut handled, mut first, mut second) = (server.client(), server.client(), server.client());
     server.wait_for("all are accepted", |stats| stats.parked == 4);
     handled.send(get("/handle"));

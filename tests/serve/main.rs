@@ -36,7 +36,7 @@ mod tls; // TLS, with rustls as the client
 #[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
 #[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
-mod tunnels; // CONNECT, lines that end in LF, and one request only
+mod tunnels; // CONNECT, lines that end in LF, and a server for one request
 mod unix; // Unix sockets, and their files
 mod unread; // bodies that no handler reads
 mod uploads; // forms with files

@@ -4,10 +4,11 @@ use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use modest::Client as Peer;
-use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Turn};
+use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Stream, Turn};
+use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
+use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
-use crate::server::{Gate, Running, alone, eventually, serve};
+use crate::server::{Gate, Running, alone, capture_the_log, eventually, serve};
 
 /// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
 /// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
@@ -175,5 +176,44 @@ fn a_logger_that_panics_costs_no_worker() {
         log::set_logger(&Logger).expect("the only one");
         log::set_max_level(log::LevelFilter::Error);
         the_pool_survives("plain\n");
+    });
+}
+
+/// It panics as soon as it is open.
+struct Falls;
+
+impl WebSocketHandler for Falls {
+    fn opened(&mut self, _: &Socket) -> modest::Result<()> {
+        panic!("as asked");
+    }
+
+    fn message(&mut self, _: Message, _: &Socket) -> modest::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn panics_after_an_upgrade_are_logged_with_the_request() {
+    let app = handler_fn(|request: &Request| match request.path() {
+        "/chat" => WebSocket::new().accept(request, Falls),
+        _ => Ok(Response::upgrade("shout", |_: Stream| panic!("as asked"))),
+    });
+    alone("panics::panics_after_an_upgrade_are_logged_with_the_request", || {
+        let lines = capture_the_log(|record| (record.level() == log::Level::Error).then(|| record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Error);
+        let server = serve(Http::new(app).access_log(None), |server| server);
+        let fields = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+        for (path, protocol) in [("/chat", "websocket"), ("/shout", "shout")] {
+            let asks = format!("Host: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{fields}");
+            let mut client = server.client();
+            client.send(format!("GET {path} HTTP/1.1\r\n{asks}\r\n"));
+            let _ = std::io::Read::read_to_end(&mut client.stream, &mut Vec::new()); // a reset
+            eventually("the panic is logged", || !lines.lock().unwrap().is_empty());
+            let line = std::mem::take(&mut *lines.lock().unwrap()).concat();
+            assert!(
+                line.contains(path) && line.contains("127.0.0.1:") && line.ends_with("panicked: as asked"),
+                "{line}"
+            );
+        }
     });
 }

@@ -90,7 +90,7 @@ impl Conversation for Talk {
             }
             ["big", count] => turn.output.push(Piece::Owned(vec![b'x'; count.parse().unwrap()])),
             ["file", promised, real] => {
-                let mut file = tempfile::tempfile().unwrap();
+                let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
                 file.write_all(&vec![b'f'; real.parse().unwrap()]).unwrap();
                 turn.output.bytes().extend_from_slice(b"head:");
                 turn.output.push(part_of(file, promised.parse().unwrap()));

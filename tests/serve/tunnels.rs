@@ -1,4 +1,4 @@
-//! CONNECT for a program that is a proxy; lines that end in LF; one request and no more.
+//! CONNECT for a program that is a proxy; lines that end in LF; a server for one request.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -196,7 +196,8 @@ fn an_abstract_socket_has_no_file() {
     let err = TcpServer::bind(format!("unix:@{name}"), Raw(Script::default())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AddrInUse, "{err}");
     let _server = Running::start(server);
-    let address = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
     ask(UnixStream::connect_addr(&address).unwrap(), "say me\n", "me\n");
     assert!(!Path::new(&format!("@{name}")).exists());
 }

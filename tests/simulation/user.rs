@@ -310,6 +310,10 @@ impl Conversation for Talk {
             Event::NoPermit | Event::NoThread => {
                 with(|machine| machine.counts.refused += 1);
                 turn.output.bytes().extend_from_slice(REFUSED);
+                if matches!(self.state, State::Handling { ask: Ask::Last(..), .. }) {
+                    self.may_close();
+                    return Next::Linger; // its client sends on
+                }
             }
             _ => {}
         }

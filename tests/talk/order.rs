@@ -464,7 +464,7 @@ fn the_outermost_layer_decides_about_live_responses() {
     }
 }
 
-/// If a handler rejects a request, its plan for the body does not count: an outer layer that wants the body gets it.
+/// If a handler rejects a request, its plan for the body does not count: an outer layer that needs the body gets it.
 #[test]
 fn a_rejection_discards_the_body_plan() {
     struct Wants;

@@ -201,6 +201,9 @@ impl Peer {
         if self.stopping {
             turn = turn.while_shutting_down();
         }
+        if event.is_none() && !matches!(self.next, Next::Handle | Next::Brief) {
+            turn = turn.without_permit();
+        }
         turn = turn.keeping_handover(&mut successor);
         turn.set_polled(self.polled);
         let conversation = self.conversation.as_mut().expect("turned away");

@@ -66,7 +66,7 @@ impl Inbox {
         while let Some(mut part) = form.next_part()? {
             let Some(name) = part.safe_file_name() else { continue }; // a field, or no file was chosen
             if !part.content_type().is_some_and(|kind| kind.starts_with("image/")) {
-                return Err(Error::new(415, format!("{name} is no image")));
+                return Err(Error::new(415, format!("{name} is not an image")));
             }
             saved.push(part.save_in(&self.folder)?); // phones often repeat a name: this one becomes `photo-1.jpg`
         }

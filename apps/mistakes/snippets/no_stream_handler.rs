@@ -1,7 +1,7 @@
 //~ E0277
 //~ can't handle streams
 //~ this does not implement `StreamHandler`
-//~ a closure names its argument and returns a `std::io::Result<()>`
+//~ a closure must give the type of its argument and return `std::io::Result<()>`
 use modest::raw::streams;
 
 struct Echo;

@@ -2,7 +2,6 @@
 //!
 //! The first lines of a program contain the expected result: the code of its error, and texts that the message must
 //! contain. Messages of the library are complete; of the compiler's own words only the helpful ones are checked.
-//! the library says itself stands there word for word; of the compiler's own words only those that help.
 
 use std::collections::BTreeMap;
 use std::path::Path;

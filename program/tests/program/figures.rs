@@ -109,6 +109,28 @@ fn metrics_include_reloads_lost_lines_and_free_space() {
     }
 }
 
+/// A process that can't open `/proc` has the metrics that the alerts need.
+#[test]
+fn a_confined_program_has_metrics_of_its_process() {
+    if crate::command::landlock_is_missing() {
+        return;
+    }
+    let modest = start(&["--metrics", "--confine"]);
+    for _ in 0..2 {
+        let page = modest.get("/metrics").body;
+        for (name, least) in [
+            ("process_open_fds", 5.0),
+            ("process_max_fds", 5.0),
+            ("process_cpu_seconds_total", 0.0),
+            ("process_resident_memory_bytes", 1e5),
+            ("process_start_time_seconds", 1.6e9),
+        ] {
+            assert!(value(&page, name).is_some_and(|value| value > least), "{name}: {page}");
+        }
+        assert!(value(&page, "modest_uptime_seconds").is_some_and(|seconds| seconds < 3600.0), "{page}");
+    }
+}
+
 /// The table of docs/metrics.md contains each metric of the alert rules and of the page.
 #[test]
 fn alerts_and_the_page_have_metrics_that_are_documented() {

@@ -195,18 +195,27 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
     }
 }
 
-#[cfg(target_os = "linux")] // an abstract socket
+/// A socket without a file, and the value of `NOTIFY_SOCKET` that names it, where the program can use one.
+#[cfg(target_os = "linux")]
+fn abstract_socket() -> Option<(UnixDatagram, String)> {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("modest-notify-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let is_supported = modest::system_services().contains(&("abstract Unix sockets", "yes"));
+    is_supported.then(|| (UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_socket() -> Option<(UnixDatagram, String)> {
+    None
+}
+
 #[test]
 fn systemd_is_notified_of_start_and_stop() {
     let files = folder(&[("file.txt", "inside")]);
     let path = files.path().join("notify");
-    let name = format!("modest-notify-{}", std::process::id());
-    let abstract_name =
-        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
-    for (socket, variable) in [
-        (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned()),
-        (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),
-    ] {
+    let file = (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned());
+    for (socket, variable) in [file].into_iter().chain(abstract_socket()) {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let heard = || {
             let mut message = [0; 100];

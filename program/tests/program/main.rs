@@ -10,5 +10,5 @@ mod guard; // users and rights
 mod handed; // sockets from a parent process
 mod memory; // the memory of idle clients
 mod proxied; // requests for another server
-mod python; // what is the same as in Python, beside it
+mod python; // behaviour that equals Python's, checked beside it
 mod readme; // documents against code

@@ -1,11 +1,11 @@
-//! The rows of docs/from-python.md about the program that say "the same": each is run beside Python, as far as the Python
-//! that is installed has it.
+//! Runs each row of docs/from-python.md about the program that says "the same" beside Python, if the installed Python
+//! has the option.
 
 use std::process::Command;
 
 use crate::built::{Answer, Built, folder, modest};
 
-/// The rows of the table that say so, by their first option.
+/// These rows of the table, by their first option.
 const ROWS: [(&str, &[&str]); 5] = [
     ("", &[]),
     ("-d", &["-d", "{folder}"]),
@@ -30,7 +30,7 @@ fn shown(answer: &Answer) -> String {
         true => ("a page", answer.body.contains("inside.txt")),
         false => (&*answer.body, false),
     };
-    let is_error = answer.status >= 400; // its page and its type are of each one's own
+    let is_error = answer.status >= 400; // each program has its own page and type
     if is_error { answer.status.to_string() } else { format!("{} {fields:?} {body} {listed}", answer.status) }
 }
 
@@ -58,7 +58,7 @@ fn what_is_the_same_for_the_program_is_run_beside_python() {
     }
 }
 
-/// A row that is added to the page is added here.
+/// A new row of the page has to be added here.
 #[test]
 fn each_row_that_says_the_same_is_known() {
     let page = std::fs::read_to_string(crate::built::root().join("docs/from-python.md")).unwrap();

@@ -196,7 +196,7 @@ fn push_headings(text: &mut String, order: Order) {
 }
 
 /// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the one that is
-/// more often wanted, with the largest or the newest first.
+/// more useful, with the largest or the newest first.
 fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }

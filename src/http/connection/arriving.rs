@@ -1,13 +1,13 @@
 //! Requests with a streamed body: their handler is called before the body has arrived. Called by `connection` in turns
 //! that may block.
 
-use super::{Exchange, HttpConnection};
+use super::{Exchange, HttpConnection, UnacceptedRequest};
 use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
-use crate::tcp::{BlockingInput, Next, Turn};
+use crate::tcp::{BlockingInput, MayBlock, Next, Turn};
 
 /// Whether the body is received while the handler runs: no if it has arrived already, or if it is written elsewhere
 /// first.
@@ -23,16 +23,16 @@ pub(super) fn arrives_while_handled(
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: calls the handler of a request whose body it can receive from here.
+    /// Calls the handler of a request whose body it can receive from here.
     pub(super) fn handle_arriving(
         &mut self,
-        mut exchange: Box<Exchange>,
-        framing: &RequestFraming,
-        head_length: usize,
+        accepted: UnacceptedRequest,
         plan: BodyPlan,
         input: Box<dyn BlockingInput>,
+        may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Next {
+        let UnacceptedRequest { mut exchange, framing, head_length } = accepted;
         let limits = plan.limits(&self.config().body);
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);
@@ -43,7 +43,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
         exchange.request.set_body(ArrivingBody::new(framing.body, arrival));
-        self.call_handler(exchange, turn)
+        self.call_handler(exchange, may_block, turn)
     }
 }
 

@@ -14,15 +14,13 @@ use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Handover, LiveKind, LiveRefusal, Next, Stage, Stream, Turn};
+use crate::tcp::{Handover, LiveKind, LiveRefusal, MayBlock, Next, Stage, Stream, Turn, catch};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    /// There is room again, so the sender is called next.
-    pub(super) calls_sender: bool,
 }
 
 /// A request that waits for a signal and is then handled again.
@@ -85,11 +83,6 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Sends what was pushed, or waits for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        if std::mem::take(&mut pushed.calls_sender)
-            && catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more()).is_err()
-        {
-            return self.break_off_pushed(pushed, turn);
-        }
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
@@ -101,27 +94,42 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.state = State::Pushed(pushed);
                 Next::Again
             }
-            PushedProgress::Room => {
-                pushed.calls_sender = true;
-                self.state = State::Pushed(pushed);
-                Next::Brief
-            }
+            PushedProgress::Room => self.ask_for_permit(State::CallingSender(pushed)),
             PushedProgress::Waiting => {
                 self.stage = self.stage.wrapping_add(1);
                 self.await_pushed(pushed)
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
-                self.state = State::Ended(pushed.exchange);
-                Next::Brief
+                self.ask_for_permit(State::PushedEnd(pushed))
             }
             PushedProgress::Broken => self.break_off_pushed(pushed, turn),
         }
     }
 
+    /// Calls the sender, which may send: there is room again.
+    pub(super) fn call_sender(
+        &mut self,
+        pushed: Box<PushedResponse>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        match catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more(may_block)) {
+            Ok(()) => self.send_pushed(pushed, turn),
+            Err(_) => self.break_off_pushed(pushed, turn),
+        }
+    }
+
+    /// Drops a pushed response that was sent.
+    pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        let PushedResponse { stream, exchange, .. } = pushed;
+        drop(stream);
+        self.was_sent(exchange, may_block, turn)
+    }
+
     fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         self.log_pushed(&pushed, turn);
-        self.state = State::Closing(pushed.exchange);
+        self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
         Next::Abort
     }
 
@@ -191,7 +199,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Called when bytes, or their end, arrive while a request waits.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
-            self.state = State::Closing(waiting.exchange);
+            self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
             return Next::Abort; // the client has disconnected
         }
         // The client may still read the response, or may have disconnected. An interim response, of which any number is
@@ -279,10 +287,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         let client = stream.client().clone();
         let Upgrading { exchange, status, head, serve } = upgrading;
         self.log_taken(&exchange, status, &client);
+        let line = exchange.request.for_log().to_string();
         drop(exchange); // the stream may live for a long time
-        match stream.write_all(&head).and_then(|()| stream.flush()) {
-            Ok(()) => serve(stream),
-            Err(err) => log::debug!("{client}: disconnected before the upgrade: {err}"),
+        if let Err(err) = stream.write_all(&head).and_then(|()| stream.flush()) {
+            return log::debug!("{client}: disconnected before the upgrade: {err}");
+        }
+        if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {
+            panicked.of(&client, Some(line)).tell();
         }
     }
 }

@@ -24,6 +24,7 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
+use super::request::arriving::Progress;
 use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
@@ -31,7 +32,7 @@ use super::request::head::{Head, HeadParser};
 use super::responder::{Responder, Service, panic_message, rewritten};
 use super::response::{Instead, OnSent};
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
+use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
@@ -56,28 +57,33 @@ enum State {
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
-    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (may block).
+    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
+    /// permit).
     BeforeBody(Box<UnacceptedRequest>),
     /// A body is being received.
     ReadingBody(Box<PartialRequest>),
-    /// Part of a body is to be written to disk (may block).
+    /// Part of a body is to be written to disk (with a permit).
     SpoolingBody(Box<PartialRequest>),
-    /// A request is complete; the handler is to be called (may block).
+    /// A request is complete; the handler is to be called (with a permit).
     Handling(Box<Exchange>),
-    /// A response body is being read and sent (each read may block).
+    /// A response body is being read and sent (each read with a permit).
     Streaming(Box<StreamingResponse>),
     /// The body of the response is pushed by other threads.
     Pushed(Box<PushedResponse>),
+    /// ... and there is room again: its sender is to be called (with a permit).
+    CallingSender(Box<PushedResponse>),
     /// A request waits for a signal.
     Waiting(Box<WaitingRequest>),
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// A body cannot be received: the rejection is sent, and the received part is dropped (may block).
-    Rejecting(Box<(PartialRequest, Rejection)>),
-    /// A response is complete, and its request is dropped (may block).
+    /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
+    Rejecting(Box<(PartialRequest, Error)>),
+    /// A response was sent; the function that waits for that is called (with a permit).
     Ended(Box<Exchange>),
-    /// The connection is aborted. Its request is kept until then, because dropping it may block.
-    Closing(Box<Exchange>),
+    /// A pushed response was sent, and is dropped with its request (with a permit).
+    PushedEnd(Box<PushedResponse>),
+    /// The connection is aborted. Its state is kept until then, because dropping it may block.
+    Closing { _kept: Box<State> },
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
 }
@@ -93,40 +99,49 @@ struct Exchange {
     live: Option<LivePlace>,
     /// The rest of its body that no handler reads.
     unread: Option<Box<UnreadBody>>,
-    /// What is to be called when the response was sent.
+    /// Called while its body is received.
+    progress: Option<Progress>,
+    /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match self.take_state() {
-            State::Idle(waker) => {
+        match (self.take_state(), turn.may_block()) {
+            (State::Idle(waker), _) => {
                 self.state = State::Idle(waker);
                 self.next_request(turn.polled, turn)
             }
-            State::ReadingHead(parser) => self.read_head(parser, turn),
-            State::BeforeBody(unaccepted) => self.before_body(*unaccepted, turn),
-            State::ReadingBody(partial) => self.receive_body(partial, false, turn),
-            State::SpoolingBody(partial) => self.spool_body(partial, turn),
-            State::Handling(exchange) => self.call_handler(exchange, turn),
-            State::Streaming(streaming) => self.stream_body(streaming, turn),
-            State::DiscardingBody(body) => self.discard_body(body, turn),
-            State::Pushed(pushed) => self.send_pushed(pushed, turn),
-            State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
-            State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
-            State::Ended(exchange) => self.after_response(exchange, turn),
-            State::Closing(_) => Next::Close,
-            State::Upgrading(_) => Next::Close, // it only waits for a thread
+            (State::ReadingHead(parser), _) => self.read_head(parser, turn),
+            (State::ReadingBody(partial), _) => self.receive_body(partial, turn),
+            (State::DiscardingBody(body), _) => self.discard_body(body, turn),
+            (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
+            (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),
+            (State::Closing { .. }, _) => Next::Close,
+            (State::Upgrading(_), _) => Next::Close, // it only waits for a thread
+            (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
+            (State::SpoolingBody(partial), Some(may_block)) => self.spool_body(partial, may_block, turn),
+            (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
+            (State::Streaming(streaming), Some(may_block)) => self.stream_body(streaming, may_block, turn),
+            (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
+            (State::Rejecting(rejected), Some(may_block)) => {
+                let (partial, error) = *rejected;
+                self.reject_partial(partial, error, may_block, turn)
+            }
+            (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
+            (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
+            (state, None) => self.ask_for_permit(state),
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        let Some(may_block) = turn.may_block() else { return Next::Abort }; // each event has one
         let state = self.take_state();
         match what {
-            Event::Late(_) => self.on_timeout(state, turn),
-            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, turn),
-            Event::ShuttingDown => self.on_shutdown(state, turn),
-            Event::SendFailed => self.on_send_failed(state, turn),
+            Event::Late(_) => self.on_timeout(state, may_block, turn),
+            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, may_block, turn),
+            Event::ShuttingDown => self.on_shutdown(state, may_block, turn),
+            Event::SendFailed => self.on_send_failed(state, may_block, turn),
             Event::Called => self.on_call(state, turn),
         }
     }
@@ -156,8 +171,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::SpoolingBody(_)
                 | State::Rejecting(_)
                 | State::Ended(_)
-                | State::Closing(_)
+                | State::PushedEnd(_)
+                | State::Closing { .. }
                 | State::Pushed(_)
+                | State::CallingSender(_)
                 | State::Waiting(_)
                 | State::Upgrading(_)
         )
@@ -165,18 +182,27 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request that is under way.
+    /// The request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
-            State::Handling(exchange) | State::Ended(exchange) | State::Closing(exchange) => Some(exchange),
+            State::Rejecting(rejected) => Some(&rejected.0.exchange),
+            State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
-            State::Pushed(pushed) => Some(&pushed.exchange),
+            State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
             State::Upgrading(upgrading) => Some(&upgrading.exchange),
-            State::Rejecting(rejected) => Some(&rejected.0.exchange),
-            State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) => None,
+            State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) | State::Closing { .. } => None,
+        }
+    }
+
+    /// The state needs a turn that may block.
+    fn ask_for_permit(&mut self, state: State) -> Next {
+        self.state = state;
+        match self.state {
+            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
+            _ => Next::Handle,
         }
     }
 
@@ -261,7 +287,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
-    /// tells `tcp` that the client may still be sending.
+    /// shows `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {
@@ -276,6 +302,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             waits_since: None,
             live: None,
             unread: None,
+            progress: None,
             on_sent: None,
         });
         if !self.config().strict_paths {
@@ -295,8 +322,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
             turn.input.consume(length);
-            self.state = State::Handling(exchange);
-            return Next::Handle;
+            return self.ask_for_permit(State::Handling(exchange));
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
         exchange.unread = Some(Box::new(rest)); // until it is accepted
@@ -308,52 +334,54 @@ impl<H: RequestHandler> HttpConnection<H> {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
             return self.reject_request(exchange, rejection, turn);
         }
-        self.state = State::BeforeBody(Box::new(UnacceptedRequest { exchange, framing, head_length: length }));
-        Next::Handle
+        let unaccepted = UnacceptedRequest { exchange, framing, head_length: length };
+        self.ask_for_permit(State::BeforeBody(Box::new(unaccepted)))
     }
 
-    /// May block: calls the handler.
-    fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+    /// Calls the handler.
+    fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
         if *exchange.request.method() == Method::CONNECT {
-            return self.connect(exchange, turn);
+            return self.connect(exchange, may_block, turn);
         }
-        if let Err(error) = self.rewrite(&mut exchange.request) {
+        if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
-        let responded = self.responded(&exchange.request, turn);
+        let responded = self.responded(&exchange.request, may_block, turn);
         end_arriving_body(&mut exchange, turn);
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: the response to CONNECT, which no handler gets.
-    fn connect(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+    /// The response to CONNECT, which no handler gets.
+    fn connect(&mut self, exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         let request = &exchange.request;
-        let responded = self.responder().respond_by(request, || match &self.config().on_connect {
+        let connect = || match &self.config().on_connect {
             Some(connect) => connect(request),
             None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // it was rejected before
-        });
+        };
+        let responded = self.responder().respond_by(request, connect, may_block);
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: replaces the path of the request as the program chooses, before any handler is called.
-    fn rewrite(&self, request: &mut Request) -> Result<(), Error> {
+    /// Replaces the path of the request as the program chooses, before any handler is called.
+    fn rewrite(&self, request: &mut Request, may_block: MayBlock) -> Result<(), Error> {
         match &self.config().rewrite {
-            Some(rewrite) => rewritten(request, &**rewrite),
+            Some(rewrite) => rewritten(request, &**rewrite, may_block),
             None => Ok(()),
         }
     }
 
-    /// May block: the handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a
-    /// response is expensive.)
+    /// The handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a response is
+    /// expensive.)
     #[inline]
-    fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
-        self.responder().respond(request, &|request| {
+    fn responded(&self, request: &Request, may_block: MayBlock, turn: &Turn<'_>) -> Result<Checked, Error> {
+        let begins = |request: &Request| {
             if let Some(name) = request.work_with_id() {
                 turn.handler_begins(name);
             }
-        })
+        };
+        self.responder().respond(request, &begins, may_block)
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use crate::http::handler::RequestHandler;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Instant, Next, Turn};
+use crate::tcp::{Instant, MayBlock, Next, Turn};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -49,7 +49,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, calls_sender: false }), turn)
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
@@ -67,9 +67,14 @@ impl<H: RequestHandler> HttpConnection<H> {
             || config.max_connection_age.is_some_and(|limit| age() >= limit)
     }
 
-    /// May block: reads and sends the next part of a response body.
-    pub(super) fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
-        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
+    /// Reads and sends the next part of a response body.
+    pub(super) fn stream_body(
+        &mut self,
+        mut streaming: Box<StreamingResponse>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output, may_block)));
         let failure = match progress {
             Ok(StreamProgress::More) => {
                 self.state = State::Streaming(streaming);
@@ -89,23 +94,25 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// All of a response is in the output. A function that is to be called when it was sent is called in the next turn.
+    /// All of a response is in the output. A function for its end (`on_sent`) is called in the next turn.
     fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         match exchange.on_sent {
             None => self.after_response(exchange, turn),
-            Some(_) => {
-                self.state = State::Ended(exchange);
-                Next::Brief
-            }
+            Some(_) => self.ask_for_permit(State::Ended(exchange)),
         }
+    }
+
+    /// A response was sent. Calls the function that waits for that.
+    pub(super) fn was_sent(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        if let Some(on_sent) = exchange.on_sent.take() {
+            on_sent.sent(may_block);
+        }
+        self.after_response(exchange, turn)
     }
 
     /// A response is complete. For any kind of response, no byte of its request's body may be read as the next request.
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Idle(exchange.request.take_waker());
-        if let Some(on_sent) = exchange.on_sent.take() {
-            on_sent.sent();
-        }
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         drop(exchange);
         match unread {

@@ -34,9 +34,9 @@ use crate::tcp::Client;
 /// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(OnWeekdays);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no layer",
+    message = "`{Self}` is not a layer",
     label = "this does not implement `Layer`",
-    note = "a closure is given as `layer_fn(|request, next| ..)`, or as `before_body_fn(|request, plan| ..)`"
+    note = "wrap a closure in `layer_fn(|request, next| ..)` or `before_body_fn(|request, plan| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
     /// Called with the head, before the inner handler's: see [`RequestHandler::before_body`]. An error becomes the

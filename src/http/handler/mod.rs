@@ -70,9 +70,9 @@ pub use routes::{ListedRoute, Router, Routes};
 ///
 /// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` handles no requests",
-    label = "this is no `RequestHandler`",
-    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.with_state(state)`"
+    message = "`{Self}` does not handle requests",
+    label = "this does not implement `RequestHandler`",
+    note = "wrap a closure in `handler_fn(|request| ..)`; pass routes as `routes.with_state(state)`"
 )]
 #[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {
@@ -178,7 +178,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// around this one is called, and the outermost default is a small page with the status and the error's message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
-    /// returned, is no failure and has no page. Parts that the page leaves out are taken from the error: the status, if
+    /// returned, is not a failure and has no page. Parts that the page leaves out are taken from the error: the status, if
     /// the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
     ///
     /// ```

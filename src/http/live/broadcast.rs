@@ -99,10 +99,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Adds an event for this listener only, before those that are sent to all from now on: the state to which later events
-    /// are changes. Read the state after [`listen`](Broadcast::listen), so that no change is missed. It does not count
-    /// towards the [queue](Broadcast::queue). If the listener came back with an id of the
-    /// [history](Broadcast::history), it follows what was missed.
+    /// Adds an event for this listener only, before all later ones, for example the state that later events change.
+    /// Read the state after [`listen`](Broadcast::listen), so that no change is missed. It does not count towards the
+    /// [queue](Broadcast::queue). If the listener has reconnected with an id of the [history](Broadcast::history), it
+    /// follows the missed events.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -250,8 +250,8 @@ impl Broadcast {
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///
-    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so the parameter
-    /// `last-event-id` of the query means the same as the field.
+    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so
+    /// the parameter `last-event-id` of the query means the same as the field.
     ///
     /// # Errors
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.

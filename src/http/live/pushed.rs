@@ -6,12 +6,12 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::tcp::{self, Instant, Waker};
+use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will be none any more.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
@@ -142,7 +142,7 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Puts shared pieces at the front, after those that are there. They do not count towards the limit.
+    /// Inserts shared pieces before the queue, after earlier ones of this kind. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
         for piece in pieces {
@@ -266,7 +266,7 @@ impl PushedBody {
         PushedBody { pushed, tee: None }
     }
 
-    /// Puts pieces at the front: see [`Pushed::preload`].
+    /// Inserts pieces before the queue: see [`Pushed::preload`].
     pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         self.pushed.preload(pieces);
     }
@@ -310,8 +310,8 @@ impl PushedBody {
         Taken { pieces, end, room }
     }
 
-    /// Calls the sender, which may send. May block.
-    pub(crate) fn call_for_more(&self) {
+    /// Calls the sender, which may send.
+    pub(crate) fn call_for_more(&self, _: MayBlock) {
         let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
         let mut state = self.pushed.lock();
@@ -402,8 +402,8 @@ impl Channel {
         self
     }
 
-    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for more.
-    /// Default: the [idle timeout](Channel::idle_timeout).
+    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for
+    /// more. Default: the [idle timeout](Channel::idle_timeout).
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
         self.half_close_timeout = Some(limit);
         self

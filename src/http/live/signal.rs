@@ -135,8 +135,8 @@ impl Ticket {
     }
 }
 
-/// A [`Signal`] for each key: a finished job wakes only the requests that wait for it. Clones share them. A key takes no memory
-/// when nothing waits for it.
+/// A [`Signal`] for each key: a finished job wakes only the requests that wait for it. Clones share them. A key takes
+/// no memory when nothing waits for it.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -159,7 +159,7 @@ impl Ticket {
 ///
 ///     fn result(&self, request: &Request) -> Result<Response> {
 ///         let id = request.path_param("id")?;
-///         let ticket = self.finished.ticket(id); // before looking, so that nothing is missed
+///         let ticket = self.finished.ticket(id); // before the check, so that no change is missed
 ///         match self.done.lock().unwrap().get(&id) {
 ///             Some(result) => Ok(Response::text(result)),
 ///             None if request.is_late() => Ok(Response::no_content()),
@@ -201,7 +201,7 @@ impl<K: Eq + Hash> Signals<K> {
         signal.ticket()
     }
 
-    /// Notifies those that wait for this key.
+    /// Notifies the requests that wait for this key.
     pub fn notify<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -213,7 +213,7 @@ impl<K: Eq + Hash> Signals<K> {
         }
     }
 
-    /// Notifies those that wait for any key.
+    /// Notifies the requests that wait for any key.
     pub fn notify_all(&self) {
         let signals = std::mem::take(&mut self.lock().signals);
         signals.into_values().filter_map(|signal| signal.upgrade()).for_each(|signal| Signal(signal).notify());

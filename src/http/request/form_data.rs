@@ -204,8 +204,7 @@ impl<R: Read> Part<'_, R> {
 
     /// Saves the content in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
     /// If that name exists, the file gets a free number: `photo-1.jpg`, `photo-2.jpg` and so on. Returns the path: the
-    /// folder as
-    /// given, and the name.
+    /// folder as given, and the name.
     ///
     /// ```
     /// use modest::{FormData, FormDataLimits};

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -135,11 +135,12 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the kernel's
+/// own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
-    let named = || Ok(tempfile::NamedTempFile::new_in(folder)?.into_file());
-    // The first error is the kernel's own, by which callers recognize a lack of descriptors.
-    tempfile::tempfile_in(folder).or_else(|error| named().map_err(|_: io::Error| error))
+    let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let named = || Ok(tempfile::Builder::new().make_in(folder, open)?.into_file());
+    tempfile::tempfile_in(folder).or_else(|_| named())
 }
 
 fn elsewhere() -> io::Error {
@@ -211,7 +212,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
-    /// Creates one whose bytes go to this writer, and use none of the server's room.
+    /// Creates one whose bytes go to this writer, and use no space of the server.
     pub(crate) fn writing_to(
         given: Box<dyn Write + Send>,
         announced: Option<u64>,

@@ -89,8 +89,8 @@ pub struct Response {
 impl Response {
     /// Creates a response with an empty body.
     ///
-    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
-    /// a 500.
+    /// A number that is not a final status (below 200, above 599: RFC 9110, section 15) is an error: the response is
+    /// sent as a 500.
     pub fn new<S>(status: S) -> Response
     where
         S: TryInto<StatusCode>,
@@ -121,8 +121,8 @@ impl Response {
         self
     }
 
-    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it. Clients should
-    /// ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
+    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it.
+    /// Clients should ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
     #[doc(alias = "send_response")]
     pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
         match HeaderValue::from_bytes(reason.as_ref()) {
@@ -156,8 +156,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), false)
     }
 
-    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or `Last-Modified`
-    /// with an invalid value: for gateways, which forward the fields of an application.
+    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or
+    /// `Last-Modified` with an invalid value: for gateways, which forward the fields of an application.
     pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -247,12 +247,13 @@ impl Response {
         self
     }
 
-    /// Calls this once when it is known whether the client got the response: with `true` when all of it was written to the
-    /// client's socket, and with `false` if the connection ended before, or another response was sent in its place. A later
-    /// function replaces an earlier one. For a download that counts, a file that is removed after it, a proxy that keeps
-    /// what was sent whole. It should be short.
+    /// Calls this once when it is known whether the client got the response: with `true` when all of it was written to
+    /// the client's socket, and with `false` if the connection ended before, or another response was sent in its place.
+    /// A later function replaces an earlier one. Uses: counting complete downloads, removing a file after it was sent,
+    /// caching only complete responses. It should be short.
     ///
-    /// A response to HEAD, a 304 and a 206 also count as whole. What the socket has accepted may still be lost on the way.
+    /// A response to HEAD, a 304 and a 206 also count as whole. Bytes that the socket has accepted can still be lost in
+    /// the network.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -265,12 +266,12 @@ impl Response {
         self
     }
 
-    /// Calls this with the bytes of the body as they are sent, and leaves the body as it is: unlike
-    /// [`map_body`](Response::map_body) also of one that other threads push. For a copy of a response that passes through: with
-    /// [`on_sent`](Response::on_sent) it is known whether the copy is complete. It should be short.
+    /// Calls this with the bytes of the body as they are sent, without changing the body. Unlike
+    /// [`map_body`](Response::map_body) it also applies to bodies that other threads push. Use it to copy a response;
+    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. It should be short.
     ///
-    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream. Nothing of
-    /// a stream is read for HEAD.
+    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream.
+    /// Nothing of a stream is read for HEAD.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

@@ -1,7 +1,9 @@
-//! A call when a response was sent, or was not.
+//! The call that reports whether a response was sent.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::tcp::MayBlock;
 
 /// Called once: with whether the whole response was written to the client's socket.
 pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
@@ -12,7 +14,7 @@ impl OnSent {
     }
 
     /// All of it was written.
-    pub(crate) fn sent(mut self) {
+    pub(crate) fn sent(mut self, _: MayBlock) {
         self.call(true);
     }
 

@@ -9,7 +9,7 @@ use crate::tcp::{Conversation, Stream};
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
     Stream { name: String, serve: Box<dyn FnOnce(Stream) + Send> },
-    /// What is at the other end of a tunnel, on a thread of its own (RFC 9110, section 9.3.6).
+    /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
     Tunnel { serve: Box<dyn FnOnce(Stream) + Send> },
     /// A conversation, without a thread.
     Conversation { name: String, conversation: Box<dyn Conversation> },
@@ -62,8 +62,8 @@ impl Response {
     }
 
     /// 200 to CONNECT: the closure takes over the connection as the tunnel to its destination, as a blocking
-    /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request it is a
-    /// 500. See [`Http::on_connect`](crate::Http::on_connect).
+    /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
+    /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
     pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {
         Response::switching(Protocol::Tunnel { serve: Box::new(serve) })
     }

@@ -96,7 +96,7 @@ impl Checked {
         self.0.status
     }
 
-    /// What is to be called when it was sent.
+    /// Called when it was sent, or can't be.
     pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
         self.0.take_on_sent()
     }

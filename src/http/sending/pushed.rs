@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::live::{PushedBody, PushedEnd};
-use crate::tcp::{Output, Waker};
+use crate::tcp::{MayBlock, Output, Waker};
 
 /// About how much is taken from the queue at a time.
 const MOST: usize = 64 * 1024;
@@ -59,9 +59,9 @@ impl PushedStream {
         }
     }
 
-    /// Calls the sender. May block.
-    pub(crate) fn call_for_more(&self) {
-        self.body.call_for_more();
+    /// Calls the sender.
+    pub(crate) fn call_for_more(&self, may_block: MayBlock) {
+        self.body.call_for_more(may_block);
     }
 
     /// How long nothing can be sent before a heartbeat or the end is due.

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use crate::tcp::Output;
+use crate::tcp::{MayBlock, Output};
 
 /// The longest chunk, framing included, so that the chunk size has at most four digits.
 const MAX_READ: usize = 64 * 1024;
@@ -54,8 +54,8 @@ impl BodyStream {
         BodyStream::with(read, StreamFraming::UntilClose)
     }
 
-    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced. May block.
-    pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
+    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced.
+    pub(crate) fn read_some(&mut self, output: &mut Output, _: MayBlock) -> StreamProgress {
         let mut tail = Tail::of(output.bytes());
         let (start, buffer) = (tail.kept, &mut *tail.buffer);
         let before = if self.framing == StreamFraming::Chunked { CHUNK_HEAD } else { 0 };

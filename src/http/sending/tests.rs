@@ -14,7 +14,7 @@ use super::*;
 use crate::http::request::head::{HeadLimits, HeadParser};
 use crate::http::sending::stream::StreamProgress;
 use crate::http::{Cookie, ETag, Fields, ResponseWriter};
-use crate::tcp::Client;
+use crate::tcp::{Client, MayBlock};
 
 const NOW: &str = "Fri, 20 Nov 2026 00:00:00 GMT";
 const BODY: &str = "0123456789";
@@ -55,7 +55,7 @@ fn send(response: Response, request: &Request) -> Sent {
     let mut failure = None;
     let mut wire = written(&mut output);
     while let Some(RestOfBody::Read(stream)) = &mut encoded.rest {
-        let progress = stream.read_some(&mut output);
+        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
         assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
         wire.extend(written(&mut output));
         match progress {
@@ -127,7 +127,7 @@ fn http10(method: &str) -> Request {
 }
 
 fn file_of(bytes: &[u8]) -> Response {
-    let mut file = tempfile::tempfile().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.write_all(bytes).unwrap();
     Response::open_file(Arc::new(file), bytes.len() as u64)
 }
@@ -541,7 +541,7 @@ fn many_parts() {
 
 #[test]
 fn above_4_gib() {
-    let file = tempfile::tempfile().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.set_len(5_000_000_000).unwrap();
     file.write_all_at(b"end", 4_999_999_997).unwrap();
     let response = || Response::open_file(Arc::new(file.try_clone().unwrap()), 5_000_000_000);

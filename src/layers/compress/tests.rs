@@ -17,7 +17,7 @@ fn long() -> String {
 }
 
 fn file() -> Response {
-    let mut file = tempfile::tempfile().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.write_all(long().as_bytes()).unwrap();
     Response::open_file(Arc::<File>::new(file), 4400).with_content_type("text/css")
 }

@@ -21,6 +21,9 @@ use own::OnPage;
 pub use own::{Counter, Histogram};
 use text::{Format, Kind, Writer};
 
+/// See [`system_services`](crate::system_services).
+pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", process::WAY);
+
 /// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
 /// OpenMetrics 1.0 for clients that ask for it. All metrics are listed in `docs/metrics.md`.
 ///
@@ -52,6 +55,7 @@ pub struct Metrics(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     counts: Counts,
+    process: process::Source,
     server: OnceLock<ServerHandle>,
     certificate_expiry: OnceLock<Expiry>,
     more: Mutex<Vec<Box<dyn OnPage>>>,
@@ -179,7 +183,8 @@ impl Metrics {
     fn text(&self, request: &Request, format: Format) -> String {
         let server = self.0.server.get().cloned().unwrap_or_else(|| request.server());
         let mut writer = Writer::new(format);
-        page::write(&mut writer, &server, &self.0.counts, SystemTime::now());
+        let process = process::Process::look(&self.0.process);
+        page::write(&mut writer, &server, &self.0.counts, &process, SystemTime::now());
         if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
             page::certificates(&mut writer, expiry);
         }

@@ -8,15 +8,13 @@ use super::text::{Kind, Writer};
 use crate::ServerHandle;
 use Kind::{Counter, Gauge, Histogram};
 
-pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, now: SystemTime) {
+pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, process: &Process, now: SystemTime) {
     writer.family("modest_build_info", Gauge, "Running version; always 1.");
     writer.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     requests(writer, &counts.sums().collect::<Vec<_>>());
     connections(writer, server);
     engine(writer, server);
-    if let Some(process) = Process::look() {
-        of_process(writer, &process, now);
-    }
+    of_process(writer, process, now);
 }
 
 fn requests(writer: &mut Writer, sums: &[Sums]) {
@@ -111,10 +109,14 @@ pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
     writer.single("modest_certificate_expiry_timestamp_seconds", Gauge, help, seconds);
 }
 
+/// As far as this system reports them.
 fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
-    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let uptime = (since_1970 - process.start_seconds).max(0.0);
-    writer.single("modest_uptime_seconds", Gauge, "Time since the process started.", uptime);
+    let more = process.more.as_ref();
+    if let Some(accounts) = more {
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let uptime = (since_1970 - accounts.start_seconds).max(0.0);
+        writer.single("modest_uptime_seconds", Gauge, "Time since the process started.", uptime);
+    }
     let help = "Processor time used, in user and kernel mode.";
     writer.single("process_cpu_seconds_total", Counter, help, process.cpu_seconds);
     if let Some(open) = process.open_files {
@@ -123,13 +125,10 @@ fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
     if let Some(most) = process.max_files {
         writer.single("process_max_fds", Gauge, "Limit of open descriptors.", most);
     }
-    writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", process.virtual_bytes);
-    writer.single("process_resident_memory_bytes", Gauge, "Resident memory.", process.resident_bytes);
-    writer.single("process_threads", Gauge, "Threads.", process.threads);
-    writer.single(
-        "process_start_time_seconds",
-        Gauge,
-        "When the process started, in seconds since 1970.",
-        process.start_seconds,
-    );
+    let Some(accounts) = more else { return };
+    writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", accounts.virtual_bytes);
+    writer.single("process_resident_memory_bytes", Gauge, "Resident memory.", accounts.resident_bytes);
+    writer.single("process_threads", Gauge, "Threads.", accounts.threads);
+    let help = "When the process started, in seconds since 1970.";
+    writer.single("process_start_time_seconds", Gauge, help, accounts.start_seconds);
 }

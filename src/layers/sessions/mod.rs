@@ -140,7 +140,7 @@ impl Sessions {
     }
 
     fn end_of(&self, record: &Record) -> SystemTime {
-        (record.created() + self.max_age).min(record.seen() + self.idle_timeout)
+        after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout))
     }
 
     /// Whether the last use has to be stored: at most once a minute, or ten times per idle timeout if that is more
@@ -158,17 +158,19 @@ impl Sessions {
         if let Some(ended) = &ended {
             self.store.remove(&ended.key())?;
         }
-        let mut record = match &id {
-            // Loaded again, because another request may have changed the session meanwhile.
-            Some(id) => match self.load(id, now)? {
-                Some(record) => record,
-                // Another request has ended it or given it a new id, and its response sets the cookie.
-                None => return Ok(None),
-            },
-            None if changes.is_empty() => return Ok(ended.map(|_| self.removal(request))),
-            None => Record::new(now),
-        };
+        if id.is_none() && changes.is_empty() {
+            return Ok(ended.map(|_| self.removal(request)));
+        }
+        // Loaded again, because another request may have changed the session meanwhile.
+        let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
+        let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
+        let mut record = stored.unwrap_or_else(|| Record::new(now));
         changes.iter().for_each(|change| change(&mut record));
+        // Another request has ended it or given it a new id, and its response sets the cookie. A login begins a session of
+        // its own.
+        if is_lost && !record.has_user() {
+            return Ok(None);
+        }
         let is_new = id.is_none() || renews;
         if id.is_none() && ended.is_none() && !record.has_user() {
             self.count_beginning(request)?;
@@ -242,6 +244,12 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// A time that is far off if there is none so late.
+fn after(time: SystemTime, span: Duration) -> SystemTime {
+    const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+    time.checked_add(span.min(CENTURY)).unwrap_or(time)
 }
 
 fn missing_layer() -> Error {

@@ -187,7 +187,7 @@ impl Session {
         state.changes.push(Box::new(change));
     }
 
-    /// A poisoned lock is no problem: no panic can leave half a change.
+    /// A poisoned lock can be used: no panic can leave half a change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,10 @@
 //! Where sessions are stored: in memory, or in files that survive a restart.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,8 +153,12 @@ impl FileSessions {
     fn remove_expired(&self, now: SystemTime) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let has_expired = || Some(entry.metadata().ok()?.modified().ok()? <= now);
-            if is_key(&entry.file_name().to_string_lossy()) && has_expired() == Some(true) {
+            let name = entry.file_name();
+            let end = entry.metadata().and_then(|metadata| metadata.modified());
+            // A file with another name is of a save that a crash has cut short, or of one in progress.
+            let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
+            let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
+            if is_ours && end.is_ok_and(|end| end <= now) {
                 absent_is_fine(fs::remove_file(entry.path()))?;
             }
         }
@@ -166,6 +172,11 @@ impl FileSessions {
         }
     }
 }
+
+/// The beginning of the name of a file that is being written.
+const TEMPORARY: &[u8] = b".session-";
+/// After this time such a file is no longer being written.
+const CUT_SHORT: Duration = Duration::from_secs(3600);
 
 fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -189,7 +200,8 @@ impl SessionStore for FileSessions {
 
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
         let path = self.path(key)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let prefix = OsStr::from_bytes(TEMPORARY);
+        let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
         let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // on file systems with 32-bit times
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`

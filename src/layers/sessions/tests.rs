@@ -235,24 +235,32 @@ fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
             }
             "/out" => session.log_out(),
             "/in" => session.log_in(User::new("ada")),
+            "/slowly-in" => {
+                entered.send(()).unwrap();
+                left.recv().unwrap();
+                session.log_in(User::new("ada"));
+            }
             _ => session.insert("a", "1")?,
         }
         Ok(Response::text(""))
     });
     let store = Arc::new(MemorySessions::new());
     let server = testing::serve(slow.layer(Sessions::new(Arc::clone(&store))));
-    for (meanwhile, stored) in [("/out", 0), ("/in", 1)] {
+    for (slow, meanwhile, stored) in
+        [("/slow", "/out", 0), ("/slow", "/in", 1), ("/slowly-in", "/out", 2), ("/slowly-in", "/in", 4)]
+    {
         let sent = server.get("/");
         let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
         let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
         std::thread::scope(|scope| {
-            let slow = scope.spawn(|| ask("/slow"));
+            let asked = scope.spawn(|| ask(slow));
             enter.recv().unwrap();
             let sent = ask(meanwhile);
             assert!(sent.header("set-cookie").is_some(), "{sent:?}");
             leave.send(()).unwrap();
-            let slow = slow.join().unwrap();
-            assert_eq!((slow.status().as_u16(), slow.header("set-cookie")), (200, None), "{slow:?}");
+            let sent = asked.join().unwrap();
+            assert_eq!(sent.status(), 200, "{sent:?}");
+            assert_eq!(sent.header("set-cookie").is_some(), slow == "/slowly-in", "{sent:?}"); // a login is not lost
         });
         assert_eq!(store.len(), stored, "{meanwhile}");
     }
@@ -327,8 +335,15 @@ fn stores_are_bounded_and_outlive_programs() {
     std::fs::write(&names[0], "damaged").unwrap();
     again.expect("get=a", "none");
     std::fs::File::open(&names[0]).unwrap().set_modified(now - Duration::from_secs(1)).unwrap();
+    let cut_short = folder.path().join(".session-abc");
+    std::fs::write(&cut_short, "").unwrap();
     drop(http(folder.path()));
-    assert!(!names[0].exists(), "has expired");
+    assert!(!names[0].exists() && cut_short.exists(), "has expired, and may be in progress");
+    std::fs::File::open(&cut_short).unwrap().set_modified(now - Duration::from_secs(4000)).unwrap();
+    drop(http(folder.path()));
+    assert!(!cut_short.exists());
+    let far = Http::new(app().layer(Sessions::new(MemorySessions::new()).max_age(Duration::MAX)));
+    assert_eq!(far.respond(&Request::get("/?a=1")).status(), 200);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::protocol::{Event, Next, Stage};
-use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
@@ -25,7 +25,7 @@ impl<R: Registered> Connection<R> {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         if self.registration.link().is_called() {
-            turn.begin(super::Work::Short)?;
+            turn.begin(Work::Short)?; // or the call would be lost
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
         }
@@ -137,7 +137,7 @@ impl<R: Registered> Connection<R> {
         }
         match self.next {
             Next::Read { stage, .. } | Next::Wait { stage, .. } => {
-                turn.begin(super::Work::Short)?;
+                turn.begin(Work::Short)?;
                 self.stage = None; // named once more, it starts again
                 self.tell(Event::Late(stage), turn)
             }
@@ -167,7 +167,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// When the stage, or the idle time, is over.
+    /// The time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
@@ -177,7 +177,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Since when it could have sent a request.
+    /// The time from which it could have sent a request.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }

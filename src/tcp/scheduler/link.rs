@@ -22,7 +22,7 @@ pub struct Link {
 
 /// The client has closed its side, or the connection was reset: set by the poller's event.
 const PEER_CLOSED: u8 = 1;
-/// The connection is over: set when its table entry is given up.
+/// The connection is over: set when its table entry is released.
 const OVER: u8 = 2;
 /// A call is on its way, and the conversation has not got it yet.
 const CALLED: u8 = 4;

@@ -39,7 +39,7 @@ use std::time::Duration;
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
 use load::Load;
-pub use permits::{Admission, Class, Permits, RESERVED, Work};
+pub use permits::{Admission, Class, MayBlock, Permits, RESERVED, Work};
 pub use poller_guard::{Patience, PollerGuard};
 use queue::{Ready, ReadyQueue};
 pub use shards::{Parked, ShardedTable};

@@ -213,6 +213,7 @@ impl<C> ConnectionTable<C> {
 
     /// Parks a connection, unless an event arrived for it meanwhile. Returns the bucket of its deadline if that is a
     /// new hint.
+    #[inline]
     pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {
         let shutdown = self.shutdown;
         let entry = &mut self.entries[token.index as usize];
@@ -230,6 +231,7 @@ impl<C> ConnectionTable<C> {
     }
 
     /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
+    #[inline]
     pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let entry = self.get(token)?;
         entry.note.merge(readiness);

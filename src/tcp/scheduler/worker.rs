@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::sync::{self, Instant, Ordering, current, fence, thread_id};
 use super::queue::Ready;
-use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
+use super::{Admission, Class, MayBlock, PollWaker, PollerGuard, Scheduler, Work, lock};
 
 /// What a worker does next.
 pub enum Task<'a, C, P, W: PollWaker> {
@@ -147,14 +147,13 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     }
 
     /// Acquires a permit for this work, if the one it holds is suitable or another is free.
-    pub fn acquire_permit(&mut self, work: Work) -> bool {
-        if self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
-            return true;
+    pub fn acquire_permit(&mut self, work: Work) -> Option<MayBlock> {
+        if !self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
+            let scheduler = self.scheduler;
+            let class = scheduler.with_permits(|permits| permits.try_acquire(work))?;
+            self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
         }
-        let scheduler = self.scheduler;
-        let Some(class) = scheduler.with_permits(|permits| permits.try_acquire(work)) else { return false };
-        self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
-        true
+        Some(MayBlock::granted(work))
     }
 
     /// Whether connections wait for permits: then a worker that has used one returns it before it uses it again.

@@ -23,7 +23,7 @@ fn a_client_stream_does_not_block_and_is_not_inherited() {
 /// A part of a file is sent from any position, up to any count, up to the end of the file.
 #[test]
 fn a_part_of_a_file_is_sent() {
-    let mut file = tempfile::tempfile().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
     let bytes: Vec<u8> = (0..200_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     file.write_all(&bytes).unwrap();
     for is_copied in [false, true] {
@@ -90,7 +90,7 @@ fn listening_sockets_are_recognized() {
     let (server, _) = listener.accept().unwrap();
     let unbound = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let file = tempfile::tempfile().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap().into_file();
     for (fd, expected) in [
         (listener.as_fd(), true),
         (client.as_fd(), false),

@@ -180,7 +180,7 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                // Accepting from other listeners goes on while this one pauses.
+                // Accepting from other listeners continues while this one pauses.
                 Accepted::Failing { err, first, for_good } => {
                     if first {
                         self.notices.push((Level::Error, err.to_string()));
@@ -256,9 +256,9 @@ impl WorkerLoop<'_> {
     /// Calls what is due, if there is a permit.
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
-        if !self.permit.begin(Work::Short, now) {
+        let Some(_may_block) = self.permit.begin(Work::Short, now) else {
             return self.engine.timers.put_off(due, now);
-        }
+        };
         for call in due {
             contain("a timer", call);
         }

@@ -28,7 +28,7 @@ pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>) {
     assert!(why.is_none(), "{why:?}\n{}", told());
 }
 
-/// Whether so much of a chunked body is unread that the connection ends.
+/// Whether the unread rest of a chunked body is so long that the connection ends.
 fn is_left(exchange: &Exchange) -> bool {
     let left = match exchange.reading {
         Reading::Half => exchange.length / 2,

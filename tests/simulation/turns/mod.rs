@@ -26,7 +26,7 @@ use super::kept::Kept;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
 use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
-use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
+use super::scheduler::{Eviction, Link, MayBlock, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
 use super::sync::Instant;
@@ -96,7 +96,7 @@ struct Known {
     drops: Option<Drops>,
     /// Wakers to call it with, one for each turn.
     wakers: Vec<Waker>,
-    /// The action of its next turn with a handle to read on, and the time limit of its waits.
+    /// The action of the next turn of its handler with a handle to read on, and the time limit of its waits.
     reads_on: Option<(Option<Duration>, ReadsOn)>,
     /// The time that each of its turns takes.
     takes: Duration,
@@ -119,9 +119,11 @@ impl Scripted {
         known.polled = turn.polled();
         known.wakers.push(turn.waker());
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
-        if let Some((within, reads_on)) = known.reads_on.take() {
+        let input = known.reads_on.as_ref().and_then(|(within, _)| turn.blocking_input(*within));
+        if let Some(mut input) = input {
+            let (_, reads_on) = known.reads_on.take().expect("just seen");
             drop(known);
-            reads_on(&mut *turn.blocking_input(within).expect("there is a socket"));
+            reads_on(&mut *input);
             known = self.0.lock().unwrap();
         }
         let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
@@ -218,9 +220,9 @@ struct Permits {
 }
 
 impl PermitAccess for Permits {
-    fn begin(&mut self, work: Work, _now: Instant) -> bool {
+    fn begin(&mut self, work: Work, _now: Instant) -> Option<MayBlock> {
         self.asked.push(work);
-        !self.none_for.contains(&work)
+        (!self.none_for.contains(&work)).then(|| MayBlock::pretended(work))
     }
 
     fn handler_took(&mut self, wall: Duration) {

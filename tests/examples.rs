@@ -235,7 +235,7 @@ fn dashboard_broadcasts_and_replays_after_a_restart() {
     assert!(dashboard.stop().0.success(), "SIGTERM ends it");
     let mut rest = String::new();
     clients[0].read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "d\r\nretry: 1000\n\n\r\n0\r\n\r\n", "they are told to come back");
+    assert_eq!(rest, "d\r\nretry: 1000\n\n\r\n0\r\n\r\n", "the client must be asked to reconnect");
 
     let dashboard = start();
     for reading in ["kitchen 22", "cellar 9"] {

@@ -1173,7 +1173,7 @@ fn an_earlier_deadline_wakes_the_poller() {
             };
             assert!(!park(90), "nobody waits");
             table.begin_wait();
-            assert!(park(90), "it has not been seen yet for how long the poller waits");
+            assert!(park(90), "the duration of the wait is not known yet");
             let waits = table.deadline().expect("it was told of") - now;
             assert!((Duration::from_secs(90)..Duration::from_millis(90_050)).contains(&waits), "{waits:?}");
             assert_eq!([park(90), park(91), park(80), park(70)], [false, false, true, true]);

@@ -416,7 +416,7 @@ const MODELS: [(&str, fn()); 15] = [
         let stream = thread::spawn(move || returning.push_from_outside(7).len());
         world.end();
         let drained = world.drain().0.len();
-        assert_eq!(drained + stream.join().unwrap(), 1, "what lies in the queue of an engine that has ended");
+        assert_eq!(drained + stream.join().unwrap(), 1, "the queued connection is returned exactly once");
     }),
     ("calls that are coalesced", || {
         let link = Arc::new(Link::new(scheduler::Token::from_usize(0), None));
@@ -440,7 +440,7 @@ const MODELS: [(&str, fn()); 15] = [
         tell(&link);
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         tell(&link);
-        assert_eq!(seen, [true; 2], "what was written before a call");
+        assert_eq!(seen, [true; 2], "data written before a call must be visible after it");
     }),
 ];
 

@@ -13,8 +13,8 @@
 //! - *Trust* in a comparison ends after a second: the paths are opened again, checked, so a folder that was moved out
 //!   of the root and linked back is not followed for longer. Watched entries do not need this, because a moved folder
 //!   is reported. A comparison every second and a reading every half minute find what is not reported.
-//! An entry is watched at its second *try*, that is, once it was compared and found valid before. So a client that
-//! requests each file once sets no watches. The entry is then made once more, and the new one takes over the watch.
+//! - An entry is watched at its second *try*, that is, once it was compared and found valid before. So a client that
+//!   requests each file once sets no watches. The entry is then made once more, and the new one takes over the watch.
 //!
 //! A listing is cached only while its changes are reported, and for a second: comparing each of its entries means
 //! reading it. Listings have a queue of their own, so that reports on ten thousand names in a folder do not fill that

@@ -198,7 +198,9 @@ fn send<H: RequestHandler + ?Sized>(
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
         Ok(sent) if !broken => {
-            on_sent.map(|on_sent| on_sent.sent(MayBlock::without_a_server()));
+            if let Some(on_sent) = on_sent {
+                on_sent.sent(MayBlock::without_a_server());
+            }
             sent
         }
         _ => panic!("the response to {:?} was cut off", request.line()),

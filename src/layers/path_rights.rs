@@ -226,11 +226,11 @@ impl Rules {
                 _ => may_all(Read) && may_all(List), // infinity is the default (RFC 4918, section 9.1)
             },
             "DELETE" => may_all(Write),
-            // A moved file can be read at its destination.
             method => match destination(request)? {
                 Some(to) => {
                     let may_change = self.permit_all(user, Write, &to);
-                    // A moved file can be read at its destination. An application may know more methods like MOVE.
+                    // A moved file can be read at its destination, so MOVE needs `Read`. Methods of an application
+                    // that name a destination are treated like MOVE.
                     may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
                 }
                 None if ["COPY", "MOVE"].contains(&method) => return Err(no_destination()),

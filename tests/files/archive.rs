@@ -147,7 +147,11 @@ fn archives_have_name_and_media_type() {
     assert_eq!(get(&handler, "/files/a%20b/x?archive=zip").text(), "x", "a file is that file");
     assert_eq!(get(&handler, "/files/indexed/?archive=zip").text(), "page", "and so is an index");
     assert_eq!(get(&handler, "/files/none/?archive=zip").status, 404);
-    assert_eq!(get(&handler.listing(false), "/files/?archive=zip").status, 404, "what is not listed is not archived");
+    assert_eq!(
+        get(&handler.listing(false), "/files/?archive=zip").status,
+        404,
+        "without a listing there is no archive"
+    );
 }
 
 /// The archive contains exactly what is served below the folder.
@@ -529,7 +533,7 @@ fn slow_and_departed_clients_hold_no_archive_worker() {
     drop(clients);
     let started = Instant::now();
     while server.handle().stats().connections > 0 {
-        assert!(started.elapsed() < Duration::from_secs(30), "who has left still has a place");
+        assert!(started.elapsed() < Duration::from_secs(30), "a client that has left still holds a place");
     }
     drop(begun(&server));
 }

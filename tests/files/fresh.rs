@@ -397,11 +397,11 @@ fn a_mounted_folder_shows_within_a_second() {
         within_seconds(&handler, "/d/x", "200 mounted");
         settled(&folder, &handler, &Request::get("/d/new"));
         fs::write(other.path("new"), "made in it").unwrap();
-        assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "what happens in it is told again");
+        assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "changes in the mounted folder are noticed again");
     });
     assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
     result.unwrap();
-    assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");
+    assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "the unmount is noticed");
 }
 
 fn within_seconds(handler: &StaticFileHandler, target: &str, expected: &str) {
@@ -502,9 +502,9 @@ fn a_replaced_root_folder_is_served() {
         };
         assert_eq!(page(), b"one");
         fs::remove_dir_all(&dist).unwrap();
-        assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "nothing stands there");
+        assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "the file does not exist");
         build(&dist, "two");
-        assert_eq!(page(), b"two", "removed and made anew");
+        assert_eq!(page(), b"two", "the page must be current after its folder was replaced");
         fs::rename(&dist, &old).unwrap();
         build(&dist, "three");
         assert_eq!(page(), b"three", "another in its place");

@@ -109,7 +109,7 @@ fn queued_jobs_are_done_before_the_end_and_later_ones_are_refused() {
     gate.open();
     server.wait_for_end();
     assert_eq!(results.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
-    assert_eq!(jobs.push(5), Err(Refused(5)), "nobody would do it");
+    assert_eq!(jobs.push(5), Err(Refused(5)), "a finished server must reject jobs");
 }
 
 #[test]

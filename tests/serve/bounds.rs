@@ -182,5 +182,5 @@ fn a_request_reset_while_queued_is_not_handled() {
     app.gate.open();
     assert!(patient.answer().is_ok_and(|answer| answer.ends_with("here")));
     server.wait_for("they are gone", |stats| stats.connections <= 3);
-    assert_eq!(app.handled.load(SeqCst), 2, "handled: the stuck one, the patient one");
+    assert_eq!(app.handled.load(SeqCst), 2, "two requests are handled: the stuck one and the patient one");
 }

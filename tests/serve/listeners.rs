@@ -377,7 +377,7 @@ fn descriptors_of_all_kinds_are_served() {
     let unix = Running::start(unix);
     ask(UnixStream::connect(&path).unwrap(), "say unix\n", "unix\n");
     drop(unix);
-    assert!(path.exists(), "who made the socket keeps its file");
+    assert!(path.exists(), "a server removes only socket files that it created");
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let made = TcpServer::from_listener(socket, script());

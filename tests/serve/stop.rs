@@ -181,7 +181,7 @@ fn clients_are_served_while_a_server_sharing_the_port_stops() {
         over.store(true, Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
-    assert_eq!(lost, 0, "had connected, and got no answer");
+    assert_eq!(lost, 0, "clients connected but got no response");
 }
 
 #[test]

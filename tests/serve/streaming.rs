@@ -61,7 +61,7 @@ impl RequestHandler for Streams {
             }
             "/text" => {
                 let text = request.text()?;
-                assert_eq!(text, request.text()?, "it is there from now on");
+                assert_eq!(text, request.text()?, "the text stays available");
                 assert_eq!(request.body().len(), text.len() as u64);
                 Ok(Response::text(text.into_owned()))
             }

@@ -99,7 +99,7 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
     for mut client in clients {
         let mut rest = String::new();
         client.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "goodbye\n", "what is read has come to its end");
+        assert_eq!(rest, "goodbye\n", "the client must see the end");
     }
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
 }

@@ -265,7 +265,7 @@ fn progress_is_reported_while_a_body_arrives() {
             drop(client);
             server.wait_for("it is gone", |stats| stats.connections == 0 && stats.running == 0);
             let told = progress.lock().unwrap();
-            assert_eq!(told.last(), Some(&800_000), "it is told no more");
+            assert_eq!(told.last(), Some(&800_000), "no progress is reported after the end");
         }
         eventually("its room is given back", || open_below(folder.path()) == 0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

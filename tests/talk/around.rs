@@ -92,7 +92,7 @@ fn stream_ends_with_and_without_goodbye() {
 fn a_goodbye_ends_the_input_of_an_open_connection() {
     let mut peer = in_memory(&mirror());
     peer.send([&sealed(GET.as_bytes(), 9), &GOODBYE[..], &sealed(GET.as_bytes(), 9)].concat());
-    assert_eq!(statuses(&peer), (vec![200], End::Goodbye), "what follows a goodbye is not opened");
+    assert_eq!(statuses(&peer), (vec![200], End::Goodbye), "records after the goodbye are not decrypted");
     assert!(!peer.is_open());
 }
 
@@ -131,7 +131,7 @@ fn a_cut_is_distinguished_from_an_end() {
     }
     let mut bare = Peer::of(&Tell);
     bare.send("some").end();
-    assert_eq!(bare.text(), "end", "plain TCP tells no cut");
+    assert_eq!(bare.text(), "end", "a cut is not detectable over plain TCP");
 }
 
 #[test]

@@ -305,7 +305,7 @@ fn a_full_disk_is_a_507_only_if_needed() {
             let mut peer = Peer::new(&Http::new(handler_fn(keep)).body_memory(memory).body_folder("/var/tmp"));
             peer.send(&large);
             assert!(peer.text().starts_with("HTTP/1.1 507"), "{memory}: {}", peer.text());
-            assert!(!kept.exists(), "what was not written whole is gone");
+            assert!(!kept.exists(), "an incomplete file is removed");
         }
         let fits = "y".repeat(20_000);
         let mut peer = Peer::new(&http);

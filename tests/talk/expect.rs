@@ -66,7 +66,7 @@ impl RequestHandler for Declines {
     }
 
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        assert!(request.body().is_empty(), "it is asked from the head alone");
+        assert!(request.body().is_empty(), "`before_body` runs without a body");
         match request.path() {
             _ if *request.method() == Method::GET => Ok(()),
             "/panic" => panic!("in before_body"),

@@ -132,7 +132,7 @@ fn missing_permits_and_shutdowns_end_the_connection() {
     let mut peer = Peer::of(&numbered());
     peer.stopping = true;
     peer.send("a\nb\nc");
-    assert_eq!((peer.text().as_str(), peer.is_open()), ("1\"a\"\n2\"b\"\n", false), "what is whole is handled");
+    assert_eq!((peer.text().as_str(), peer.is_open()), ("1\"a\"\n2\"b\"\n", false), "complete lines are handled");
 
     let mut half = Peer::of(&numbered());
     half.send("a");

@@ -281,7 +281,7 @@ mod tests {
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "the flights keep nothing");
         drop((first, second));
         join(b"c", 1);
-        assert_eq!(lock(&flights.0).len(), 1, "what is not used is forgotten");
+        assert_eq!(lock(&flights.0).len(), 1, "unused entries are removed");
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn a_listing_is_cached_from_the_second_request() {
         assert_eq!(kept(&handler), expected, "{target}");
     }
     handler.listings.forget();
-    assert_eq!(kept(&handler), (0, way - 1), "what stands above the root stays watched until it changes");
+    assert_eq!(kept(&handler), (0, way - 1), "folders above the root stay watched until they change");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_folder_beneath_a_link_is_not_cached() {
     symlink("d", top.path().join("link")).unwrap();
     let handler = handler(&top);
     (0..4).for_each(|_| list(&handler, "/link/"));
-    assert_eq!(kept(&handler).0, 0, "where the link leads to is not told");
+    assert_eq!(kept(&handler).0, 0, "changes at the target of a link are not reported");
 }
 
 /// Requesting each folder once evicts nothing. Requesting each of them often caches no more than fits.

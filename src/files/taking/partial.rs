@@ -292,6 +292,6 @@ mod tests {
             assert_eq!(begin(owner, name), expected, "{owner} {name}");
         }
         let has = |name: &str| partials.find(&key(name)).is_some();
-        assert!(!has("a1") && !has("a2") && has("e1"), "what came last stays");
+        assert!(!has("a1") && !has("a2") && has("e1"), "the latest uploads are kept");
     }
 }

@@ -433,7 +433,7 @@ mod tests {
         shares.settle(&owner("bob"), 100, 0, HOUR);
         assert_eq!(len(&shares), 1);
         shares.settle(&ada, 0, 0, DAY * 3);
-        assert_eq!(len(&shares), 0, "nothing is kept of who has nothing");
+        assert_eq!(len(&shares), 0, "an owner without data has no entry");
     }
 
     #[test]
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(len(&shares), MAX_OWNERS);
         let others: Vec<_> = (0..3).map(|number| shares.hold(of(u32::MAX - number), 0).unwrap()).collect();
         assert!(others.iter().all(|held| held.owner == Owner::Others) && len(&shares) == MAX_OWNERS + 1);
-        assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "who has one keeps it");
+        assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "a known owner keeps its entry");
         let later = Duration::from_secs(4 * 86_400);
         assert_eq!(shares.accounts.table().known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
     }

@@ -138,7 +138,7 @@ fn dropped_watches_leave_nothing_behind() {
     assert_eq!(tree.watches(), all, "the second still watches the same");
     fs::write(tree.path("a/b/x"), "changed").unwrap();
     tree.watcher.catch_up(&tree.root, Instant::now());
-    assert!(!second.holds(), "and hears of it");
+    assert!(!second.holds(), "the second watch must see the change");
     drop(second);
     // The folders above the root stay watched until they change.
     let above = tree.watches();

@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(sender.send("x"), Err(SendError::Full));
         sender.abort();
         let left = body.take(1000);
-        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
+        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "an aborted body keeps no data");
     }
 
     /// A refused piece is missing until it is sent again, whether it or the sender is dropped first.

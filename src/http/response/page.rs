@@ -109,7 +109,7 @@ mod tests {
         let any: Error = "nothing".parse::<u8>().unwrap_err().into();
         assert_eq!((any.status().as_u16(), any.message()), (500, None));
         assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
-        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "what cannot be sent");
+        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "a field that cannot be sent");
         assert_eq!(Error::new(99, "no").status(), 500, "no status");
     }
 

@@ -64,7 +64,7 @@ fn requests_and_connections_are_counted() {
     let has_proc = super::SYSTEM_SERVICE.1.starts_with("/proc");
     assert_eq!(value(page, "process_resident_memory_bytes").map(|bytes| bytes > 100_000.0), has_proc.then_some(true));
     assert_eq!(value(page, "modest_uptime_seconds").map(|seconds| seconds < 3600.0), has_proc.then_some(true));
-    assert!(!page.contains("BREW"), "no label is of a client's making");
+    assert!(!page.contains("BREW"), "no label contains text of a client");
 }
 
 /// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of

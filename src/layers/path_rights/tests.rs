@@ -112,7 +112,7 @@ fn path_rules_decide_rights_per_user() {
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
-    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody may anything");
+    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody has rights");
     assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
 }
 

@@ -166,8 +166,8 @@ impl Sessions {
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
         let mut record = stored.unwrap_or_else(|| Record::new(now));
         changes.iter().for_each(|change| change(&mut record));
-        // Another request has ended it or given it a new id, and its response sets the cookie. A login begins a session of
-        // its own.
+        // Another request ended the session or gave it a new id, and the response to that request sets the cookie.
+        // Only a login begins a new session.
         if is_lost && !record.has_user() {
             return Ok(None);
         }
@@ -246,7 +246,7 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// A time that is far off if there is none so late.
+/// The time after this span, which counts as at most a century.
 fn after(time: SystemTime, span: Duration) -> SystemTime {
     const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
     time.checked_add(span.min(CENTURY)).unwrap_or(time)

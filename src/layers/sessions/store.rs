@@ -155,7 +155,7 @@ impl FileSessions {
             let entry = entry?;
             let name = entry.file_name();
             let end = entry.metadata().and_then(|metadata| metadata.modified());
-            // A file with another name is of a save that a crash has cut short, or of one in progress.
+            // A temporary file belongs to a save in progress, or to one that a crash interrupted.
             let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
             let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
             if is_ours && end.is_ok_and(|end| end <= now) {
@@ -173,9 +173,9 @@ impl FileSessions {
     }
 }
 
-/// The beginning of the name of a file that is being written.
+/// The prefix of a file name while the file is written.
 const TEMPORARY: &[u8] = b".session-";
-/// After this time such a file is no longer being written.
+/// A temporary file of this age belongs to no save in progress.
 const CUT_SHORT: Duration = Duration::from_secs(3600);
 
 fn is_key(name: &str) -> bool {

@@ -181,7 +181,7 @@ fn the_user_file_is_reloaded_unless_it_is_broken() {
     let new = path.with_extension("new");
     fs::write(&new, format!("ada:{BCRYPT}\n")).unwrap();
     fs::rename(&new, &path).unwrap();
-    assert!(!knows("bob", "a long secret"), "who is deleted is not remembered");
+    assert!(!knows("bob", "a long secret"), "a deleted user is rejected");
     assert!(knows("ada", "a long secret"));
 }
 
@@ -219,7 +219,7 @@ fn a_guessing_client_is_slowed_and_others_are_not() {
         let wait: u64 = refusal.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1000..=1200).contains(&wait), "{wait}");
     }
-    assert_eq!(hashed(&users), before, "nothing is computed for who is slowed");
+    assert_eq!(hashed(&users), before, "no hash is computed for a delayed client");
     assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "another name");
     assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address");
     // Unknown names also count for the address: ten times as many in all.
@@ -257,9 +257,12 @@ fn the_password_cache_is_not_an_oracle() {
     let users = UserFile::open(&path).unwrap().hashes_at_once(1, 0).wrong_passwords(3, Duration::from_secs(3600));
     assert!(users.knows(HOME, "ada", "a long secret").unwrap());
     let _held = [users.slots.take().unwrap(), users.slots_of_familiar.take().unwrap()];
-    assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "remembered where it was right");
+    assert!(
+        users.knows(HOME, "ada", "a long secret").unwrap(),
+        "a password is remembered for the address that sent it"
+    );
     let status = |client, password| users.knows(client, "ada", password).unwrap_err().status().as_u16();
-    assert_eq!(status(other, "a long secret"), 503, "elsewhere it is not remembered");
+    assert_eq!(status(other, "a long secret"), 503, "a password is not remembered for other addresses");
     assert_eq!([0; 5].map(|_| status(HOME, "wrong")), [503, 503, 503, 429, 429]);
 }
 

@@ -342,7 +342,7 @@ mod tests {
             let all: Vec<usize> = std::iter::once(0).chain(3..2 * BATCH + 3).collect();
             let calls = engines[0].calls();
             assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 1]);
-            assert_eq!(calls.concat(), all, "without the one that is called already");
+            assert_eq!(calls.concat(), all, "all but the connection that was called already");
             wakers =
                 [(0, 1), (0, 2), (1, 3), (1, 4), (0, 5)].map(|(engine, number)| engines[engine].waker(number)).into();
             assert_eq!(Waker::wake_all(&wakers), 5);

@@ -551,7 +551,7 @@ mod tests {
         table.remove(gone);
         let token = insert(&mut table);
         assert_eq!((token.index, token.generation), (gone.index, 1));
-        assert!(table.call(gone).is_none(), "for one that is gone: neither told nor noted");
+        assert!(table.call(gone).is_none(), "a call for a removed connection is ignored");
         table.remove(gone);
         for (interest, meets) in [(READABLE, false), (called, true)] {
             assert!(table.park(token, 7, Wait { interest, ..wait(None, Eviction::Never) }).is_ok());

@@ -612,7 +612,10 @@ fn locks_of_folders() {
             "{path}: {his}"
         );
     }
-    assert!(lock(&server, "/sub/deep/b", &[ada, ("if", &untagged)], "").status() == 200, "renewed by what it covers");
+    assert!(
+        lock(&server, "/sub/deep/b", &[ada, ("if", &untagged)], "").status() == 200,
+        "a request for a resource under the lock renews it"
+    );
     assert_eq!(ask(&server, "DELETE", "/sub/", &[ada, ("if", &tagged)], b"").status(), 204);
     assert_eq!(ask(&server, "MKCOL", "/sub", &[bob], b"").status(), 201, "its lock has gone with it");
     assert_eq!(put(&server, "/x", b""), 401);

@@ -74,7 +74,7 @@ fn failed_uploads_return_their_quota() {
         drop(client);
         wait_for_silence(&server);
         if head.contains("Content-Range") {
-            assert_eq!(put(&server, "/b", b"x"), 429, "what may go on is held");
+            assert_eq!(put(&server, "/b", b"x"), 429, "a resumable upload must keep its quota");
             // Starts again and replaces the data that had arrived.
             let again =
                 ask(&server, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-0/100000")], b"x");

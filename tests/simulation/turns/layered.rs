@@ -217,12 +217,12 @@ fn a_handler_keeps_reading_through_the_layer() {
                 with(|machine| machine.on_net(None, |net, chance| net.client_sends(id, b"f\x03ghi\x02j", chance)));
                 let mut room = [0; 4];
                 let count = input.read(&mut room).unwrap();
-                assert_eq!(&room[..count], b"efgh", "what was opened, as far as there is room");
+                assert_eq!(&room[..count], b"efgh", "decrypted data fills the buffer");
                 input.write_all(b"100").unwrap();
             }),
         ));
         one.turn();
-        assert_eq!(one.heard(), ["abcd", "i"], "what was opened beyond that is news");
+        assert_eq!(one.heard(), ["abcd", "i"], "the decrypted rest is received as new data");
         assert_eq!(opened(&one.sees().0), ("100".to_owned(), "open"));
         one.sends(b"k");
         one.turn();

@@ -66,7 +66,7 @@ fn a_handler_reads_bytes_as_they_arrive() {
                 assert_eq!(input.read(&mut []).unwrap(), 0);
             },
         );
-        assert!(!one.link.is_peer_closed(), "there was no room to find an end with");
+        assert!(!one.link.is_peer_closed(), "no room was left to read, so the end is not seen yet");
     });
     alone(|| {
         let one = reading_on(None, &[(SECOND, |net, id, _| net.client_shuts_down(id))], |input| {

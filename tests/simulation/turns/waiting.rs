@@ -293,6 +293,6 @@ fn logging_is_announced_before_it_happens() {
         let mut one = One::new(10);
         one.will([does(Next::Abort)]);
         assert_eq!(one.turn(), After::Closed);
-        assert_eq!(one.permits.logged, 0, "nobody wants to hear of that");
+        assert_eq!(one.permits.logged, 0, "such an error is not logged");
     });
 }

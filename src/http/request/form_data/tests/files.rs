@@ -16,7 +16,7 @@ fn files_are_saved_whole_or_not_at_all() {
     assert_eq!(save(&body), Ok(content.len() as u64));
     assert_eq!(fs::read_to_string(&path).unwrap(), content);
     assert_eq!(save(&with_content("other")), Err(409));
-    assert_eq!(fs::read_to_string(&path).unwrap(), content, "what is there stays");
+    assert_eq!(fs::read_to_string(&path).unwrap(), content, "the existing file is kept");
     fs::remove_file(&path).unwrap();
     assert_eq!(save(&body[..body.len() / 2]), Err(400));
     assert!(!path.exists(), "half a file is removed");

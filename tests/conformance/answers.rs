@@ -105,6 +105,12 @@ pub fn rows() -> Vec<Row> {
             ten().lacks("TE").lacks("Upgrade").lacks("Trailer").lacks("Keep-Alive").lacks("Transfer-Encoding"),
         ),
         row(
+            "9112 7.1 chunks that a handler frames are no content",
+            App,
+            get("/framed"),
+            is(500).lacks("Transfer-Encoding"),
+        ),
+        row(
             "9110 6.6.1 the Date of a gateway stays",
             App,
             get("/date"),

@@ -51,6 +51,7 @@ impl RequestHandler for App {
             "/closing" => ten().with_close(),
             "/closing/field" => ten().with_header("connection", "close"),
             "/hops" => hops(ten()),
+            "/framed" => framed(),
             "/split/value" => ten().with_header("x-a", "a\r\nx-b: b"),
             "/split/bare" => ten().with_header("x-a", "a\rb"),
             "/split/nul" => ten().with_header("x-a", "a\0b"),
@@ -150,9 +151,15 @@ fn dressed(response: Response) -> Response {
 
 /// Fields about a connection or the framing of a message, which handlers must not send.
 fn hops(response: Response) -> Response {
-    ["keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
+    ["keep-alive", "proxy-connection", "te", "trailer", "upgrade"]
         .into_iter()
         .fold(response, |response, name| response.with_added_header(name, "x"))
+        .with_forwarded_header("transfer-encoding", "x") // of a gateway
+}
+
+/// A body that its handler has framed in chunks.
+fn framed() -> Response {
+    Response::text("2\r\nhi\r\n0\r\n\r\n").with_header("transfer-encoding", "chunked")
 }
 
 /// A response that is written step by step, with a line break in a value.

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Compare modest with nginx (in three settings), h2o, lighttpd, static-web-server and hyper: CPU time a request, and latency.
+"""Compare modest with nginx (in three settings), h2o, lighttpd, static-web-server and hyper: CPU time per request, and latency.
 
     benches/compare.py [--rows many,file,..] [--rounds 5] [--seconds 1] [--servers modest,nginx,..] [--write]
 
-The servers take turns under the same load (wrk), round by round, so that a noisy machine is noisy for all; `--busy`
-makes it noisy, by so many loops that do nothing else. CPU time is user and system time of all threads, read from /proc
-before and after, over the requests that were answered (or MiB, for the large file). Of each row the medians are told,
-their spread over the rounds, and the ratio to the best peer: the median of the ratios of neighbours in a round.
-Latency is measured with servers in sessions, and so scheduling groups, of their own, and (`--groups both`, half as many
-rounds) in that of the client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
-another build of modest. `--write` puts the tables into docs/notes/performance-2026-11.md: all rows and both groups take ten minutes.
+The servers take turns under the same load (wrk), round by round, so that a noisy machine affects all of them; `--busy`
+adds noise by this many busy loops. CPU time is user and system time of all threads, read from /proc before and after,
+per response (or MiB, for the large file). Each row has the medians, their spread over the rounds, and the ratio to the
+best peer: the median of the ratios within a round.
+Latency is measured with each server in a separate session and so in a separate scheduling group, and (`--groups both`, half
+as many rounds) also in the client's group. Rows are chosen by the beginning of their names; `--list` prints them.
+`--also NAME=PROGRAM` adds another build of modest. `--write` puts the tables into docs/notes/performance-2026-11.md: all rows and both groups take ten minutes.
 
 Needs cargo and Python 3.11; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
-static-web-server if it is there; hyper (`benches/hyper`) has the rows `hello` alone. Loads go to loopback only.
+static-web-server if it is there; hyper (`benches/hyper`) has only the rows `hello`. Loads go to loopback only.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main():
     groups = {"both": ["own", "shared"]}.get(args.groups, [args.groups])
     with tempfile.TemporaryDirectory(prefix="modest-bench-", dir=args.folder) as folder:
         folder = Path(folder)
-        os.chmod(folder, 0o777)  # workers of nginx and h2o are somebody else, and write logs
+        os.chmod(folder, 0o777)  # workers of nginx and h2o run as another user, and write logs
         make_site(folder / "www", rows)
         loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
         try:
@@ -80,7 +80,7 @@ def arguments():
 
 
 def is_chosen(row, chosen):
-    """By the beginning of its name, up to a dash; without a choice, all that are not optional."""
+    """By the beginning of its name, up to a dash. Without a choice: all rows that are not optional."""
     if not chosen:
         return not row.optional
     return any(row.name == name or row.name.startswith(f"{name}-") for name in chosen.split(","))
@@ -94,7 +94,7 @@ def install(programs):
 
 
 def measure(args, rows, group, folder):
-    """{row name: {server name: its rounds}}, where the client is in this group: `own`: of its own."""
+    """{row name: {server name: its rounds}}. `own`: the client has its own scheduling group."""
     rounds = args.rounds
     if group == "shared":
         rows, rounds = [row for row in rows if row.latency], (rounds + 1) // 2
@@ -146,7 +146,7 @@ def with_client(rounds):
 
 
 def spread(rounds):
-    """Half of what lies between the least and the most, in percent of the median."""
+    """Half of the difference between minimum and maximum, in percent of the median."""
     found = [round_.cpu for round_ in rounds]
     return (max(found) - min(found)) / 2 / cpu(rounds) * 100
 
@@ -156,7 +156,7 @@ def latency(rounds):
 
 
 def ratio(rounds, peer_rounds):
-    """Of each round its own ratio, then the median: what disturbed one disturbed its neighbour."""
+    """The median of the ratios of all rounds: noise affects both servers of a round."""
     return statistics.median(a.cpu / b.cpu for a, b in zip(rounds, peer_rounds))
 
 

@@ -1,7 +1,8 @@
-//! What it costs to hand a request over: from the poller to the ready queue, to a worker, to a permit, and back into the
-//! table. The scheduler's own files, without sockets: clients ask again at once, and a turn takes as long as it is told.
+//! The cost of passing a request on: from the poller to the ready queue, to a worker, to a permit, and back into the
+//! table. It uses the scheduler's own files, without sockets. Clients send their next request at once, and the length
+//! of a turn is an argument.
 //!
-//! `cargo bench --bench handover`; on a machine that does something else, too: `chrt -f 10` in front of what that builds.
+//! `cargo bench --bench handover`; on a busy machine put `chrt -f 10` in front of the built program.
 
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
 #[path = "../src/tcp/clock.rs"]
@@ -13,7 +14,7 @@ mod scheduler;
 #[path = "../src/tcp/sync.rs"]
 mod sync;
 
-/// The system as `sync` uses it: its clock, and threads whose state is unknown.
+/// The part of the system that `sync` needs: its clock, and threads whose state is unknown.
 mod sys {
     use rustix::time::{ClockId, clock_gettime};
 
@@ -52,7 +53,7 @@ const CLIENTS: usize = 256;
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: usize = 7;
 
-/// A client that has asked again, on a cache line of its own.
+/// Whether a client has sent its next request, on a separate cache line.
 #[repr(align(128))]
 struct Asks(AtomicBool);
 
@@ -61,7 +62,7 @@ struct Connection {
     link: Arc<Link>,
 }
 
-/// Who has asked; nobody waits in it for long.
+/// The clients that have sent a request. A poll never waits for long.
 struct Poller;
 
 struct Bell(Arc<AtomicBool>);
@@ -169,9 +170,9 @@ impl Model {
         }));
     }
 
-    /// As a turn of the engine: a handler, and back into the table; its client asks again at once.
+    /// Like a turn of the engine: a handler, and back into the table. The client sends its next request at once.
     fn serve(&self, worker: &mut Worker<'_, Connection, Poller, Bell>, connection: Connection, now: Instant) {
-        assert!(worker.acquire_permit(Work::Handler), "there are permits for all");
+        assert!(worker.acquire_permit(Work::Handler).is_some(), "there are permits for all");
         worker.begin_blocking(now);
         if !self.turn.is_zero() {
             let until = sync::now() + self.turn;
@@ -180,7 +181,7 @@ impl Model {
             }
         }
         worker.end_blocking();
-        // What a turn of HTTP takes, so that others are woken where they would be.
+        // The usual length of a turn of HTTP, so that workers are woken as in the engine.
         self.scheduler.turn_took(self.turn.max(Duration::from_micros(5)), None);
         let (client, token) = (connection.client, connection.link.token());
         let parked = self.scheduler.park(token, connection, wait(now));
@@ -190,7 +191,7 @@ impl Model {
     }
 }
 
-/// One round: requests a second, and ns on the processor for each.
+/// One round: requests per second, and ns of processor time for each.
 fn round(threads: usize, turn: Duration) -> (f64, f64) {
     let model = Model::new(threads, turn);
     let began = sync::now();

@@ -4,8 +4,8 @@
     benches/instructions.py [--cached] [--quick] [build]
 
 Runs the example `hello` and the program on a 1 KiB file under valgrind's callgrind, once with few and once with many
-requests on one kept connection; the difference over the requests is printed and held against the bounds below. The
-kernel's part is not in it, so the figure hardly depends on the machine or its load. `--cached`: the programs are built.
+requests on one kept connection. It prints the difference per request and compares it with the bounds below. The
+kernel's instructions are not included, so the number hardly depends on the machine or its load. `--cached`: the programs are built.
 `--quick`: for CI, the examples `hello` and `site` (a file, with a line in the log) as programs of their own, which are
 built in a fourth of the time, without optimization across crates, and have bounds of their own. `build`: only builds them.
 
@@ -24,15 +24,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 FEW, MANY = 200, 2200
-# What is measured has ticks of the watchdog in it, by chance some 100 instructions a request: the least of a few runs is nearest.
+# Ticks of the watchdog add some 100 instructions per request by chance, so the minimum of a few runs is the best value.
 TRIES = 8
-# Measured: 7,600 to 7,780 and 9,340 to 9,440; with a list of fields made for each text 8,540, and before times were one word 9,485 and
-# 10,620. A busy machine adds some, for then the watchdog ticks more often while a request is under way. Raise a bound only with the reason beside it. On one connection each
-# request is a poll of its own, and reads what the kernel has told of the file.
-# November 2026: 8,190 and 9,970. Some 120 are the count of unused bytes that bounds memory (`--input-quota`), some 130 the layers that the
-# engine drives itself; before both they were 7,730 to 7,940 and 9,550 to 9,680.
+# Measured: 7,600 to 7,780 and 9,340 to 9,440. With a list of fields for each text it was 8,540; before times were one word, 9,485 and 10,620.
+# A busy machine adds some, because the watchdog then ticks more often during a request. Raise a bound only with the reason beside it. On one
+# connection each request needs its own poll, and reads the kernel's notifications about the file.
+# November 2026: 8,190 and 9,970. Some 120 count the unused bytes, to bound memory (`--input-quota`); some 130 are the layers that the engine
+# itself drives. Before both changes: 7,730 to 7,940 and 9,550 to 9,680.
 BOUNDS = {"hello": 8250, "file": 10050}
-# Measured in November 2026: 11,040 and 19,170. Before requests had log scopes and queries were taken leniently: 10,750 and 18,690.
+# Measured in November 2026: 11,040 and 19,170. Before log scopes of requests and the lenient parsing of queries: 10,750 and 18,690.
 QUICK_BOUNDS = {"hello": 11200, "site": 19300}
 
 
@@ -77,13 +77,13 @@ def measured(folder, command, path):
 
 
 def total(folder, command, path, requests):
-    """Instructions of a whole run with so many requests."""
+    """Instructions of a whole run with this many requests."""
     out = Path(folder) / "callgrind.out"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     server = subprocess.Popen(valgrind + command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     port = int(re.search(r"http://[^/]*:(\d+)/", server.stdout.readline()).group(1))
     ask(port, path, requests)
-    server.send_signal(signal.SIGTERM)  # a shell has its background jobs ignore SIGINT
+    server.send_signal(signal.SIGTERM)  # background jobs of a shell ignore SIGINT
     server.wait(timeout=60)
     return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M).group(1))
 

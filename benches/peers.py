@@ -1,7 +1,7 @@
-"""The servers that are compared: how each is started, on which port it has which site, and the CPU time it has used.
+"""The servers of the comparison: how to start each, the ports of its sites, and the CPU time that it has used.
 
-Used by `compare.py`. Each is started in a session of its own, and so in a scheduling group of its own where the kernel
-makes one of a session (`sched_autogroup_enabled`), or in that of the caller.
+Used by `compare.py`. Each is started in a separate session, and so in a separate scheduling group if the kernel makes
+one per session (`sched_autogroup_enabled`); or in the group of the caller.
 """
 
 import os
@@ -84,7 +84,7 @@ class Server:
     def __init__(self, name):
         self.name = name
         self.ports = {}  # by site
-        self.roots = {}  # the process it was started as, by site
+        self.roots = {}  # the process that was started, by site
 
     def processes(self, site):
         """The process that was started for this site, and its children."""
@@ -105,7 +105,7 @@ class Server:
 
 
 class Servers:
-    """All servers of a comparison, started; to be stopped."""
+    """All servers of a comparison. Starts them, and stops them at the end."""
 
     def __init__(self, folder, www, names, others, sites, own_session):
         self.folder, self.www, self.sites, self.own_session = folder, www, sites, own_session
@@ -133,7 +133,7 @@ class Servers:
             raise
 
     def start(self, command, **settings):
-        # At its end lighttpd signals its whole process group, which must not be ours.
+        # At its end lighttpd signals its whole process group, so it must not be in ours.
         group = {"start_new_session": True} if self.own_session else {"process_group": 0}
         process = subprocess.Popen(list(map(str, command)), **group, **settings)
         self.started.append(process)
@@ -175,7 +175,7 @@ class Servers:
         self.listens(server, self.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), ports)
 
     def start_hyper(self, server):
-        """It has no files, and is built only where it is asked."""
+        """It serves no files, and is built only if a row needs it."""
         if "hello" in self.sites:
             subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", "target"], cwd=HYPER, check=True)
             ports = dict(zip(("hello",), free_ports(1)))
@@ -194,13 +194,13 @@ class Servers:
 
 
 def available(names):
-    """Those of these servers that are installed, or built here."""
+    """The servers of this list that are installed, or built here."""
     programs = {name: name.split("-")[0] if name.startswith("nginx") else name for name in names}
     return [name for name, program in programs.items() if name == "hyper" or shutil.which(program)]
 
 
 def make_certificate(folder):
-    """One for all, with a key on P-256."""
+    """One certificate for all servers, with a key on P-256."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
                     "-out", certificate, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],

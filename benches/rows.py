@@ -1,4 +1,4 @@
-"""What is asked of the servers: the folder they serve, the rows of the comparison, and one round of load by wrk.
+"""The load of the comparison: the folder that the servers serve, the rows, and one round of load by wrk.
 
 Used by `compare.py`.
 """
@@ -24,15 +24,15 @@ class Row:
     connections: int
     path: str = "/1k.txt"
     status: int = 200
-    site: str = "files"  # which of a server's sites: `files`, the same with an access log (`log`) or TLS (`tls`), or `hello`
+    site: str = "files"  # the site of a server: `files`, `files` with an access log (`log`) or TLS (`tls`), or `hello`
     unit: str = "request"  # or "MiB"
     headers: dict = field(default_factory=dict)
-    tagged: bool = False  # asks with If-None-Match and the tag that this server has sent
-    many: bool = False  # asks for the many files, at random
-    seconds: int = 0  # at least so long a round
+    tagged: bool = False  # with If-None-Match and the tag that this server has sent
+    many: bool = False  # random files of the many ones
+    seconds: int = 0  # the minimum time of a round
     optional: bool = False  # only if it is named
-    latency: bool = False  # its percentiles are reported
-    with_client: bool = False  # the CPU time of server and client together is reported, too
+    latency: bool = False  # percentiles are reported
+    with_client: bool = False  # the CPU time of server and client together is also reported
 
 
 def small(connections, latency=False):
@@ -76,7 +76,7 @@ ROWS = [
 for row in ROWS:
     row.optional |= row.name in ("file-8", "file-512")
 
-# The requests of one thread of wrk; `{paths}` is the same list for all, and each thread has its own seed.
+# The requests of one thread of wrk. All threads have the list `{paths}`; each has its own seed.
 MANY = """
 local paths = {{ {paths} }}
 local requests, threads = {{}}, 0
@@ -96,7 +96,7 @@ end
 
 
 def make_site(www, rows):
-    """The folder, as far as these rows need it: the same bytes on every machine."""
+    """The files that these rows need, with the same bytes on each machine."""
     www.mkdir()
     (www / "1k.txt").write_text("x" * 1023 + "\n")
     paths = [row.path for row in rows]
@@ -130,7 +130,7 @@ def script(folder, row):
 
 
 def headers_for(row, port):
-    """The header fields of this row's requests to this server, tried once: what it answers must be what is compared."""
+    """The header fields of this row's requests to this server, tried once: the response must be the one to compare."""
     headers = dict(row.headers)
     if row.tagged:
         _, tag, _ = ask(port, row, headers)
@@ -158,7 +158,7 @@ def ask(port, row, headers):
 
 @dataclass
 class Round:
-    """What one round of load has shown, all times in µs; `cpu`: of the server, a request or MiB; `client`: of wrk."""
+    """The result of one round of load, all times in µs. `cpu`: of the server, per request or MiB; `client`: of wrk."""
 
     cpu: float
     client: float
@@ -170,13 +170,13 @@ class Round:
 
 
 def children_time():
-    """CPU time, in µs, of the programs that were run and waited for."""
+    """CPU time, in µs, of the programs that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (used.ru_utime + used.ru_stime) * 1e6
 
 
 def load(row, lua, port, headers, spent, seconds):
-    """One round: `spent` tells the CPU µs and context switches of the server so far."""
+    """One round. `spent` returns the CPU time in µs and the context switches of the server so far."""
     threads = "1" if row.connections == 1 else "2"
     fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
     command = ["wrk", "-t", threads, "-c", str(row.connections), "-d", f"{max(seconds, row.seconds)}s", "--timeout", "10s",

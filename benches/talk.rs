@@ -1,4 +1,4 @@
-//! What floor 2 costs a request: a conversation in memory, without sockets. `cargo bench --bench talk [NUMBER]`.
+//! The cost of `http` for a request: a conversation in memory, without sockets. `cargo bench --bench talk [NUMBER]`.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -113,8 +113,8 @@ impl Chat {
         Ok(Response::no_content())
     }
 
-    /// Sends a message to everyone. Nothing in it waits for a client, so it holds the lock throughout: all guests get
-    /// the messages in the same order.
+    /// Sends a message to everyone. It never waits for a client, so it can hold the lock throughout. All guests get the
+    /// messages in the same order.
     fn say(&self, word: &str) {
         let mut room = self.room();
         if room.words.len() == KEPT {

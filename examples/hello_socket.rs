@@ -50,7 +50,8 @@ impl Conversation for Greeting {
             return Next::Handle;
         }
         let arrived = turn.input.bytes();
-        let _ = io::stdout().write_all(arrived).and_then(|()| io::stdout().flush()); // a client is greeted even if this fails
+        // the client gets its response even if this fails
+        let _ = io::stdout().write_all(arrived).and_then(|()| io::stdout().flush());
         turn.input.consume(arrived.len());
         turn.output.bytes().extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\nHello, World!");
         Next::Close // the response has no length: it ends where the stream ends

@@ -1,12 +1,12 @@
-//! Second readings for the fuzz targets: slow, plain, and written from the RFCs without a look at ours.
+//! References for the fuzz targets: slow and simple, written from the RFCs without looking at the library.
 #![allow(dead_code)] // each target uses its own part
 
-/// What a chunked body is (RFC 9112, section 7.1), with all its bytes at hand.
+/// The result of parsing a chunked body (RFC 9112, section 7.1) whose bytes have all arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chunked {
-    /// It is so many bytes long, and this was in it.
+    /// The length of a complete body, and its content.
     Whole(usize, Vec<u8>),
-    /// It may still become one.
+    /// It is incomplete.
     Partial,
     Bad,
 }
@@ -50,7 +50,7 @@ pub fn chunked(bytes: &[u8]) -> Chunked {
     }
 }
 
-/// Up to CRLF. What holds a bare CR or LF is found out by the grammar of the line: neither is in any.
+/// The bytes before CRLF. The grammar of the line rejects a lone CR or LF, because no line may contain one.
 fn line(bytes: &[u8]) -> Option<&[u8]> {
     bytes.windows(2).position(|two| two == b"\r\n").map(|end| &bytes[..end])
 }
@@ -68,7 +68,7 @@ pub fn is_field(line: &[u8]) -> bool {
     colon > 0 && line[..colon].iter().all(|&byte| is_tchar(byte)) && line[colon + 1..].iter().all(|&byte| is_text(byte))
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, by cutting at semicolons outside quotes.
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, split at semicolons outside of quotes.
 fn is_extensions(text: &[u8]) -> bool {
     let (mut members, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
     for &byte in text {
@@ -88,7 +88,7 @@ fn is_extensions(text: &[u8]) -> bool {
             quoted = !quoted;
         }
     }
-    // Before the first semicolon there may be white space, if there is a semicolon.
+    // White space is allowed before the first semicolon, if there is one.
     let first = members.remove(0);
     if quoted || !first.iter().all(|byte| b" \t".contains(byte)) || members.is_empty() && !first.is_empty() {
         return false;
@@ -98,7 +98,7 @@ fn is_extensions(text: &[u8]) -> bool {
 }
 
 fn is_extension(member: &[u8], last: bool) -> bool {
-    // White space at the end belongs to the next semicolon: the last has none.
+    // White space at the end belongs to the next semicolon, so the last member has none.
     if last && member.last().is_some_and(|byte| b" \t".contains(byte)) {
         return false;
     }
@@ -137,14 +137,14 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// One request at the front of these bytes: its head, how many bytes it is in all, and its body.
+/// One request at the start of these bytes: its head, its whole length, and its body.
 pub struct Whole {
     pub head: Vec<u8>,
     pub used: usize,
     pub body: Vec<u8>,
 }
 
-/// By the framing of RFC 9112, section 6.3, of a head that was taken; `None` if it is not whole or not sound.
+/// By the framing of RFC 9112, section 6.3, for an accepted head. `None`: the request is incomplete or invalid.
 pub fn request(bytes: &[u8]) -> Option<Whole> {
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
@@ -182,7 +182,7 @@ pub fn request(bytes: &[u8]) -> Option<Whole> {
     }
 }
 
-/// Places to cut at: the same for the same bytes, so that a finding can be run again.
+/// Places to split at, equal for equal bytes, so that a finding can be repeated.
 pub fn cuts(bytes: &[u8]) -> Vec<usize> {
     let mut seed = bytes
         .iter()

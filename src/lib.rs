@@ -1,9 +1,9 @@
 //! A TCP and HTTP/1.1 server with the shape of Python's `socketserver` and `http.server`.
 //!
-//! A [`TcpServer`] owns its listeners and dispatches connections to a fixed pool of workers. A [`RequestHandler`] that you implement
-//! (`do_get`, `do_post`, ...) responds to requests. A [`StaticFileHandler`] serves a folder. Handlers are plain blocking
-//! Rust. A client that is slow to send or to read holds no worker, unless a handler asks for its body as a stream
-//! ([`BodyPlan::stream`]) or takes its connection ([`raw::streams`]).
+//! A [`TcpServer`] owns its listeners and dispatches connections to a fixed pool of workers. A [`RequestHandler`] that
+//! you implement (`do_get`, `do_post`, ...) responds to requests. A [`StaticFileHandler`] serves a folder. Handlers are
+//! plain blocking Rust. A client that is slow to send or to read holds no worker, unless a handler asks for its body as
+//! a stream ([`BodyPlan::stream`]) or takes its connection ([`raw::streams`]).
 //!
 //! # A handler
 //!
@@ -22,8 +22,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the handler's fields:
-//! every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
+//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the
+//! handler's fields: every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and
+//! by [`Routes`].
 //!
 //! # A closure, and errors
 //!
@@ -145,8 +146,13 @@
 //!
 //! # Features
 //!
-//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies` ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown` ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort composed and decomposed names alike) and `signals`
-//! ([`ServerHandle::shutdown_on_signals`]).
+//! `json` and `metrics` are on by default; `full` turns on all of these: `json` ([`Request::json`], [`Response::json`],
+//! [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `cookies`
+//! ([`CookieKey`]), `etags` ([`layers::ETags`]), `sessions` ([`layers::Sessions`]), `users` ([`layers::UserFile`]),
+//! `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown`
+//! ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and
+//! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
+//! composed and decomposed names alike) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
 #![forbid(unsafe_code)]
@@ -199,22 +205,29 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Sender`](live::Sender)).
 pub mod live {
     pub use crate::http::live::{
-        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket, Unsent,
+        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Signals, Ticket, Unsent,
     };
+}
+
+/// Work beside requests: threads that a server counts, stops at its shutdown and waits for
+/// ([`TcpServer::background`]), and jobs for them.
+pub mod background {
+    pub use crate::tcp::{Jobs, OnStop, Refused, Stop};
 }
 
 /// Protocols other than HTTP: lines ([`Lines`](raw::Lines)), blocking streams ([`streams`](raw::streams()))
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
-        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
-        Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
+        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, LineSender, Lines, Next, Output, Piece,
+        Protocol, Raw, Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
 }
 
-/// Returns which calls of this system are used for what, as found by trying: pairs such as `("paths below a folder",
-/// "openat2")`. For a log at the start: the same program uses others on another system, or in a sandbox that forbids
-/// some. What is promised does not depend on them; where the system reports no changes of files, the disk is checked.
+/// Returns the system calls that are used for each purpose, determined by trying them: pairs such as `("paths below a
+/// folder", "openat2")`. Log them at the start: the same program uses other calls on another system, or in a sandbox
+/// that forbids some. The promises do not depend on them. Where the system does not report changed files, the disk is
+/// checked.
 ///
 /// ```
 /// for (service, way) in modest::system_services() {
@@ -245,14 +258,81 @@ where
     TcpServer::bind(address, handler_fn(handler))?.serve_forever()
 }
 
-/// The way in for fuzz targets, which set `--cfg fuzzing`: modules that no user sees.
+/// Serves until this closure returns a value with its response, sends that response, and returns the value (Python's
+/// `handle_request`): for the redirect at the end of a login with OAuth, in a program that is not a server. Meanwhile
+/// it serves other requests, such as those for an icon, and ignores connections without a request. Returns `None` after
+/// the time limit.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::time::Duration;
+/// use modest::{OrStatus, Response};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?; // a free port, for the URL
+/// let address = listener.local_addr()?;
+/// # let client = std::thread::spawn(move || {
+/// #     use std::io::{Read, Write};
+/// #     let mut stream = std::net::TcpStream::connect(address).unwrap();
+/// #     stream.write_all(b"GET /callback?code=7f3a&state=x HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+/// #     let mut response = String::new();
+/// #     stream.read_to_string(&mut response).unwrap();
+/// #     response
+/// # });
+/// println!("Open https://login.example/?redirect_uri=http://{address}/callback&state=x");
+/// let code = modest::serve_one(listener, Duration::from_secs(300), |request| {
+///     request.param("state").filter(|state| state == "x").or_status(404)?;
+///     let code = request.param("code").or_status(400)?.into_owned();
+///     Ok((Response::text("You are logged in, and can close this page.\n"), Some(code)))
+/// })?;
+/// assert_eq!(code.as_deref(), Some("7f3a"));
+/// # assert!(client.join().unwrap().contains("close this page"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
+pub fn serve_one<T, F>(
+    address: impl Into<Listen>,
+    within: impl Into<Option<std::time::Duration>>,
+    handler: F,
+) -> std::io::Result<Option<T>>
+where
+    T: Send + 'static,
+    F: Fn(&Request) -> Result<(Response, Option<T>)> + Send + Sync + 'static,
+{
+    let (sender, value) = std::sync::mpsc::sync_channel(1);
+    let app = handler_fn(move |request| {
+        if request.server().is_shutting_down() {
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "this server has ended"));
+        }
+        let (response, value) = handler(request)?;
+        if let Some(value) = value {
+            let _ = sender.try_send(value); // fails for a second one: the first is returned
+            request.server().shutdown(); // when this response is sent
+        }
+        Ok(response)
+    });
+    let mut server = TcpServer::bind(address, app)?;
+    if let Some(within) = within.into() {
+        let handle = server.handle();
+        server = server.background("serve_one", move |stop| {
+            if stop.wait(within) {
+                handle.shutdown();
+            }
+        });
+    }
+    server.serve_forever()?;
+    Ok(value.try_recv().ok())
+}
+
+/// Private modules for fuzz targets, which set `--cfg fuzzing`. Not part of the public API.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::http::fuzzing::*;
 }
 
-/// The code in the documents compiles, and does what it says.
+/// The code in the documents compiles and works.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -86,10 +86,10 @@ impl Logger {
         Logger { levels: Levels::default(), format: LogFormat::Python }
     }
 
-    /// Sets levels by target, in the syntax of `RUST_LOG`: levels for all (`warn`) or for a module and those within it
-    /// (`my_shop::orders=debug`), with commas. The longest name applies. A level for all replaces what was set before,
-    /// also for access lines: `warn,modest::access=info` keeps them. Levels: `off`, `error`, `warn`, `info`, `debug`,
-    /// `trace`. What is none of these is logged as a warning at the start.
+    /// Sets levels by target, in the syntax of `RUST_LOG`: levels for all targets (`warn`), or for a module and those
+    /// within it (`my_shop::orders=debug`), separated by commas. The longest matching name applies. A level for all
+    /// targets replaces what was set before, also for access lines: `warn,modest::access=info` keeps them. Levels:
+    /// `off`, `error`, `warn`, `info`, `debug`, `trace`. An invalid part is logged as a warning at the start.
     pub fn levels(mut self, levels: &str) -> Logger {
         levels.split(',').map(str::trim).filter(|level| !level.is_empty()).for_each(|level| self.levels.add(level));
         self
@@ -121,7 +121,7 @@ impl Logger {
             }
             let logger = LOGGER.get_or_init(|| self);
             log::set_max_level(logger.levels.highest());
-            logger.levels.unknown.iter().for_each(|text| log::warn!("{text:?} is no level of the log"));
+            logger.levels.unknown.iter().for_each(|text| log::warn!("{text:?} is not a log level"));
         }
         StderrLog { is_ours: is_first }
     }
@@ -158,7 +158,8 @@ impl Levels {
         }
     }
 
-    /// The level of the longest name that is the target or a module around it; of two the later one.
+    /// The level of the longest name that is the target or a module around it. If a name was set twice, the later level
+    /// applies.
     fn of(&self, target: &str) -> LevelFilter {
         let is_within =
             |name: &str| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
@@ -314,12 +315,12 @@ impl Write for LogFile {
     }
 }
 
-/// Non-blocking: opening a FIFO would wait for its reader. Without one it is an error.
+/// Opened without blocking, because opening a FIFO would wait for its reader. A FIFO without a reader is an error.
 fn append(path: &std::path::Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO that nobody reads"),
+        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO without a reader"),
         _ => error,
     })?;
     fcntl_setfl(&file, OFlags::APPEND)?; // the thread that writes may wait
@@ -403,7 +404,7 @@ fn line_of(record: &Record<'_>, format: LogFormat, now: SystemTime) -> String {
     }
 }
 
-/// With the id of the request for which this thread works, unless the message has it.
+/// Adds the id of the request for which this thread works, unless the message contains it.
 fn with_id(message: String) -> String {
     match LogScope::current().request_id().map(|id| format!("[{id}]")) {
         Some(id) if !message.contains(&id) => format!("{id} {message}"),
@@ -436,7 +437,7 @@ fn message_line(level: Level, message: &str, now: SystemTime) -> String {
 /// Passes each complete line on.
 fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     line.extend_from_slice(bytes);
-    // A line that never ends is dropped like one that finds no space.
+    // A line that never ends is dropped, like a line that finds no space.
     if bytes.ends_with(b"\n") || line.len() > CAPACITY {
         buffer.push(line);
         line.clear();
@@ -497,7 +498,7 @@ impl LogBuffer {
         let _ = self.own_lines.set(format); // the first applies
     }
 
-    /// A line of the writer itself.
+    /// Formats a line of the writer itself.
     fn own_line(&self, level: Level, message: &str) -> String {
         let line = match self.own_lines.get() {
             Some(format) => format(level, message),
@@ -512,7 +513,7 @@ impl LogBuffer {
         }
     }
 
-    /// Append a line, if there is space: never waits for the writer.
+    /// Appends a line if there is space. Never waits for the writer.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.lines.len() + line.len() > CAPACITY {
@@ -582,7 +583,7 @@ impl LogBuffer {
         [(slow, "they were not read in time"), (failed, "they could not be written")]
             .into_iter()
             .filter(|(lost, _)| *lost > 0)
-            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log are lost: {why}")))
+            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log were lost: {why}")))
             .collect()
     }
 
@@ -654,7 +655,7 @@ mod tests {
             let mut torn = false;
             let found = write_batch(&mut disk, b"one\ntwo\n", &mut torn).err().map_or(0, |(_, lost)| lost);
             assert_eq!((found, &*String::from_utf8_lossy(&disk.written)), (lost, written), "{space} bytes");
-            // Once there is space again, the next line begins at its beginning.
+            // Once there is space again, the next line is written from its beginning.
             disk.space = 100;
             assert!(write_batch(&mut disk, b"six\n", &mut torn).is_ok() && !torn);
             let all = String::from_utf8_lossy(&disk.written).into_owned();
@@ -662,7 +663,7 @@ mod tests {
             assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");
         }
         let buffer = LogBuffer::default();
-        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log are lost: they could not be written\n");
+        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log were lost: they could not be written\n");
         assert!(line.starts_with("[WARN] [") && line.ends_with(&format!(":{}] {said}", &line[26..28])), "{line}");
         buffer.own_lines(Box::new(|level, message| format!("{level}: {message}")));
         assert_eq!(buffer.lost_lines(0, 3), format!("WARN: {said}"));

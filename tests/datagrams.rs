@@ -1,4 +1,4 @@
-//! `UdpServer` over real sockets: what comes back, what is dropped, what a panic costs, and how it ends.
+//! `UdpServer` over real sockets: replies, dropped datagrams, panics, and the end of serving.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use modest::{Client, Datagram, DatagramHandler, Listen, ServerHandle, TcpServer, UdpServer};
 
-/// Far longer than anything takes; only a test that fails waits so long.
+/// Far longer than anything takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the servers of all tests say.
+/// The log lines of the servers of all tests.
 struct Heard(Mutex<Vec<String>>);
 
 static HEARD: Heard = Heard(Mutex::new(Vec::new()));
@@ -31,17 +31,17 @@ impl log::Log for Heard {
     fn flush(&self) {}
 }
 
-/// Lines of the log that end so.
+/// Log lines with this end.
 fn heard(end: &str) -> Vec<String> {
     HEARD.0.lock().unwrap().iter().filter(|line| line.ends_with(end)).cloned().collect()
 }
 
 fn install_log_capture() {
-    let _ = log::set_logger(&HEARD); // another test has, perhaps
+    let _ = log::set_logger(&HEARD); // another test may have done this already
     log::set_max_level(log::LevelFilter::Warn);
 }
 
-/// A server under way; shut down when dropped.
+/// A server that runs until it is dropped.
 struct Running {
     handle: ServerHandle,
     serving: Option<JoinHandle<io::Result<()>>>,
@@ -89,7 +89,7 @@ fn ask(client: &UdpSocket, bytes: &[u8]) -> Vec<u8> {
     reply[..length].to_vec()
 }
 
-/// Wait until the server has counted so far.
+/// Waits until the server's statistics fulfil the condition.
 fn until(server: &ServerHandle, what: &str, is_so: impl Fn(modest::Stats) -> bool) {
     let start = Instant::now();
     while !is_so(server.stats()) {
@@ -116,7 +116,7 @@ fn replies_come_from_the_address_the_client_used() {
     let mut running = Running::start(server);
     for address in addresses {
         assert_ne!(address.port(), 0);
-        let client = client_of(address); // connected: it hears nobody else
+        let client = client_of(address); // connected: it receives from no other address
         for said in [&b"hello"[..], b"", b"\0\xff", &[b'x'; 8192]] {
             assert_eq!(ask(&client, said), said.to_ascii_uppercase(), "{address}: {} bytes", said.len());
         }
@@ -168,7 +168,7 @@ fn an_error_and_a_panic_cost_one_datagram() {
             panic::panic_any(Bomb)
         }
         b"error" => Err(io::Error::other("as it was told")),
-        b"too long" => datagram.reply(vec![0; 70_000]), // an error, and no panic
+        b"too long" => datagram.reply(vec![0; 70_000]), // gives an error and does not panic
         _ => upper(datagram),
     };
     let server = UdpServer::bind("127.0.0.1:0", moody).unwrap().workers(1);
@@ -211,11 +211,12 @@ fn rejected_clients_get_no_reply() {
     assert_eq!(ask(wanted, b"hello"), b"HELLO");
     for client in clients.iter().filter(|client| port(client) % 4 != 0) {
         client.set_nonblocking(true).unwrap();
-        assert!(client.recv(&mut [0; 10]).is_err(), "{}", port(client)); // it spoke before the one that was heard
+        // it had sent before the client that got a reply
+        assert!(client.recv(&mut [0; 10]).is_err(), "{}", port(client));
     }
 }
 
-/// A handler that says that it has begun, and waits until it may go on.
+/// A handler that reports its start and then waits until it may continue.
 fn held() -> (impl DatagramHandler, Receiver<Vec<u8>>, Sender<()>) {
     let (begun, begins) = channel();
     let (go, gate) = channel::<()>();
@@ -243,7 +244,7 @@ fn datagrams_beyond_the_queue_are_dropped_and_counted() {
     until(&running.handle, "all have come", |stats| stats.accepted == 6);
     let stats = running.handle.stats();
     assert_eq!((stats.running, stats.waiting, stats.refused), (1, 2, 3), "{stats:?}");
-    drop(go); // all may go on
+    drop(go); // all handlers continue
     let mut replies = Vec::new();
     for _ in 0..3 {
         let mut reply = [0; 10];
@@ -253,7 +254,8 @@ fn datagrams_beyond_the_queue_are_dropped_and_counted() {
     assert_eq!(replies, b"ABC", "one worker keeps the order");
     running.stop().unwrap();
     assert_eq!(running.handle.stats().refused, 3, "also after the end");
-    let warnings = heard(" datagrams were dropped: all workers are busy, the queue is full"); // of this test alone
+    // only this test causes this line
+    let warnings = heard(" datagrams were dropped: all workers are busy, the queue is full");
     let told = warnings.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
     assert!(told.sum::<u64>() == 3 && warnings.len() <= 2, "at once, and at the end: {warnings:?}");
 }
@@ -267,7 +269,7 @@ fn at_most_one_handler_per_worker_runs() {
     for said in [b"a", b"b", b"c", b"d"] {
         client.send(said).unwrap();
     }
-    // The handler holds its gate's lock, so only one waits at the gate; the others have begun all the same.
+    // The handlers wait one after the other, because the gate has a lock; but all have started.
     for _ in 0..3 {
         begins.recv_timeout(PATIENCE).unwrap();
     }
@@ -281,7 +283,7 @@ fn a_shutdown_ends_a_blocked_receive_at_once() {
     let server = UdpServer::bind("127.0.0.1:0", upper).unwrap();
     let address = server.local_addr();
     let mut running = Running::start(server);
-    // It serves, and has nothing in hand: what is left to it is to wait.
+    // The server runs and has no datagram in progress, so it can only be waiting for one.
     assert_eq!(ask(&client_of(address), b"a"), b"A");
     until(&running.handle, "nothing is in hand", |stats| (stats.running, stats.waiting) == (0, 0));
     let start = Instant::now();
@@ -350,12 +352,12 @@ fn datagrams_of_a_unix_socket() {
     install_log_capture();
     let folder = tempfile::tempdir().unwrap();
     let (path, mine) = (folder.path().join("server"), folder.path().join("client"));
-    drop(UnixDatagram::bind(&path).unwrap()); // what an earlier server has left behind
+    drop(UnixDatagram::bind(&path).unwrap()); // the file of an earlier server
     let server = UdpServer::bind(Listen::unix(&path).mode(0o600), upper).unwrap();
     let mut running = Running::start(server);
     let client = UnixDatagram::bind(&mine).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    let nobody = UnixDatagram::unbound().unwrap(); // nobody can reply to it, and that is all
+    let nobody = UnixDatagram::unbound().unwrap(); // no reply can reach it, which is not logged
     let mut reply = [0; 100];
     for _ in 0..3 {
         nobody.send_to(b"hello", &path).unwrap();
@@ -386,7 +388,7 @@ fn a_unix_client_that_reads_nothing_blocks_a_handler_briefly() {
     loop {
         client.send_to(b"hello", &path).unwrap();
         match tells.recv_timeout(PATIENCE).unwrap() {
-            None => {} // there was room in its queue
+            None => {} // there was space in its queue
             Some(kind) => break assert_eq!(kind, io::ErrorKind::TimedOut),
         }
     }
@@ -402,7 +404,7 @@ fn an_undelivered_reply_ends_nothing() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (address, mine) = (socket.local_addr().unwrap(), client.local_addr().unwrap());
-    socket.connect(mine).unwrap(); // so that the system tells of replies that nobody took
+    socket.connect(mine).unwrap(); // so that the system reports undelivered replies
     let (handler, begins, go) = held();
     let _running = Running::start(UdpServer::from_socket(socket, handler).unwrap().workers(1));
     client.send_to(b"hello", address).unwrap();
@@ -416,7 +418,7 @@ fn an_undelivered_reply_ends_nothing() {
     let mut reply = [0; 10];
     let start = Instant::now();
     loop {
-        // The first reply may meet either socket of this port.
+        // Both sockets at this port can receive the first reply.
         client.send(b"again").unwrap();
         match client.recv(&mut reply) {
             Ok(length) if &reply[..length] == b"AGAIN" => break,

@@ -1,4 +1,4 @@
-//! Each example, run as the built program and spoken to as its first lines say.
+//! Runs each example as a program, and talks to it as its first lines describe.
 
 mod built;
 
@@ -24,7 +24,7 @@ fn hello_responds_and_echoes() {
         (200, "", Some("13")),
         "{answer:?}"
     );
-    let long = "x".repeat(200_000); // past the bound of what is held in memory
+    let long = "x".repeat(200_000); // more than is kept in memory
     for body in ["", "some bytes", &long] {
         let answer = hello.ask("POST", "/echo", &[], body);
         assert!(
@@ -112,7 +112,7 @@ fn udp_upper_sends_back_capitals() {
 fn chat_lines_sends_each_line_to_everyone() {
     let chat = start("chat_lines");
     let mut clients: Vec<_> = (0..3).map(|_| chat.connect()).collect();
-    // Who has heard itself is known to listen.
+    // A client that receives its own message is known to listen.
     for client in &mut clients {
         writeln!(client, "here").unwrap();
         read_until(client, b": here\n").unwrap();
@@ -142,7 +142,7 @@ fn websocket_echo_returns_each_message() {
     assert_eq!(echo.get("/").status, 426, "no WebSocket");
 }
 
-/// A thousand: every other one by WebSocket, and the others by long polls.
+/// A thousand clients: half of them by WebSocket, the others by long polls.
 #[test]
 fn chat_reaches_a_thousand_clients() {
     let chat = start("chat");
@@ -154,14 +154,14 @@ fn chat_reaches_a_thousand_clients() {
     let poll = |client: &mut TcpStream, from: &str| {
         client.write_all(format!("GET /words?from={from} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
     };
-    // What an answer says: where to go on, and the words.
+    // The number of the next word, and the words of a response.
     let words = |client: &mut TcpStream| {
         let answer = read_answer(client);
         let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
         (said["next"].to_string(), said["words"].to_string())
     };
     let mut sockets: Vec<_> = (0..500).map(|_| websocket(&chat, "/chat")).collect();
-    // Who has heard itself is known to listen.
+    // A client that receives its own message is known to listen.
     for (number, client) in sockets.iter_mut().enumerate().skip(495) {
         client.send(format!("{number} is here").into()).unwrap();
         heard(client, &format!("{number} is here"));
@@ -187,7 +187,7 @@ fn chat_reaches_a_thousand_clients() {
         next = first.0;
     }
     let late = &mut websocket(&chat, "/chat");
-    heard(late, "news 2"); // what was said last
+    heard(late, "news 2"); // the last message
     late.send("x".repeat(1001).into()).unwrap();
     assert!(matches!(late.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
     assert_eq!(chat.ask("POST", "/words", &[], &"x".repeat(1001)).status, 413);
@@ -198,7 +198,7 @@ fn chat_reaches_a_thousand_clients() {
     assert!(matches!(sockets[0].read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1001));
 }
 
-/// The next events: of each its id and its data.
+/// The next events: their ids and data.
 fn events(client: &mut TcpStream, count: usize) -> Vec<String> {
     let mut text = String::new();
     while text.matches("\n\n").count() < count {
@@ -235,7 +235,7 @@ fn dashboard_broadcasts_and_replays_after_a_restart() {
     assert!(dashboard.stop().0.success(), "SIGTERM ends it");
     let mut rest = String::new();
     clients[0].read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "d\r\nretry: 1000\n\n\r\n0\r\n\r\n", "they are told to come back");
+    assert_eq!(rest, "d\r\nretry: 1000\n\n\r\n0\r\n\r\n", "the client must be asked to reconnect");
 
     let dashboard = start();
     for reading in ["kitchen 22", "cellar 9"] {
@@ -271,10 +271,10 @@ fn miniredis_follows_the_redis_protocol_in_both_modes() {
             ("SET a\r\nGET\r\nDEL\r\n".to_owned(), "-ERR wrong number of arguments\r\n".repeat(3)),
             ("FLUSHALL\r\n*0\r\nPING\r\n".to_owned(), "-ERR unknown command\r\n+PONG\r\n".to_owned()),
             (set("l", &large) + "GET l\r\n", format!("+OK\r\n$30000\r\n{large}\r\n")),
-            // Many at once, and more to answer than to ask.
+            // Many commands at once, and replies that are larger than the commands.
             ("INCR p\r\n".repeat(5000), (1..=5000).map(|number| format!(":{number}\r\n")).collect()),
             ("GET l\r\n".repeat(100), format!("$30000\r\n{large}\r\n").repeat(100)),
-            // What is malformed, and the end behind it; half a command and the end.
+            // After a malformed command the connection ends; so it does in the middle of a command.
             ("PING\r\n*x\r\nPING\r\n".to_owned(), "+PONG\r\n".to_owned() + &malformed("invalid multibulk length")),
             ("*-1\r\n".to_owned(), malformed("invalid multibulk length")),
             ("*99999999\r\n".to_owned(), malformed("invalid multibulk length")),
@@ -290,7 +290,7 @@ fn miniredis_follows_the_redis_protocol_in_both_modes() {
             let mut half = client.try_clone().unwrap();
             let bytes = said.clone();
             let writer = std::thread::spawn(move || {
-                let _ = half.write_all(bytes.as_bytes()); // it may have been refused before its end
+                let _ = half.write_all(bytes.as_bytes()); // the server may have closed before its end
                 let _ = half.shutdown(Shutdown::Write);
             });
             let mut came = String::new();
@@ -300,7 +300,7 @@ fn miniredis_follows_the_redis_protocol_in_both_modes() {
             assert!(end.is_ok() && came == wanted, "{kind}: {start:?}: {shown:?}, {} bytes, {end:?}", came.len());
             writer.join().unwrap();
         }
-        // Byte by byte, and others meanwhile.
+        // Byte by byte, while other clients are served.
         let mut slow = redis.connect();
         slow.set_nodelay(true).unwrap();
         for byte in set("slow", "ly").bytes() {
@@ -442,7 +442,8 @@ fn download_sends_any_length() {
     let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
     assert_eq!(answer.field("transfer-encoding"), Some("chunked"), "{}", answer.head);
     assert!(answer.unchunked() == expected, "{} bytes", answer.body.len());
-    let mut client = download.connect(); // longer than anybody waits for: it begins at once, and leaving it costs nothing
+    // longer than any client would wait for: the response starts at once, and the client can disconnect
+    let mut client = download.connect();
     client.write_all(b"GET /bytes/18446744073709551615 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     read_until(&mut client, b"\r\n\r\nxxxx").unwrap();
     drop(client);

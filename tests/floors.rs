@@ -1,14 +1,15 @@
-//! The walls of the house, read from the source: three floors, arrows only go down, and what is deliberately absent.
+//! The structure of the source: three floors, dependencies in one direction only, and code that must not occur.
 //!
-//! `files, layers, proxy, websocket > http > tcp`, `tls > tcp`, `udp > tcp`, and within a floor down the list in its `mod.rs`, which is the order
-//! of the walk. The program is a package of its own, `program`, in which the list of `lib.rs` is the order.
+//! `files, layers, proxy, websocket > http > tcp`, `tls > tcp`, `udp > tcp`. Within a floor a module uses only modules
+//! below it in the list of `mod.rs`, which is the order in which to read them. The program is the package `program`;
+//! its list is in `lib.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file of the source: its path below `src`, or below `program/src` with `program/` before it, and its code without comments and
-/// without its unit tests.
+/// A file of the source. `path` is below `src`, or below `program/src` with `program/` before it; `code` is without
+/// comments and unit tests.
 struct Source {
     path: String,
     code: String,
@@ -24,7 +25,8 @@ fn sources() -> Vec<Source> {
 }
 
 fn sources_in(root: &Path, prefix: &str) -> Vec<Source> {
-    let (mut folders, mut found) = (Vec::from_iter(root.exists().then(|| root.to_owned())), Vec::new()); // a package has no program
+    // the packaged crate has no program
+    let (mut folders, mut found) = (Vec::from_iter(root.exists().then(|| root.to_owned())), Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
@@ -40,14 +42,14 @@ fn sources_in(root: &Path, prefix: &str) -> Vec<Source> {
     found
 }
 
-/// Without comments, and without what follows the first `#[cfg(test)]` of a file: tests may look where they like.
+/// Removes comments, and everything after the first `#[cfg(test)]` of a file: tests may use any module.
 fn code_of(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The words that follow this path in the code: for `crate::`, the first name of each, also inside braces.
+/// The words after this path in the code, such as `crate::`: the first name of each, also inside braces.
 fn names_after(code: &str, path: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(path) {
@@ -101,12 +103,12 @@ fn each_floor_uses_only_lower_floors() {
         public.iter().any(|name| name == "TcpServer") && public.iter().any(|name| name == "Response"),
         "{public:?}"
     );
-    // Tests may look where they like.
+    // Tests may use any module.
     for source in sources().into_iter().filter(|source| !source.path.ends_with("tests.rs")) {
         let floor = source.path.split('/').next().unwrap_or_default();
         let allowed = |name: &str| match floor {
-            // Rights are judged in two places with two values that `http` keeps for them: which paths lead to a handler,
-            // and whether a user can only write. Which validators the times of a file allow is one rule, of `http`.
+            // Two values of `http` are for permissions: the paths that lead to a handler, and whether a user can only
+            // write. A third one is a rule of `http`: the validators that the times of a file allow.
             _ if ["files/rights.rs", "files/stat.rs", "layers/path_rights.rs"].contains(&source.path.as_str())
                 && name == "http" =>
             {
@@ -116,21 +118,21 @@ fn each_floor_uses_only_lower_floors() {
             "tls" => matches!(name, "tcp" | "tls"),
             "udp" => matches!(name, "tcp" | "udp"),
             "http" => matches!(name, "tcp" | "http"),
-            "layers" => name == "layers" || public.iter().any(|known| known == name), // likewise
-            // It stands on `raw` and on `live`, as a protocol of anybody's does.
+            "layers" => name == "layers" || public.iter().any(|known| known == name), // only the public types
+            // It uses `raw` and `live`, as any other protocol could.
             "websocket" => ["websocket", "raw", "live"].contains(&name) || public.iter().any(|known| known == name),
-            // The response of another server is read by the rules of `http`, which has no public type for it.
+            // `http` has the rules for reading the response of another server, and has no public type for them.
             "proxy" => ["proxy", "raw", "live", "http"].contains(&name) || public.iter().any(|known| known == name),
-            "files" => name == "files" || public.iter().any(|known| known == name), // what any user of floor 2 has
+            "files" => name == "files" || public.iter().any(|known| known == name), // only the public types
             _ => true,
         };
         for name in names_after(&source.code, "crate::") {
             assert!(allowed(&name), "{} uses crate::{name}", source.path);
         }
-        // Below `src/FLOOR/mod.rs` one `super` stays on the floor; two may leave it.
+        // In `src/FLOOR/mod.rs` one `super` leaves the floor, in the files beside it two do, and so on.
         let depth = source.path.matches('/').count();
         let climbs = "super::".repeat(if source.path.ends_with("mod.rs") { depth } else { depth + 1 });
-        assert!(!source.code.contains(&climbs), "{} climbs out of its floor by {climbs}", source.path);
+        assert!(!source.code.contains(&climbs), "{} leaves its floor by {climbs}", source.path);
     }
 }
 
@@ -141,7 +143,7 @@ fn read(path: &str) -> String {
 #[test]
 fn within_a_floor_dependencies_follow_the_module_order() {
     let mut up_the_list = Vec::new();
-    // The rooms of `http` keep an order of their own, too.
+    // The modules of `http` also have an order.
     for floor in [
         "program",
         "layers",
@@ -168,7 +170,7 @@ fn within_a_floor_dependencies_follow_the_module_order() {
         let is_package = floor == "program";
         let list = read(&format!("{floor}/{}", if is_package { "lib.rs" } else { "mod.rs" }));
         let order: Vec<String> = names_after(&list, "mod ");
-        assert!(order.len() > 1, "{floor}/mod.rs lists no rooms");
+        assert!(order.len() > 1, "{floor}/mod.rs lists no modules");
         let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
         for source in sources() {
             let Some(rest) = source.path.strip_prefix(&format!("{floor}/")) else { continue };
@@ -189,7 +191,7 @@ fn within_a_floor_dependencies_follow_the_module_order() {
         }
     }
     up_the_list.dedup();
-    assert_eq!(up_the_list, [""; 0], "these stand above them in their floor's mod.rs");
+    assert_eq!(up_the_list, [""; 0], "a module uses only modules below it in its mod.rs");
 }
 
 #[test]
@@ -210,19 +212,20 @@ fn http_has_no_socket_no_thread_and_no_clock() {
     }
 }
 
-/// So that the model checks and the simulation run the engine's very files on other threads and another machine.
+/// This lets the model checks and the simulation run the files of the engine with other threads and other sockets.
 #[test]
 fn the_engine_takes_threads_and_sockets_from_two_files() {
     for source in sources().iter().filter(|source| source.path.starts_with("tcp/") || source.path.starts_with("udp/")) {
-        // Datagrams are not simulated: they have neither connections nor a poller. Their locks and threads are the engine's.
+        // Datagrams are not simulated: they have neither connections nor a poller. Their locks and threads are those of
+        // the engine.
         if source.path == "udp/socket.rs" {
             continue;
         }
-        // (signal-hook takes an atomic of std.)
+        // signal-hook needs an atomic of std.
         if ["tcp/sync.rs", "tcp/signals.rs"].contains(&source.path.as_str()) || source.path.starts_with("tcp/sys/") {
             continue;
         }
-        // Making listening sockets is not simulated.
+        // Creating listening sockets is not simulated.
         if source.path.starts_with("tcp/listen/") {
             continue;
         }
@@ -250,7 +253,8 @@ fn the_engine_takes_threads_and_sockets_from_two_files() {
     }
 }
 
-/// What systems do differently is in one module per part, so that no test elsewhere depends on the system that runs it.
+/// Differences between systems are in one module per part, so that no test elsewhere depends on the system that runs
+/// it.
 #[test]
 fn systems_differ_in_four_modules() {
     let modules = ["tcp/sys/", "files/sys/", "layers/metrics/process/", "program/sys/"];
@@ -279,8 +283,8 @@ fn systems_differ_in_four_modules() {
     }
 }
 
-/// What judges a path and what acts on it must read it alike, so one file decodes paths. Queries and forms have an encoding of their
-/// own.
+/// The code that checks a path and the code that uses it must decode it equally, so only one file decodes paths.
+/// Queries and forms have their own encoding.
 #[test]
 fn one_file_decodes_paths() {
     for source in sources() {
@@ -288,7 +292,7 @@ fn one_file_decodes_paths() {
         let is_form = ["http/request/form.rs", "http/request/form_data/fields.rs"].contains(&source.path.as_str());
         assert!(!decodes || is_form, "{} decodes", source.path);
         let steps_up = source.code.lines().find(|line| line.contains("b\"..\" =>"));
-        let is_of_disk = source.path.starts_with("files/open"); // where links lead to
+        let is_of_disk = source.path.starts_with("files/open"); // the targets of links
         let is_here = source.path == "http/url_path.rs" || is_of_disk;
         assert!(steps_up.is_none() || is_here, "{} resolves dots: {steps_up:?}", source.path);
     }
@@ -310,7 +314,7 @@ fn forbidden_code_and_crates_are_absent() {
     }
 }
 
-/// Names that clients choose may meet in one place of a map only by chance: std's maps draw their keys at random, others may not.
+/// Names that clients choose must not collide in a map except by chance. Only std's maps draw random keys for sure.
 #[test]
 fn maps_are_keyed_at_random() {
     for source in sources() {
@@ -332,11 +336,11 @@ fn each_file_starts_with_its_purpose() {
     for source in sources() {
         let path = source.path.strip_prefix("program/").map(|path| format!("../program/src/{path}"));
         let text = fs::read_to_string(root.join(path.as_ref().unwrap_or(&source.path))).unwrap();
-        assert!(text.starts_with("//! "), "{} does not open with what it is for", source.path);
+        assert!(text.starts_with("//! "), "{} does not begin with its purpose", source.path);
     }
 }
 
-/// What a user gets who adds the library to a package: at most this many crates, itself among them.
+/// A package that adds the library gets at most this many crates, including the library.
 #[test]
 fn the_library_is_lean() {
     for (arguments, most) in [(&[][..], 30), (&["--no-default-features"][..], 25)] {

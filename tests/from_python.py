@@ -1,5 +1,5 @@
-"""What `from_python.rs` asks Python: the public names of both modules, the tests that CPython has for them, and
-whether the Python in the page does what it says. And what the documentation of both modules shows, to be asked the same as its like in Rust.
+"""The part of `from_python.rs` that runs in Python. It prints the public names of both modules and CPython's tests of them, checks
+the Python code in the page, and runs the programs of the modules' documentation, which are compared with those in Rust.
 
     python3 from_python.py names
     python3 from_python.py tests
@@ -34,7 +34,7 @@ def names():
 
 
 def tests():
-    """The names of CPython's tests, if they are installed, and those that the table is of."""
+    """The names of CPython's tests, if they are installed, and the tests of the table."""
     if sys.version_info[:2] != (3, 11):
         return
     for module in ("test.test_socketserver", "test.test_httpservers"):

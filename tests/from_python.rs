@@ -1,5 +1,5 @@
-//! `docs/from-python.md` and `tests/cpython.md` leave nothing out, as Python itself tells where it is installed; and what
-//! CPython's tests ask, and no other test here does.
+//! `docs/from-python.md` and `tests/cpython.md` are complete, checked against an installed Python. Also cases of
+//! CPython's tests that no other test here has.
 
 mod built;
 
@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Whether Python is here, and none older than 3.11.
+/// Whether Python 3.11 or newer is installed.
 fn has_python() -> bool {
     let is_new = Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).output();
     let is_new = is_new.is_ok_and(|python| python.status.success());
@@ -30,7 +30,7 @@ fn has_python() -> bool {
     is_new
 }
 
-/// What Python says; `None`: it is not here, or older than 3.11.
+/// The output of Python. `None`: there is no Python 3.11 or newer.
 fn python(arguments: &[&str]) -> Option<String> {
     if !has_python() {
         return None;
@@ -42,14 +42,14 @@ fn python(arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(said.stdout).expect("names"))
 }
 
-/// All words that stand in back-ticks outside blocks of code.
+/// All words in back-ticks outside of code blocks.
 fn words(page: &str) -> BTreeSet<&str> {
     let text = page.split("```").step_by(2);
     let code = text.flat_map(|text| text.split('`').skip(1).step_by(2));
     code.flat_map(|code| code.split(|c: char| !(c.is_alphanumeric() || c == '_'))).collect()
 }
 
-/// What 3.12 to 3.15 have added, for older Pythons don't know it; and attributes that only objects have.
+/// The additions of Python 3.12 to 3.15, which older ones do not know; and attributes that only objects have.
 const BESIDES: &str = "ForkingUnixStreamServer ForkingUnixDatagramServer index_pages HTTPSServer ThreadingHTTPSServer \
     certfile keyfile password alpn_protocols default_content_type extra_response_headers \
     RequestHandlerClass server_address socket server_name server_port request client_address server connection rfile \
@@ -112,13 +112,13 @@ fn python_and_rust_on_the_page_do_the_same() {
     }
 }
 
-/// A program of Python's documentation.
+/// A program from Python's documentation.
 fn program(name: &str) -> Built {
     let mut command = Command::new("python3");
     Built::start(command.args(["-u", "tests/from_python.py", "program", name]).current_dir(env!("CARGO_MANIFEST_DIR")))
 }
 
-/// What comes back for this, without the name of the thread that some of them put in front.
+/// The reply to this text, without the thread name with which some programs begin it.
 fn reply(server: &Built, kind: &str, said: &str) -> String {
     if kind == "udp" {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -177,7 +177,7 @@ fn servers_of_the_python_documentation_behave_the_same() {
         {
             let (python, rust) = (ask(&python.address.to_string(), request), ask(&rust.address().to_string(), request));
             let shown = format!("{request}: Python {python:?}, here {rust:?}");
-            // A method that a folder does not have is known to HTTP: 405, where Python says 501.
+            // A folder has no POST, but the method is known: the status is 405, and Python's is 501.
             let same = python.status == rust.status || (python.status, rust.status, request) == (501, 405, "POST /");
             assert!(same, "{shown}");
             if python.status != 200 {
@@ -221,7 +221,7 @@ fn every_cpython_test_has_a_line_and_vice_versa() {
     assert!(named > 50, "{named}");
 }
 
-/// All that comes back for these bytes.
+/// The whole reply to these bytes.
 fn talk(server: &TestServer, said: &[u8]) -> Vec<u8> {
     let mut client = TcpStream::connect(server.address()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -267,12 +267,12 @@ fn any_status_can_be_an_error() {
         (418, 418, true),
         (299, 299, true),
         (599, 599, true),
-        (600, 500, true), // no client could tell what it is (RFC 9110, section 15)
+        (600, 500, true), // clients could not interpret it (RFC 9110, section 15)
         (999, 500, true),
         (204, 204, false),
         (205, 205, false),
         (304, 304, false),
-        (100, 500, true), // what goes before an answer is none
+        (100, 500, true), // an interim response is not a response
         (101, 500, true),
         (102, 500, true),
         (99, 500, true),
@@ -338,5 +338,5 @@ fn binds_that_fail_leak_nothing() {
         assert!(TcpServer::bind(address, handler_fn(|_| Ok(Response::no_content()))).is_err());
     }
     let after = open();
-    assert!(after < before + 512, "{before} descriptors, then {after}"); // other tests have some as well
+    assert!(after < before + 512, "{before} descriptors, then {after}"); // other tests open some as well
 }

@@ -1,5 +1,6 @@
-//! What a gateway to another kind of application needs, such as the WSGI server of `python/`: paths as sent, bodies that outlive their
-//! request, responses as they were given, bodies that are pulled piece by piece, and sockets for several processes.
+//! The needs of a gateway to another kind of application, such as the WSGI server of `python/`: paths as sent, bodies
+//! that outlive their request, unchanged responses, bodies that are pulled piece by piece, and sockets for several
+//! processes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use modest::{Http, Listen, Request, RequestHandler, Response, Routes, TcpServer, handler_fn, testing};
 
-/// Sends this, and returns all that comes.
+/// Sends this, and returns the whole reply.
 fn talk(address: std::net::SocketAddr, request: &str) -> String {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -59,7 +60,7 @@ fn lenient_paths_reach_handlers_and_mounts() {
     assert!(answer.starts_with("HTTP/1.1 301"), "{answer}");
 }
 
-/// A body is read after its handler has returned, in memory and in a file.
+/// A body in memory or in a file is read after its handler has returned.
 #[test]
 fn bodies_outlive_their_requests() {
     let server = testing::serve(handler_fn(|request| Ok(Response::stream(request.body().try_clone()?.into_reader()))));
@@ -131,7 +132,7 @@ fn forwarded_responses_are_sent_unchanged() {
     }
 }
 
-/// Pieces that are made when they are asked for.
+/// Pieces that are created when they are requested.
 struct Counted {
     made: Arc<(Mutex<usize>, Condvar)>,
     dropped: Arc<AtomicUsize>,
@@ -159,7 +160,7 @@ impl Drop for Counted {
     }
 }
 
-/// With one worker: many clients that read nothing are each given a few pieces and no more, and a client that reads is served.
+/// With one worker: many clients that read nothing each get only a few pieces, and a client that reads is served.
 fn a_pulled_body_holds_no_worker(protect: impl FnOnce(Http<Box<dyn RequestHandler>>) -> (TcpServer, Connect)) {
     let (made, dropped) = (Arc::new((Mutex::new(0), Condvar::new())), Arc::new(AtomicUsize::new(0)));
     let (counted, of) = (Arc::clone(&made), Arc::clone(&dropped));
@@ -241,7 +242,8 @@ fn a_pulled_body_holds_no_worker_over_tls() {
     });
 }
 
-/// A parent binds, and others serve its sockets, one after the other; the file of a Unix socket stays as long as the parent does.
+/// A parent process binds, and other processes serve its sockets one after the other. The file of a Unix socket stays
+/// as long as the parent runs.
 #[test]
 fn listeners_are_shared() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,18 +1,19 @@
-//! The invariants of the scheduler, on its very files, under a scheduler of threads that tries out orders of events.
+//! The invariants of the scheduler. The test compiles the scheduler's own files with `shuttle`, which tries many orders
+//! of events.
 //!
-//! Locks, atomics, parking and queues are `shuttle`'s here; the poller is a list of events; a handler may block until
-//! another client was answered, which deadlocks, and is reported, wherever no worker is left outside handlers.
-//! `MODEL_SCHEDULES=40000 cargo test --release --test laws` runs more of them. All atomics are sequentially consistent
-//! under shuttle, so that a missing fence is not found here.
+//! Locks, atomics, parking and queues are shuttle's; the poller is a list of events. A handler may block until another
+//! client has got a response. If no worker is left outside of handlers then, this is a deadlock, which shuttle reports.
+//! `MODEL_SCHEDULES=40000 cargo test --release --test laws` tries more orders. Under shuttle all atomics are
+//! sequentially consistent, so it does not find missing fences.
 
-#[allow(dead_code, unused_imports, reason = "what only the engine needs")]
+#[allow(dead_code, unused_imports, reason = "only the engine uses them")]
 #[path = "../src/tcp/clock.rs"]
 mod clock;
-#[allow(dead_code, reason = "the model does without what only the clock and the engine bring")]
+#[allow(dead_code, reason = "the model has no clock and no engine")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;
 
-/// The names that `scheduler` takes its tools by.
+/// The names that `scheduler` imports.
 mod sync {
     pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub use shuttle::sync::{Mutex, MutexGuard};
@@ -27,7 +28,7 @@ mod sync {
 
     pub const SHARDS: usize = 2;
 
-    /// The looker's, or else the true one.
+    /// The time of the looker if there is one, else the real time.
     pub fn now() -> Instant {
         LOOKER.with(|looker| looker.borrow().as_ref().map_or_else(true_time, |looker| looker.clock.get()))
     }
@@ -43,11 +44,11 @@ mod sync {
     }
 
     shuttle::thread_local! {
-        /// Who looks at this thread while it rests, in a test that does.
+        /// The observer of this thread in tests that have one.
         static LOOKER: RefCell<Option<super::Looker>> = RefCell::new(None);
     }
 
-    /// From now on this thread tells where it rests.
+    /// From now on this thread reports each rest to the looker.
     pub fn look_at(looker: super::Looker) {
         LOOKER.with(|place| *place.borrow_mut() = Some(looker));
     }
@@ -57,13 +58,13 @@ mod sync {
         shuttle::thread::park();
     }
 
-    /// There is no time here: a time-out may come at any moment, or where somebody looks, when he says so. (It does not yield:
-    /// who does comes last under PCT, and could not tick and go to sleep while others stand still.)
+    /// There is no time in this model: a timeout can come at any moment, or when the looker ends the tick. (It does not
+    /// yield: under PCT a thread that yields comes last, so it could not tick and sleep while the others do nothing.)
     pub fn park_timeout(limit: Duration) {
         LOOKER.with(|looker| looker.borrow().as_ref().map(|looker| looker.tick(limit)));
     }
 
-    /// Whoever is asked about may be blocked.
+    /// No thread is known to be runnable.
     pub struct ThreadId;
 
     pub fn thread_id() -> ThreadId {
@@ -116,7 +117,7 @@ use sync::Instant;
 
 const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
-/// What the kernel knows: events nobody has fetched yet, and whether the poller was woken.
+/// The state of the kernel: events that were not fetched yet, and whether the poller was woken.
 #[derive(Default)]
 struct Kernel {
     state: Mutex<(Vec<Token>, bool)>,
@@ -139,7 +140,7 @@ impl PollWaker for KernelWaker {
     }
 }
 
-/// The poller: one at a time holds it.
+/// The poller, which one worker holds at a time.
 struct Poller {
     kernel: Arc<Kernel>,
     shut_down: bool,
@@ -156,7 +157,7 @@ impl Poller {
     }
 }
 
-/// A client's socket, seen from both sides.
+/// A client's socket.
 #[derive(Default)]
 struct Socket {
     state: Mutex<SocketState>,
@@ -167,11 +168,11 @@ struct Socket {
 struct SocketState {
     unread: usize,
     answers: usize,
-    calls: usize, // of which its connection was told
+    calls: usize, // calls that the connection has received
     closed: bool,
 }
 
-/// A connection, as it moves.
+/// A connection, as workers pass it on.
 struct Connection {
     client: usize,
     link: Arc<Link>,
@@ -185,11 +186,11 @@ type WorldWorker<'a> = Worker<'a, Connection, Poller, KernelWaker>;
 /// How the handlers of a model behave.
 #[derive(Clone, Copy, Default)]
 struct Behaviour {
-    /// The handler of the first of these blocks until the second was answered once.
+    /// The handler of the first client blocks until the second client has got one response.
     blocked_by: Option<(usize, usize)>,
     /// The requests of this client are short work.
     short: Option<usize>,
-    /// Each of this client's turns is followed by another for the same request: it asks for a permit while it holds one.
+    /// Each turn of this client is followed by another for the same request: it needs a permit while it holds one.
     streams: Option<usize>,
 }
 
@@ -212,7 +213,7 @@ impl Callee for Calls {
 }
 
 impl Model {
-    /// So many permits for handlers, those that are reserved, one worker more, and clients that are connected.
+    /// A model with this many permits for handlers, the reserved permits, one worker more, and connected clients.
     fn new(handlers: usize, clients: usize, behaviour: Behaviour) -> (Arc<Model>, Vec<std::sync::Arc<Calls>>) {
         let kernel = Arc::new(Kernel::default());
         let poller = Poller { kernel: kernel.clone(), shut_down: false };
@@ -248,7 +249,7 @@ impl Model {
             .collect()
     }
 
-    /// A client: so many requests, each sent after the last was answered.
+    /// A client with this number of requests, each sent after the previous response.
     fn start_client(self: &Arc<Self>, client: usize, requests: usize) -> thread::JoinHandle<()> {
         let model = self.clone();
         thread::spawn(move || {
@@ -264,7 +265,7 @@ impl Model {
         })
     }
 
-    /// No permit stays behind, and nobody waits for one.
+    /// Checks that no permit is left, and that no connection waits for one.
     fn end(&self, workers: Vec<thread::JoinHandle<()>>) {
         self.scheduler.end();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
@@ -272,7 +273,7 @@ impl Model {
         assert_eq!(self.scheduler.permits_taken(), 0, "permits that were not given back");
     }
 
-    // From here on as in `workers`, without sockets, time and panics.
+    // The following is like `workers`, without sockets, time and panics.
 
     fn work(&self, me: usize) {
         let mut worker = self.scheduler.arrive(me);
@@ -327,7 +328,7 @@ impl Model {
         }
     }
 
-    /// Turns with a connection and with those that are granted this worker's permit.
+    /// Runs the turns of a connection, and of the connections that get this worker's permit.
     fn serve(&self, worker: &mut WorldWorker<'_>, connection: Connection) {
         let mut used = false;
         let mut in_hand = Some(connection);
@@ -341,11 +342,11 @@ impl Model {
         }
     }
 
-    /// A step of a turn; whom to go on with, `None`: it is elsewhere.
+    /// One step of a turn. Returns the connection to continue with. `None`: the connection is elsewhere.
     fn turn(&self, worker: &mut WorldWorker<'_>, mut connection: Connection, used: &mut bool) -> Option<Connection> {
         if let Some(work) = connection.wants {
             let may = !(work == Work::Handler && *used && worker.others_want_permits());
-            if !may || !worker.acquire_permit(work) {
+            if !may || worker.acquire_permit(work).is_none() {
                 let (refused, next) = worker.await_permit(connection, work, sync::now());
                 assert!(refused.is_none(), "the queue is long enough");
                 *used = false;
@@ -355,7 +356,7 @@ impl Model {
             worker.begin_blocking(sync::now());
             self.handle(&mut connection);
             if connection.client % 2 == 1 {
-                self.scheduler.push(connection); // as one whose share is used up
+                self.scheduler.push(connection); // as if its share of time is used up
                 return None;
             }
             return Some(connection);
@@ -405,7 +406,7 @@ impl Model {
         let socket = &self.sockets[connection.client];
         let mut state = socket.state.lock().unwrap();
         if self.behaviour.streams == Some(connection.client) && !std::mem::replace(&mut state.closed, true) {
-            return; // once more with a permit, before the answer is whole
+            return; // one more turn with a permit before the response is complete
         }
         connection.wants = None;
         state.answers += 1;
@@ -419,8 +420,8 @@ fn wait() -> Wait {
     Wait { interest, deadline: None, eviction: Eviction::Never, shutdown_seen: false }
 }
 
-/// Half of the schedules by chance, half by priorities that change at few points (PCT), which finds what needs a long
-/// stretch of one thread at the wrong moment.
+/// Half of the schedules are random. The others use priorities that change at few points (PCT), which finds errors that
+/// need one thread to run long at a certain moment.
 fn check(name: &str, model: impl Fn() + Send + Sync + Clone + 'static) {
     let schedules = std::env::var("MODEL_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(1000);
     println!("{name}: {schedules} schedules");
@@ -428,7 +429,7 @@ fn check(name: &str, model: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_pct(model, schedules / 2, 4);
 }
 
-/// Whatever the order, every request is answered, although a handler blocks until another client was.
+/// In any order, each request gets a response although a handler blocks until another client has one.
 #[test]
 fn a_blocking_handler_delays_no_other_client() {
     check("a blocking handler", || {
@@ -441,8 +442,8 @@ fn a_blocking_handler_delays_no_other_client() {
     });
 }
 
-/// With one permit for handlers and many who want it, the queue is served to its end; a client whose answer takes
-/// several turns asks for a permit while it holds one.
+/// With one permit for handlers and many connections that need it, the whole queue is served. A client with a response
+/// of several turns needs a permit while it holds one.
 #[test]
 fn the_queue_is_served() {
     check("the queue", || {
@@ -455,8 +456,7 @@ fn the_queue_is_served() {
     });
 }
 
-/// Where all handlers block, short work is still done: what they wait for is the answer to a client whose requests are
-/// short work.
+/// If all handlers block, short work still runs: here the handlers wait for the response to short work.
 #[test]
 fn short_work_needs_no_handler() {
     check("short work", || {
@@ -469,7 +469,8 @@ fn short_work_needs_no_handler() {
     });
 }
 
-/// A call from another thread is heard wherever the connection is: parked, queued, waiting for a permit, or in hand.
+/// A call from another thread reaches the connection in each state: parked, queued, waiting for a permit, or in
+/// progress.
 #[test]
 fn a_call_reaches_its_connection() {
     check("a call", || {
@@ -495,7 +496,8 @@ fn a_call_reaches_its_connection() {
     });
 }
 
-/// What a worker has polled before it blocked is served by another, although that one has enough of its own all the time.
+/// Connections that a worker has polled before it blocked are served by another worker, even if that one always has
+/// connections of its own.
 #[test]
 fn connections_polled_by_a_blocked_worker_are_served() {
     const LEFT: usize = 100;
@@ -523,7 +525,8 @@ fn connections_polled_by_a_blocked_worker_are_served() {
     );
 }
 
-/// Of eight draws one looks at the called first, and two at newcomers and who was put off; the others at what was polled.
+/// Of eight draws, one prefers connections that were called, and two prefer new and postponed ones. The others prefer
+/// connections that were polled.
 #[test]
 fn draws_are_shared() {
     shuttle::check_random(
@@ -553,7 +556,7 @@ fn draws_are_shared() {
     );
 }
 
-/// A worker draws first what it has polled itself, then what others have.
+/// A worker draws the connections that it has polled before those of other workers.
 #[test]
 fn own_polls_come_first() {
     shuttle::check_random(
@@ -579,8 +582,8 @@ fn own_polls_come_first() {
     );
 }
 
-/// A worker that has nothing of its own polls, and takes what another has polled if that found nothing, if a third polls, or
-/// if turns are blocked.
+/// A worker without connections of its own polls. It takes connections of others if the poll found nothing, if another
+/// worker polls, or if turns are blocked.
 #[test]
 fn other_workers_connections_come_after_a_poll() {
     shuttle::check_random(
@@ -609,8 +612,8 @@ fn other_workers_connections_come_after_a_poll() {
     );
 }
 
-/// Who has drawn 64 times since the last poll, or finds it older than a millisecond, polls before it serves, unless another
-/// polls or nobody is ready.
+/// After 64 draws, or after more than a millisecond since the last poll, a worker polls before it serves. It serves if
+/// another worker polls. If no connection is ready, its poll may wait.
 #[test]
 fn an_overdue_poll_comes_first() {
     const MS: Duration = Duration::from_millis(1);
@@ -650,8 +653,9 @@ fn an_overdue_poll_comes_first() {
     );
 }
 
-/// Who begins code that may block wakes the poller for one that waits, if nobody watches; if somebody does, another is woken
-/// only for what is worth it: who waits, and, before a long handler, that nobody polls.
+/// A worker that begins code that may block wakes the poller for a ready connection, unless there is a watchdog. With a
+/// watchdog, another worker is woken only if that is worth it: for a ready connection, or, before a long handler,
+/// because no worker polls.
 #[test]
 fn a_worker_about_to_block_wakes_another() {
     const LONG: Duration = Duration::from_millis(1);
@@ -700,7 +704,8 @@ fn a_worker_about_to_block_wakes_another() {
     );
 }
 
-/// Nobody is awake besides the one that polls if all others rest; one that was woken is, until it has found nothing.
+/// Apart from the polling worker, no worker is awake if all others rest. A woken worker is awake until it has found
+/// nothing.
 #[test]
 fn other_workers_are_awake_unless_resting() {
     shuttle::check_random(
@@ -724,7 +729,7 @@ fn other_workers_are_awake_unless_resting() {
     );
 }
 
-/// One turn in eight is measured, and only while turns are long.
+/// One of eight turns is measured, and only while turns are long.
 #[test]
 fn one_turn_in_eight_is_measured() {
     shuttle::check_random(
@@ -740,7 +745,7 @@ fn one_turn_in_eight_is_measured() {
     );
 }
 
-/// What happens between two ticks of the watchdog.
+/// Events between two ticks of the watchdog.
 #[derive(Clone, Copy)]
 enum Meanwhile {
     Nothing,
@@ -754,8 +759,9 @@ enum Meanwhile {
     Woken,
 }
 
-/// Tick by tick: the watchdog goes to work for what stands, if a core is idle or after eight ticks; sleeps after four in which
-/// nothing went on; and ticks less often after 64 that found nothing and nobody blocked for over a millisecond.
+/// The rules of the watchdog, tick by tick. It takes over a waiting connection or the free poller if a core is idle, or
+/// after eight ticks. It sleeps after four ticks without any progress. It ticks less often after 64 ticks that found
+/// nothing, if no worker is blocked for more than a millisecond.
 #[test]
 fn the_watchdog_follows_its_rules_tick_by_tick() {
     use Meanwhile::*;
@@ -829,8 +835,8 @@ fn the_watchdog_follows_its_rules_tick_by_tick() {
     );
 }
 
-/// The watchdog may be woken at the very moment at which it stops ticking: then it is one that was woken and has found nothing,
-/// and the next may be woken.
+/// The watchdog may be woken at the very moment at which it stops ticking. Then it counts as woken and without work,
+/// and the next worker can be woken.
 #[test]
 fn the_watchdog_is_woken_when_it_stops_ticking() {
     check("the last tick", || {
@@ -841,7 +847,7 @@ fn the_watchdog_is_woken_when_it_stops_ticking() {
         assert_eq!([(); 4].map(|()| watchdog.does()), [TICKS; 4]);
         watchdog.end_tick();
         scheduler.begin_shutdown();
-        while watchdog.does() != TICKS {} // as one that was woken does once more
+        while watchdog.does() != TICKS {} // as after any wake-up, once more
         while watchdog.does() != Seen::Sleeps {}
         assert!(!guard.wait(now, |_, _| scheduler.others_are_awake()), "it rests, and seems to search");
         scheduler.end();
@@ -849,7 +855,7 @@ fn the_watchdog_is_woken_when_it_stops_ticking() {
     });
 }
 
-/// A connection from another thread is ready, and the poller is woken for it.
+/// A connection that another thread pushes is ready, and wakes the poller.
 #[test]
 fn connections_from_outside_are_ready() {
     shuttle::check_random(
@@ -865,8 +871,8 @@ fn connections_from_outside_are_ready() {
     );
 }
 
-/// After the end nobody takes a connection from the queue: who pushes one has it back. That end may come while another
-/// thread, which calls a connection, has taken it out of the table and not queued it yet.
+/// After the end no worker takes connections from the queue, so a thread that pushes one gets it back. The end can come
+/// while another thread has taken a called connection out of the table but not queued it yet.
 #[test]
 fn connections_pushed_after_the_end_are_returned() {
     type Push = fn(&Model) -> Vec<Connection>;
@@ -900,7 +906,7 @@ fn connections_pushed_after_the_end_are_returned() {
     }
 }
 
-/// What is told of a scheduler: polls, who waits for a permit, and who was refused one.
+/// The statistics of a scheduler: polls, connections that wait for a permit, and rejected ones.
 #[test]
 fn statistics_match_what_happened() {
     shuttle::check_random(
@@ -913,9 +919,9 @@ fn statistics_match_what_happened() {
                 guard.polled(now);
             }
             let [mut one, mut other] = [0, 1].map(|worker| scheduler.arrive(worker));
-            assert!(one.acquire_permit(Work::Handler));
+            assert!(one.acquire_permit(Work::Handler).is_some());
             for (client, waiting, refused) in [(0, 1, 0), (1, 2, 0), (2, 3, 0), (3, 3, 1), (4, 3, 2)] {
-                // One too many is refused at once only where those who wait have waited for a while.
+                // A full queue rejects at once only if its connections have waited for a while.
                 let then = if refused > 0 { now + Duration::from_millis(200) } else { now };
                 let (full, _) = other.await_permit(alone(client), Work::Handler, then);
                 assert_eq!(full.is_some(), refused > 0, "client {client}");
@@ -926,8 +932,8 @@ fn statistics_match_what_happened() {
     );
 }
 
-/// Whoever is left to be woken, here the one that polls, is woken for what waits if that is worth it, and if there is a core
-/// for one more or turns are spent waiting; one that has begun to wait inside the poll within 2 ms has a core.
+/// Any worker, here the polling one, is woken for waiting connections if that is worth it, and if a core is free or
+/// turns are blocked. A worker that began to wait inside the poll less than 2 ms ago counts as using its core.
 #[test]
 fn another_worker_is_woken_if_needed() {
     const LONG: Duration = Duration::from_millis(1);
@@ -965,7 +971,8 @@ fn another_worker_is_woken_if_needed() {
     );
 }
 
-/// A permit stays with its worker while nobody waits for it, and goes on to who waits longest; the better of two is kept.
+/// A worker keeps its permit while no connection waits for one, else the permit goes to the one that waits longest. Of
+/// two permits the better one is kept.
 #[test]
 fn permits_are_kept_passed_on_and_released() {
     shuttle::check_random(
@@ -975,31 +982,31 @@ fn permits_are_kept_passed_on_and_released() {
             let [mut one, mut other, mut third] = [0, 1, 2].map(|worker| scheduler.arrive(worker));
             let now = sync::now();
 
-            assert!(one.acquire_permit(Work::Handler) && !other.acquire_permit(Work::Handler));
+            assert!(one.acquire_permit(Work::Handler).is_some() && other.acquire_permit(Work::Handler).is_none());
             assert!(!one.others_want_permits() && one.pass_on_permit().is_none());
             assert_eq!(scheduler.permits_taken(), 1, "it is kept while nobody waits");
             assert!(matches!(other.await_permit(alone(0), Work::Handler, now), (None, None)));
             assert!(one.others_want_permits());
             assert_eq!(one.pass_on_permit().map(|next| next.client), Some(0));
-            assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler));
+            assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler).is_some());
             assert_eq!(scheduler.permits_taken(), 1, "it went on, with its worker");
 
             let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => connection.client,
                 _ => unreachable!("one is ready"),
             };
-            assert!(other.acquire_permit(Work::Short));
+            assert!(other.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(1), Work::Handler, now), (None, None)));
             drop(one);
             assert_eq!((drawn(&mut other), scheduler.permits_taken()), (1, 1), "with the permit for handlers alone");
-            assert!(!third.acquire_permit(Work::Handler));
+            assert!(third.acquire_permit(Work::Handler).is_none());
 
             let mut one = scheduler.arrive(0);
-            assert!(one.acquire_permit(Work::Short));
+            assert!(one.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(2), Work::Short, now), (None, None)));
             drop(one);
             assert_eq!((drawn(&mut other), scheduler.permits_taken()), (2, 1), "the same once more");
-            assert!(!third.acquire_permit(Work::Handler));
+            assert!(third.acquire_permit(Work::Handler).is_none());
 
             other.begin_blocking(now);
             assert_eq!(scheduler.running(), 1);
@@ -1011,7 +1018,7 @@ fn permits_are_kept_passed_on_and_released() {
     );
 }
 
-/// The first who waits for a permit with a time-out wakes the poller, which has to see to it, and no other does.
+/// With a timeout, only the first connection in the queue wakes the poller, which has to observe the timeout.
 #[test]
 fn the_first_queue_deadline_wakes_the_poller() {
     const LONG: Duration = Duration::from_secs(10);
@@ -1027,7 +1034,7 @@ fn the_first_queue_deadline_wakes_the_poller() {
                         assert!(matches!(waits, (None, None)));
                         std::mem::take(&mut kernel.state.lock().unwrap().1)
                     };
-                    assert!(one.acquire_permit(Work::Handler));
+                    assert!(one.acquire_permit(Work::Handler).is_some());
                     assert_eq!([wakes(0), wakes(1)], [first, next], "{timeout:?}");
                 });
             }
@@ -1036,7 +1043,7 @@ fn the_first_queue_deadline_wakes_the_poller() {
     );
 }
 
-/// What a worker does that somebody looks at.
+/// The actions of an observed worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Seen {
     Ticks(Duration),
@@ -1048,7 +1055,8 @@ enum Seen {
 
 const TICKS: Seen = Seen::Ticks(Duration::from_millis(1));
 
-/// Where such a worker tells what it does; after each tick it waits until somebody asks what is next. Time is what it ticks.
+/// An observed worker reports its actions here. After each tick it waits for the test. Its clock is the sum of its
+/// ticks.
 struct Looker {
     seen: mpsc::Sender<Seen>,
     go_on: mpsc::Receiver<()>,
@@ -1057,7 +1065,7 @@ struct Looker {
 
 impl Looker {
     fn tell(&self, seen: Seen) {
-        let _ = self.seen.send(seen); // nobody may look any more
+        let _ = self.seen.send(seen); // the test may have ended
     }
 
     fn tick(&self, limit: Duration) {
@@ -1067,7 +1075,7 @@ impl Looker {
     }
 }
 
-/// A worker on a thread of its own, up to its first poll. It serves at once.
+/// A worker in its own thread, until its first poll. Serving takes no time.
 struct Watched {
     seen: mpsc::Receiver<Seen>,
     go_on: mpsc::Sender<()>,
@@ -1098,19 +1106,19 @@ impl Watched {
         Watched { seen, go_on, last: Cell::new(None) }
     }
 
-    /// What it does next. If it ticks, the tick is over.
+    /// Returns its next action. Ends a tick first.
     fn does(&self) -> Seen {
         self.end_tick();
         let seen = || self.seen.recv().expect("it has not ended");
         let mut next = seen();
         while next == Seen::Sleeps && self.last.get() == Some(Seen::Sleeps) {
-            next = seen(); // it may wake up without a reason
+            next = seen(); // a thread can wake up without a reason
         }
         self.last.set(Some(next));
         next
     }
 
-    /// If it ticks, the tick is over.
+    /// Ends a tick.
     fn end_tick(&self) {
         if let Some(Seen::Ticks(_)) = self.last.get() {
             self.last.set(None);
@@ -1119,7 +1127,7 @@ impl Watched {
     }
 }
 
-/// So many workers on so many cores, and the kernel that their poller asks.
+/// This many workers on this many cores, and the kernel of their poller.
 fn world_of(workers: usize, cores: usize) -> (Arc<World>, Arc<Kernel>) {
     let kernel = Arc::new(Kernel::default());
     let poller = Poller { kernel: kernel.clone(), shut_down: false };
@@ -1127,14 +1135,14 @@ fn world_of(workers: usize, cores: usize) -> (Arc<World>, Arc<Kernel>) {
     (Arc::new(Scheduler::new(poller, waker, workers, cores, Permits::new(1, 8, None))), kernel)
 }
 
-/// Four workers on two cores, and the kernel that their poller asks.
+/// Four workers on two cores, and the kernel of their poller.
 fn world(permits: Permits<Connection>) -> (World, Arc<Kernel>) {
     let kernel = Arc::new(Kernel::default());
     let poller = Poller { kernel: kernel.clone(), shut_down: false };
     (Scheduler::new(poller, KernelWaker(kernel.clone()), 4, 2, permits), kernel)
 }
 
-/// A connection that is in no table.
+/// A connection that is not in the table.
 fn alone(client: usize) -> Connection {
     Connection { client, link: Link::alone(), readiness: Readiness::NONE, wants: None }
 }
@@ -1143,8 +1151,8 @@ fn first((connection, _): (Connection, Readiness)) -> Connection {
     connection
 }
 
-/// Who parks wakes the poller for a deadline that is earlier than the one it waits for, and for no other; and what is known
-/// of a connection that is gone is used again.
+/// Parking wakes the poller only if the deadline is earlier than the one for which it waits. Entries of removed
+/// connections are used again.
 #[test]
 fn an_earlier_deadline_wakes_the_poller() {
     shuttle::check_random(
@@ -1165,7 +1173,7 @@ fn an_earlier_deadline_wakes_the_poller() {
             };
             assert!(!park(90), "nobody waits");
             table.begin_wait();
-            assert!(park(90), "it has not been seen yet for how long the poller waits");
+            assert!(park(90), "the duration of the wait is not known yet");
             let waits = table.deadline().expect("it was told of") - now;
             assert!((Duration::from_secs(90)..Duration::from_millis(90_050)).contains(&waits), "{waits:?}");
             assert_eq!([park(90), park(91), park(80), park(70)], [false, false, true, true]);
@@ -1189,7 +1197,7 @@ fn an_earlier_deadline_wakes_the_poller() {
     );
 }
 
-/// A shutdown, at any moment, from outside, finds every connection: parked, queued, or in a handler.
+/// A shutdown from outside reaches each connection at any moment: parked, queued, or in a handler.
 #[test]
 fn a_shutdown_reaches_every_connection() {
     check("a shutdown", || {

@@ -1,18 +1,20 @@
-//! The order of memory in the scheduler: its very files under `loom`, which tries out what weak memory may show.
+//! The memory order in the scheduler. The test compiles the scheduler's own files with `loom`, which tries the effects
+//! of weak memory.
 //!
-//! Who goes to wait publishes it, fences, and looks; who makes work publishes that, fences, and looks who waits. Here
-//! locks, atomics and threads are loom's, each access of the order SeqCst is weakened to Release and Acquire, and the
-//! queue's length is an atomic beside its lock: so the fences alone must do. Each is then left out, and must be missed.
-//! At most three preemptions are tried in each run of a model; `ORDERS_PREEMPTIONS=4 cargo test --release --test orders` tries more.
+//! A thread that goes to wait publishes this, fences, and looks for work. A thread that creates work publishes it,
+//! fences, and looks for waiting threads. Locks, atomics and threads are loom's here. Each SeqCst access is weakened to
+//! Release and Acquire, and the length of a queue is an atomic beside its lock, so only the fences give the order. The
+//! test then removes each fence, and a model must fail. Each run of a model tries at most three preemptions;
+//! `ORDERS_PREEMPTIONS=4 cargo test --release --test orders` tries more.
 
-#[allow(dead_code, unused_imports, reason = "what only the engine needs")]
+#[allow(dead_code, unused_imports, reason = "only the engine uses them")]
 #[path = "../src/tcp/clock.rs"]
 mod clock;
-#[allow(dead_code, unused_imports, reason = "the model does without what only the clock and the engine bring")]
+#[allow(dead_code, unused_imports, reason = "the model has no clock and no engine")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;
 
-/// The names that `scheduler` takes its tools by.
+/// The names that `scheduler` imports.
 mod sync {
     use std::cell::RefCell;
     use std::collections::{BTreeSet, VecDeque};
@@ -34,10 +36,10 @@ mod sync {
         Instant::from_nanos(1_000_000_000)
     }
 
-    /// There is no time here: it is over at once.
+    /// There is no time in this model: a timeout is over at once.
     pub fn park_timeout(_limit: Duration) {}
 
-    /// Whoever is asked about may be blocked.
+    /// No thread is known to be runnable.
     pub struct ThreadId;
 
     pub fn thread_id() -> ThreadId {
@@ -51,7 +53,7 @@ mod sync {
     }
 
     thread_local! {
-        /// Where fences were met, and which of them is left out.
+        /// The places of the fences so far, and the one to leave out.
         static FENCES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
         static LEFT_OUT: RefCell<Option<String>> = const { RefCell::new(None) };
     }
@@ -68,12 +70,12 @@ mod sync {
         weak::fence(order);
     }
 
-    /// The fences met so far by this thread.
+    /// The fences that this thread has passed so far.
     pub fn fences() -> BTreeSet<String> {
         FENCES.with_borrow(Clone::clone)
     }
 
-    /// From now on this one does nothing, in this thread.
+    /// From now on this fence does nothing in this thread.
     pub fn leave_out(fence: &str) {
         LEFT_OUT.set(Some(fence.to_owned()));
     }
@@ -168,7 +170,7 @@ mod sync {
         }
     }
 
-    /// What is asked of its length takes no lock, as with the real one.
+    /// Its length is read without a lock, as with the real one.
     pub struct Queue<T> {
         items: Mutex<VecDeque<T>>,
         length: weak::AtomicUsize,
@@ -219,7 +221,7 @@ use scheduler::{
 
 const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
-/// Whoever waits inside the poll is woken, now or when it comes.
+/// Wakes the thread that waits inside the poll, or the next one that does.
 #[derive(Clone, Default)]
 struct Bell(Arc<(Mutex<bool>, Condvar)>);
 
@@ -248,7 +250,7 @@ fn world(handlers: usize) -> (Arc<World>, Bell) {
     (Arc::new(Scheduler::new((), bell.clone(), 2, 1, permits)), bell)
 }
 
-/// The poller, taken and never given back.
+/// Takes the poller for ever.
 fn take_poller(world: &World) {
     match world.arrive(1).next(&mut sync::now()) {
         Task::Poll(guard) => std::mem::forget(guard),
@@ -256,7 +258,7 @@ fn take_poller(world: &World) {
     }
 }
 
-/// Wait inside the poll, as the engine does, until somebody wakes it; tells how long it was to wait.
+/// Waits inside the poll, as the engine does, until a wake-up. Returns how long it was allowed to wait.
 fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl Fn() -> bool) -> Patience {
     guard.wait(sync::now(), |(), patience| {
         if patience == Patience::Until(None) && !not_now() {
@@ -266,13 +268,13 @@ fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl F
     })
 }
 
-/// A thread that polls, beside one that does this: it must not wait for ever.
+/// A thread that polls, beside another one that does this. The first must not wait for ever.
 fn a_poll_beside(world: &Arc<World>, bell: &Bell, other: impl FnOnce(Arc<World>)) {
     let seen = world.clone();
     a_poll_unless(world, bell, move || seen.is_shutting_down(), other);
 }
 
-/// The same; it does not wait where this is so.
+/// Like `a_poll_beside`; the poll does not wait under this condition.
 fn a_poll_unless(
     world: &Arc<World>,
     bell: &Bell,
@@ -281,7 +283,7 @@ fn a_poll_unless(
 ) {
     let (mine, bell) = (world.clone(), bell.clone());
     let polling = thread::spawn(move || {
-        // Or it finds what the other did already.
+        // Otherwise it has found the result of the other thread already.
         let Task::Poll(mut guard) = mine.arrive(0).next(&mut sync::now()) else { return };
         poll(&mut guard, &bell, not_now);
         std::mem::forget(guard);
@@ -290,7 +292,7 @@ fn a_poll_unless(
     polling.join().unwrap();
 }
 
-/// A worker with nothing to do, beside one that does this: it must find work.
+/// A worker without work, beside another thread that does this. The worker must find the work.
 fn idle_beside(world: &Arc<World>, other: impl FnOnce(Arc<World>)) {
     let mine = world.clone();
     let idle = thread::spawn(move || match mine.arrive(0).next(&mut sync::now()) {
@@ -306,7 +308,7 @@ fn wait() -> Wait {
     Wait { interest, deadline: None, eviction: Eviction::Never, shutdown_seen: false }
 }
 
-/// All handshakes, by name.
+/// All models, by name.
 const MODELS: [(&str, fn()); 15] = [
     ("a call beside a poll", || {
         let (world, bell) = world(1);
@@ -414,7 +416,7 @@ const MODELS: [(&str, fn()); 15] = [
         let stream = thread::spawn(move || returning.push_from_outside(7).len());
         world.end();
         let drained = world.drain().0.len();
-        assert_eq!(drained + stream.join().unwrap(), 1, "what lies in the queue of an engine that has ended");
+        assert_eq!(drained + stream.join().unwrap(), 1, "the queued connection is returned exactly once");
     }),
     ("calls that are coalesced", || {
         let link = Arc::new(Link::new(scheduler::Token::from_usize(0), None));
@@ -438,11 +440,11 @@ const MODELS: [(&str, fn()); 15] = [
         tell(&link);
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         tell(&link);
-        assert_eq!(seen, [true; 2], "what was written before a call");
+        assert_eq!(seen, [true; 2], "data written before a call must be visible after it");
     }),
 ];
 
-/// Run one model, with this fence left out; tells what fences it met.
+/// Runs one model without this fence, and prints the fences that it passed.
 fn check(model: usize, left_out: Option<&str>) {
     left_out.iter().for_each(|fence| sync::leave_out(fence));
     let mut builder = loom::model::Builder::new();
@@ -453,7 +455,8 @@ fn check(model: usize, left_out: Option<&str>) {
     println!("{}", Vec::from_iter(sync::fences()).join(" "));
 }
 
-/// Run one model in a process of its own: one that fails may end it. The fences it met; `None`: it fails.
+/// Runs one model in another process, because a failing model can abort it. Returns the fences that it passed. `None`:
+/// it failed.
 fn fences_met(model: usize, left_out: Option<&str>) -> Option<Vec<String>> {
     let mut process = Command::new(std::env::current_exe().expect("this one"));
     process.arg(format!("model={model}")).args(left_out);
@@ -476,7 +479,7 @@ fn main() {
         uses.extend(fences.into_iter().map(|fence| (model, fence)));
     }
     for (model, fence) in uses {
-        // One model that needs a fence is enough, and one that does not need it takes the longest.
+        // One failing model is enough for a fence. Models that pass without it take the longest.
         if superfluous.contains(&fence) && fences_met(model, Some(&fence)).is_none() {
             println!("{}: fails without the fence in {fence}", MODELS[model].0);
             superfluous.remove(&fence);

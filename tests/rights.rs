@@ -1,8 +1,9 @@
-//! Rights by path and files, in all combinations: each spelling of a path, each act, each set of rules, each way to serve folders, against a
-//! model of one page that knows only which file an act reads or writes, and what the rules say of that file.
+//! Rights by path, and files, in all combinations: spellings of paths, requests, sets of rules, and ways to serve
+//! folders. A small model is the reference: it knows only the file that a request reads or writes, and the rules for
+//! that file.
 //!
-//! Handlers are shared by all rules of a world, so that what is kept for one request is judged for the next. `MODEST_RIGHTS_ROUNDS` sets how
-//! many sets of rules are tried (default: 60, some seconds), `MODEST_RIGHTS_SEED` which ones.
+//! All rules of a world share the handlers, so content that was cached for one request is checked for the next.
+//! `MODEST_RIGHTS_ROUNDS` is the number of sets of rules (default: 60, some seconds), `MODEST_RIGHTS_SEED` is the seed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use modest::layers::{BasicAuth, PathRights, TrustedProxies};
 use modest::{Http, Method, Overwrite, Request, RequestHandler, Routes, SentResponse, StaticFileHandler, Uploads};
 
-/// Each has its own path for content, so that an answer shows which files were read.
+/// The content of each file is its path, so that a response shows which files were read.
 const FILES: [&str; 17] = [
     "a.txt",
     "a.txt.gz",
@@ -34,7 +35,7 @@ const FILES: [&str; 17] = [
     ".well-known/z",
 ];
 const OTHER: [&str; 4] = ["o.txt", "o.txt.gz", "d/x", "p/index.html"];
-/// What is asked for beside what is there.
+/// Names to request in addition to existing files.
 const NAMES: [&str; 14] = [
     "new",
     "a.txt.br",
@@ -52,7 +53,7 @@ const NAMES: [&str; 14] = [
     ".well-known/new",
 ];
 
-// What is so: the model.
+// The model.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
@@ -61,7 +62,7 @@ enum Right {
     Write,
 }
 
-/// A path, the users whom it is about, and what they may do there.
+/// A path, the users of the rule, and their rights there.
 #[derive(Clone, Debug)]
 struct Rule {
     path: String,
@@ -87,7 +88,7 @@ fn is_at_or_beneath(path: &str, folder: &str) -> bool {
     folder == "/" || path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The names of the file at this path that rules may be written for.
+/// All names of the file at this path for which there can be rules.
 fn names_of(path: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut name = path;
@@ -102,7 +103,7 @@ fn names_of(path: &str) -> Vec<String> {
     }
 }
 
-/// All layers must allow it, each by its longest rule, and by what is written for exactly one of the names of the file.
+/// Each layer must allow it, by its longest rule and by all rules for exactly one of the names of the file.
 fn may(layers: &[Vec<Rule>], user: Option<&str>, right: Right, path: &str) -> bool {
     layers.iter().all(|rules| {
         let at = |path: &str| -> Vec<&Rule> { rules.iter().filter(|rule| rule.path == path).collect() };
@@ -114,7 +115,7 @@ fn may(layers: &[Vec<Rule>], user: Option<&str>, right: Right, path: &str) -> bo
     })
 }
 
-// What is served.
+// The served folders.
 
 /// A folder at a path of the server, which begins with a slash or is empty.
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ struct Place {
     root: PathBuf,
 }
 
-/// What is on the disk: content by path, and nothing of folders.
+/// The state of the disk: content by path. Folders have none.
 type Snapshot = BTreeMap<String, Option<String>>;
 
 struct World {
@@ -153,7 +154,8 @@ impl World {
         World { main, beneath, other, prefixed, top, _folder: folder }
     }
 
-    /// The handler, and the places that it serves. Some rights are judged within a mount, where rules begin at its root.
+    /// The handler, and the places that it serves. Inside of a mount some layers check rights; their rules begin at its
+    /// root.
     fn served(&self, way: usize, layers: &[Vec<Rule>]) -> (Box<dyn RequestHandler>, Vec<Place>) {
         let place = |at, root: &str| Place { at, root: self.top.join(root) };
         let files = |handler: &Arc<StaticFileHandler>| Arc::clone(handler);
@@ -187,15 +189,16 @@ impl World {
         };
         let handler = outer.iter().fold(handler, |handler, rules| Box::new(handler.layer(rights(rules, ""))));
         let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b").optional(true);
-        // Behind a proxy, the host is what it says.
+        // Behind a proxy, the host is the one that the proxy forwards.
         let proxy = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]).host(true);
         (Box::new(handler.layer(auth).layer(proxy)), places)
     }
 }
 
-/// The layer that judges, within a mount at this path, as these rules do from the root of the server.
+/// The layer that checks rights inside of a mount at this path, with the meaning that these rules have at the root of
+/// the server.
 fn rights(rules: &[Rule], at: &str) -> PathRights {
-    // Of those for a folder above the mount, or for the mount itself, the longest are for all of it.
+    // The longest rules for the mount or for a folder above it apply to the whole mount.
     let above = rules.iter().filter(|rule| is_at_or_beneath(at, &rule.path)).map(|rule| rule.path.len()).max();
     let within = rules.iter().filter_map(|rule| {
         let is_for_all = is_at_or_beneath(at, &rule.path) && Some(rule.path.len()) == above;
@@ -234,7 +237,7 @@ fn snapshot(top: &Path) -> Snapshot {
     found
 }
 
-/// Makes what is there as it was.
+/// Restores the state of the disk.
 fn restore(top: &Path, before: &Snapshot) {
     for name in snapshot(top).keys().filter(|name| !before.contains_key(*name)) {
         let path = top.join(name);
@@ -258,7 +261,7 @@ fn restore(top: &Path, before: &Snapshot) {
 }
 
 impl Place {
-    /// The path on the server of what is on the disk, if it is beneath this place.
+    /// The path on the server of a file or folder on the disk, if it is below this place.
     fn on_server(&self, disk: &Path) -> Option<String> {
         disk.strip_prefix(&self.root).ok().map(|rest| match rest.to_str().unwrap() {
             "" => format!("{}/", self.at),
@@ -267,15 +270,15 @@ impl Place {
     }
 }
 
-/// The place to which a path leads.
+/// The place that serves a path.
 fn place_of<'a>(places: &'a [Place], path: &str) -> Option<&'a Place> {
     let is_led_here = |place: &&Place| place.at.is_empty() || is_at_or_beneath(path, place.at);
     places.iter().find(is_led_here).or(places.first().filter(|_| places.len() == 1))
 }
 
-// What is asked.
+// The requests.
 
-/// A generator of numbers (xorshift).
+/// A pseudorandom generator (xorshift).
 struct Chance(u64);
 
 impl Chance {
@@ -295,7 +298,7 @@ impl Chance {
     }
 }
 
-/// A path of something in a place, or of something that could be.
+/// A path of a file in a place, or of a file that could be there.
 fn a_path(chance: &mut Chance, places: &[Place]) -> String {
     let at = chance.one_of(places).at;
     let known: &[&str] = if chance.below(4) == 0 { &OTHER } else { &FILES };
@@ -322,7 +325,7 @@ fn some_rules(chance: &mut Chance, places: &[Place]) -> Vec<Rule> {
     rules
 }
 
-/// As it is sent, in its one form or in another spelling; what it leads to; and whether it is plain that it does.
+/// The target in the plain or in another spelling; its path; and whether it surely means that path.
 fn spelled(chance: &mut Chance, path: &str) -> (String, String, bool) {
     let plain = path.replace(' ', "%20");
     let (start, name) = plain.rsplit_once('/').unwrap();
@@ -340,17 +343,17 @@ fn spelled(chance: &mut Chance, path: &str) -> (String, String, bool) {
         (9, _) => (format!("{start}//{name}"), false),
         (10, _) => (format!("{plain}/"), false),
         (11, _) => return (format!("{plain}%E3%80%80"), format!("{path}\u{3000}"), false),
-        // Another path.
+        // This is another path.
         (12, _) => return (plain.to_uppercase(), path.to_uppercase(), false),
         _ => (plain, true),
     };
     (target, path.to_owned(), is_plain)
 }
 
-/// One request, and what is to be known of it.
+/// A request, and its properties.
 struct Asked {
     request: Request,
-    /// What it is about, as a plain path.
+    /// The plain path of the request.
     path: String,
     is_plain: bool,
     user: Option<&'static str>,
@@ -434,7 +437,7 @@ fn ask(chance: &mut Chance, places: &[Place], acts: &[&str]) -> Asked {
         }
         _ => request,
     };
-    // The proxy that a request came by has another name for this server than the client.
+    // A proxy can forward a request under another host name.
     let request = match chance.below(2) {
         0 => request.with_header("host", "inside.example").with_header("x-forwarded-host", "localhost"),
         _ => request,
@@ -452,9 +455,9 @@ fn by(user: Option<&str>, request: Request) -> Request {
     }
 }
 
-// What must hold.
+// The checks.
 
-/// Whatever an answer shows of a file may be read where it was asked for.
+/// Each file that a response shows may be read at the requested place.
 fn check_read(top: &Path, places: &[Place], layers: &[Vec<Rule>], asked: &Asked, got: &SentResponse) {
     let body = String::from_utf8_lossy(got.body());
     let shown = |name: &str| body.contains(&format!("<<{name}>>"));
@@ -465,7 +468,7 @@ fn check_read(top: &Path, places: &[Place], layers: &[Vec<Rule>], asked: &Asked,
         assert!(is_allowed, "{}: shows {name}, at {path:?}: {got:?}", describe(asked, layers, places));
     }
     check_names(layers, asked, &body, places);
-    // Also what has no body shows by its tag and its length that a file is there.
+    // Responses to HEAD also reveal by tag and length that a file exists.
     let is_found = matches!(got.status().as_u16(), 200 | 206 | 304) && *asked.request.method() == Method::HEAD;
     if let Some(place) = place_of(places, &asked.path).filter(|_| is_found) {
         let path = asked.path.trim_end_matches('/');
@@ -474,7 +477,7 @@ fn check_read(top: &Path, places: &[Place], layers: &[Vec<Rule>], asked: &Asked,
     }
 }
 
-/// A listing names what may be read.
+/// A listing contains only entries that may be read.
 fn check_names(layers: &[Vec<Rule>], asked: &Asked, body: &str, places: &[Place]) {
     let folder = asked.path.strip_suffix('/').unwrap_or(&asked.path);
     let in_json = body.split("{\"name\":\"").skip(1).filter_map(|rest| rest.split('"').next());
@@ -493,7 +496,7 @@ fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty()).unwrap_or("/")
 }
 
-/// Whatever has changed on the disk may be written where it was asked for, and can be reached there.
+/// Each file that has changed on the disk may be written at the requested place, and is reachable there.
 fn check_written(
     top: &Path,
     places: &[Place],
@@ -510,13 +513,13 @@ fn check_written(
         assert!(may(layers, asked.user, Right::Write, path), "{}", described());
         assert!(!name.contains(".well-known"), "{}", described());
         assert!(place_of(places, path).map(|place| place.at) == place.map(|place| place.at), "{}", described());
-        // What is moved may be read where it goes.
+        // The target of a move may be read.
         let is_moved = asked.request.method().as_str() == "MOVE" && !after.contains_key(name);
         assert!(!is_moved || may(layers, asked.user, Right::Read, path), "{}", described());
     }
 }
 
-/// What is plainly asked for and allowed is done.
+/// The status of a plain and allowed request.
 fn is_expected(top: &Path, places: &[Place], layers: &[Vec<Rule>], asked: &Asked) -> Option<u16> {
     let place = place_of(places, &asked.path).filter(|_| asked.is_plain)?;
     let disk = place.root.join(asked.path.strip_prefix(place.at)?.trim_start_matches('/'));
@@ -550,17 +553,17 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Reads, with all that is kept, and then writes. Each request is checked for what it shows and changes.
+/// Reads, which fill the caches, and then writes. Checks what each request shows and changes.
 fn run(acts: &[&str], per_rules: usize) {
     let world = World::new();
-    std::thread::sleep(Duration::from_millis(2100)); // until sidecars count, which is by the clock alone
+    std::thread::sleep(Duration::from_millis(2100)); // until sidecars are accepted, which depends only on the clock
     let mut chance = Chance(number("MODEST_RIGHTS_SEED", 0x9e37_79b9_7f4a_7c15));
     let before = snapshot(&world.top);
     let mut done = 0;
     for round in 0..number("MODEST_RIGHTS_ROUNDS", 60) {
         let way = round as usize % 5;
         let (_, places) = world.served(way, &[]);
-        // Two listeners with rules of their own, over the same handlers and all that these keep.
+        // Two listeners with separate rules, and with the same handlers and caches.
         let sides = [(); 2].map(|()| {
             let rules = |chance: &mut Chance| some_rules(chance, &places);
             let layers: Vec<Vec<Rule>> = (0..1 + chance.below(3)).map(|_| rules(&mut chance)).collect();

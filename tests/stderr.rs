@@ -1,4 +1,5 @@
-//! `log_to_stderr` as a program sees it: this program starts itself, once for each case, and reads what its copy wrote.
+//! `log_to_stderr` in a program: this program starts a copy of itself for each case, and reads what the copy has
+//! written.
 
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
@@ -11,7 +12,7 @@ use modest::{
     Error, LogFormat, LogScope, Logger, Method, RequestHandler, Response, before_body_fn, handler_fn, raw, testing,
 };
 
-/// Which case a copy of this program is to be; a program that is no copy is none.
+/// The case that a copy of this program runs. Without it, this is not a copy.
 const CASE: &str = "MODEST_STDERR_CASE";
 
 /// A body that can't be read.
@@ -107,7 +108,8 @@ fn copy() {
             let mut client = std::net::TcpStream::connect(server.address()).unwrap();
             assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
             let line = format!("client {}\n", client.local_addr().unwrap());
-            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap(); // whole, beside the message of the panic
+            // one write, so that the message of the panic does not split it
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
             let words = raw::Lines::new(|_, _| panic!("in {}", "a line"));
             let server = testing::serve(words);
             let mut client = std::net::TcpStream::connect(server.address()).unwrap();
@@ -118,7 +120,7 @@ fn copy() {
             let log = modest::log_to_stderr();
             let line = "x".repeat(1000);
             (0..20_000).for_each(|_| log::error!("{line}"));
-            drop(log); // waits for a second at most
+            drop(log); // waits for at most a second
         }
         Ok("logger") => {
             struct Deaf;
@@ -157,7 +159,7 @@ fn causes_and_access_lines() {
     }
 }
 
-/// What is said of a request can be brought together: its id stands in the answer and in the access log, too.
+/// All lines about a request can be found by its id, which is also in the response and in the access log.
 #[test]
 fn errors_name_their_request_by_its_id() {
     let output = start("ids").wait_with_output().unwrap();
@@ -167,7 +169,7 @@ fn errors_name_their_request_by_its_id() {
         "\"GET /sums HTTP/1.1\" [sums-1]: 500 Internal Server Error: no table\n",
         "\"GET /panic HTTP/1.1\" [panic-2]: the handler panicked: at /panic\n",
         "\"GET /page HTTP/1.1\" [page-3]: 500 Internal Server Error: a response field",
-        "\"GET /broken HTTP/1.1\" [broken-4]: the answer broke off: no more\n",
+        "\"GET /broken HTTP/1.1\" [broken-4]: the response was cut off: no more\n",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text}");
     }
@@ -183,8 +185,8 @@ fn output_of(case: &str, levels: &str) -> String {
     text
 }
 
-/// Every line that is logged for a request has its id, also in layers and on threads to which the scope is passed. Why a
-/// 4xx was sent is logged at `info`. `RUST_LOG` has the levels.
+/// Each line that is logged for a request has its id, also in layers and on threads with the scope. The reason of a 4xx
+/// is logged at level `info`. `RUST_LOG` sets the levels.
 #[test]
 fn lines_of_a_request_have_its_id() {
     for (levels, counts) in [
@@ -214,7 +216,7 @@ fn lines_of_a_request_have_its_id() {
             })
             .collect();
         assert_eq!(found, counts, "{levels:?}: {parts:#?} in {text}");
-        assert_eq!(text.contains("\"loud\" is no level of the log"), levels.contains("loud"), "{text}");
+        assert_eq!(text.contains("\"loud\" is not a log level"), levels.contains("loud"), "{text}");
     }
 }
 
@@ -237,7 +239,7 @@ fn panics_name_client_and_message() {
     assert!(text.contains("panicked: in a line\n"), "{text}");
 }
 
-/// 20 MB, which nobody reads before the program has ended.
+/// 20 MB that are not read before the program has ended.
 #[test]
 fn a_sleeping_reader_blocks_nothing() {
     let begun = Instant::now();

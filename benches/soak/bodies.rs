@@ -1,4 +1,4 @@
-//! What clients send and what they are sent: bodies without end, too many bodies, handlers that panic.
+//! Request and response bodies: endless ones, too many at once, and handlers that panic.
 
 use std::io::{Read, Write};
 use std::thread::{self, sleep};
@@ -42,9 +42,9 @@ fn post(length: usize) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n").into_bytes()
 }
 
-/// There is room for 64 of them, and a body takes room as it comes: where there is none left it is refused, and what it had
-/// is free as soon as it is dropped. Those that come between these two moments are refused as well, so that it is not
-/// always six.
+/// There is space for 64 of them. A body takes its space when it arrives; without free space it is rejected. The space
+/// of a rejected body is free once the body is dropped. Bodies that arrive before that are rejected as well, so the
+/// number is not always six.
 pub fn all_together() -> Seen {
     let server = serve::start();
     let server = &server;
@@ -98,7 +98,7 @@ pub fn burst() -> Seen {
     seen(peak < 256 << 10, format!("{memory} KiB before, {peak} at the peak, {after} after"))
 }
 
-/// What is left of the memory of a burst, by how the allocator is told to give it back: see docs/options.md.
+/// The memory that remains after a burst, for each setting of the allocator: see docs/options.md.
 pub fn returned() -> Seen {
     const IN_MEMORY: (&str, &str) = (serve::BODY_MEMORY, "2000000");
     const TRIM: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "131072");
@@ -124,7 +124,7 @@ fn after_a_burst(variables: &[(&str, &str)]) -> (u64, u64, u64) {
         let body = vec![b'b'; MIB];
         let mut clients = crowd(&server, 64, &post(MIB));
         clients.iter_mut().for_each(|client| client.write_all(&body[1..]).expect("it is taken"));
-        sleep(Duration::from_millis(300)); // all that was sent is received
+        sleep(Duration::from_millis(300)); // everything has arrived by then
         peak = peak.max(watch.memory());
         clients.iter_mut().for_each(|client| client.write_all(b"b").expect("it is taken"));
         assert_eq!(answered(&mut clients, "HTTP/1.1 200"), 64);

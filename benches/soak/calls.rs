@@ -1,4 +1,4 @@
-//! Ten thousand who listen, broadcasts to all of them, and others who ask meanwhile.
+//! Ten thousand listeners, messages to all of them, and other clients that send requests meanwhile.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,10 +16,10 @@ use crate::{Seen, seen, serve};
 
 const LISTENERS: usize = 10_000;
 const BROADCASTS: usize = 10;
-/// Those who ask meanwhile, as fast as they are answered.
+/// Clients that send requests meanwhile, as fast as they get responses.
 const ASKING: usize = 4;
 
-/// The listeners, of whom any may have something to read.
+/// The listeners, any of which may have something to read.
 struct Listeners {
     streams: Vec<TcpStream>,
     poll: Poll,
@@ -43,7 +43,7 @@ impl Listeners {
         Listeners { streams, poll, events: Events::with_capacity(1024) }
     }
 
-    /// Wait until each has read as many bytes.
+    /// Waits until each listener has read this number of bytes.
     fn read(&mut self, bytes: usize) {
         let mut left = vec![bytes; self.streams.len()];
         let mut waiting = self.streams.len();
@@ -68,7 +68,7 @@ impl Listeners {
     }
 }
 
-/// Ask, and ask again; how long each answer took.
+/// Sends one request after another. Returns the time of each response.
 fn ask_on(mut client: TcpStream, over: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
     while !over.load(Relaxed) {
@@ -80,7 +80,7 @@ fn ask_on(mut client: TcpStream, over: &AtomicBool) -> Vec<Duration> {
     times
 }
 
-/// The time that so many of a thousand keep.
+/// The time within which this many of a thousand responses arrived.
 pub fn share(times: &mut [Duration], of_a_thousand: usize) -> Duration {
     times.sort_unstable();
     times[times.len() * of_a_thousand / 1000]

@@ -1,4 +1,4 @@
-//! Clients that are silent, half, dripping, deaf, greedy, or too many.
+//! Clients that are silent, incomplete, slow, do not read, use much memory, or are too many.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::crowd::{GET, answered, crowd, fresh};
 use crate::watch::{Watch, socket_memory};
 use crate::{Seen, seen};
 
-/// A folder with a page and a file of 100 MB that takes no room.
+/// A folder with a page and a sparse file of 100 MB.
 fn site() -> (TempDir, Built) {
     let site = folder(&[("index.html", "here\n")]);
     File::create(site.path().join("large")).and_then(|file| file.set_len(100_000_000)).expect("a large file");
@@ -149,7 +149,7 @@ pub fn come_and_go() -> Seen {
                         let _ = client.write_all(&GET[..number * 3]);
                     }
                     if round % 3 == 0 {
-                        let _ = set_socket_linger(&client, Some(Duration::ZERO)); // leaves by a reset
+                        let _ = set_socket_linger(&client, Some(Duration::ZERO)); // disconnects with a reset
                     }
                 }
             });

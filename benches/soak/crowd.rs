@@ -1,4 +1,4 @@
-//! Clients by the thousand, and what a fresh one meets beside them.
+//! Thousands of clients, and the response times of a new one beside them.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,14 +9,14 @@ use crate::built::Built;
 pub const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: soak\r\n\r\n";
 pub const GET_AND_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n";
 
-/// So many clients who have sent this. A connection that was cut meanwhile stays in the crowd.
+/// This many clients that have sent these bytes. Connections that are cut meanwhile are included.
 pub fn crowd(server: &Built, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     let all: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
     all.iter().for_each(|mut client| drop(client.write_all(bytes)));
     all
 }
 
-/// Those who are answered at once with this.
+/// The number of clients that have a response that begins like this.
 pub fn answered(crowd: &mut [TcpStream], with: &str) -> usize {
     let met = |client| first_bytes(client, with.len()).is_ok_and(|bytes| bytes == with.as_bytes());
     crowd.iter_mut().map(met).filter(|met| *met).count()
@@ -29,7 +29,7 @@ fn first_bytes(client: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How long a fresh client waits for its answer.
+/// The response times of new clients.
 pub struct Fresh {
     pub p50: Duration,
     pub p99: Duration,

@@ -16,7 +16,7 @@ use crate::{Seen, seen};
 const LIST: &[u8] = b"GET /many/ HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n";
 
 fn start() -> Built {
-    static SITE: OnceLock<TempDir> = OnceLock::new(); // made once; in /tmp, so it goes with the machine
+    static SITE: OnceLock<TempDir> = OnceLock::new(); // created once; in /tmp, where it is not removed
     let site = SITE.get_or_init(|| {
         let site = folder(&[("index.html", "here\n"), ("many/0", "")]);
         for number in 1..100_000 {
@@ -54,8 +54,8 @@ pub fn listings() -> Seen {
         (peak, beside, clients.into_iter().map(|client| client.join().unwrap()).min())
     });
     let (peak, after) = (peak.saturating_sub(memory), watch.memory().saturating_sub(memory));
-    // Sixteen handlers that compute share the cores with the fresh client and with whom it talks to: with two cores that is
-    // some 20 ms if each of them is run for 3 ms before the next.
+    // Sixteen handlers that compute share the cores with the new client and with the worker that serves it. With two
+    // cores that is some 20 ms if each of them runs for 3 ms before the next one.
     let holds = peak < 128 << 10 && beside.p50 < Duration::from_millis(50) && bytes > Some(5_000_000);
     seen(holds, format!("{peak} KiB at the peak, {after} after; beside them {beside}"))
 }

@@ -1,4 +1,4 @@
-//! Handshakes that stop somewhere, and what others meet beside them.
+//! Incomplete handshakes, and the response times of other clients beside them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::{Seen, seen};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// Four workers behind a certificate, and what its clients need.
+/// Four workers and a certificate, and what their clients need.
 fn site() -> (TempDir, Built, Arc<ClientConfig>) {
     let key = KeyPair::generate().expect("a key");
     let made = CertificateParams::new(vec!["127.0.0.1".to_owned()]).and_then(|names| names.self_signed(&key));
@@ -67,7 +67,7 @@ pub fn halves() -> Seen {
             client
         })
         .collect();
-    sleep(Duration::from_millis(500)); // a fifth of them is signed for
+    sleep(Duration::from_millis(500)); // a fifth of them needs a signature
     let beside = percentiles((0..200).map(|_| ask(&mut kept)).collect());
     let each = watch.memory().saturating_sub(memory) as f64 / crowd.len() as f64;
     let fresh = (0..100).map(|_| {

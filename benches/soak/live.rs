@@ -1,4 +1,5 @@
-//! Those who listen to events over HTTP: in silence, deaf, leaving, storming back; beside others who ask.
+//! Listeners to events over HTTP that are silent, do not read, disconnect or all reconnect at once; beside clients that
+//! send requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +19,7 @@ fn start(address: &str) -> Built {
     serve::start_with(&[(serve::LIVE, address)])
 }
 
-/// One who listens, and has the head of its answer.
+/// A listener that has received the head of its response.
 fn listen(server: &Built) -> TcpStream {
     let mut client = server.connect();
     client.write_all(b"GET /events HTTP/1.1\r\nHost: soak\r\n\r\n").expect("it is taken");
@@ -27,7 +28,7 @@ fn listen(server: &Built) -> TcpStream {
     client
 }
 
-/// Ask, and ask again, by as many clients; how long each answer took.
+/// Sends one request after another, with this many clients. Returns the time of each response.
 fn asked(server: &Built, clients: usize, during: impl FnOnce()) -> Vec<Duration> {
     let over = AtomicBool::new(false);
     let ask_on = || {
@@ -42,7 +43,7 @@ fn asked(server: &Built, clients: usize, during: impl FnOnce()) -> Vec<Duration>
                 count += client.read(&mut answer[count..]).expect("an answer");
             }
             times.push(began.elapsed());
-            sleep(Duration::from_millis(1)); // a pace: the answers are measured, not the processors
+            sleep(Duration::from_millis(1)); // a fixed rate: the test measures response times, not the processors
         }
         times
     };
@@ -58,7 +59,7 @@ fn threads(server: &Built) -> usize {
     std::fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).map_or(0, Iterator::count)
 }
 
-/// What the server says of itself: connections, and listeners.
+/// The server's own numbers of connections and listeners.
 fn numbers(server: &Built) -> (usize, usize) {
     let said = server.get("/numbers").body;
     let mut numbers = said.split_whitespace().map(|number| number.parse().expect("a number"));
@@ -104,7 +105,7 @@ pub fn dashboard() -> Seen {
     )
 }
 
-/// A thousand read nothing, while events come faster than anybody reads.
+/// A thousand listeners read nothing, and events come faster than any client reads.
 pub fn deaf() -> Seen {
     let server = start("127.0.0.1:0");
     let watch = Watch::of(server.pid());
@@ -113,7 +114,7 @@ pub fn deaf() -> Seen {
     let mut most = 0;
     let began = Instant::now();
     let mut times = asked(&server, 2, || {
-        // The system holds some of it for each, then the queue, then it is over.
+        // The system buffers some events for each listener, then the queue does, then the connection ends.
         while numbers(&server).1 > 0 && began.elapsed() < 60 * SECOND {
             assert_eq!(server.ask("POST", "/flood", &[], "").status, 204);
             most = most.max(watch.memory());
@@ -131,7 +132,8 @@ pub fn deaf() -> Seen {
     )
 }
 
-/// A thousand listen, the server ends, another takes its place, and all come back at once; then all leave.
+/// A thousand clients listen, the server ends, another one replaces it, and all clients reconnect at once. Then all
+/// disconnect.
 pub fn storm() -> Seen {
     let first = start("127.0.0.1:0");
     let address = first.address.to_string();

@@ -1,25 +1,26 @@
-//! Abuse from outside: clients that are slow, deaf, greedy, gone or too many, against the program as it is released.
-//! `cargo bench --bench soak [-- WORD]` runs the rows whose names hold the word, or all (some four minutes), prints what
-//! was seen beside what must hold, and fails if something didn't. It needs 11,000 descriptors and 2 GiB in `/var/tmp`.
+//! Abuse from outside of the release build: clients that are slow, do not read, use much memory, disconnect or are too
+//! many. `cargo bench --bench soak [-- WORD]` runs the rows whose names contain the word, or all (some four minutes).
+//! It prints the result of each row beside the requirement, and fails if one is not met. It needs 11,000 descriptors
+//! and 2 GiB in `/var/tmp`.
 
 #[path = "../../tests/built/mod.rs"]
-mod built; // the program, started and spoken to
-mod crowd; // clients by the thousand
-mod serve; // a server of handlers, in a process of its own
+mod built; // a program that a test starts and uses
+mod crowd; // thousands of clients
+mod serve; // a server of handlers, in a separate process
 mod watch; // memory, processor and descriptors of a process
 
-mod bodies; // what clients send
+mod bodies; // bodies
 mod calls; // broadcasts
-mod clients; // what clients leave undone
+mod clients; // incomplete and slow clients
 mod folders; // large folders
-mod handshakes; // handshakes that stop somewhere
-mod live; // those who listen to events
-mod mixed; // good and bad clients together, for long
+mod handshakes; // incomplete handshakes
+mod live; // listeners to events
+mod mixed; // good and bad clients together, for a long time
 mod stops; // signals
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a row saw, and whether that is as it must be.
+/// The result of a row, and whether it meets the requirement.
 pub struct Seen {
     pub text: String,
     pub holds: bool,
@@ -29,7 +30,7 @@ pub fn seen(holds: bool, text: impl Into<String>) -> Seen {
     Seen { text: text.into(), holds }
 }
 
-/// What is tried, what must hold, and who tries it.
+/// The name of a row, its requirement, and the test.
 type Row = (&'static str, &'static str, fn() -> Seen);
 
 const ROWS: &[Row] = &[

@@ -1,5 +1,5 @@
-//! Good and bad clients together, for as long as one likes: nothing may grow, and the good ones must not notice the bad ones.
-//! The same clients ask nginx at the same time, where it is installed.
+//! Good and bad clients together, for any time: no resource may grow, and the good clients must not notice the bad
+//! ones. If nginx is installed, it gets the same clients at the same time.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,25 +18,26 @@ use crate::built::{Answer, Built, folder, modest};
 use crate::watch::Watch;
 use crate::{Seen, seen};
 
-/// How long it goes on, in seconds; 30 unless this is set in the environment.
+/// The duration in seconds; 30 unless the environment sets it.
 const SECONDS: &str = "SOAK_SECONDS";
 const LARGE: usize = 8 << 20;
 const SAMPLES: u32 = 24;
-/// Of a server's memory, at the most in the last quarter to the most in the second: what the allocator may keep.
+/// The limit of a server's memory growth, from the maximum in the second quarter to the maximum in the last one. The
+/// allocator may keep that much.
 const GROWTH: f64 = 1.1;
 
-/// A server that is asked.
+/// A server under test.
 struct Server {
     name: &'static str,
     address: SocketAddr,
     processes: Vec<Watch>,
-    takes: bool, // files from clients
+    takes: bool, // accepts files from clients
     over: AtomicBool,
     right: AtomicU64,
     wrong: Mutex<BTreeMap<String, u64>>,
 }
 
-/// What its processes held at one time.
+/// The resources of its processes at one time.
 #[derive(Clone, Copy)]
 struct Sample {
     memory: u64, // KiB
@@ -54,7 +55,7 @@ pub fn mixed() -> Seen {
     let peer = Nginx::start(site.path());
     let mut servers = vec![Server::new("modest", built.address, vec![Watch::of(built.pid())], true)];
     servers.extend(peer.as_ref().map(|nginx| Server::new("nginx", nginx.address, nginx.processes(), false)));
-    // Files that are kept open are no leak: they are asked for once before.
+    // Files that are kept open are not a leak, so they are requested once before.
     ["/", "/style.css", "/large", "/names/"].into_iter().for_each(|path| drop(built.get(path)));
     let before = servers[0].sample();
     let samples = thread::scope(|scope| {
@@ -78,7 +79,7 @@ pub fn mixed() -> Seen {
         servers.iter().for_each(|server| server.over.store(true, Relaxed));
         samples
     });
-    pause(1500); // deleted files that are kept open are given back with the first request after a second (docs/files.md)
+    pause(1500); // deleted files that were kept open are closed by the first request after a second (docs/files.md)
     drop(built.get("/"));
     let alone = |watch: &Watch| watch.descriptors() <= before.descriptors + 2;
     let left = servers[0].processes[0].until(Duration::from_secs(90), alone);
@@ -110,7 +111,7 @@ pub fn mixed() -> Seen {
     )
 }
 
-/// A kind of client: what it does again and again, and how many of it there are.
+/// A kind of client: its repeated action, and the number of such clients.
 struct Kind {
     name: &'static str,
     count: usize,
@@ -122,7 +123,7 @@ const fn kind(name: &'static str, count: usize, act: fn(&Server, u64) -> io::Res
     Kind { name, count, needs_taking: false, act }
 }
 
-/// Good ones say what was wrong; what happens to bad ones is their own affair.
+/// Good clients report errors; bad clients ignore them.
 const CLIENTS: &[Kind] = &[
     kind("keeps its connection", 4, |server, _| {
         let mut client = server.connect()?;
@@ -259,7 +260,7 @@ impl Server {
         Server { name, address, processes, takes, over, right, wrong }
     }
 
-    /// Act until it is over. An error of a good client's connection is wrong as well.
+    /// Repeats the action until the end. A connection error of a good client also counts.
     fn be(&self, kind: &Kind, number: usize) {
         const GOOD: usize = 5;
         for turn in 0.. {
@@ -280,7 +281,7 @@ impl Server {
         Ok(client)
     }
 
-    /// One exchange, whose status must be one of these.
+    /// One request and its response, whose status must be one of these.
     fn ask(&self, client: &mut TcpStream, head: &str, body: &[u8], statuses: &[u16]) -> io::Result<()> {
         write!(client, "{head}Host: soak\r\nContent-Length: {}\r\n\r\n", body.len())?;
         client.write_all(body)?;
@@ -307,7 +308,7 @@ impl Server {
         }
     }
 
-    /// Its memory, descriptors and threads: the most of each quarter.
+    /// Memory, descriptors and threads: the maximum of each quarter.
     fn tell(&self, at: usize, samples: &[Vec<Sample>]) -> String {
         let most = |of: fn(&Sample) -> usize| {
             let quarters = samples.chunks(samples.len() / 4);
@@ -324,7 +325,7 @@ impl Server {
     }
 }
 
-/// One whole answer: by its length, or chunked.
+/// One whole response: by its length, or chunked.
 fn read(client: &mut TcpStream, head_only: bool, bytes: &mut Vec<u8>) -> io::Result<Answer> {
     let mut more = |bytes: &mut Vec<u8>| {
         let mut buffer = [0; 16 << 10];
@@ -363,7 +364,7 @@ fn pause(milliseconds: u64) {
     sleep(Duration::from_millis(milliseconds));
 }
 
-/// nginx on the same folder, with its usual limits.
+/// nginx on this folder, with its default limits.
 struct Nginx {
     child: Child,
     address: SocketAddr,
@@ -371,7 +372,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `None`: it is not installed.
+    /// `None`: nginx is not installed.
     fn start(site: &std::path::Path) -> Option<Nginx> {
         let own = tempfile::tempdir().expect("a folder");
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

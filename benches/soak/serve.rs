@@ -1,4 +1,4 @@
-//! A server with handlers to be abused, in a process of its own: this very program, told to `serve`.
+//! A server with handlers to abuse, in a separate process: this program with the argument `serve`.
 
 use std::io::{self, Read};
 use std::process::Command;
@@ -14,20 +14,20 @@ pub fn start() -> Built {
     start_with(&[])
 }
 
-/// The same, with these variables in its environment.
+/// Like `start`, with these variables in its environment.
 pub fn start_with(variables: &[(&str, &str)]) -> Built {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg("serve").envs(variables.iter().copied());
     Built::start_with(&mut command, std::process::Stdio::null())
 }
 
-/// How much of a body is kept in memory, in bytes, if that is to be another number than usual.
+/// The size of body memory in bytes, in place of the default.
 pub const BODY_MEMORY: &str = "SOAK_BODY_MEMORY";
 
-/// Set: the server is of those who listen to news, and not of HTTP.
+/// Set: the server has the protocol of `News` in place of HTTP.
 pub const NEWS: &str = "SOAK_NEWS";
 
-/// An address: events are served there, and those who ask.
+/// An address: the server there has events and ordinary requests.
 pub const LIVE: &str = "SOAK_LIVE";
 
 pub fn serve() {
@@ -37,14 +37,15 @@ pub fn serve() {
     if std::env::var_os(NEWS).is_some() {
         return serve_forever(TcpServer::bind("127.0.0.1:0", Raw(News::default())).expect("a free port").workers(4));
     }
-    std::panic::set_hook(Box::new(|_| {})); // they are many, and meant
+    std::panic::set_hook(Box::new(|_| {})); // there are many, on purpose
     let memory = std::env::var(BODY_MEMORY).ok().and_then(|bytes| bytes.parse().ok());
     let http = Http::new(Abused);
     let http = if let Some(bytes) = memory { http.body_memory(bytes) } else { http };
     serve_forever(TcpServer::bind("127.0.0.1:0", http).expect("a free port"));
 }
 
-/// On four workers: `/events`, `/say` one to all, `/flood` sixteen of 1 KB, `/ask`, and `/numbers` of the server.
+/// With four workers: `/events`, `/say` (one event), `/flood` (sixteen events of 1 KB), `/ask`, and `/numbers` of the
+/// server.
 fn serve_live(address: &str) {
     let news = Broadcast::new().heartbeat(None).max_listeners(20_000);
     let routes = Routes::new()
@@ -100,7 +101,7 @@ impl Read for Endless {
     }
 }
 
-/// `listen`: be told of news from now on. `ask`: an answer. `say`: news for all who listen.
+/// `listen`: receive news from now on. `ask`: get a reply. `say`: send news to all listeners.
 #[derive(Clone, Default)]
 struct News(Arc<Mutex<Vec<Waker>>>);
 

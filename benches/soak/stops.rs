@@ -1,4 +1,4 @@
-//! Signals: a pause that loses nothing, stops under load.
+//! Signals: a pause that loses nothing, shutdowns under load.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -30,10 +30,10 @@ pub fn stopped_for_a_while() -> Seen {
     seen(count == 200, format!("{count} of 200 answered"))
 }
 
-/// How the requests of one client ended.
+/// The ends of the requests of one client.
 type Ends = BTreeMap<&'static str, usize>;
 
-/// Ask on until the server says `close`.
+/// Sends one request after another until a response has `close`.
 fn ask_on(mut client: TcpStream, ends: &mut Ends) {
     let mut buffer = [0; 4096];
     loop {
@@ -58,10 +58,11 @@ fn ask_on(mut client: TcpStream, ends: &mut Ends) {
     }
 }
 
-/// Ask on, each time on a connection of its own, until nobody listens.
+/// Sends requests on new connections until connecting fails.
 fn ask_anew(server: &Built, ends: &mut Ends) {
     loop {
-        // Refused, or reset where the door was closed midway: it was not let in, and knows that nothing was asked.
+        // Rejected, or reset because the listener was closed meanwhile: the connection was not accepted, and no request
+        // was sent.
         let Ok(mut client) = TcpStream::connect(server.address) else { return };
         let mut answer = Vec::new();
         let whole = client.write_all(GET_AND_CLOSE).and_then(|()| client.read_to_end(&mut answer));

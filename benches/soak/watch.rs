@@ -1,4 +1,4 @@
-//! What a process holds and does, as the kernel tells it in `/proc`.
+//! The resources of a process, from `/proc`.
 
 use std::fs;
 use std::thread::sleep;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-/// A process that is looked at.
+/// A process to watch.
 pub struct Watch {
     folder: String,
 }
@@ -16,7 +16,7 @@ impl Watch {
         Watch { folder: format!("/proc/{}", pid.as_raw_nonzero()) }
     }
 
-    /// Memory of its own, in KiB.
+    /// Its private memory, in KiB.
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("{}/status", self.folder)).unwrap_or_default();
         number_after(&status, "RssAnon:")
@@ -51,14 +51,14 @@ impl Watch {
         fs::read_dir(format!("{}/task", self.folder)).map_or(0, Iterator::count)
     }
 
-    /// Hundredths of a second on the processor, and switches, in so long a while.
+    /// Hundredths of a second of processor time, and context switches, within this time.
     pub fn over(&self, time: Duration) -> (u64, u64) {
         let before = (self.ticks(), self.switches());
         sleep(time);
         (self.ticks() - before.0, self.switches() - before.1)
     }
 
-    /// Wait until this is so; how long that took, if it came to be.
+    /// Waits until the condition holds. Returns how long that took; `None`: it did not hold in time.
     pub fn until(&self, longest: Duration, fact: impl Fn(&Watch) -> bool) -> Option<Duration> {
         let began = Instant::now();
         while !fact(self) {
@@ -71,7 +71,7 @@ impl Watch {
     }
 }
 
-/// What the kernel holds for TCP sockets of the whole machine, in KiB.
+/// The kernel's memory for the TCP sockets of the whole machine, in KiB.
 pub fn socket_memory() -> u64 {
     let stat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let line = stat.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();

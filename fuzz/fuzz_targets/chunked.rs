@@ -1,4 +1,4 @@
-//! A chunked body: any split gives the same body, and it is the one that a plain reading gives.
+//! A chunked body: any split gives the same body, and it is the one that the reference gives.
 #![no_main]
 
 #[path = "../model.rs"]
@@ -15,13 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
     match (whole, model::chunked(bytes)) {
         (Ok(Some((used, body))), expected) => assert_eq!(Chunked::Whole(used, body), expected),
         (Err(status), Chunked::Whole(..)) => assert!(is_long(bytes), "refused with {status}"),
-        // A size that no body here may have is refused before its bytes come.
+        // A size above the limit of these bodies is rejected before its bytes arrive.
         (Ok(None), expected) => assert!(expected != Chunked::Bad || has_bare_end(bytes), "{expected:?}"),
         (Err(_), Chunked::Bad | Chunked::Partial) => {}
     }
 });
 
-/// Whether a limit may have been met.
+/// Whether a limit may have been reached.
 fn is_long(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|&byte| byte == b'\n');
     lines.any(|line| line.len() > 4000)
@@ -29,7 +29,7 @@ fn is_long(bytes: &[u8]) -> bool {
         || bytes.len() > 16_000
 }
 
-/// The plain reading sees a line as bad when it is whole; ours too, so this never excuses anything but half lines.
+/// The reference rejects a line once it is complete, and so does the parser. So this excuses only incomplete lines.
 fn has_bare_end(bytes: &[u8]) -> bool {
     !bytes.ends_with(b"\r\n")
 }

@@ -1,5 +1,6 @@
-//! A whole conversation in memory: whatever bytes come, however they are cut, there is one answer a request, each is
-//! sound, each speaks of what a plain reading finds in its place, and the connection ends where its last answer says so.
+//! A whole conversation in memory, for any bytes in any pieces. There is one valid response for each request, each one
+//! belongs to the request that the reference finds in its place, and the connection ends after the response that says
+//! so.
 #![no_main]
 
 #[path = "../../tests/talk/grammar.rs"]
@@ -18,7 +19,7 @@ use modest::{Http, LogRecord, Request, RequestHandler, Response, Result};
 use peer::{Answer, Peer};
 
 fuzz_target!(|data: &[u8]| {
-    // The first byte says what rules the conversation.
+    // The first byte selects the settings of the conversation.
     let Some((&rules, wire)) = data.split_first() else { return };
     let whole = talk(rules, wire, &[wire.len()]);
     compare_with_the_model(&whole, wire);
@@ -29,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Answers with what it was asked, and notes what was logged.
+/// Responds with the request, and notes the log lines.
 #[derive(Clone, Default)]
 struct Mirror(Arc<Mutex<Vec<(String, u16)>>>);
 
@@ -77,7 +78,7 @@ struct Talk {
     answers: Vec<Answer>,
     methods: Vec<bool>,
     open: bool,
-    /// Whether what ended it, if anything did, was a piece of ours at the end and no byte of the client's.
+    /// Whether the conversation ended because of the bytes that the target appended, not because of the client's.
     pushed: bool,
 }
 
@@ -129,12 +130,12 @@ fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
     Talk { answers, methods, open: peer.is_open(), pushed }
 }
 
-/// Each request that was heeded stands where a plain reading finds one, and its body is that one's: nothing is hidden
-/// in another's body, and nothing is taken for a request that is none.
+/// The reference finds each handled request in its place, with its body: no request is hidden in the body of another,
+/// and no other bytes are handled as a request.
 fn compare_with_the_model(talk: &Talk, wire: &[u8]) {
     let mut rest = wire;
     for (answer, is_head) in talk.answers.iter().zip(&talk.methods) {
-        // Ranges and conditions have answers of their own; what else is no 200 is a refusal, and the last answer.
+        // Ranges and conditions have their own responses. Every other status is a rejection, and the last response.
         if !matches!(answer.status, 200 | 204 | 206 | 304 | 412 | 416) {
             assert_eq!(answer.field("connection"), Some("close"), "{answer:?}");
             return;

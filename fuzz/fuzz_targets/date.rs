@@ -1,5 +1,5 @@
-//! Dates: what is read is, letter by letter, one of the three ways to write what was understood; all three are read;
-//! another implementation agrees; no moment panics.
+//! Dates. Any accepted text is one of the three forms of its date, letter by letter, and all three forms are accepted.
+//! Another implementation agrees. No time causes a panic.
 #![no_main]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,13 +20,13 @@ fuzz_target!(|data: &[u8]| {
             && text.len() == 29
             && let Ok(time) = httpdate::parse_http_date(text)
         {
-            // The other one reads what nobody may write: the wrong weekday, say.
+            // The other implementation accepts invalid texts, for example with the wrong weekday.
             assert_ne!(httpdate::fmt_http_date(time), text, "not read");
         }
         return;
     };
     let text = std::str::from_utf8(data).expect("dates are ASCII");
-    // A leap second is the first of the next minute; in the last form a day below 10 has a blank or a zero in front.
+    // A leap second is the first second of the next minute. The last form writes a day below 10 with a space or a zero.
     let leap = text.contains(":60");
     let zero = text.get(8..9) == Some("0") && text.get(3..4) == Some(" ");
     let text = if zero { text.replacen(" 0", "  ", 1) } else { text.to_owned() };
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(written.contains(&text), "{text:?} was read as {written:?}");
 });
 
-/// The last `:59`, which are the seconds.
+/// Replaces the last `:59`, the seconds.
 fn leap_second(form: &str) -> String {
     let at = form.rfind(":59").expect("the last second of a minute");
     format!("{}:60{}", &form[..at], &form[at + 3..])
@@ -58,7 +58,7 @@ fn writing(offset: i64) {
     }
 }
 
-/// The three forms, from the one that is written.
+/// The three forms of a date.
 fn forms(second: i64) -> [String; 3] {
     let fixdate = fuzzing::write_date(time(second).unwrap()).expect("a year of four digits");
     let (weekday, day, month, year, clock) =

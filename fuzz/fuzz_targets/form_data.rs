@@ -1,5 +1,5 @@
-//! Forms with files: reads of any size give the same parts, and the contents that a plain second reading of the whole
-//! body gives; a part that is skipped changes no other; a safe file name is safe.
+//! Forms with files. Reads of any size give the same parts, with the contents that the reference gives for the whole
+//! body. Skipping a part changes no other part. A safe file name is safe.
 #![no_main]
 
 #[path = "../model.rs"]
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 type Seen = (String, Option<String>, Option<String>, Vec<u8>);
 
-/// All parts, or the status of the first error. No part is sought behind an error, and none is there.
+/// All parts, or the status of the first error. After an error there are no further parts.
 fn parts<R: Read>(reader: R, content_type: &str, content: fn(Part<'_, R>) -> Vec<u8>) -> Result<Vec<Seen>, u16> {
     let limits = FormDataLimits::default().parts(8).head(300);
     let mut form = FormData::new(reader, content_type, limits).map_err(|err| err.status().as_u16())?;
@@ -68,7 +68,7 @@ fn parts<R: Read>(reader: R, content_type: &str, content: fn(Part<'_, R>) -> Vec
     }
 }
 
-/// Of a broken part nothing: the next step tells.
+/// A broken part has no content: the next step returns the error.
 fn content<R: Read>(part: Part<'_, R>) -> Vec<u8> {
     part.bytes(1 << 20).unwrap_or_default()
 }
@@ -93,7 +93,7 @@ fn check_safe(name: &str) {
     assert!(!name.contains(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c)), "{name:?}");
 }
 
-/// Gives the bytes up to each of these positions, which ascend, then all.
+/// Gives the bytes up to each of these ascending positions, then the rest.
 struct Cut<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -115,7 +115,7 @@ impl Read for Cut<'_> {
     }
 }
 
-/// The contents of a sound form: a line that begins with the boundary parts them, whatever else it says.
+/// The contents of a valid form: each line that begins with the boundary separates two of them, whatever its rest.
 fn contents_of(body: &[u8], boundary: &str) -> Option<Vec<Vec<u8>>> {
     let dashes = format!("--{boundary}").into_bytes();
     let begins_a_line = |at: usize| at == 0 || body[..at].ends_with(b"\r\n");

@@ -1,5 +1,5 @@
-//! What proxies tell: a plain reading of the fields agrees, and whatever a client sends, it changes nothing of what a
-//! trusted proxy has added.
+//! The fields of proxies: a reference parser agrees, and nothing that a client sends changes what a trusted proxy has
+//! added.
 #![no_main]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -8,11 +8,11 @@ use libfuzzer_sys::fuzz_target;
 use modest::layers::TrustedProxies;
 use modest::{Client, Forwarded, Http, Request, RequestHandler, Response, handler_fn};
 
-// A line each: `X-Forwarded-For`, `-Proto`, `-Host`, then lines of `Forwarded`.
+// One line each: `X-Forwarded-For`, `-Proto`, `-Host`, then lines of `Forwarded`.
 fuzz_target!(|bytes: &[u8]| {
     let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).collect();
     if lines.iter().any(|line| line.iter().any(|&byte| byte == 0x7f || (byte < b' ' && byte != b'\t'))) {
-        return; // no field has these
+        return; // such bytes are in no field
     }
     let line = |at: usize| lines.get(at).copied().unwrap_or_default();
     let fields = lines.get(3..).unwrap_or_default();
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(told.1, rfc_7239(&elements), "{:?}", shown(&lines));
     }
 
-    // The same line, or one of its own.
+    // In the same line, or in a separate one.
     let added = |line: &[u8], added: &[u8]| [line, b", ", added].concat();
     let one = added(line(0), b"192.0.2.7, 10.0.0.2");
     let more =
@@ -53,7 +53,7 @@ fn is_trusted(address: IpAddr) -> bool {
     matches!(address.to_canonical(), IpAddr::V4(address) if address.octets()[0] == 10)
 }
 
-/// What the layer makes of these lines: of `X-Forwarded-*`, and of `Forwarded`.
+/// The layer's results for these lines: for `X-Forwarded-*`, and for `Forwarded`.
 fn believed(addresses: &[&[u8]], schemes: &[&[u8]], hosts: &[&[u8]], fields: &[&[u8]]) -> (Told, Told) {
     let layer = || TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
     let seen = |layer: TrustedProxies| {
@@ -84,7 +84,7 @@ fn x_forwarded(addresses: &[u8], schemes: &[u8], hosts: &[u8]) -> Told {
         let entries = line.split(|&byte| byte == b',').map(|entry| entry.trim_ascii().to_vec());
         entries.filter(|entry| !entry.is_empty()).collect()
     };
-    // From the proxy on, as long as it is one of ours that speaks.
+    // From the last proxy on, as long as the entry comes from a trusted proxy.
     let mut believed = Vec::new();
     for entry in list(addresses).iter().rev() {
         let Some(address) = address(entry) else { break };
@@ -104,7 +104,7 @@ fn x_forwarded(addresses: &[u8], schemes: &[u8], hosts: &[u8]) -> Told {
     }
 }
 
-/// An address, maybe with a port.
+/// An address, optionally with a port.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
     let is_port =
@@ -127,7 +127,7 @@ fn scheme(text: &[u8]) -> Option<String> {
     (lower == b"http" || lower == b"https").then(|| String::from_utf8(lower).unwrap())
 }
 
-/// Letters, digits, `-`, `.`, `_`, or an IPv6 address in brackets; maybe a port.
+/// Letters, digits, `-`, `.`, `_`, or an IPv6 address in brackets; optionally a port.
 fn host(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= 260)?;
     let (name, port) = match text.rsplit_once(':') {
@@ -146,7 +146,7 @@ fn host(text: &[u8]) -> Option<String> {
 /// The parameters of one element, names in lower case.
 type Element = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// RFC 7239, section 4, read from the left; `None` if the line is none. White space may stand around semicolons.
+/// RFC 7239, section 4, read from the left; `None` if the line is invalid. Semicolons may have white space around them.
 fn grammar(line: &[u8]) -> Option<Vec<Element>> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let (mut at, mut elements, mut element) = (0, Vec::new(), Element::new());
@@ -167,7 +167,7 @@ fn grammar(line: &[u8]) -> Option<Vec<Element>> {
                 at += 1;
             }
             Some(b';') => {
-                // An element of semicolons alone is none of those that are passed over.
+                // An element of semicolons alone is not an empty one, which is skipped.
                 if element.is_empty() {
                     return None;
                 }

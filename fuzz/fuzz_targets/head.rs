@@ -1,4 +1,4 @@
-//! A head: what our parser takes the grammar takes, and the other way round; however it is cut, the same comes of it.
+//! A head: the parser accepts exactly the heads that the grammar accepts, and the result is the same for any pieces.
 #![no_main]
 
 #[path = "../../tests/talk/grammar.rs"]
@@ -15,12 +15,12 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(fuzzing::head(bytes, model::cuts(bytes)), whole, "in pieces");
     match &whole {
         Ok(Some(head)) => check(head, bytes),
-        // What the grammar takes, within the limits, is taken.
+        // The parser accepts what the grammar accepts within the limits.
         _ => assert!(bytes.len() > 1000 || !is_plain(bytes) || !grammar::model_takes(bytes), "refused: {whole:?}"),
     }
 });
 
-/// One head and nothing behind it, of a kind the model knows, with fewer fields than there may be.
+/// A single head of a kind that the reference supports, with fewer fields than the limit.
 fn is_plain(bytes: &[u8]) -> bool {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let method = bytes.iter().position(|&byte| byte == b' ').unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Paths: a plain reading agrees on what is asked for; nothing outside the folder is ever sent; no redirect leads to
-//! another host, nor to a second one.
+//! Paths: a reference parser agrees about the path. No file outside of the folder is ever sent. No redirect leads to
+//! another host or to a second redirect.
 #![no_main]
 
 #[path = "../../tests/talk/peer.rs"]
@@ -37,13 +37,13 @@ fuzz_target!(|data: &[u8]| {
     ask(raw);
 });
 
-/// A path on this host: one slash, printable ASCII, nothing a browser takes for a second slash.
+/// A path on this host: one slash at its start, printable ASCII, and nothing that browsers treat as a second slash.
 fn check_location(location: &str) {
     assert!(location.starts_with('/') && !location.starts_with("//"), "{location:?}");
     assert!(location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{location:?}");
 }
 
-/// Split, decoded once, dots resolved (RFC 3986, section 5.2.4); `None`: no path, or above the top.
+/// Split, decoded once, dots resolved (RFC 3986, section 5.2.4); `None`: invalid, or above the top.
 fn plain(raw: &str) -> Option<Vec<Vec<u8>>> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     for segment in raw.strip_prefix('/')?.split('/') {
@@ -71,7 +71,7 @@ fn plain(raw: &str) -> Option<Vec<Vec<u8>>> {
     Some(names)
 }
 
-/// A folder whose files hold their own paths, with a secret beside it and links to that.
+/// A folder whose files contain their own paths, with a secret beside it and links to that.
 struct Site {
     folder: tempfile::TempDir,
     http: Http<Quiet>,
@@ -121,7 +121,7 @@ fn ask(raw: &str) {
     let path = raw.split(['?', '#']).next().unwrap_or_default();
     match answer.status {
         200 if answer.text().starts_with('<') && answer.text().len() < 30 => {
-            // A file says its own path; a folder is served by its index.
+            // A file contains its own path; a folder has its index.
             let names = plain(path)
                 .or_else(|| {
                     plain(

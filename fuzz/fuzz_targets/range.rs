@@ -1,4 +1,4 @@
-//! Ranges: for short bodies a number line agrees byte by byte; for long ones nothing overlaps or leaves the body.
+//! Ranges: for short bodies a byte-by-byte reference agrees; for long ones no ranges overlap or leave the body.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use modest::fuzzing;
 fuzz_target!(|data: &[u8]| {
     let Some((length, field)) = data.split_first_chunk::<8>() else { return };
     if !field.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f) {
-        return; // in no field's value
+        return; // in no valid field value
     }
     let length = u64::from_le_bytes(*length);
     check(field, length);
@@ -76,18 +76,18 @@ fn specs(field: &[u8]) -> Option<Vec<(Option<u128>, Option<u128>)>> {
         .collect()
 }
 
-/// The outer `None`: no number; the inner: nothing there.
+/// The outer `None`: not a number; the inner: empty.
 fn number(digits: &str) -> Option<Option<u128>> {
     if digits.is_empty() {
         return Some(None);
     }
     let digits = digits.chars().all(|digit| digit.is_ascii_digit()).then_some(digits)?;
-    // What is larger than any body is as good as the largest, also beside one that is larger still.
+    // Numbers larger than any body are equal to the largest one.
     let largest = u128::from(u64::MAX);
     Some(Some(digits.bytes().fold(0, |sum: u128, digit| (sum * 10 + u128::from(digit - b'0')).min(largest))))
 }
 
-/// The first byte, and the one behind the last; `None` if nothing is there.
+/// The first byte, and the one after the last; `None` if the range is empty.
 fn ends((first, last): &(Option<u128>, Option<u128>), length: u64) -> Option<(u64, u64)> {
     let length = u128::from(length);
     let (from, to) = match (first, last) {

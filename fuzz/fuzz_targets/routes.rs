@@ -1,5 +1,5 @@
-//! Routes: a slow reading of patterns and paths finds the same route, the same names and the same methods; what is no set of
-//! patterns is said so when they are put together, and at no other time.
+//! Routes: a slow reference finds the same route, names and methods. Invalid sets of patterns fail when they are put
+//! together, and only then.
 #![no_main]
 
 use std::cell::Cell;
@@ -10,11 +10,11 @@ use libfuzzer_sys::fuzz_target;
 use modest::{Http, Method, Request, Response, Routes, UrlPath};
 
 thread_local! {
-    /// Patterns that are mistakes panic, which is not to end the run.
+    /// Invalid patterns panic, which must not end the run.
     static MAY_PANIC: Cell<bool> = const { Cell::new(false) };
 }
 
-// A pattern a line, then the target. What begins with `!` is served for GET and PUT, else for GET.
+// One pattern per line, then the target. A pattern after `!` is served for GET and PUT, other patterns for GET.
 fuzz_target!(|bytes: &[u8]| {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -53,7 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(http) => http,
         Err(said) => {
             let said = said.downcast_ref::<String>().expect("a message");
-            assert!(said.starts_with("the pattern ") || said.contains("is no pattern: "), "{said}");
+            assert!(said.starts_with("the pattern ") || said.contains("is not a valid pattern: "), "{said}");
             return;
         }
     };
@@ -98,9 +98,9 @@ fuzz_target!(|bytes: &[u8]| {
 #[derive(Debug)]
 enum Segment {
     Fixed(String),
-    /// What stands before a name, and behind it.
+    /// The text before a name, and after it.
     Named(String, String),
-    /// All that follows.
+    /// The rest of the path.
     Rest(String),
 }
 
@@ -136,7 +136,7 @@ fn names(pattern: &str) -> Vec<String> {
     names.map(|name| name.trim_start_matches('*').to_owned()).collect()
 }
 
-/// Fixed text goes before a name, a name with text around it before one without, longer text before shorter.
+/// Fixed text has priority over a name, a name with text around it over one without, and longer text over shorter.
 type Rank = (u8, std::cmp::Reverse<usize>);
 
 fn rank(segment: &Segment) -> Rank {
@@ -151,7 +151,7 @@ fn rank(segment: &Segment) -> Rank {
     (rank, std::cmp::Reverse(length))
 }
 
-/// What stands in the places of the names, if the path is one of the pattern's.
+/// The values of the names, if the path matches the pattern.
 fn meet(pattern: &Pattern, raw: &str) -> Option<Vec<String>> {
     let mut segments = raw.strip_prefix('/')?.split('/');
     let mut values = Vec::new();

@@ -1,5 +1,5 @@
-//! A file asked for with any fields: conditions, ranges, codings. What comes is that part of that file which the answer
-//! says it is; HEAD says what GET says; nothing but the statuses of RFC 9110 for a file that is there.
+//! A file requested with any fields: conditions, ranges, codings. The body is the part of the file that the response
+//! says. HEAD has the fields of GET. An existing file has only the statuses of RFC 9110.
 #![no_main]
 
 #[path = "../../tests/talk/peer.rs"]
@@ -15,14 +15,14 @@ use modest::{Http, LogRecord, Request, RequestHandler, Response, Result, StaticF
 use peer::{Answer, Peer};
 
 const SMALL: usize = 300;
-const LARGE: usize = 100_000; // sent as part of a file, the other from memory
+const LARGE: usize = 100_000; // sent from the file; the other one is sent from memory
 
 fuzz_target!(|fields: &[u8]| {
     let (name, length) = if fields.len() % 2 == 0 { ("small", SMALL) } else { ("large", LARGE) };
     let end = fields.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(fields.len());
     let fields = &fields[..end];
     if fields.starts_with(b"\r\n") {
-        return; // the end of the head, and another request behind it
+        return; // the end of the head, and another request after it
     }
     let Some(got) = ask("GET", name, fields) else { return };
     let whole: Vec<u8> = match got.field("content-encoding") {
@@ -56,7 +56,7 @@ fn coded(length: usize) -> Vec<u8> {
     plain(length / 2).into_iter().rev().collect()
 }
 
-/// A single part, or several with a boundary between them.
+/// A single part, or several ones with a boundary.
 fn parts(got: &Answer, whole: &[u8]) {
     let kind = got.field("content-type").expect("a type");
     let Some(boundary) = kind.strip_prefix("multipart/byteranges; boundary=") else {
@@ -82,7 +82,7 @@ fn parts(got: &Answer, whole: &[u8]) {
     assert!(count > 1, "several parts, or no multipart");
 }
 
-/// `bytes 0-4/300`, and these are they.
+/// Checks that `bytes 0-4/300` are these bytes.
 fn part(said: &str, bytes: &[u8], whole: &[u8]) {
     let (range, length) = said.strip_prefix("bytes ").and_then(|said| said.split_once('/')).expect("a Content-Range");
     let (first, last) = range.split_once('-').expect("first and last");
@@ -111,12 +111,12 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
     fs::write(folder.path().join("small"), plain(SMALL)).unwrap();
     fs::write(folder.path().join("small.gz"), coded(SMALL)).unwrap();
     fs::write(folder.path().join("large"), plain(LARGE)).unwrap();
-    std::thread::sleep(Duration::from_millis(2100)); // sidecars count, and files have a date
+    std::thread::sleep(Duration::from_millis(2100)); // so that sidecars are accepted, and files have a date
     let http = Http::new(Quiet(StaticFileHandler::new(folder.path()).unwrap()));
     Site { _folder: folder, http }
 });
 
-/// The one answer to this; `None` if more is wanted, or if these fields hold more than one request.
+/// The only response to this request. `None`: the request is incomplete, or these fields contain another one.
 fn ask(method: &str, name: &str, fields: &[u8]) -> Option<Answer> {
     let mut peer = Peer::new(&SITE.http);
     peer.send([format!("{method} /{name} HTTP/1.1\r\nHost: a\r\n").as_bytes(), fields, b"\r\n\r\n"].concat());

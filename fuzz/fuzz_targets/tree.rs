@@ -1,5 +1,5 @@
-//! A tree that changes, and paths asked for in between, against a slow model that looks at the disk each time: what is
-//! kept, known of folders and told by the kernel never shows, but for being quick.
+//! A tree that changes, with requests in between, checked against a slow model that looks at the disk each time: caches
+//! and notifications never change a response.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -29,7 +29,7 @@ fuzz_target!(|steps: Vec<[u8; 4]>| {
             0 => root.join(name(byte)),
             _ => root.join(name(byte / 16)).join(name(byte)),
         };
-        // An error is as good as none: the model looks at what came of it.
+        // Errors are ignored: the model looks at the disk.
         let _ = match what % 16 {
             0 => fs::write(path(*one), format!("{number}")),
             1 => fs::create_dir(path(*one)),
@@ -43,7 +43,7 @@ fuzz_target!(|steps: Vec<[u8; 4]>| {
                 let _ = fs::remove_dir_all(&aside);
                 fs::rename(&root, &aside).and_then(|()| fs::create_dir(&root))
             }
-            // Several times, so that it is kept, and then that folders are known.
+            // Several requests, so that the file is cached, and then the folders.
             _ => {
                 let segments = [*one, *other, *more].map(|byte| SPELLED[usize::from(byte) % 16]);
                 let depth = usize::from(*what / 16) % 3 + 1;
@@ -71,7 +71,7 @@ fn asked(handler: &StaticFileHandler, target: &str) -> (u16, Option<String>) {
     }
 }
 
-/// What comes of a path, by looking at each part of it in turn.
+/// The response to a path, found by looking at each part of it in turn.
 fn model(root: &Path, target: &str) -> (u16, Option<String>) {
     let (mut names, mut other_spelling, mut nowhere): (Vec<Vec<u8>>, bool, bool) = (Vec::new(), false, false);
     let segments: Vec<&str> = target[1..].split('/').collect();
@@ -119,7 +119,7 @@ fn model(root: &Path, target: &str) -> (u16, Option<String>) {
     }
 }
 
-/// Where a path leads to, if that is within the root.
+/// The target of a path, if it is within the root.
 fn within(root: &Path, path: &Path) -> Option<PathBuf> {
     let found = fs::canonicalize(path).ok()?;
     found.starts_with(fs::canonicalize(root).ok()?).then_some(found)

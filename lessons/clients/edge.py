@@ -1,4 +1,4 @@
-"""The two ways of epoll to report a socket, and how the second one loses bytes for those who do not read to the end."""
+"""The two ways of epoll to report a socket, and how the second one loses bytes of a program that does not read to the end."""
 import select
 import socket
 

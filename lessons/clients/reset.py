@@ -1,4 +1,4 @@
-"""Connects and hangs up at once, with a reset: what a browser tab does that is closed too early."""
+"""Connects and ends the connection at once with a reset, like a browser tab that is closed early."""
 import os
 import socket
 import struct

@@ -1,6 +1,6 @@
 //! The address to listen on: host and port, or a socket.
-//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing,
-//! except the address itself for a moment with `--check`.
+//! Called by `options`, which parses text to a `BindAddress`, and by `lib`, which makes the library's address from it.
+//! It opens nothing, except the address itself for a moment with `--check`.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use modest::Listen;
 pub struct BindAddress {
     pub host: String,
     pub port: u16,
-    /// In place of both: `unix:PATH`, `fd:N` or `systemd`.
+    /// Replaces both: `unix:PATH`, `fd:N` or `systemd`.
     pub socket: Option<String>,
 }
 
@@ -49,8 +49,8 @@ impl BindAddress {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
     }
 
-    /// Returns an address for `--check`: any free port in place of a port in use, maybe by the server that will be
-    /// restarted, and in place of a socket that is only passed at the start. Also returns whether the port is in use.
+    /// Returns an address for `--check`. A port in use, maybe by the server that will be restarted, is replaced by any
+    /// free one, and so is a socket that is only passed at the start. Also returns whether the port is in use.
     pub fn to_check(&self) -> (BindAddress, bool) {
         let is_handed_over = self.socket.is_some() && !self.is_unix();
         let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
@@ -104,7 +104,7 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
 
-/// Like `bind`, but a port alone is accepted: then the host is empty, and means the hosts that are listened on.
+/// Like `bind`, but also accepts a port alone: the host is then empty, which means the hosts of the other addresses.
 #[cfg(feature = "tls")]
 pub fn redirect(text: &str) -> Result<Bind, String> {
     let is_port = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -123,7 +123,7 @@ pub fn handed_over() -> bool {
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
 }
 
-/// The sockets passed by systemd that none of these addresses names: their connections would not be accepted.
+/// Returns the sockets that systemd passed and that none of these addresses names. Nothing accepts their connections.
 pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<String> {
     let count = std::env::var("LISTEN_FDS").ok().filter(|_| handed_over()).and_then(|count| count.parse().ok());
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -131,7 +131,7 @@ pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<Strin
     unnamed(count.unwrap_or(0).min(4096), &names, &named)
 }
 
-/// The first has the number 3 (`SD_LISTEN_FDS_START`).
+/// The first socket has the number 3 (`SD_LISTEN_FDS_START`).
 fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     let names = names.split(':').map(Some).chain(std::iter::repeat(None));
     let sockets = (3..3 + count).zip(names).map(|(number, name)| (format!("fd:{number}"), name.unwrap_or_default()));
@@ -143,7 +143,7 @@ fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     sockets.filter(is_unused).map(line).collect()
 }
 
-/// Whether the library accepts it unchanged, and it has neither host nor port.
+/// Whether the library accepts the text unchanged. Such an address has neither host nor port.
 fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }

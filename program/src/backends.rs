@@ -1,5 +1,5 @@
-//! `--proxy`: paths whose requests another server responds to. Called by `site`, and by `cli` for its checks and the
-//! banner.
+//! `--proxy`: paths whose requests are passed on to another server. Called by `site`, and by `lib` for its checks and
+//! the banner.
 
 use std::fmt::Write as _;
 
@@ -11,12 +11,12 @@ use crate::options::Options;
 use crate::places::Place;
 use crate::values::{Backend, Limit};
 
-/// Whether one of them takes the requests that no folder takes. Then no folder needs to be named.
+/// Whether a backend takes the requests that no folder takes. Then no folder needs to be named.
 pub fn take_the_rest(options: &Options) -> bool {
     options.serving.proxy.iter().any(|backend| backend.at.is_empty())
 }
 
-/// Adds a handler for each.
+/// Adds a handler for each backend.
 pub fn mount(mut routes: Routes, options: &Options) -> Result<Routes, CliError> {
     for backend in &options.serving.proxy {
         let handler = handler(options, backend)?;
@@ -28,7 +28,7 @@ pub fn mount(mut routes: Routes, options: &Options) -> Result<Routes, CliError> 
 
 fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliError> {
     let proxy = ReverseProxy::new(&backend.url).map_err(|error| CliError::usage(format!("--proxy: {error}")))?;
-    // The password is for this server.
+    // If this server asks for passwords, they are meant for it and are not passed on.
     let proxy = proxy.authorization(!guard::asks_for_passwords(options));
     let mut proxy = proxy.without_prefix(options.serving.prefix.as_deref().unwrap_or_default());
     if let Some(Limit(limit)) = options.serving.proxy_timeout {
@@ -43,12 +43,12 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     Ok(proxy)
 }
 
-/// Where it is on this server.
+/// The path of the backend on this server.
 fn path(options: &Options, backend: &Backend) -> String {
     format!("{}{}", options.serving.prefix.as_deref().unwrap_or_default(), backend.at)
 }
 
-/// Rejects two that take the same requests, and one that takes those of a folder.
+/// Rejects two backends at one path, and a backend at the path of a folder.
 pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
     let backends = &options.serving.proxy;
     for (number, backend) in backends.iter().enumerate() {

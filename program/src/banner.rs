@@ -1,4 +1,4 @@
-//! The messages on stdout: the served places at the start, and a summary at the end. Called by `cli`.
+//! The messages on stdout: the served places at the start, and a summary at the end. Called by `lib`.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,7 +25,7 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     })
 }
 
-/// The served places, and addresses that can be typed.
+/// The served places, and addresses that users can type.
 pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
     let opened = places::opened(places, prefix);
     let mut lines = String::new();
@@ -52,7 +52,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
     lines
 }
 
-/// Which folders accept uploads, and from which clients.
+/// Lists the folders that accept uploads, and from which clients.
 pub fn takes(places: &[&Place], is_open: bool) -> String {
     let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
@@ -61,7 +61,7 @@ pub fn takes(places: &[&Place], is_open: bool) -> String {
     })
 }
 
-/// Where plain HTTP is redirected from, and the fingerprint of a self-signed certificate.
+/// The addresses that redirect plain HTTP, and the fingerprint of a self-signed certificate.
 pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
     let mut lines = String::new();
     for address in redirecting {
@@ -76,7 +76,7 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
     lines
 }
 
-/// The address to open; one that others can reach, if there is one.
+/// The address to open. Prefers one that other machines can reach.
 pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, opened);
     let is_of_others = |at: &Option<Reached>| at.as_ref().is_some_and(|at| !at.is_loopback);
@@ -84,13 +84,13 @@ pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bo
     of_others.or(urls.first()).map(|(_, url)| url.clone())
 }
 
-/// By which of all interfaces a URL is reached.
+/// The interface through which a URL is reached.
 struct Reached {
     interface: String,
     is_loopback: bool,
 }
 
-/// One URL per address; if all interfaces are listened on, one per interface.
+/// One URL per address. An address of all interfaces has one URL per interface.
 fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reached>, String)> {
     let path = encode_path(opened);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{path}", SocketAddr::new(ip, port));

@@ -1,5 +1,6 @@
-//! Options that have no effect without others, or exclude each other: the server would not do what the user meant.
-//! Called by `cli`. Checks within one topic are in its module: `taking`, `guard`, `encryption`, `listening`.
+//! Rejects options that exclude each other, or that have no effect without others: the server would not do what the
+//! user meant. Called by `lib`. Checks within one topic are in its module: `taking`, `guard`, `encryption`,
+//! `listening`.
 
 use crate::address::BindAddress;
 use crate::error::CliError;
@@ -24,7 +25,7 @@ pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> 
     Ok(())
 }
 
-/// An option, whether it is given, what it needs, and whether that is given.
+/// An option, whether it is given, the option that it needs, and whether that one is given.
 fn needs(
     options: &Options,
     places: &[Place],
@@ -105,6 +106,12 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--confine",
             "--proxy",
+            "long bodies of requests go to files, so --body-folder is needed".to_owned(),
+            options.starting.confine && !options.serving.proxy.is_empty() && options.limits.body_folder.is_none(),
+        ),
+        (
+            "--confine",
+            "--proxy",
             "a confined server can't look up the names of hosts; name the other server by its IP address or as localhost"
                 .to_owned(),
             options.starting.confine && options.serving.proxy.iter().any(|backend| needs_lookup(&backend.url)),
@@ -118,7 +125,7 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     ]
 }
 
-/// A limit of one thing, and the limit of all of them together.
+/// A limit of one thing, and the limit of all such things together.
 fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Option<u64>)> {
     let Options { limits, taking, .. } = options;
     let quota = taking.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);

@@ -18,7 +18,7 @@ use crate::values;
 pub struct Origins(BTreeMap<String, String>);
 
 impl Origins {
-    /// If several sources set an option, the first applies.
+    /// If several sources set an option, the first one applies.
     pub fn add<'a>(&mut self, from: &str, names: impl IntoIterator<Item = &'a String>) {
         for name in names {
             self.0.entry(name.clone()).or_insert_with(|| from.to_owned());
@@ -26,7 +26,7 @@ impl Origins {
     }
 }
 
-/// The whole file.
+/// The whole output.
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
     let (words, defaults) = (places_and_port(matches), defaults(options));
     let (mut text, mut group) = (String::new(), None);
@@ -46,7 +46,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
         if !shown.is_empty() {
             let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));
         }
-        // As comments: a file with them would set what is written here in place of the secret.
+        // Secrets are comments: otherwise a file of this output would set the text that is written in their place.
         for value in secret {
             let _ = writeln!(text, "# {name} = {}  # {from}", written(arg, &[hidden(arg, &value)]));
         }
@@ -54,7 +54,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
     text.trim_end().to_owned()
 }
 
-/// The meaning of words of the command line: folders, and the port.
+/// The words of the command line, as folders and a port.
 fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
@@ -84,8 +84,9 @@ fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
-/// Fields of responses can be secrets: a token for a load balancer, a cookie. Only these are known to be none. Other
-/// secrets are here by mistake: a password in a URL, or in place of the file of users.
+/// Whether a value can be a secret. A field of responses can be one: a token for a load balancer, a cookie. Only the
+/// fields in `PUBLIC` are never secret. Other secrets are given by mistake: a password in a URL, or in place of the
+/// file of users.
 fn is_secret(arg: &Arg, value: &str) -> bool {
     const PUBLIC: [&str; 10] = [
         "cache-control",

@@ -1,4 +1,4 @@
-//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `cli`.
+//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
 
 use std::fs;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// As in Python: the key can be in the certificate's file, and the password in a file of its own.
+/// As in Python, the key can be in the certificate's file, and its password can be in another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;
@@ -119,7 +119,7 @@ fn self_signed(names: &str, addresses: &[BindAddress]) -> Result<(Tls, String), 
     Ok((Tls::new(identity).map_err(wrong)?, fingerprint))
 }
 
-/// The names and addresses of the server: `localhost`, and those that are listened on.
+/// The names and addresses of the server: `localhost`, and the addresses to listen on.
 fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     for address in addresses.iter().filter(|address| address.socket.is_none()) {
@@ -137,7 +137,7 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     names
 }
 
-/// A handler that only redirects, to this port or to the same one.
+/// A handler that redirects each request to HTTPS at this port; without a port, at the port of the request.
 pub fn redirect(
     options: &Options,
     port: Option<u16>,
@@ -148,7 +148,7 @@ pub fn redirect(
     header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
 }
 
-/// The addresses that plain HTTP is redirected from, in addition to the TLS port itself.
+/// The addresses that redirect plain HTTP, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
@@ -166,7 +166,8 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// Checks that the user of this process can read the files that are read again when they change. The password of keys is kept.
+/// Checks that the user of this process can read the files that are reloaded when they change. The password of the keys
+/// stays in memory.
 pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
     let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
@@ -181,14 +182,14 @@ pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Reads certificate files again at SIGHUP.
+/// Reloads certificate files on SIGHUP.
 pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Reloads) {
     if !wanted.tls_cert.is_empty() {
         reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
 }
 
-/// The folders of the certificate files, which are read again when they change.
+/// The folders of the certificate files, which are reloaded when they change.
 pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
     crate::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
 }

@@ -1,4 +1,4 @@
-//! Errors of the program: one line, with what to do. Returned by the other modules, printed by `cli`.
+//! Errors of the program: one line each, with advice for the user. Returned by the other modules, printed by `lib`.
 
 use std::fmt;
 use std::io;
@@ -27,12 +27,12 @@ impl CliError {
         CliError { line: line.into(), status: FAILURE }
     }
 
-    /// The log file cannot be opened.
+    /// The error of a log file that cannot be opened.
     pub fn log_file(path: &Path, error: &io::Error) -> CliError {
         CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error)))
     }
 
-    /// The folder cannot be served.
+    /// The error of a folder that cannot be served.
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
@@ -46,7 +46,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// An address cannot be listened on. `option`: the option with the address or its port.
+    /// The error of an address that cannot be listened on. `option`: the option with the address or its port.
     pub fn binding(option: &str, address: &BindAddress, error: &io::Error) -> CliError {
         let BindAddress { host, port, socket } = address;
         let line = match error.kind() {
@@ -78,12 +78,12 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// Signals cannot be waited for.
+    /// The error of a process that cannot wait for signals.
     pub fn signals(error: io::Error) -> CliError {
         CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
 
-    /// Serving ended with an error.
+    /// The error of a server that failed while it served.
     pub fn serving(error: &io::Error) -> CliError {
         CliError { line: format!("can't continue serving: {}", reason(error)), status: FAILURE }
     }
@@ -114,7 +114,7 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// The beginning of a text that may be of any length, such as a line of a wrong file.
+/// The beginning of a text of any length, such as a line of a wrong file.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", &text[..end]),

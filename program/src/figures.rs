@@ -1,5 +1,5 @@
 //! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without the feature or the options it adds nothing. Called by
-//! `site` and by `cli`.
+//! `site` and by `lib`.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Figures {
     metrics: Option<Metrics>,
 }
 
-/// The page at an address of its own, served by its own thread.
+/// The page at a separate address, served by a thread.
 pub struct Page {
     server: Option<TcpServer>,
     running: Option<(ServerHandle, JoinHandle<()>)>,
@@ -47,7 +47,8 @@ impl Figures {
         }
     }
 
-    /// Reloads, lost lines of the log, and room in the folders that take files, by the paths at which they are served.
+    /// Adds reloads, lost lines of the log, and free space in the folders that accept uploads, by the paths at which
+    /// they are served.
     pub fn of_program(&self, reloads: &Reloads, log: LogHandle, folders: Vec<(String, PathBuf)>) {
         let Some(metrics) = &self.metrics else { return };
         let counts = reloads.counts();
@@ -68,9 +69,9 @@ impl Figures {
             folders.iter().filter_map(sample).collect()
         };
         let all = Arc::clone(&folders);
-        let help = "Free space in the file systems of folders that take files.";
+        let help = "Free space in the file systems of folders that accept files.";
         metrics.gauge("modest_folder_free_bytes", help, move || room(&all, |stat| stat.f_bavail * stat.f_frsize));
-        let help = "Free inodes in the file systems of folders that take files.";
+        let help = "Free inodes in the file systems of folders that accept files.";
         metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
     }
 

@@ -1,4 +1,4 @@
-//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `cli` for the
+//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `lib` for the
 //! listeners.
 
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ pub fn around(
     Ok(Box::new(site))
 }
 
-/// Names in rules and groups that are not in the file of users: misspelled, or still to be added.
+/// The names in rules and groups that the file of users does not contain. They are misspelled, or will be added later.
 pub fn strangers(options: &Options) -> Vec<&str> {
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
         let guarding = &options.guarding;
@@ -66,7 +66,7 @@ pub fn strangers(options: &Options) -> Vec<&str> {
     Vec::new()
 }
 
-/// Whether there are users.
+/// Whether requests need a password.
 pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
 }
@@ -83,14 +83,15 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
             "--allow: there is no group {group}; define it with --group {group}=ada,bob"
         )));
     }
-    // A file that is served alone has two paths.
+    // A file that is served alone has two paths, like the index file of a folder.
     let alone = places.iter().filter(|place| place.path.is_file());
     let alone = alone.filter_map(|place| Some(place.path.file_name()?.to_str()?.to_owned()));
     let by_default = ["index.html", "index.htm"].map(str::to_owned);
     Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
 }
 
-/// Rejects a user with a password in place of the file. First of all checks, because other messages quote the file's name.
+/// Rejects a user with a password in place of the file. This check comes first, because other messages quote the name
+/// of the file.
 pub fn check_pair(options: &Options) -> Result<(), CliError> {
     let is_pair = |file: &PathBuf| file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if options.guarding.auth.as_ref().is_some_and(is_pair) {
@@ -118,7 +119,8 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))
     });
     let users = match options.limits.workers {
-        // With few workers, one stays free for requests that need no hash.
+        // With fewer than 16 workers, at most half of them compute a hash or wait to compute one. The others serve
+        // requests that need no hash. (One worker has to do both.)
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
         _ => users,
     };
@@ -134,9 +136,9 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
     })
 }
 
-/// Whether a request was encrypted or local on its whole way. What a trusted proxy reports counts, then the address of
-/// its connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can connect (see
-/// `check`).
+/// Whether a request was encrypted or local on its whole way. The report of a trusted proxy counts first, then the
+/// address of the connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can
+/// connect (see `check`).
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
     let told = request.value::<Forwarded>().and_then(|told| told.scheme.clone());
@@ -147,7 +149,7 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     }
 }
 
-/// Whether requests to a listener pass over no network.
+/// Whether requests to a listener stay on this machine.
 fn is_safe(address: &Address) -> bool {
     address.ip().is_none_or(|ip| ip.is_loopback())
 }
@@ -180,7 +182,7 @@ pub fn check_file(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The folder of the file of users, which is read again when it changes.
+/// The folder of the file of users, which is reloaded when it changes.
 pub fn folders(options: &Options) -> Vec<PathBuf> {
     places::folders_of(&options.guarding.auth)
 }

@@ -36,7 +36,8 @@ pub fn full(command: &Command) -> String {
     format!("{text}\n{AFTER_HELP}")
 }
 
-/// The options with what can be their values: files, folders, or one of several words. Nothing is offered for the others.
+/// Adds the possible values of options for completions: files, folders, or one of several words. Other values have no
+/// completion.
 pub fn for_completions(command: Command) -> Command {
     const WORDS: [(&str, &[&str]); 6] = [
         ("completions", &["bash", "elvish", "fish", "powershell", "zsh"]),
@@ -110,7 +111,7 @@ pub fn help_of(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The first sentence, and the default if it fits in the line.
+/// The first sentence, and the default if both fit in the line.
 fn first_sentence(arg: &Arg) -> String {
     let help = help_of(arg);
     let (text, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
@@ -132,7 +133,7 @@ fn row(arg: &Arg, help: &str) -> String {
     columns(&start, help)
 }
 
-/// `start`, and the words of `help` from `COLUMN` on.
+/// `start`, then the words of `help` from `COLUMN` on.
 fn columns(start: &str, help: &str) -> String {
     let mut lines = vec![start.to_owned()];
     if start.len() + 2 > COLUMN {

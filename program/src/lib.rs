@@ -1,6 +1,6 @@
-//! The program `modest`: reads its options, opens what is served, listens, and serves until a signal arrives.
-//! Called by `main` and by the Python package; uses the library through its public API.
-//! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
+//! The program `modest`: reads its options, opens the served folders, listens, and serves until a signal arrives.
+//! Called by `main` and by the Python package; uses the library through its public API. It never uses `println!` or
+//! `eprintln!`, which panic if the pipe is closed.
 #![forbid(unsafe_code)]
 
 mod banner; // messages on stdout
@@ -16,7 +16,7 @@ mod backends; // `--proxy`
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
-mod served; // private files in served folders
+mod served; // the server's own files must not be served
 mod taking; // `--upload`
 
 mod rights; // `--user`
@@ -25,9 +25,9 @@ mod signals; // SIGINT and SIGTERM, and SIGHUP
 
 mod logging; // the log, on stderr or in a file
 
-pub mod sources; // the command line, the environment, a file: to options
+pub mod sources; // the command line, the environment and a file
 
-pub mod program; // what the program is that has these options
+pub mod program; // the program that uses the options
 
 mod password; // `--hash-password`
 
@@ -35,11 +35,11 @@ mod contradictions; // options that exclude each other
 
 mod effective; // `--print-config`
 
-pub mod places; // what words and addresses stand for
+pub mod places; // the meaning of words and addresses on the command line
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
 
-mod sys; // what systems do differently: `--confine`, `--user`, `--open`
+mod sys; // differences between systems: `--confine`, `--user`, `--open`
 
 pub mod options; // all options
 
@@ -70,13 +70,13 @@ use self::signals::Reloads;
 use self::site::{Front, Sums};
 use self::sources::Action;
 
-/// The whole program, from its arguments to its exit status: 0 after a shutdown or `--help`, 1 if it cannot serve, 2
-/// for invalid arguments.
+/// Runs the whole program. The exit status is 0 after a shutdown or `--help`, 1 if it cannot serve, 2 for invalid
+/// arguments.
 pub fn run() -> ExitCode {
     ExitCode::from(run_as(&mut Folders, std::env::args_os()))
 }
 
-/// The same with these arguments, the program's name first, for this program.
+/// Runs this program with these arguments. The first one is the program's name.
 pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match sources::parse(args, program) {
         Ok(Action::Serve(options)) => {
@@ -154,8 +154,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
-    // No thread runs yet, so rights given up now are given up by all. The log is opened by the user that reopens it
-    // later.
+    // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened by the user that
+    // reopens it later.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, zone)?;
     if program.handles_signals() {
@@ -175,11 +175,11 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     debug!("file descriptor limit: {descriptors}");
     sys::report().lines().for_each(|line| debug!("{line}"));
     if let Some(version) = &options.listening.protocol {
-        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
+        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for socket in unused {
-        warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
+        warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
     for name in guard::strangers(&options) {
         warn!("--auth: --allow or --group names the user {name}, who is not in the file");
@@ -261,7 +261,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
 /// How the site is served, for the banner.
 struct Served {
     scheme: &'static str,
-    /// The number of addresses; those after them redirect.
+    /// The number of addresses that serve the site; those after them redirect.
     count: usize,
     /// The fingerprint of a self-signed certificate.
     fingerprint: Option<String>,
@@ -301,7 +301,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
     if let Some(url) = banner::url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
         let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
-            // A thread waits for its end.
+            // A thread waits for the end of the child process.
             Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
             Err(error) => warn!("--open: {} can't be started: {error}", sys::OPENER),
         }
@@ -314,11 +314,11 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Each client needs a descriptor, and the soft limit is often 1,024: raise it to the hard limit.
+/// Raises the soft limit of descriptors, often 1,024, to the hard limit: each client needs a descriptor.
 fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // if refused, it stays as it was
+    let _ = setrlimit(Resource::Nofile, limit); // a failure leaves the limit unchanged
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The server: its addresses, proxies and limits. Called by `cli`.
+//! The server: its addresses, proxies and limits. Called by `lib`.
 
 use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
@@ -15,14 +15,14 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// The addresses, or, if given, these descriptors of listening sockets in their place.
+/// The addresses, or these descriptors of listening sockets in their place.
 pub fn handed_over(addresses: Vec<BindAddress>, descriptors: Option<&[u32]>) -> Vec<BindAddress> {
     let Some(descriptors) = descriptors else { return addresses };
     let named = descriptors.iter().map(|number| Some(format!("fd:{number}")));
     named.map(|socket| BindAddress { socket, ..BindAddress::default() }).collect()
 }
 
-/// Listens on one more address, for another site.
+/// Listens on another address for another site.
 #[cfg(feature = "tls")]
 pub fn also(
     server: TcpServer,
@@ -38,8 +38,8 @@ pub fn also(
     more.map_err(|error| crate::encryption::cannot_redirect(&error))
 }
 
-/// A socket passed by systemd accepts connections even if nothing serves them. So it is an error if none of the passed
-/// sockets is used. Returns the unused ones if others are used.
+/// A socket that systemd passes accepts connections even if nothing serves them. So it is an error if none of the
+/// passed sockets is used. If some are used, returns the others.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
     let _ = options; // without `metrics` and `tls` there are no others
     let others = std::iter::empty::<&address::Bind>();
@@ -55,7 +55,7 @@ pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String
     match unused.is_empty() || all.iter().any(names_one) {
         true => Ok(unused),
         false => Err(CliError::usage(format!(
-            "systemd has handed over {}, which --bind and --port don't name: connections to it would wait for ever; leave \
+            "systemd passed {}, which --bind and --port don't name: connections to it would never be accepted; leave \
              out --bind and --port, or add --bind systemd",
             unused.join(", ")
         ))),

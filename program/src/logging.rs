@@ -1,5 +1,5 @@
 //! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
-//! callers. Started by `cli`; all modules log by the macros of `log`.
+//! callers. Started by `lib`; all modules log by the macros of `log`.
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -26,7 +26,7 @@ pub enum LogHandle {
     File(LogFile),
 }
 
-/// The time zone of the machine, read at the start: later this process may not be allowed to read it.
+/// The time zone of the machine. It is read at the start, because this process may lose the right to read it.
 pub struct Zone {
     pub known: TimeZone,
     wrong: Option<String>,
@@ -48,7 +48,8 @@ impl Zone {
 pub struct Lines {
     zone: TimeZone,
     is_json: bool,
-    /// stderr is the journal's: a line begins with its priority (sd-daemon(3)), and the journal has the time.
+    /// stderr is the journal's. A line then begins with its priority (sd-daemon(3)), without the time, which the
+    /// journal adds.
     is_journal: bool,
 }
 
@@ -58,7 +59,7 @@ impl Lines {
         Lines { zone: zone.known.clone(), is_json: is_json(options), is_journal }
     }
 
-    /// One line, with any text of a client or an error.
+    /// One line. `message` can contain any text of a client or an error.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
         if self.is_journal {
             return format!("<{}>{}", priority(level), escape_controls(message));
@@ -80,14 +81,14 @@ impl Lines {
     }
 }
 
-/// Whether systemd says that stderr is a stream to the journal: `JOURNAL_STREAM` has its device and inode.
+/// Whether stderr is a stream to the journal: systemd sets `JOURNAL_STREAM` to its device and inode.
 fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// That of syslog(3).
+/// The priority of syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -121,7 +122,7 @@ fn json_string(text: &str) -> String {
     string + "\""
 }
 
-/// The last line of a program that fails, on stderr.
+/// The last line of a program that fails, for stderr.
 pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
     match lines.filter(|lines| lines.is_json || lines.is_journal) {
         Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
@@ -175,7 +176,7 @@ impl LogHandle {
         }
     }
 
-    /// Opens the file again, for example after `logrotate` has renamed it. Returns whether there is one.
+    /// Reopens the file, for example after `logrotate` has renamed it. Returns whether there is a file.
     pub fn reopen(&self) -> bool {
         match self {
             LogHandle::Stderr(_) => false,

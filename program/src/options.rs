@@ -1,6 +1,6 @@
-//! The options of the program: one struct, from which come the parser, the help, the completions and `docs/cli.md`.
-//! Filled by `sources`. Each option is a call of a builder in the library; `values` parses the values. `help` lays the texts out:
-//! the first sentence is the line in `-h`, and `[default: ...]` comes last.
+//! The options of the program, as one struct. The parser, the help, the completions and `docs/cli.md` come from it.
+//! Filled by `sources`. Each option is a call of a builder in the library; `values` parses the values. `help` formats
+//! the texts: the first sentence is the line in `-h`, and `[default: ...]` comes last.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 use crate::address::{self, Bind};
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
-/// All options. The default of each applies if it is not given.
+/// All options. An option that is not given has its default.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "modest",
@@ -76,18 +76,18 @@ pub struct Serving {
     /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, that takes the
-    /// place of PATH. May be repeated
+    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, it replaces
+    /// PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
-    /// Time for that server to begin its response, then 504 [default: 60s]
+    /// Time for a server of --proxy to begin its response, then 504 [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_timeout: Option<Limit<Duration>>,
-    /// Requests that such a server can have at once; more get 503. One address can have a quarter of them; more get 429
-    /// [default: 256]
+    /// Requests that a server of --proxy can have at once; more get 503. One client address can have a quarter of them;
+    /// more get 429 [default: 256]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub proxy_at_once: Option<usize>,
-    /// Longest body of a request for such a server; a longer one gets 413 [default: 256m]
+    /// Longest request body for a server of --proxy; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub proxy_body_limit: Option<Limit<u64>>,
     /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
@@ -96,7 +96,7 @@ pub struct Serving {
     /// Return 404 for folders without an index file
     #[arg(long)]
     pub no_listing: bool,
-    /// Offer each listed folder as one file. As ?archive=zip, tar.gz or tar
+    /// Offer each listed folder as an archive. At ?archive=zip, tar.gz or tar
     #[arg(long)]
     pub archive: bool,
     /// Also serve names that start with a dot
@@ -121,8 +121,8 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks, not logged: 200 and ok, or 503 and the reason: a folder is no longer at its path, or
-    /// a shutdown begins
+    /// Path for health checks. It responds with 200 and ok, or with 503 and the reason: a folder is no longer at its
+    /// path, or a shutdown has begun. These requests are not logged
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
@@ -135,7 +135,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct Taking {
-    /// Accept uploads in all folders, or in that at PATH. By a form in each listing and by PUT. May be repeated
+    /// Accept uploads in all folders, or in the one at PATH. By a form in each listing and by PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,
@@ -163,7 +163,7 @@ pub struct Taking {
     /// 16]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub uploads_each: Option<usize>,
-    /// Let a broken upload continue within an hour
+    /// Let an interrupted upload continue within an hour
     #[arg(long)]
     pub resumable: bool,
     /// Write each file to disk (fsync) before reporting it as stored
@@ -194,7 +194,7 @@ pub struct Fields {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Users and rights")]
 pub struct Guarding {
-    /// Require a login; users are in this file. Written by --hash-password or htpasswd -B
+    /// Require a login; users are in this file. Its lines come from --hash-password or htpasswd -B
     #[arg(long, value_name = "FILE")]
     pub auth: Option<PathBuf>,
     /// Name shown by browsers when they ask for the password [default: modest]
@@ -203,11 +203,11 @@ pub struct Guarding {
     /// Accept passwords over the network without TLS, where others can read them
     #[arg(long)]
     pub auth_over_http: bool,
-    /// Who can do what: /inbox=ada,@staff:read,write. May be repeated [default: /=@users:all with --auth, else
+    /// Rights at a path: /inbox=ada,@staff:read,write. May be repeated [default: /=@users:all with --auth, else
     /// everyone]
     #[arg(long, value_name = "RULE", value_parser = values::path_rule)]
     pub allow: Vec<PathRule>,
-    /// Name for several users in --allow rules, as in staff=ada,bob. May be repeated
+    /// Group of users for --allow rules, as in staff=ada,bob. May be repeated
     #[arg(long, value_name = "NAME=USERS", value_parser = values::group)]
     pub group: Vec<Group>,
 }
@@ -249,7 +249,7 @@ pub struct Listening {
     /// Reset a connection whose PROXY header is not complete after this long [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_header_timeout: Option<Limit<Duration>>,
-    /// Serve clients that are not one of these proxies, without a PROXY header
+    /// Also serve clients outside of --proxy-protocol; they send no PROXY header
     #[arg(long)]
     pub proxy_untrusted: bool,
     /// Share the port with other processes of this user that also set this. Each gets some of the clients
@@ -261,7 +261,8 @@ pub struct Listening {
     /// Accepted for compatibility with Python: HTTP/1.1 is always used
     #[arg(long, value_name = "VERSION", value_parser = values::protocol, hide = true)]
     pub protocol: Option<String>,
-    /// Whether the port comes from a higher source than the addresses: the command line, the environment, a file.
+    /// Whether the port comes from a higher source than the addresses. The order of sources: the command line, the
+    /// environment, a file.
     #[arg(skip = std::cmp::Ordering::Equal)]
     pub port_over_bind: std::cmp::Ordering,
 }
@@ -273,8 +274,8 @@ pub struct Limits {
     /// Handlers that run at once [default: 16, or 4 per processor if that is more]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     pub workers: Option<usize>,
-    /// Memory that the defaults of the limits below are for. They are those of 2g, and less with less memory [default:
-    /// that of the machine, or of its control group (cgroup)]
+    /// Memory of the server, from which the defaults of the limits below are computed [default: that of the machine, or
+    /// of its control group (cgroup)]
     #[arg(long, value_name = "SIZE", value_parser = values::server_memory)]
     pub memory: Option<u64>,
     /// Clients connected at once [default: seven eighths of the file descriptor limit, but no more than fit in half of
@@ -287,7 +288,7 @@ pub struct Limits {
     /// Requests per connection [default: none]
     #[arg(long, value_name = "N", value_parser = values::requests)]
     pub max_requests: Option<Limit<u32>>,
-    /// Close a connection after the response that follows this age [default: none]
+    /// Close a connection of this age after its next response [default: none]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub max_connection_age: Option<Limit<Duration>>,
     /// Whether to keep connections open for further requests [default: yes]
@@ -308,7 +309,7 @@ pub struct Limits {
     /// Drop a client that sends or reads less than this many bytes per second, averaged over a time [default: 500/30s]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub min_rate: Option<Limit<Rate>>,
-    /// On SIGTERM, serve for this long as before while --health responds with 503. For balancers [default: 0s]
+    /// On SIGTERM, keep serving for this long while --health responds with 503. For load balancers [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = values::delay)]
     pub shutdown_delay: Option<Duration>,
     /// On shutdown, wait this long for requests in progress [default: 10s]
@@ -467,19 +468,19 @@ pub struct Logging {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Starting and help")]
 pub struct Starting {
-    /// Read options from this TOML file. As in: port = 9000
+    /// Read options from this TOML file. For example: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Validate settings, users, certificates, rules, folders and addresses, and exit: 0 if it could serve
+    /// Validate settings, users, certificates, rules, folders and addresses, and exit: 0 if the server could start
     #[arg(long)]
     pub check: bool,
-    /// Print each setting, and which of the command line, the environment, the file or the defaults it is from, and exit
+    /// Print each setting and its source (command line, environment, file or default), and exit
     #[arg(long)]
     pub print_config: bool,
-    /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024
+    /// Switch to this user once the server listens. By name or number, with an optional group. For ports below 1024
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,
-    /// Let the kernel (Landlock) deny access to anything but its own folders
+    /// Let the kernel (Landlock) deny access to files outside the server's own folders
     #[arg(long)]
     pub confine: bool,
     /// Open the address in the browser
@@ -506,7 +507,7 @@ pub struct Starting {
     /// Print all options
     #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
-    /// Print the version. With --verbose, also which calls of this system are used for what
+    /// Print the version. With --verbose, also the calls of this system that are used, by purpose
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }
@@ -544,7 +545,7 @@ pub const BRIEF: &[&str] = &[
     "version",
 ];
 
-/// What follows the options in `--help`.
+/// The text after the options in `--help`.
 pub const AFTER_HELP: &str = "\
 Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
 Most limits accept none, which turns them off.

@@ -50,7 +50,7 @@ fn read_line() -> io::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// A terminal without echo, until this is dropped or a signal ends the program.
+/// A terminal without echo, until this is dropped or until a signal ends the program.
 struct Unseen(Termios);
 
 /// The signals that end a program at its terminal.

@@ -1,19 +1,19 @@
-//! Which program the options are for: `modest` serves folders; another one, such as the `modest-wsgi` of `python/`, serves an
-//! application beside them. Called by `cli`, `sources` and `site`; each default is what `modest` does.
+//! The program that uses these options. `modest` serves folders. Another program, such as `modest-wsgi` in `python/`,
+//! serves an application beside them. Called by `lib`, `sources` and `site`; each default is the behaviour of `modest`.
 
 use std::ffi::OsString;
 
 use modest::{RequestHandler, TcpServer};
 
-/// What a program adds to the options of `modest`.
+/// A program's changes to `modest`.
 pub trait Program {
-    /// Options that are set unless any source sets them, as words of a command line.
+    /// The program's own defaults of options, as words of a command line. Any source overrides them.
     fn defaults(&self) -> Vec<OsString> {
         Vec::new()
     }
 
-    /// Takes a setting of the environment or of a file. False: it is not one of this program's own. If several sources set it, the
-    /// first one has the highest rank.
+    /// Takes a setting of the environment or of a file. Returns false if the setting is not one of this program's own.
+    /// It is called for the source with the highest priority first.
     fn takes(&mut self, name: &str, values: &[OsString]) -> Result<bool, String> {
         let _ = (name, values);
         Ok(false)
@@ -24,22 +24,24 @@ pub trait Program {
         false
     }
 
-    /// What the words of the command line name to be served: folders, each with its path if it has one.
+    /// Takes the words of the command line, and returns those that are folders to serve, each with its path if it has
+    /// one.
     fn words(&mut self, words: Vec<OsString>) -> Result<Vec<OsString>, String> {
         Ok(words)
     }
 
-    /// Listening sockets that serve in place of the addresses of the options: another process has made them by those.
+    /// Listening sockets that replace the addresses of the options. Another process has created them from those
+    /// addresses.
     fn descriptors(&self) -> Option<&[u32]> {
         None
     }
 
-    /// Whether it prints where it serves, and at its end what it has done.
+    /// Whether the program prints its addresses at the start and a summary at the end.
     fn announces(&self) -> bool {
         true
     }
 
-    /// The application, and its line of the banner. It is called once.
+    /// The application, and its line of the banner. Called once.
     fn application(&mut self) -> Option<(Box<dyn RequestHandler>, String)> {
         None
     }
@@ -49,12 +51,12 @@ pub trait Program {
         true
     }
 
-    /// The server listens, and is about to serve.
+    /// Called when the server listens and is about to serve.
     fn bound(&mut self, server: &TcpServer) {
         let _ = server;
     }
 
-    /// Clients are accepted.
+    /// Called when the server accepts clients.
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         Box::new(|| {})
     }

@@ -1,4 +1,4 @@
-//! Gives up the rights of root once the process listens. Called before any thread starts: see `sys::take_ids`.
+//! Drops the rights of root once the process listens. Called before any thread starts: see `sys::take_ids`.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::error::{CliError, reason};
 use crate::sys;
 use crate::values::User;
 
-/// Becomes this user, with its groups or the named one.
+/// Becomes this user, with the user's groups or the given one.
 pub fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;
@@ -18,7 +18,7 @@ pub fn become_user(user: &User) -> Result<(), CliError> {
     taken.map_err(|error| failed(format!("this process can't switch to that user: {}", reason(&error))))
 }
 
-/// A user and its groups, the first of which is its own.
+/// A user and the user's groups. The first group is the primary one.
 #[derive(Debug, PartialEq, Eq)]
 struct Ids {
     user: u32,
@@ -32,7 +32,7 @@ impl Ids {
         Ids::found(user, &read("/etc/passwd")?, &read("/etc/group")?)
     }
 
-    /// In the tables of passwd(5) and group(5).
+    /// Finds the user in the tables of passwd(5) and group(5).
     fn found(user: &User, users: &str, groups: &str) -> Result<Ids, String> {
         let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX);
         let entry = users

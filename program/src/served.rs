@@ -1,5 +1,5 @@
 //! The server's own files: keys, users, the log, the configuration, redirects. None of them may be in a served folder,
-//! where clients could read it, or replace it by an upload. Called by `cli` at the start.
+//! where clients could read it or replace it by an upload. Called by `lib` at the start.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::error::{CliError, quoted};
 use crate::options::Options;
 use crate::places::Place;
 
-/// An option, its file, and the kind of its content.
+/// An option, its file, and the content that clients could read.
 type Own<'a> = (&'static str, &'a Path, &'static str);
 
-/// Checks that no client can get them.
+/// Checks that clients cannot read the server's own files.
 ///
 /// # Errors
 /// The first file that would be served.
@@ -46,21 +46,18 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
         files.extend(keys.iter().map(|file| (name, file.as_path(), KEY)));
         files.extend(wanted.tls_password_file.as_deref().map(|file| ("--tls-password-file", file, KEY)));
         files.extend(
-            wanted
-                .tls_client_ca
-                .as_deref()
-                .map(|file| ("--tls-client-ca", file, "whose client certificates are accepted")),
+            wanted.tls_client_ca.as_deref().map(|file| ("--tls-client-ca", file, "the roots of client certificates")),
         );
     }
     let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
     files.extend(config.map(|file| ("--config", file, "all settings")));
-    files.extend(log.map(|file| ("--log-file", file, "who requested what")));
+    files.extend(log.map(|file| ("--log-file", file, "which client requested what")));
     files.extend(options.serving.redirects.as_deref().map(|file| ("--redirects", file, "all redirects")));
     files
 }
 
-/// Whether this file is served there, now or once it is created: by its own name, or by that of a link to it that is
-/// followed.
+/// Whether this file is served there, now or once it is created: by its own name, or by the name of a link to it that
+/// is followed.
 fn serves(place: &Place, file: &Path, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);
@@ -73,7 +70,7 @@ fn serves(place: &Place, file: &Path, options: &Options) -> bool {
     })
 }
 
-/// The path of a file that may not exist yet, or of a link itself, with the links in its folder's path resolved.
+/// Resolves the links in the path of the folder of a file. The file itself may not exist yet, or may be a link.
 fn in_real_folder(file: &Path) -> Option<PathBuf> {
     let file = std::path::absolute(file).ok()?;
     Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))

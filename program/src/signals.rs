@@ -1,6 +1,5 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP:
-//! files are read again, and the log is reopened.
-//! Called by `cli` before it serves.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP
+//! reloads files and reopens the log. Called by `lib` before it serves.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -30,17 +29,17 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
     })
 }
 
-/// Reads something again, and returns the text after its name in the log.
+/// Reloads something, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
-/// The files that are read again at SIGHUP, by their options.
+/// The files that SIGHUP reloads, by their options.
 #[derive(Default)]
 pub struct Reloads {
     files: Vec<(&'static str, Reload)>,
     counts: Arc<Counts>,
 }
 
-/// How many reloads there were.
+/// Counts of reloads.
 #[derive(Default)]
 pub struct Counts {
     pub done: AtomicU64,
@@ -53,12 +52,12 @@ impl Reloads {
         self.files.push((option, Box::new(reload)));
     }
 
-    /// How many there were, for metrics.
+    /// The counts, for metrics.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }
 
-    /// At each SIGHUP, reads all files again, reopens the log, and logs what was done in one line.
+    /// At each SIGHUP, reloads all files, reopens the log, and logs one line about that.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
     pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {
@@ -79,7 +78,7 @@ impl Reloads {
                 Err(error) => {
                     level = Level::Error;
                     format!(
-                        "{option} failed, what was read before stays in use: {}",
+                        "{option} failed, the previous content stays in use: {}",
                         escape_controls(&error.to_string())
                     )
                 }

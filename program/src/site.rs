@@ -1,4 +1,4 @@
-//! The site: folders and files at their paths, and the layers around them. Created by `cli` from the options.
+//! The site: folders and files at their paths, and the layers around them. Created by `lib` from the options.
 
 use std::fs;
 use std::io;
@@ -63,11 +63,11 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        let needs_scheme = guard::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
         site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
-    // Applications have their own notion of what a repeated or an encoded slash means.
+    // Applications give repeated and encoded slashes their own meaning.
     let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
     header::of_all(limited(http, options), options)
 }
@@ -75,10 +75,10 @@ pub fn open(
 /// The whole site.
 pub type Site = Layered<Front, Handler>;
 
-/// A handler, with what is around it so far.
+/// A handler with the layers added so far.
 pub type Handler = Box<dyn RequestHandler>;
 
-/// Healthy as long as each folder is at its path, and no shutdown was asked for.
+/// Healthy while each folder is at its path and no shutdown has begun.
 fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
     if is_draining {
         return Response::text("the server is about to shut down\n").with_status(503);
@@ -126,8 +126,8 @@ fn folders(
     Ok((Box::new(backends::mount(routes, options)?.with_state(())), checks))
 }
 
-/// Redirects from the top to the name of a file that is served alone: browsers and wget save it under the last name of its
-/// URL.
+/// If a file is served alone, redirects from `/` to the file's name: browsers and wget save a file under the last name
+/// of its URL.
 fn at_its_name(files: StaticFileHandler, place: &Place, prefix: &str) -> Handler {
     let Some(path) = place.path_of_file(prefix) else { return Box::new(files) };
     let location = modest::encode_path(path);
@@ -136,7 +136,7 @@ fn at_its_name(files: StaticFileHandler, place: &Place, prefix: &str) -> Handler
             return next.run(request);
         }
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        // Another file may be served here the next time.
+        // At the next start the server may serve another file here.
         Ok(Response::redirect_with(302, format!("{location}{query}")).with_header("cache-control", "no-cache"))
     })))
 }
@@ -172,12 +172,12 @@ fn folder(
         .map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
-/// What the defaults of limits are for.
+/// The memory from which defaults of limits are computed.
 fn memory(options: &Options) -> u64 {
     options.limits.memory.unwrap_or_else(modest::available_memory)
 }
 
-/// Checks that the pages for missing files exist, in at least one of the folders.
+/// Checks that each error page exists in at least one of the folders.
 fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
     let serving = &options.serving;
     let app = serving.spa.iter().map(|page| ("--spa", page));
@@ -194,7 +194,7 @@ fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Checks that the user of this process can read it.
+/// Checks that the user of this process can read the place.
 pub fn check(place: &Place) -> Result<(), CliError> {
     let read =
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
@@ -207,14 +207,15 @@ pub fn check(place: &Place) -> Result<(), CliError> {
     })
 }
 
-/// The settings that a single file does not have.
+/// Adds the settings that a single file does not have.
 fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
     files = files.webdav(serving.webdav).markdown(true);
     {
-        // A sixth and less of the bytes; each page under way takes some 350 KB, and all of them a 32nd of the memory.
+        // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes some 350
+        // KB, and all of them together take up to 1/32 of the memory.
         let streams = memory(options) / 32 / (350 << 10);
         let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
         files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
@@ -250,7 +251,7 @@ fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHa
     files
 }
 
-/// At most half of the workers read for archives at a time: the disk may be slow.
+/// At most half of the workers read for archives at a time, because the disk may be slow.
 fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
     let limits = &options.limits;
     let of_workers = limits.workers.map_or(8, |workers| (workers / 2).clamp(1, 8));
@@ -336,7 +337,7 @@ fn trusted(listening: &Listening) -> Option<TrustedProxies> {
     Some(trusted.host(listening.forwarded_host))
 }
 
-/// The HTTP settings in the options.
+/// Applies the HTTP settings of the options.
 pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
     // One line per setting: unset options keep the library's default.
@@ -370,8 +371,8 @@ pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<
     }
 }
 
-/// The outermost layer: the access log, in the time zone of the machine, whose offset may change with the season, and
-/// totals of its lines.
+/// The outermost layer: the access log, and totals of its lines. Its times are in the machine's time zone, whose offset
+/// may change with the season.
 pub struct Front {
     zone: TimeZone,
     format: LogFormat,
@@ -385,9 +386,9 @@ pub struct Front {
 #[derive(Debug, Default)]
 pub struct Sums {
     pub requests: AtomicU64,
-    /// How many of them had a 4xx or a 5xx.
+    /// Responses with 4xx and 5xx.
     pub errors: AtomicU64,
-    /// The lengths of all bodies.
+    /// The lengths of all bodies together.
     pub bytes: AtomicU64,
 }
 
@@ -407,9 +408,9 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// `None`: all hosts are allowed. On loopback alone, a page of another site could let its own name resolve to
-    /// 127.0.0.1 and then write as a page of this server (DNS rebinding). So there, writes are only for names that no
-    /// one can register, unless hosts are set, or a proxy, which has other names.
+    /// `None`: all hosts are allowed. If the server listens only on loopback, a page of another site could let its own
+    /// name resolve to 127.0.0.1 and then write as a page of this server (DNS rebinding). So there, only names that no
+    /// one can register may write. Given hosts turn this off, and so does a proxy, which has other names.
     fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
         let named = &options.listening.allowed_host;
         let is = |name: &str| named.iter().any(|known| known == name);
@@ -440,7 +441,7 @@ impl Layer for Hosts {
         }
         self.allowed.before_body(request, plan).map_err(|error| {
             let host = request.host().unwrap_or_default();
-            log::debug!("{host} is no host that is answered for");
+            log::debug!("the host {host} is not served");
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let said = error.message().unwrap_or_default();
             let said = format!("{said} To allow it, start the server with --allowed-host {name}");

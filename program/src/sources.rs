@@ -1,9 +1,10 @@
-//! The sources of options: the command line, the environment and a file; and their errors. Called by `cli` with the
+//! The sources of options: the command line, the environment and a file; and their errors. Called by `lib` with the
 //! arguments. Returns `Options`, or a text to print.
 //!
-//! clap parses each source separately, so that an error names its source. Then settings of lower sources are put before
-//! the command line, without the options that a higher source sets, and everything is parsed once more. (clap's own
-//! support for the environment has neither files nor lists, and its errors name options that the user did not write.)
+//! clap parses each source separately, so that an error names its source. Then the settings of lower sources are put
+//! before the command line, without the options that a higher source sets, and clap parses everything once more.
+//! (clap's own support for the environment has neither files nor lists, and its errors name options that the user did
+//! not write.)
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -92,8 +93,8 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(known)
 }
 
-/// A field of two words. As in Python, the second is not an option, and it must not be an existing file: if the value
-/// was forgotten, the server would serve something else, without the effect of the option.
+/// A field of two words. As in Python, the second word is not an option. It must not be an existing file either: if the
+/// user forgot the value, the server would serve something else, without the effect of the option.
 fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
     let what = match () {
@@ -105,7 +106,8 @@ fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     Err(CliError::usage(line))
 }
 
-/// A word after an option whose value follows a `=` was meant as that value, if it is nothing else.
+/// Rejects a word after an option whose value must follow a `=`, unless the word is a folder, a file or a port: it was
+/// meant as the value.
 fn check_equals(args: &[OsString]) -> Result<(), CliError> {
     let command = command();
     for pair in args.windows(2) {
@@ -122,7 +124,7 @@ fn check_equals(args: &[OsString]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// An option of the environment or of a file, as words of a command line; none if it is switched off.
+/// An option of the environment or of a file, as words of a command line. There are no words if it is switched off.
 struct Setting {
     name: String,
     words: Vec<OsString>,
@@ -220,7 +222,7 @@ fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Ve
     ours.into_iter().map(said).collect()
 }
 
-/// Kubernetes sets variables for every pod beside a service called `modest` or `modest-x`: `MODEST_SERVICE_HOST`,
+/// For each service called `modest` or `modest-x`, Kubernetes sets variables in every pod: `MODEST_SERVICE_HOST`,
 /// `MODEST_PORT=tcp://10.0.0.1:80`, `MODEST_X_PORT_80_TCP_ADDR`.
 fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
     let is_of_port = |(_, rest): (&str, &str)| {
@@ -382,7 +384,7 @@ impl Source {
     }
 }
 
-/// A suggestion: a name that differs in a letter or two, or that begins like this.
+/// A suggestion: a known name that differs in one or two letters, or that begins with this one.
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rank = |known: &&'a str| {
         let distance = strsim::osa_distance(name, known);
@@ -450,7 +452,7 @@ mod tests {
         }
     }
 
-    /// Where it would listen, and what it would serve.
+    /// The addresses and places of these arguments.
     fn resolved(args: &[&str]) -> Result<(String, String), String> {
         let options = parse(args)?;
         let addresses = places::addresses(&options).map_err(|error| error.to_string())?;

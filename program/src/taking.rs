@@ -1,5 +1,5 @@
-//! `--upload` and related options: which folders accept uploads, and their settings. Called by `site`, and by `cli` for
-//! rights and for the banner.
+//! `--upload` and related options: the folders that accept uploads, and their settings. Called by `site`, and by `lib`
+//! for rights and for the banner.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::places::Place;
 use crate::values::{ALL, Limit, Quota};
 
-/// How many uploads of a folder can be resumed, and for how long.
+/// The number of resumable uploads per folder, and their lifetime.
 const RESUMABLE: usize = 64;
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -22,6 +22,9 @@ const KEPT: Duration = Duration::from_secs(3600);
 pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
     let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+    if let Some(workers) = options.limits.workers {
+        uploads = uploads.copies_at_once((workers / 2).clamp(1, 4)); // each keeps a worker
+    }
     if taking.resumable {
         uploads = uploads.resumable(RESUMABLE, KEPT);
     }
@@ -46,7 +49,7 @@ pub fn uploads(options: &Options) -> Uploads {
     }
 }
 
-/// How many uploads can be in progress, so that readers find room. `None`: the library's default.
+/// The number of uploads in progress. It leaves connections and descriptors to readers. `None`: the library's default.
 fn at_once(options: &Options) -> Option<usize> {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
@@ -60,7 +63,8 @@ pub fn is_taking(options: &Options, place: &Place) -> bool {
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
-/// Whether clients can put files into this place: it accepts uploads, is in a folder that does, or contains one.
+/// Whether clients can put files into this place: it accepts uploads, is in a folder that accepts them, or contains
+/// one.
 pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
     let own = with_those_above(place);
     places(options, all).map(with_those_above).any(|taking| {
@@ -78,7 +82,7 @@ fn with_those_above(place: &Place) -> Vec<Identity> {
     real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
 }
 
-/// Messages about folders that accept no uploads themselves and still contain files of clients.
+/// Messages about folders that accept no uploads themselves but still contain files of clients.
 pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
     let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
     let line = |place: &Place| {
@@ -131,7 +135,7 @@ pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
     places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
 
-/// Checks that it can write in the folder of this option.
+/// Checks that the user of this process can write in the folder of this option.
 pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
@@ -146,7 +150,7 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
     })
 }
 
-/// Whether clients on other machines can reach it.
+/// Whether clients on other machines can reach an address.
 pub fn is_open(addresses: &[Address]) -> bool {
     addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
 }

@@ -95,7 +95,7 @@ pub fn field(text: &str) -> Result<Field, String> {
     Ok(Field { pattern, name: name.into(), value: value.into() })
 }
 
-/// `VALUE`, or `PATTERN=VALUE`, where the pattern contains a slash, a dot or an asterisk: no name of a directive does.
+/// `VALUE`, or `PATTERN=VALUE`. A pattern contains a slash, a dot or an asterisk, and the name of a directive does not.
 pub fn caching(text: &str) -> Result<Caching, String> {
     let (pattern, value) = match text.split_once('=') {
         Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
@@ -173,7 +173,7 @@ pub fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// All served folders: no path is written like this.
+/// All served folders. It is not a valid path.
 pub const ALL: &str = "*";
 
 /// All folders, or the path of one, without a slash at its end.
@@ -222,7 +222,7 @@ pub fn host(text: &str) -> Result<String, String> {
         .ok_or_else(|| "expected a host name, such as www.example.org, or * for all".into())
 }
 
-/// `PATH=WHO:RIGHTS`.
+/// `PATH=USERS:RIGHTS`.
 pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
     text.parse().map_err(|error: modest::layers::InvalidPathRule| error.to_string())
 }
@@ -241,7 +241,7 @@ pub fn group(text: &str) -> Result<Group, String> {
     }
 }
 
-/// What a password is required for.
+/// The name of the area that a password protects.
 pub fn realm(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     good.then(|| text.to_owned()).ok_or_else(|| "expected printable ASCII, such as 'our photos'".into())
@@ -281,7 +281,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
-        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that do".into()),
+        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it".into()),
     }
 }
 
@@ -314,7 +314,7 @@ pub fn user(text: &str) -> Result<User, String> {
     }
 }
 
-/// Each worker is a thread; a larger number is a typing error.
+/// Each worker is a thread, so a larger number is a typing error.
 const MAX_WORKERS: usize = 4096;
 
 pub fn workers(text: &str) -> Result<usize, String> {
@@ -361,12 +361,12 @@ pub fn memory(text: &str) -> Result<usize, String> {
     size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
 
-/// The memory of the server, for which no limit can be useful below a few requests.
+/// The memory of the server. With less, no limit could be useful.
 pub fn server_memory(text: &str) -> Result<u64, String> {
     at_least(size(text)?, 8 << 20, "8m")
 }
 
-/// A quota that a request of usual limits fits in.
+/// A quota with room for a request within the default limits.
 pub fn input_quota(text: &str) -> Result<Limit<u64>, String> {
     none_or(text, |text| at_least(size(text)?, 64 << 10, "64k"))
 }
@@ -396,7 +396,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
     time.map(Duration::from_millis).ok_or_else(|| "expected a time, such as 500ms, 10s, 2m, 1h or 1d".into())
 }
 
-/// A time, or none at all.
+/// A time, or zero.
 pub fn delay(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s" | "none") { Ok(Duration::ZERO) } else { time(text) }
 }

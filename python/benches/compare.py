@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Microseconds of CPU per request, of modest-wsgi and its peers, in interleaved rounds: the median of the rounds.
+"""Microseconds of CPU per request, of modest-wsgi and its peers: the median of interleaved rounds.
 
     pip install gunicorn waitress granian flask; apt-get install wrk
     python benches/compare.py [--rounds 3] [--seconds 3] [--only modest,granian] [--kind bare,post,flask]
 
-Load goes to loopback. Each server has 4 threads and 1 process, in a session of its own.
+Load goes to loopback. Each server has 4 threads and 1 process, in a separate session.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What `compare.py` serves: a bare application, and Flask's hello."""
+"""The applications of `compare.py`: a bare one, and Flask's hello."""
 
 BODY = b"Hello, World!\n"
 HEAD = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY)))]

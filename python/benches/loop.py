@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a call of Flask's hello costs in a loop, without a server: microseconds of CPU."""
+"""The cost of a call of Flask's hello in a loop, without a server: microseconds of CPU."""
 
 import io
 import sys

@@ -1,5 +1,5 @@
-//! A site of which one half is in Rust and the other in Flask: routes of Rust are matched first, and everything else is Flask's.
-//! Python runs inside this program.
+//! A site with one half in Rust and the other in Flask: routes of Rust are matched first, and everything else goes to
+//! Flask. Python runs inside this program.
 //!
 //! ```sh
 //! pip install flask

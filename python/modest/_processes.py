@@ -1,6 +1,6 @@
-"""Several processes that serve one application: a parent makes the listening sockets, forks, and replaces what ends.
+"""Several processes that serve one application: a parent creates the listening sockets, forks, and replaces processes that end.
 
-The parent never has a second thread: it forks without one, and it runs nothing of the application. A child imports the application,
+The parent never has a second thread: it forks without one, and it runs no code of the application. A child imports the application,
 reports that it serves, and drains on SIGTERM. While a process is replaced, the new one serves before the old one stops; clients that
 connect meanwhile wait in the queue of the sockets, which all processes share.
 """
@@ -29,13 +29,13 @@ READY, RETIRE = b"R", b"X"
 
 
 class Child:
-    """A process that serves, or will."""
+    """A process that serves, or will serve."""
 
     def __init__(self, pid: int, pipe: int, age: float | None) -> None:
         self.pid = pid
-        self.pipe = pipe  # it reports here, and it ends when it is closed
+        self.pipe = pipe  # the child reports here, and ends when the pipe is closed
         self.begun = time.monotonic()
-        # Jitter: processes that were started together are not replaced together.
+        # A random part, so that processes that were started together are not replaced together.
         self.retires = None if age is None else self.begun + age * random.uniform(0.9, 1.1)
         self.is_ready = False
         self.is_ending = False
@@ -55,7 +55,7 @@ class Supervisor:
         self.not_before = 0.0
         self.has_announced = self.has_served = False
         self.files = Files() if settings.reload else None
-        # While this is open, the parent lives: its children read from the other end.
+        # Open while the parent lives: its children read from the other end.
         self.life, self.alive = os.pipe()
         self.signals, self.signalled = os.pipe()
         for pipe in (self.life, self.alive, self.signals, self.signalled):
@@ -148,7 +148,7 @@ class Supervisor:
         if child.pipe >= 0:
             os.close(child.pipe)
         if not self.has_served:
-            self.has_announced = False  # the next one says where it serves
+            self.has_announced = False  # the next process prints the address
         if child.is_ending or self.is_stopping:
             return
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
@@ -165,7 +165,7 @@ class Supervisor:
                 self.not_before = float("inf")  # the next change may mend it
                 return
             if not self.has_served:
-                # The application can't be loaded: it will not be better the next time.
+                # The application can't be loaded, so another attempt would fail as well.
                 self.is_stopping, self.status = True, code if code > 0 else 1
                 for other in self.children.values():
                     self.end(other, signal.SIGTERM)
@@ -187,7 +187,7 @@ class Supervisor:
         self.not_before = 0.0
         for child in list(self.children.values()):
             if child.replaces is not None or not child.is_ready and not child.is_ending:
-                self.end(child, signal.SIGTERM)  # it has begun with the old code
+                self.end(child, signal.SIGTERM)  # it has loaded the old code
         for child in self.serving():
             self.replace(child)
 
@@ -206,7 +206,7 @@ class Supervisor:
 
     def start(self, replaces: Child | None = None) -> None:
         read, write = os.pipe()
-        # A signal that comes before the child has its own handlers waits.
+        # Signals are blocked until the child has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
@@ -217,7 +217,7 @@ class Supervisor:
             except BaseException:
                 traceback.print_exc()
             finally:
-                wsgi.end(code)  # without what the parent would do at its end
+                wsgi.end(code)  # without the parent's exit handlers
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(write)
         child = Child(pid, read, self.settings.process_age)
@@ -231,7 +231,7 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # What a terminal sends to all processes is for the parent.
+        # The parent handles the signals that a terminal sends to all processes.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
@@ -258,7 +258,7 @@ class Supervisor:
         )
 
     def end_with_parent(self, server) -> None:
-        """A parent that was killed can't tell its children: the pipe that it holds ends."""
+        """A killed parent can't notify its children, but its end of the pipe closes."""
         import threading
 
         def wait() -> None:
@@ -269,7 +269,7 @@ class Supervisor:
 
 
 class Files:
-    """The files of modules that are imported by the application: those below the working directory, and not of installed packages."""
+    """The files of modules that are imported by the application: those below the working directory, without installed packages."""
 
     def __init__(self) -> None:
         self.seen = self.times()
@@ -298,7 +298,7 @@ class Files:
 
 
 def notify(state: str) -> None:
-    """Tells systemd (sd_notify(3)), if it has started this."""
+    """Notifies systemd (sd_notify(3)), if systemd has started this."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:

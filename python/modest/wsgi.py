@@ -84,7 +84,7 @@ def _module(name: str):
         raise ImportError(f"there is no file {name}")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    # By its own name, so that the file can be imported by others, and found by `reload`.
+    # Imported by its own name, so that other modules can import the file and `reload` finds it.
     return importlib.import_module(file[: -len(".py")])
 
 
@@ -142,12 +142,12 @@ def main(args=None) -> int:
         return _processes.supervise(args, settings)
     status = run(args, settings)
     if _modest.running():
-        end(status)  # the interpreter would end these threads amid the code of the server
+        end(status)  # the interpreter would end these threads in the middle of the server's code
     return status
 
 
 def end(status: int) -> None:
-    """Ends this process at once, but with what was registered to be done at its end."""
+    """Ends this process at once, after its exit handlers."""
     import atexit
 
     try:
@@ -165,7 +165,7 @@ def run(args, settings, **how) -> int:
     """Loads the application, and serves it in this process."""
     try:
         app = load(settings.application)
-    except BaseException as error:  # also SystemExit, which would hide why
+    except BaseException as error:  # also SystemExit, which would hide the reason
         if isinstance(error, (ImportError, TypeError)) and error.__traceback__.tb_next is None:
             print(f"modest-wsgi: {error}", file=sys.stderr)
         else:

@@ -1,5 +1,5 @@
-//! A WSGI application as a handler of requests. The engine calls it with a permit once the body is complete; a slow client never
-//! holds the interpreter.
+//! A WSGI application as a handler of requests. The engine calls it with a permit once the body is complete, so a slow
+//! client never holds the interpreter.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::errors;
 use crate::response;
 use crate::start_response::StartResponse;
 
-/// An application, and what all its requests have in common. It is a handler like any other: layers and routes can be around it.
+/// An application, and the data that its requests share. It is an ordinary handler: layers and routes can be around it.
 pub struct Application {
     callable: Py<PyAny>,
     template: Arc<Template>,
@@ -24,7 +24,7 @@ impl Application {
         Application { callable, template }
     }
 
-    /// An application for a server of one's own. `multithread`: whether the server has more than one worker.
+    /// An application for a custom server. `multithread`: whether the server has more than one worker.
     ///
     /// # Errors
     /// An exception of the interpreter, such as `MemoryError`.
@@ -33,7 +33,7 @@ impl Application {
         Ok(Application::new(callable.clone().unbind(), Arc::new(template)))
     }
 
-    /// Calls the application, and makes a response of what it returns.
+    /// Calls the application, and converts its result to a response.
     fn call(&self, request: &Request) -> Result<Response> {
         attached(|py| {
             self.respond(py, request).map_err(|raised| {

@@ -1,6 +1,6 @@
-//! Threads that keep their state in the interpreter for as long as they live. `Python::attach` alone makes a new one for each call of
-//! a thread that Python does not know: that costs more than a small application, and forgets what `threading.local` has stored,
-//! such as Django's connections to its database.
+//! Threads that keep their state in the interpreter while they live. `Python::attach` alone creates a new state for
+//! each call from a thread that Python does not know. That costs more than a small application, and loses what
+//! `threading.local` has stored, such as Django's connections to its database.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -19,8 +19,8 @@ thread_local! {
 
 impl ThreadState {
     fn new() -> ThreadState {
-        // SAFETY: the interpreter is initialized, for this is a module of its; and this thread is not attached, as it is one of
-        // the server's. It is attached once more than it is detached, so its state stays.
+        // SAFETY: the interpreter is initialized, because this is one of its modules. This thread is not attached,
+        // because it belongs to the server. It is attached once more than it is detached, so its state stays.
         unsafe {
             let state = ffi::PyGILState_Ensure();
             ThreadState { state, saved: ffi::PyEval_SaveThread() }
@@ -40,7 +40,7 @@ impl Drop for ThreadState {
     }
 }
 
-/// How many threads of servers are in the interpreter, or wait for it.
+/// The number of server threads that are in the interpreter or wait for it.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 struct Running;
@@ -58,15 +58,16 @@ impl Drop for Running {
     }
 }
 
-/// Runs this in the interpreter, on a thread of the server. It waits for the interpreter, so it is called with a permit.
+/// Runs this in the interpreter, in a thread of the server. It waits for the interpreter, so it is called with a
+/// permit.
 pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     STATE.with(|_| {});
     let _running = Running::begin();
     Python::attach(work)
 }
 
-/// How many calls are still running. The interpreter must not be finalized while there are some: it would end their threads amid
-/// the code of the server.
+/// The number of calls that still run. The interpreter must not be finalized before they end: it would end their
+/// threads in the middle of the server's code.
 #[pyfunction]
 pub fn running() -> usize {
     RUNNING.load(Relaxed)

@@ -1,22 +1,23 @@
-//! Context variables of a request: what its application sets is there while its body is made, on whatever thread that is, and gone with
-//! the request. Flask's `stream_with_context` depends on it.
+//! Context variables of a request: values that its application sets are available while its body is made, in any
+//! thread, and gone after the request. Flask's `stream_with_context` depends on this.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-/// A `contextvars.Context` in which all of a request's Python code runs. Of one request, one thing runs at a time.
+/// A `contextvars.Context` in which all Python code of a request runs. Only one thread at a time runs code of a
+/// request.
 pub struct Context(Py<PyAny>);
 
 impl Context {
-    /// A copy of the thread's own.
+    /// A copy of the thread's context.
     pub fn new(py: Python<'_>) -> PyResult<Context> {
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         Ok(Context(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind()))
     }
 
-    /// Calls this in it.
+    /// Calls this in the context.
     pub fn call<'py>(
         &self,
         py: Python<'py>,
@@ -26,18 +27,18 @@ impl Context {
         self.0.bind(py).getattr(intern!(py, "run"))?.call1(args)
     }
 
-    /// `iter()` of this.
+    /// `iter()` in the context.
     pub fn iterate<'py>(&self, iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         static ITER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = iterable.py();
         self.call(py, (ITER.import(py, "builtins", "iter")?, iterable))
     }
 
-    /// The next of an iterator; `None`: its end.
+    /// `next()` in the context. `None`: the end.
     pub fn next<'py>(&self, iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = iterator.py();
-        let end = self.0.bind(py); // no application has it
+        let end = self.0.bind(py); // a default value that no application has
         let found = self.call(py, (NEXT.import(py, "builtins", "next")?, iterator, end))?;
         Ok(Some(found).filter(|found| !found.is(end)))
     }

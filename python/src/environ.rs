@@ -1,5 +1,5 @@
-//! The `environ` of a request (PEP 3333, "environ Variables"). A template has what all requests have in common; what a client sends
-//! is text in latin-1 (the PEP's "bytes-as-unicode").
+//! The `environ` of a request (PEP 3333, "environ Variables"). A template has the entries that all requests share.
+//! Bytes of a client become text in latin-1 (the PEP's "bytes-as-unicode").
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ use crate::file_wrapper::FileWrapper;
 use crate::input::Input;
 
 mod percent {
-    /// Decodes a path as sent; every percent sign in it begins two hexadecimal digits.
+    /// Decodes a path as sent. Each percent sign in it begins two hexadecimal digits.
     pub fn decoded(raw: &str) -> Vec<u8> {
         let mut bytes = raw.bytes();
         let mut decoded = Vec::with_capacity(raw.len());
@@ -30,16 +30,16 @@ mod percent {
     }
 }
 
-/// What all requests of a server have in common.
+/// The entries that all requests of a server share.
 pub struct Template {
     base: Py<PyDict>,
     /// The keys of fields that most clients send, by their names in upper case.
     keys: HashMap<&'static [u8], Py<PyString>>,
-    /// The name and the port of the server: known once it listens.
+    /// The name and the port of the server, once it listens.
     server: OnceLock<(Py<PyString>, Py<PyString>)>,
 }
 
-/// Fields whose keys are made once.
+/// Fields whose keys are created once.
 const KNOWN: &[&str] = &[
     "HTTP_ACCEPT",
     "HTTP_ACCEPT_ENCODING",
@@ -80,7 +80,7 @@ impl Template {
     pub fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Template> {
         let base = PyDict::new(py);
         base.set_item("SCRIPT_NAME", "")?;
-        base.set_item("SERVER_NAME", "localhost")?; // until it is known where the server listens
+        base.set_item("SERVER_NAME", "localhost")?; // until the server listens
         base.set_item("SERVER_PORT", "80")?;
         base.set_item("SERVER_SOFTWARE", concat!("modest/", env!("CARGO_PKG_VERSION")))?;
         base.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
@@ -93,7 +93,7 @@ impl Template {
         Ok(Template { base: base.unbind(), keys, server: OnceLock::new() })
     }
 
-    /// The address at which the server listens, and its name if that address is all of this machine's.
+    /// Sets the address of the server, and its name if the address is all of this machine's.
     pub fn listens(&self, py: Python<'_>, addresses: &[Address]) {
         let inet = addresses.iter().find_map(Address::socket_addr);
         let (name, port) = match inet {
@@ -131,7 +131,7 @@ impl Template {
         )
     }
 
-    /// `HTTP_` variables. A name with an underscore is left out: as a variable it could not be told from one with a hyphen.
+    /// `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a hyphen.
     fn set_fields(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
         let py = environ.py();
         let mut key = Vec::with_capacity(64);
@@ -160,7 +160,8 @@ impl Template {
                 environ.set_item(&key, latin1(py, &joined(request, name)))?;
             }
         }
-        // What the client asked for: an absolute target has it, and a trusted proxy may tell it (RFC 9112, section 3.2.2).
+        // The host that the client requested: an absolute target has it, and a trusted proxy may report it (RFC 9112,
+        // section 3.2.2).
         match request.host() {
             Some(host) => environ.set_item(intern!(py, "HTTP_HOST"), latin1(py, host.as_bytes())),
             None => Ok(()),
@@ -168,14 +169,15 @@ impl Template {
     }
 }
 
-/// The values of a field that was sent several times, as one (RFC 9110, section 5.3); of cookies RFC 6265, section 5.4.
+/// The values of a field that was sent several times, joined to one (RFC 9110, section 5.3; for cookies RFC 6265,
+/// section 5.4).
 fn joined(request: &Request, name: &[u8]) -> Vec<u8> {
     let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b"," };
     let values = request.fields().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     values.collect::<Vec<_>>().join(separator)
 }
 
-/// What the request line says.
+/// Sets the entries for the request line.
 fn set_line(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     let py = environ.py();
     environ.set_item(
@@ -209,7 +211,7 @@ fn set_line(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     )
 }
 
-/// The path behind that of the mount: empty at the mount itself, where `raw_path` is a slash.
+/// The path after that of the mount. It is empty at the mount itself, where `raw_path` is a slash.
 fn path_beneath<'a>(request: &'a Request, mount: &[u8]) -> &'a str {
     match request.original_path().as_bytes() == mount && !mount.is_empty() {
         true => "",
@@ -217,7 +219,7 @@ fn path_beneath<'a>(request: &'a Request, mount: &[u8]) -> &'a str {
     }
 }
 
-/// Who asks: the client, or who a trusted proxy says it is; and the user, if a layer has asked for a password.
+/// Sets the address of the client, which a trusted proxy may report, and the user, if a layer requires a login.
 fn set_client(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     let py = environ.py();
     let address = request.client_address();

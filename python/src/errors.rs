@@ -1,14 +1,14 @@
-//! `wsgi.errors`, whose lines go to the log, and what is logged of exceptions.
+//! `wsgi.errors`, whose lines go to the log, and log lines of exceptions.
 
 use std::sync::{Mutex, PoisonError};
 
 use modest::Request;
 use pyo3::prelude::*;
 
-/// What applications write themselves, as the log names it.
+/// The log target of lines that applications write.
 const TARGET: &str = "modest::wsgi";
 
-/// `wsgi.errors` of one request. What is left without a line end is logged when it is flushed or dropped.
+/// `wsgi.errors` of one request. Text without a line end is logged on flush and drop.
 #[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
 pub struct Errors {
@@ -54,7 +54,7 @@ fn log_line(line: &str) {
     }
 }
 
-/// What a request is called in the log.
+/// The name of a request in the log.
 pub fn name_of(request: &Request) -> String {
     format!("{} {}", request.method(), request.target())
 }

@@ -1,5 +1,5 @@
-//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a regular file is sent by `sendfile`, from where it
-//! stands; everything else is read block by block.
+//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a regular file is sent by `sendfile`
+//! from its current position. Everything else is read block by block.
 
 use std::fs::{self, File};
 
@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// An iterable over the blocks of something like a file.
+/// An iterable over the blocks of a file-like object.
 #[pyclass(frozen, module = "modest._modest")]
 pub struct FileWrapper {
     filelike: Py<PyAny>,
@@ -39,20 +39,20 @@ impl FileWrapper {
     }
 }
 
-/// What is left of a regular file.
+/// The rest of a regular file.
 pub struct RegularFile {
     pub file: File,
     pub start: u64,
     pub length: u64,
 }
 
-/// The file that is wrapped. `None`: it is no regular file, or can't be opened once more: then it is read.
+/// The wrapped file. `None`: it is not a regular file, or can't be reopened, so it is read.
 pub fn regular_file(wrapper: &Bound<'_, FileWrapper>) -> Option<RegularFile> {
     let py = wrapper.py();
     let filelike = wrapper.get().filelike.bind(py);
     let number: u32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
     let start: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
-    // Opened by its descriptor, it has a position of its own, and the application may close what it has.
+    // A file that is opened through its descriptor has its own position, and the application may close its own one.
     let path = format!("/proc/self/fd/{number}");
     fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
     let file = File::open(path).ok()?;

@@ -1,4 +1,4 @@
-//! `wsgi.input`: the body of a request, which is complete. It ends where the body ends, and may outlive the request.
+//! `wsgi.input`: the body of a request, which is complete. It ends at the end of the body, and may outlive the request.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,16 +13,16 @@ use pyo3::types::{PyBytes, PyList};
 pub struct Input(Mutex<Source>);
 
 enum Source {
-    /// A short body, and how much of it has been read.
+    /// A short body, and the number of bytes that have been read.
     Memory { body: Py<PyBytes>, at: usize },
-    /// A long one, in an unnamed file.
+    /// A long body, in an unnamed file.
     File(Box<BufReader<IntoReader>>),
 }
 
-/// Bodies up to this length are copied into the interpreter; longer ones that the server has in memory are few.
+/// Bodies up to this length are copied into the interpreter. The server keeps few longer ones in memory.
 const IN_MEMORY: u64 = 64 * 1024;
 
-/// Read from a file at a time.
+/// Bytes per read of a file.
 const BUFFER: usize = 64 * 1024;
 
 impl Input {
@@ -35,12 +35,12 @@ impl Input {
         Ok(Input(Mutex::new(source)))
     }
 
-    /// Two threads that read from one body wait for each other without the interpreter.
+    /// Two threads that read one body wait for each other without holding the interpreter.
     fn source(&self, py: Python<'_>) -> MutexGuard<'_, Source> {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bytes up to the end that `find` gives of those that are left, with at most `limit`.
+    /// The bytes up to the end that `find` returns for the unread bytes, with at most `limit`.
     fn take<'py>(
         &self,
         py: Python<'py>,
@@ -54,7 +54,7 @@ impl Input {
                 let left = &bytes.as_bytes()[*at..];
                 let end = ends(left).min(limit.unwrap_or(usize::MAX));
                 let taken = match end == bytes.as_bytes().len() {
-                    true => bytes.clone(), // all of it at once
+                    true => bytes.clone(), // the whole body at once
                     false => PyBytes::new(py, &left[..end]),
                 };
                 *at += end;
@@ -69,7 +69,7 @@ impl Input {
     }
 }
 
-/// A size as files take it: none, or a negative one, is all.
+/// A size as in Python's files: none or a negative one means everything.
 fn limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }

@@ -6,11 +6,11 @@
 
 mod settings; // the options of `modest-wsgi`
 
-mod serving; // the server around an application
+mod serving; // the server of an application
 
 mod listening; // sockets for several processes
 
-mod application; // a request: the call of the application, in a permit
+mod application; // a request: the call of the application, with a permit
 
 mod attached; // threads that keep their state in the interpreter
 
@@ -24,7 +24,7 @@ mod start_response; // status and fields, `write()`
 
 mod file_wrapper;
 mod pulled; // an iterable as a body
-mod response; // what the application has returned, as a response // wsgi.file_wrapper
+mod response; // what the application has returned, as a response // the application's result as a response
 
 pub use application::Application;
 

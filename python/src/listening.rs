@@ -1,5 +1,5 @@
-//! Listening sockets that a parent process makes for the processes that serve. It makes them before it has a thread, and never
-//! accepts from them.
+//! Listening sockets that a parent process creates for the serving processes. It creates them before it has a second
+//! thread, and never accepts from them.
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use modest::{Error, TcpServer, handler_fn};
 use crate::settings::Own;
 use modest_cli::{listening, places};
 
-/// The sockets. As long as this is there, they listen, and the file of a Unix socket stays.
+/// The sockets. While this exists, they listen, and the file of a Unix socket stays.
 #[pyclass(frozen, module = "modest._modest")]
 pub struct Listeners {
     _server: TcpServer,
@@ -27,7 +27,7 @@ impl Listeners {
         let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
         let (_, options) = Own::parse(args, false).map_err(|(text, _)| failed(&text))?;
         let addresses = places::addresses(&options).map_err(|error| failed(&error))?;
-        let nothing = handler_fn(|_| Err(Error::new(503, ""))); // it never serves
+        let nothing = handler_fn(|_| Err(Error::new(503, ""))); // never called
         let server = listening::bind(&options, &addresses, nothing).map_err(|error| failed(&error))?;
         let sockets = server.shared_listeners()?;
         Ok(Listeners { _server: server, sockets })

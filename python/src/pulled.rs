@@ -1,5 +1,6 @@
-//! An iterable as the body of a response. The engine reads from it with a permit when the client has taken what was read before, so
-//! no thread waits for a client, and one piece is in memory at a time. `close()` is called once, however the response ends.
+//! An iterable as the body of a response. The engine reads from it with a permit when the client has received the
+//! previous bytes, so no thread waits for a client, and only one piece is in memory. `close()` is called once, however
+//! the response ends.
 
 use std::io::{self, Read};
 
@@ -13,17 +14,17 @@ use crate::attached::attached;
 use crate::context::Context;
 use crate::errors::log_exception;
 
-/// What an application has returned, and the piece of it that is being sent.
+/// The object that an application has returned, and the piece of it that is being sent.
 pub struct Pulled {
-    /// What `close()` is called on. `None`: it was called.
+    /// The object with `close()`. `None`: `close()` was called.
     returned: Option<Py<PyAny>>,
     /// `None` before the first piece and after the last.
     iterator: Option<Py<PyAny>>,
     piece: Option<PyBackedBytes>,
-    /// How much of the piece was read.
+    /// The number of bytes of the piece that were read.
     at: usize,
     context: Context,
-    /// What the request is called in the log.
+    /// The name of the request in the log.
     name: String,
 }
 
@@ -32,7 +33,7 @@ impl Pulled {
         Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, context, name }
     }
 
-    /// Begins to iterate, and keeps the first piece that is not empty. Returns its length; `None`: there is none.
+    /// Begins to iterate, and keeps the first non-empty piece. Returns its length; `None`: there is none.
     pub fn begin(&mut self, py: Python<'_>) -> PyResult<Option<usize>> {
         let iterate = |returned: &Py<PyAny>| self.context.iterate(returned.bind(py));
         let iterator = self.returned.as_ref().map(iterate).transpose()?;
@@ -41,12 +42,12 @@ impl Pulled {
         Ok(self.piece.as_ref().map(|piece| piece.len()))
     }
 
-    /// The piece that is kept: the response has no other.
+    /// Takes the kept piece, which is the whole body.
     pub fn take_piece(&mut self) -> Option<PyBackedBytes> {
         self.piece.take()
     }
 
-    /// The next piece that is not empty. At the end, and if it fails, `close()` is called.
+    /// Keeps the next non-empty piece. At the end, and after an error, calls `close()`.
     fn next_piece(&mut self, py: Python<'_>) -> PyResult<()> {
         (self.piece, self.at) = (None, 0);
         let result = self.find_piece(py);
@@ -69,7 +70,8 @@ impl Pulled {
         Ok(())
     }
 
-    /// Calls `close()`, if there is one and it was not called. What it raises is logged: the response can't change any more.
+    /// Calls `close()`, if there is one and it was not called. An exception is logged: the response can't change any
+    /// more.
     pub fn close(&mut self, py: Python<'_>) {
         self.iterator = None;
         let Some(returned) = self.returned.take() else { return };
@@ -87,7 +89,7 @@ impl Pulled {
         }
     }
 
-    /// Copies from the piece in hand.
+    /// Copies from the current piece.
     fn copy(&mut self, buffer: &mut [u8]) -> usize {
         let left = self.piece.as_ref().map_or(&[][..], |piece| &piece[self.at..]);
         let count = left.len().min(buffer.len());
@@ -97,11 +99,11 @@ impl Pulled {
     }
 }
 
-/// What an iterable gives must be bytes (PEP 3333), and no string or buffer that could be taken for them.
+/// Pieces must be bytes (PEP 3333); strings and buffers are rejected.
 pub fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
     piece.cast::<PyBytes>().map_err(|_| {
         let found = piece.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
-        PyTypeError::new_err(format!("the application's iterable must give bytes, not {found}"))
+        PyTypeError::new_err(format!("the application's iterable must return bytes, not {found}"))
     })
 }
 
@@ -121,7 +123,7 @@ impl Read for Pulled {
     }
 }
 
-/// The response is over, complete or not. The engine drops bodies with a permit: `close()` may block.
+/// The response has ended, complete or not. The engine drops bodies with a permit, because `close()` may block.
 impl Drop for Pulled {
     fn drop(&mut self) {
         if self.returned.is_some() {

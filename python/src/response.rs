@@ -1,4 +1,5 @@
-//! What an application has returned, as a response: in memory if all of it is there, else a file or an iterable that is pulled.
+//! Converts an application's result to a response: from memory if all of it is there, else a file or an iterable that
+//! is pulled.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use crate::file_wrapper::{self, FileWrapper};
 use crate::pulled::{Pulled, bytes_of};
 use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 
-/// Pieces up to this length are copied: a piece that is shared waits for the interpreter to be released.
+/// Pieces up to this length are copied: releasing a shared piece needs the interpreter.
 const COPIED: usize = 64 * 1024;
 
-/// The response that an application's iterable stands for. Whatever happens, the iterable's `close()` is called once.
+/// The response for an application's iterable. In any case the iterable's `close()` is called once.
 pub fn of(
     returned: Bound<'_, PyAny>,
     start: &Bound<'_, StartResponse>,
@@ -44,10 +45,10 @@ pub fn of(
         if head.length.is_none_or(|length| length <= file.length) {
             let length = head.length.unwrap_or(file.length);
             let response = Response::open_file_at(Arc::new(file.file), file.start, length);
-            body.close(py); // the file is open once more
+            body.close(py); // the response has opened the file itself
             return Ok(with_fields(response, head));
         }
-        body.begin(py)?; // it is shorter than promised: that shows when it ends
+        body.begin(py)?; // shorter than promised: the client notices that at the end
         return Ok(streamed(head, body));
     }
     let first = body.begin(py)?;
@@ -61,7 +62,8 @@ pub fn of(
         (None, _) => in_memory(head, Vec::new(), request),
         (Some(first), Some(length)) if length <= first as u64 => {
             let piece = body.take_piece();
-            body.close(py); // enough was given: no more is asked for (PEP 3333, "Handling the Content-Length Header")
+            // the body is complete, so no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
+            body.close(py);
             match piece {
                 Some(piece) if length == first as u64 && first > COPIED => {
                     Ok(with_fields(Response::shared(Arc::new(piece)), head))
@@ -73,7 +75,7 @@ pub fn of(
     }
 }
 
-/// What `write()` was given, and then what the iterable gives.
+/// The body is the bytes of `write()`, then those of the iterable.
 fn after_written(py: Python<'_>, head: Head, written: Written, body: Pulled, request: &Request) -> PyResult<Response> {
     let (count, reader) = written.into_reader()?;
     let mut body = body;
@@ -89,7 +91,7 @@ fn after_written(py: Python<'_>, head: Head, written: Written, body: Pulled, req
     Ok(streamed(head, reader.chain(body)))
 }
 
-/// The bytes of a list or a tuple: all of them are there, and nothing of the application runs to get them.
+/// The bytes of a list or a tuple, which need no call of the application.
 fn pieces_in_memory(returned: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     let join = |pieces: &mut dyn Iterator<Item = Bound<'_, PyAny>>| -> PyResult<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
@@ -105,12 +107,12 @@ fn pieces_in_memory(returned: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     }
 }
 
-/// Whether an iterable has one piece, so that its length is that of the body (PEP 3333).
+/// Whether an iterable has exactly one piece, whose length is then that of the body (PEP 3333).
 fn is_alone(returned: &Bound<'_, PyAny>) -> bool {
     returned.len().is_ok_and(|count| count == 1)
 }
 
-/// A body that is all there. If it is longer than Content-Length, the rest is left out; if it is shorter, the response breaks off.
+/// A body in memory. Bytes beyond Content-Length are left out; if it is shorter, the response is truncated.
 fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Response> {
     if !has_body(&head, request) {
         return Ok(without_body(head, Some(bytes.len() as u64)));
@@ -120,7 +122,7 @@ fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Resp
         Some(length) if length < bytes.len() as u64 => {
             let (name, given) = (name_of(request), bytes.len());
             log::warn!(
-                "{name}: the application's Content-Length is {length}, and it gave {given} bytes: the rest is not sent"
+                "{name}: the application's Content-Length is {length}, and it returned {given} bytes: the rest is not sent"
             );
             bytes.truncate(length as usize);
         }
@@ -143,7 +145,7 @@ fn has_body(head: &Head, request: &Request) -> bool {
     *request.method() != Method::HEAD && !without.contains(&head.status)
 }
 
-/// The response to HEAD has the fields that the one to GET would have; the length of a body that was not made is not known.
+/// The response to HEAD has the fields of the response to GET. The length of a body that was not made is unknown.
 fn without_body(head: Head, found: Option<u64>) -> Response {
     let length = head.length.or(found.filter(|length| *length > 0));
     let response = match length {

@@ -1,4 +1,5 @@
-//! The server around an application, which `modest/wsgi.py` starts: the program's options, with an application in place of its folder.
+//! The server of an application, which `modest/wsgi.py` starts: the program's options, with an application in place of
+//! its folder.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,7 +18,7 @@ use crate::environ::Template;
 use crate::settings::{Own, with_name};
 use modest_cli::program::Program;
 
-/// A server that runs in another thread, or will.
+/// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
 pub struct Server {
@@ -31,21 +32,21 @@ impl Server {
         Server::default()
     }
 
-    /// Finish the requests in progress, and stop.
+    /// Finishes the requests in progress, and stops.
     fn shutdown(&self) {
         if let Some((handle, _)) = self.running.get() {
             handle.shutdown();
         }
     }
 
-    /// Where it listens; empty before it does.
+    /// The addresses of the server; empty before it listens.
     #[getter]
     fn addresses(&self) -> Vec<String> {
         self.running.get().map(|(_, addresses)| addresses.clone()).unwrap_or_default()
     }
 }
 
-/// The options, and what is served by them.
+/// The options, and the application.
 struct Wsgi {
     own: Own,
     application: Option<Application>,
@@ -54,26 +55,26 @@ struct Wsgi {
     running: Arc<OnceLock<(ServerHandle, Vec<String>)>>,
 }
 
-/// What the caller of `serve` has said.
+/// The arguments of `serve`.
 struct How {
-    /// The application, as the banner names it.
+    /// The application's name in the banner.
     name: String,
-    /// Descriptors to serve, in place of the addresses of the options.
+    /// Descriptors of sockets that replace the addresses of the options.
     descriptors: Option<Vec<u32>>,
-    /// Called once clients are accepted.
+    /// Called when the server accepts clients.
     ready: Option<Py<PyAny>>,
-    /// Called after so many requests.
+    /// Called after this many requests.
     retire: Option<(u64, Py<PyAny>)>,
     signals: Signals,
     announces: bool,
 }
 
-/// Who handles signals.
+/// The handler of signals.
 #[derive(Clone, Copy, PartialEq)]
 enum Signals {
     /// The program, as `modest` does.
     Program,
-    /// A parent process, which sends SIGTERM. It also gets the SIGINT of a terminal, which is sent to both.
+    /// A parent process, which sends SIGTERM. A terminal sends SIGINT to both; the parent handles it.
     Parent,
     /// The caller.
     Caller,
@@ -140,7 +141,7 @@ impl Program for Wsgi {
     }
 }
 
-/// The first SIGTERM begins a shutdown; at the second one, the process ends.
+/// The first SIGTERM begins a shutdown, a second one ends the process.
 fn shutdown_on_sigterm(handle: ServerHandle) -> io::Result<()> {
     let mut signals = iterator::Signals::new([SIGTERM])?;
     let wait = move || {
@@ -164,7 +165,7 @@ fn call(callable: &Py<PyAny>) {
 
 /// Serves an application until the server is shut down. Returns the exit status of the program.
 ///
-/// `args`: options of `modest-wsgi`; `names_application`: whether the application is named among them.
+/// `args`: options of `modest-wsgi`; `names_application`: whether they contain the application.
 #[pyfunction]
 #[pyo3(signature = (
     application, args, *, names_application, name, server, multiprocess = false, descriptors = None, ready = None,

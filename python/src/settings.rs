@@ -10,18 +10,19 @@ use modest_cli::options::{Options, Verbosity};
 use modest_cli::program::Program;
 use modest_cli::sources::{self, Action};
 
-/// Its own options. Each may also be set in the environment (`MODEST_THREADS`) or in the file of `--config`.
+/// The options of `modest-wsgi` itself. Each can also be set in the environment (`MODEST_THREADS`) or in the file of
+/// `--config`.
 #[derive(Clone, Default)]
 pub struct Own {
     /// `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`.
     application: Option<OsString>,
-    /// By their names, in the order of the sources' ranks.
+    /// Values by option. The source with the highest priority comes first.
     values: Vec<(&'static str, Vec<OsString>)>,
-    /// Whether the application comes from elsewhere: from a call of `modest.wsgi.serve`.
+    /// Whether a call of `modest.wsgi.serve` has passed the application.
     has_application: bool,
 }
 
-/// An option of its own.
+/// An option of `modest-wsgi` itself.
 struct Option_ {
     name: &'static str,
     kind: Kind,
@@ -53,7 +54,7 @@ fn option(name: &str) -> Option<&'static Option_> {
 }
 
 impl Own {
-    /// Takes its own options out of the arguments, and leaves the others to `modest_cli`.
+    /// Takes these options out of the arguments, and leaves the others to `modest_cli`.
     pub fn split(args: Vec<OsString>, has_application: bool) -> Result<(Own, Vec<OsString>), String> {
         let (mut own, mut rest) = (Own { has_application, ..Own::default() }, Vec::new());
         let mut args = args.into_iter();
@@ -83,7 +84,7 @@ impl Own {
         Ok((own, rest))
     }
 
-    /// All options from all sources. `Err`: what to print, and the status to exit with.
+    /// All options from all sources. `Err`: the text to print, and the exit status.
     pub fn parse(args: Vec<OsString>, has_application: bool) -> Result<(Own, Options), (String, u8)> {
         let line = |why: &str| format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"));
         let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
@@ -109,7 +110,7 @@ impl Own {
         number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number, 1 or more", value.display()))
     }
 
-    /// Seconds, of `90`, `90s`, `15m`, `12h` or `1d`.
+    /// The seconds of `90`, `90s`, `15m`, `12h` or `1d`.
     fn seconds(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
@@ -129,7 +130,7 @@ impl Own {
         matches!(self.text(name), Some("yes" | "true" | "on" | "1"))
     }
 
-    /// What can be checked before anything else is known.
+    /// Checks that need no other settings.
     fn check(&self) -> Result<(), String> {
         self.number("threads")?;
         self.number("processes")?;
@@ -169,7 +170,8 @@ pub fn with_name(args: Vec<OsString>) -> Vec<OsString> {
 impl Program for Own {
     fn defaults(&self) -> Vec<OsString> {
         let threads = self.text("threads").unwrap_or(THREADS);
-        // Bodies go to a file beyond 64 KiB, so the limit is as high as others have it; and folders are parts of a site.
+        // Bodies beyond 64 KiB go to a file, so the limit can be as high as in other servers. Folders are parts of a
+        // site, so they have no listings.
         let words =
             [format!("--workers={threads}"), "--body-limit=1g".into(), "--no-listing".into(), "--compress".into()];
         words.into_iter().map(OsString::from).collect()
@@ -212,10 +214,10 @@ impl Program for Own {
     }
 }
 
-/// What `modest-wsgi` is to do, from its arguments, the environment and the file of `--config`.
+/// The task of `modest-wsgi`, from its arguments, the environment and the file of `--config`.
 #[pyclass(frozen, module = "modest._modest", get_all)]
 pub struct Settings {
-    /// What to print, and the status to exit with; `None`: serve.
+    /// The text to print, and the exit status; `None`: serve.
     exit: Option<(String, u8)>,
     application: Option<OsString>,
     processes: Option<usize>,
@@ -224,7 +226,6 @@ pub struct Settings {
     chdir: Option<OsString>,
     environment: Vec<(OsString, OsString)>,
     reload: bool,
-    /// Folders in which changes matter to `--reload`.
     quiet: bool,
     is_check: bool,
 }
@@ -285,7 +286,7 @@ impl Settings {
     }
 }
 
-/// An option for an address of its own, which a parent does not share.
+/// An option with an address that processes can't share.
 fn address_of_one_process(options: &Options) -> Option<&'static str> {
     if options.listening.metrics_bind.is_some() {
         return Some("--metrics-bind");

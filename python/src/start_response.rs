@@ -22,7 +22,7 @@ pub struct Head {
     pub length: Option<u64>,
 }
 
-/// What an application has said so far about one response.
+/// The state of one response, set by the application.
 #[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
 pub struct StartResponse(Mutex<Begun>);
@@ -30,18 +30,18 @@ pub struct StartResponse(Mutex<Begun>);
 #[derive(Default)]
 struct Begun {
     head: Option<Head>,
-    /// The head can't be changed any more.
+    /// The head is sent, so it can't change any more.
     is_sent: bool,
     written: Option<Written>,
 }
 
-/// What `write()` was given: in memory, then in an unnamed file.
+/// The bytes of `write()`: in memory, then in an unnamed file.
 pub struct Written {
     file: SpooledTempFile,
     length: u64,
 }
 
-/// What `write()` keeps in memory for one response.
+/// The bytes of `write()` that are kept in memory, per response.
 const IN_MEMORY: usize = 256 * 1024;
 
 impl StartResponse {
@@ -49,7 +49,7 @@ impl StartResponse {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first bytes of the body are there, or its end: from now on the head is what it is.
+    /// Fixes the head, because the first bytes of the body or its end are there.
     pub fn send_head(&self, py: Python<'_>) -> PyResult<Head> {
         let mut begun = self.begun(py);
         begun.is_sent = true;
@@ -58,14 +58,14 @@ impl StartResponse {
         begun.head.take().ok_or_else(missing)
     }
 
-    /// What was written by `write()`, if it was called.
+    /// The bytes of `write()`, if it was called.
     pub fn take_written(&self, py: Python<'_>) -> Option<Written> {
         self.begun(py).written.take()
     }
 }
 
 impl Written {
-    /// How many bytes there are, and a reader of them.
+    /// The number of bytes, and a reader of them.
     pub fn into_reader(mut self) -> io::Result<(u64, impl io::Read + Send + 'static)> {
         self.file.seek(SeekFrom::Start(0))?;
         Ok((self.length, self.file))
@@ -99,7 +99,7 @@ impl StartResponse {
         slf.getattr(intern!(py, "write"))
     }
 
-    /// Adds bytes to the body. They are sent once the application returns, before what it returns.
+    /// Adds bytes to the body. They are sent once the application returns, before its result.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
         let mut begun = self.begun(py);
         let bytes = data.as_bytes();
@@ -118,7 +118,7 @@ impl StartResponse {
     }
 }
 
-/// `exc_info`, to be raised once more: the head is sent, so nothing can be shown instead.
+/// The exception of `exc_info`, to raise again: the head is sent, so no other page can be sent.
 fn raised_again(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let (_, value, traceback): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) = exc_info.extract()?;
     let value = value.call_method1(intern!(value.py(), "with_traceback"), (traceback,))?;
@@ -182,7 +182,7 @@ fn add_field(head: &mut Head, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>)
     Ok(())
 }
 
-/// Text as the bytes of latin-1; `None`: it has other characters.
+/// Text as the bytes of latin-1; `None`: it contains other characters.
 pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect()
 }

@@ -1,4 +1,4 @@
-"""Applications for tests: one for each path, each inside `wsgiref.validate`, but those that break the rules on purpose."""
+"""Applications for tests: one for each path. `wsgiref.validate` checks all except those that break the rules on purpose."""
 
 import contextvars
 import json
@@ -76,7 +76,7 @@ def echo(environ, start_response):
 
 @at("/input")
 def read_input(environ, start_response):
-    """How the body is read is in the query: `read(3),readline()`."""
+    """The query has the calls that read the body: `read(3),readline()`."""
     stream = environ["wsgi.input"]
     results = []
     for call in environ["QUERY_STRING"].split(";"):
@@ -91,7 +91,7 @@ def read_input(environ, start_response):
     return [json.dumps(results).encode()]
 
 
-APPS["/input-raw"] = read_input  # the validator forbids `read()` without a size
+APPS["/input-raw"] = read_input  # the validator rejects `read()` without a size
 
 
 @at("/generator")
@@ -341,7 +341,7 @@ def bad_head(environ, start_response):
 
 @at("/length", valid=False)
 def length(environ, start_response):
-    """`LENGTH;KIND;PIECES`: what is promised, and what is given."""
+    """`LENGTH;KIND;PIECES`: the Content-Length, and the pieces that follow."""
     promised, kind, pieces = environ["QUERY_STRING"].split(";")
     ok(start_response, ("Content-Length", promised))
     pieces = [piece.encode() for piece in pieces.split(",") if piece]
@@ -368,7 +368,7 @@ def a_file(content):
 
 @at("/file")
 def send_file(environ, start_response):
-    """`START;LENGTH`: where the file stands, and Content-Length if it is not empty."""
+    """`START;LENGTH`: the position of the file, and the Content-Length if it is not empty."""
     start, _, promised = environ["QUERY_STRING"].partition(";")
     file = a_file(b"0123456789" * 10_000)
     file.seek(int(start or 0))
@@ -424,7 +424,7 @@ def sleep(environ, start_response):
 
 @at("/slow-pieces")
 def slow_pieces(environ, start_response):
-    """The second piece is given once another request has come."""
+    """The second piece follows once another request has come."""
     event = threading.Event()
     WAITING.append(event)
     ok(start_response)
@@ -449,7 +449,7 @@ VARIABLE = contextvars.ContextVar("variable", default="unset")
 
 @at("/context")
 def context(environ, start_response):
-    """As Flask's `stream_with_context`: what is set at first is reset at the end, on whatever thread that is."""
+    """Like Flask's `stream_with_context`: a value that is set at the start is reset at the end, in any thread."""
     before = VARIABLE.get()
     token = VARIABLE.set("set")
     ok(start_response)
@@ -509,7 +509,7 @@ def digest(environ, start_response):
 
 @at("/large")
 def large(environ, start_response):
-    """So many MiB, in pieces."""
+    """This many MiB, in pieces."""
     number = int(environ["QUERY_STRING"])
     ok(start_response, ("Content-Length", str(number << 20)))
     return Body("large", (b"L" * 65536 for _ in range(number * 16)))

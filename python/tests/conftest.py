@@ -1,4 +1,4 @@
-"""Servers for tests: the command `modest-wsgi` in a process of its own, and a client that shows every byte."""
+"""Servers for tests: the command `modest-wsgi` in a separate process, and a client that returns all bytes."""
 
 import os
 import re
@@ -17,7 +17,7 @@ DEADLINE = 20.0
 
 
 class Running:
-    """A server that runs, what it has logged, and where it listens."""
+    """A running server, its log, and its address."""
 
     def __init__(self, *args, cwd=HERE, env=None, port=True):
         command = [sys.executable, "-m", "modest.wsgi", *([] if not port else ["-p", "0"]), *args]
@@ -44,7 +44,7 @@ class Running:
             self.changed.notify_all()
 
     def wait_for(self, lines, pattern, count=1):
-        """The line that has this pattern, once it was there so often."""
+        """The line with this pattern, once it has occurred this often."""
         deadline = time.monotonic() + DEADLINE
         with self.changed:
             while True:
@@ -69,14 +69,14 @@ class Running:
         return client
 
     def send(self, *pieces):
-        """Sends these bytes on a connection, and returns all that comes until it ends, or is reset."""
+        """Sends these bytes on a connection, and returns all bytes until its end or a reset."""
         with self.connect() as client:
             for piece in pieces:
                 client.sendall(piece)
             return read_all(client)
 
     def get(self, target="/", method="GET", fields=(), body=b"", version="1.1"):
-        """One request on a connection of its own."""
+        """Sends one request on a new connection."""
         head = [f"{method} {target} HTTP/{version}", "Host: test", "Connection: close", *fields]
         if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
             head.append(f"Content-Length: {len(body)}")
@@ -97,7 +97,7 @@ def read_all(client):
 
 
 class Answer:
-    """A response as it came."""
+    """A response."""
 
     def __init__(self, raw, method="GET"):
         self.raw = raw
@@ -140,7 +140,7 @@ class Answer:
 
 @pytest.fixture
 def serve():
-    """Starts servers that end with the test."""
+    """Starts servers that are stopped at the end of the test."""
     running = []
 
     def start(*args, **options):
@@ -163,7 +163,7 @@ def server():
 
 
 def until(condition, what):
-    """Waits until this is true."""
+    """Waits until this returns true."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, what

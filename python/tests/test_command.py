@@ -161,7 +161,7 @@ def test_tls_and_metrics(serve):
 
 
 def test_threads_run_at_once(serve):
-    """As many calls as threads, and no more."""
+    """At most as many calls as threads."""
     server = serve("apps", "--threads", "3")
     import time
 

@@ -214,13 +214,13 @@ def test_falcon_tutorial(serve):
 
 
 def memory(pid):
-    """Of its own, in MiB."""
+    """The private memory in MiB."""
     with open(f"/proc/{pid}/status") as file:
         return int(re.search(r"RssAnon:\s+(\d+)", file.read()).group(1)) / 1024
 
 
 def peak(server):
-    """Notes how much memory the server has had, while something runs."""
+    """Notes the maximum of the server's memory while something runs."""
 
     class Peak:
         def __enter__(self):
@@ -242,7 +242,7 @@ def peak(server):
 
 
 def test_large_bodies_in_bounded_memory(serve):
-    """50 MB up, and 100 MB down to a client that reads at leisure."""
+    """An upload of 50 MB, and a download of 100 MB to a slow client."""
     server = serve("apps", "-q")
     requests.get(base(server) + "/tuple")
     before = memory(server.process.pid)

@@ -16,7 +16,7 @@ def pids(server, count=60):
 
 
 def children(server):
-    """The processes that serve, by the kernel's account of the parent's."""
+    """The processes that serve: the parent's children, from the kernel."""
     pid = server.process.pid
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return {int(child) for child in file.read().split()}
@@ -27,7 +27,7 @@ def threads(pid):
 
 
 class Load:
-    """Requests without a pause, on new and on kept connections; whatever fails is kept."""
+    """Requests without a pause, on new and on kept connections. Collects all failures."""
 
     def __init__(self, server):
         self.server, self.failures, self.answers, self.is_over = server, [], [], False
@@ -39,7 +39,7 @@ class Load:
             self.note(lambda: self.server.get("/pid"))
 
     def on_kept(self):
-        """A client that is told to close connects again; so does one whose idle connection ended before its request was answered."""
+        """The client connects again after a `close`, and if its idle connection ended before the response."""
         client = None
         while not self.is_over:
             client = client or self.server.connect()
@@ -113,7 +113,7 @@ def test_sighup_loses_nothing(serve, tmp_path):
         server.process.send_signal(signal.SIGHUP)
         until(lambda: len(children(server)) == 2 and not children(server) & before, f"version {version}")
         assert server.get("/version").body.decode() == version
-    # One that can't be loaded changes nothing.
+    # An application that can't be loaded changes nothing.
     before = children(server)
     (tmp_path / "versioned.py").write_text("raise RuntimeError('broken')\n")
     server.process.send_signal(signal.SIGHUP)
@@ -149,7 +149,7 @@ def test_shutdown_drains_all_processes(serve, number):
     clients = [server.connect() for _ in range(4)]
     for client in clients:
         client.sendall(b"GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
-    time.sleep(0.3)  # they are being handled: nothing shows that from outside
+    time.sleep(0.3)  # time until they are handled, which can't be seen from outside
     served_by = children(server)
     server.process.send_signal(number)
     for client in clients:
@@ -161,7 +161,7 @@ def test_shutdown_drains_all_processes(serve, number):
 
 
 def test_control_c_drains_too(serve):
-    """A terminal sends SIGINT to the parent and to its children."""
+    """A terminal sends SIGINT to the parent and its children."""
     server = serve("apps", "--processes", "2", "--threads", "2", "-q")
     until(lambda: len(pids(server)) == 2, "both serve")
     client = server.connect()
@@ -192,7 +192,7 @@ def test_what_was_registered_is_done_at_the_end(serve, tmp_path):
 
 
 def test_a_call_that_does_not_end(serve):
-    """The shutdown timeout ends it, and the process ends in order."""
+    """The shutdown timeout ends the call, and the process ends normally."""
     for args in ((), ("--processes", "1")):
         server = serve("apps", "--shutdown-timeout", "500ms", "-q", *args)
         client = server.connect()

@@ -1,4 +1,4 @@
-"""PEP 3333 from outside: one row per case, all against one server. The cases come from the PEP, RFC 9112 and wsgiref."""
+"""PEP 3333 from outside: one row per case, all with one server. The cases come from the PEP, RFC 9112 and wsgiref."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def count_of(server, name):
 # environ
 
 ENVIRON = [
-    # target, fields, body, what is expected; None: the key is not there
+    # target, fields, body, expected entries; None: the key is missing
     ("/a", (), b"", {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/a", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}),
     ("/", (), b"", {"PATH_INFO": "/"}),
     ("/?", (), b"", {"PATH_INFO": "/", "QUERY_STRING": ""}),
@@ -86,7 +86,7 @@ def test_http_1_0(server):
     assert found["SERVER_PROTOCOL"] == "HTTP/1.0" and "HTTP_HOST" not in found
 
 
-# What is rejected before any application is called (RFC 9112)
+# Requests that are rejected without a call of the application (RFC 9112)
 
 REJECTED = [
     (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
@@ -162,7 +162,7 @@ def test_input(server, body, calls, expected, framing):
         chunks = [b"%x\r\n%s\r\n" % (len(body[at : at + 4]), body[at : at + 4]) for at in range(0, len(body), 4)]
         fields, body = ("Transfer-Encoding: chunked",), b"".join(chunks) + b"0\r\n\r\n"
     if framing == "file":
-        # A long line behind the others: then the body is in a file. Only calls that stop before it.
+        # A long line after the others, so the body is in a file. Only calls that stop before it.
         if any(call.split("-")[0] in ("iter", "readlines") or call in ("read", "read-m1", "read-100") for call in calls.split(";")):
             pytest.skip("this reads to the end")
         if not body or "last" in str(expected):
@@ -174,7 +174,7 @@ def test_input(server, body, calls, expected, framing):
 
 
 def test_long_input(server):
-    """Bodies in a file give what bodies in memory give."""
+    """Bodies in a file give the same results as bodies in memory."""
     body = b"".join(b"line %d\n" % number for number in range(30_000))
     found = json.loads(server.get("/input-raw?readline;read-4;readlines-10;iter;read", method="POST", body=body).body)
     assert found[0] == "line 0\n" and found[1] == "line" and found[2] == [" 1\n", "line 2\n"]
@@ -208,7 +208,7 @@ def test_expect_100(server):
         assert Answer(read_all(client)).body == b"abc"
 
 
-# What is sent
+# Responses
 
 BODIES = [
     # path, body, Content-Length or None
@@ -264,15 +264,15 @@ def test_close_is_called_when_the_client_leaves(server):
 
 
 BROKEN = [
-    # path, status, whether it shows that the body is not whole, what is logged
+    # path, status, whether the body is visibly incomplete, the log line
     ("/raises", 500, False, "raised at once"),
     ("/exits", 500, False, "exit of an application"),
     ("/interrupts", 500, False, "KeyboardInterrupt"),
     ("/raises-first", 500, False, "raised before the body"),
     ("/no-start", 500, False, "start_response"),
     ("/none", 500, False, "NoneType"),
-    ("/text-piece", 500, False, "must give bytes, not str"),
-    ("/text-in-list", 500, False, "must give bytes, not str"),
+    ("/text-piece", 500, False, "must return bytes, not str"),
+    ("/text-in-list", 500, False, "must return bytes, not str"),
     ("/twice", 500, False, "called twice"),
     ("/write-too-much", 500, False, "more bytes than Content-Length"),
     ("/raises-later", 200, True, "raised amid the body"),
@@ -371,7 +371,7 @@ def test_head(server, path):
 
 
 LENGTHS = [
-    # promised, pieces, body, whether it is broken off
+    # Content-Length, pieces, body, whether it is truncated
     ("3", "abc", b"abc", False),
     ("3", "a,b,c", b"abc", False),
     ("0", "", b"", False),
@@ -412,7 +412,7 @@ def test_a_file_that_is_shorter_than_promised(server):
 
 
 def test_pieces_are_sent_at_once(server):
-    """A piece goes out while the application makes the next one."""
+    """A piece is sent while the application makes the next one."""
     with server.connect() as client:
         client.sendall(b"GET /slow-pieces HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         received = b""
@@ -438,7 +438,7 @@ def test_keep_alive(server):
 
 
 def test_threads_keep_their_locals(server):
-    """`threading.local` lives as long as its thread, as in any server with threads: connections to databases are kept there."""
+    """`threading.local` lives as long as its thread, as in other threaded servers: applications keep database connections there."""
     calls = [int(server.get("/thread-local").body) for _ in range(20)]
     assert max(calls) >= 5, calls
 

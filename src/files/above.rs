@@ -11,9 +11,9 @@ use super::rights::{List, Read, Rights};
 const DEEPEST: usize = 32;
 
 impl Finder {
-    /// A relative link from this path, as in the request, to the nearest folder above it that has an index, or is
-    /// listed if `listed`, and that the request can access. It reveals nothing that a request for the folder would not
-    /// reveal.
+    /// Returns a relative link from this path, as in the request, to the nearest folder above it that has an index, or
+    /// is listed if `listed`, and that the request can access. The link reveals nothing that a request for the folder
+    /// would not reveal.
     pub fn nearest_folder(
         &self,
         path: &FilePath,

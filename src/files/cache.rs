@@ -1,5 +1,5 @@
-//! A bounded cache by path. Called by `handler`. It knows neither requests nor responses, nor whether its entries are
-//! fresh. Nothing is dropped, and so no file closed, while a lock is held.
+//! A bounded cache by path. Called by `handler`. It does not know whether its entries are fresh. No value is dropped,
+//! and so no file closed, while a lock is held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,7 +35,7 @@ impl Default for CacheLimits {
 }
 
 impl CacheLimits {
-    /// The default of all bytes, where there is this much memory.
+    /// The default size in bytes for this much memory.
     pub fn bytes_for(memory: u64) -> usize {
         (memory / 32).min(64 << 20) as usize
     }
@@ -82,7 +82,7 @@ impl<T> Cache<T> {
         Cache::in_shards(if small { 1 } else { SHARDS }, limits)
     }
 
-    /// Creates a cache with one lock, so that one entry can take most of the room.
+    /// Creates a cache with one lock, so that one entry can take most of the space.
     pub fn undivided(limits: CacheLimits) -> Cache<T> {
         Cache::in_shards(1, limits)
     }
@@ -100,7 +100,8 @@ impl<T> Cache<T> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = &shard.entries[*shard.index.get(key)?];
         if !entry.used.load(Relaxed) {
-            entry.used.store(true, Relaxed); // not each time: the line would move between workers
+            // stored only if it changes: otherwise the cache line would move between workers
+            entry.used.store(true, Relaxed);
         }
         Some(Arc::clone(&entry.value))
     }
@@ -152,7 +153,7 @@ impl<T> Cache<T> {
     }
 
     fn shard(&self, key: &[u8]) -> &RwLock<Shard<T>> {
-        // Paths differ most at their end. An attacker may target one shard: each is bounded.
+        // Paths differ most at their end. An attacker may fill one shard, but each shard is bounded.
         let end = &key[key.len().saturating_sub(16)..];
         let mixed = end.iter().fold(key.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         &self.shards[mixed % self.shards.len()]
@@ -276,7 +277,7 @@ mod tests {
         }
     }
 
-    /// What was used until now, and is no longer, makes room for what is used in turn, each after all others.
+    /// Entries that are no longer used make room for new ones, even if the new ones are used in a cycle.
     #[test]
     fn entries_no_longer_used_are_evicted() {
         let cache = Cache::new(limits(100, 1 << 20, 0));

@@ -24,7 +24,8 @@ impl ContentCoding {
         }
     }
 
-    /// Whether a file can be in this coding, by its first bytes: an empty or misnamed one would break the response. Brotli has no mark.
+    /// Whether a file can be in this coding, by its first bytes. An empty or misnamed file would break the response.
+    /// Brotli has no signature.
     pub fn may_be_of(self, file: &File) -> bool {
         let mut start = [0; 4];
         let length = read_start(file, &mut start);

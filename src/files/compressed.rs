@@ -1,10 +1,10 @@
-//! Text that is compressed with gzip when it is first requested so, and cached. Called by `handler`, for files without
-//! a `.gz` beside them.
+//! Text that is compressed with gzip on its first request, and cached. Called by `handler`, for files without a `.gz`
+//! beside them.
 //!
-//! An entry has its file's path as the key and belongs to one content: that with the tag of the file as found for this
-//! request. So an edit is never answered with old bytes, and nothing else needs to be checked. A tag made of times does
-//! not change by writes through a shared mapping: a large file is read again after half a minute, and compared by its
-//! hash.
+//! An entry has its file's path as the key and belongs to one content, identified by the tag of the file as found for
+//! this request. So a request after an edit never gets old bytes, and nothing else needs to be checked. Writes through
+//! a shared mapping do not change a tag made of times. So a large file is read again after half a minute, and compared
+//! by its hash.
 //!
 //! No request waits: while a file is being compressed, or the limit is reached, others get it uncompressed.
 
@@ -51,14 +51,14 @@ pub(super) struct Compressed {
 /// A file, compressed.
 #[derive(Debug)]
 struct Kept {
-    /// The content of which it was made.
+    /// The tag of the content from which it was made.
     tag: HeaderValue,
     identity: Identity,
     hash: u128,
     read: Instant,
     /// The file's fields when these were made.
     made_from: Arc<Fields>,
-    /// `None` if it would not become smaller.
+    /// `None` if compression saves too little.
     packed: Option<(Arc<Vec<u8>>, Variant)>,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn cache_of(memory: u64) -> usize {
     (memory / 64).min(BYTES) as usize
 }
 
-/// Without shards, so that one large file can take most of it.
+/// Without shards, so that one large file can take most of the space.
 fn limits(bytes: usize) -> CacheLimits {
     CacheLimits { files: FILES, bytes_each: bytes, bytes_in_all: bytes, open: 0 }
 }
@@ -102,7 +102,7 @@ impl Compressed {
     pub fn of<T>(&self, resource: &Readable<'_>, send: impl Fn(&Variant) -> T) -> Option<T> {
         let source = resource.compressible()?;
         let plain = resource.identity();
-        // Without a tag it was changed so recently that its times would not show another change.
+        // A file without a tag was changed so recently that its times would not show another change.
         let tag = plain.fields.get(ETAG.as_str())?;
         let known = self.kept.get(&source.path);
         let known = known.filter(|kept| kept.tag == tag && kept.identity == source.stat.identity());
@@ -115,7 +115,8 @@ impl Compressed {
         kept.packed.as_ref().map(|(_, variant)| send(variant))
     }
 
-    /// Compresses it, unless another request does, or the limit is reached. Also `None` if it changes meanwhile.
+    /// Compresses the file, unless another request does, or the limit is reached. Returns `None` in these cases, and if
+    /// the file changes meanwhile.
     fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<Kept>> {
         let _slot = self.slots.take()?;
         let _in_hand = InHand::take(self, &source.path)?;
@@ -171,7 +172,8 @@ impl Kept {
 impl<'a> InHand<'a> {
     fn take(all: &'a Compressed, path: &'a [u8]) -> Option<InHand<'a>> {
         let mut in_hand = all.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        in_hand.insert(path.to_vec()).then(|| InHand(all, path)) // created only then: dropping it returns the right
+        // created only if the path is free, because dropping it removes the path
+        in_hand.insert(path.to_vec()).then(|| InHand(all, path))
     }
 }
 
@@ -181,8 +183,8 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// The fields of a file, except for the coding and a tag of its own: a hash of these bytes, so that parts made by two
-/// versions of this program are never joined. And without the date, which would name two contents.
+/// The fields of a file, with the coding and a tag of its own: a hash of these bytes, so that parts from two versions
+/// of this program are never joined. The date is left out, because it would identify two byte sequences.
 fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
     let mut fields = HeaderMap::new();
     for (name, value) in plain.iter().filter(|(name, _)| **name != ETAG && **name != LAST_MODIFIED) {

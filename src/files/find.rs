@@ -62,9 +62,8 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
-    /// Whether the result stays the same as long as its folder does: not if a link with a preferred name leads nowhere
-    /// yet.
-    /// before it leads nowhere yet.
+    /// Whether the result stays the same as long as its folder does. It may not if a name that would be preferred is a
+    /// link to nothing: the link's target can be created elsewhere.
     pub is_sure: bool,
 }
 
@@ -147,16 +146,16 @@ impl Finder {
             return Some("hidden: a name in it begins with a dot");
         }
         match self.root.stat_itself(path).map(|stat| stat.kind) {
-            Ok(Kind::Link) => Some("a link that leads to nothing, or where links are not followed to"),
+            Ok(Kind::Link) => Some("a link to nothing, or to a place to which links are not followed"),
             Ok(Kind::Other) => Some("neither a file nor a folder"),
             Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
-                Some("a link on the way to it leads where links are not followed to")
+                Some("a link on its path leads to a place to which links are not followed")
             }
             Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
-            Ok(Kind::File) => Some("the server has no right to read it"),
-            Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no right to read"),
+            Ok(Kind::File) => Some("the server has no permission to read it"),
+            Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no permission to read"),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some("the server has no right to go there")
+                Some("the server has no permission to enter its folder")
             }
             Err(_) => None,
         }
@@ -212,7 +211,8 @@ impl Finder {
     fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
-            // Its existence outside the folder must not be revealed: the checked look-up decides.
+            // The folder may be outside the root, where its existence must not be revealed: the checked look-up
+            // decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
         Ok(Basis::new(folder.to_vec(), stat, names))
@@ -262,8 +262,8 @@ impl Finder {
     }
 }
 
-/// Whether a sidecar can have been made of this version of the file: an older one was made of an earlier version. Tools
-/// that give it the date of the file (`brotli`, `pigz`) do so to the second.
+/// Whether a sidecar can have been made from this version of the file: an older one was made from an earlier version.
+/// Tools that copy the date of the file (`brotli`, `pigz`) copy it to the second.
 fn made_of(sidecar: FileStat, file: FileStat) -> bool {
     let (sidecar, file) = (sidecar.modified, file.modified);
     if sidecar.nanos == 0 { sidecar.seconds >= file.seconds } else { sidecar >= file }

@@ -1,6 +1,6 @@
-//! The names in folders, kept until the kernel reports that one has come or gone. So most look-ups know without the
-//! disk that a name is missing, that a file has no sidecars, and that a name is a regular file and can be opened at
-//! once. Called by `find`.
+//! The names in folders, cached until the kernel reports that one was added or removed. So most look-ups find out
+//! without the disk that a name is missing, that a file has no sidecars, or that a name is a regular file that can be
+//! opened at once. Called by `find`.
 //!
 //! Only hashes are kept, with keys of this process. A name with the hash of another is looked up, and not found. So a
 //! result here is exact for missing names, and a guess for others.
@@ -100,7 +100,7 @@ impl Folders {
             }
             Some(Folder::Asked { times, not_before }) => {
                 let is_time = times.fetch_add(1, Relaxed) + 1 >= READ_AT && *not_before <= Instant::now();
-                // One of the requests that find it due reads.
+                // One of the requests that find the folder due reads it.
                 return if is_time && times.swap(0, Relaxed) >= READ_AT {
                     self.read(freshness, root, path)
                 } else {
@@ -118,10 +118,10 @@ impl Folders {
         self.cache.put(path, Arc::new(asked), (0, 0));
     }
 
-    /// Watched first, then read: changes in between are reported.
+    /// The watch is set before the folder is read, so changes in between are reported.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
-        self.wait(path, Some(begin + PAUSE)); // for the others, meanwhile
+        self.wait(path, Some(begin + PAUSE)); // other requests do not read it meanwhile
         let names = self.try_read(freshness, root, path);
         let not_before = begin + PAUSE + 100 * begin.elapsed();
         let Some(names) = names.map(Arc::new) else {
@@ -159,7 +159,7 @@ impl Folders {
             !is_listed && stat_in(&folder, &name[..]).is_ok()
         };
         if shown.as_ref().is_some_and(folds) {
-            return None; // a file system that also finds a name in other spellings
+            return None; // the file system also finds a name in other spellings
         }
         same_folder(root, path, &folder)?;
         let basis = Basis::watched(path.to_vec(), stat, watch);
@@ -175,7 +175,7 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// The watched folder is the one that was read: there is no link on its path.
+/// Whether the watched folder is the one that was read: no link is on its path.
 pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
     let found = root.stat_without_links(path).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())

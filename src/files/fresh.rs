@@ -1,8 +1,8 @@
 //! Whether cached content is still valid. Called by `handler` before each use.
 //!
-//! Nothing stale is served: an entry is used only if nothing that it was made of had changed when the request arrived.
-//! The kernel reports that (see `watch`), or device, inode, size, mtime and ctime of each path that it depends on are
-//! compared.
+//! Nothing stale is served: an entry is used only if nothing from which it was made had changed when the request
+//! arrived. To find out, either the kernel reports changes (see `watch`), or device, inode, size, mtime and ctime of
+//! each path that it depends on are compared.
 //!
 //! # Four times
 //! - A *poll* brings requests: they had all arrived when it returned. Reading the kernel's reports, or beginning a
@@ -13,8 +13,8 @@
 //! - *Trust* in a comparison ends after a second: the paths are opened again, checked, so a folder that was moved out
 //!   of the root and linked back is not followed for longer. Watched entries do not need this, because a moved folder
 //!   is reported. A comparison every second and a reading every half minute find what is not reported.
-//! - An entry is watched at its second *try*, that is, when it was compared and found valid before. So a client that
-//!   requests each file once sets no watches. Then it is made once more, and the new one takes over the watch.
+//! - An entry is watched at its second *try*, that is, once it was compared and found valid before. So a client that
+//!   requests each file once sets no watches. The entry is then made once more, and the new one takes over the watch.
 //!
 //! A listing is cached only while its changes are reported, and for a second: comparing each of its entries means
 //! reading it. Listings have a queue of their own, so that reports on ten thousand names in a folder do not fill that
@@ -40,7 +40,7 @@ const DROPPED_AFTER: Duration = Duration::from_secs(1);
 /// At which comparison an entry is watched.
 const WATCHED_AT: u32 = 2;
 
-/// What an entry was made of: it is valid as long as nothing of it has changed.
+/// What an entry depends on. The entry is valid as long as nothing of this has changed.
 #[derive(Debug)]
 pub(super) struct Basis {
     /// Folders and files, with their metadata when they were looked up.
@@ -48,7 +48,7 @@ pub(super) struct Basis {
     /// The folder that contains the files, and the relevant names in it: changes of others do not count.
     folder: Vec<u8>,
     names: Vec<Vec<u8>>,
-    /// When it has to be looked up again although nothing changes: for content that depends on the age of a file.
+    /// When it must be looked up again even without a change: for content that depends on the age of a file.
     until: Option<Instant>,
     created: Instant,
     /// When the last comparison began, in nanoseconds since `created`, plus one; 0: never.
@@ -65,8 +65,8 @@ pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
     /// For listings: created for the first that is cached.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether there are entries whose end is not reported: they are not watched and their time will be over, or they
-    /// changed before they were cached.
+    /// Whether there are entries whose end is not reported. Either they are not watched and expire, or they changed
+    /// before they were cached.
     keeps_untold: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
@@ -110,8 +110,8 @@ impl Basis {
         }
     }
 
-    /// Takes over the watch of an earlier entry, if that was made of the same things: what was read since it was set
-    /// needs no other.
+    /// Takes over the watch of an earlier entry, if that was made from the same files: what was read since the watch
+    /// was set needs no other.
     pub fn take_over(&mut self, before: &Basis) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
@@ -123,13 +123,13 @@ impl Basis {
         self.paths.push((path, stat));
     }
 
-    /// It can change after this time.
+    /// The content can change after this time.
     pub fn ends_after(&mut self, time: Duration) {
         let end = self.created.checked_add(time);
         self.until = self.until.into_iter().chain(end).min();
     }
 
-    /// It was found when this poll had returned: requests of that poll need no comparison.
+    /// The entry was found after this poll had returned, so requests of that poll need no comparison.
     pub fn found_at(&mut self, polled: Option<Instant>) {
         if let Some(polled) = polled {
             self.created = polled;
@@ -137,7 +137,7 @@ impl Basis {
         }
     }
 
-    /// Whether a change could be missed, because something of it was changed a moment ago.
+    /// Whether a change could be missed, because a part was changed a moment ago.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         self.paths.iter().any(|(_, stat)| stat.is_recent(now))
     }
@@ -220,7 +220,7 @@ impl Freshness {
         }
     }
 
-    /// An entry has been put where `has_ended` checks it.
+    /// Called when an entry is stored where `has_ended` checks it.
     pub fn keeps(&self, basis: &Basis) {
         if basis.watch().is_none_or(|watch| !watch.holds()) {
             self.keeps_untold.store(true, Relaxed);
@@ -321,7 +321,8 @@ fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
 mod tests {
     use super::*;
 
-    /// What was told of between its making and its keeping, and asked for since, is asked about once more.
+    /// A change that was reported between the creation of an entry and its caching, and was already read, is checked
+    /// once more.
     #[test]
     fn an_entry_stale_when_cached_is_dropped() {
         if !crate::files::sys::are_changes_reported() {

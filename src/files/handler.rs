@@ -85,8 +85,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// - Files that the server cannot read are a 403. Missing ones are a 404 with the `404.html` of the folder if there is
 ///   one.
 /// - GET and HEAD. OPTIONS lists them. Other methods are a 405 and unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x` or was
-///   changed within the last two seconds.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than `x`
+///   or was changed within the last two seconds.
 ///
 /// # Freshness
 /// Content that is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the
@@ -202,7 +202,7 @@ enum What {
     Index(Vec<u8>),
 }
 
-/// How many missing paths are cached.
+/// The number of missing paths in the cache.
 pub(super) const MISSING: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 1 << 20, open: 0 };
 /// Larger files are opened for each request: a deleted file frees its space, and opening is cheap compared to sending
 /// it.
@@ -257,7 +257,7 @@ impl StaticFileHandler {
     pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         let path = path.as_ref();
         let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));
-        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "no name of a file"))?;
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "not a file name"))?;
         let metadata = path.metadata().map_err(|error| failed(error.kind(), &error.to_string()))?;
         if !metadata.is_file() {
             return Err(failed(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -360,7 +360,7 @@ impl StaticFileHandler {
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
-                // Only here it is known that it is a folder without an index.
+                // Only here it is certain that this is a folder without an index.
                 let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
                 #[cfg(feature = "archive")]
                 if let Some(format) = self.archive_format(asked.request)? {
@@ -394,7 +394,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// Before anything is looked up, so that a rejection does not reveal whether the path exists.
+    /// Called before anything is looked up, so that a rejection does not reveal whether the path exists.
     fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
         match asked.rights.grant::<Read>(path) {
             Some(_) => Ok(()),
@@ -432,7 +432,7 @@ impl StaticFileHandler {
                 let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
                 let why = match codings[..] {
                     [] => "Available uncompressed.".to_owned(),
-                    _ => format!("This is available uncoded, or in {}.", codings.join(", ")),
+                    _ => format!("This is available without a content coding, or in {}.", codings.join(", ")),
                 };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
@@ -506,7 +506,7 @@ impl RequestHandler for StaticFileHandler {
 
     fn do_head(&self, request: &Request) -> Result<Response> {
         match self.taking(request) {
-            Some(_) => self.change(request), // of an upload that was begun
+            Some(_) => self.change(request), // for an upload that has begun
             None => self.do_get(request),
         }
     }
@@ -541,7 +541,7 @@ impl RequestHandler for StaticFileHandler {
         self.change(request)
     }
 
-    /// Its page for uploads and the progress of an upload. Everything else checks `Rights`.
+    /// This handler has an upload page, and the progress of an upload. It checks `Rights` for everything else.
     fn serves_writers(&self) -> bool {
         true
     }
@@ -561,7 +561,7 @@ impl RequestHandler for StaticFileHandler {
     }
 }
 
-/// What the page of an error at this path is kept by: no path of a request has a NUL.
+/// The cache key of an error page at this path. No path of a request has a NUL.
 pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
     [b"\0", path].concat()
 }
@@ -582,7 +582,7 @@ fn response(variant: &Variant) -> Response {
 mod tests {
     use super::*;
 
-    /// Whether the disk is asked at the fifth request does not show from outside.
+    /// Whether the disk is checked at the fifth request cannot be tested from outside.
     #[test]
     fn frequently_requested_files_are_watched() {
         if !crate::files::sys::are_changes_reported() {

@@ -1,6 +1,6 @@
-//! Markdown as HTML, for `?format=html` of a Markdown file: what a listing shows below its rows. Called by `handler`.
-//! The file may be by anyone: raw HTML becomes text, links lead only to http, https, mailto and relative URLs, and pictures
-//! are loaded only from the folder of the file and those below it.
+//! Markdown as HTML, for `?format=html` of a Markdown file, which a listing shows below its rows. Called by `handler`.
+//! The file may be by anyone: raw HTML becomes text, links lead only to http, https, mailto and relative URLs, and
+//! pictures are loaded only from the folder of the file and those below it.
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -8,10 +8,10 @@ use pulldown_cmark::{Alignment, CowStr, Event, HeadingLevel, Options, Parser, Ta
 
 use crate::{Request, Response};
 
-/// The longest file, in bytes: a page is created in memory.
+/// The longest file, in bytes. A page is created in memory.
 const LONGEST: u64 = 64 * 1024;
 
-/// Whether a request asks for this file as HTML.
+/// Whether the response to a request is this file as HTML.
 pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool {
     let is_markdown = || {
         let path = path.to_ascii_lowercase();
@@ -20,8 +20,9 @@ pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool 
     length <= LONGEST && request.param("format").is_some_and(|form| form == "html") && is_markdown()
 }
 
-/// The page, for a file with these fields: its policies also apply to the page, such as the sandbox of a folder that accepts
-/// uploads. A script recognizes it by the type's parameter: nothing else has it, so nothing else is shown as HTML.
+/// Returns the page, for a file with these fields. The file's policies also apply to the page, such as the sandbox of a
+/// folder that accepts uploads. A script recognizes the page by the parameter of its type. Nothing else has that
+/// parameter, so nothing else is shown as HTML.
 pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
     let page = format!("<!doctype html><meta charset=utf-8><body>\n{}", render(&String::from_utf8_lossy(text)));
     let policies = fields.get_all(CONTENT_SECURITY_POLICY).iter();
@@ -40,7 +41,7 @@ fn render(text: &str) -> String {
     page
 }
 
-/// The event without what could act on the page, and below its headings.
+/// Removes everything from the event that could act on the page, and lowers headings.
 fn safe(event: Event<'_>) -> Event<'_> {
     match event {
         Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
@@ -55,13 +56,13 @@ fn safe(event: Event<'_>) -> Event<'_> {
             Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() })
         }
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
-        // The policy of the page rejects styles in attributes.
+        // The page's policy forbids styles in attributes.
         Event::Start(Tag::Table(columns)) => Event::Start(Tag::Table(vec![Alignment::None; columns.len()])),
         event => event,
     }
 }
 
-/// The page has two levels above.
+/// The page itself has two levels of headings.
 fn lower(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,
@@ -71,25 +72,25 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The URL as browsers read it: they ignore control characters and white space before a scheme and in it, and take a
-/// backslash for a slash.
+/// The URL as browsers read it: they ignore control characters and white space before and in a scheme, and treat a
+/// backslash as a slash.
 fn visible(url: &str) -> String {
     url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).map(|c| if c == '\\' { '/' } else { c }).collect()
 }
 
-/// The URL, or an empty one.
+/// Returns the URL, or an empty one if it is not safe.
 fn safe_url(url: CowStr<'_>) -> CowStr<'_> {
     let visible = visible(&url);
     let before_path = visible.split(['/', '?', '#']).next().unwrap_or_default();
     let is_safe = match before_path.split_once(':') {
         Some((scheme, _)) => ["http", "https", "mailto"].iter().any(|known| scheme.eq_ignore_ascii_case(known)),
-        None => !visible.starts_with("//"), // the host of another site
+        None => !visible.starts_with("//"), // two slashes begin the host of another site
     };
     if is_safe { url } else { CowStr::Borrowed("") }
 }
 
-/// The URL of a picture, or an empty one. It is loaded without a click, so it must not ask for anything but a file in this
-/// folder or below it.
+/// Returns the URL of a picture, or an empty one if it is not safe. A picture is loaded without a click, so the URL
+/// must lead to a file in this folder or below it.
 fn picture(url: CowStr<'_>) -> CowStr<'_> {
     let visible = visible(&url).to_ascii_lowercase().replace("%2e", ".");
     let leads_out = visible.starts_with('/') || visible.split(['/', '#']).any(|name| name == "..");
@@ -128,8 +129,8 @@ mod tests {
         }
     }
 
-    /// Inputs that are known to get scripts past renderers of Markdown, from the cheat sheets of OWASP and PortSwigger, and from
-    /// reports on other renderers.
+    /// Inputs that are known to get scripts past Markdown renderers, from the cheat sheets of OWASP and PortSwigger,
+    /// and from reports on other renderers.
     const ATTACKS: &[&str] = &[
         "<script>alert(1)</script>",
         "<ScRiPt src=//evil></sCrIpT>",
@@ -322,7 +323,7 @@ mod tests {
         }
     }
 
-    /// 64 KiB of what is expensive for parsers of Markdown takes no time worth mentioning.
+    /// 64 KiB of input that is expensive for Markdown parsers takes a negligible time.
     #[test]
     fn long_files_take_no_time() {
         for piece in ["[", "*a_", "> ", "![", "`", "<", "- ", "[a](", "|-", "&#", "\\"] {

@@ -1,7 +1,7 @@
-//! Media types: by file name, with the user's types before the library's, and by the beginning of the file where the
-//! name is not enough. Called by `prepare`, which reads it.
+//! Media types: by file name, with the user's types before the library's. If the name is not enough, the beginning of
+//! the file decides. Called by `prepare`, which reads it.
 //!
-//! Text gets `charset=utf-8` if that is true. Text of unknown type is `text/plain` and never anything that a browser
+//! Text that is UTF-8 gets `charset=utf-8`. Text of unknown type is `text/plain` and never anything that a browser
 //! would run: content does not make a file a page.
 
 use std::collections::HashMap;

@@ -20,7 +20,7 @@ mod above; // from a missing path to the nearest folder
 mod markdown; // Markdown as HTML
 
 #[cfg(feature = "compress")]
-mod compressed; // text, compressed once and kept
+mod compressed; // text, compressed once and cached
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
@@ -49,7 +49,6 @@ mod path; // a request path to a path below the folder
 
 mod date; // the calendar
 mod root; // which folder is the root now
-#[cfg(any(feature = "archive", feature = "compress"))]
 mod slots; // limits of parallel work
 
 mod stat; // the metadata of files
@@ -61,6 +60,6 @@ pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
 pub use taking::{Overwrite, Uploads};
 
-/// The maximum length of a request's XML in bytes. The time of the parser grows with the square of the number of attributes of
-/// one element.
+/// The maximum length of a request's XML in bytes. The parser's time grows with the square of the number of attributes
+/// of one element.
 const MAX_XML: u64 = 16 << 10;

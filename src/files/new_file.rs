@@ -1,5 +1,5 @@
 //! New files below the folder: written without a name, and named when they are complete. Called by `taking`, with
-//! folders that `open` has found below the root. Every call here names a file in such a folder, by one segment.
+//! folders that `open` has found below the root. Each call here identifies a file by such a folder and one segment.
 //!
 //! Nothing of a file is visible before it is complete: it is unnamed (`O_TMPFILE`), and the link that names it is one
 //! system call, which fails if the name exists, also as a link. On a file system without unnamed files it gets a name
@@ -77,11 +77,11 @@ impl NewFile {
             let named = Mutex::new(Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, name)));
             let made = NewFile { file, named, written: AtomicU64::new(0) };
             match flock(&made.file, FlockOperation::NonBlockingLockExclusive) {
-                // A sweep was faster, and removes it.
+                // A sweep has locked it first, and removes it.
                 Err(Errno::WOULDBLOCK) => {}
                 // The sweep has removed it.
                 _ if rustix::fs::fstat(&made.file).is_ok_and(|stat| stat.st_nlink == 0) => {}
-                _ => return Ok(made), // a file system without locks has no sweep either: see there
+                _ => return Ok(made), // on a file system without locks there are no sweeps (see `sweep`)
             }
         }
         Err(Errno::EXIST)
@@ -135,7 +135,7 @@ impl NewFile {
         Ok(())
     }
 
-    /// Before the file has a name. A file system without modes rejects it, and needs none.
+    /// Sets the mode before the file has a name. A file system without modes rejects it, and does not need it.
     fn take_mode(&self, folder: &OwnedFd, name: &[u8]) {
         if let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
             && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
@@ -145,14 +145,14 @@ impl NewFile {
     }
 }
 
-/// An incomplete file does not stay.
+/// Removes the file if it is incomplete.
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some((folder, name)) = self.named.get_mut().unwrap_or_else(PoisonError::into_inner).take()
             && let Err(errno) = unlinkat(folder, &name, AtFlags::empty())
             && errno != Errno::NOENT
         {
-            log::error!(target: "modest::files", "{name}, of an upload that failed, can't be removed: {errno}");
+            log::error!(target: "modest::files", "can't remove {name} of a failed upload: {errno}");
         }
     }
 }
@@ -211,7 +211,7 @@ impl Swept {
         if known.insert(stat.identity()) {
             drop(known);
             if let Err(errno) = sweep(folder) {
-                log::debug!(target: "modest::files", "what is left of uploads can't be looked for: {errno}");
+                log::debug!(target: "modest::files", "can't search for files of failed uploads: {errno}");
             }
         }
     }
@@ -226,17 +226,18 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        // Their writer holds a lock. Without locks they stay, because they may belong to another process.
+        // The writer of a file holds a lock on it. Without locks files are not removed, because they may belong to
+        // another process.
         if let Ok(file) = openat(folder, name, flags, Mode::empty())
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
-            let _ = unlinkat(folder, name, AtFlags::empty()); // gone already is as good
+            let _ = unlinkat(folder, name, AtFlags::empty()); // if it is already gone, nothing is left to do
         }
     }
     Ok(())
 }
 
-/// As for any new file: the umask applies.
+/// The mode of any new file: the umask applies.
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// An unused name, except by chance. It is never served.

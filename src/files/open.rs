@@ -69,7 +69,7 @@ pub(super) enum Opened {
     Folder,
 }
 
-/// Why nothing was opened.
+/// Why a path was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
     /// It does not exist, or cannot be served.
@@ -149,8 +149,9 @@ impl Root {
     /// Opens a regular file for reading, or finds a folder.
     pub fn open_at(&self, at: &impl Opens) -> Result<Opened, OpenError> {
         let path = at.path();
-        // Opening a FIFO releases its writer and opening a device can do anything, so check first. If the file is
-        // replaced by one in between, it is opened without blocking, recognized, and closed again.
+        // Opening a FIFO releases its writer, and opening a device can have any effect, so the path is checked first.
+        // If the file is replaced by one of these in between, it is opened without blocking, recognized, and closed
+        // again.
         match self.stat_unchecked(path) {
             Ok(FileStat { kind: Kind::Folder, .. }) if self.stat_checked(path)?.kind == Kind::Folder => {
                 return Ok(Opened::Folder);
@@ -158,8 +159,8 @@ impl Root {
             Ok(FileStat { kind: Kind::Folder | Kind::File, .. }) => {}
             Ok(FileStat { kind: Kind::Link | Kind::Other, .. }) => return Err(OpenError::NotFound),
             Err(error) => match OpenError::from(error) {
-                // It may be outside, where its existence must not be revealed. This check follows no link that leads
-                // out.
+                // The path may be outside the root, where its existence must not be revealed. This check follows no
+                // link that leads out.
                 error @ (OpenError::Forbidden | OpenError::Io(_)) => {
                     return Err(self.stat_checked(path).err().unwrap_or(error));
                 }
@@ -194,7 +195,7 @@ impl Root {
     /// Finds a path without following any link, so that it can be watched.
     pub fn find_without_links(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let found = self.reach_without_links(path, &Open(sys::FIND))?;
-        // A walk finds a link itself.
+        // A walk finds a link itself, not its target.
         if stat_of(&found)?.kind == Kind::Link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
@@ -212,7 +213,7 @@ impl Root {
         }
     }
 
-    /// Does this at the end of a path, following links as configured.
+    /// Applies the operation to the end of a path, following links as configured.
     fn reach<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         match self.symlinks {
             Symlinks::Deny => self.reach_without_links(path, end),
@@ -221,7 +222,7 @@ impl Root {
         }
     }
 
-    /// Does it if every link on the path stays within the folder.
+    /// Applies it if every link on the path stays within the folder.
     fn reach_within_root<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         match self.reach_beneath(path, end, Links::Beneath) {
             Err(errno @ (Errno::XDEV | Errno::LOOP | Errno::NOTDIR)) => {
@@ -232,13 +233,13 @@ impl Root {
         }
     }
 
-    /// Does it if no component of the path is a link.
+    /// Applies it if no component of the path is a link.
     fn reach_without_links<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         self.reach_beneath(path, end, Links::None)
     }
 
-    /// By the kernel. If there is no such call, or if a sandbox that was set up after the start forbids it: by a walk,
-    /// which follows no link.
+    /// Applies it with the kernel's check. If the call does not exist, or if a sandbox that was set up after the start
+    /// forbids it, the path is walked without following any link.
     fn reach_beneath<E: End>(&self, path: &[u8], end: &E, links: Links) -> rustix::io::Result<E::Found> {
         let root = self.now();
         if self.path_check == PathCheck::Walk {
@@ -257,7 +258,7 @@ impl Root {
 
     /// The path below the folder to which a path leads through its links. It may be outdated when it is used.
     ///
-    /// Nothing outside is looked up: a path that leaves the folder must come back by name, as `../www/x` in `www` does.
+    /// Nothing outside is looked up. A path that leaves the folder must come back by name, as `../www/x` in `www` does.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
         let root = self.now();
         let beneath = |path: &[u8]| match path.strip_prefix(root.path()) {
@@ -268,7 +269,7 @@ impl Root {
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next segment is the last
-        // So that a file with a slash after it leads nowhere, as in the kernel.
+        // A file with a slash after it leads nowhere, as in the kernel.
         let is_folder = |resolved: &[u8]| {
             let path = beneath(resolved);
             path.is_none_or(|path| self.stat_without_links(&path).is_ok_and(|stat| stat.kind == Kind::Folder))
@@ -302,7 +303,7 @@ impl Root {
                     resolved.truncate(if target.as_bytes().starts_with(b"/") { 0 } else { parent });
                     ahead.extend(split(target.as_bytes()));
                 }
-                Err(Errno::INVAL) => {} // no link
+                Err(Errno::INVAL) => {} // not a link
                 Err(_) => return None,
             }
         }
@@ -310,7 +311,7 @@ impl Root {
     }
 }
 
-/// Opens folder by folder, following no link.
+/// Opens the path folder by folder, following no link.
 fn walk<E: End>(root: &OwnedFd, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
     if path.is_empty() {
         return end.entry(root, b".");
@@ -326,21 +327,21 @@ fn walk<E: End>(root: &OwnedFd, path: &[u8], end: &E) -> rustix::io::Result<E::F
     end.entry(folder.as_ref().unwrap_or(root), path::name(path))
 }
 
-/// What is done at the end of a path.
+/// The operation at the end of a path.
 trait End {
     type Found;
 
-    /// Wherever links lead.
+    /// Follows links anywhere.
     fn anywhere(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<Self::Found>;
 
-    /// By a call that fails if the path leads outside.
+    /// Uses a call that fails if the path leads outside.
     fn beneath(&self, root: &OwnedFd, path: &[u8], links: Links) -> rustix::io::Result<Self::Found>;
 
-    /// At a name in a folder, and never where a link leads.
+    /// Applies to a name in a folder, and never to the target of a link.
     fn entry(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<Self::Found>;
 }
 
-/// Opens it with these flags.
+/// Opens the file with these flags.
 struct Open(OFlags);
 
 impl End for Open {
@@ -385,7 +386,8 @@ impl From<Errno> for OpenError {
             Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => OpenError::Busy(errno.into()),
             Errno::IO | Errno::NOTCONN | Errno::TIMEDOUT => OpenError::Io(errno.into()),
-            // Not there, outside, a loop, a socket, a name that no file system allows, ...
+            // The file does not exist or is outside, or this is a loop, a socket, a name that no file system allows and
+            // so on.
             _ => OpenError::NotFound,
         }
     }

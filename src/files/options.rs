@@ -40,11 +40,11 @@ const DERIVED: [&str; 16] = [
 
 impl StaticFileHandler {
     /// Lets clients put files and folders into the folder: by PUT, MKCOL and, with [`Uploads::delete`], DELETE and
-    /// MOVE, and by the form that each listing then has, which uses a script for several files, whole folders, and drag
-    /// and drop. Default: nothing is accepted.
+    /// MOVE, and by the form in each listing, which uses a script for several files, whole folders, and drag and drop.
+    /// Default: nothing is accepted.
     ///
     /// A file appears when it is complete. A client that disconnects, or a full disk, leaves nothing behind. Nothing is
-    /// written outside the folder, whatever links say ([`Symlinks::Follow`] is for reading), under no hidden name
+    /// written outside the folder, even through links ([`Symlinks::Follow`] is for reading), under no hidden name
     /// unless those are served ([`hidden`](Self::hidden)), and over no existing file unless [`Uploads::overwrite`]
     /// allows it. Requests from pages of other sites are rejected with 403, whatever rights their users have
     /// (`Sec-Fetch-Site`, `Origin`). Rights are up to a layer.
@@ -107,15 +107,15 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether a folder without an index file is listed. Default: true. If false, it is a 404.
+    /// Whether a folder without an index file is listed. Default: true. If false, the response is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget();
         self
     }
 
-    /// The paths of other folders, from the root of the server and decoded. A listing also contains those below its folder that
-    /// the user can read, and as a page those that the user can only write to. Default: none.
+    /// Sets the paths of other folders, from the root of the server and decoded. A listing shows those below its folder
+    /// that the user can read, and an HTML page also those that the user can only write to. Default: none.
     pub fn beside<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.beside = paths.into_iter().map(Into::into).collect();
         self.forget();
@@ -147,8 +147,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default: no. A
-    /// listing shows its README that way; without this setting it shows the plain text.
+    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default:
+    /// no. A listing shows its README in this form; without this setting it shows the plain text.
     ///
     /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are loaded
     /// only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no scripts, so the file
@@ -182,13 +182,13 @@ impl StaticFileHandler {
     }
 
     /// Whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
-    /// `tar.gz` or `tar`. Its listing has links to these. Default: false.
+    /// `tar.gz` or `tar`. Its listing has buttons for the first two. Default: false.
     ///
-    /// Only folders that are listed can be downloaded; a folder with an index file is that page. The archive contains
-    /// everything below that is served, by its name on disk, including folders with an index file and sidecars, without
-    /// hidden names. Links are replaced by their targets, as [`symlinks`](Self::symlinks) says. Restrictions by
-    /// [`Permissions`](crate::Permissions), such as those of [`layers::PathRights`](crate::layers::PathRights), also
-    /// apply to archives.
+    /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
+    /// contains everything below that is served, by its name on disk, including folders with an index file and
+    /// sidecars, without hidden names. Links are replaced by their targets if [`symlinks`](Self::symlinks) follows
+    /// them. Restrictions by [`Permissions`](crate::Permissions), such as those of
+    /// [`layers::PathRights`](crate::layers::PathRights), also apply to archives.
     ///
     /// It is generated while it is sent, so it has no length, no ranges and no tag. If a file changes while it is read,
     /// the connection is reset, so that the archive is not taken as complete. Files that cannot be read are listed in a
@@ -262,7 +262,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many bytes of compressed files are cached. Default: 32 MiB. The least recently used ones are dropped.
+    /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB.
+    /// The least recently used ones are dropped.
     #[cfg(feature = "compress")]
     pub fn compressed_cache(mut self, bytes: usize) -> Self {
         self.compressed.set_size(bytes);
@@ -277,8 +278,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder. Default: 16
-    /// MiB; 0: none.
+    /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder. Default: 1/128
+    /// of the [memory](Self::memory), at most 16 MiB; 0: none.
     ///
     /// A listing is cached from its second request on, in each order and form, while the kernel reports changes of its
     /// folder and of everything in it ([`inotify`](Self::inotify)). It is made for each request if the folder has more
@@ -318,8 +319,9 @@ impl StaticFileHandler {
     }
 
     /// Sets the size of the cache: the number of files, the bytes of each in memory, and the bytes of all. Default:
-    /// 8,192 files, 64 KiB and 64 MiB; about 1.5 KiB are counted per file in addition to its content. `files` of 0
-    /// disables it. Listings have a cache of their own ([`listing_cache`](Self::listing_cache)).
+    /// 8,192 files, 64 KiB each, and 1/32 of the [memory](Self::memory) in all, at most 64 MiB; about 1.5 KiB are
+    /// counted per file in addition to its content. `files` of 0 disables it. Listings have a cache of their own
+    /// ([`listing_cache`](Self::listing_cache)).
     ///
     /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
     /// each request.
@@ -338,8 +340,9 @@ impl StaticFileHandler {
         [CacheLimits::bytes_for(memory), super::listing::cache_of(memory), compressed].map(|bytes| bytes as u64)
     }
 
-    /// Sets the memory, in bytes, that the defaults of caches and of listings under way are for, and so these limits: call it before
-    /// others. Default: [what this process may use](crate::available_memory). Several handlers share it: give each its part.
+    /// Sets the memory, in bytes, from which the defaults of caches and of listings in progress are computed. It also
+    /// sets these limits, so call it before their setters. Default: [what this process may
+    /// use](crate::available_memory). If there are several handlers, give each its part.
     pub fn memory(mut self, bytes: u64) -> Self {
         let bytes_in_all = CacheLimits::bytes_for(bytes);
         self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits() });
@@ -349,8 +352,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many of the cached files are kept open, for ten seconds at most. Default: an eighth of the descriptors that the process can have
-    /// when the handler is created (`ulimit -n`), up to 4,096.
+    /// Sets how many of the cached files are kept open, for ten seconds at most. Default: an eighth of the descriptors
+    /// that the process can have when the handler is created (`ulimit -n`), up to 4,096.
     pub fn open_files(mut self, open: usize) -> Self {
         self.set_cache(CacheLimits { open, ..self.cache.limits() });
         self
@@ -392,9 +395,10 @@ impl StaticFileHandler {
     }
 
     /// Sets the page that is sent, with 200, for paths without a file: for a single-page app that routes in the
-    /// browser, and for folders without an index, unless the query asks for their listing. It is the same as at its own
-    /// path, with its fields, tag and codings. Default: none. It is sent to clients that ask for `text/html`, and for
-    /// names without an extension. Others, and hidden names, get a 404. So does everything if the page is missing.
+    /// browser. It is also sent for folders without an index, unless the query asks for their listing. It has the
+    /// fields, tag and codings that it has at its own path. Default: none. It is sent to clients that ask for
+    /// `text/html`, and for names without an extension. Other requests, and those for hidden names, get a 404. If the
+    /// page is missing, all of them do.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
@@ -412,7 +416,7 @@ impl StaticFileHandler {
     pub fn mime(mut self, extension: &str, media_type: &str) -> io::Result<Self> {
         let extension = extension.strip_prefix('.').unwrap_or(extension);
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
-            return Err(invalid_input(format!("{extension:?} is no extension")));
+            return Err(invalid_input(format!("{extension:?} is not a valid extension")));
         }
         let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
@@ -489,14 +493,15 @@ impl StaticFileHandler {
     /// If the status is not a 4xx, or the name is not a path in the folder.
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
-        let status = known.ok_or_else(|| invalid_input(format!("{status} is no status of a failed request")))?;
+        let status = known.ok_or_else(|| invalid_input(format!("{status} is not the status of a failed request")))?;
         self.pages.push((status, page_key(&page_name(name)?)));
         self.forget();
         Ok(self)
     }
 
-    /// The path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css` is
-    /// `/static/a.css`. Other paths are a 404. Default: where it is mounted ([`Routes::mount`](crate::Routes::mount)), else the root.
+    /// Sets the path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css`
+    /// is `/static/a.css`. Other paths are a 404. Default: the path at which it is mounted
+    /// ([`Routes::mount`](crate::Routes::mount)), otherwise the root.
     ///
     /// # Errors
     /// If a segment is `.` or `..`.
@@ -514,7 +519,7 @@ impl StaticFileHandler {
         self.cache = Arc::new(Cache::new(limits));
     }
 
-    /// Cached content was prepared with other settings.
+    /// Cached content was prepared with the previous settings.
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();
@@ -536,7 +541,7 @@ fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)>
 
 fn page_name(name: &str) -> io::Result<Vec<u8>> {
     let path = segments(name)?.join(&b'/');
-    if path.is_empty() { Err(invalid_input(format!("{name:?} is no name of a page"))) } else { Ok(path) }
+    if path.is_empty() { Err(invalid_input(format!("{name:?} is not the name of a page"))) } else { Ok(path) }
 }
 
 fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {
@@ -545,8 +550,8 @@ fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {
 
 fn file_name(name: &str) -> io::Result<Vec<u8>> {
     match name {
-        "" | "." | ".." => Err(invalid_input(format!("{name:?} is no name of a file"))),
-        _ if name.contains(['/', '\0']) => Err(invalid_input(format!("{name:?} is no name of a file"))),
+        "" | "." | ".." => Err(invalid_input(format!("{name:?} is not the name of a file"))),
+        _ if name.contains(['/', '\0']) => Err(invalid_input(format!("{name:?} is not the name of a file"))),
         _ => Ok(name.as_bytes().to_vec()),
     }
 }

@@ -1,5 +1,5 @@
-//! `Overview`: the page of a server that has folders at paths of their own, and none at its root. Called by `http` like any handler;
-//! `listing` writes the page.
+//! `Overview`: the page of a server that has folders at paths of their own, and none at its root. Called by `http` like
+//! any handler; `listing` writes the page.
 
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
@@ -7,8 +7,8 @@ use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
 use super::listing::{Account, Beside, Controls, Form, Frame, View, push_beside, without_entries};
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
-/// A page with links to folders that are served at paths of their own, in the style of their listings: those that the user can
-/// read or write. As JSON, on request, it lists those that the user can read. Other paths are a 404.
+/// A page with links to folders that are served at paths of their own, in the style of their listings. It lists those
+/// that the user can read or write. As JSON, on request, it lists those that the user can read. Other paths are a 404.
 ///
 /// ```
 /// use modest::{Http, Overview, Request, Response, Routes};
@@ -24,7 +24,8 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// At this path, which ends with a slash, for folders at these paths beneath it. All are decoded, and from the root of the server.
+    /// Creates a page at this path, which ends with a slash, for the folders at these paths below it. All paths are
+    /// decoded, from the root of the server.
     pub fn new<P: Into<String>>(root: &str, paths: impl IntoIterator<Item = P>) -> Overview {
         Overview { root: root.to_owned(), paths: paths.into_iter().map(Into::into).collect() }
     }
@@ -47,8 +48,8 @@ impl Overview {
     }
 }
 
-/// Those of these decoded paths that are below a folder, whose path ends with a slash, and that the user can read or
-/// write.
+/// Returns the paths that are below a folder and that the user can read or write. All are decoded, and the folder's
+/// path ends with a slash.
 pub(super) fn beside<'a>(request: &Request, paths: impl Iterator<Item = &'a String>, top: &[u8]) -> Vec<Beside> {
     let below = paths.filter_map(|path| {
         let shown = path.as_bytes().strip_prefix(top).filter(|shown| !shown.is_empty())?;

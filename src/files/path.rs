@@ -1,5 +1,6 @@
-//! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find` finds
-//! out whether a file exists and can be read. It decodes nothing: a request's path is canonical before it comes here.
+//! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find`
+//! determines whether a file exists and can be read. It decodes nothing: a request's path is canonical before it comes
+//! here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -49,7 +50,7 @@ impl FilePath {
         })
     }
 
-    /// The path with its slash, except for the folder itself: the key under which it is cached, in whatever spelling.
+    /// The path with its slash, except for the folder itself. It is the cache key for all spellings.
     pub fn key(&self) -> Cow<'_, [u8]> {
         match self.trailing_slash && !self.bytes.is_empty() {
             true => Cow::Owned([&self.bytes, &b"/"[..]].concat()),
@@ -116,7 +117,7 @@ pub(super) fn on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     [mount, b"/", path].concat()
 }
 
-/// The same for a folder, with a slash at its end.
+/// The path of a folder on the server, with a slash at its end.
 pub(super) fn folder_on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     if path.is_empty() { on_server(mount, b"") } else { on_server(mount, &[path, b"/"].concat()) }
 }
@@ -128,9 +129,9 @@ pub(super) fn push_link(to: &mut String, name: &[u8]) {
     to.extend(percent_encode(name, RESERVED));
 }
 
-/// The URL path of a file or folder: exactly one slash at the start, because two would begin the name of another host
-/// (RFC 3986, section 4.2). A backslash is encoded, because browsers take it for a slash. Reserved characters are not
-/// encoded: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
+/// The URL path of a file or folder. It has exactly one slash at the start, because two would begin the name of another
+/// host (RFC 3986, section 4.2). A backslash is encoded, because browsers treat it as a slash. Reserved characters are
+/// not encoded: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
 pub(super) fn location(mount: &[u8], path: &[u8], is_folder: bool) -> String {
     let mut location = encode_path(on_server(mount, path));
     if is_folder && !path.is_empty() {

@@ -2,12 +2,12 @@
 //! files, and does not depend on the request.
 //!
 //! # Validators
-//! A tag is strong: it never names two contents. That of a file in memory is a hash of its content (XXH3, 128 bits),
-//! and so the same on every machine with a copy. That of a larger one is made of size, mtime and ctime, which nothing
-//! can set back. It differs between machines, so behind a balancer a download that is resumed on another machine begins
-//! again. `Last-Modified` counts seconds: it is sent once no further change can have the same, and only for the
-//! uncompressed file. Sidecars mostly have the date of their file, and one date would name two contents (RFC 9110,
-//! section 8.8.1).
+//! A tag is strong: it never identifies two contents. The tag of a file in memory is a hash of its content (XXH3, 128
+//! bits), so it is the same on every machine with a copy. The tag of a larger file is made from size, mtime and ctime,
+//! which nothing can set back. It differs between machines, so behind a balancer a download that is resumed on another
+//! machine begins again. `Last-Modified` counts seconds. It is sent once no further change can have the same date, and
+//! only for the uncompressed file: sidecars mostly have the date of their file, and one date would identify two
+//! contents (RFC 9110, section 8.8.1).
 
 use std::fs::File;
 use std::io;
@@ -56,15 +56,15 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests, so it is only
-/// accessible with the rights of one, by [`Resource::of`].
+/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests. So it is
+/// accessible only with the rights of one request, by [`Resource::of`].
 #[derive(Debug)]
 pub(super) struct Resource {
-    /// Below the folder.
+    /// The path below the folder.
     path: Vec<u8>,
     /// The first is uncompressed.
     variants: Vec<Variant>,
-    /// The codings of the others, in the same order, and after them the one that it can be compressed with.
+    /// The codings of the others, in their order, followed by the coding in which it can be compressed.
     codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
     compressible: Option<Box<Source>>,
@@ -271,7 +271,7 @@ impl Preparer {
         fields
     }
 
-    /// A browser obeys all policies: that of the operator stays beside the sandbox.
+    /// A browser enforces all policies: the operator's policy stays in addition to the sandbox.
     fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
         if self.is_untrusted && !is_inert(&media_type) {
             fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
@@ -460,8 +460,8 @@ impl std::fmt::Debug for FileContent {
 /// A user's field, if it is valid.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no name of a field")))?;
-    let value = value.parse().map_err(|_| invalid(format!("{value:?} is no value for the field `{name}`")))?;
+    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;
+    let value = value.parse().map_err(|_| invalid(format!("{value:?} is not a valid value for the field `{name}`")))?;
     Ok((name, value))
 }
 

@@ -2,8 +2,8 @@
 //! that opens a file for a response, or changes one.
 //!
 //! The operations take a [`Granted`] value, which only [`Rights`] creates, or call `Rights` themselves: code without a
-//! check does not compile. Results of look-ups for all requests ([`Unjudged`]) are checked at each use. [`Permissions`]
-//! know the names of a file.
+//! check does not compile. Look-ups whose results serve all requests take [`Unjudged`] and are checked at each use.
+//! [`Permissions`] resolve the names of a file.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::{Access, Error, Permissions, Request, UrlPath};
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
     judge: Option<Judge>,
-    /// Only entries that requests for them would reach: those that no other route or mount hides. `None`: all are.
+    /// Only entries that a request for them would reach: no other route or mount hides them. `None` if all are reached.
     reached: Option<Arc<Reached>>,
 }
 
@@ -123,7 +123,7 @@ impl Rights {
         self.grant(path).ok_or_else(|| self.refusal())
     }
 
-    /// Whether the user has the right, or might have it after authentication.
+    /// Whether the user has the right, or might have it after logging in.
     pub fn might<A: Kind>(&self, path: &[u8]) -> bool {
         self.grant::<A>(path).is_some() || self.refusal().status() == http::StatusCode::UNAUTHORIZED
     }

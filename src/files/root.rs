@@ -21,8 +21,8 @@ use super::sys;
 /// How many links the path of the root can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
-/// or a release that swaps a link, that one is opened instead: see [`RootLocation::reopen_if_replaced`].
+/// The root folder, held open. If another folder replaces it, that one is opened instead, as after a build that deletes
+/// and recreates its output, or a release that swaps a link: see [`RootLocation::reopen_if_replaced`].
 #[derive(Debug)]
 pub(super) struct RootLocation {
     /// The start of a relative path: the former working folder. It may be renamed, and another may replace it.
@@ -109,7 +109,7 @@ impl RootLocation {
         }
         let opened = identified(self.base.as_ref(), &self.path).map_err(|errno| self.unreachable(errno))?;
         self.is_reachable();
-        log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
+        log::debug!(target: "modest::files", "{}: another folder is at this path now", self.path.display());
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
         self.replaced.fetch_add(1, Release);
         Ok(true)
@@ -118,7 +118,7 @@ impl RootLocation {
     fn is_reachable(&self) {
         // The load first: it keeps the cache line shared on the path of every request.
         if self.is_warned_of.load(Relaxed) && self.is_warned_of.swap(false, Relaxed) {
-            log::warn!(target: "modest::files", "{}: the folder is there again", self.path.display());
+            log::warn!(target: "modest::files", "{}: the folder is at its path again", self.path.display());
         }
     }
 
@@ -128,7 +128,7 @@ impl RootLocation {
         let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
         let error = error_with_path(&self.path, errno);
         if is_of_path && !self.is_warned_of.swap(true, Relaxed) {
-            log::warn!(target: "modest::files", "{error}: the folder that was there before is still served");
+            log::warn!(target: "modest::files", "{error}; the previous folder is still served");
         }
         error
     }
@@ -201,7 +201,7 @@ fn error_with_path(root: &Path, errno: Errno) -> io::Error {
     let reason = match errno {
         Errno::NOENT => "no such folder".to_owned(),
         Errno::NOTDIR => "not a folder".to_owned(),
-        Errno::ACCESS | Errno::PERM => "the folder may not be read".to_owned(),
+        Errno::ACCESS | Errno::PERM => "no permission to read the folder".to_owned(),
         _ => error.to_string(),
     };
     io::Error::new(error.kind(), format!("{}: {reason}", root.display()))

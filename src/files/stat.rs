@@ -70,7 +70,7 @@ pub(super) fn stat_in(folder: &OwnedFd, name: impl Arg + Copy) -> rustix::io::Re
     stat(folder, name, false)
 }
 
-/// The metadata of a path, or of what a link at its end leads to.
+/// The metadata of a path; if it ends in a link, of the link's target.
 pub(super) fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
     sys::stat(at, path, follows).map(FileStat::from)
 }

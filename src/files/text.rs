@@ -16,7 +16,7 @@ const TEXT_SCAN: usize = 4096;
 /// section 13.2.3.2).
 const PRESCAN: usize = 1024;
 
-/// The labels of UTF-8, and those of UTF-16, which a declaration in ASCII cannot mean, so it counts as UTF-8 (WHATWG
+/// The labels of UTF-8 and UTF-16. A declaration in ASCII cannot be in UTF-16, so UTF-16 counts as UTF-8 (WHATWG
 /// Encoding, section 4.2; WHATWG HTML, section 13.2.3.2).
 const UTF_8_LABELS: [&str; 15] = [
     "csunicode",
@@ -42,7 +42,7 @@ impl Beginning<'_> {
     pub fn is_text(&self) -> bool {
         let start = &self.bytes[..self.bytes.len().min(TEXT_SCAN)];
         let binary = |byte: u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
-        // Without an early exit a block is compared by vector instructions.
+        // Without an early exit the loop is vectorized.
         self.has_utf_16_mark()
             || !start.chunks(256).any(|block| block.iter().fold(false, |any, &byte| any | binary(byte)))
     }
@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Whatever a page holds, the scan ends, and within its bytes.
+    /// For any content, the scan ends, and stays within the bytes.
     #[test]
     fn the_charset_scan_ends_on_any_input() {
         let pieces: [&[u8]; 12] =

@@ -1,5 +1,5 @@
-//! Changes reported by the kernel (inotify, where there is one), so that cached content can be used without checking the disk. Called by
-//! `fresh`.
+//! Changes reported by the kernel (inotify, where it exists), so that cached content can be used without checking the
+//! disk. Called by `fresh`.
 //!
 //! # Why it is sufficient
 //! A change is queued before the system call that makes it returns (inotify(7); `fsnotify` runs within it). A client
@@ -82,7 +82,7 @@ struct Table {
 enum Above {
     /// By these watches.
     Watched(Vec<i32>),
-    /// A folder on the way cannot be watched: the disk is checked once per poll, by one `statx`.
+    /// A folder on the way cannot be watched, so one `statx` per poll checks the disk.
     Asked,
 }
 
@@ -109,7 +109,7 @@ impl Table {
 }
 
 impl Watcher {
-    /// `None`: the kernel reports nothing to this process.
+    /// `None` if the kernel reports no changes to this process.
     pub fn new() -> Option<Arc<Watcher>> {
         Some(Arc::new(Watcher {
             changes: Changes::new().ok()?,
@@ -130,9 +130,9 @@ impl Watcher {
         }
         let mut table = self.table();
         if self.read.load(Acquire) >= until {
-            return; // by the thread that had the lock
+            return; // the thread that had the lock has read them
         }
-        let until = until.min(self.nanos(Instant::now())); // nobody can have asked later
+        let until = until.min(self.nanos(Instant::now())); // no request can have asked for a later time
         let is_lost = self.read_news(&mut table).is_err();
         if matches!(table.above, Some(Above::Asked)) {
             root.reopen_if_replaced();
@@ -155,7 +155,7 @@ impl Watcher {
         self.table().watches.len()
     }
 
-    /// Something has changed without a report.
+    /// Called when something has changed without a report: all earlier results become invalid.
     pub fn forget_all(&self, root: &Root) {
         let mut table = self.table();
         self.begin_epoch(&mut table);
@@ -210,7 +210,7 @@ impl Watcher {
             table.watches.entry(wd).or_default().folder().beneath += 1;
             watch.places.push(Place::Beneath(wd));
         }
-        let watched = table.watches.entry(wd).or_default().folder(); // that of the last
+        let watched = table.watches.entry(wd).or_default().folder(); // for the folder that was added last
         match names {
             None => {
                 watched.any_name.push(Arc::clone(&watch.changed));
@@ -242,14 +242,15 @@ impl Watcher {
         match table.folders.get(path) {
             Some((wd, known)) if *known == identity => Ok(*wd),
             Some(_) => {
-                self.begin_epoch(table); // another folder is there without a report: a file system was mounted
+                self.begin_epoch(table); // another folder is at the path without a report: a file system was mounted
                 Err(Errno::AGAIN)
             }
             None => {
                 let wd = self.changes.watch(folder, Subject::Folder)?;
                 let known = &mut table.watches.entry(wd).or_default().folder().path;
                 if let Some(other) = known.replace(path.to_vec()) {
-                    table.folders.remove(&other); // mounted at both: the watch of one of them ends with it
+                    // the folder is mounted at both paths, and the watch of one of them ends with it
+                    table.folders.remove(&other);
                 }
                 table.folders.insert(path.to_vec(), (wd, identity));
                 Ok(wd)
@@ -268,7 +269,7 @@ impl Watcher {
                 }
                 Err(errno) => {
                     self.forget_way(table, above);
-                    // It can be passed through, but not read.
+                    // The folder can be passed through, but not read.
                     return if errno == Errno::ACCESS { Ok(Above::Asked) } else { Err(errno) };
                 }
             }
@@ -292,17 +293,17 @@ impl Watcher {
             return self.begin_epoch(table);
         }
         if change.name.is_some() && change.is_write {
-            return; // of a folder in a listing: does not concern the folder, but takes room in the queue
+            return; // an event of a folder in a listing: it does not concern that folder, but takes space in the queue
         }
         let wd = change.watch;
         let Some(watched) = table.watches.get(&wd) else { return }; // not watched any more
         let mut ends = false;
         match change.name {
             Some(name) => {
-                // A file system may find it in another case.
+                // Some file systems find names in another case.
                 let name = &name.to_ascii_lowercase()[..];
                 watched.tell_of(name);
-                // A sidecar of that name: see `find`.
+                // The name may belong to a sidecar of that name: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
                 stems.for_each(|stem| watched.tell_of(stem));
@@ -368,7 +369,7 @@ fn way_to(root: &Root) -> rustix::io::Result<Way> {
     Ok(way)
 }
 
-/// A path without links, on a file system that reports changes.
+/// Returns the file at a path without links, on a file system that reports changes.
 fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
     let file = root.find_without_links(path)?;
     let stat = stat_of(&file)?;
@@ -380,7 +381,7 @@ impl Watch {
     /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. Metadata
     /// that is read from now on is valid as long as this holds.
     ///
-    /// Only for a watcher of listings: a file is reported once, so a log that is written all day does not fill the
+    /// Only for a watcher of listings: a file is reported once, so that a log that is written all day does not fill the
     /// queue.
     /// # Errors
     /// Why it can't be watched.
@@ -417,7 +418,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
         for (number, place) in self.places.drain(..).enumerate() {
-            // Each end is an event as well, and more than the queue holds would count as lost events.
+            // Each removed watch causes an event as well, and more events than the queue holds would count as lost
+            // ones.
             if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
                 self.watcher.begin_epoch(&mut table);
             }

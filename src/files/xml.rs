@@ -1,5 +1,5 @@
-//! XML of WebDAV clients: parsed with limits, and written anew before it is stored or sent, so that no byte of a client's
-//! markup is sent to others. Used by `dav` and `taking`.
+//! XML of WebDAV clients: parsed with limits, and written again from the parsed document before it is stored or sent,
+//! so that no byte of a client's markup reaches other clients. Used by `dav` and `taking`.
 
 use http::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
@@ -7,32 +7,32 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::MAX_XML;
 use crate::{Error, escape_html};
 
-/// The most elements and texts of one document.
+/// The maximum number of elements and texts in a document.
 const MAX_NODES: u32 = 2000;
-/// The most declarations of namespaces. For each element that declares one, the parser copies all that apply to it, and
-/// compares each of them with all others. The properties of one file can have 200.
+/// The maximum number of namespace declarations. For each element with a declaration, the parser copies all
+/// declarations that apply to it, and compares each of them with all others. The properties of one file can have 200.
 const MAX_DECLARATIONS: usize = 256;
-/// How many elements can be in each other.
+/// The maximum depth of elements.
 const DEEPEST: usize = 32;
 /// The namespace of WebDAV.
 pub(super) const DAV: &str = "DAV:";
 /// The namespace of the prefix `xml`.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
-/// Takes the time of a few milliseconds at most, whatever the text is.
+/// Parses a document. This takes at most a few milliseconds, whatever the text is.
 ///
 /// # Errors
 /// 400 if it is not XML with namespaces, has a document type, or is too large.
 pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     let wrong = || Error::new(StatusCode::BAD_REQUEST, "The XML of the request is malformed.");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
-    // Without a document type, no declaration can be written in another way.
+    // Without a document type, a declaration always contains `xmlns`.
     if text.len() as u64 > MAX_XML || text.matches("xmlns").count() > MAX_DECLARATIONS {
         return Err(wrong());
     }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|_| wrong())?;
-    // A prefix must not be bound to nothing (Namespaces in XML 1.0, section 2.2).
+    // A prefix must not be bound to an empty name (Namespaces in XML 1.0, section 2.2).
     let is_undone =
         |node: Node<'_, '_>| node.namespaces().any(|bound| bound.name().is_some() && bound.uri().is_empty());
     let is_fine = |node: Node<'_, '_>| !is_undone(node) && node.ancestors().take(DEEPEST + 2).count() <= DEEPEST;
@@ -42,18 +42,18 @@ pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     }
 }
 
-/// Whether this is the element of WebDAV with that name.
+/// Whether this is WebDAV's element with that name.
 pub(super) fn is_dav(node: Node<'_, '_>, name: &str) -> bool {
     node.has_tag_name((DAV, name))
 }
 
-/// The first child element of WebDAV with that name.
+/// The first child that is WebDAV's element with that name.
 pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| is_dav(*child, name))
 }
 
-/// Appends an element with everything in it, except comments and instructions. It declares its own namespaces, and the
-/// language that it has by the elements around it (RFC 4918, section 4.3).
+/// Appends an element with its content, except comments and processing instructions. The element declares its own
+/// namespaces, and the language that it inherits from the elements around it (RFC 4918, section 4.3).
 pub(super) fn write(node: Node<'_, '_>, to: &mut String) {
     let language = node.ancestors().find_map(|above| above.attribute((XML, "lang")));
     write_element(node, language.filter(|_| !node.has_attribute((XML, "lang"))), to);
@@ -86,7 +86,7 @@ fn write_element_of_parent(node: Node<'_, '_>, to: &mut String) {
     write_element(node, None, to);
 }
 
-/// Appends the elements and texts in an element.
+/// Appends the elements and texts inside an element.
 pub(super) fn write_inside(node: Node<'_, '_>, to: &mut String) {
     write_contents(node, write, to);
 }
@@ -101,18 +101,18 @@ fn write_contents(node: Node<'_, '_>, write: fn(Node<'_, '_>, &mut String), to: 
     }
 }
 
-/// For texts and attributes. Parsers change white space in both, unless it is written as references (XML 1.0, sections
-/// 2.11 and 3.3.3).
+/// Escapes a text or an attribute. Parsers change white space in both, unless it is written as references (XML 1.0,
+/// sections 2.11 and 3.3.3).
 fn escape(text: &str) -> String {
     escape_html(text).replace('\r', "&#13;").replace('\n', "&#10;").replace('\t', "&#9;")
 }
 
-/// Appends an element without anything in it.
+/// Appends an element without content.
 pub(super) fn write_name(node: Node<'_, '_>, to: &mut String) {
     to.extend([&*start_of(node), "/>"]);
 }
 
-/// The beginning of an element as it is written here: its name and its namespace.
+/// The start of an element as it is written here: its name and its namespace.
 pub(super) fn start_of(node: Node<'_, '_>) -> String {
     let name = node.tag_name();
     format!("<{} xmlns=\"{}\"", name.name(), escape(name.namespace().unwrap_or_default()))
@@ -171,7 +171,7 @@ mod tests {
         assert!(parse(b"<a>\xff</a>").is_err());
     }
 
-    /// A property is written without the elements around it, so it declares the language that it has by them.
+    /// A property is written without the elements around it, so it declares the language that it inherits from them.
     #[test]
     fn the_language_of_elements_around() {
         for (text, expected) in [
@@ -187,7 +187,8 @@ mod tests {
         }
     }
 
-    /// Documents that are expensive for parsers are rejected, or parsed in no time. Each is filled up to the longest body.
+    /// Documents that are expensive for parsers are rejected, or parsed in a few milliseconds. Each is filled up to the
+    /// maximum length.
     #[test]
     fn no_document_takes_long() {
         let filled = |start: &str, piece: &dyn Fn(usize) -> String, end: &str| {

@@ -1,5 +1,5 @@
-//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`.
-//! It takes bytes and returns a decision. A response whose end two programs could see in different places is rejected.
+//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`. It
+//! takes bytes and returns a decision. A response is rejected if two programs could disagree about its end.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
@@ -93,7 +93,7 @@ impl AnswerHead {
 }
 
 impl AnswerBody {
-    /// Whether it has no bytes.
+    /// Whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
     }
@@ -196,7 +196,7 @@ mod tests {
             ("HTTP/1.1 200 OK\nA: b\r\n\r\n", "the response has no valid status line"),
             ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "a field has no valid name"),
             ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "a field has no valid name"),
-            ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "a field's value holds a control character"),
+            ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "a field value contains a control character"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 8\r\n\r\n", "the response has two lengths"),
             ("HTTP/1.1 200 OK\r\nContent-Length: +7\r\n\r\n", "the response has an invalid Content-Length"),
             ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", "the response has an invalid Content-Length"),

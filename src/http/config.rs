@@ -9,6 +9,10 @@ use super::handler::LogFormat;
 use super::request::Request;
 use super::request::head::HeadLimits;
 use super::request::room::BodyLimits;
+use super::response::{Response, Result};
+
+/// Responds to CONNECT.
+pub(crate) type OnConnect = dyn Fn(&Request) -> Result<Response> + Send + Sync;
 
 /// Returns the path and query that replace those of a request, if any.
 pub(crate) type Rewrite = dyn Fn(&Request) -> Option<String> + Send + Sync;
@@ -24,9 +28,11 @@ pub(crate) struct HttpConfig {
     pub(crate) max_requests: Option<u32>,
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
+    pub(crate) on_connect: Option<Arc<OnConnect>>,
     /// The path and query that replace those of a request, if it returns some.
     pub(crate) rewrite: Option<Arc<Rewrite>>,
-    /// Whether a path in another spelling than its one form is answered before any handler is called.
+    /// Whether a path in another spelling than its canonical one is redirected or rejected before any handler is
+    /// called.
     pub(crate) strict_paths: bool,
     pub(crate) server: Option<HeaderValue>,
     /// Fields of every response.
@@ -34,7 +40,7 @@ pub(crate) struct HttpConfig {
     pub(crate) access_log: AccessLog,
 }
 
-/// The format of the access log, if there is one: set by the program, or taken over from the first handler of the server.
+/// The format of the access log, if there is one: set by the program, or copied from the first handler of the server.
 #[derive(Clone, Default)]
 pub(crate) struct AccessLog(OnceLock<Option<LogFormat>>);
 
@@ -43,7 +49,7 @@ impl AccessLog {
         self.0.get().copied().unwrap_or_else(|| Some(LogFormat::of_process()))
     }
 
-    /// Without effect if it is set already.
+    /// Has no effect if a format is set already.
     pub(crate) fn take_over(&self, other: &AccessLog) {
         if let Some(format) = other.0.get() {
             let _ = self.0.set(*format);
@@ -62,7 +68,7 @@ const KIB: usize = 1024;
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig {
-            head: HeadLimits { line: 8 * KIB, head: 32 * KIB, fields: 100 },
+            head: HeadLimits { line: 8 * KIB, head: 32 * KIB, fields: 100, bare_lf: false },
             body: BodyLimits::default(),
             idle_timeout: Some(Duration::from_secs(60)),
             head_timeout: Some(Duration::from_secs(10)),
@@ -71,6 +77,7 @@ impl Default for HttpConfig {
             max_requests: None,
             max_connection_age: None,
             chunked_bodies: true,
+            on_connect: None,
             rewrite: None,
             strict_paths: true,
             access_log: AccessLog::default(),

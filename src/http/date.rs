@@ -81,8 +81,8 @@ fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     let (month, day, second) = (month(&text[5..8])?, digits(&text[2..4])?, clock(&text[12..20])?);
     let now = seconds(now)?;
     let (this_year, this_month, today) = civil(now.div_euclid(DAY));
-    // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the past":
-    // compared to the second, as a day of the fiftieth year may already be too far.
+    // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the
+    // past". The comparison is exact to the second, because a day of the fiftieth year may already be too far ahead.
     let mut year = this_year - this_year.rem_euclid(100) + digits(&text[9..11])?;
     if (year - 50, month, day, second) > (this_year, this_month, today, now.rem_euclid(DAY)) {
         year -= 100;

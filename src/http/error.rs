@@ -39,9 +39,10 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. It has no error
 /// page.
 ///
-/// Clones share their data, and their page is made once: keep an error that is returned often and clone it.
+/// Clones share their data, and their page is made once. For an error that is returned often, keep it and return
+/// clones.
 #[doc(alias("send_error", "HTTPError", "abort"))]
-#[must_use = "is answered only if it is returned"]
+#[must_use = "is sent only if it is returned"]
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -50,25 +51,25 @@ struct Inner {
     status: StatusCode,
     message: Option<String>,
     fields: Vec<FieldError>,
-    /// The message lists the faults of the fields.
+    /// Whether the message is the list of the field errors.
     message_is_of_fields: bool,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The pages made of it, shared by all clones.
+    /// The pages made from it, shared by all clones.
     pages: OnceLock<Arc<Pages>>,
 }
 
-/// A page per type; `None` inside if there can be none.
+/// A page per type. `None` inside means that no page can be made.
 type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
-/// It is read and displayed, never changed through a reference, so it can be used after a panic.
+/// The pages are never changed through a reference, so they can be used after a panic.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
 impl Error {
-    /// Creates an error with this status and a message for the client (empty: none).
+    /// Creates an error with this status and a message for the client. An empty message means none.
     ///
-    /// A number that is no final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
+    /// A number that is not a final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
     /// becomes a 500, and is logged.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
@@ -147,7 +148,7 @@ impl Error {
         self
     }
 
-    /// Adds those of these fields that it does not have.
+    /// Adds those of these fields that the error does not have yet.
     pub(crate) fn with_missing_headers(mut self, headers: &HeaderMap) -> Error {
         let missing: Vec<_> = headers.iter().filter(|(name, _)| !self.headers().contains_key(*name)).collect();
         let of_page = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_SECURITY_POLICY];
@@ -228,15 +229,15 @@ impl Error {
         Error(Arc::new(Inner { status, message, fields, message_is_of_fields, headers, cause, pages }))
     }
 
-    /// Its own data, without pages.
+    /// Returns data that no other error shares, without pages.
     fn change(&mut self) -> &mut Inner {
         let inner = Arc::make_mut(&mut self.0);
         inner.pages.take();
         inner
     }
 
-    /// Its page of this type, made once for it and its clones. `None` if there are no clones, if `make` makes none, or
-    /// if there are pages of too many types.
+    /// Returns its page of this type, made once for it and its clones. `None` if there are no clones, if `make` returns
+    /// none, or if there are already pages of three other types.
     pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl Fn() -> Option<T>) -> Option<&T> {
         if Arc::strong_count(&self.0) == 1 {
             return None; // it is unlikely to be sent again
@@ -258,8 +259,8 @@ impl FieldError {
         FieldError { field: field.into(), message: message.into() }
     }
 
-    /// The name of the field; in JSON with those around it, as in `address.city` and `items[2].price`. Empty: the
-    /// fault is in the whole.
+    /// The name of the field; in JSON with the names around it, as in `address.city` and `items[2].price`. Empty if the
+    /// fault is in the whole input.
     pub fn field(&self) -> &str {
         &self.field
     }
@@ -375,7 +376,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A valid field name and value, or an error that says what is wrong with them.
+/// A valid field name and value, or an error with the reason.
 pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,

@@ -50,7 +50,9 @@ impl ETag {
 
     fn of(open: &str, tag: &str) -> Result<ETag, Error> {
         if !tag.bytes().all(is_etagc) {
-            return Err(Error::from(format!("an entity tag holds no blanks, controls or quotes: {tag:?}")));
+            return Err(Error::from(format!(
+                "an entity tag can't contain spaces, control characters or quotes: {tag:?}"
+            )));
         }
         Ok(ETag(HeaderValue::try_from(format!("{open}{tag}\""))?))
     }

@@ -1,13 +1,14 @@
-//! Which validators the times of a file allow: a date or a tag is sent once no later change can have the same (RFC 9110,
-//! section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
+//! Decides which validators the times of a file allow: a date or a tag is sent only once no later change can have the
+//! same one (RFC 9110, section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A run of a fuzz
-/// target is shorter; the kernels it runs on give a file that was read a new timestamp (Linux 6.13, tmpfs).
+/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A fuzz run is too
+/// short to wait for it. The kernels on which fuzz targets run assign a new timestamp to a file that was read (Linux
+/// 6.13, tmpfs).
 const TIMESTAMP_TICK: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 20 });
 
-/// A program that writes a new file and then renames it does so within this many seconds, each counted as whole.
+/// How many seconds may pass between writing a new file and renaming it. Begun seconds count.
 const RENAMED_WITHIN: i64 = 2;
 
 /// Seconds since 1970, and nanoseconds forward from there.
@@ -26,7 +27,7 @@ pub(crate) struct FileTimes {
 }
 
 impl FileTimes {
-    /// The date to be sent, without regard to `until_dated`: the ctime if the mtime is in the future, where
+    /// The date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
     /// Last-Modified must not be (section 8.8.2.1).
     pub(crate) fn date(&self, now: SystemTime) -> FileTime {
         if self.modified > FileTime::from(now) { self.changed } else { self.dated() }
@@ -47,14 +48,14 @@ impl FileTimes {
         }
     }
 
-    /// How long until the file's date can be sent, which counts seconds: until no further change can have the same
-    /// date. `None`: now.
+    /// How long to wait until the file's date can be sent. Dates count seconds, so a later change within the second
+    /// would have the same date. `None`: the date can be sent now.
     pub(crate) fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
         let second = FileTime { seconds: date.seconds, nanos: 0 };
         second.until(Duration::from_secs(1) + self.tick(), now)
     }
 
-    /// File system clocks tick every 4 to 10 ms, those without nanoseconds every second or two.
+    /// File system clocks tick every 4 to 10 ms. Those without nanoseconds tick every second or two.
     fn tick(&self) -> Duration {
         if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK }
     }
@@ -125,7 +126,7 @@ mod tests {
         let at = |seconds, nanos| FileTime { seconds, nanos };
         for (modified, changed, expected) in [
             (at(100, 7), at(100, 7), at(100, 7)),
-            (at(100, 7), at(100, 900), at(100, 7)), // within the second: told once that is over
+            (at(100, 7), at(100, 900), at(100, 7)), // within one second, which `until_dated` waits for
             (at(100, 999_999_999), at(101, 0), at(101, 0)),
             (at(100, 0), at(102, 999_999_999), at(102, 999_999_999)),
             (at(100, 999_999_999), at(103, 0), at(100, 999_999_999)), // dated back

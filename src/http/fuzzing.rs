@@ -35,7 +35,7 @@ pub struct Framing {
 
 /// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is a status.
 pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
-    let limits = HeadLimits { line: 1024, head: 4096, fields: 20 };
+    let limits = HeadLimits { line: 1024, head: 4096, fields: 20, bare_lf: false };
     let mut parser = HeadParser::default();
     for end in ends {
         match parser.parse(&bytes[..end], &limits) {

@@ -32,7 +32,7 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
 /// assert_eq!(modest::encode_path(b"\xff"), "%FF"); // any file name of Linux
 /// ```
 ///
-/// A path that begins with two slashes would name another host (RFC 3986, section 4.2). The caller has to prevent that.
+/// A path that begins with two slashes would name another host (RFC 3986, section 4.2). The caller must prevent that.
 #[doc(alias("quote", "urllib.parse.quote", "encodeURI"))]
 pub fn encode_path(path: impl AsRef<[u8]>) -> String {
     percent_encode(path.as_ref(), NOT_IN_PATH).to_string()

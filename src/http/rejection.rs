@@ -1,5 +1,5 @@
-//! Why a request is rejected before a handler sees it. Returned by `head`, `target`, `framing`, `chunked` and `body`.
-//! `connection` turns it into a response.
+//! The reason why a request is rejected before any handler sees it. Returned by `head`, `target`, `framing`, `chunked`
+//! and `stored`. `connection` turns it into a response.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// Whether the server is out of capacity at present. The response then has `Retry-After`.
+    /// Whether the server lacks capacity at the moment. Then the response has `Retry-After`.
     pub(crate) fn is_for_want_of_room(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }

@@ -12,6 +12,7 @@ use super::handler::{Chain, RequestHandler};
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::Checked;
+use crate::tcp::MayBlock;
 
 /// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {
@@ -39,18 +40,18 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// May block: whether the chain accepts a request whose body is still to come, by its head. A rejection is only
+    /// Whether the chain accepts a request whose body is still to come, by its head. A rejection is only
     /// stored. [`respond`](Responder::respond) returns the response to it.
-    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan) -> bool {
+    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {
             return true; // `OPTIONS *` is about the server, not about a handler
         }
         request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// May block: the chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
+    /// The chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
     /// accepted the request.
-    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
+    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request), _: MayBlock) -> Result<Checked, Error> {
         catch_panic(request, || {
             let result = match request.path_error() {
                 Some(error) => Err(error),
@@ -61,7 +62,17 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// A handler's result as it is sent: after the chain's last hooks, and checked.
+    /// The response of something other than the chain, or an error page. `Err` if it panicked.
+    pub(crate) fn respond_by(
+        &self,
+        request: &Request,
+        handler: impl FnOnce() -> Result<Response>,
+        _: MayBlock,
+    ) -> Result<Checked, Error> {
+        catch_panic(request, || self.finish(request, handler()))
+    }
+
+    /// Turns a handler's result into the response to send: applies the chain's last hooks, and checks it.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
         let made = result.and_then(|mut response| match response.take_deferred_error() {
             Some(error) => Err(error),
@@ -130,11 +141,11 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 }
 
-/// May block: gives the request the path and query that this closure returns, if any.
+/// Gives the request the path and query that this closure returns, if any.
 ///
 /// # Errors
-/// 500 if it panics, or returns what is no path. The cause is logged.
-pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite) -> Result<(), Error> {
+/// 500 if the closure panics, or returns something that is not a path. The cause is logged.
+pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -> Result<(), Error> {
     if !request.begin_rewrite() {
         return Ok(());
     }
@@ -145,7 +156,7 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite) -> Result<(), 
     })
 }
 
-/// Why a request failed: a cause that the server is to blame for, or why a client got a 4xx.
+/// Logs why a request failed: the cause if it is the server's fault, the reason if the client got a 4xx.
 fn log_reason(request: &Request, error: &Error) {
     log_rejection(request, error);
     if error.cause().is_some() && !error.status().is_client_error() {
@@ -153,7 +164,7 @@ fn log_reason(request: &Request, error: &Error) {
     }
 }
 
-/// Why a client got a 4xx, as Python's `log_error` has it.
+/// Logs why a client got a 4xx, as Python's `log_error` does.
 pub(crate) fn log_rejection(request: &Request, error: &Error) {
     if error.status().is_client_error() {
         log::info!("{} {}: {error}", request.client_name(), request.for_log());

@@ -12,7 +12,7 @@ use super::request::{BodyPlan, Request};
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Output, Piece};
+use crate::tcp::{MayBlock, Output, Piece};
 
 /// A response as a client gets it, returned by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
 ///
@@ -29,9 +29,20 @@ pub struct SentResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    asked: Option<String>,
 }
 
 impl SentResponse {
+    /// Adds the request, for assertions to print.
+    pub(crate) fn to(self, asked: String) -> SentResponse {
+        SentResponse { asked: Some(asked), ..self }
+    }
+
+    /// The request, if it is known.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -95,7 +106,7 @@ impl SentResponse {
             let status: StatusCode = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
             let headers = read_fields(from)?;
             if !status.is_informational() {
-                return Ok(SentResponse { status, headers, body: Vec::new() });
+                return Ok(SentResponse { status, headers, body: Vec::new(), asked: None });
             } // 100 Continue and other interim responses
         }
     }
@@ -127,13 +138,14 @@ fn respond_once<H: RequestHandler + ?Sized>(
     request: &Request,
 ) -> SentResponse {
     if *request.method() == Method::CONNECT {
-        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection responds
+        // as a connection responds to it
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
         return respond_with(responder, config, request, &error);
     }
     if !request.body().is_empty() {
-        responder.accepts(request, &mut BodyPlan::default()); // as a connection does
+        responder.accepts(request, &mut BodyPlan::default(), MayBlock::without_a_server()); // as a connection does
     }
-    let response = responder.respond(request, &|_| {});
+    let response = responder.respond(request, &|_| {}, MayBlock::without_a_server());
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),
@@ -143,7 +155,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     send(response, responder, config, request)
 }
 
-/// The page of an error, for which no handler is asked.
+/// The page of an error for which no handler is called.
 pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
@@ -155,11 +167,12 @@ pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
 
 /// The response as a client gets it.
 fn send<H: RequestHandler + ?Sized>(
-    response: Checked,
+    mut response: Checked,
     responder: &Responder<'_, H>,
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
+    let on_sent = response.take_on_sent();
     let context = ResponseContext {
         request,
         keep_alive: true,
@@ -173,19 +186,24 @@ fn send<H: RequestHandler + ?Sized>(
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_rest(&mut output); // what is queued; the rest is not waited for
+        pushed.write_rest(&mut output); // only what is queued: a test does not wait for the rest
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
-        let progress = stream.read_some(&mut output);
+        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
         broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
         if matches!(progress, StreamProgress::Done) {
             break;
         }
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
-        Ok(sent) if !broken => sent,
-        _ => panic!("the answer to {:?} broke off", request.line()),
+        Ok(sent) if !broken => {
+            if let Some(on_sent) = on_sent {
+                on_sent.sent(MayBlock::without_a_server());
+            }
+            sent
+        }
+        _ => panic!("the response to {:?} was cut off", request.line()),
     }
 }
 

@@ -17,8 +17,9 @@ use super::request::Request;
 use super::request::room::{Place, memory_quota};
 use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
+use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
 /// is served with the defaults.
@@ -31,7 +32,7 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 ///     .idle_timeout(Duration::from_secs(5))
 ///     .body_limit(1 << 20);
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Http<H>(Arc<Service<H>>);
 
 /// A head stays in the input until it is complete, and up to 64 KiB are read ahead.
@@ -43,24 +44,24 @@ impl<H: RequestHandler> Http<H> {
         Http(Arc::new(Service::new(handler)))
     }
 
-    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. Past it: 414.
+    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. A longer one gets 414.
     pub fn request_line_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.line = bytes.min(MAX_HEAD))
     }
 
-    /// Sets the maximum length of the head (request line and fields) in bytes. Default: 32 KiB; maximum: 60 KiB. Past
-    /// it: 431.
+    /// Sets the maximum length of the head (request line and fields) in bytes. Default: 32 KiB; maximum: 60 KiB. A
+    /// longer one gets 431.
     pub fn head_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.head = bytes.min(MAX_HEAD))
     }
 
-    /// Sets the maximum number of field lines. Default: 100. Past it: 431.
+    /// Sets the maximum number of field lines. Default: 100. A request with more gets 431.
     pub fn field_limit(self, number: usize) -> Http<H> {
         self.with(|config| config.head.fields = number)
     }
 
     /// Sets the maximum length of a body in bytes. Default: 16 MiB; `None`: no limit except
-    /// [`body_quota`](Http::body_quota). Past it: 413, before the body is read if the head has its length.
+    /// [`body_quota`](Http::body_quota). A longer body gets 413, before it is read if the head has its length.
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.body = bytes)
@@ -78,8 +79,9 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up to
-    /// 256 MiB; `None`: no limit. Past it, further bodies go to temporary files, however short they are.
+    /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up
+    /// to 256 MiB; `None`: no limit. When the quota is used up, further bodies go to temporary files, however short
+    /// they are.
     ///
     /// A body counts until its request is answered: with its Content-Length from when it is accepted, or otherwise with
     /// the bytes that have arrived.
@@ -88,10 +90,10 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::Memory, bytes))
     }
 
-    /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. Past it:
-    /// 507 with `Retry-After`. If the head has the length of a body, the whole length is reserved, or the request is
-    /// rejected before the body is read. Bodies in memory have a quota of their own:
-    /// [`body_memory_quota`](Http::body_memory_quota).
+    /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. When the
+    /// quota is used up, further requests get 507 with `Retry-After`. If the head has the length of a body, the whole
+    /// length is reserved, or the request is rejected before the body is read. Bodies in memory have a quota of their
+    /// own: [`body_memory_quota`](Http::body_memory_quota).
     ///
     /// Keep the maximum body length a small part of the quota: a client that sends a body slowly holds its reservation
     /// for that time.
@@ -100,44 +102,84 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
     }
 
-    /// Sets the memory, in bytes, that the default of [`body_memory_quota`](Http::body_memory_quota) is for, and so that quota: call
-    /// it before others. Default: [what this process may use](crate::available_memory).
+    /// Sets the memory, in bytes, from which the default of [`body_memory_quota`](Http::body_memory_quota) is computed.
+    /// It also sets that quota, so call it before that setter. Default: [what this process may
+    /// use](crate::available_memory).
     pub fn memory(self, bytes: u64) -> Http<H> {
         self.body_memory_quota(memory_quota(bytes))
     }
 
     /// Sets how long a connection can be idle before a request, from the accept or from the last byte of a response to
-    /// the first byte of the next request. Default: 60 seconds; `None`: for ever. Past it the connection is closed
-    /// without a response.
+    /// the first byte of the next request. After that it is closed without a response. Default: 60 seconds; `None`: no
+    /// limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
     }
 
-    /// Sets how long a head can take, from its first byte to its last. Default: 10 seconds; `None`: no limit. Past it:
-    /// 408.
+    /// Sets how long a head can take, from its first byte to its last. After that the client gets 408. Default: 10
+    /// seconds; `None`: no limit.
     pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.head_timeout = limit)
     }
 
-    /// Sets how long a whole body can take. Default: no limit except
-    /// [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that slow clients can send long bodies. Past it: 408.
+    /// Sets how long a whole body can take. After that the client gets 408. Default: no limit except
+    /// [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that slow clients can send long bodies.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.body_timeout = limit)
     }
 
-    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false: 411.
+    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they get
+    /// 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
-    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
-    /// called. Default: true.
+    /// Whether lines of a head can end in LF without CR, as simple clients send them (RFC 9112, section 2.2, permits
+    /// it). Default: false, then 400. Chunks and their trailers always need CRLF. Leave it off behind a proxy: two
+    /// servers that see different ends of a head can be made to disagree about where a request begins.
+    pub fn accept_bare_lf(self, accept: bool) -> Http<H> {
+        self.with(|config| config.head.bare_lf = accept)
+    }
+
+    /// Sets the closure that responds to CONNECT, for a program that wants to be a proxy: with
+    /// [`Response::tunnel`](crate::Response::tunnel), or an error. [`Request::host`](crate::Request::host) is the
+    /// destination, with its port. No handler and no layer gets CONNECT, so check here which clients may connect to
+    /// which destinations: an unrestricted proxy opens its network to everyone. It may block. Default: 501.
     ///
-    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places (`/a/b`), so
-    /// routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot segments are still redirected.
+    /// ```
+    /// use std::io;
+    /// use std::net::TcpStream;
+    /// use std::thread;
+    /// use modest::{Error, Http, OrStatus, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|_| Err(Error::new(404, "only CONNECT")))).on_connect(|request| {
+    ///     let destination = request.host().filter(|host| *host == "example.org:443").or_status(403)?;
+    ///     let (mut to, mut from) = TcpStream::connect(destination).and_then(|to| Ok((to.try_clone()?, to))).or_status(502)?;
+    ///     Ok(Response::tunnel(move |mut stream| {
+    ///         let mut back = stream.writer();
+    ///         let answers = thread::spawn(move || io::copy(&mut from, &mut back).and_then(|_| back.shutdown(std::net::Shutdown::Both)));
+    ///         let _ = io::copy(&mut stream, &mut to).and_then(|_| to.shutdown(std::net::Shutdown::Write));
+    ///         let _ = answers.join(); // the stream ends after its writer
+    ///     }))
+    /// });
+    /// # let _ = http;
+    /// ```
+    pub fn on_connect<F>(self, connect: F) -> Http<H>
+    where
+        F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.with(|config| config.on_connect = Some(Arc::new(connect)))
+    }
+
+    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a
+    /// handler is called. Default: true.
+    ///
+    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places
+    /// (`/a/b`), so routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot
+    /// segments are still redirected.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -151,11 +193,11 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets a closure that can replace the path (and query) of a request before any handler or layer is called. The new
-    /// one is parsed like a received one, so rights, routes and mounts apply to it, and to it alone. Default: none.
+    /// path is parsed like a received one. Rights, routes and mounts apply to the new path only. Default: none.
     ///
-    /// The closure may block. [`Request::target`] and the access log keep the target as sent. A new path that is not in
-    /// its one form is redirected or rejected like a received one; one that is no path is a 500, and is logged. `OPTIONS *`
-    /// is not passed to the closure.
+    /// The closure may block. [`Request::target`] and the access log keep the target as sent. A new path that is not
+    /// canonical is redirected or rejected like a received one. If the result is not a path, the response is a 500, and
+    /// the cause is logged. The closure is not called for `OPTIONS *`.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -195,7 +237,7 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.max_connection_age = limit)
     }
 
-    /// The `Server` field of every response. Default: `modest`; `None` leaves it out.
+    /// Sets the `Server` field of every response. Default: `modest`; `None` leaves it out.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -238,8 +280,8 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the format of the access log: one line per response, with the `log` target `modest::access` at level
-    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access log. For a line of your own use
-    /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
+    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access
+    /// log. For a line of your own use [`RequestHandler::log_request`](crate::RequestHandler::log_request).
     pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
         let format = format.into();
         self.with(|config| config.access_log = format.into())
@@ -270,7 +312,7 @@ impl<H: RequestHandler> Http<H> {
             None => self.respond_to(request),
             Some(rewrite) => {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite) {
+                match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
                     Ok(()) => self.respond_to(&copy),
                     Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
                 }

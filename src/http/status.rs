@@ -1,5 +1,5 @@
-//! Reason phrases, and the page of a status: small, escaped, with nothing but status, reason and message.
-//! Called by `response` and `response_head`.
+//! Reason phrases, and the page of a status: small, escaped, with nothing but status, reason and message. Called by
+//! `response` and `sending`.
 
 use std::fmt::Write;
 

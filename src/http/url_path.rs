@@ -125,7 +125,7 @@ impl fmt::Display for InvalidUrlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Fault::Malformed => f.write_str(
-                "expected a path that begins with a slash, stays beneath the root and has two hexadecimal digits after each %",
+                "expected a path that begins with a slash, stays below the root and has two hexadecimal digits after each %",
             ),
             Fault::NoSuchName => f.write_str("a name in the path contains an encoded slash"),
             Fault::SpellingOf(path) => write!(f, "this path is another spelling of {path}"),
@@ -284,7 +284,7 @@ mod tests {
             ("/a/%2e/b c", "-> /a/b%20c"),
             ("/a%2Fb/../c", "-> /c"),
             ("/a/b%2Fc/../../d", "-> /d"),
-            // nothing can have these
+            // no file can have these names
             ("/a%2Fb", "NoSuchName"),
             ("/a%2fb/", "NoSuchName"),
             ("/%2F", "NoSuchName"),
@@ -322,7 +322,7 @@ mod tests {
             ("/%2f", "/"),
             ("/a%2F%2f%2Fb%20c/", "/a/b c/"),
             ("/a//.b", "/a/.b"),
-            // as ever
+            // dot segments as in strict paths
             ("//a/./b", "-> /a/b"),
             ("/a//../b", "-> /b"),
             ("/a%2F..%2Fb", "NoSuchName"),
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Of any bytes: what is accepted has the form that is promised, and what it is redirected to is accepted as that.
+    /// For any bytes: an accepted path has the canonical form, and is accepted unchanged as the target of a redirect.
     #[test]
     fn every_result_is_canonical() {
         let letters: Vec<&str> = vec!["/", ".", "a", "%2e", "%2F", "%61", "%00", "%", "é", " "];
@@ -350,7 +350,7 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
             for text in &texts {
-                // The parser of targets notes on its way what `is_plain` finds.
+                // The parser of targets finds the same as `is_plain`.
                 if let Ok(target) = target::parse(text.as_bytes(), &Method::GET) {
                     assert_eq!(target.needs_decoding, !is_plain(text.as_bytes()), "{text}");
                 }

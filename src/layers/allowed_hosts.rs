@@ -24,7 +24,7 @@ use crate::{BodyPlan, Error, Layer, Request, Result};
 /// ```
 #[derive(Clone, Debug)]
 #[doc(alias("DNS rebinding", "ALLOWED_HOSTS", "TrustedHostMiddleware"))]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct AllowedHosts(Allowed);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 /// let request = Request::get("/").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct BasicAuth {
     challenge: String,
     check: Check,
@@ -124,18 +124,18 @@ impl BasicAuth {
     /// If there is a closure, or if the name contains a colon, which would end it.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> BasicAuth {
         let name = name.into();
-        assert!(!name.contains(':'), "the name of a user can't hold a colon: {name:?}");
+        assert!(!name.contains(':'), "the name of a user can't contain a colon: {name:?}");
         match &mut self.check {
             Check::Listed(users) => users.push((name, password.into())),
-            _ => panic!("users are found otherwise"),
+            _ => panic!("this layer has another source of users"),
         }
         self
     }
 
     /// Sets how many wrong passwords an address can send per name and period, for the users added by
-    /// [`user`](BasicAuth::user). Past it: 429 with `Retry-After`, also for the right password. Ten times as many for
-    /// all names together. Default: 10 per minute. Addresses count as for [`RateLimit`](super::RateLimit). A closure
-    /// has no such limit, and a `UserFile` has its own.
+    /// [`user`](BasicAuth::user). Beyond that, requests get 429 with `Retry-After`, even with the right password. For
+    /// all names together the limit is ten times as high. Default: 10 per minute. Addresses count as for
+    /// [`RateLimit`](super::RateLimit). A closure has no such limit, and a `UserFile` has its own.
     ///
     /// # Panics
     /// If the number is zero, or the rate is over one per nanosecond.
@@ -151,7 +151,7 @@ impl BasicAuth {
     #[cfg(feature = "users")]
     pub fn users(mut self, file: UserFile) -> BasicAuth {
         let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
-        assert!(is_empty, "users are found otherwise");
+        assert!(is_empty, "this layer has another source of users");
         self.check = Check::File(Box::new(file));
         self
     }
@@ -217,7 +217,7 @@ impl BasicAuth {
                     // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers do
                     // so only after a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
-                    (Some(_), _) => out,
+                    (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })
             }
             _ => Ok(()),
@@ -278,14 +278,16 @@ impl Layer for BasicAuth {
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
-        let is_private = request.value::<User>().is_some();
-        let response = if is_private { kept_private(response) } else { response };
+        let is_of_user = request.value::<User>().is_some();
+        let response = if is_of_user { kept_private(response) } else { response };
         if !self.optional {
             return response;
         }
         let response = with_vary(response, "Authorization");
-        let lacks_challenge =
-            response.status() == StatusCode::UNAUTHORIZED && response.header("www-authenticate").is_none();
+        // A 401 for a user is not about the password.
+        let lacks_challenge = !is_of_user
+            && response.status() == StatusCode::UNAUTHORIZED
+            && response.header("www-authenticate").is_none();
         match HeaderValue::from_str(&self.challenge) {
             Ok(challenge) if lacks_challenge => response.with_header("www-authenticate", challenge),
             _ => response,
@@ -375,7 +377,8 @@ mod tests {
         assert_eq!([right, other].map(status), [429, 200]);
     }
 
-    /// By a path of their own; out only for pages of this server, to no other site.
+    /// Logging in and out has a path of its own. Only pages of this server can log a user out, and no redirect leads to
+    /// another site.
     #[test]
     fn users_can_log_in_and_out() {
         let app = handler_fn(|request| Ok(Response::text(request.user().unwrap_or_default())));
@@ -418,7 +421,7 @@ mod tests {
     #[test]
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
-        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 401);
     }
 }

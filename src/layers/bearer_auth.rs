@@ -23,7 +23,7 @@ use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User}
 /// let request = Request::get("/").with_header("authorization", "Bearer a-long-random-string");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct BearerAuth {
     challenge: String,
     check: Check,
@@ -102,10 +102,10 @@ impl BearerAuth {
     /// and can end with `=`.
     pub fn token(mut self, token: impl Into<String>, user: User) -> BearerAuth {
         let token = token.into();
-        assert!(is_token(token.as_bytes()), "a token is of ASCII letters, digits and -._~+/ and may end in =");
+        assert!(is_token(token.as_bytes()), "a token consists of ASCII letters, digits and -._~+/, and can end with =");
         match &mut self.check {
             Check::Listed(tokens) => tokens.push((token, user)),
-            Check::Closure(_) => panic!("tokens are found by the closure"),
+            Check::Closure(_) => panic!("this layer finds tokens by its closure"),
         }
         self
     }
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(app());
-        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 401);
     }
 }

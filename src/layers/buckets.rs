@@ -41,13 +41,13 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a token, or returns after how long there will be one.
+    /// Takes a token, or returns the time until there is one.
     pub fn take(&self, key: K, now: u64) -> Result<(), Duration> {
         self.take_unless(key, now, || false).map(drop)
     }
 
     /// Takes a token unless `is_free` returns true, and returns that result. `is_free` is called only if there is a
-    /// token, with the table locked, so that no other request can take that token meanwhile.
+    /// token. The table is locked meanwhile, so no other request can take that token.
     pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).max(now);

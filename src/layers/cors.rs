@@ -14,7 +14,7 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// outside authentication, because a preflight has no credentials.
 ///
 /// Requests of other origins are also served: the browser keeps the response from the page. So this layer only grants
-/// rights. It is no protection against requests that other sites make a browser send (CSRF).
+/// rights. It does not protect against requests that other sites make a browser send (CSRF).
 ///
 /// ```
 /// use modest::layers::Cors;
@@ -28,7 +28,7 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// assert_eq!(sent.header("access-control-allow-origin"), None);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Cors {
     origins: Origins,
     methods: HeaderValue,
@@ -64,10 +64,7 @@ impl Cors {
     /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
     /// `null`, which any site can send.
     pub fn origin(mut self, origin: &str) -> Cors {
-        assert!(
-            is_origin(origin),
-            "{origin:?} is no origin: it is written https://app.example or http://localhost:3000"
-        );
+        assert!(is_origin(origin), "{origin:?} is not an origin, such as https://app.example or http://localhost:3000");
         let value = HeaderValue::from_str(origin).unwrap_or_else(|error| panic!("{origin:?}: {error}"));
         match &mut self.origins {
             Origins::Listed(origins) => origins.push(value),
@@ -215,7 +212,7 @@ fn is_origin(text: &str) -> bool {
 fn field_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let checked = |name: &str| match HeaderName::try_from(name) {
         Ok(name) => name.to_string(),
-        Err(_) => panic!("{name:?} is no field name"),
+        Err(_) => panic!("{name:?} is not a valid field name"),
     };
     names.into_iter().map(checked).collect()
 }
@@ -281,7 +278,7 @@ mod tests {
             (&listed, &["http://localhost:30000"], None),
             (&any, &["https://evil.example"], Some("*")),
             (&any, &["null"], Some("*")),
-            (&any, &[], Some("*")), // a cache may give it to a page that sends one
+            (&any, &[], Some("*")), // a cache may return it to a page that sends an Origin
         ] {
             let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
             let sent = ask(cors, "/", &fields);
@@ -330,7 +327,7 @@ mod tests {
             .expose(["X-Total"])
             .credentials(true)
             .max_age(Duration::from_secs(600));
-        // A handler whose OPTIONS is not written, and which dresses all errors.
+        // A handler without `do_options` that renders all error pages.
         struct Picky;
         impl RequestHandler for Picky {
             fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
@@ -356,7 +353,7 @@ mod tests {
         let sent = http.respond(&preflight("https://evil.example", "PUT"));
         assert_eq!((sent.status().as_u16(), sent.header("vary")), (403, Some("Origin")));
         assert!(sent.headers().keys().all(|name| !name.as_str().starts_with("access-control")), "{sent:?}");
-        // An OPTIONS that no browser sends ahead is the handler's.
+        // An OPTIONS request that is not a preflight goes to the handler.
         let plain = Request::new(Method::OPTIONS, "/").unwrap().with_header("origin", APP);
         assert_eq!(http.respond(&plain).status(), 501);
     }
@@ -367,7 +364,7 @@ mod tests {
         let request = testing::TestRequest::new(Method::OPTIONS, "/")
             .with_header("origin", APP)
             .with_header("access-control-request-method", "POST")
-            .with_header("content-length", "1000000"); // which never comes
+            .with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 204);
     }
 

@@ -37,7 +37,7 @@ pub(super) fn kept_private(response: Response) -> Response {
     };
     let lines = lines.join(", ");
     if lines.contains('"') {
-        return response.with_header("cache-control", "private, no-cache"); // `private` or `no-cache` for some fields only
+        return response.with_header("cache-control", "private, no-cache"); // the directive names only some fields
     }
     let said = lines.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     if said.clone().any(|directive| is(directive, "no-store") || directive.eq_ignore_ascii_case("private")) {
@@ -54,17 +54,17 @@ pub(super) fn kept_private(response: Response) -> Response {
 /// If the realm contains anything but printable ASCII.
 pub(super) fn realm_parameter(realm: &str) -> String {
     let is_plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    assert!(is_plain, "{realm:?} can't be a realm: browsers agree on printable ASCII only");
+    assert!(is_plain, "{realm:?} can't be a realm: browsers support only printable ASCII");
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Whether both are equal, in a time that depends on the length of what was `given` alone: a client learns nothing of
-/// the `secret` from how long it takes, its length included.
+/// Whether both are equal. The time depends only on the length of `given`, so it reveals nothing about `secret`, not
+/// even its length.
 pub(super) fn equal(given: &[u8], secret: &[u8]) -> bool {
     let mut difference = given.len() ^ secret.len();
     for (at, byte) in given.iter().enumerate() {
         let other = if secret.is_empty() { 0 } else { secret[at % secret.len()] };
-        // Opaque to the optimizer, which might otherwise leave the loop at the first difference.
+        // `black_box` keeps the optimizer from leaving the loop at the first difference.
         difference = black_box(difference | usize::from(byte ^ other));
     }
     difference == 0
@@ -92,7 +92,7 @@ pub(super) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
             _ => return None,
         };
         if unused != 0 {
-            return None; // another text would decode to the same
+            return None; // otherwise two texts would decode to the same bytes
         }
         bytes.extend_from_slice(&[first, second, third][..whole]);
     }
@@ -125,7 +125,7 @@ mod tests {
             ("+/+/", Some(b"\xfb\xff\xbf")),
             ("YQ", None),
             ("YQ=", None),
-            ("YR==", None), // bits that stand for nothing
+            ("YR==", None), // unused bits are set
             ("YWJ=", None),
             ("Y===", None),
             ("====", None),

@@ -1,4 +1,4 @@
-//! Requests that pages of other sites make a browser send (CSRF), rejected.
+//! Rejects requests that pages of other sites make a browser send (CSRF).
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use std::fmt;
 use super::{Session, credentials::equal};
 use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 
-/// Rejects requests that change something and that a page of another site has made the browser send, with the user's
-/// cookies and passwords: 403 before the body is read.
+/// Rejects requests that a page of another site makes the browser send, with the user's cookies and passwords, unless
+/// their method changes nothing: 403 before the body is read.
 ///
-/// GET, HEAD and OPTIONS pass: handlers must not change anything for them. For other methods the browser names the page's
-/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin`. Programs such as curl send neither and pass: no
-/// page makes them send anything.
+/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the page's
+/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs such as
+/// curl send neither and pass: no page makes them send anything.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
@@ -29,7 +29,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///     assert_eq!(http.respond(&request).status(), status);
 /// }
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 #[derive(Default)]
 pub struct Csrf {
     trusted: Vec<String>,
@@ -44,22 +44,26 @@ impl Csrf {
         Csrf::default()
     }
 
-    /// Also accepts pages of this origin, such as `https://app.example`: one that is as trustworthy as this server.
+    /// Also accepts pages of this origin, such as `https://app.example`. Pages of that origin can then do everything
+    /// that pages of this server can.
     ///
     /// # Panics
-    /// If it is no origin, but a URL with a path, for example.
+    /// If this is not an origin, for example because it has a path.
     pub fn trust(mut self, origin: impl Into<String>) -> Csrf {
         let origin = origin.into();
         let is_one = origin.split_once("://").is_some_and(|(scheme, host)| {
             ["http", "https"].contains(&scheme) && !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])
         });
-        assert!(is_one && !origin.contains(char::is_uppercase), "{origin:?} is no origin, such as https://app.example");
+        assert!(
+            is_one && !origin.contains(char::is_uppercase),
+            "{origin:?} is not an origin, such as https://app.example"
+        );
         self.trusted.push(origin);
         self
     }
 
-    /// Accepts all requests for which this closure returns true: those of a path for other servers that authenticate
-    /// themselves otherwise, such as a webhook.
+    /// Accepts all requests for which this closure returns true. Use it for paths whose clients authenticate in another
+    /// way, such as webhooks.
     pub fn exempt(mut self, exempt: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Csrf {
         self.exempt = Some(Box::new(exempt));
         self
@@ -70,22 +74,13 @@ impl Csrf {
         !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
     }
 
-    /// Whether the browser says that the page is one of ours. `None` if it says nothing.
+    /// Whether a page of this server or of a trusted origin sent the request. `None` if the browser does not report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
         let mut origins = request.header_all("origin");
-        let origin = match (origins.next(), origins.next()) {
-            (origin, None) => origin,
-            _ => return Some(false),
-        };
-        if origin.is_some_and(|origin| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin)) {
-            return Some(true);
-        }
-        let mut sites = request.header_all("sec-fetch-site");
-        match (sites.next(), sites.next()) {
-            // `none`: caused by the user, not by a page.
-            (Some(site), None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
-            (Some(_), Some(_)) => Some(false),
-            (None, _) => origin.map(|origin| request.has_origin(origin)),
+        let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
+        match (origins.next(), origins.next()) {
+            (Some(origin), None) if is_trusted(origin) => Some(true),
+            _ => request.is_from_own_page(),
         }
     }
 }
@@ -147,11 +142,7 @@ mod tests {
         for (fields, accepted) in [
             (&[][..], true),
             (&[("sec-fetch-site", "same-origin")], true),
-            (&[("sec-fetch-site", "none")], true),
-            (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "cross-site")], false),
-            (&[("sec-fetch-site", "")], false),
-            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
             (&[("sec-fetch-site", "same-origin"), ("origin", "http://localhost")], true),
             (&[("sec-fetch-site", "cross-site"), ("origin", "http://localhost")], false),
             (&[("sec-fetch-site", "cross-site"), ("origin", "https://app.example")], true),
@@ -160,9 +151,6 @@ mod tests {
             (&[("origin", "https://app.example.evil")], false),
             (&[("origin", "https://app.example"), ("origin", "https://evil.example")], false),
             (&[("origin", "http://localhost")], true),
-            (&[("origin", "http://localhost:8001")], false),
-            (&[("origin", "null")], false),
-            (&[("origin", "")], false),
         ] {
             for (method, path, concerns) in [
                 ("POST", "/", true),
@@ -186,7 +174,7 @@ mod tests {
     fn requests_are_rejected_from_the_head() {
         let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(Csrf::new()));
         let request = TestRequest::new(Method::PUT, "/").with_header("sec-fetch-site", "cross-site");
-        let sent = server.send(request.with_header("content-length", "1000000")); // which never comes
+        let sent = server.send(request.with_header("content-length", "1000000")); // never sent
         assert_eq!(sent.status(), 403, "{sent:?}");
     }
 

@@ -1,8 +1,8 @@
-//! Responses that are returned early and are no failures. Used by layers that redirect.
+//! Responses that are returned early and are not failures. Used by layers that redirect.
 
 use crate::{Error, Response};
 
-/// A redirect that caches do not keep, so that it can be withdrawn.
+/// A redirect that caches do not store, so that it can be withdrawn.
 pub(super) fn redirect(status: u16, location: &str) -> Error {
     let response = Response::redirect_with(status, location).with_header("cache-control", "no-cache");
     Error::new(status, "").with_headers(response.headers().clone())
@@ -17,7 +17,7 @@ mod tests {
     type Handler = Box<dyn RequestHandler>;
     type Around = fn(Handler) -> Handler;
 
-    /// Layers that each refuse a request in their own way: with GET, and with others.
+    /// Layers that each reject a request in their own way. The statuses are those for GET and for other methods.
     const ROWS: [(&str, Around, u16, u16); 5] = [
         ("https", |inner| Box::new(inner.layer(HttpsOnly::new())), 308, 403),
         ("redirects", |inner| Box::new(inner.layer(Redirects::parse("/* /new/* 307").unwrap())), 307, 307),
@@ -30,7 +30,7 @@ mod tests {
         Box::new(handler_fn(|_| Ok(Response::text("x"))))
     }
 
-    /// Whichever two refuse a request, the outer one does, also before a body has come.
+    /// If two layers would reject a request, the outer one does, also before the body has arrived.
     #[test]
     fn the_outermost_layer_decides_first() {
         for (inner, around_inner, ..) in ROWS {
@@ -47,7 +47,7 @@ mod tests {
                     let request = TestRequest::new(method.clone(), "/x").with_header("host", "b.example");
                     let has_body = [Method::POST, Method::PUT].contains(&method);
                     let request = if has_body { request.with_header("content-length", "1000000") } else { request };
-                    let sent = server.send(request); // no byte of a body comes
+                    let sent = server.send(request); // no byte of the body is sent
                     assert_eq!(sent.status(), status, "{row}: {sent:?}");
                     assert_eq!(sent.header("location").is_some(), (300..400).contains(&status), "{row}: {sent:?}");
                     let challenged = sent.header("www-authenticate").is_some();
@@ -57,7 +57,8 @@ mod tests {
         }
     }
 
-    /// What is below 400 has no page: it is sent as it is, but with the last word of the layers around.
+    /// An early response below 400 has no error page. It is sent unchanged, except by `finish_response` of the outer
+    /// layers.
     #[test]
     fn responses_from_the_head_are_not_errors() {
         let refused = handler_fn(|request| match request.path() {

@@ -25,7 +25,7 @@ use crate::{ETag, Layer, Method, Next, Request, Response, Result, StatusCode};
 /// assert_eq!(http.respond(&again).status(), 304);
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct ETags {
     limit: usize,
 }

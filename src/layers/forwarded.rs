@@ -1,8 +1,8 @@
 //! What proxies report about their clients: `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239). Used by
 //! `trusted_proxies`. Pure: lists of bytes in, the relevant hop out.
 //!
-//! Each proxy appends one entry to a list, about its peer. So the trusted part is a tail of the list: from the right,
-//! as long as the entry before was added by a trusted proxy.
+//! Each proxy appends one entry, about its peer. So the trusted entries are at the end of the list. It is read from the
+//! right, as long as the entry before was added by a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -135,8 +135,8 @@ struct Element {
 
 /// The elements of a line, the last one first, without empty ones.
 ///
-/// They are split from the right: the client's part is to the left of what proxies have added, and an unterminated
-/// quote in it must not swallow that.
+/// They are split from the right. The client's part is to the left of what proxies have added, so an unterminated quote
+/// in it must not hide the rest.
 fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     let elements = std::iter::from_fn(move || {
@@ -246,17 +246,17 @@ mod tests {
             (&["[2001:db8::1]"], Some("2001:db8::1")),
             (&["[2001:db8::1]:80"], Some("2001:db8::1")),
             (&["::ffff:1.2.3.4"], Some("1.2.3.4")),
-            // The rightmost that is not trusted: what stands before it, the client may have made up.
+            // The rightmost address that is not trusted. The client may have invented those before it.
             (&["6.6.6.6, 1.2.3.4"], Some("1.2.3.4")),
             (&["6.6.6.6", "1.2.3.4"], Some("1.2.3.4")),
             (&["1.2.3.4, 10.0.0.1"], Some("1.2.3.4")),
             (&["6.6.6.6, 1.2.3.4, 10.0.0.1, fd00::7"], Some("1.2.3.4")),
             (&["10.6.6.6, 1.2.3.4, 10.0.0.1"], Some("1.2.3.4")),
             (&["1.2.3.4,,10.0.0.1,"], Some("1.2.3.4")),
-            // All are trusted: the leftmost asked.
+            // All are trusted: the leftmost is the client.
             (&["10.0.0.2, 10.0.0.1"], Some("10.0.0.2")),
             (&["::ffff:10.0.0.2, ::ffff:10.0.0.1"], Some("10.0.0.2")),
-            // Nothing is read past what is no address.
+            // Reading stops at an entry that is not an address.
             (&["unknown"], None),
             (&["1.2.3.4, unknown"], None),
             (&["1.2.3.4, 10.0.0.1.evil"], None),
@@ -291,11 +291,11 @@ mod tests {
             ("1.2.3.4", "", None),
             ("1.2.3.4", "ftp", None),
             ("1.2.3.4", "https\"", None),
-            ("1.2.3.4", "https, http", Some("http")), // the client's own stands before what the proxy adds
+            ("1.2.3.4", "https, http", Some("http")), // the client's value is before the proxy's
             ("1.2.3.4, 10.0.0.1", "https, http", Some("https")),
             ("1.2.3.4, 10.0.0.1", "https", Some("https")),
             ("6.6.6.6, 1.2.3.4, 10.0.0.1", "gopher, https, http", Some("https")),
-            ("1.2.3.4, 10.0.0.1, 10.0.0.2", "https, http", None), // no telling whose they are
+            ("1.2.3.4, 10.0.0.1, 10.0.0.2", "https, http", None), // it is unknown which proxies set them
             ("", "https, http", Some("http")),
         ] {
             let forwarded = from_x_forwarded(bytes(&[addresses]), bytes(&[values]), bytes(&[]), is_trusted);
@@ -356,17 +356,17 @@ mod tests {
             (&["proto=https"], (None, Some("https"), None)),
             (&["proto=ftp;host=\"a b\""], none),
             (&[", for=1.2.3.4 ,"], (Some("1.2.3.4"), None, None)),
-            // An address of IPv6 stands in quotes and brackets.
+            // An IPv6 address is in quotes and brackets.
             (&["for=2001:db8::1"], none),
             (&["for=\"2001:db8::1\""], none),
-            // Quotes: a client's that never end swallow nothing.
+            // An unterminated quote in the client's part hides nothing.
             (&["for=\"6.6.6.6, for=1.2.3.4"], (Some("1.2.3.4"), None, None)),
             (&["for=\"x", "for=1.2.3.4"], (Some("1.2.3.4"), None, None)),
             (&["for=\"6.6.6.6\\, for=\"[2001:db8::1]\""], (Some("2001:db8::1"), None, None)),
             (&["for=6.6.6.6;x=\", for=1.2.3.4;by=\"a,b\""], (Some("1.2.3.4"), None, None)),
             (&["for=1.2.3.4;by=\"a\\\", for=6.6.6.6;x=\\\"\""], (Some("1.2.3.4"), None, None)),
             (&["for=1.2.3.4;by=\"a\\\\\""], (Some("1.2.3.4"), None, None)),
-            // Nothing is read at or past what is malformed.
+            // Reading stops at a malformed entry.
             (&["for=6.6.6.6, for=1.2.3.4;for=5.6.7.8, for=10.0.0.1"], (Some("10.0.0.1"), None, None)),
             (&["for=1.2.3.4;for=5.6.7.8"], none),
             (&["for"], none),
@@ -387,7 +387,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a client sends, it stays to the left of what the proxy adds.
+        /// Anything that a client sends is to the left of the proxy's entry.
         #[test]
         fn forged_forwarding_fields_do_not_change_the_client(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
             let hostile = |added: &str| if more { vec![sent.clone(), added.to_owned()] } else { vec![format!("{sent}, {added}")] };

@@ -25,10 +25,10 @@ const MOST_REMEMBERED: usize = 65_536;
 
 impl Guesses {
     pub fn new(number: u32, per: Duration) -> Guesses {
-        assert!(number > 0, "a user who may send no password at all can't be known");
+        assert!(number > 0, "the number of wrong passwords must be at least 1");
         let interval = |number: u32| u64::try_from(per.as_nanos() / u128::from(number)).unwrap_or(u64::MAX);
         let all = number.saturating_mul(NAMES);
-        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is no limit");
+        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is not a possible rate");
         let for_name = Buckets::new(interval(number), number, MOST_REMEMBERED);
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }
@@ -38,9 +38,9 @@ impl Guesses {
         Guesses::new(10, Duration::from_secs(60))
     }
 
-    /// Counts a guess, unless `is_remembered`, in which case there is nothing to compare. A client without guesses left
-    /// gets an error before the pair is looked up, and no other request of the client can use the same guess meanwhile.
-    /// Otherwise a client could learn a password as fast as it can send requests.
+    /// Counts a guess, unless `is_remembered` returns true: then there is nothing to compare. A client without guesses
+    /// left gets an error before the pair is looked up, and no other request of the client can use the same guess
+    /// meanwhile. Otherwise a client could learn a password as fast as it can send requests.
     ///
     /// `name` is its hash. Clients of a Unix socket without a trusted proxy have only the buckets of names.
     pub fn begin(
@@ -54,7 +54,7 @@ impl Guesses {
         let mut is_free = Ok(false);
         let of_name = || {
             is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);
-            !matches!(is_free, Ok(false)) // a rejection because of the name costs the address nothing
+            !matches!(is_free, Ok(false)) // a name at its limit costs the address no guess
         };
         let of_address = match address {
             Some(address) => self.for_address.take_unless(address, self.for_address.now(), of_name),

@@ -27,7 +27,7 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 /// assert_eq!(sent.header("strict-transport-security"), Some("max-age=3600"));
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct HttpsOnly {
     port: Option<u16>,
     hsts: Option<HeaderValue>,

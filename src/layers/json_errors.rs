@@ -63,7 +63,7 @@ mod tests {
     use crate::testing::TestRequest;
     use crate::{Method, RequestHandler, handler_fn, testing};
 
-    /// Each error names the request, also where no handler was asked, wherever the ids are made.
+    /// Each error contains the request id, also if no handler was called, in either order of the layers.
     #[test]
     fn each_error_has_the_id_of_its_request() {
         let app = || handler_fn(|_| Err(Error::new(404, "")));

@@ -62,7 +62,7 @@ pub use rule::{InvalidPathRule, PathRule};
 /// # Ok::<(), modest::layers::InvalidPathRule>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct PathRights(Arc<Rules>);
 
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl PathRights {
     /// # Panics
     /// If the name is `users`, which is the group of all authenticated users.
     pub fn group<U: Into<String>>(mut self, name: &str, users: impl IntoIterator<Item = U>) -> PathRights {
-        assert!(name != "users", "@users are all who are known");
+        assert!(name != "users", "@users is the group of all authenticated users");
         self.rules().groups.push((name.to_owned(), users.into_iter().map(Into::into).collect()));
         self
     }
@@ -122,7 +122,8 @@ impl PathRights {
                 path.is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
             }
         };
-        // Handlers shared by layers with other rules must not confuse users of the same name.
+        // Layers with different rules can share a handler, which must not take their users of one name for the same
+        // user.
         let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
         let somebody = self.0.rules.iter().any(PathRule::names_somebody);
         let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
@@ -225,28 +226,42 @@ impl Rules {
                 _ => may_all(Read) && may_all(List), // infinity is the default (RFC 4918, section 9.1)
             },
             "DELETE" => may_all(Write),
-            method @ ("COPY" | "MOVE") => {
-                let mut destinations = request.header_all("destination");
-                let to = match (destinations.next(), destinations.next()) {
-                    (Some(line), None) => {
-                        let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
-                        seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)?
-                    }
-                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
-                };
-                // A moved file can be read at its destination.
-                may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)
-            }
-            _ => may(Write),
+            method => match destination(request)? {
+                Some(to) => {
+                    let may_change = self.permit_all(user, Write, &to);
+                    // A moved file can be read at its destination, so MOVE needs `Read`. Methods of an application
+                    // that name a destination are treated like MOVE.
+                    may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
+                }
+                None if ["COPY", "MOVE"].contains(&method) => return Err(no_destination()),
+                None => may(Write),
+            },
         };
         Ok(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
     }
 }
 
-/// What rules say of a request.
+/// The path of the `Destination` field, if there is one.
+fn destination(request: &Request) -> Result<Option<Names>> {
+    let mut lines = request.header_all("destination");
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(line), None) => {
+            let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
+            seen(request.mount_path(), &request.path_of_url(line)?).map(Some).ok_or_else(outside)
+        }
+        _ => Err(no_destination()),
+    }
+}
+
+fn no_destination() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")
+}
+
+/// The result of the rules for a request.
 enum Verdict {
     Allowed,
-    /// If its response shows nothing that takes the right to read.
+    /// Allowed if the response shows nothing that needs the right to read.
     IfNothingIsRead,
     Refused,
 }
@@ -280,7 +295,7 @@ impl Layer for PathRights {
         let user = user.as_ref().map(|user| user.name());
         let permissions = self.permissions(request, user);
         match self.0.verdict(request, user)? {
-            // One that was made by hand may have been judged before.
+            // A request made by hand may have been judged before.
             Verdict::Allowed if request.value::<MayOnlyWrite>().is_some() => request.put(MayOnlyWrite(false)),
             Verdict::Allowed => {}
             Verdict::IfNothingIsRead => request.put(MayOnlyWrite(true)),

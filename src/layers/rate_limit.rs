@@ -16,7 +16,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// layer; otherwise all clients share one bucket. Clients of a Unix socket without a trusted proxy are not limited.
 ///
 /// The table has a maximum number of clients (see [`max_clients`](RateLimit::max_clients)). Nothing runs in the
-/// background. A client with many addresses has many buckets, so this is no protection against distributed floods.
+/// background. A client with many addresses has many buckets, so this does not protect against distributed floods.
 ///
 /// ```
 /// use modest::layers::RateLimit;
@@ -30,7 +30,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// let sent = http.respond(&Request::get("/"));
 /// assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (429, Some("30")));
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct RateLimit {
     buckets: Buckets<ClientKey>,
 }
@@ -41,9 +41,9 @@ impl RateLimit {
     /// # Panics
     /// If one of them is zero, or the rate is over one per nanosecond.
     pub fn new(requests: u32, per: Duration) -> RateLimit {
-        assert!(requests > 0, "a client that may send no request needs no server");
+        assert!(requests > 0, "the number of requests must be at least 1");
         let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
-        assert!(interval > 0, "{requests} requests in {per:?} is no limit");
+        assert!(interval > 0, "{requests} requests in {per:?} is not a possible rate");
         RateLimit { buckets: Buckets::new(interval, requests, 65_536) }
     }
 
@@ -58,13 +58,13 @@ impl RateLimit {
         self
     }
 
-    /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Past it, the clients
+    /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Beyond it, the clients
     /// without a request for the longest time are dropped, which gives them a full bucket.
     ///
     /// # Panics
     /// If it is less than 2.
     pub fn max_clients(mut self, number: usize) -> RateLimit {
-        assert!(number >= 2, "at least two clients are remembered");
+        assert!(number >= 2, "the table must have room for at least two clients");
         self.buckets.most = number;
         self
     }
@@ -74,7 +74,7 @@ impl Layer for RateLimit {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
         let taken = self.buckets.take(client, self.buckets.now());
-        taken.map_err(|wait| too_many("too many requests; come again later", wait))
+        taken.map_err(|wait| too_many("too many requests; try again later", wait))
     }
 }
 
@@ -112,11 +112,11 @@ mod tests {
             (3 * SECOND, None),
             (3 * SECOND, None),
             (3 * SECOND, Some(SECOND)),
-            (1000 * SECOND, None), // no more than three come together, however long it was
+            (1000 * SECOND, None), // no more than three at once, however long the pause was
             (1000 * SECOND, None),
             (1000 * SECOND, None),
             (1000 * SECOND, Some(SECOND)),
-            (999 * SECOND, Some(2 * SECOND)), // no clock that runs backwards wins anything
+            (999 * SECOND, Some(2 * SECOND)), // a clock that runs backwards gains nothing
         ] {
             assert_eq!(limit.buckets.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
         }
@@ -129,13 +129,13 @@ mod tests {
             assert!(limit.buckets.take(client, 0).is_ok(), "{client}");
             assert!(limit.buckets.len() <= 100, "{client}");
         }
-        // Those who asked last are still known, others not.
+        // The latest clients are still in the table, the others are not.
         for (client, is_known) in [(9_999, true), (9_960, true), (5, false)] {
             assert_eq!(limit.buckets.take(client, 0).is_err(), is_known, "{client}");
         }
     }
 
-    /// A client that goes on asking stays known, however many others come.
+    /// A client that keeps sending requests stays in the table, however many others there are.
     #[test]
     fn a_flood_does_not_reset_the_flooding_client() {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
@@ -191,7 +191,7 @@ mod tests {
         let limit = RateLimit::new(1, Duration::from_secs(3600));
         let server = testing::serve(handler_fn(|_| Ok(Response::text("x"))).layer(limit));
         assert_eq!(server.get("/").status(), 200);
-        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
+        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // never sent
         assert_eq!(server.send(request).status(), 429);
     }
 }

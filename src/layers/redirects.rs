@@ -28,7 +28,7 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, and never
 /// becomes the name of another host.
 #[derive(Clone, Debug, Default)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Redirects(Vec<Rule>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

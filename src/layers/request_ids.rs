@@ -24,7 +24,7 @@ const MAX_LENGTH: usize = 128;
 /// assert_eq!(sent.header("x-request-id"), Some(sent.text()));
 /// ```
 #[derive(Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct RequestIds {
     field: HeaderName,
     trusted: Vec<IpNetwork>,
@@ -47,8 +47,8 @@ impl RequestIds {
     }
 
     /// Accepts ids from peers in this network, in addition to those set before: proxies that assign ids. An id that
-    /// does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several. Default:
-    /// none.
+    /// does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids in one
+    /// request. Default: none.
     pub fn trust(mut self, network: IpNetwork) -> RequestIds {
         self.trusted.push(network);
         self
@@ -65,7 +65,7 @@ impl RequestIds {
     /// # Panics
     /// If it is not a valid field name.
     pub fn field(mut self, name: &str) -> RequestIds {
-        self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no field name"));
+        self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is not a valid field name"));
         self
     }
 
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!((sent.header("x-correlation-id"), sent.header("x-request-id")), (Some(sent.text()), None));
     }
 
-    /// Refused before any handler is asked.
+    /// Rejected before any handler is called.
     #[test]
     fn rejected_requests_also_have_an_id() {
         let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());

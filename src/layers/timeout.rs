@@ -38,7 +38,7 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 /// assert_eq!(http.respond(&Request::get("/")).text(), "45\n");
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Timeout {
     limit: Duration,
 }
@@ -102,7 +102,7 @@ impl Layer for Timeout {
     }
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        // It came with a body, or waited for a signal and is handled again.
+        // The request had a body, or waited for a signal and is handled again.
         if !request.body().is_empty() || request.value::<Begun>().is_some() {
             request.put(Deadline::after(self.limit));
         }
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn errors_after_the_deadline_become_503() {
-        // The handler itself moves its deadline: nobody has to wait.
+        // The limit is short and the handler waits until it has passed, so the test needs no sleep.
         let fails = handler_fn(|request| {
             if request.param("late").is_some() {
-                // It was fetched before the handler ran, so wait for it to pass: it is very near.
+                // The deadline was set before the handler was called and passes within 20 ms.
                 while !request.value::<Deadline>().unwrap().has_passed() {}
             }
             match request.path() {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(patient.respond(&Request::get("/")).status(), 500);
     }
 
-    /// A request that waits for a signal waits for longer than the limit, as it is meant to.
+    /// The time in which a request waits for a signal does not count, even if it is longer than the limit.
     #[test]
     fn time_waiting_for_a_signal_is_not_counted() {
         const LIMIT: Duration = Duration::from_millis(200);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((sent.status().as_u16(), sent.text()), (200, "true"));
     }
 
-    /// One worker, which is held until the second request has surely waited.
+    /// There is one worker, which is held until the second request has waited longer than its limit.
     #[test]
     fn queueing_counts_towards_the_timeout() {
         let (held, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));

@@ -31,7 +31,7 @@ use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 ///
 /// For proxies that use the PROXY protocol see [`ProxyProtocol`](crate::ProxyProtocol).
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct TrustedProxies {
     networks: Vec<IpNetwork>,
     trusts_unix: bool,
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// There is one notion of the host: what a proxy is trusted with is the host for all layers, and else it is nothing.
+    /// All layers use one host: the one that the proxy reports if it is trusted with it, otherwise that of the request.
     #[test]
     fn all_layers_see_the_same_host() {
         use crate::layers::{AllowedHosts, HttpsOnly};
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// The access log shows the address, also of what no handler has seen.
+    /// The access log shows the client's address, also for requests that no handler has seen.
     #[test]
     fn the_access_log_shows_the_forwarded_address() {
         struct Logged(Arc<Mutex<Vec<String>>>);

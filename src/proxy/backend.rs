@@ -1,18 +1,18 @@
-//! The URL of a backend: its address, and the path that takes the place of the mount's.
+//! The URL of a backend: its address, and the path that replaces the path of the mount.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use crate::UrlPath;
 
-/// A server that responds.
+/// A server to which requests are passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backend {
-    /// As in its URL: a host, and a port if it is not 80.
+    /// The host as in the URL, with the port if it is not 80.
     pub(super) authority: String,
     host: String,
     port: u16,
-    /// Encoded, without a slash at its end. `None`: the backend gets the path of the request.
+    /// The path, encoded, without a slash at its end. `None`: the backend gets the path of the request.
     pub(super) path: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Backend {
     }
 }
 
-/// The host without brackets, and the port. `None`: this is not an authority.
+/// The host without brackets, and the port. `None` if this is not an authority.
 fn split_port(authority: &str) -> Option<(String, u16)> {
     let after_host = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,

@@ -1,29 +1,32 @@
-//! One request to the backend, on a thread of its own: it connects, sends the head and the body, reads the head of the
-//! response, notifies the handler, and sends the body to the client. The request's body has arrived before.
+//! One request to the backend, on a thread of its own. The thread connects, sends the head and the body, reads the head
+//! of the response, notifies the handler, and sends the body to the client. The body of the request is complete before
+//! it starts.
 //!
-//! Owners: the thread owns the connection (`Upstream`); the request, by `Pending`, ends the exchange when the client has
-//! left or has its response. Both meet in `State`.
+//! Ownership: the thread owns the connection (`Upstream`). The request owns the exchange through `Pending`, and ends it
+//! when the client has left or has received its response. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header;
 
 use super::failure::Failure;
+use super::fields;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
 use crate::http::{BodyStep, LivePlace};
 use crate::live::{Channel, Sender, Signal};
 use crate::{Body, Method, Response, StatusCode};
 
-/// A request under way.
+/// A client that has ended its side counts as disconnected when it gets nothing for this long.
+const LEFT_AFTER: Duration = Duration::from_secs(10);
+
+/// A request in progress.
 pub(super) struct Exchange {
     /// Notified when there is an answer.
     pub(super) arrived: Signal,
     state: Mutex<State>,
-    /// The same for a thread that waits.
-    changed: Condvar,
     asked: Asked,
 }
 
@@ -42,9 +45,9 @@ struct State {
     /// The connection, for the end of the exchange.
     stream: Option<Arc<TcpStream>>,
     answer: Option<Result<Answer, Failure>>,
-    /// There was an answer: a second one is dropped.
+    /// Whether there was an answer. A second one is dropped.
     is_answered: bool,
-    /// The client has left, or its response is complete.
+    /// Whether the client has left, or its response is complete.
     is_over: bool,
 }
 
@@ -58,7 +61,7 @@ pub(super) enum Answer {
     Switched(AnswerHead, Upstream),
 }
 
-/// The exchange of a request. Dropped with it: when the client has left, or has its response.
+/// Ends the exchange when it is dropped with its request: the client has left, or has received its response.
 pub(super) struct Pending(pub(super) Arc<Exchange>);
 
 impl Drop for Pending {
@@ -68,15 +71,14 @@ impl Drop for Pending {
 }
 
 impl Exchange {
-    /// Starts the thread, which keeps the place as long as it is connected.
+    /// Starts the thread, which keeps the place while it is connected.
     pub(super) fn begin(
         asked: Asked,
         body: Body,
         place: LivePlace,
         connect: impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static,
     ) -> Result<Pending, Failure> {
-        let (arrived, state, changed) = (Signal::new(), Mutex::default(), Condvar::new());
-        let exchange = Arc::new(Exchange { arrived, state, changed, asked });
+        let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
         let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
         let own = Arc::clone(&exchange);
         let spawned = thread.spawn(move || {
@@ -97,10 +99,10 @@ impl Exchange {
         let mut upstream = upstream.map_err(|error| Failure::Ended(error.to_string()))?;
         let head = self.read_head(&mut upstream)?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if self.asked.upgrade.is_none() {
-                return Err(Failure::Invalid("it switches to a protocol that no one asked for"));
+            if !self.asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
+                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
-            self.lock().stream = None; // which outlives the request
+            self.lock().stream = None; // the tunnel outlives the request, whose end must not close it
             self.answer(Ok(Answer::Switched(head, upstream)));
             return Ok(());
         }
@@ -110,21 +112,21 @@ impl Exchange {
             return Ok(());
         }
         let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel = Channel::new().idle_timeout(None).ends_at_shutdown(is_events);
+        let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
         self.answer(Ok(Answer::Streamed(head, response)));
         self.send(upstream, body, sender);
         Ok(())
     }
 
-    /// Keeps the connection for the end of the exchange. Returns false if that has come.
+    /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
     fn keep(&self, stream: &Arc<TcpStream>) -> bool {
         let mut state = self.lock();
         state.stream = Some(Arc::clone(stream)).filter(|_| !state.is_over);
         !state.is_over
     }
 
-    /// Reads until a final response has begun.
+    /// Reads until the head of a final response is complete.
     fn read_head(&self, upstream: &mut Upstream) -> Result<AnswerHead, Failure> {
         loop {
             match AnswerHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
@@ -150,7 +152,7 @@ impl Exchange {
             Err(why) => {
                 if !self.lock().is_over {
                     let line = self.asked.head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                    log::warn!("proxy: the response to {:?} broke off: {why}", String::from_utf8_lossy(line));
+                    log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
                 }
                 sender.abort();
             }
@@ -163,21 +165,12 @@ impl Exchange {
             state.is_answered = true;
             state.answer = Some(answer);
             drop(state);
-            self.changed.notify_all();
             self.arrived.notify();
         }
     }
 
     pub(super) fn take_answer(&self) -> Option<Result<Answer, Failure>> {
         self.lock().answer.take()
-    }
-
-    /// Waits for the answer on this thread: for a server that shuts down.
-    pub(super) fn wait_for_answer(&self, limit: Option<Duration>) -> Option<Result<Answer, Failure>> {
-        let limit = limit.unwrap_or(Duration::from_secs(3600));
-        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.answer.is_none());
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Some(state.answer.take().unwrap_or(Err(Failure::Late)))
     }
 
     /// Ends the exchange: the connection is closed, and the thread ends.
@@ -197,7 +190,7 @@ impl Exchange {
     }
 }
 
-/// Sends the body until its end. The error says why it is incomplete.
+/// Sends the body until its end. The error is the reason why it is incomplete.
 fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
@@ -206,7 +199,7 @@ fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Resul
             BodyStep::End => return Ok(()),
             BodyStep::NeedInput => {
                 upstream.consume(used);
-                // A response may pause.
+                // A response may pause without a limit.
                 match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
                     0 if matches!(body, AnswerBody::UntilClose) => return Ok(()),
                     0 => return Err("the connection ended before the response did".into()),

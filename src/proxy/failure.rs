@@ -1,4 +1,4 @@
-//! Why a backend gives no response, and what the client gets then.
+//! Why a backend gives no response, and which response the client gets instead.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,24 +6,24 @@ use std::net::SocketAddr;
 use crate::Error;
 use crate::http::LiveRefusal;
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// It does not accept connections.
     Unreachable(String),
     /// It took too long to connect.
     Unconnected(String),
-    /// No response in time.
+    /// The response did not begin in time.
     Late,
     /// The connection ended or broke without a response.
     Ended(String),
     /// The response is not valid HTTP/1.1.
     Invalid(&'static str),
-    /// The body of the request could not be read again.
+    /// The stored body of the request could not be read.
     Unread(String),
-    /// Too many requests are under way.
+    /// Too many requests are in progress.
     Full,
-    /// Too many of this client's address are.
+    /// Too many requests of this client's address are in progress.
     FullForAddress,
 }
 
@@ -34,7 +34,7 @@ impl Failure {
     }
 }
 
-/// The client's response; the cause is logged.
+/// The response for the client. The cause is logged.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         let (status, text) = match &failure {

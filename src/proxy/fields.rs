@@ -1,12 +1,12 @@
-//! The fields that the backend and the client get: without those of one connection, and with what this server knows
-//! about the client.
+//! The header fields that the backend and the client get. Fields of one connection are left out, and fields about the
+//! client are set to what this server knows.
 
 use http::header;
 
 use crate::http::answer::AnswerHead;
 use crate::{HeaderName, HeaderValue, Method, Request};
 
-/// Fields of one connection, beside those that `Connection` names (RFC 9110, section 7.6.1).
+/// Fields of one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "http2-settings",
@@ -19,13 +19,14 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Fields that this server writes itself, and those by which a backend could take a client for another one, or a path for
-/// another one. A field with an underscore for a hyphen is the same to some programs (CGI, WSGI), so it is left out like
-/// them. `Proxy` would become `HTTP_PROXY` there, which names the proxy of a program's own requests.
-const OWN: [&str; 21] = [
+/// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
+/// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy` would
+/// become `HTTP_PROXY` there, the proxy for the program's own requests.
+const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",
     "content-length",
+    "destination", // the URL of another path: see `ReverseProxy::destination`
     "expect",
     "fastly-client-ip",
     "forwarded",
@@ -45,10 +46,10 @@ const OWN: [&str; 21] = [
     "x-rewrite-url",
     "x-url-scheme",
 ];
-/// All fields with this prefix are among them.
+/// All fields with this prefix are also left out.
 const OWN_PREFIX: &str = "x-forwarded-";
 
-/// The length of the body. `None`: there is none.
+/// The length of the body. `None` if there is no body.
 fn body_length(request: &Request) -> Option<u64> {
     let has_body = ["transfer-encoding", "content-length"].iter().any(|name| request.header_all(name).next().is_some());
     has_body.then(|| request.body().len())
@@ -64,13 +65,13 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     is_other.then(|| protocol.to_owned())
 }
 
-/// The lines after `Host`, and the empty line.
+/// The lines after `Host`, and the empty line that ends the head.
 pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
     let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
     for (name, value) in request.fields() {
-        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
+        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace(['_', '.'], "-");
         let is_of_connection =
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
@@ -96,7 +97,7 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
     lines
 }
 
-/// The fields that describe the client and its connection, as this server knows them.
+/// The fields about the client and its connection, as this server knows them.
 fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> {
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
     let mut fields = vec![("X-Forwarded-Proto", scheme.to_owned())];
@@ -122,8 +123,8 @@ fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> 
     fields
 }
 
-/// The fields that the client gets, with its length as one number. A challenge is left out if the client's answer to it
-/// would be for this server.
+/// The fields for the client, with the length as one number. A challenge is left out if the client's credentials would
+/// be meant for this server.
 pub(super) fn of_response(
     head: &AnswerHead,
     passes_authorization: bool,
@@ -142,6 +143,11 @@ pub(super) fn of_response(
 pub(super) fn protocol(head: &AnswerHead) -> String {
     let name = head.values(&header::UPGRADE).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
+}
+
+/// Whether this is one of the protocols that the client offers.
+pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
+    words(std::iter::once(offered.as_bytes())).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }
 
 /// The words of a list in several lines.

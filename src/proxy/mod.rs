@@ -1,5 +1,5 @@
-//! A reverse proxy as a handler: another HTTP/1.1 server responds. Beside `files` and `layers`, and like them used by
-//! programs. Each request has a connection of its own to that server, so no response can reach the wrong client.
+//! A reverse proxy as a handler: another HTTP/1.1 server responds to its requests. It is on the same level as `files`
+//! and `layers`. Each request has a connection of its own to that server, so no response can reach the wrong client.
 //! Each module uses only those below it.
 
 mod tunnel; // bytes in both directions after a 101
@@ -8,11 +8,11 @@ mod exchange; // one request to the backend, on a thread of its own
 
 mod upstream; // its connection to the backend
 
-mod failure; // why there is no response
+mod failure; // why a backend gives no response
 
 mod fields; // the fields that each side gets
 
-mod backend; // where it is
+mod backend; // the address of a backend
 
 use std::fmt;
 use std::io;
@@ -26,14 +26,14 @@ use backend::Backend;
 use exchange::{Answer, Asked, Exchange, Pending};
 use failure::Failure;
 
-/// A handler whose requests another HTTP/1.1 server responds to (a reverse proxy): for development, or for an
-/// application beside a folder.
+/// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
+/// development, or for an application beside a folder.
 ///
-/// A request's body is received completely before the backend is asked, in memory or in an unnamed file, up to
-/// [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). A response's is
-/// passed on as it arrives. Neither a client that sends slowly nor a backend that computes, sends slowly, does not read,
-/// or is silent in an event stream holds a worker: each request that the backend has is on a thread of its own. WebSockets and
-/// other upgrades are passed on, as connections with two threads
+/// The body of a request is received completely before the request is sent to the backend, in memory or in an unnamed
+/// file, up to [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). The
+/// body of a response is passed on as it arrives. Each request in progress has a thread. So no worker is held by a
+/// client that sends slowly, or by a backend that computes, sends slowly, does not read, or is silent in an event
+/// stream. WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
@@ -48,11 +48,15 @@ use failure::Failure;
 /// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
 /// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because some
 ///   servers remove what follows `;`, or take a backslash for a slash.
-/// - *Methods* are passed on as they are, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Methods* are passed on unchanged, so a backend should not take `get` for `GET`: rights see two methods.
+/// - *Destination* (WebDAV) is rewritten like the path. One outside the mount is a 502.
+/// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
+///   WebSocket, gets 403 if a page of another site sent it.
+/// - *Clients that leave*: the request to the backend ends. A client that has ended its side can read the rest of a
+///   response, unless nothing comes for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
-///   HTTP/1.1; 504 if it takes too long; 503 if too many requests wait for it, 429 if too
-///   many of them are from one address. If it breaks off in the middle of a response, the
-///   client's connection is reset.
+///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
+///   one address. If it breaks off in the middle of a response, the client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. Each request has a new connection to the backend.
 ///
@@ -78,7 +82,7 @@ pub struct ReverseProxy {
 }
 
 impl ReverseProxy {
-    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. It is connected to for each request.
+    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Each request makes a new connection.
     ///
     /// # Errors
     /// If the URL is not `http://HOST[:PORT][/PATH]`.
@@ -95,21 +99,22 @@ impl ReverseProxy {
         })
     }
 
-    /// Sets how long connecting to each of the backend's addresses may take, then 504. Default: 5 seconds.
+    /// Sets how long a connection attempt to each of the backend's addresses may take, then 504. Default: 5 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
         self.connect_timeout = limit.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets how long the backend may take to begin its response after it took the last bytes of the request, and how long
-    /// it may take none of them before; then 504. Default: 60 seconds; `None`: no limit. A response that has begun may pause.
+    /// Sets two time limits: how long the backend may read nothing of the request while it is sent, and how long it may
+    /// take to begin its response after it has read the last bytes. Then 504. Default: 60 seconds; `None`: no limit. A
+    /// response that has begun may pause.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self
     }
 
-    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has ended
-    /// its own; then both are closed. Default: 60 seconds; `None`: no limit.
+    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
+    /// ended. Then both are closed. Default: 60 seconds; `None`: no limit.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
@@ -122,24 +127,24 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how many requests the backend can have at once, each with a thread, and WebSockets among them; more get 503. At
-    /// most a quarter of them, and at least one, can be from one address, or one 64-bit network of IPv6; more get 429.
-    /// Default: 256.
+    /// Sets how many requests to the backend can be in progress, including WebSockets. Each holds a thread. Further
+    /// requests get 503. At most a quarter of them, and at least one, can be from one address, or one 64-bit network of
+    /// IPv6; further ones get 429. Default: 256.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
         self
     }
 
-    /// Sets whether the backend gets `Authorization`. Default: yes. Turn it off if a layer of this server has checked it:
-    /// the password is then for this server alone. Then the client does not get the backend's `WWW-Authenticate`, because
-    /// the answer to it would not arrive there.
+    /// Sets whether `Authorization` is passed on to the backend. Default: yes. Turn it off if a layer of this server
+    /// checks the password, which is then for this server alone. Then the backend's `WWW-Authenticate` is also left
+    /// out, because the backend would not receive the client's reply to it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
         self.passes_authorization = is_passed_on;
         self
     }
 
-    /// Removes these first names from paths, if the backend's URL has no path, and names them in `X-Forwarded-Prefix`: for
-    /// a server whose whole site is below a prefix that the backend does not know.
+    /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. For a
+    /// server whose whole site is below a prefix that the backend does not know.
     pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
         self.prefix = path.trim_end_matches('/').to_owned();
         self
@@ -154,51 +159,75 @@ impl ReverseProxy {
                 request.value::<Pending>().ok_or("the exchange was stored")?
             }
         };
-        let ticket = pending.0.arrived.ticket(); // before the answer is looked for, so that it is not missed
-        let answer = match pending.0.take_answer() {
-            None if request.is_late() => pending.0.wait_for_answer(self.response_timeout),
-            answer => answer,
-        };
-        match answer {
+        let ticket = pending.0.arrived.ticket(); // taken before the check for an answer, so that none is missed
+        match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
-            None => Ok(Response::wait_for(ticket, None)),
+            None => Ok(Response::wait_for_other_thread(ticket)),
         }
     }
 
-    /// Asks the backend, on another thread.
+    /// Starts the request to the backend, on another thread.
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
         let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
-        head.extend_from_slice(request.host().unwrap_or(&self.backend.authority).as_bytes());
+        let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend.authority);
+        head.extend_from_slice(host.as_bytes());
         head.extend_from_slice(b"\r\n");
+        if let Some(destination) = self.destination(request)? {
+            head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
+        }
         head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = Asked { method, upgrade, head, limit: self.response_timeout };
         Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector())?)
     }
 
-    /// The target that the backend gets: the path in its canonical form as the client wrote it, and the query.
+    /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
     fn target(&self, request: &Request) -> Result<String> {
         let canonical = request.url_path()?; // never with dot segments: rights were checked for this path
-        if canonical.names().any(has_other_reading) {
-            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
-        }
         let whole = request.target();
         let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
-        let raw = raw.map_or_else(|| canonical.to_string(), str::to_owned);
-        let dropped = match &self.backend.path {
-            Some(_) => request.mount_path(),
-            None => self.prefix.as_bytes(),
-        };
+        let path = self.path_there(request, &canonical, raw)?;
+        Ok(request.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
+    }
+
+    /// The path that the backend gets. `raw`: as the client wrote it.
+    fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
+        if path.names().any(has_other_reading) {
+            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
+        }
+        let raw = raw.map_or_else(|| path.to_string(), str::to_owned);
+        let dropped = self.dropped(request);
         let names = dropped.iter().filter(|&&byte| byte == b'/').count();
         let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
         let path = format!("{}{}", self.backend.path.as_deref().unwrap_or_default(), &raw[at..]);
-        let path = if path.is_empty() { "/" } else { &path };
-        Ok(request.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+        Ok(if path.is_empty() { "/".to_owned() } else { path })
     }
 
-    /// Connects to the backend: what the thread of an exchange calls.
+    /// The beginning of paths that the backend does not get.
+    fn dropped<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        match &self.backend.path {
+            Some(_) => request.mount_path(),
+            None => self.prefix.as_bytes(),
+        }
+    }
+
+    /// The path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's field.
+    fn destination(&self, request: &Request) -> Result<Option<String>> {
+        let mut lines = request.header_all("destination");
+        let path = match (lines.next(), lines.next()) {
+            (None, _) => return Ok(None),
+            (Some(line), None) => request.path_of_url(line)?,
+            (Some(_), Some(_)) => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
+        };
+        if path.beneath(request.mount_path()).is_none() {
+            return Err(Error::new(StatusCode::BAD_GATEWAY, "The Destination belongs to another server."));
+        }
+        self.path_there(request, &path, None).map(Some)
+    }
+
+    /// Returns the function that connects to the backend. The thread of an exchange calls it.
     fn connector(&self) -> impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
         move || {
@@ -214,14 +243,11 @@ impl ReverseProxy {
         }
     }
 
-    /// The client's response to an answer of the backend.
+    /// The response to the client for an answer of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
-            Answer::Whole(head) if *request.method() == Method::HEAD => {
-                let length = head.content_length().ok().flatten();
-                let none = io::empty();
-                (head, length.map_or(Response::stream(none), |length| Response::sized_stream(none, length)))
-            }
+            // Like the response to GET, whose body other threads send: layers see the same kind.
+            Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
             Answer::Whole(head) => (head, Response::no_content()),
             Answer::Streamed(head, response) => (head, response),
             Answer::Switched(head, upstream) => {
@@ -236,13 +262,13 @@ impl ReverseProxy {
     }
 }
 
-/// The places of requests, of which one address can have a quarter.
+/// The places for requests. One address can have a quarter of them.
 fn places(number: usize) -> Arc<Live> {
     Live::new(number, Some((number / 4).max(1)))
 }
 
-/// Whether some servers take this segment of a path for another one, or for several: without what follows `;`, or with a
-/// backslash for a slash.
+/// Whether some servers would read this segment as another one, or as several: without what follows `;`, or with a
+/// backslash as a slash.
 fn has_other_reading(name: &[u8]) -> bool {
     let own = name.split(|&byte| byte == b';').next().unwrap_or_default();
     name.contains(&b'\\') || matches!(own, b"" | b"." | b"..")
@@ -256,7 +282,12 @@ impl fmt::Debug for ReverseProxy {
 
 /// Every method that a client can send, except TRACE, whose response would be about this server's own request.
 impl RequestHandler for ReverseProxy {
-    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+        // If this server has checked the password, the other one can't know that a page of another site sent it.
+        if !self.passes_authorization && (!only_reads || fields::upgrade(request).is_some()) {
+            request.check_own_page("use this application")?;
+        }
         plan.limit(self.body_limit);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Bytes in both directions after a 101, until both have ended. On the thread of the client's stream, and one more. When
-//! one direction has ended, the other one can continue as long as it has bytes.
+//! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
+//! stream and one more. When one direction has ended, the other one can continue as long as it has bytes.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::upstream::Upstream;
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience`: how long one
+/// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience` limits how long one
 /// direction can be silent after the other has ended.
 pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
     if let Err(error) = copy_both(stream, upstream, patience) {
@@ -43,7 +43,7 @@ struct Tunnel {
 struct State {
     /// How many directions have ended.
     ended: usize,
-    /// When bytes were last passed on.
+    /// When bytes were last copied.
     passed: Instant,
 }
 
@@ -56,7 +56,7 @@ impl Tunnel {
         copied.map(drop).and(ended)
     }
 
-    /// One direction has ended. Waits for the other, and ends both sides when it is silent for too long.
+    /// Called when one direction has ended. Waits for the other, and ends both sides when it is silent for too long.
     fn end(&self) {
         let mut state = self.lock();
         state.ended += 1;
@@ -66,7 +66,8 @@ impl Tunnel {
         while state.ended < 2 {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both)); // may be closed already
+                // they may already be closed
+                let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both));
                 return;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -78,7 +79,7 @@ impl Tunnel {
     }
 }
 
-/// A writer that notes when bytes are passed on.
+/// A writer that records when bytes are copied.
 struct Noted<'a, W> {
     to: W,
     tunnel: &'a Tunnel,
@@ -96,7 +97,7 @@ impl<W: Write> Write for Noted<'_, W> {
     }
 }
 
-/// A side that has ended may still read.
+/// A side that has ended its output may still read.
 fn how(is_complete: bool) -> Shutdown {
     if is_complete { Shutdown::Write } else { Shutdown::Both }
 }
@@ -134,7 +135,7 @@ mod tests {
         (client, upstream)
     }
 
-    /// When one side has ended, the other side is ended as soon as it is silent, and the place is free again.
+    /// When one side has ended, the other side is ended once it is silent, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,7 +151,7 @@ mod tests {
                 let (mut one, mut other) = if first == "client" { (client, upstream) } else { (upstream, client) };
                 one.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: its end is passed on");
-                // It can continue, for longer than the limit.
+                // The other side can continue for longer than the limit.
                 let begun = Instant::now();
                 while begun.elapsed() < 2 * limit {
                     other.write_all(b"x").unwrap();

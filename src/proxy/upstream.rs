@@ -1,5 +1,5 @@
-//! The connection to the backend. The rest of the request is sent whenever the response is waited for, so neither side
-//! waits for the other: a backend may answer before it has read everything, or while it reads.
+//! The connection to the backend. While it waits for the response, it sends the rest of the request, so neither side
+//! waits for the other. A backend may respond before or while it reads the request.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -12,18 +12,18 @@ use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
-/// After this much silence the backend's system is asked whether it still knows the connection.
+/// After this much silence, TCP keepalive checks whether the backend's system still knows the connection.
 const PROBED_AFTER: Duration = Duration::from_secs(30);
 
-/// A connection to the backend, with what was read ahead and what is still to be sent.
+/// A connection to the backend, with the bytes read ahead and those still to be sent.
 pub(super) struct Upstream {
-    /// Does not block.
+    /// A non-blocking socket.
     pub(super) stream: Arc<TcpStream>,
     buffer: Vec<u8>,
     start: usize,
-    /// `None`: the whole request is sent, or the backend reads no more.
+    /// `None` if the whole request is sent, or if the backend reads no more.
     unsent: Option<Unsent>,
-    /// When the backend last took bytes of the request.
+    /// When the backend last read bytes of the request.
     taken: Instant,
     _place: LivePlace,
 }
@@ -45,18 +45,18 @@ impl Upstream {
         Ok(Upstream { stream, buffer: Vec::new(), start: 0, unsent, taken: Instant::now(), _place: place })
     }
 
-    /// Bytes that were read and not used.
+    /// Bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// These bytes are used.
+    /// Marks these bytes as used.
     pub(super) fn consume(&mut self, count: usize) {
         self.start += count;
     }
 
-    /// Reads more, and sends what is still to be sent. 0: the end. The limit counts from when the backend last took bytes of the
-    /// request.
+    /// Reads more, and sends what is still to be sent. Returns 0 at the end. The limit counts from when the backend
+    /// last read bytes of the request.
     pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
         loop {
             let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
@@ -83,7 +83,7 @@ impl Upstream {
         read
     }
 
-    /// Sends a piece, as far as the backend takes it. Returns whether it took some.
+    /// Sends as much as the backend accepts. Returns whether that was anything.
     fn send_some(&mut self) -> Result<bool, Failure> {
         let Some(unsent) = &mut self.unsent else { return Ok(false) };
         if !unsent.prepare().map_err(|error| Failure::Unread(error.to_string()))? {
@@ -97,7 +97,7 @@ impl Upstream {
                 Ok(count > 0)
             }
             Err(error) if is_retried(&error) => Ok(false),
-            // The backend may have answered without reading everything: whether that fails decides nothing.
+            // The backend may have responded without reading everything, so a failed write is not an error.
             Err(_) => {
                 self.unsent = None;
                 Ok(false)
@@ -113,7 +113,7 @@ impl Upstream {
 }
 
 impl Unsent {
-    /// Reads the next piece of the body if this one is sent. Returns false if there is none.
+    /// Reads the next piece of the body if this one is sent. Returns false if there are no more.
     fn prepare(&mut self) -> io::Result<bool> {
         if self.start == self.piece.len() {
             self.piece.resize(PIECE, 0);

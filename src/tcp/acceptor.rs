@@ -1,5 +1,5 @@
 //! The listeners: accepts new connections, from each in turn, and pauses while that is not possible. Held together with
-//! the poller by one worker at a time. It logs nothing itself, because a logger may block; messages are returned.
+//! the poller by one worker at a time. It returns its messages instead of logging them, because a logger may block.
 
 use std::io;
 use std::sync::Arc;
@@ -56,17 +56,18 @@ pub enum Accepted {
     },
 }
 
-/// The last connections are those whose SYN arrived before new clients were refused. They are established one round
-/// trip later, which is far less than this in a local network. The last ACK of a distant client that connects at this
-/// moment may arrive too late, and that client is reset.
+/// How long the last handshakes are awaited. Their SYN arrived before new clients were refused, and they complete one
+/// round trip later, which is far less than this in a local network. The last ACK of a distant client that connects at
+/// this moment may arrive too late, and that client is reset.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_EVICTED: usize = 64;
 const COMPLAINTS: Duration = Duration::from_secs(60);
-/// accept(2) also fails for clients that have disconnected: this many in a row are not caused by clients.
+/// accept(2) also fails for clients that have disconnected. After this many failures in a row, the cause is not a
+/// client.
 const FAILURES: usize = 16;
-/// Accepting that has failed for this long will not recover.
+/// If accepting has failed for this long, it will not recover.
 const FAILED_FOR_GOOD: Duration = Duration::from_secs(5);
 
 impl Acceptor {
@@ -326,7 +327,7 @@ mod tests {
     use super::super::sys::ListeningSocket;
     use super::*;
 
-    /// One that has no listener: what it rules on when there is no room needs none.
+    /// An acceptor without listeners. The rules for missing room need none.
     fn acceptor() -> Acceptor {
         Acceptor::new(Vec::new())
     }
@@ -381,7 +382,7 @@ mod tests {
         assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
     }
 
-    /// One at which nothing is asked: in the simulation there is no kernel that would answer.
+    /// A listener that is never polled: the simulation has no kernel behind it.
     fn listener(address: Address, queue: usize) -> Listener {
         let (socket, _) = UnixStream::pair().unwrap();
         Listener::new(ListeningSocket::from(OwnedFd::from(socket)), address, queue)
@@ -434,8 +435,8 @@ mod tests {
         }
     }
 
-    /// Of the pauses of those at which somebody may wait the first to end is told; but nobody is accepted before the
-    /// server's own is over.
+    /// The acceptor is due when the first pause of a listener with waiting clients ends, but not before the server's
+    /// own pause is over.
     #[test]
     fn the_acceptor_is_due_at_the_end_of_a_pause() {
         let now = Instant::SOME;
@@ -464,7 +465,7 @@ mod tests {
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
         let is_refusal_possible = tcp().refuse_newcomers();
-        let handed = || listener(inet(), 7); // another process may have it, so nobody is refused
+        let handed = || listener(inet(), 7); // another process may have it, so new clients are not refused
         for (what, listeners, waits, queues) in [
             ("TCP", vec![tcp()], LAST_HANDSHAKES, 3),
             ("a Unix socket, which has none", vec![unix()], Duration::ZERO, 5),

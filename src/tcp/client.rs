@@ -111,7 +111,8 @@ impl TlsInfo {
         self.version
     }
 
-    /// The cipher suite by its registered name: `TLS13_AES_256_GCM_SHA384`. Empty if it is unknown.
+    /// The cipher suite by its name in the registry of IANA, as Python and OpenSSL write it for TLS 1.3:
+    /// `TLS_AES_256_GCM_SHA384`. Empty if it is unknown.
     pub fn cipher(&self) -> &'static str {
         self.cipher
     }

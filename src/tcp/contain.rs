@@ -1,6 +1,7 @@
 //! Where panics of user code end: in handlers, destructors, hooks and loggers.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,7 +9,7 @@ use log::error;
 
 use super::client::Client;
 
-/// What panicked, and the payload of the panic, to be logged.
+/// What panicked, and the payload, for the log.
 #[must_use]
 pub struct Panicked {
     what: &'static str,
@@ -19,7 +20,7 @@ pub struct Panicked {
 /// Runs code that may panic (the panic hook has logged where).
 ///
 /// # Errors
-/// If it panicked. Logging that may block: the logger, and the destructor of the payload, are user code.
+/// If it panicked. Log the result where code may block: the logger and the destructor of the payload are user code.
 pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, of: None, payload })
 }
@@ -30,12 +31,18 @@ pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl Panicked {
-    /// Adds the client whose connection it ends.
-    pub fn of(self, client: &Client) -> Panicked {
-        Panicked { of: Some(format!(" with {client}")), ..self }
+    /// Adds the client whose connection it ends, and what was handled, if that is known.
+    pub fn of(self, client: &Client, what: Option<impl Display>) -> Panicked {
+        let what = what.map(|what| format!(" ({what})")).unwrap_or_default();
+        Panicked { of: Some(format!(" with {client}{what}")), ..self }
     }
 
-    /// Tell the logger.
+    /// Adds the name of its thread.
+    pub fn named(self, name: &str) -> Panicked {
+        Panicked { of: Some(format!(" ({name})")), ..self }
+    }
+
+    /// Logs the panic.
     pub fn tell(self) {
         let Panicked { what, of, payload } = self;
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -45,7 +52,7 @@ impl Panicked {
     }
 }
 
-/// The payload of a panic may panic itself when it is dropped: what comes of that is leaked.
+/// Dropping the payload of a panic may panic as well. The payload of that panic is leaked.
 fn forget<T>(result: std::thread::Result<T>) {
     if let Err(payload) = result {
         mem::forget(payload);

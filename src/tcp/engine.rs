@@ -116,6 +116,11 @@ impl Engine {
         })
     }
 
+    /// The handle of the server.
+    pub fn handle(&self) -> &ServerHandle {
+        &self.handle
+    }
+
     /// The registry at which clients are registered with the poller.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -287,6 +292,7 @@ impl Control for Engine {
             wakes: self.scheduler.wakes(),
             evicted: self.evicted.load(Ordering::Relaxed),
             unsent: self.unsent.load(Ordering::Relaxed),
+            background: 0, // the handle counts them
         }
     }
 

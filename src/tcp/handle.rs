@@ -3,9 +3,11 @@
 //! hold a handle.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::background::Stop;
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 use super::timers::Call;
@@ -44,12 +46,13 @@ struct State {
     asked: Option<Instant>,
     shutdown_began: Option<Instant>,
     last: Stats, // the statistics at the end
+    stop: Stop,  // of the threads beside requests
 }
 
 impl ServerHandle {
     /// Begins the shutdown: no more clients are accepted, requests in progress are finished, and `serve_forever`
     /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly. With a
-    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until it is over.
+    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until the delay is over.
     pub fn shutdown(&self) {
         let mut state = self.state();
         state.asked.get_or_insert_with(sync::now);
@@ -69,6 +72,17 @@ impl ServerHandle {
             engine.begin_shutdown();
             engine.end();
         }
+        self.stop().abandon();
+    }
+
+    /// Starts a thread beside requests, as [`TcpServer::background`](crate::TcpServer::background), at once: for work
+    /// that a handler begins ([`Request::server`](crate::Request::server)). There is no limit to their number; for many
+    /// jobs use a queue ([`Jobs`](crate::background::Jobs)).
+    ///
+    /// # Errors
+    /// If there is no thread, or a shutdown has begun.
+    pub fn background(&self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
+        self.stop().start(name.into(), work)
     }
 
     /// Whether a shutdown was asked for: health checks should fail from now on. It has [begun](ServerHandle::is_shutting_down) once
@@ -86,9 +100,9 @@ impl ServerHandle {
     /// The current statistics; after the end, the last ones.
     pub fn stats(&self) -> Stats {
         let state = self.state();
-        let (engine, last) = (state.engine.clone(), state.last);
+        let (engine, last, stop) = (state.engine.clone(), state.last, state.stop.clone());
         drop(state);
-        engine.map_or(last, |engine| engine.stats())
+        Stats { background: stop.count(), ..engine.map_or(last, |engine| engine.stats()) }
     }
 
     /// The statistics of each listener, in the order in which they were given. Empty unless it serves, and for a
@@ -134,6 +148,11 @@ impl ServerHandle {
         self.state().shutdown_began
     }
 
+    /// The stop of its threads beside requests.
+    pub(crate) fn stop(&self) -> Stop {
+        self.state().stop.clone()
+    }
+
     /// A server begins to serve. One that was shut down before ends at once.
     pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = self.state();
@@ -149,7 +168,10 @@ impl ServerHandle {
     fn note_shutdown(&self) -> Option<Arc<dyn Control>> {
         let mut state = self.state();
         state.shutdown_began.get_or_insert_with(sync::now);
-        state.engine.clone()
+        let (engine, stop) = (state.engine.clone(), state.stop.clone());
+        drop(state);
+        stop.set();
+        engine
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,6 +190,7 @@ impl Drop for Serving<'_> {
         if let Some(engine) = engine {
             self.handle.state().last = engine.stats();
         }
+        self.handle.stop().abandon(); // also after an error
     }
 }
 

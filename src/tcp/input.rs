@@ -34,7 +34,7 @@ impl Input {
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.end - self.start, "more consumed than there is");
+        assert!(count <= self.end - self.start, "more bytes were consumed than there are");
         self.start += count;
     }
 

@@ -120,12 +120,12 @@ impl Lifecycle {
         }
     }
 
-    /// Waits until all workers have ended, up to this limit. Returns whether they have.
-    pub fn wait_for_workers(&self, limit: Duration) -> bool {
+    /// Waits until all workers have ended, except those that are stuck, up to this limit. Returns whether all have.
+    pub fn wait_for_workers(&self, stuck: impl Fn() -> usize, limit: Duration) -> bool {
         let stage = self.stage();
         let (stage, _) = self
             .progress
-            .wait_timeout_while(stage, limit, |stage| stage.workers > 0)
+            .wait_timeout_while(stage, limit, |stage| stage.workers > stuck())
             .unwrap_or_else(PoisonError::into_inner);
         stage.workers == 0
     }

@@ -3,15 +3,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
-use super::sync;
+use super::scheduler::Waker;
+use super::sync::{self, Mutex, MutexGuard, PoisonError};
 
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
-/// to a reply, and returns how to go on.
+/// to a reply, and returns whether to continue.
 ///
 /// A line ends with LF or CR LF, which the handler does not see. Bytes after the last line end also count as a line,
 /// once the client has sent its last byte, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
@@ -32,19 +34,22 @@ use super::sync;
 /// TcpServer::bind("127.0.0.1:7000", shout)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Lines {
     make: Box<MakeHandler>,
+    verify: Option<Box<VerifyClient>>,
     config: Arc<Config>,
 }
 
 type MakeHandler = dyn Fn(&Client) -> Box<dyn LineHandler> + Send + Sync;
+type VerifyClient = dyn Fn(&Client) -> bool + Send + Sync;
 
 #[derive(Clone)]
 struct Config {
     line_limit: usize,
     line_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
+    push_limit: usize,
 }
 
 /// A line stays in the input until it is complete, and up to 64 KiB are read ahead.
@@ -69,28 +74,42 @@ impl Lines {
             line_limit: 8 * 1024,
             line_timeout: Some(Duration::from_secs(30)),
             idle_timeout: Some(Duration::from_secs(300)),
+            push_limit: 64 * 1024,
         };
-        Lines { make: Box::new(move |client| Box::new(make(client))), config: Arc::new(config) }
+        Lines { make: Box::new(move |client| Box::new(make(client))), verify: None, config: Arc::new(config) }
     }
 
-    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. Past it:
+    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. A longer line is a
     /// [`Refusal::TooLong`].
     pub fn line_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.line_limit = bytes.min(LONGEST_LINE))
     }
 
-    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. Past it:
-    /// [`Refusal::Late`].
+    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. A slower
+    /// line is a [`Refusal::Late`].
     pub fn line_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.line_timeout = limit)
     }
 
-    /// Sets how long a client can be silent between lines. Default: 5 minutes; `None`: for ever. Past it the connection
-    /// is closed.
+    /// Sets how long a client can be silent between lines. Then the connection is closed. Default: 5 minutes; `None`:
+    /// no limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
+    }
+
+    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Beyond it, sending
+    /// fails.
+    pub fn push_limit(self, bytes: usize) -> Lines {
+        self.with(|config| config.push_limit = bytes)
+    }
+
+    /// Serves only clients for which this returns true (Python's `verify_request`). It is called when a client has
+    /// connected; a rejected one sees the end of the stream. It may block for a short time.
+    pub fn verify_client(mut self, verify: impl Fn(&Client) -> bool + Send + Sync + 'static) -> Lines {
+        self.verify = Some(Box::new(verify));
+        self
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Lines {
@@ -101,7 +120,7 @@ impl Lines {
 
 /// How to go on after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 #[non_exhaustive]
 pub enum Flow {
     /// Read the next line.
@@ -110,7 +129,8 @@ pub enum Flow {
     Close,
 }
 
-/// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`.
+/// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`. Called first: `opened`, then
+/// `greeting`.
 ///
 /// ```
 /// use modest::raw::{Flow, LineHandler, Lines};
@@ -135,6 +155,12 @@ pub enum Flow {
 /// let lines = Lines::per_client(|_client| Sum(0));
 /// ```
 pub trait LineHandler: Send {
+    /// Called when the client has connected, with a sender that other threads can use: a clone of it sends lines to the
+    /// client at any time. It may block, but should be short. Default: nothing.
+    fn opened(&mut self, sender: &LineSender) {
+        let _ = sender;
+    }
+
     /// Called before the client has sent anything. Default: no greeting.
     fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {
         let _ = reply;
@@ -161,6 +187,96 @@ pub trait LineHandler: Send {
     /// replies with the reason as a line.
     fn refuse(&mut self, why: Refusal, reply: &mut Vec<u8>) {
         reply.extend_from_slice(format!("{why}\r\n").as_bytes());
+    }
+}
+
+/// Sends to the client of a [`LineHandler`], from any thread: [`LineHandler::opened`]. Clones share the client.
+///
+/// Unsent bytes are bounded ([`Lines::push_limit`]) and hold no worker. They follow the reply of a running handler, and
+/// do not count for [`Lines::idle_timeout`].
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use modest::raw::{Flow, LineHandler, LineSender, Lines};
+///
+/// /// Every client gets every line.
+/// #[derive(Clone, Default)]
+/// struct Chat(Arc<Mutex<Vec<LineSender>>>);
+///
+/// impl LineHandler for Chat {
+///     fn opened(&mut self, sender: &LineSender) {
+///         self.0.lock().unwrap().push(sender.clone());
+///     }
+///
+///     fn line(&mut self, line: &str, _: &mut Vec<u8>) -> Flow {
+///         self.0.lock().unwrap().retain(|client| client.send(format!("{line}\r\n")).is_ok());
+///         Flow::Continue
+///     }
+/// }
+///
+/// let chat = Chat::default();
+/// let lines = Lines::per_client(move |_client| chat.clone()).idle_timeout(None);
+/// ```
+#[derive(Clone)]
+pub struct LineSender(Arc<Pushed>);
+
+struct Pushed {
+    state: Mutex<PushedState>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct PushedState {
+    bytes: Vec<u8>,
+    waker: Option<Waker>,
+    gone: bool,
+}
+
+impl LineSender {
+    fn new(limit: usize) -> LineSender {
+        LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
+    }
+
+    /// Sends this, with its own line end. It does not wait.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected.
+    pub fn send(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
+        let text = text.as_ref();
+        let mut state = self.lock();
+        if state.gone {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !state.bytes.is_empty() && state.bytes.len() + text.len() > self.0.limit {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the client reads too slowly"));
+        }
+        state.bytes.extend_from_slice(text);
+        let waker = state.waker.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// The first turn: from now on the connection can be called.
+    fn attach(&self, waker: Waker) {
+        self.lock().waker = Some(waker);
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock().bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PushedState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for LineSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LineSender(..)")
     }
 }
 
@@ -201,14 +317,20 @@ impl<F: Fn(&str, &mut Vec<u8>) -> Flow + Send + Sync> LineHandler for Shared<F> 
 
 impl Protocol for Lines {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
+        if self.verify.as_ref().is_some_and(|verify| !verify(client)) {
+            return None;
+        }
         let mut handler = (self.make)(client);
+        let sender = LineSender::new(self.config.push_limit);
+        handler.opened(&sender);
+        let sender = Sending { is_attached: Arc::strong_count(&sender.0) == 1, sender };
         let mut greeting = Vec::new();
         let state = match handler.greeting(&mut greeting) {
             Flow::Continue => State::Reading,
             Flow::Close => State::Closing,
         };
         let config = self.config.clone();
-        Some(Box::new(LineConversation { handler, config, greeting, state, stage: 0, searched: 0 }))
+        Some(Box::new(LineConversation { handler, config, greeting, sender, state, stage: 0, searched: 0 }))
     }
 }
 
@@ -230,9 +352,38 @@ struct LineConversation {
     handler: Box<dyn LineHandler>,
     config: Arc<Config>,
     greeting: Vec<u8>, // until it is sent
+    sender: Sending,
     state: State,
     stage: u32,      // each line has its own number
     searched: usize, // this many bytes of the input contain no line end
+}
+
+/// What other threads send. Dropping it reports that the client has disconnected.
+struct Sending {
+    sender: LineSender,
+    is_attached: bool, // otherwise no other thread has a clone
+}
+
+impl Sending {
+    fn write(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut self.is_attached, true) {
+            self.sender.attach(turn.waker());
+        }
+        let mut bytes = self.sender.take();
+        if !bytes.is_empty() {
+            turn.output.bytes().append(&mut bytes);
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let mut state = self.sender.lock();
+        state.gone = true;
+        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
+        drop(state);
+        drop(left);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -349,6 +500,7 @@ impl Conversation for LineConversation {
         if !self.greeting.is_empty() {
             turn.output.bytes().append(&mut std::mem::take(&mut self.greeting));
         }
+        self.sender.write(turn);
         match self.state {
             State::Reading => self.read(false, turn),
             State::Handling => self.handle(turn),
@@ -361,7 +513,10 @@ impl Conversation for LineConversation {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
             Event::NoPermit | Event::NoThread | Event::NoMemory => self.refuse(Refusal::TooBusy, turn),
-            Event::Called => Next::Unchanged,
+            Event::Called => {
+                self.sender.write(turn);
+                Next::Unchanged
+            }
             Event::ShuttingDown | Event::SendFailed => Next::Close,
         }
     }

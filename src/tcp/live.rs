@@ -113,6 +113,6 @@ mod tests {
         drop((places, third));
         assert_eq!(counts(&live), [0, 0, 0]);
         let again: Vec<_> = (0..3).map(|_| live.admit(LiveKind::Poll, None)).collect();
-        assert!(again.iter().all(Result::is_ok), "who has no address is counted in all only");
+        assert!(again.iter().all(Result::is_ok), "clients without an address count only towards the total");
     }
 }

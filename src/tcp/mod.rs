@@ -12,7 +12,6 @@ mod engine; // what all workers share
 #[cfg(feature = "signals")]
 mod signals; // Ctrl-C and SIGTERM
 
-mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
@@ -26,41 +25,47 @@ mod stream_handler; // Python's StreamRequestHandler
 mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
-mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
+
+mod output; // pieces to write
+mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod kept; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
+
+mod handle; // shutdown and stats, from anywhere
+
+mod background; // threads beside requests
 mod timers; // calls at a later time
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
-mod memory; // what this machine has, and the defaults that follow from it
+mod memory; // the machine's memory, and the defaults that depend on it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller and the rest of the system, by its calls
 
-mod client; // who is there
+mod client; // the client of a connection
 
-mod stats; // the figures of a server
+mod stats; // the statistics of a server
 
-mod address; // where somebody is
+mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
-mod output; // pieces to write
 
 pub use address::Address;
+pub use background::{Jobs, OnStop, Refused, Stop};
 pub use client::{Client, TlsInfo};
-pub(crate) use contain::contain;
+pub(crate) use contain::{catch, contain};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use input::Input;
-pub use lines::{Flow, LineHandler, Lines, Refusal};
+pub use lines::{Flow, LineHandler, LineSender, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 #[cfg(feature = "proxy")]
@@ -73,8 +78,11 @@ pub(crate) use memory::{
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;
+#[cfg(feature = "tls")]
+pub(crate) use protocol::meet;
 pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
+pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};

@@ -69,7 +69,7 @@ impl FromStr for IpNetwork {
 
     fn from_str(text: &str) -> Result<IpNetwork, InvalidNetwork> {
         let invalid =
-            || InvalidNetwork(format!("{text:?}: a network is written 10.0.0.0/8, 2001:db8::/32 or 10.0.0.1"));
+            || InvalidNetwork(format!("{text:?}: expected a network, such as 10.0.0.0/8, 2001:db8::/32 or 10.0.0.1"));
         let (first, prefix) = text.split_once('/').map_or((text, None), |(first, prefix)| (first, Some(prefix)));
         let first: IpAddr = first.parse().map_err(|_| invalid())?;
         let Some(prefix) = prefix else { return Ok(IpNetwork::from(first)) };

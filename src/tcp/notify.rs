@@ -27,7 +27,7 @@ fn tell(state: &str) {
     if let Some(socket) = env::var_os("NOTIFY_SOCKET")
         && let Err(err) = send(socket.as_bytes(), state)
     {
-        warn!("can't tell systemd {state} (NOTIFY_SOCKET={}): {err}", socket.as_bytes().escape_ascii());
+        warn!("can't notify systemd of {state} (NOTIFY_SOCKET={}): {err}", socket.as_bytes().escape_ascii());
     }
 }
 

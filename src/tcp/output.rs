@@ -8,6 +8,8 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::scheduler::MayBlock;
+
 /// Bytes shared by many responses: anything that can be viewed as a slice and outlives the response.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -110,7 +112,7 @@ impl Output {
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.front().len(), "more consumed than there is");
+        assert!(count <= self.front().len(), "more bytes were consumed than there are");
         self.advance(count);
     }
 
@@ -129,6 +131,15 @@ impl Output {
     /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
     /// output is incomplete ([`Next::Abort`](crate::raw::Next::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
+        self.load(most)
+    }
+
+    /// [`load_file`](Output::load_file), as the engine calls it.
+    pub(super) fn load_part(&mut self, most: usize, _: MayBlock) -> io::Result<()> {
+        self.load(most)
+    }
+
+    fn load(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };
         let count = usize::try_from(*length).unwrap_or(usize::MAX).min(most);
@@ -147,7 +158,16 @@ impl Output {
             self.drop_first();
         }
         self.pieces.shrink_to(PIECES);
-        self.drop_of_others();
+        self.spent.clear();
+    }
+
+    /// Clears an output that has only bytes of its own. Otherwise takes it, because dropping the rest may block.
+    pub(super) fn clear_or_take(&mut self) -> Option<Output> {
+        if self.has_others() {
+            return Some(std::mem::take(self));
+        }
+        self.clear();
+        None
     }
 
     /// Whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
@@ -160,8 +180,8 @@ impl Output {
         self.has_spent() || self.pieces.iter().any(|piece| !matches!(piece, Piece::Owned(_)))
     }
 
-    /// Drop the pieces of others that are written. It may block.
-    pub(super) fn drop_of_others(&mut self) {
+    /// Drops the pieces of others that are written.
+    pub(super) fn drop_of_others(&mut self, _: MayBlock) {
         self.spent.clear(); // its room is reused
     }
 

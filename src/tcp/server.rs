@@ -11,6 +11,7 @@ use std::time::Duration;
 use log::{debug, error};
 
 use super::address::Address;
+use super::background::Stop;
 use super::connection::{MinRate, SendLimits};
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
@@ -41,7 +42,7 @@ use super::workers;
 /// TcpServer::bind("127.0.0.1:8000", Hello)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "serves nobody until `serve_forever`"]
+#[must_use = "serves no client until `serve_forever`"]
 pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,
@@ -61,11 +62,15 @@ pub struct TcpServer {
     slow_handler: Option<Duration>,
     notify_systemd: bool,
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    background: Mutex<Vec<(String, Work)>>,
     handle: ServerHandle,
 }
 
+/// The function of a thread beside requests.
+type Work = Box<dyn FnOnce(&Stop) + Send>;
+
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// How long workers without work can take to end.
+/// How long workers can take to end, except those in handlers.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
@@ -101,6 +106,7 @@ impl TcpServer {
             slow_handler: Some(Duration::from_secs(10)),
             notify_systemd: false,
             on_ready: Mutex::new(None),
+            background: Mutex::default(),
             handle: ServerHandle::default(),
         })
     }
@@ -130,8 +136,8 @@ impl TcpServer {
     }
 
     /// Listens at one more address, for another handler or protocol: HTTP beside HTTPS, or administration at a Unix
-    /// socket. Workers, limits, statistics and the shutdown belong to the one server. A handler without a format of its
-    /// own ([`Http::access_log`](crate::Http::access_log)) logs in that of the first.
+    /// socket. Workers, limits, statistics and the shutdown belong to the one server. A handler without a log format
+    /// ([`Http::access_log`](crate::Http::access_log)) uses the format of the first handler.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -181,8 +187,8 @@ impl TcpServer {
         self
     }
 
-    /// Sets how long a request can wait for a worker while all are in handlers. Default: 10 seconds; `None`: for ever.
-    /// Past it the request is rejected (HTTP: 503). A response that has begun, such as a stream, waits without a limit.
+    /// Sets how long a request can wait for a worker while all are in handlers. After that it is rejected (HTTP: 503).
+    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.queue_timeout = limit.into();
         self
@@ -195,16 +201,16 @@ impl TcpServer {
         self
     }
 
-    /// Sets the minimum rate of a client, in bytes per second on average over a period: for sending the body of a
-    /// request (past it HTTP responds with 408) and for reading a response (past it the connection is reset). Default:
-    /// 500 bytes per second over 30 seconds; `None`: no minimum. Only time in which the server waits for the client
-    /// counts, not time in handlers and queues.
+    /// Sets the minimum rate of a client, in bytes per second on average over a period. A request body that arrives
+    /// more slowly gets 408 from HTTP. If a response is read more slowly, the connection is reset. Default: 500 bytes
+    /// per second over 30 seconds; `None`: no minimum. Only time in which the server waits for the client counts, not
+    /// time in handlers and queues.
     ///
     /// # Panics
     /// If the period is 0.
     pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
         let rate = rate.into();
-        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "an average over no time");
+        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "the period of a rate must not be zero");
         self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
         self
     }
@@ -216,8 +222,9 @@ impl TcpServer {
         self
     }
 
-    /// Sets the memory, in bytes, that the defaults of [`max_connections`](TcpServer::max_connections) and
-    /// [`input_quota`](TcpServer::input_quota) are for. Default: [what this process may use](crate::available_memory).
+    /// Sets the memory, in bytes, from which the defaults of [`max_connections`](TcpServer::max_connections) and
+    /// [`input_quota`](TcpServer::input_quota) are computed. Default: [what this process may
+    /// use](crate::available_memory).
     pub fn memory(mut self, bytes: u64) -> TcpServer {
         self.memory = bytes;
         self
@@ -241,9 +248,9 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many clients can be connected at once. Default: the number of files that this process can open, minus
-    /// an eighth (at least 64), and no more than fit in half of the [memory](TcpServer::memory), at 8 KiB each, and 64 KiB
-    /// with TLS. Past it, idle connections are closed for new clients, and new clients wait.
+    /// Sets how many clients can be connected at once. Beyond that, idle connections are closed for new clients, and
+    /// new clients wait. Default: the number of files that this process can open, minus an eighth (at least 64), and no
+    /// more than fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
     ///
     /// # Panics
     /// If it is 0.
@@ -256,6 +263,11 @@ impl TcpServer {
     /// Sets how many connections can leave the engine, each for a thread of its own. Default: 256. These are the
     /// clients of a [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
     /// [`Next::Take`](crate::raw::Next::Take). Further connections wait as long as requests wait for a handler.
+    ///
+    /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
+    /// another: as many silent clients as there are threads keep others out for that long. Where anyone can connect, set a
+    /// short timeout and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or a
+    /// [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
     ///
     /// # Panics
     /// If it is 0.
@@ -288,8 +300,8 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many of those one IP address can have at once. Default: no limit. Further ones are rejected (HTTP: 429
-    /// with `Retry-After`). The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
+    /// Sets how many of these connections one IP address can have. Default: no limit. Further ones are rejected (HTTP:
+    /// 429 with `Retry-After`). The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
     /// client has its own.
     pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
@@ -320,6 +332,36 @@ impl TcpServer {
         self
     }
 
+    /// Runs this on a thread of its own beside the requests, from the moment at which clients are accepted: a clock, a
+    /// cleaner, a worker that takes [jobs](crate::background::Jobs). The name is that of the thread, and in the log.
+    ///
+    /// At the beginning of a shutdown its [`Stop`] is set, and the shutdown waits for the thread as for requests, up to
+    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread
+    /// only. [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use modest::{Response, TcpServer, handler_fn, live::Broadcast};
+    ///
+    /// let ticks = Broadcast::new();
+    /// let clock = ticks.clone();
+    /// let app = handler_fn(move |request| Ok(Response::events(ticks.listen(request)?)));
+    /// let server = TcpServer::bind("127.0.0.1:0", app)?.background("clock", move |stop| {
+    ///     while stop.wait(Duration::from_secs(1)) {
+    ///         clock.send("tick");
+    ///     }
+    /// });
+    /// # server.handle().shutdown();
+    /// server.serve_forever()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn background(self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> TcpServer {
+        let mut all = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((name.into(), Box::new(work)));
+        drop(all);
+        self
+    }
+
     /// The IP address at which the server listens, with the real port (Python's `server_address`); the first, if there
     /// are several.
     ///
@@ -327,7 +369,7 @@ impl TcpServer {
     /// If there are only Unix sockets: see [`TcpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
-        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+        inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
     /// All addresses at which the server listens, with real ports, in the order in which they were given.
@@ -335,17 +377,17 @@ impl TcpServer {
         &self.addresses
     }
 
-    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
-    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child
+    /// processes serve them with [`TcpServer::from_listener`] or `"fd:N"`.
     ///
-    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
-    /// Unix socket. See docs/listeners.md.
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and
+    /// the file of a Unix socket. See docs/listeners.md.
     ///
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.
     pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has served before"))?;
+        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has already served"))?;
         listeners.iter().map(Listener::shared).collect()
     }
 
@@ -373,7 +415,7 @@ impl TcpServer {
     /// and requests in progress have been finished.
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);
@@ -381,7 +423,9 @@ impl TcpServer {
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
-        if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
+        // A handler that still has its connection has had its time: the shutdown timeout is over.
+        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() };
+        if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
         drain(&engine);
@@ -398,6 +442,7 @@ impl TcpServer {
         if self.notify_systemd {
             notify::ready();
         }
+        self.start_background()?;
         let ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ready) = ready {
             ready();
@@ -424,7 +469,28 @@ impl TcpServer {
                 Duty::End => break,
             }
         }
-        engine.lifecycle.failure().map_or(Ok(()), Err)
+        let failure = engine.lifecycle.failure();
+        self.end_background(failure.is_some());
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn start_background(&self) -> io::Result<()> {
+        let work = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, work) in work.into_iter().filter(|_| !self.handle.is_shutting_down()) {
+            let named = |err: io::Error| io::Error::new(err.kind(), format!("can't start the thread {name}: {err}"));
+            self.handle.background(name.clone(), work).map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the threads beside requests, up to the shutdown timeout.
+    fn end_background(&self, failed: bool) {
+        let stop = self.handle.stop();
+        if failed {
+            stop.set();
+        }
+        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
+        stop.wait_for_threads(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
     }
 
     fn connections_in_memory(&self) -> usize {
@@ -466,7 +532,7 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
 fn drain(engine: &Arc<Engine>) {
     let cut_off = engine.drain();
     if !cut_off.is_empty() {
-        debug!("{} connections were cut off by the end", cut_off.len());
+        debug!("{} connections were cut off at the end", cut_off.len());
     }
     engine.drop_elsewhere(cut_off);
 }

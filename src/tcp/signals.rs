@@ -1,4 +1,4 @@
-//! Signals that shut a server down. Behind the feature `signals`; calls nothing but the server's handle.
+//! Signals that shut a server down. Feature `signals`. It uses only the server's handle.
 
 use std::io;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use signal_hook::iterator::Signals;
 use super::handle::ServerHandle;
 
 impl ServerHandle {
-    /// Shut down at the first SIGINT (Ctrl-C) or SIGTERM: requests in hand are finished, within the shutdown timeout.
-    /// A second one ends the process at once, with status 0, whatever it is doing: it is handled within the signal
-    /// handler itself.
+    /// Shuts down at the first SIGINT (Ctrl-C) or SIGTERM: requests in progress are finished within the shutdown
+    /// timeout. A second signal ends the process at once, with status 0, whatever it is doing, because the signal
+    /// handler itself ends it.
     ///
-    /// SIGXFSZ no longer ends the process: a write that exceeds the limit of a file's size (`RLIMIT_FSIZE`) fails, and the client
+    /// SIGXFSZ no longer ends the process: a write beyond the file size limit (`RLIMIT_FSIZE`) fails, and the client
     /// gets 507.
     ///
-    /// To be called once a process. It starts a thread that waits for signals, and nothing else.
+    /// Call it once per process. It starts a thread that only waits for signals.
     ///
     /// ```no_run
     /// use modest::{Response, TcpServer, handler_fn};
@@ -31,21 +31,22 @@ impl ServerHandle {
     /// ```
     ///
     /// # Errors
-    /// If the handlers of the signals, or the thread, can't be had.
+    /// If the signal handlers cannot be installed, or the thread cannot be started.
     pub fn shutdown_on_signals(&self) -> io::Result<()> {
         self.shutdown_on_signals_and(|_| {})
     }
 
-    /// The same, and then `told` is called with the number of the signal.
+    /// Shuts down like [`shutdown_on_signals`](ServerHandle::shutdown_on_signals), and then calls `told` with the
+    /// number of the signal.
     ///
     /// # Errors
-    /// As above.
+    /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
     pub fn shutdown_on_signals_and(&self, told: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
-        // A write past the limit of a file's size then fails (EFBIG), and ends a request; by default it ends the process.
+        // A write beyond the file size limit then fails (EFBIG) and ends a request. By default it ends the process.
         flag::register(SIGXFSZ, Arc::default())?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the flag is looked at before this very signal sets it.
+            // In this order: the flag is checked before the same signal sets it.
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
             flag::register(signal, Arc::clone(&seen))?;
         }

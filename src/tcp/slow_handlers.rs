@@ -60,6 +60,12 @@ impl CurrentHandler {
         }
     }
 
+    /// What a handler that has not ended was called for.
+    pub fn what(&self) -> Option<String> {
+        let is_running = self.running.load(Ordering::Relaxed);
+        self.handler().as_ref().filter(|_| is_running).map(Handler::what)
+    }
+
     fn handler(&self) -> MutexGuard<'_, Option<Handler>> {
         self.handler.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,9 +107,12 @@ impl SlowHandlers {
 
 impl Handler {
     fn describe(&self, now: Instant) -> String {
-        let what = String::from_utf8_lossy(&self.what);
         let time = now.saturating_duration_since(self.since).as_secs_f64();
-        format!("{} from {} has been in its handler for {time:.1} s", what.escape_debug(), self.client)
+        format!("{} from {} has been in its handler for {time:.1} s", self.what(), self.client)
+    }
+
+    fn what(&self) -> String {
+        String::from_utf8_lossy(&self.what).escape_debug().to_string()
     }
 }
 

@@ -46,10 +46,12 @@ pub struct Stats {
     pub permits: usize,
     /// How often the kernel was polled.
     pub polls: u64,
-    /// How often a worker was woken.
+    /// Wake-ups of workers.
     pub wakes: u64,
     /// Idle connections closed so far to make room for new ones.
     pub evicted: u64,
+    /// Threads beside requests ([`TcpServer::background`](crate::TcpServer::background)).
+    pub background: usize,
     /// Bytes of output that were dropped so far because a client disconnected or read too little: the output in memory
     /// and the rest of its files, minus what its socket accepted.
     pub unsent: u64,

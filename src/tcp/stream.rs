@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
+use super::handle::ServerHandle;
 use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
 use super::sys::{NO_SIGNAL, SendFlags, Socket};
@@ -19,7 +20,7 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
 ///
-/// A client whose system no longer responds is found by TCP keepalive; reading and writing then fail.
+/// TCP keepalive finds a client whose system no longer responds. Reading and writing then fail.
 ///
 /// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
 /// timeout, when the stream is reset.
@@ -38,6 +39,7 @@ pub struct Stream {
     whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
     line_limit: usize,
     ended: bool,
+    is_reset: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
 
@@ -78,7 +80,7 @@ pub trait Sink: Send + Sync {
     /// error there is no goodbye, because the output is incomplete.
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// The socket will be read to an end that the server causes, which is no cut.
+    /// The socket will be read to an end that the server causes, which is not a cut.
     fn end_reading(&self) {}
 
     /// Sets how long a write can wait for the client, if it writes to the socket more than once.
@@ -90,6 +92,8 @@ pub trait Sink: Send + Sync {
 /// A stream's place among the connections of its server, released when it is dropped.
 pub trait Registered: Send {
     fn is_shutting_down(&self) -> bool;
+
+    fn server(&self) -> ServerHandle;
 
     /// The stream is over. These bytes are still to be sent to its client, which may still be sending. If there are
     /// none, it is half-closed.
@@ -113,7 +117,7 @@ impl Stream {
         let source = Box::new(SocketSource { socket: socket.clone(), buffer: unread, start: 0, ended });
         let registration = Some(registration);
         let (sink, whole, line_limit) = (socket.clone(), Arc::new(Mutex::new(())), LINE_LIMIT);
-        Stream { sink, socket, client, source, whole, line_limit, ended: false, registration }
+        Stream { sink, socket, client, source, whole, line_limit, ended: false, is_reset: false, registration }
     }
 
     /// The client.
@@ -131,15 +135,16 @@ impl Stream {
         self
     }
 
-    /// Sets how long a read, and how long a write, can wait for the client. Default: for ever. Past it the error is
-    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`.
+    /// Sets how long a read, and how long a write, can wait for the client. Then they fail with
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`. Default: no limit; a
+    /// [`StreamHandler`](crate::raw::StreamHandler::timeout) sets 60 seconds.
     ///
     /// # Errors
     /// If it is zero.
     pub fn set_timeout(&mut self, limit: impl Into<Option<Duration>>) -> io::Result<()> {
         let limit = limit.into();
         if limit == Some(Duration::ZERO) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero: `None` is none"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout must not be zero; `None` turns it off"));
         }
         let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
         self.socket.set_read_timeout(limit)?;
@@ -149,9 +154,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. Default: 1
-    /// MiB; `None`: no limit, so that a client decides how much memory its line takes. Past it the error is
-    /// [`io::ErrorKind::FileTooLarge`].
+    /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. A longer
+    /// line is the error [`io::ErrorKind::FileTooLarge`]. Default: 1 MiB; `None`: no limit, so that a client decides
+    /// how much memory its line takes.
     pub fn set_line_limit(&mut self, bytes: impl Into<Option<usize>>) {
         self.line_limit = bytes.into().unwrap_or(usize::MAX);
     }
@@ -159,6 +164,17 @@ impl Stream {
     /// Whether the server is shutting down: end soon.
     pub fn is_shutting_down(&self) -> bool {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
+    }
+
+    /// The server: to shut it down, or to read its statistics (Python's `self.server`).
+    pub fn server(&self) -> ServerHandle {
+        self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
+    }
+
+    /// The socket.
+    #[allow(dead_code)] // a simulated one has no descriptor
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
@@ -180,6 +196,11 @@ impl Stream {
     /// If the client has disconnected.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.sink.end()
+    }
+
+    /// Resets the connection when the stream is dropped: the client sees that what it got is incomplete.
+    pub fn reset(&mut self) {
+        self.is_reset = true;
     }
 
     /// An empty buffer, or a read of 0 bytes: the end, unless the stream was cut.
@@ -415,7 +436,7 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if sync::panicking() {
+        if sync::panicking() || self.is_reset {
             return; // without an end it is reset
         }
         let owed = self.sink.finish(&[]).unwrap_or_default();

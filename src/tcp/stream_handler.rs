@@ -1,7 +1,8 @@
-//! Handlers that talk with a client by a blocking stream: Python's `StreamRequestHandler`.
-//! A protocol like any other: its conversations leave the engine in their first turn.
+//! Handlers that talk to a client through a blocking stream: Python's `StreamRequestHandler`. The protocol is like any
+//! other: its conversations leave the engine in their first turn.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,29 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
 use super::stream::Stream;
 
-/// Talks with one client at a time by a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread
-/// of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
+/// Talks to one client at a time through a blocking stream, like Python's `StreamRequestHandler`. Each client has a
+/// thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
 /// [`streams`].
 ///
-/// Required: `handle`.
+/// Required: `handle`. Called in this order: `verify_client`, `timeout`, `handle`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't handle streams",
+    label = "this does not implement `StreamHandler`",
+    note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|stream: &mut Stream| ..`"
+)]
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Talks with this client. The connection ends normally when the stream is dropped. An error is logged with the
+    /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
     /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
     /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
+
+    /// Whether to serve this client (Python's `verify_request`). It is called on a worker when the client has
+    /// connected; a rejected client sees the end of the stream, and takes no thread. It may block for a short time.
+    /// Default: true.
+    fn verify_client(&self, client: &Client) -> bool {
+        let _ = client;
+        true
+    }
 
     /// How long a read, and how long a write, can wait for the client (Python's `timeout`), so that silent clients do
     /// not take all threads. Default: 60 seconds; `None`: no limit. A closure can [set it](Stream::set_timeout) for
@@ -61,8 +75,8 @@ struct Streams<H>(Arc<H>);
 struct StreamConversation<H>(Arc<H>);
 
 impl<H: StreamHandler> Protocol for Streams<H> {
-    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
-        Some(Box::new(StreamConversation(self.0.clone())))
+    fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
+        self.0.verify_client(client).then(|| Box::new(StreamConversation(self.0.clone())) as Box<dyn Conversation>)
     }
 }
 
@@ -73,7 +87,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         if what == Event::NoThread {
-            log::warn!("no thread for {}: as many streams as are allowed (max_streams) are taken", turn.client);
+            log::warn!("no thread for {}: the maximum number of streams (max_streams) is reached", turn.client);
         }
         Next::Close
     }
@@ -91,6 +105,35 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        false // it shares the handler with all others
+        false // it only drops a reference to the shared handler
+    }
+}
+
+/// The socket, for its options and its peer (`SO_PEERCRED`): of the outermost protocol, so inside TLS its bytes are
+/// encrypted. Read and write through the stream, which keeps bytes that were read ahead. Don't make the socket
+/// non-blocking.
+///
+/// ```no_run
+/// use modest::TcpServer;
+/// use modest::raw::{Stream, streams};
+/// use std::io::Write;
+///
+/// let who = |stream: &mut Stream| {
+///     let peer = rustix::net::sockopt::socket_peercred(&*stream)?; // of a Unix socket
+///     writeln!(stream, "you are user {}", peer.uid.as_raw())
+/// };
+/// TcpServer::bind("unix:/run/who.sock", streams(who))?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
+    }
+}
+
+/// The descriptor of the socket (Python's `fileno`).
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket().as_raw_fd()
     }
 }

@@ -94,6 +94,7 @@ impl<T> Queue<T> {
         self.receiver.try_recv().ok()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }
@@ -117,7 +118,10 @@ mod tests {
     fn instants_convert_to_and_from_std() {
         let (before, at, after) = (time::Instant::now(), now(), time::Instant::now());
         assert!(before <= to_std(at), "{before:?}, {:?}", to_std(at));
-        assert!(from_std(before) <= at && from_std(after) <= now(), "what was a user's is not later than it was");
+        assert!(
+            from_std(before) <= at && from_std(after) <= now(),
+            "a converted time must not be later than the original"
+        );
         for hours in [0, 1, 24 * 366 * 100] {
             let later = Duration::from_secs(hours * 3600);
             assert_eq!(to_std(at + later), to_std(at) + later, "{hours} hours later");

@@ -19,6 +19,7 @@ struct State<C> {
     permits: Permits<C>,
     sockets: HashMap<u64, Arc<Socket>>,
     entered: u64,
+    threads: u64, // started so far
     shutting_down: bool,
     ended: bool,
 }
@@ -28,7 +29,7 @@ impl<C> Taken<C> {
     pub fn new(permits: Permits<C>) -> Taken<C> {
         let sockets = HashMap::new();
         Taken {
-            state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false, ended: false }),
+            state: Mutex::new(State { permits, sockets, entered: 0, threads: 0, shutting_down: false, ended: false }),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -36,6 +37,13 @@ impl<C> Taken<C> {
     /// Asks for a thread for this connection.
     pub fn admit(&self, connection: C, now: Instant) -> Admission<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
+    }
+
+    /// The number of the next thread, for its name.
+    pub fn next_thread(&self) -> u64 {
+        let mut state = self.state();
+        state.threads += 1;
+        state.threads
     }
 
     /// Returns a thread. The connection that waits for one longest gets it.
@@ -101,8 +109,8 @@ impl<C> Taken<C> {
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
 
-    /// The end: no thread waits for a client any more, and interrupted responses must not look complete. Returns the
-    /// connections that waited for a thread.
+    /// Called at the end: no thread may wait for a client any more, and an interrupted response must not look complete.
+    /// Returns the connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
         state.ended = true;

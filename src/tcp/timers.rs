@@ -1,5 +1,5 @@
-//! Calls at a later time, for code that gives something back when nothing has happened for a while. Made by handlers
-//! through a `ServerHandle`. The worker that polls takes them when they are due, and calls them with a permit for short
+//! Calls at a later time, for code that releases something when nothing has happened for a while. Made by handlers
+//! through a `ServerHandle`. The worker that polls takes the calls that are due, and makes them with a permit for short
 //! work once the poller is free.
 
 use std::time::Duration;
@@ -9,11 +9,11 @@ use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 /// What is called.
 pub type Call = Box<dyn FnOnce() + Send>;
 
-/// How long calls wait that found no permit.
+/// After this time, calls that found no permit are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 const NEVER: u64 = u64::MAX;
 
-/// All calls of a server that are not due yet: few, and rarely changed.
+/// All calls of a server that are not due yet. There are few of them, and they change rarely.
 pub struct Timers {
     calls: Mutex<Vec<(Instant, Call)>>,
     /// When the first one is due, in ns of the clock; written under the lock.
@@ -53,7 +53,7 @@ impl Timers {
         due.into_iter().map(|(_, call)| call).collect()
     }
 
-    /// No permit was free for these: they are due again a moment later.
+    /// Puts these calls off, because no permit was free.
     pub fn put_off(&self, due: Vec<Call>, now: Instant) {
         let mut calls = self.calls();
         calls.extend(due.into_iter().map(|call| (now + AGAIN, call)));

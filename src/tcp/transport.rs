@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::output::{First, Output};
+use super::scheduler::MayBlock;
 use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SockRef, Socket};
 
 /// A client's stream: TCP or Unix.
@@ -13,25 +14,25 @@ pub struct Transport {
     stream: ClientStream,
     wants_to_write: bool, // the poller was asked once to report writability; edges follow
     sent: u64,
-    trusted: bool,   // it has read much: the kernel may buffer more for it
+    trusted: bool,   // the client has read much, so the kernel may buffer more for it
     is_probed: bool, // the kernel checks whether it is gone
     is_broken: bool, // its output is incomplete
 }
 
-/// By a setting of `listen` the kernel buffers few unsent bytes per client. A client that has read this much gets the
+/// `listen` limits the unsent bytes that the kernel buffers per client. A client that has read this much gets the
 /// kernel's usual 4 MB, if its window is open. CPU time for a file of 1 GiB compared to nginx, by the limit of unsent
-/// bytes: 256 KiB 4.4, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
+/// bytes: 256 KiB 4.4, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, the kernel's limit 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
-/// A head waits in the kernel (`MSG_MORE`) for the first bytes of a part of a file up to this length. CPU time of the
-/// server, and of server and client together, on loopback if it is sent at once, compared to waiting: 80 KiB 1.2 and
-/// 1.17, 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
+/// For a part of a file up to this length, the head waits in the kernel (`MSG_MORE`) for the first bytes of the file.
+/// CPU time on loopback if the head is sent at once, compared to waiting, of the server alone and of server and client
+/// together: 80 KiB 1.2 and 1.17, 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
 const TOGETHER: u64 = 512 * 1024;
 
-/// After how much silence of a client that has sent its last byte its system is probed.
+/// If a client that has sent its last byte is silent for this long, TCP keepalive checks its system.
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
-/// How far a write came.
+/// The result of a write.
 pub enum Written {
     /// Nothing is unsent.
     All,
@@ -51,34 +52,31 @@ impl Transport {
     /// A stream registered with the poller for reading. Until [`end`](Transport::end) is called, closing it is a reset,
     /// also by the end of the process.
     pub fn new(stream: ClientStream) -> Transport {
-        // Fails only if the connection is already broken. A Unix socket is reset only if it has unread bytes: its
+        // It fails only if the connection is already broken. A Unix socket is reset only if it has unread bytes, so its
         // client has to compare lengths.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false, is_broken: false }
     }
 
-    /// Read once.
+    /// Reads once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         let (count, _) = rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
         Ok(count)
     }
 
-    /// Write what is owed, up to a share, which is less by what was written afterwards. Tells how far it came.
-    pub fn write(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
-        let written = self.write_up_to(output, files, share);
+    /// Writes the output, up to a share, which is reduced by the number of bytes written. Returns how far it came.
+    pub fn write(&mut self, output: &mut Output, may_block: Option<MayBlock>, share: &mut usize) -> Written {
+        let written = self.write_up_to(output, may_block, share);
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
-            // Where it fails, things only go slower; a Unix socket has no such limit.
+            // If this fails, large responses are only slower. A Unix socket has no such limit.
             let _ = sys::limit_unsent(&self.stream, u32::MAX);
         }
         written
     }
 
-    fn write_up_to(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
+    fn write_up_to(&mut self, output: &mut Output, may_block: Option<MayBlock>, share: &mut usize) -> Written {
         loop {
-            if output.begins_with_file() && !files {
-                return Written::File;
-            }
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
@@ -86,16 +84,19 @@ impl Transport {
                 First::Nothing => return Written::All,
                 First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
                 First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
-                First::File { file, start, length } => match self.send_file(file, start, *length, *share) {
-                    Ok(0) => return Written::Short,
-                    Ok(count) => {
-                        *length -= count as u64;
-                        self.sent += count as u64;
-                        *share = share.saturating_sub(count);
-                        continue;
+                First::File { file, start, length } => {
+                    let Some(may_block) = may_block else { return Written::File };
+                    match self.send_file(file, start, (*length).min(*share as u64), may_block) {
+                        Ok(0) => return Written::Short,
+                        Ok(count) => {
+                            *length -= count as u64;
+                            self.sent += count as u64;
+                            *share = share.saturating_sub(count);
+                            continue;
+                        }
+                        Err(err) => return Written::from(&err),
                     }
-                    Err(err) => return Written::from(&err),
-                },
+                }
             };
             match sent {
                 Ok(count) => {
@@ -103,7 +104,7 @@ impl Transport {
                     self.sent += count as u64;
                     *share = share.saturating_sub(count);
                     if count < length {
-                        return Written::Blocked; // it took less than there was: no need for a WouldBlock as well
+                        return Written::Blocked; // a short write: no further call is needed to get a WouldBlock
                     }
                 }
                 Err(err) => return Written::from(&err),
@@ -111,8 +112,8 @@ impl Transport {
         }
     }
 
-    /// One system call for bytes in one stretch. The head of a file waits in the kernel for the file's first bytes,
-    /// so that both go out in one segment, unless the file is so long that it needs many anyway.
+    /// One system call for contiguous bytes. The head of a file waits in the kernel for the file's first bytes, so that
+    /// both are in one segment, unless the file is so long that it needs many anyway.
     fn send(&self, bytes: &[u8], file_follows: u64) -> io::Result<usize> {
         let is_together = (1..=TOGETHER).contains(&file_follows);
         let flags = if is_together { sys::NO_SIGNAL.union(sys::MORE) } else { sys::NO_SIGNAL };
@@ -124,8 +125,8 @@ impl Transport {
         Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, sys::NO_SIGNAL))?)
     }
 
-    fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
-        let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
+    fn send_file(&self, file: &File, start: &mut u64, most: u64, _: MayBlock) -> io::Result<usize> {
+        let count = usize::try_from(most).unwrap_or(usize::MAX);
         Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, start, count))?)
     }
 
@@ -134,60 +135,62 @@ impl Transport {
         sys::second_handle(&self.stream)
     }
 
-    /// A socket that left the poller is polled again.
+    /// Registers a socket with the poller again.
     pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
         let mut stream = sys::polled(socket)?;
         registry.register(&mut stream, token, Interest::READABLE)?;
         Ok(Transport::new(stream))
     }
 
-    /// Out of the poller, as a socket that blocks. Nothing polls it, so its system is to find out whether the client's is gone.
+    /// Removes the socket from the poller and makes it blocking. Nothing polls it then, so TCP keepalive has to find
+    /// out whether the client's system is gone.
     pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
         self.find_out_if_it_is_gone();
         registry.deregister(&mut self.stream)?;
         sys::blocking(self.stream)
     }
 
-    /// How many bytes the socket has taken in all.
+    /// How many bytes the socket has accepted in all.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// How many of them have arrived, if the kernel tells.
+    /// How many of them have arrived, if the kernel reports it.
     pub fn arrived(&self) -> Option<u64> {
         let held = sys::unacknowledged(&self.stream)?;
         Some(self.sent.saturating_sub(held))
     }
 
-    /// Have the poller tell when more can be written.
+    /// Makes the poller report when more can be written.
     pub fn want_to_write(&mut self, registry: &Registry, token: sys::Token) -> io::Result<()> {
         if !self.wants_to_write {
-            // Registering anew also tells of what became writable just before.
+            // Registering again also reports writability that has begun just before.
             registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;
             self.wants_to_write = true;
         }
         Ok(())
     }
 
-    /// The client has sent its last byte, and is waited for: whether it still reads, or has closed, is found out by its system,
-    /// which knows nothing of a closed connection after a minute. It costs the client nothing, and this process three calls.
+    /// Called when the client has sent its last byte and the connection waits. TCP keepalive finds out whether the
+    /// client still reads: its system forgets a closed connection after a minute. It costs the client nothing, and this
+    /// process three system calls.
     pub fn find_out_if_it_is_gone(&mut self) {
         if !std::mem::replace(&mut self.is_probed, true) {
             sys::probe(&self.stream, PROBED_AFTER);
         }
     }
 
-    /// Nothing more will be written; the client sees the end of the stream and may still send.
+    /// Ends the output: the client sees the end of the stream, and may still send.
     pub fn shut_down_writing(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// What it was sent is not whole: it ends so that the client sees a reset and not an end.
+    /// Called if the output is incomplete: closing the connection then resets it.
     pub fn reset(&mut self) {
         self.is_broken = true;
     }
 
-    /// What it was sent is whole, unless it is broken: closed from now on, the client sees an end.
+    /// Called if the output is complete: closing the connection is then a normal end, unless it was marked as broken.
     pub fn end(&self) {
         if !self.is_broken {
             let _ = SockRef::from(&self.stream).set_linger(None);
@@ -199,7 +202,8 @@ impl From<&io::Error> for Written {
     fn from(err: &io::Error) -> Written {
         match err.kind() {
             io::ErrorKind::WouldBlock => Written::Blocked,
-            // What the disk could not give is a broken promise; what the client does not take is its own leaving.
+            // An error of the disk makes the response incomplete. Any other error means that the client has
+            // disconnected.
             _ if is_of_the_disk(err) => Written::Short,
             _ => Written::Gone,
         }

@@ -73,12 +73,12 @@ impl<'a> Browser<'a> {
         sent
     }
 
-    /// The value of a cookie that it keeps.
+    /// Returns the value of a cookie, if the client has it.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies.iter().find(|cookie| cookie.name == name).map(|cookie| cookie.value.as_str())
     }
 
-    /// Sets a cookie for all paths, as if the server had.
+    /// Sets a cookie for all paths, as a response of the server would.
     pub fn set_cookie(&mut self, name: &str, value: &str) {
         self.keep(&format!("{name}={value}; Path=/"), "/");
     }

@@ -10,9 +10,9 @@ use super::{SentResponse, Within};
 pub struct TestEvent {
     /// The name; `message` if the server has sent none.
     pub name: String,
-    /// The id of this event, or of the last one before it that had one.
+    /// The id of this event, or of the last event before it that had an id.
     pub id: String,
-    /// The data: its lines, with line feeds between them.
+    /// The data; several lines are joined by line feeds.
     pub data: String,
 }
 
@@ -80,7 +80,7 @@ impl Iterator for TestEvents {
     }
 }
 
-/// A body as it arrives, out of its chunks.
+/// A body as it arrives, without the framing of its chunks.
 #[derive(Debug)]
 struct Chunks {
     stream: BufReader<Within>,
@@ -89,9 +89,9 @@ struct Chunks {
 
 #[derive(Debug)]
 enum Left {
-    /// The line with the size of the next chunk comes.
+    /// Before the line with the size of the next chunk.
     BeforeChunk,
-    /// This number of bytes of a chunk.
+    /// In a chunk, with this number of bytes left.
     InChunk(u64),
     UntilEnd,
     Nothing,

@@ -1,7 +1,10 @@
-//! A server for tests, and small clients for it. It uses only the public API.
+//! Servers for tests, and small clients for them; and a server that misbehaves, for tests of clients. It uses only the public API.
 
+mod asserting; // assertions about responses
 mod browser; // a client that keeps its cookies
+mod connection; // a client that is slow, silent or broken
 mod events; // a client of an event stream
+mod fake; // a server that misbehaves on purpose
 #[cfg(feature = "websocket")]
 mod websocket; // a WebSocket client
 
@@ -11,9 +14,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::http::SentResponse;
-use crate::{IntoProtocol, Method, Request, ServerHandle, TcpServer};
+use crate::{IntoProtocol, Method, Request, ServerHandle, Stats, TcpServer};
 pub use browser::Browser;
+pub use connection::{End, TestConnection, TestPending};
 pub use events::{TestEvent, TestEvents};
+pub use fake::{FakeClient, FakeRequest, FakeServer, fake_server};
 #[cfg(feature = "websocket")]
 pub use websocket::TestWebSocket;
 
@@ -36,14 +41,27 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 /// # Panics
 /// If there is no free port or no thread.
 pub fn serve(handler: impl IntoProtocol) -> TestServer {
-    let server = TcpServer::bind("127.0.0.1:0", handler).and_then(|server| {
-        let server = server.shutdown_timeout(SHUTDOWN);
-        let address = server.local_addr();
-        let handle = server.handle();
-        let thread = thread::Builder::new().name("server".into()).spawn(move || server.serve_forever())?;
-        Ok(TestServer { address, handle, thread: Some(thread) })
-    });
-    server.unwrap_or_else(|error| panic!("no server for the test: {error}"))
+    let server = TcpServer::bind("127.0.0.1:0", handler);
+    start(server.unwrap_or_else(|error| panic!("no server for the test: {error}")).shutdown_timeout(SHUTDOWN))
+}
+
+/// Starts a server that has its own settings, for a test. It shuts down as that of [`serve`].
+///
+/// ```
+/// use modest::{Response, TcpServer, handler_fn, testing};
+///
+/// let server = TcpServer::bind("127.0.0.1:0", handler_fn(|_| Ok(Response::text("hello"))))?.workers(2);
+/// assert_eq!(testing::start(server).get("/").text(), "hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// If it has no IP address, or if there is no thread.
+pub fn start(server: TcpServer) -> TestServer {
+    let (address, handle) = (server.local_addr(), server.handle());
+    let thread = thread::Builder::new().name("server".into()).spawn(move || server.serve_forever());
+    let thread = thread.unwrap_or_else(|error| panic!("no server for the test: {error}"));
+    TestServer { address, handle, thread: Some(thread) }
 }
 
 /// A server in a test: [`serve`].
@@ -114,6 +132,74 @@ impl TestServer {
         match self.try_send(&request) {
             Ok(response) => response,
             Err(error) => panic!("{method} {target}: {error}"),
+        }
+    }
+
+    /// Sends a request, and does not wait for the response: for long polls, and for handlers that wait.
+    ///
+    /// ```
+    /// use std::sync::{Arc, OnceLock};
+    /// use modest::live::Signal;
+    /// use modest::{Request, Response, handler_fn, testing};
+    ///
+    /// let (result, done) = (Arc::new(OnceLock::new()), Signal::new());
+    /// let (known, signal) = (result.clone(), done.clone());
+    /// let server = testing::serve(handler_fn(move |_| {
+    ///     let ticket = signal.ticket();
+    ///     Ok(known.get().map_or_else(|| Response::wait_for(ticket, None), |text: &String| Response::text(text)))
+    /// }));
+    /// let poll = server.begin(Request::get("/"));
+    /// server.wait_until("it waits", |stats| stats.long_polls == 1);
+    /// result.set("ready".to_owned()).unwrap();
+    /// done.notify();
+    /// assert_eq!(poll.response().text(), "ready");
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no connection.
+    pub fn begin(&self, request: impl Into<TestRequest>) -> TestPending {
+        let request = request.into();
+        let mut connection = self.open();
+        connection.send([request.head(), request.body].concat());
+        TestPending { connection, method: request.method }
+    }
+
+    /// Opens a connection whose bytes the test decides: a client that is slow, silent or half-closed.
+    ///
+    /// # Panics
+    /// If there is no connection.
+    pub fn open(&self) -> TestConnection {
+        self.open_with(None)
+    }
+
+    /// Opens a connection with a small receive buffer, so that a test that reads nothing is soon a client that reads too
+    /// slowly. The system may double the number, and has a minimum of some 2 KiB.
+    ///
+    /// # Panics
+    /// If there is no connection.
+    pub fn open_narrow(&self, receive_buffer: usize) -> TestConnection {
+        self.open_with(Some(receive_buffer))
+    }
+
+    fn open_with(&self, receive_buffer: Option<usize>) -> TestConnection {
+        let connection = TestConnection::connect(self.address, receive_buffer);
+        connection.unwrap_or_else(|error| panic!("no connection to {}: {error}", self.address))
+    }
+
+    /// Waits until the statistics of the server show this.
+    ///
+    /// # Panics
+    /// If that takes over 30 seconds.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, fact: impl Fn(&Stats) -> bool) -> Stats {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let stats = self.handle.stats();
+            if fact(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < end, "{what}: not within 30 seconds: {stats:?}");
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -189,15 +275,16 @@ impl TestServer {
 
     fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
         let mut stream = self.connect()?;
-        // A server may respond before it has read the whole request. Then the rest cannot be written, and the response
-        // counts.
+        // A server may respond before it has read the whole request. Writing the rest then fails, and only the response
+        // matters.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
         let within = Within { stream, end: Some(Instant::now() + PATIENCE) };
-        SentResponse::read(&mut BufReader::new(within), &request.method).map_err(|error| sent.err().unwrap_or(error))
+        let response = SentResponse::read(&mut BufReader::new(within), &request.method);
+        response.map(|response| response.to(request.text())).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 
-/// Reads until a deadline, however slowly the bytes arrive. Without one, each read has its own.
+/// Reads until a deadline, however slowly the bytes arrive. Without a deadline, each read has its own time limit.
 #[derive(Debug)]
 struct Within {
     stream: TcpStream,
@@ -208,7 +295,7 @@ impl Read for Within {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole response within 30 seconds"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no complete response within 30 seconds"));
         }
         self.stream.set_read_timeout(Some(left))?;
         self.stream.read(buffer)
@@ -284,14 +371,23 @@ impl TestRequest {
         self.with_header("Content-Type", "application/json").with_body(body)
     }
 
+    /// For people.
+    fn text(&self) -> String {
+        [String::from_utf8_lossy(&self.head()), String::from_utf8_lossy(&self.body)].concat()
+    }
+
     fn head(&self) -> Vec<u8> {
+        self.head_with("close")
+    }
+
+    fn head_with(&self, connection: &str) -> Vec<u8> {
         let has = |name: &str| self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if !has("host") {
             head.push_str("Host: localhost\r\n");
         }
         if !has("connection") {
-            head.push_str("Connection: close\r\n");
+            head.push_str(&format!("Connection: {connection}\r\n"));
         }
         let has_body = !self.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
         if has_body && !has("content-length") && !has("transfer-encoding") {

@@ -1,4 +1,4 @@
-//! The clients, against servers that send what they should read.
+//! Tests of the clients, against servers that send what the clients should read.
 
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
@@ -42,7 +42,7 @@ fn a_browser_keeps_cookies_as_told() {
         ("/x?b=2;/", "a=1"),
         ("/x", "a=1; b=2"),
         ("/x?a=3;/x", "a=1; b=2"),
-        ("/x/y", "a=3; a=1; b=2"), // the longest path first
+        ("/x/y", "a=3; a=1; b=2"), // the longest path comes first
         ("/xy", "a=1; b=2"),
         ("/x?a=-", "a=3; a=1; b=2"),
         ("/x", "a=3; b=2"),
@@ -116,4 +116,114 @@ fn websockets() {
     socket.send("bye");
     assert_eq!(socket.receive(), None);
     server.websocket("/").close();
+}
+
+#[test]
+fn a_connection_does_what_the_test_wants() {
+    let app = || handler_fn(|request| Ok(Response::text(request.text()?.to_uppercase())));
+    let server = serve(Http::new(app()).head_timeout(Duration::from_millis(100)));
+    let mut client = server.open();
+    client
+        .send_slowly("POST / HTTP/1.1\r\nHost: a\r\n", Duration::from_micros(100))
+        .send("Content-Length: 5\r\n\r\nhello");
+    client.response("POST").assert_status(200).assert_text("HELLO");
+    client.send("GET").half_close();
+    client.response("GET").assert_status(400);
+    assert_eq!(client.end(), End::Closed);
+    let mut silent = server.open();
+    silent.send("GET / ");
+    silent.response("GET").assert_status(408);
+    let gone = server.open();
+    server.wait_until("it is connected", |stats| stats.connections == 1);
+    gone.reset();
+    server.wait_until("it is gone", |stats| stats.connections == 0);
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_noticed() {
+    let app = handler_fn(|_| Ok(Response::bytes(vec![b'x'; 30_000_000])));
+    let server = TcpServer::bind("127.0.0.1:0", app).unwrap().write_timeout(Duration::from_millis(100));
+    let server = start(server);
+    let mut deaf = server.open_narrow(4096);
+    deaf.send_request(Request::get("/"));
+    server.wait_until("it is dropped", |stats| stats.accepted == 1 && stats.connections == 0);
+    assert_eq!(deaf.end(), End::Reset);
+}
+
+/// Each way to misbehave, as a client of the standard library sees it.
+#[test]
+fn a_fake_server_misbehaves_as_its_script_says() {
+    let fake = fake_server(|client| {
+        while let Some(request) = client.request() {
+            match request.line().split(' ').nth(1).unwrap_or_default() {
+                "/strange" => client.send("HTTP/1.1 299 Strange Things\r\nContent-Length: 2\r\n\r\nok"),
+                "/short" => {
+                    client.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort");
+                    return;
+                }
+                "/hang-up" => return,
+                "/reset" => return client.reset(),
+                "/stall" => return client.stall(),
+                "/echo" => {
+                    let body = request.body();
+                    client.send(
+                        [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body]
+                            .concat(),
+                    )
+                }
+                "/chunks" => {
+                    client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                    client.pause(Duration::from_millis(1));
+                    client.chunk("one") && client.chunk("two") && client.chunk("")
+                }
+                _ => client.send_slowly("HTTP/1.1 204 \r\n\r\n", Duration::from_micros(100)),
+            };
+        }
+    });
+    let open = || TestConnection::connect(fake.address(), None).unwrap();
+    let mut kept = open();
+    for (target, status, text) in [("/strange", 299, "ok"), ("/chunks", 200, "onetwo"), ("/slow", 204, "")] {
+        kept.send_request(Request::get(target)).response("GET").assert_status(status).assert_text(text);
+    }
+    kept.send_request(TestRequest::new(Method::POST, "/echo").with_body("hello")).response("POST").assert_text("hello");
+    kept.send("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    kept.response("POST").assert_text("abcde");
+    for (target, sent, end) in
+        [("/short", "short", End::Closed), ("/hang-up", "", End::Closed), ("/reset", "", End::Reset)]
+    {
+        let (bytes, found) = open().send_request(Request::get(target)).rest();
+        assert_eq!((String::from_utf8_lossy(&bytes).ends_with(sent), found), (true, end), "{target}: {bytes:?}");
+    }
+    let mut stalled = open();
+    stalled.send_request(Request::get("/stall").with_header("x-a", "b")).half_close();
+    assert_eq!(stalled.rest(), (Vec::new(), End::Closed));
+    let last = fake.requests().pop().unwrap();
+    assert_eq!((last.line(), last.header("X-A"), last.body()), ("GET /stall HTTP/1.1", Some("b"), &b""[..]));
+    assert_eq!(fake.requests().len(), 9);
+}
+
+#[test]
+fn assertions_print_both_sides() {
+    let server = serve(handler_fn(|_| Ok(Response::json(&[1]).with_header("x-a", "b"))));
+    let sent = server.send(Request::post("/things", "new"));
+    sent.assert_status(200).assert_header("x-a", "b").assert_no_header("x-b").assert_text("[1]").assert_contains("1");
+    type Wrong = fn(&SentResponse);
+    let rows: [(Wrong, &str); 6] = [
+        (|sent| _ = sent.assert_status(404), "status: expected 404, found 200"),
+        (|sent| _ = sent.assert_header("x-a", "c"), "x-a: expected Some(\"c\"), found Some(\"b\")"),
+        (|sent| _ = sent.assert_no_header("x-a"), "x-a: expected None, found Some(\"b\")"),
+        (|sent| _ = sent.assert_text("[2]"), "body: expected \"[2]\", found \"[1]\""),
+        (|sent| _ = sent.assert_contains("2"), "body: expected to find \"2\""),
+        #[cfg(feature = "json")]
+        (|sent| _ = sent.assert_json(&[2]), "body: expected Array [Number(2)], found Array [Number(1)]"),
+        #[cfg(not(feature = "json"))]
+        (|sent| _ = sent.assert_status(404), "status"),
+    ];
+    for (wrong, expected) in rows {
+        let panic = std::panic::catch_unwind(|| wrong(&sent)).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        for part in [expected, "POST /things HTTP/1.1\r\n", "\r\n\r\nnew\n", "200 OK\n", "x-a: b\n", "[1]\n---"] {
+            assert!(message.contains(part), "{part:?} in {message}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Clients' certificates on one connection: checked in a full handshake, and again when the client resumes with a
 //! ticket.
 //!
-//! A ticket of rustls contains the certificates that were checked when the first of a chain of tickets was issued, and
-//! resuming does not check them again. So each ticket has them at its front once more, where they can be read. A ticket
+//! rustls puts the certificates that it checked into the first of a chain of tickets, and does not check them again
+//! when a session is resumed. So each ticket also has them at its front, where this module can read them. A ticket
 //! whose certificates have since expired or lost their root is ignored, and the client is asked for its certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 #[derive(Clone, Debug)]
 pub struct Trust {
     pub roots: Arc<dyn ClientCertVerifier>,
-    /// The file of roots is now empty; the roots above are the previous ones.
+    /// Whether the file of roots is now empty. Then the roots above are the previous ones.
     pub is_empty: bool,
 }
 

@@ -48,7 +48,7 @@ impl Sources {
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
         let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
-        let protocols = vec![b"http/1.1".to_vec()];
+        let protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         Ok(Sources { identities: vec![identity], client_auth: None, protocols, provider, first })
     }
 
@@ -68,7 +68,7 @@ impl Sources {
         self.client_auth.is_some()
     }
 
-    /// In the order of [`Loaded::leaves`].
+    /// The certificates, in the order of [`Loaded::leaves`].
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
@@ -84,8 +84,8 @@ impl Sources {
         &self.first
     }
 
-    /// Reads all files again. Returns the first error. Content that cannot be used stays as it was: certificates and
-    /// keys that do not match for a moment must not keep a removed root in use.
+    /// Reads all files again, and returns the first error. Content that cannot be used stays as it was. A certificate
+    /// and key that do not match for a moment must not keep a removed root in use.
     pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
         let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
@@ -135,7 +135,7 @@ impl Loaded {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }
 
-    /// Whether clients are asked for certificates, and none is accepted.
+    /// Whether clients are asked for certificates while no certificate is accepted.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }
@@ -172,5 +172,5 @@ impl ClientAuth {
 }
 
 fn tickets() -> io::Result<Arc<dyn ProducesTickets>> {
-    ring::Ticketer::new().map_err(|err| io::Error::other(format!("the system gives no random bytes: {err}")))
+    ring::Ticketer::new().map_err(|err| io::Error::other(format!("the system has no random bytes: {err}")))
 }

@@ -10,7 +10,7 @@ use rustls::ServerConnection;
 
 use super::session::Session;
 use super::{Parts, not_tls, record};
-use crate::tcp::{Conversation, Event, Handover, Layer, Next, Protocol, Stage, Turn};
+use crate::tcp::{self, Conversation, Event, Handover, Layer, MayBlock, Next, Protocol, Stage, Turn};
 
 /// Settings of all handshakes.
 pub struct Handshakes {
@@ -30,7 +30,6 @@ impl Default for Handshakes {
 pub struct Secured {
     parts: Arc<Parts>,
     state: State,
-    granted: bool, // the next turn may block
 }
 
 enum State {
@@ -49,13 +48,13 @@ const HANDSHAKE: Stage = Stage(u32::MAX);
 
 impl Secured {
     pub fn new(parts: Arc<Parts>) -> Secured {
-        Secured { parts, state: State::First, granted: false }
+        Secured { parts, state: State::First }
     }
 
     /// Handles the first byte and the first record.
     fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
         match turn.input.bytes().first() {
-            None if turn.input.ended() => return Next::Close, // a check whether the port is open
+            None if turn.input.ended() => return Next::Close, // a port scan
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
@@ -64,17 +63,14 @@ impl Secured {
         if record::whole(turn.input.bytes()).is_none() {
             return self.await_record(turn);
         }
-        if !std::mem::take(&mut self.granted) {
-            return self.ask_for_permit();
-        }
-        match ServerConnection::new(self.parts.live.config(turn.now)) {
+        let Some(may_block) = turn.may_block() else { return Next::Brief };
+        match ServerConnection::new(self.parts.live.config(turn.now, may_block)) {
             Ok(connection) => {
                 self.state = State::Handshake(Session::new(connection), 0);
-                self.granted = true; // still the same turn
                 self.shake_hands(turn)
             }
             Err(err) => {
-                debug!("{}: no handshake can be begun: {err}", turn.client);
+                debug!("{}: the handshake can't be started: {err}", turn.client);
                 Next::Abort
             }
         }
@@ -85,7 +81,7 @@ impl Secured {
             return refuse(turn, not_tls::TO_HTTP, "it speaks HTTP without TLS");
         }
         self.state = State::MeetingPlain;
-        self.ask_for_permit()
+        Next::Brief
     }
 
     /// Handles all complete records, one at a time.
@@ -95,8 +91,8 @@ impl Secured {
         while session.is_handshaking() {
             let Some(length) = record::whole(turn.input.bytes()) else { return self.await_record(turn) };
             let is_cheap = session.has_agreed() && !asks_for_certificates;
-            if !is_cheap && !std::mem::take(&mut self.granted) {
-                return self.ask_for_permit();
+            if !is_cheap && turn.may_block().is_none() {
+                return Next::Brief;
             }
             *sent += length;
             if *sent > self.parts.handshakes.limit {
@@ -111,36 +107,30 @@ impl Secured {
         if let State::Handshake(session, _) = std::mem::replace(&mut self.state, State::First) {
             self.state = State::Meeting(session);
         }
-        self.ask_for_permit()
+        Next::Brief
     }
 
     /// The inner protocol meets the client, whose identity is now known.
-    fn meet(&mut self, turn: &mut Turn<'_>) -> Next {
-        self.granted = false;
+    fn meet(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
         let client = turn.client.clone().with_tls(session.info());
-        match self.parts.inner.meet(&client) {
+        match tcp::meet(&*self.parts.inner, &client, may_block) {
             Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_layer(session)),
             None => turn_away(session, turn),
         }
     }
 
-    fn meet_plain(&mut self, turn: &mut Turn<'_>) -> Next {
-        self.granted = false;
-        match self.parts.handshakes.plain.as_ref().and_then(|plain| plain.meet(turn.client)) {
+    fn meet_plain(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        let plain = self.parts.handshakes.plain.as_ref();
+        match plain.and_then(|plain| tcp::meet(&**plain, turn.client, may_block)) {
             Some(conversation) => turn.hand_over(Handover::to(conversation)),
             None => Next::Linger,
         }
     }
 
-    fn ask_for_permit(&mut self) -> Next {
-        self.granted = true;
-        Next::Brief
-    }
-
     fn await_record(&self, turn: &Turn<'_>) -> Next {
         if turn.input.ended() {
-            debug!("{}: the handshake was broken off", turn.client);
+            debug!("{}: the handshake was cut off", turn.client);
             return Next::Close;
         }
         self.read()
@@ -152,7 +142,7 @@ impl Secured {
     }
 }
 
-/// Turns the client away with a goodbye: nothing is missing.
+/// Ends the connection with a goodbye, because nothing is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
     session.goodbye(turn.output.bytes());
     Next::Linger
@@ -160,18 +150,19 @@ fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
 
 /// Answers a client that does not speak TLS, and may still be sending.
 fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
-    debug!("{} is refused: {why}", turn.client);
+    debug!("{} is rejected: {why}", turn.client);
     turn.output.bytes().extend_from_slice(said);
     Next::Linger
 }
 
 impl Conversation for Secured {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match &mut self.state {
-            State::First => self.begin(turn),
-            State::Handshake(..) => self.shake_hands(turn),
-            State::Meeting(_) => self.meet(turn),
-            State::MeetingPlain => self.meet_plain(turn),
+        match (&self.state, turn.may_block()) {
+            (State::First, _) => self.begin(turn),
+            (State::Handshake(..), _) => self.shake_hands(turn),
+            (State::Meeting(_), Some(may_block)) => self.meet(may_block, turn),
+            (State::MeetingPlain, Some(may_block)) => self.meet_plain(may_block, turn),
+            (State::Meeting(_) | State::MeetingPlain, None) => Next::Brief,
         }
     }
 
@@ -180,7 +171,7 @@ impl Conversation for Secured {
             (_, Event::Called) => Next::Unchanged,
             (State::Handshake(..), Event::ShuttingDown) => Next::Unchanged,
             (_, Event::Late(_)) => {
-                debug!("{}: the handshake is late", turn.client);
+                debug!("{}: the handshake took too long", turn.client);
                 Next::Close
             }
             _ => Next::Close,

@@ -73,7 +73,7 @@ impl Identity {
         }
         let made = || {
             let mut parameters = CertificateParams::new(names)?;
-            parameters.distinguished_name.push(DnType::CommonName, "modest, for a trial");
+            parameters.distinguished_name.push(DnType::CommonName, "modest, temporary");
             parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             parameters.not_before = (SystemTime::now() - DAY).into();
@@ -82,7 +82,7 @@ impl Identity {
             Ok::<_, rcgen::Error>((parameters.self_signed(&key)?.der().to_vec(), key.serialize_der()))
         };
         let (certificate, key) =
-            made().map_err(|err: rcgen::Error| invalid(format!("no certificate can be made: {err}")))?;
+            made().map_err(|err: rcgen::Error| invalid(format!("the certificate can't be created: {err}")))?;
         let pem = |label: &str, der: &[u8]| {
             pkcs8::der::pem::encode_string(label, pkcs8::LineEnding::LF, der).map_err(|err| invalid(err.to_string()))
         };
@@ -108,14 +108,14 @@ impl Identity {
         let signing = provider.key_provider.load_private_key(key);
         let signing = signing.map_err(|err| {
             self.key.wrong(format!(
-                "the key is of no kind that can be used, RSA from 2048 bits, P-256, P-384 or Ed25519: {err}"
+                "the kind of the key is not supported; use RSA from 2048 bits, P-256, P-384 or Ed25519: {err}"
             ))
         })?;
         let identity = CertifiedKey::new(chain, signing);
         match identity.keys_match() {
             Ok(()) => Ok(Arc::new(identity)),
             Err(rustls::Error::InconsistentKeys(_)) => {
-                Err(self.certificate.wrong(format!("the key in {} is not that of this certificate", self.key)))
+                Err(self.certificate.wrong(format!("the key in {} does not belong to this certificate", self.key)))
             }
             Err(err) => Err(self.certificate.wrong(format!("the certificate can't be used: {err}"))),
         }
@@ -196,7 +196,7 @@ impl Pem {
     fn all_certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
         let text = self.read()?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        chain.map_err(|err| self.wrong(format!("it is no PEM: {err}")))
+        chain.map_err(|err| self.wrong(format!("it is not valid PEM: {err}")))
     }
 
     fn key(&self, password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
@@ -205,25 +205,25 @@ impl Pem {
             // "DEK-Info" of RFC 1421, with which OpenSSL encrypted keys before it had PKCS #8.
             _ if contains(&text, b"Proc-Type: 4,ENCRYPTED") => {
                 Err(self
-                    .wrong("the key is encrypted in the old way; write it anew: openssl pkcs8 -topk8 -in OLD -out NEW"))
+                    .wrong("the key has the old encryption; convert it with: openssl pkcs8 -topk8 -in OLD -out NEW"))
             }
             Ok(key) => Ok(key),
             Err(pem::Error::NoItemsFound) if contains(&text, ENCRYPTED) => self.decrypted(&text, password),
             Err(pem::Error::NoItemsFound) => {
                 Err(self.wrong("there is no private key in it (-----BEGIN PRIVATE KEY-----)"))
             }
-            Err(err) => Err(self.wrong(format!("it is no PEM: {err}"))),
+            Err(err) => Err(self.wrong(format!("it is not valid PEM: {err}"))),
         }
     }
 
     fn decrypted(&self, text: &[u8], password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
-        let Some(password) = password else { return Err(self.wrong("the key is encrypted: its password is needed")) };
+        let Some(password) = password else { return Err(self.wrong("the key is encrypted; its password is missing")) };
         let start = text.windows(ENCRYPTED.len()).position(|window| window == ENCRYPTED).unwrap_or(0);
         let (_, der) = pkcs8::der::pem::decode_vec(until_end(&text[start..]))
-            .map_err(|err| self.wrong(format!("the encrypted key is no PEM: {err}")))?;
+            .map_err(|err| self.wrong(format!("the encrypted key is not valid PEM: {err}")))?;
         let info = EncryptedPrivateKeyInfoRef::try_from(&der[..])
-            .map_err(|err| self.wrong(format!("the key is encrypted in a way that is not known: {err}")))?;
-        let key = info.decrypt(password).map_err(|_| self.wrong("the password is not that of this key"))?;
+            .map_err(|err| self.wrong(format!("the encryption of the key is not supported: {err}")))?;
+        let key = info.decrypt(password).map_err(|_| self.wrong("the password of the key is wrong"))?;
         PrivateKeyDer::from_pem(SectionKind::PrivateKey, key.as_bytes().to_vec())
             .ok_or_else(|| self.wrong("there is no private key in it"))
     }

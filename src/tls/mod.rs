@@ -1,11 +1,11 @@
 //! TLS around another protocol: certificates and settings, as a `Protocol` for `TcpServer::bind`.
-//! Above `tcp` alone: it knows nothing of HTTP, and HTTP learns from the `Client` how a connection is secured.
+//! It uses only `tcp` and contains no HTTP. HTTP finds the result of the handshake in the `Client`.
 
 mod conversation; // one client: its handshake, and what comes after
 
 mod reload; // certificates that change
 
-mod config; // what rustls is told
+mod config; // the configuration of rustls
 
 mod clients; // the certificates of a client
 mod session; // records, to and from the protocol inside
@@ -124,31 +124,31 @@ impl Tls {
         Ok(self)
     }
 
-    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`. A client that offers only others, such
-    /// as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
+    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`, `http/1.0`. A client that offers only
+    /// others, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
     /// Sets how long a handshake can take, from the accept to its last byte. Default: 10 seconds; `None`: no limit. The
-    /// clocks of the inner protocol begin afterwards.
+    /// clocks of the inner protocol start afterwards.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Tls {
         self.handshakes.timeout = limit.into();
         self
     }
 
-    /// Sets how many bytes a client can send in its handshake. Default: 64 KiB. A client certificate is part of it.
-    /// Past it the connection is reset.
+    /// Sets how many bytes a client can send in its handshake. Default: 64 KiB. A client certificate counts. Beyond the
+    /// limit the connection is reset.
     pub fn handshake_limit(mut self, bytes: usize) -> Tls {
         self.handshakes.limit = bytes;
         self
     }
 
-    /// Sets how often handshakes check at most whether the files have changed, and reload them. Default: once per
-    /// second; `None`: never. Files that cannot be used, such as a certificate whose key is not there yet, are logged
-    /// once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open connections
-    /// are not affected.
+    /// Sets how often handshakes check, at most, whether the files have changed. Changed files are reloaded. Default:
+    /// once per second; `None`: never. Files that cannot be used, such as a certificate whose key is not there yet, are
+    /// logged once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open
+    /// connections are not affected.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self
@@ -181,7 +181,7 @@ impl Tls {
 }
 
 /// A protocol inside [`Tls`].
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Protected(Arc<Parts>);
 
 /// What all connections share.

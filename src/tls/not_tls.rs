@@ -7,8 +7,8 @@ pub fn is_http(first: u8) -> bool {
 
 /// For a client that speaks HTTP. Its request is not read: it may be incomplete.
 pub const TO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
-    content-length: 46\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
-    This port speaks TLS: ask for it by https://.\n";
+    content-length: 49\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
+    This port serves HTTPS: use a URL with https://.\n";
 
 /// For any other client: a fatal alert, `protocol_version` (RFC 8446, section 6.2). SSL 2 clients get it as well.
 pub const TO_OTHERS: &[u8] = &[21, 3, 1, 0, 2, 2, 70];

@@ -13,14 +13,14 @@ use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
 use super::identity;
-use crate::tcp::{self, Instant};
+use crate::tcp::{self, Instant, MayBlock};
 
 /// The current configuration.
 pub struct Live {
     sources: Sources,
     every: Option<Duration>,
     current: RwLock<Current>,
-    look: Mutex<Look>, // locked by the thread that checks; no other thread waits for it
+    look: Mutex<Look>, // locked by the thread that checks; other threads do not wait for it
 }
 
 /// The contents in use, and the configuration created from them.
@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// Why the files cannot be used, and how much of that is logged.
+    /// Why the files cannot be used, and how much of that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }
@@ -64,8 +64,8 @@ impl Live {
         self.sources.asks_for_certificates()
     }
 
-    /// Returns the configuration for a handshake. It may block.
-    pub fn config(&self, now: Instant) -> Arc<ServerConfig> {
+    /// Returns the configuration for a handshake. It may look at the files.
+    pub fn config(&self, now: Instant, _: MayBlock) -> Arc<ServerConfig> {
         if let Some(every) = self.every
             && let Ok(mut look) = self.look.try_lock()
             && now.saturating_duration_since(look.at) >= every
@@ -97,7 +97,7 @@ impl Live {
             let why = look.wrong.take().map(|err| err.to_string());
             if why.is_some() && why != look.told {
                 warn!(
-                    "certificates were changed and can't be used, those before stay in use: {}",
+                    "changed certificates can't be used, the previous ones stay in use: {}",
                     why.as_deref().unwrap_or("")
                 );
                 look.told = why;
@@ -145,10 +145,10 @@ impl Live {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         if !loaded.has_the_keys_of(&before) {
-            info!("certificates were changed, and read again");
+            info!("changed certificates were reloaded");
         }
         if loaded.trusts_nobody() && !before.trusts_nobody() {
-            warn!("the file of roots has no certificate any more: no client with a certificate is let in");
+            warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
         }
         let is_new = !loaded.has_the_keys_of(&before);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);

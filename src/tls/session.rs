@@ -30,7 +30,7 @@ impl Session {
         while !record.is_empty() {
             match self.connection.read_tls(&mut record) {
                 Ok(1..) => {}
-                Ok(0) => return Err(Error::General("a record is larger than any".into())),
+                Ok(0) => return Err(Error::General("a record is too long".into())),
                 Err(err) => return Err(Error::General(err.to_string())),
             }
         }
@@ -66,7 +66,7 @@ impl Session {
             .with_peer_certificates(connection.peer_certificates().unwrap_or_default().iter().map(AsRef::as_ref))
             .with_resumed(connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed));
         if let Some(cipher) = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()) {
-            info = info.with_cipher(cipher);
+            info = info.with_cipher(registered_name(cipher));
         }
         if let Some(name) = connection.server_name() {
             info = info.with_server_name(name);
@@ -99,7 +99,7 @@ impl Layer for Session {
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
         while let Some(length) = record::whole(turn.input.bytes()).filter(|_| !self.is_over) {
             if let Err(err) = self.feed(length, turn) {
-                debug!("{}: TLS is broken off: {err}", turn.client);
+                debug!("{}: TLS was cut off: {err}", turn.client);
                 return Err(Next::Linger);
             }
             self.take_plain(plain);
@@ -119,5 +119,15 @@ impl Layer for Session {
     fn goodbye(&mut self, sealed: &mut Vec<u8>) {
         self.connection.send_close_notify();
         self.flush(sealed);
+    }
+}
+
+/// The names of rustls are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_` (RFC 8446, section B.4).
+fn registered_name(cipher: &'static str) -> &'static str {
+    match cipher {
+        "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+        "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+        "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other,
     }
 }

@@ -34,6 +34,11 @@ use crate::tcp::{Address, Client, ServerHandle};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias("DatagramRequestHandler", "BaseRequestHandler"))]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't handle datagrams",
+    label = "this does not implement `DatagramHandler`",
+    note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|datagram: &Datagram| ..`"
+)]
 pub trait DatagramHandler: Send + Sync + 'static {
     /// Handles one datagram. It may block: up to [`UdpServer::workers`](crate::UdpServer::workers) of them run at once.
     /// An error is logged with the client's address. A panic ends only this datagram's handling.
@@ -54,7 +59,7 @@ impl<F: Fn(&Datagram) -> io::Result<()> + Send + Sync + 'static> DatagramHandler
     }
 }
 
-/// A received datagram. It can be kept, and replied to later, or several times.
+/// A received datagram. It can be stored, and replied to later, or several times.
 pub struct Datagram {
     bytes: Vec<u8>,
     length: usize,
@@ -85,27 +90,29 @@ impl Datagram {
         }
     }
 
-    /// The bytes, up to [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). It can be empty.
+    /// Returns the bytes, up to [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). A datagram can be
+    /// empty.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many bytes were sent.
+    /// Returns how many bytes the client sent.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Whether it was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size): the rest is lost.
+    /// Whether the datagram was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). The rest
+    /// is lost.
     pub fn is_truncated(&self) -> bool {
         self.length > self.bytes.len()
     }
 
-    /// The sender, if its address can be believed: anyone can write another address.
+    /// Returns the sender. Its address is not authenticated: anyone can forge it.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The server's address at which it arrived.
+    /// Returns the server's address at which the datagram arrived.
     pub fn local_addr(&self) -> &Address {
         self.socket.address()
     }

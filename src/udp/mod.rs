@@ -1,6 +1,6 @@
-//! Datagrams, beside the floors of connections and of HTTP. Each is a message of its own, so there is no connection, no
-//! conversation and no poller: one thread receives, and a pool of workers handles. Takes addresses, locks and threads
-//! from `tcp`, and nothing of its engine. Each module uses only those below it.
+//! Datagrams, next to the modules for connections and HTTP. Each datagram is a message of its own, so there is no
+//! connection, no conversation and no poller: one thread receives, and a pool of workers handles. It uses addresses,
+//! locks and threads of `tcp`, but not its engine. Each module uses only those below it.
 
 mod server; // bind, settings, receive
 

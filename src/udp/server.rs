@@ -27,7 +27,7 @@ use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain}
 /// Datagrams can be handled in another order than they arrived in; `workers(1)` keeps the order. If a machine has
 /// several addresses, a server at all of them replies from the one that its system chooses, which can differ from the
 /// one that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
-#[must_use = "serves nobody until `serve_forever`"]
+#[must_use = "serves no client until `serve_forever`"]
 #[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
 pub struct UdpServer {
     sockets: Mutex<Option<Vec<Socket>>>,
@@ -42,9 +42,9 @@ pub struct UdpServer {
 
 /// How many datagrams of one socket are received before the next socket has its turn.
 const BATCH: usize = 64;
-/// How often dropped datagrams are logged at most.
+/// The minimum time between two warnings about dropped datagrams.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
-/// The pause after a failure to receive. After a number of failures in a row the server ends.
+/// The pause after a failure to receive. After several failures in a row the server ends.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FAILURES: usize = 100;
 
@@ -134,7 +134,7 @@ impl UdpServer {
     /// If there are only Unix sockets: see [`UdpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
-        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+        inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
     /// All addresses at which the server receives, with real ports, in the order in which they were given.
@@ -163,14 +163,17 @@ impl UdpServer {
     /// address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let sockets = sockets.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
         pool.begin_shutdown(); // also after an error
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
-        pool.wait_for_workers(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
+        let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
+        self.handle.stop().set();
+        pool.wait_for_workers(until);
         pool.end();
+        self.handle.stop().wait_for_threads(until);
         drop(serving);
         result
     }

@@ -11,7 +11,7 @@ use rustix::time::Timespec;
 
 use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, address_of, receive_from};
 
-/// The sender at a Unix socket waits for its reader, which may never read: a handler waits no longer than this.
+/// How long a reply waits for the reader of a Unix socket, which may never read.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
 
 /// A socket for datagrams and replies.
@@ -39,7 +39,7 @@ impl Socket {
         match receive_from(&self.0.socket, buffer) {
             Ok((length, from)) => Ok(Some((length, from))),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-            // A reply did not arrive: reported once, if another process has connected the socket.
+            // An earlier reply did not arrive. This is reported once, if another process has connected the socket.
             Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
             Err(err) => Err(err.into()),
         }
@@ -87,7 +87,7 @@ impl Bell {
     }
 
     pub fn ring(&self) {
-        // It fails only if it was rung so often that there is no room, and then it is noticed as well.
+        // The write fails only if the pipe is full of earlier signals, and then the waiting thread notices as well.
         let _ = (&self.rung).write(&[0]);
     }
 

@@ -1,5 +1,5 @@
-//! Frames in the bytes of one turn: `tungstenite`'s codec, which reads until the turn's input is used up. It gets one
-//! frame at a time, so between two messages it is empty and need not be kept.
+//! Reads frames from the bytes of one turn, by the codec of `tungstenite`, which reads until the turn's input is used
+//! up. The codec gets one frame at a time, so it is empty between two messages and need not be kept.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -14,7 +14,7 @@ use crate::raw::{Input, Output};
 /// The codec of one connection, from the first byte of a message to its last.
 pub(super) struct Codec {
     context: Box<WebSocketContext>,
-    /// How many bytes of this frame the context has not got yet.
+    /// How many bytes of this frame the context has not received yet.
     left: u64,
     /// Whether a fragmented message is in progress.
     in_fragments: bool,
@@ -22,7 +22,7 @@ pub(super) struct Codec {
     held: usize,
 }
 
-/// What has arrived.
+/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Message(Message),
@@ -30,7 +30,7 @@ pub(super) enum Received {
     Nothing,
     /// The client has closed. If it was the first to close, the answer has been written.
     Closed(Close),
-    /// The client broke the protocol: close with this.
+    /// The client violated the protocol: close with this code.
     Broken(Close),
 }
 
@@ -56,7 +56,7 @@ impl Codec {
         Codec { context, left: 0, in_fragments: false, held: 0 }
     }
 
-    /// Whether a message has begun and is incomplete.
+    /// Whether a message has begun but is incomplete.
     pub(super) fn is_midway(&self) -> bool {
         self.left > 0 || self.in_fragments
     }

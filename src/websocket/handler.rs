@@ -29,8 +29,8 @@ pub trait WebSocketHandler: Send + 'static {
     /// Close the connection, with 1011.
     fn message(&mut self, message: Message, socket: &Socket) -> Result<()>;
 
-    /// Called when the queue is empty again after a [`try_send`](Socket::try_send) was refused, so that the client sets the
-    /// pace: send what comes next.
+    /// Called when the queue is empty again after a [`try_send`](Socket::try_send) was refused. Send what comes next
+    /// here: so the client sets the pace.
     ///
     /// # Errors
     /// Close the connection, with 1011.

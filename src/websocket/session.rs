@@ -36,13 +36,13 @@ pub(super) struct Limits {
     pub(super) close: Duration,
 }
 
-/// The first of its stages: none is one of HTTP, the last of which may not be over for the engine.
+/// The first stage. No stage of HTTP has such a number, and the engine may still have the last stage of HTTP.
 const STAGES: u32 = 1 << 31;
 
 /// The times from which limits count.
 struct Clock {
     stage: u32,
-    /// When this stage began: the client's last bytes, or the ping after them.
+    /// When this stage began: at the client's last bytes, or at the ping after them.
     since: Instant,
     /// When the last message was handled.
     last_message: Instant,
@@ -108,7 +108,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             }
             State::Open => {
                 if !self.clock.is_midway {
-                    self.clock.begin(turn.now()); // it has sent or read something
+                    self.clock.begin(turn.now()); // the client has sent or read something
                 }
                 self.go_on(turn)
             }

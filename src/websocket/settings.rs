@@ -60,7 +60,7 @@ impl WebSocket {
         WebSocket { limits, queue: 256 * 1024, protocols: Vec::new(), origins: Origins::Same(Vec::new()) }
     }
 
-    /// Sets the maximum length of a client's message in bytes, whole or in fragments. Default: 1 MiB. Past it the
+    /// Sets the maximum length of a client's message in bytes, whole or in fragments. Default: 1 MiB. Beyond it the
     /// client is closed with 1009, as soon as the length is known.
     ///
     /// A message must arrive at the server's minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), also
@@ -84,8 +84,8 @@ impl WebSocket {
         self
     }
 
-    /// Sets how long a client can send no message, counted from the opening or from the end of its last handler. Past
-    /// it the client is closed with 1001. Default: no limit, because listeners send nothing.
+    /// Sets how long a client can send no message, counted from the opening or from the end of its last handler. After
+    /// this time the client is closed with 1001. Default: no limit, because listeners send nothing.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.idle = limit.into();
         self
@@ -106,7 +106,7 @@ impl WebSocket {
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> WebSocket {
         self.protocols = names.into_iter().map(str::to_owned).collect();
         for name in &self.protocols {
-            assert!(handshake::is_token(name), "{name:?} is no name of a protocol");
+            assert!(handshake::is_token(name), "{name:?} is not a valid protocol name");
         }
         self
     }

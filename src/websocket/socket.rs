@@ -24,7 +24,7 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
-    /// Notified when there is room, and when there will never be any.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
 }
 
@@ -33,13 +33,13 @@ struct State {
     frames: VecDeque<Frame>,
     /// The bytes of all frames that count towards the limit.
     bytes: usize,
-    /// The bytes of the others.
+    /// The bytes of the frames that do not count.
     uncounted: usize,
     /// The thread that runs the client's own handler.
     handler: Option<ThreadId>,
     /// How many threads wait for room.
     waiting: usize,
-    /// A message was refused, and the handler is to be called when there is room.
+    /// A message was refused, so the handler is called when there is room.
     awaits_room: bool,
     /// The connection, once it has begun.
     waker: Option<Waker>,
@@ -49,11 +49,11 @@ struct State {
 /// A whole message.
 struct Frame {
     bytes: Arc<Vec<u8>>,
-    /// Frames of the client's own handler do not count: while it runs, its client can take nothing.
+    /// Frames of the client's own handler do not count: while it runs, nothing is sent to the client.
     counts: bool,
 }
 
-/// How far the end is.
+/// The state of the closing handshake.
 #[derive(Default)]
 enum End {
     #[default]
@@ -102,9 +102,9 @@ impl Socket {
         self.push(&message.into().encode()).map(call)
     }
 
-    /// Sends this message without waiting, and a full queue does not end the connection: the handler's
-    /// [`drained`](super::WebSocketHandler::drained) is called when the queue is empty again. The messages of the client's own
-    /// handler count here.
+    /// Sends this message without waiting. A full queue does not end the connection: the handler's
+    /// [`drained`](super::WebSocketHandler::drained) is called when the queue is empty again. Messages of the client's
+    /// own handler also count here.
     ///
     /// # Errors
     /// [`SendError::Full`] if the queue is full; [`SendError::Gone`].
@@ -162,7 +162,7 @@ impl Socket {
     /// # Panics
     /// If a server must not send this code (RFC 6455, section 7.4).
     pub fn close(&self, code: u16, reason: impl Into<String>) {
-        assert!(Close::may_be_sent(code), "no server may close with {code}");
+        assert!(Close::may_be_sent(code), "a server must not close with {code}");
         let waker = {
             let mut state = self.lock();
             if !matches!(state.end, End::Open) {

@@ -1,6 +1,6 @@
-//! A program that was built, started and spoken to from outside, as its users do. Used by `command` and `examples`.
-//! It waits for facts (a line, an end, an answer), each within `PATIENCE`; it never sleeps.
-//! Plain `cargo test` builds the examples first; `cargo test --test examples` runs whatever was built last.
+//! A built program that a test starts and uses from outside. Used by `command` and `examples`. It waits for events (a
+//! line, an end, a response), each within `PATIENCE`, and never sleeps. Plain `cargo test` builds the examples first;
+//! `cargo test --test examples` runs the last build.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::ffi::OsStr;
@@ -15,29 +15,29 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far longer than anything takes; only a test that fails waits so long.
+/// Far longer than anything takes; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A program under way. Killed when dropped.
+/// A running program, which is killed when this is dropped.
 pub struct Built {
     child: Child,
     out: Lines,
     err: Option<Lines>,
-    /// The line in which it told where it listens.
+    /// The line with its address.
     pub banner: String,
     pub address: SocketAddr,
 }
 
-/// Lines of a pipe, read as they come by a thread of their own.
+/// Lines of a pipe, which a thread reads as they arrive.
 struct Lines(Mutex<Receiver<String>>);
 
 impl Built {
-    /// Start it and wait until it says where it listens.
+    /// Starts it, and waits until it prints its address.
     pub fn start(command: &mut Command) -> Built {
         Built::start_with(command, Stdio::piped())
     }
 
-    /// The same, with a stderr of the test's own.
+    /// Like `start`, with another stderr.
     pub fn start_with(command: &mut Command, stderr: impl Into<Stdio>) -> Built {
         let mut child = command
             .env("TZ", "UTC")
@@ -63,7 +63,7 @@ impl Built {
         client
     }
 
-    /// All that comes back for these bytes, up to the end of the connection.
+    /// Sends these bytes, and returns the whole reply until the end of the connection.
     pub fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
         let bytes = bytes.as_ref();
         let mut client = self.connect();
@@ -75,7 +75,7 @@ impl Built {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// One request, on a connection of its own.
+    /// Sends a request on a new connection.
     pub fn ask(&self, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         fields.iter().for_each(|field| request.push_str(&format!("{field}\r\n")));
@@ -107,14 +107,14 @@ impl Built {
         Pid::from_child(&self.child)
     }
 
-    /// Wait for its end: the status, and what it said on stdout and stderr until then.
+    /// Waits for its end. Returns the status, and the remaining lines of stdout and stderr.
     pub fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
         let out = self.out.rest();
         let err = self.err.iter().flat_map(Lines::rest).collect();
         (self.child.wait().unwrap(), out, err)
     }
 
-    /// Ask it to stop, and wait until it has.
+    /// Stops it, and waits for its end.
     pub fn stop(self) -> (ExitStatus, Vec<String>, Vec<String>) {
         self.signal(Signal::TERM);
         self.end()
@@ -158,7 +158,7 @@ impl Lines {
     }
 }
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -202,7 +202,7 @@ pub fn run(command: &mut Command) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// An example as `cargo test` built it, beside the folder of this test.
+/// An example as built by `cargo test`, beside the folder of this test.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
@@ -218,20 +218,20 @@ pub fn root() -> &'static Path {
     package.ancestors().find(|folder| folder.join("Cargo.lock").exists()).expect("a lock")
 }
 
-/// The program.
+/// The program `modest`.
 pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     // `apps` has no such program, and uses the rest of this file.
     let Some(program) = option_env!("CARGO_BIN_EXE_modest") else { panic!("not built for this test") };
     let mut command = Command::new(program);
     command.args(words).current_dir(root());
-    // Those of the tests are no settings of the program.
+    // Variables of tests are not settings of the program.
     std::env::vars_os()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MODEST_"))
         .for_each(|(name, _)| _ = command.env_remove(name));
     command
 }
 
-/// Wait until it is so.
+/// Waits until the condition holds.
 pub fn wait_for(is_so: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
@@ -240,7 +240,7 @@ pub fn wait_for(is_so: impl Fn() -> bool) {
     }
 }
 
-/// A fresh folder with these files in it; gone when dropped.
+/// A new folder with these files, removed when this is dropped.
 pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -262,12 +262,12 @@ pub fn base64(text: &str) -> String {
     text.as_bytes().chunks(3).flat_map(digits).collect()
 }
 
-/// Whether the connection came to its end, not to an error, without another byte.
+/// Whether the connection has ended without an error and without another byte.
 pub fn ended(client: &mut TcpStream) -> bool {
     matches!(client.read(&mut [0]), Ok(0))
 }
 
-/// One whole answer of a connection that goes on, by its length.
+/// The next response of a connection that stays open, by its length.
 pub fn read_answer(client: &mut TcpStream) -> Answer {
     let head = String::from_utf8(read_until(client, b"\r\n\r\n").unwrap()).unwrap();
     let mut answer = Answer::read(&head);
@@ -278,7 +278,7 @@ pub fn read_answer(client: &mut TcpStream) -> Answer {
     answer
 }
 
-/// Everything up to and with these bytes.
+/// All bytes up to and including these.
 pub fn read_until(client: &mut TcpStream, last: &[u8]) -> io::Result<Vec<u8>> {
     let mut read = Vec::new();
     let mut byte = [0];

@@ -1,5 +1,5 @@
-//! What goes out: framing by status, method and version; fields that handlers must not write; errors.
-//! RFC 9112, sections 4, 6 and 11.1; RFC 9110, sections 6.4.1, 6.6.1, 8.6, 10.2 and 15.
+//! Responses: framing by status, method and version; fields that handlers must not write; errors. RFC 9112, sections 4,
+//! 6 and 11.1; RFC 9110, sections 6.4.1, 6.6.1, 8.6, 10.2 and 15.
 
 use crate::reader::Framing;
 use crate::row::{Row, ask, ask_old, get, head, is, last, row};
@@ -10,7 +10,7 @@ pub fn rows() -> Vec<Row> {
     let ten = || is(200).body("0123456789");
     let status = |status: u16| get(&format!("/status/{status}"));
     vec![
-        // How an answer is framed
+        // The framing of a response
         row("9112 6.2 a length that is known is said", App, get("/bare"), ten().has("Content-Length", "10")),
         row("9112 6.2 a length of nothing is said", App, get("/empty"), is(200).has("Content-Length", "0").body("")),
         row("9112 6.2 an empty file", Files, get("/empty.txt"), is(200).has("Content-Length", "0").body("")),
@@ -31,7 +31,7 @@ pub fn rows() -> Vec<Row> {
             last(200).body("streamed").framed(Framing::UntilClose),
         ),
         row(
-            "9112 6.1 a stream to 1.0 that would stay",
+            "9112 6.1 a stream to 1.0 with keep-alive",
             App,
             ask_old("GET", "/stream").with("Connection: keep-alive"),
             last(200).body("streamed").framed(Framing::UntilClose),
@@ -71,7 +71,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 8 a stream that breaks off", App, get("/stream/broken"), is(200).torn()),
         row("9112 8 a stream to 1.0 that breaks off", App, ask_old("GET", "/stream/broken"), is(200).torn()),
         row("9112 6.3 a length that is not the body's", App, get("/wronglength"), broken()),
-        // Statuses that rule the framing
+        // Statuses that determine the framing
         row(
             "9110 15.3.5 204 has neither body nor length",
             App,
@@ -80,18 +80,18 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9110 15.3.6 205 has a body of no bytes", App, status(205), is(205).body("").has("Content-Length", "0")),
         row("9110 15.4.5 304 has no body", App, status(304), is(304)),
-        row("9110 15.2 an interim status is no answer", App, status(103), is(500)),
+        row("9110 15.2 an interim status is not a response", App, status(103), is(500)),
         row("9110 15.2.2 nor is a change of protocols", App, status(101), is(500)),
-        row("9110 15 a status nobody knows", App, status(299), is(299).body("a body")),
-        row("9110 15 a number that is no status", App, status(99), is(500)),
-        row("9110 15 a status beyond all classes", App, status(600), is(500)),
+        row("9110 15 an unknown status", App, status(299), is(299).body("a body")),
+        row("9110 15 a number that is not a status", App, status(99), is(500)),
+        row("9110 15 a status over 599", App, status(600), is(500)),
         row("9110 15.5.1 a body with an error", App, status(400), is(400).body("a body")),
         // Fields
         row("9112 11.1 a line break in a value", App, get("/split/value"), broken()),
         row("9112 11.1 a bare CR in a value", App, get("/split/bare"), broken()),
         row("9112 11.1 a NUL in a value", App, get("/split/nul"), broken()),
         row("9112 11.1 a line break in a name", App, get("/split/name"), broken()),
-        row("9112 11.1 a line break in an answer said step by step", App, get("/split/reply"), broken()),
+        row("9112 11.1 a line break in a response written in steps", App, get("/split/reply"), broken()),
         row(
             "9112 11.1 a line break in a location",
             App,
@@ -130,7 +130,7 @@ pub fn rows() -> Vec<Row> {
             is(303).has("Location", "/a?b#c").body(""),
         ),
         row(
-            "9110 10.2.2 a location in another script",
+            "9110 10.2.2 a location outside ASCII",
             App,
             get("/redirect?to=/caf%C3%A9"),
             is(303).has("Location", "/caf%C3%A9"),
@@ -163,15 +163,15 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9110 15.5.2 a challenge", App, get("/unauthorized"), is(401).has("WWW-Authenticate", "Basic realm=\"a\"")),
         row(
-            "9110 15.6.1 an error without one keeps its secret",
+            "9110 15.6.1 an error without a status does not reveal its text",
             App,
             get("/error"),
             is(500).hides("secret").has("Content-Type", "text/html; charset=utf-8"),
         ),
         row("9110 15.6.1 a panic costs one connection", App, get("/panic"), last(500).hides("as the row asks")),
         row("9110 15.6.1 a panic asked by HEAD", App, head("/panic"), last(500)),
-        row("9110 15.5.1 a refusal of HEAD has no body", App, head("/<"), last(400)),
-        row("9110 15.5.1 a refusal does not echo what was sent", App, get("/<script>"), last(400).hides("script>")),
+        row("9110 15.5.1 a rejection of HEAD has no body", App, head("/<"), last(400)),
+        row("9110 15.5.1 a rejection does not echo what was sent", App, get("/<script>"), last(400).hides("script>")),
         row(
             "9110 15.5.5 a page of an error does not echo the path",
             Files,

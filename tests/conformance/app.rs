@@ -1,5 +1,5 @@
-//! A handler as a user might write it: constants with validators and without, streams, echoes, and answers that no handler
-//! should give, for the server to put right.
+//! A handler as a user might write it: constants with and without validators, streams, echoes, and wrong responses that
+//! the server has to correct.
 
 use std::io::{self, Cursor, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ pub fn long_ago() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// It leaves `do_patch` and `do_options` unwritten.
+/// It implements neither `do_patch` nor `do_options`.
 pub struct App;
 
 impl RequestHandler for App {
@@ -47,7 +47,7 @@ impl RequestHandler for App {
             "/stream/pieces" => Response::stream(Pieces(3)),
             "/file" => Response::file(request.query().unwrap_or_default()),
             "/large" => Response::bytes(vec![b'x'; 300_000]),
-            // Fields and statuses that are the server's to judge
+            // Fields and statuses that the server has to check
             "/closing" => ten().with_close(),
             "/closing/field" => ten().with_header("connection", "close"),
             "/hops" => hops(ten()),
@@ -73,7 +73,7 @@ impl RequestHandler for App {
 
     fn do_head(&self, request: &Request) -> Result<Response> {
         match request.path() {
-            // Described without being made.
+            // A response with a description in place of its body.
             "/described" => {
                 Ok(Response::new(200).with_header("content-length", "12345").with_content_type("text/plain"))
             }
@@ -91,7 +91,7 @@ impl RequestHandler for App {
         }
     }
 
-    /// A resource `/ten` that is there and `/new` that is not.
+    /// The resource `/ten` exists and `/new` does not.
     fn do_put(&self, request: &Request) -> Result<Response> {
         let here = Validators::new().with_etag(ETag::strong("v1")?).with_last_modified(long_ago());
         let there = request.path() == "/ten";
@@ -120,7 +120,7 @@ impl RequestHandler for App {
     fn log_request(&self, _: &modest::LogRecord<'_>) {}
 }
 
-/// What the server made of the request, a line each. HEAD is shown as GET, for it must say the same.
+/// The parsed request, one property per line. HEAD is shown as GET, because its fields must be equal.
 fn mirror(request: &Request) -> Response {
     let version = if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
     let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
@@ -138,7 +138,7 @@ fn mirror(request: &Request) -> Response {
     Response::text(shown.join("\n"))
 }
 
-/// All that a 304 and a 206 must repeat, and some that a 304 should not.
+/// All fields that a 304 and a 206 must repeat, and some that a 304 should not.
 fn dressed(response: Response) -> Response {
     response
         .with_header("cache-control", "max-age=60")
@@ -148,14 +148,14 @@ fn dressed(response: Response) -> Response {
         .with_header("content-language", "en")
 }
 
-/// Fields that speak of a connection or frame a message are not the handler's to send.
+/// Fields about a connection or the framing of a message, which handlers must not send.
 fn hops(response: Response) -> Response {
     ["keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()
         .fold(response, |response, name| response.with_added_header(name, "x"))
 }
 
-/// Said step by step, with a line break in a value.
+/// A response that is written step by step, with a line break in a value.
 fn reply() -> Response {
     let mut reply = ResponseWriter::new();
     reply.send_response(200);
@@ -172,7 +172,7 @@ impl Read for Broken {
     }
 }
 
-/// So many pieces of three bytes.
+/// This many pieces of three bytes.
 struct Pieces(u8);
 
 impl Read for Pieces {

@@ -1,4 +1,5 @@
-//! What an origin owes a cache: RFC 9111, sections 3, 4.3 and 5; validators of files: RFC 9110, section 8.8.
+//! The duties of an origin server to caches: RFC 9111, sections 3, 4.3 and 5; validators of files: RFC 9110, section
+//! 8.8.
 
 use crate::row::{Row, ask, get, head, is, row};
 use crate::sites::Site::{App, Files, Open};
@@ -8,21 +9,21 @@ pub fn rows() -> Vec<Row> {
     let no_cache = |status: u16| is(status).has("Cache-Control", "no-cache");
     vec![
         row("9111 5.2.2.4 a file may be kept and is asked for each time", Files, get("/ten.txt"), no_cache(200)),
-        row("9111 5.2.2.4 a listing, too", Files, get("/dir/"), no_cache(200)),
-        row("9111 5.2.2.4 a redirect, too", Files, get("/dir"), no_cache(301)),
-        row("9111 5.2.2.4 what is missing, too", Files, get("/nowhere"), no_cache(404)),
-        row("9111 5.2.2.4 what is malformed, too", Files, get("/.."), no_cache(400)),
-        row("9111 5.2.2.4 what is not allowed, too", Files, ask("POST", "/ten.txt"), no_cache(405)),
-        row("9111 5.2.2.4 a part, too", Files, get("/ten.txt").with("Range: bytes=0-1"), no_cache(206)),
+        row("9111 5.2.2.4 a listing", Files, get("/dir/"), no_cache(200)),
+        row("9111 5.2.2.4 a redirect", Files, get("/dir"), no_cache(301)),
+        row("9111 5.2.2.4 a missing file", Files, get("/nowhere"), no_cache(404)),
+        row("9111 5.2.2.4 a malformed request", Files, get("/.."), no_cache(400)),
+        row("9111 5.2.2.4 a method that is not allowed", Files, ask("POST", "/ten.txt"), no_cache(405)),
+        row("9111 5.2.2.4 a part", Files, get("/ten.txt").with("Range: bytes=0-1"), no_cache(206)),
         row("9111 5.2.2.1 a rule by pattern", Open, get("/all.css"), is(200).has("Cache-Control", "max-age=60")),
         row("9111 5.2.2.5 a rule by folder", Open, get("/dir/a.txt"), is(200).has("Cache-Control", "no-store")),
         row(
-            "9111 4.3.4 a 304 has it, too",
+            "9111 4.3.4 a 304 has it",
             Open,
             get("/all.css").with("If-None-Match: *"),
             is(304).has("Cache-Control", "max-age=60"),
         ),
-        row("9111 5.2.2 a field of the owner's", Open, get("/ten.txt"), no_cache(200).has("X-Served-By", "the tests")),
+        row("9111 5.2.2 a field of the owner", Open, get("/ten.txt"), no_cache(200).has("X-Served-By", "the tests")),
         row(
             "9111 5.2.1 what a client asks of caches is not for an origin",
             Files,
@@ -43,7 +44,7 @@ pub fn rows() -> Vec<Row> {
             is(406).has("Vary", "Accept-Encoding"),
         ),
         row(
-            "9111 4.2.2 an answer without validators or rules",
+            "9111 4.2.2 a response without validators or rules",
             App,
             get("/bare"),
             is(200).lacks("ETag").lacks("Last-Modified").lacks("Cache-Control"),
@@ -91,7 +92,7 @@ pub fn rows() -> Vec<Row> {
             is(200).holds("gzip"),
         ),
         row(
-            "9110 13.1.2 the tag of no coding",
+            "9110 13.1.2 the tag of the file without a coding",
             Files,
             coded("br").with("If-None-Match: \"d1abdb249339a98e1f0dc959ee0b5f59\""),
             is(200).body("brotli"),

@@ -1,4 +1,4 @@
-//! Conditional requests: RFC 9110, section 13, in the order of 13.2.2; what a 304 says: 15.4.5.
+//! Conditional requests: RFC 9110, section 13, in the order of 13.2.2; the content of a 304: 15.4.5.
 
 use crate::row::{Row, ask, ask_old, get, head, is, last, row};
 use crate::sites::Site::{App, Files};
@@ -28,20 +28,20 @@ fn if_none_match() -> Vec<Row> {
         row("9110 13.1.2 a list with empty members", App, ten(" ,, \"v1\",,"), same()),
         row("9110 13.1.2 any", App, ten(" *"), same()),
         row("9110 13.1.2 any, of what has no validator", App, get("/bare").with("If-None-Match: *"), is(304)),
-        row("9110 13.1.2 an asterisk among tags is none", App, ten(" *, \"v2\""), other()),
-        row("9110 13.1.2 tags without a comma are no list", App, ten(" \"v1\" \"v2\""), other()),
+        row("9110 13.1.2 an asterisk among tags is ignored", App, ten(" *, \"v2\""), other()),
+        row("9110 13.1.2 tags without a comma are not a list", App, ten(" \"v1\" \"v2\""), other()),
         row("9110 13.1.2 an asterisk in quotes is a tag", App, ten(" \"*\""), other()),
-        row("9110 8.8.3.2 weakly: a weak one of the client's", App, ten(" W/\"v1\""), same()),
+        row("9110 8.8.3.2 weakly: a weak one of the client", App, ten(" W/\"v1\""), same()),
         row(
-            "9110 8.8.3.2 weakly: a weak one of the server's",
+            "9110 8.8.3.2 weakly: a weak one of the server",
             App,
             get("/weak").with("If-None-Match: \"v1\""),
             is(304).has("ETag", "W/\"v1\""),
         ),
         row("9110 8.8.3.2 weakly: both weak", App, get("/weak").with("If-None-Match: W/\"v1\""), is(304)),
-        row("9110 8.8.3 a tag knows its case", App, ten(" \"V1\""), other()),
-        row("9110 8.8.3 the mark of a weak one, too", App, ten(" w/\"v1\""), other()),
-        row("9110 8.8.3 a tag without quotes is none", App, ten(" v1"), other()),
+        row("9110 8.8.3 a tag is case-sensitive", App, ten(" \"V1\""), other()),
+        row("9110 8.8.3 the mark of a weak tag is case-sensitive", App, ten(" w/\"v1\""), other()),
+        row("9110 8.8.3 a tag without quotes is invalid", App, ten(" v1"), other()),
         row("9110 8.8.3 a comma within a tag", App, ten(" \"v0,v1\""), other()),
         row("9110 13.1.2 HEAD", App, head("/ten").with("If-None-Match: \"v1\""), same()),
         row("9110 13.1.2 in HTTP/1.0", App, ask_old("GET", "/ten").with("If-None-Match: \"v1\""), last(304)),
@@ -55,12 +55,7 @@ fn if_none_match() -> Vec<Row> {
             ask("PUT", "/ten").with("If-None-Match: *").body("x"),
             is(412),
         ),
-        row(
-            "9110 13.1.2 PUT of what is not there",
-            App,
-            ask("PUT", "/new").with("If-None-Match: *").body("x"),
-            is(201),
-        ),
+        row("9110 13.1.2 PUT of a missing file", App, ask("PUT", "/new").with("If-None-Match: *").body("x"), is(201)),
         row(
             "9110 15.4.5 the fields of a 304",
             App,
@@ -75,7 +70,7 @@ fn if_none_match() -> Vec<Row> {
                 .lacks("Content-Length"),
         ),
         row(
-            "9110 15.4.5 by HEAD the same",
+            "9110 15.4.5 304 for HEAD",
             App,
             head("/dressed").with("If-None-Match: \"v1\""),
             same().has("Vary", "Accept-Language").has("Cache-Control", "max-age=60"),
@@ -93,15 +88,15 @@ fn if_match() -> Vec<Row> {
         row("9110 13.1.1 any", App, ten(" *"), whole()),
         row("9110 13.1.1 any, of what has no validator", App, get("/bare").with("If-Match: *"), whole()),
         row("9110 13.1.1 a tag, of what has none", App, get("/bare").with("If-Match: \"v1\""), is(412)),
-        row("9110 8.8.3.2 strongly: a weak one of the client's", App, ten(" W/\"v1\""), failed()),
-        row("9110 8.8.3.2 strongly: a weak one of the server's", App, get("/weak").with("If-Match: \"v1\""), is(412)),
+        row("9110 8.8.3.2 strongly: a weak one of the client", App, ten(" W/\"v1\""), failed()),
+        row("9110 8.8.3.2 strongly: a weak one of the server", App, get("/weak").with("If-Match: \"v1\""), is(412)),
         row("9110 8.8.3.2 strongly: both weak", App, get("/weak").with("If-Match: W/\"v1\""), is(412)),
-        row("9110 13.1.1 what is no tag names nothing", App, ten(" v1"), failed()),
+        row("9110 13.1.1 an invalid tag matches nothing", App, ten(" v1"), failed()),
         row("9110 13.1.1 HEAD", App, head("/ten").with("If-Match: \"v2\""), is(412)),
         row("9110 13.2.1 nor If-Match", App, get("/nowhere").with("If-Match: \"v1\""), is(404)),
         row("9110 13.1.1 PUT upon the same", App, ask("PUT", "/ten").with("If-Match: \"v1\"").body("x"), is(204)),
         row("9110 13.1.1 PUT upon another", App, ask("PUT", "/ten").with("If-Match: \"v2\"").body("x"), is(412)),
-        row("9110 13.1.1 PUT of what is not there", App, ask("PUT", "/new").with("If-Match: *").body("x"), is(412)),
+        row("9110 13.1.1 PUT of a missing file", App, ask("PUT", "/new").with("If-Match: *").body("x"), is(412)),
     ]
 }
 
@@ -113,8 +108,8 @@ fn dates() -> Vec<Row> {
         row("9110 13.1.3 since then: no", App, since(DATE), is(304).has("Last-Modified", DATE)),
         row("9110 13.1.3 since earlier: yes", App, since(EARLIER), whole()),
         row("9110 13.1.3 since later: no", App, since(LATER), is(304)),
-        row("9110 13.1.3 a date that is none is ignored", App, since("yesterday"), whole()),
-        row("9110 13.1.3 two dates are none", App, since(DATE).with(format!("If-Modified-Since: {DATE}")), whole()),
+        row("9110 13.1.3 an invalid date is ignored", App, since("yesterday"), whole()),
+        row("9110 13.1.3 two dates are ignored", App, since(DATE).with(format!("If-Modified-Since: {DATE}")), whole()),
         row(
             "9110 13.1.3 of what has no date",
             App,
@@ -131,7 +126,7 @@ fn dates() -> Vec<Row> {
         row("9110 13.1.4 unless since then: go on", App, unless(DATE), whole()),
         row("9110 13.1.4 unless since earlier: no", App, unless(EARLIER), is(412)),
         row("9110 13.1.4 unless since later: go on", App, unless(LATER), whole()),
-        row("9110 13.1.4 a date that is none is ignored", App, unless("yesterday"), whole()),
+        row("9110 13.1.4 an invalid date is ignored", App, unless("yesterday"), whole()),
         row(
             "9110 13.1.4 of what has no date",
             App,
@@ -153,7 +148,7 @@ fn dates() -> Vec<Row> {
     ]
 }
 
-/// Section 13.2.2: what overrules what.
+/// Section 13.2.2: the order of precedence.
 fn together() -> Vec<Row> {
     let ten = |lines: &[String]| lines.iter().fold(get("/ten"), |ask, line| ask.with(line));
     let tag = |name: &str, tag: &str| format!("{name}: \"{tag}\"");
@@ -179,7 +174,7 @@ fn together() -> Vec<Row> {
             whole(),
         ),
         row(
-            "9110 13.2.2 a list that names nothing overrules a date, too",
+            "9110 13.2.2 a list that names nothing overrules a date",
             App,
             ten(&[date("If-Modified-Since", LATER), "If-None-Match: v1".into()]),
             whole(),
@@ -254,9 +249,9 @@ fn files() -> Vec<Row> {
         ),
         row("9110 13.1.1 another state of a file", Files, get("/ten.txt").with("If-Match: \"x\""), is(412)),
         row("9110 13.2.1 a file that is missing", Files, get("/nowhere").with("If-Match: \"x\""), is(404)),
-        row("9110 13.2.1 a folder that wants a slash", Files, get("/dir").with("If-None-Match: *"), is(301)),
+        row("9110 13.2.1 a folder without its slash", Files, get("/dir").with("If-None-Match: *"), is(301)),
         row(
-            "9110 13.2.1 what is not allowed",
+            "9110 13.2.1 a method that is not allowed",
             Files,
             ask("PUT", "/ten.txt").with("If-Match: \"x\"").body("x"),
             is(405),

@@ -15,16 +15,16 @@ fn persistence() -> Vec<Row> {
     let with = |line: &str| get("/bare").with(line);
     let old = |line: &str| ask_old("GET", "/bare").with(line);
     vec![
-        row("9112 9.3 1.1 stays", App, get("/bare"), is(200).lacks("Connection")),
-        row("9112 9.3 1.1 leaves when told", App, with("Connection: close"), last(200).length(10)),
-        row("9110 7.6.1 options know no case", App, with("connection: CLOSE"), last(200)),
+        row("9112 9.3 1.1 stays open", App, get("/bare"), is(200).lacks("Connection")),
+        row("9112 9.3 1.1 closes when asked to", App, with("Connection: close"), last(200).length(10)),
+        row("9110 7.6.1 options are case-insensitive", App, with("connection: CLOSE"), last(200)),
         row("9112 9.3 close in a list", App, with("Connection: x, close"), last(200)),
         row("9112 9.3 close wins over keep-alive", App, with("Connection: keep-alive, close"), last(200)),
         row("9112 9.3 close on another line", App, with("Connection: keep-alive").with("Connection: close"), last(200)),
         row("9112 9.3 a word that only begins so", App, with("Connection: closed"), is(200)),
         row("9112 9.3 1.1 need not ask for it", App, with("Connection: keep-alive"), is(200)),
-        row("9112 9.3 1.0 leaves", App, ask_old("GET", "/bare"), last(200).length(10)),
-        row("9112 9.3 1.0 stays when it asks for it", App, old("Connection: keep-alive"), is(200).length(10)),
+        row("9112 9.3 1.0 closes", App, ask_old("GET", "/bare"), last(200).length(10)),
+        row("9112 9.3 1.0 stays open when it asks for it", App, old("Connection: keep-alive"), is(200).length(10)),
         row("9112 9.3 1.0 in any case", App, old("Connection: Keep-Alive"), is(200)),
         row("9112 9.3 1.0 with both words", App, old("Connection: keep-alive, close"), last(200)),
         row("9112 9.3 1.0 by Proxy-Connection it does not", App, old("Proxy-Connection: keep-alive"), last(200)),
@@ -41,26 +41,26 @@ fn persistence() -> Vec<Row> {
             ask_old("GET", "/ten.txt").with("Connection: keep-alive"),
             is(200).body("0123456789"),
         ),
-        row("9112 9.3 a later 1.x stays", App, "GET /bare HTTP/1.3\r\nHost: a\r\n\r\n", is(200)),
-        row("9112 9.3 an error by a handler is no reason to leave", App, get("/nowhere"), is(404)),
-        row("9112 9.3 a 500 by a handler is no reason to leave", App, get("/error"), is(500)),
+        row("9112 9.3 a later 1.x stays open", App, "GET /bare HTTP/1.3\r\nHost: a\r\n\r\n", is(200)),
+        row("9112 9.3 an error by a handler does not close the connection", App, get("/nowhere"), is(404)),
+        row("9112 9.3 a 500 by a handler does not close the connection", App, get("/error"), is(500)),
         row("9112 9.6 a server that keeps none says so", Once, get("/bare"), last(200).length(10)),
         row("9112 9.6 a server that keeps none, asked to", Once, old("Connection: keep-alive"), last(200)),
         row(
-            "9112 9.6 a stream, told to close",
+            "9112 9.6 a stream, asked to close",
             App,
             get("/stream").with("Connection: close"),
             last(200).body("streamed").framed(Framing::Chunked),
         ),
-        row("9112 9.6 a 204, told to close", App, ask("DELETE", "/ten").with("Connection: close"), last(204)),
+        row("9112 9.6 a 204, asked to close", App, ask("DELETE", "/ten").with("Connection: close"), last(204)),
         row(
-            "9112 9.3 1.0 stays behind a 304",
+            "9112 9.3 1.0 stays open after a 304",
             App,
             ask_old("GET", "/ten").with("If-None-Match: *").with("Connection: keep-alive"),
             is(304),
         ),
         row(
-            "9112 9.3 1.0 stays behind a 404",
+            "9112 9.3 1.0 stays open after a 404",
             Files,
             ask_old("GET", "/nowhere").with("Connection: keep-alive"),
             is(404),
@@ -145,8 +145,9 @@ fn pipelines() -> Vec<Row> {
                 [is(200).body("0123456789"), is(200).length(200_000), is(200).body("")],
             )],
         ),
-        // Cut, the rest may meet a connection that is closed already: who announces the last request sends no more.
-        talk("9112 9.6 behind close nothing is answered", App, vec![say(close.then(get("/bare")), [last(200)])])
+        // If the rest were sent separately, the connection could be closed already: a client that announces its last
+        // request sends no more.
+        talk("9112 9.6 after close nothing is answered", App, vec![say(close.then(get("/bare")), [last(200)])])
             .whole_only(),
         talk(
             "9112 9.6 what came before is answered",
@@ -154,13 +155,13 @@ fn pipelines() -> Vec<Row> {
             vec![say(get("/bare").then(get("/bare").with("Connection: close")), [ten(), last(200)])],
         ),
         talk(
-            "9112 9.3.2 a bad request behind a good one",
+            "9112 9.3.2 a bad request after a good one",
             App,
             vec![say(get("/bare").then("GET  / HTTP/1.1\r\n\r\n"), [ten(), last(400)])],
         ),
         talk("9112 9.3.2 an error among them", App, vec![say(get("/nowhere").then(get("/bare")), [is(404), ten()])]),
         talk(
-            "9112 9.3.2 half a request behind a whole one",
+            "9112 9.3.2 half a request after a whole one",
             App,
             vec![say(get("/bare").then("GET /ba"), [ten()]), say("re HTTP/1.1\r\nHost: a\r\n\r\n", [ten()])],
         ),
@@ -174,7 +175,7 @@ fn pipelines() -> Vec<Row> {
             ],
         ),
         talk(
-            "9112 9.3 1.0 behind 1.1",
+            "9112 9.3 1.0 after 1.1",
             App,
             vec![say(get("/bare"), [ten()]), say(ask_old("GET", "/bare"), [last(200)])],
         ),
@@ -186,7 +187,7 @@ fn ends() -> Vec<Row> {
     let late = |wire: &str| -> Vec<Step> { vec![say(wire, [last(408)])] };
     let nothing = || -> Vec<Step> { vec![say("", []).and_end()] };
     vec![
-        talk("9112 9.6 a client that has ended its side gets its answer", App, ended(get("/bare"))),
+        talk("9112 9.6 a client that has ended its side gets its response", App, ended(get("/bare"))),
         talk("9112 9.6 also a long one", App, vec![say(get("/large"), [is(200).length(300_000).ended()]).and_end()]),
         talk("9112 9.6 also a file", Files, vec![say(get("/large.txt"), [is(200).length(200_000).ended()]).and_end()]),
         talk("9112 9.6 also a stream", App, vec![say(get("/stream"), [is(200).body("streamed").ended()]).and_end()]),
@@ -195,19 +196,20 @@ fn ends() -> Vec<Row> {
             App,
             vec![say(get("/bare").then(get("/bare")), [is(200), is(200).ended()]).and_end()],
         ),
-        talk("9112 9.6 a client that leaves without a word is let go", App, nothing()),
+        talk("9112 9.6 a client that disconnects without a request gets no response", App, nothing()),
         talk(
-            "9112 9.6 a refusal reaches a client that is still sending",
+            "9112 9.6 a rejection reaches a client that is still sending",
             App,
             vec![say(get("/a b").raw("x".repeat(300_000)), [last(400)])],
         ),
         talk(
-            "9112 9.6 also one that sends more than is taken",
+            "9112 9.6 also one that sends more than is accepted",
             App,
             vec![say(ask("POST", "/echo").with("Content-Length: 99999999").raw("x".repeat(300_000)), [last(413)])],
         ),
-        talk("9112 9.5 a client that is silent is let go without a word", Idle, vec![say("", [])]).whole_only(),
-        talk("9112 9.5 also behind an answer", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
+        talk("9112 9.5 the connection of a silent client ends without a response", Idle, vec![say("", [])])
+            .whole_only(),
+        talk("9112 9.5 also after a response", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
         talk("9110 15.5.9 a head that never ends", Hasty, late("GET / HTTP/1.1\r\nHost: a\r\n")).whole_only(),
         talk(
             "9110 15.5.9 a body that never ends",

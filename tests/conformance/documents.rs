@@ -1,4 +1,5 @@
-//! The rows and docs/conformance.md agree: what is cited is there, what is there is named once, and no section goes without a word.
+//! The rows and docs/conformance.md agree: cited rows exist, each row has one name, and each section with rows is
+//! mentioned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use crate::all_rows;
 
-/// Each case is a case of its own.
+/// Row names are unique.
 #[test]
 fn rows_are_numerous_and_distinct() {
     let rows = all_rows();
@@ -32,7 +33,8 @@ fn rows_are_numerous_and_distinct() {
     assert!(alike.is_empty(), "these do the same: {alike:#?}");
 }
 
-/// Every row that the document cites is there, every test too, and every section of RFC 9110, 9111 and 9112 that has rows has a line.
+/// Each row and each test that the document cites exists, and each section of RFC 9110, 9111 and 9112 with rows has a
+/// line.
 #[test]
 fn documented_rules_are_tested() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

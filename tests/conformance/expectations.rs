@@ -1,4 +1,4 @@
-//! Expect: RFC 9110, section 10.1.1; and the interim answer: section 15.2.
+//! Expect: RFC 9110, section 10.1.1; and the interim response: section 15.2.
 
 use crate::row::{Row, Wire, ask, ask_old, get, go_on, is, last, row, say, talk};
 use crate::sites::Site::{App, Files, Tight};
@@ -66,7 +66,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9110 10.1.1 another expectation", App, ask("POST", "/echo").with("Expect: cake").body("ab"), last(417)),
         row(
-            "9110 10.1.1 another beside it",
+            "9110 10.1.1 another next to it",
             App,
             ask("POST", "/echo").with("Expect: 100-continue, cake").body("ab"),
             last(417),
@@ -79,18 +79,18 @@ pub fn rows() -> Vec<Row> {
             last(417),
         ),
         row(
-            "9110 10.1.1 declined from the head by a handler",
+            "9110 10.1.1 rejected from the head by a handler",
             App,
             ask("POST", "/declined").with("Expect: 100-continue").with("Content-Length: 2"),
             last(403),
         ),
         row(
-            "9110 10.1.1 declined from the head by a folder",
+            "9110 10.1.1 rejected from the head by a folder",
             Files,
             ask("PUT", "/ten.txt").with("Expect: 100-continue").with("Content-Length: 2"),
             last(405),
         ),
-        row("9110 10.1.1 declined for its length", Tight, head("21"), last(413)),
+        row("9110 10.1.1 rejected for its length", Tight, head("21"), last(413)),
         talk(
             "9110 10.1.1 asked, and what follows is malformed",
             App,
@@ -110,14 +110,14 @@ pub fn rows() -> Vec<Row> {
             vec![say(head("2"), [go_on()]), say("a", [last(400)]).and_end()],
         ),
         row(
-            "9110 10.1.1 declined, and the body comes all the same",
+            "9110 10.1.1 rejected, and the body comes anyway",
             App,
             ask("POST", "/declined").with("Expect: 100-continue").body("GET /bare HTTP/1.1\r\nHost: a\r\n\r\n"),
             last(403),
         ),
         row("9110 10.1.1 a malformed request is not asked to go on", App, head("x"), last(400)),
         talk(
-            "9110 15.2 behind an answer of its own, another",
+            "9110 15.2 100 Continue after the response to an earlier request",
             App,
             vec![say(get("/bare").then(head("2").bytes()), [is(200), go_on()]), say("ab", [echoed()])],
         ),

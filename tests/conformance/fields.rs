@@ -9,15 +9,20 @@ pub fn rows() -> Vec<Row> {
     vec![
         row("9112 5 name, colon, value", App, with("X: y"), is(200).holds("x y\n")),
         row("9112 5 no white space is needed", App, with("X:y"), is(200).holds("x y\n")),
-        row("9112 5 white space around a value is no part of it", App, with("X: \t y z \t "), is(200).holds("x y z\n")),
+        row(
+            "9112 5 white space around a value is not part of it",
+            App,
+            with("X: \t y z \t "),
+            is(200).holds("x y z\n"),
+        ),
         row("9110 5.5 a value may be empty", App, with("X:"), is(200).holds("x \n")),
         row("9110 5.5 a value of white space is empty", App, with("X: \t "), is(200).holds("x \n")),
         row("9110 5.5 a tab within a value", App, with("X: a\tb"), is(200).holds("x a\\tb\n")),
         row("9110 5.5 bytes over 0x7F are opaque", App, bytes(b"X: caf\xe9 \xff"), is(200).holds("x caf\\xe9 \\xff\n")),
         row("9110 5.5 a colon in a value", App, with("X: a:b:"), is(200).holds("x a:b:\n")),
-        row("9110 5.1 names know no case", App, with("x: a").with("X: b"), is(200).holds("x a|b\n")),
+        row("9110 5.1 names are case-insensitive", App, with("x: a").with("X: b"), is(200).holds("x a|b\n")),
         row("9110 5.1 every character of a name", App, with("!#$%&'*+-.^_`|~aZ9: y"), is(200)),
-        row("9110 5.1 a field nobody knows is ignored", App, with("Unheard-Of: y"), is(200)),
+        row("9110 5.1 an unknown field is ignored", App, with("Unheard-Of: y"), is(200)),
         row(
             "9110 5.3 several lines keep their order",
             App,

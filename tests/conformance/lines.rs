@@ -6,7 +6,7 @@ use crate::sites::Site::App;
 pub fn rows() -> Vec<Row> {
     let rest = "\r\nHost: a\r\n\r\n";
     vec![
-        // 2.2: how a message is read
+        // 2.2: parsing a message
         row(
             "9112 2.2 a CRLF before the request is skipped",
             App,
@@ -15,7 +15,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9112 2.2 several are skipped", App, format!("\r\n\r\n\r\nGET /bare HTTP/1.1{rest}"), is(200).length(10)),
         talk(
-            "9112 2.2 a CRLF behind a body, as old clients send it, is skipped",
+            "9112 2.2 a CRLF after a body, as old clients send it, is skipped",
             App,
             vec![say(
                 ask("POST", "/echo").body("ab").then(format!("\r\nGET /bare HTTP/1.1{rest}")),
@@ -25,8 +25,8 @@ pub fn rows() -> Vec<Row> {
         row("9112 2.2 not without end", App, "\r\n".repeat(40) + "GET / HTTP/1.1" + rest, last(400)),
         row("9112 2.2 a bare LF before the request", App, format!("\nGET / HTTP/1.1{rest}"), last(400)),
         row("9112 2.2 a bare CR before the request", App, format!("\rGET / HTTP/1.1{rest}"), last(400)),
-        row("9112 2.2 a bare LF behind the request line", App, "GET / HTTP/1.1\nHost: a\r\n\r\n", last(400)),
-        row("9112 2.2 a bare LF behind a field", App, "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", last(400)),
+        row("9112 2.2 a bare LF after the request line", App, "GET / HTTP/1.1\nHost: a\r\n\r\n", last(400)),
+        row("9112 2.2 a bare LF after a field", App, "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", last(400)),
         row("9112 2.2 a bare LF as the empty line", App, "GET / HTTP/1.1\r\nHost: a\r\n\n", last(400)),
         row("9112 2.2 a bare CR within the request line", App, "GET /a\rb HTTP/1.1\r\nHost: a\r\n\r\n", last(400)),
         row("9112 2.2 a bare CR for a line end", App, "GET / HTTP/1.1\rHost: a\r\n\r\n", last(400)),
@@ -43,18 +43,18 @@ pub fn rows() -> Vec<Row> {
             "GET / HTTP/1.1\r\n \r\nHost: a\r\n\r\n",
             last(400),
         ),
-        row("9112 2.2 what is no HTTP: TLS", App, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", last(400)),
-        row("9112 2.2 what is no HTTP: an answer", App, "HTTP/1.1 200 OK\r\n\r\n", last(400)),
-        row("9112 2.2 what is no HTTP: SMTP", App, "EHLO example.org\r\n\r\n", last(400)),
+        row("9112 2.2 bytes that are not HTTP: TLS", App, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", last(400)),
+        row("9112 2.2 bytes that are not HTTP: a response", App, "HTTP/1.1 200 OK\r\n\r\n", last(400)),
+        row("9112 2.2 bytes that are not HTTP: SMTP", App, "EHLO example.org\r\n\r\n", last(400)),
         row("9112 2.2 a NUL in the request line", App, b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", last(400)),
         row("9112 2.2 a message in UTF-16", App, b"\xff\xfeG\0E\0T\0 \0/\0", last(400)),
         // 2.3: the version
         row("9112 2.3 1.0 is answered by 1.1", App, "GET /mirror HTTP/1.0\r\n\r\n", last(200).holds("GET 1.0")),
         row("9112 2.3 a later 1.x is met as 1.1", App, line("GET /mirror HTTP/1.2"), is(200).holds("GET 1.1")),
-        row("9112 2.3 1.9, too", App, line("GET /mirror HTTP/1.9"), is(200).holds("GET 1.1")),
-        row("9112 2.3 the name of the protocol knows its case", App, line("GET / http/1.1"), last(400)),
-        row("9112 2.3 one digit behind the dot", App, line("GET / HTTP/1.10"), last(400)),
-        row("9112 2.3 a digit behind the dot", App, line("GET / HTTP/1."), last(400)),
+        row("9112 2.3 1.9", App, line("GET /mirror HTTP/1.9"), is(200).holds("GET 1.1")),
+        row("9112 2.3 the name of the protocol is case-sensitive", App, line("GET / http/1.1"), last(400)),
+        row("9112 2.3 one digit after the dot", App, line("GET / HTTP/1.10"), last(400)),
+        row("9112 2.3 a digit after the dot", App, line("GET / HTTP/1."), last(400)),
         row("9112 2.3 a digit before the dot", App, line("GET / HTTP/.1"), last(400)),
         row("9112 2.3 one digit before the dot", App, line("GET / HTTP/01.1"), last(400)),
         row("9112 2.3 no dot", App, line("GET / HTTP/1"), last(400)),
@@ -72,12 +72,12 @@ pub fn rows() -> Vec<Row> {
         row("9112 3 two spaces before the version", App, line("GET /  HTTP/1.1"), last(400)),
         row("9112 3 a space at the end", App, line("GET / HTTP/1.1 "), last(400)),
         row("9112 3 a space at the beginning", App, line(" GET / HTTP/1.1"), last(400)),
-        row("9112 3 a space before HEAD, which is none then", App, line(" HEAD / HTTP/1.1"), last(400).holds("400")),
+        row("9112 3 a space before HEAD", App, line(" HEAD / HTTP/1.1"), last(400).holds("400")),
         row("9112 3 a tab for a space", App, line("GET\t/ HTTP/1.1"), last(400)),
         row("9112 3 a vertical tab for a space", App, line("GET /\x0bHTTP/1.1"), last(400)),
         row("9112 3 a form feed for a space", App, line("GET / HTTP/1.1\x0c"), last(400)),
         row("9112 3 a space in the target", App, line("GET /a b HTTP/1.1"), last(400)),
-        row("9112 3 more behind the version", App, line("GET / HTTP/1.1 HTTP/1.1"), last(400)),
+        row("9112 3 more after the version", App, line("GET / HTTP/1.1 HTTP/1.1"), last(400)),
         // 3.1: the method
         row(
             "9112 3.1 every character of a token",
@@ -92,7 +92,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 3.1 a byte over 0x7F in the method", App, line("GÉT / HTTP/1.1"), last(400)),
         row("9112 3.1 a NUL in the method", App, line("G\0T / HTTP/1.1"), last(400)),
         row(
-            "9110 9.1 a method nobody could know, by its length",
+            "9110 9.1 an unknown method, by its length",
             App,
             line(&format!("{} / HTTP/1.1", "G".repeat(200))),
             last(501),

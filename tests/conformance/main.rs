@@ -1,5 +1,6 @@
-//! HTTP to the letter: what a client may send, and what a server owes it, over real sockets. One row a case, named by its
-//! section of RFC 9110, 9111, 9112 or 3986; README.md says how to add one.
+//! HTTP to the letter: the requests that a client may send, and the responses that it must get, over real sockets.
+//! There is one row for each case, named after its section of RFC 9110, 9111, 9112 or 3986. README.md describes how to
+//! add one.
 
 mod app;
 mod reader;
@@ -11,7 +12,7 @@ mod sites;
 mod transport; // the same tests over another transport
 mod tree;
 
-// A table a topic.
+// One table for each topic.
 mod answers;
 mod caching;
 mod chunks;
@@ -41,7 +42,7 @@ macro_rules! tables {
             run::run($topic::rows());
         })*
 
-        /// Every row there is.
+        /// All rows.
         fn all_rows() -> Vec<row::Row> {
             [$($topic::rows()),*].into_iter().flatten().collect()
         }
@@ -53,8 +54,8 @@ tables! {
     ranges targets types
 }
 
-/// Each row inside TLS, in fewer pieces; with `MODEST_TRANSPORTS=all` also behind PROXY and over Unix sockets, which carry
-/// the same bytes.
+/// Each row inside of TLS, in fewer pieces; with `MODEST_TRANSPORTS=all` also behind the PROXY protocol and over Unix
+/// sockets, with the same bytes.
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
     let all = std::env::var("MODEST_TRANSPORTS").is_ok_and(|which| which == "all");

@@ -1,4 +1,4 @@
-//! Methods: RFC 9110, section 9, and the statuses of those that are not served: 15.5.6 and 15.6.2.
+//! Methods: RFC 9110, section 9, and the statuses of unsupported methods: 15.5.6 and 15.6.2.
 
 use crate::reader::Framing;
 use crate::row::{Row, ask, get, head, is, row};
@@ -34,7 +34,7 @@ pub fn rows() -> Vec<Row> {
             head("/dir/"),
             is(200).has("Content-Type", "text/html; charset=utf-8"),
         ),
-        row("9110 9.3.2 HEAD of what is missing", Files, head("/nowhere"), is(404)),
+        row("9110 9.3.2 HEAD of a missing file", Files, head("/nowhere"), is(404)),
         row("9110 9.3.2 HEAD of a redirect", Files, head("/dir"), is(301).has("Location", "/dir/")),
         row("9110 9.3.2 HEAD of an error", App, head("/forbidden"), is(403)),
         row("9110 9.3.2 HEAD of a failure", App, head("/error"), is(500)),
@@ -59,8 +59,8 @@ pub fn rows() -> Vec<Row> {
             ask("POST", "/created").body("ab"),
             is(201).has("Location", "/notes/1").has("Content-Length", "0"),
         ),
-        row("9110 9.3.4 PUT of what is there", App, ask("PUT", "/ten").body("ab"), is(204)),
-        row("9110 9.3.4 PUT of what is new", App, ask("PUT", "/new").body("ab"), is(201)),
+        row("9110 9.3.4 PUT of an existing file", App, ask("PUT", "/ten").body("ab"), is(204)),
+        row("9110 9.3.4 PUT of a new file", App, ask("PUT", "/new").body("ab"), is(201)),
         row("9110 9.3.5 DELETE", App, ask("DELETE", "/ten"), is(204).lacks("Content-Type")),
         row(
             "9110 9.3.7 OPTIONS of a file says what is allowed",
@@ -69,7 +69,7 @@ pub fn rows() -> Vec<Row> {
             is(204).has("Allow", ALLOWED),
         ),
         row("9110 9.3.7 OPTIONS of a folder", Files, ask("OPTIONS", "/dir/"), is(204).has("Allow", ALLOWED)),
-        row("9110 9.3.7 OPTIONS that is not written", App, ask("OPTIONS", "/bare"), is(501)),
+        row("9110 9.3.7 OPTIONS without a handler", App, ask("OPTIONS", "/bare"), is(501)),
         row(
             "9110 13.2.1 OPTIONS heeds no condition",
             Files,
@@ -93,16 +93,16 @@ pub fn rows() -> Vec<Row> {
         row("9110 15.5.6 PUT to a file", Files, ask("PUT", "/ten.txt").body("ab"), not_allowed()),
         row("9110 15.5.6 DELETE of a file", Files, ask("DELETE", "/ten.txt"), not_allowed()),
         row("9110 15.5.6 PATCH of a file", Files, ask("PATCH", "/ten.txt").body("ab"), not_allowed()),
-        row("9110 15.5.6 POST to what is missing", Files, ask("POST", "/nowhere"), not_allowed()),
+        row("9110 15.5.6 POST to a missing file", Files, ask("POST", "/nowhere"), not_allowed()),
         row(
             "9110 14.5 PUT of a part of a file",
             Files,
             ask("PUT", "/ten.txt").with("Content-Range: bytes 0-1/10").body("ab"),
             not_allowed(),
         ),
-        row("9110 15.6.2 a method nobody has written", App, ask("PATCH", "/bare"), is(501)),
-        row("9110 15.6.2 a method nobody knows", Files, ask("BREW", "/ten.txt"), is(501)),
+        row("9110 15.6.2 a method without a handler", App, ask("PATCH", "/bare"), is(501)),
+        row("9110 15.6.2 an unknown method", Files, ask("BREW", "/ten.txt"), is(501)),
         row("9110 15.6.2 a method of another protocol", Files, ask("PROPFIND", "/dir/").with("Depth: 1"), is(501)),
-        row("9110 9.1 a method of the handler's own", App, ask("BREW", "/mirror"), is(200).holds("BREW 1.1\n")),
+        row("9110 9.1 a custom method", App, ask("BREW", "/mirror"), is(200).holds("BREW 1.1\n")),
     ]
 }

@@ -1,4 +1,4 @@
-//! What one row can't say: that HEAD says what GET says, and that every edit shows.
+//! Rules that need more than one row: HEAD has the fields of GET, and every edit shows.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::row::{Row, Then, Wire, get};
 use crate::run::Client;
 use crate::sites::{Site, Sites};
 
-/// RFC 9110, section 9.3.2: the same fields, whatever GET is asked of.
+/// RFC 9110, section 9.3.2: HEAD has the same fields for each row with a GET.
 #[test]
 fn head_and_get_have_the_same_fields() {
     let sites = Sites::new();
@@ -22,8 +22,8 @@ fn head_and_get_have_the_same_fields() {
     assert!(compared > 150, "only {compared}");
 }
 
-/// A range is for GET alone (section 14.2), what ends the connection is no answer to compare, and where a line may be no longer
-/// than a GET has it, HEAD is too long.
+/// Whether HEAD can be compared with this GET. Ranges are only for GET (section 14.2), a connection may not end, and a
+/// request line of the maximum length has no room for HEAD.
 fn is_plain_get(row: &Row) -> bool {
     let [step] = &row.steps[..] else { return false };
     let text = String::from_utf8_lossy(&step.bytes);
@@ -31,7 +31,7 @@ fn is_plain_get(row: &Row) -> bool {
     one && row.site != Site::Tight && text.starts_with("GET ") && !text.contains("Range:")
 }
 
-/// Status and fields but the date, and what may hang on it.
+/// Status and fields, except the date and fields that depend on it.
 fn told(sites: &Sites, row: &Row, wire: &[u8], head: bool) -> (u16, Vec<(String, String)>) {
     let mut client = Client::new(sites, row.site);
     client.write(wire);
@@ -42,8 +42,8 @@ fn told(sites: &Sites, row: &Row, wire: &[u8], head: bool) -> (u16, Vec<(String,
     (status, fields)
 }
 
-/// RFC 9110, section 8.8.1: a validator changes with what it stands for. Edits of the same length, many a second, each asked for with
-/// the validators of the one before.
+/// RFC 9110, section 8.8.1: a validator changes with the content. Many edits of one length per second, each requested
+/// with the validators of the previous one.
 #[test]
 fn every_edit_shows() {
     let sites = Sites::new();
@@ -64,7 +64,7 @@ fn edits(sites: &Sites, site: Site, target: &str) {
         let mut answer = ask(&conditions);
         assert_eq!((answer.status, String::from_utf8_lossy(&answer.body)), (200, text.as_str().into()));
         while answer.field("etag").is_none() {
-            answer = ask(&[]); // too young to be told from the next edit
+            answer = ask(&[]); // too new to be distinguished from the next edit
         }
         let line = |(name, field): (&str, &str)| answer.field(field).map(|value| format!("{name}: {value}"));
         conditions =

@@ -45,32 +45,33 @@ fn names() -> Vec<Row> {
         missing("3986 2.4 and not twice", "/%252541.txt"),
         served("3986 2.2 an escaped question mark", "/a%3Fb.txt", "a?b"),
         served("3986 2.2 an escaped number sign", "/a%23b.txt", "a#b"),
-        served("3986 2.2 an escaped back-slash is a character", "/a%5Cb.txt", "a\\b"),
-        served("3986 2.2 a plus sign is no space", "/a+b.txt", "a+b"),
+        served("3986 2.2 an escaped backslash is a character", "/a%5Cb.txt", "a\\b"),
+        served("3986 2.2 a plus sign is not a space", "/a+b.txt", "a+b"),
         served("3986 2.2 a colon", "/a:b.txt", "a:b"),
         served("3986 3.3 no parameters are split off", "/a&b;c=d.txt", "a&b;c=d"),
         served("3986 6.2.2.2 an unreserved character, escaped", "/%7Ea.txt", "~a"),
         served("3986 6.2.2.2 and as it is", "/~a.txt", "~a"),
-        served("3986 6.2.2.1 paths know their case", "/CASE.txt", "CASE"),
+        served("3986 6.2.2.1 paths are case-sensitive", "/CASE.txt", "CASE"),
         missing("3986 6.2.2.1 another case is another path", "/case.txt"),
         served("3986 3.4 the query is not of the path", "/ten.txt?a=../b", "0123456789"),
         row("3986 2.2 an escaped slash is part of a name", Files, get("/dir%2Fa.txt"), is(404)),
-        row("3986 2.2 in lower case, too", Files, get("/dir%2fa.txt"), is(404)),
+        row("3986 2.2 in lower case", Files, get("/dir%2fa.txt"), is(404)),
         no_path("3986 7.3 an escaped NUL", "/ten.txt%00"),
         no_path("3986 7.3 an escaped NUL before more", "/ten.txt%00.html"),
         missing("3986 2.1 an escaped line break", "/ten.txt%0D%0AX:%20y"),
         row("9110 4.1 a name as long as names are", Files, get(&format!("/{long}.txt")), is(200).body("a long name")),
         row("9110 4.1 a name that is longer", Files, get(&format!("/{long}x.txt")), is(404)),
         row("9110 4.1 a path longer than paths are", Files, get(&"/dir".repeat(1500)), is(404)),
-        missing("9110 15.5.5 what is missing", "/nowhere"),
+        missing("9110 15.5.5 a missing file", "/nowhere"),
         missing("9110 15.5.5 in a folder that is missing", "/nowhere/a.txt"),
-        missing("9110 15.5.5 beneath a file", "/ten.txt/a.txt"),
-        missing("3986 3.3 a slash behind a file", "/ten.txt/"),
+        missing("9110 15.5.5 below a file", "/ten.txt/a.txt"),
+        missing("3986 3.3 a slash after a file", "/ten.txt/"),
         row("9110 15.5.5 by HEAD", Files, head("/nowhere"), is(404).has("Content-Length", "28")),
     ]
 }
 
-/// RFC 3986, sections 5.2.4 and 6.2.2.3: dots and empty segments. A file has one name; any other leads there.
+/// RFC 3986, sections 5.2.4 and 6.2.2.3: dots and empty segments. A file has one name, and other spellings redirect to
+/// it.
 fn one_name() -> Vec<Row> {
     vec![
         moved("3986 6.2.2.3 a dot", "/./ten.txt", "/ten.txt"),
@@ -83,14 +84,14 @@ fn one_name() -> Vec<Row> {
         missing("3986 2.4 dots that are escaped twice are a name", "/dir/%252e%252e/ten.txt"),
         served("3986 2.4 and that of a folder", "/dir/%252e%252e/x", "x"),
         moved("3986 3.3 empty segments", "/dir//a.txt", "/dir/a.txt"),
-        moved("9110 17.3 two slashes first are no other site", "//evil.example", "/evil.example"),
+        moved("9110 17.3 two leading slashes are not another site", "//evil.example", "/evil.example"),
         moved("9110 17.3 nor with a folder", "//evil.example/", "/evil.example/"),
-        moved("9110 17.3 nor with dots behind", "//evil.example/..", "/"),
+        moved("9110 17.3 nor with dots after it", "//evil.example/..", "/"),
         moved("9110 17.3 nor many", "////evil.example", "/evil.example"),
-        moved("9110 17.3 nor a back-slash", "/.//%5Cevil.example", "/%5Cevil.example"),
+        moved("9110 17.3 nor a backslash", "/.//%5Cevil.example", "/%5Cevil.example"),
         moved("9110 17.3 nor in a URL", "http://b.example//evil.example", "/evil.example"),
-        moved("9110 15.4.2 the query goes along", "/./ten.txt?a=b&c", "/ten.txt?a=b&c"),
-        moved("9110 15.4.2 an empty one, too", "/./ten.txt?", "/ten.txt?"),
+        moved("9110 15.4.2 the query is kept", "/./ten.txt?a=b&c", "/ten.txt?a=b&c"),
+        moved("9110 15.4.2 an empty one", "/./ten.txt?", "/ten.txt?"),
         moved("9112 11.1 a line break goes along escaped", "/./a%0D%0Ab", "/a%0D%0Ab"),
         no_path("9110 17.3 above the top", "/.."),
         no_path("9110 17.3 above the top and down again", "/../root/ten.txt"),
@@ -104,10 +105,10 @@ fn folders() -> Vec<Row> {
     let index = |path: &str| (get(path), is(200).has("Content-Type", "text/html; charset=utf-8"));
     let (root, root_want) = index("/");
     vec![
-        row("9110 15.4.2 a folder wants a slash", Files, get("/dir"), is(301).has("Location", "/dir/").body("")),
-        row("9110 15.4.2 its query goes along", Files, get("/dir?a=b"), is(301).has("Location", "/dir/?a=b")),
+        row("9110 15.4.2 a folder without its slash", Files, get("/dir"), is(301).has("Location", "/dir/").body("")),
+        row("9110 15.4.2 the query of a folder is kept", Files, get("/dir?a=b"), is(301).has("Location", "/dir/?a=b")),
         row(
-            "9110 15.4.2 a folder in another script",
+            "9110 15.4.2 a folder outside ASCII",
             Files,
             get("/%C3%BC%20dir"),
             is(301).has("Location", "/%C3%BC%20dir/"),
@@ -120,12 +121,12 @@ fn folders() -> Vec<Row> {
         ),
         row("9110 15.4.2 a folder with a colon", Files, get("/a:dir"), is(301).has("Location", "/a:dir/")),
         row(
-            "9110 17.3 a folder with a back-slash is no other site",
+            "9110 17.3 a folder with a backslash is not another site",
             Files,
             get("/%5Cevil.example"),
             is(301).has("Location", "/%5Cevil.example/"),
         ),
-        row("9110 4.2.3 a query on a folder is nothing to it", Files, get("/dir/?C=M;O=D"), is(200).holds("a.txt")),
+        row("9110 4.2.3 a folder ignores its query", Files, get("/dir/?C=M;O=D"), is(200).holds("a.txt")),
         row(
             "9110 15.4.2 whatever the Host",
             Files,
@@ -134,7 +135,7 @@ fn folders() -> Vec<Row> {
         ),
         row("9110 15.4.2 whatever the target", Files, get("http://evil.example/dir"), is(301).has("Location", "/dir/")),
         row("9110 15.4.2 in HTTP/1.0", Files, ask_old("GET", "/dir"), last(301).has("Location", "/dir/")),
-        row("9110 15.4.2 a folder with an index, too", Files, get("/site"), is(301).has("Location", "/site/")),
+        row("9110 15.4.2 a folder with an index", Files, get("/site"), is(301).has("Location", "/site/")),
         row("9110 4.2.3 the top", Files, root, root_want.body("index.html")),
         row("9110 4.2.3 the top of a URL", Files, get("http://b.example"), is(200).body("index.html")),
         row("9110 4.2.3 a folder with an index", Files, get("/site/"), is(200).body("index.html")),
@@ -150,7 +151,7 @@ fn folders() -> Vec<Row> {
     ]
 }
 
-/// Nothing outside the folder, nothing that is no file.
+/// Nothing outside of the folder, and only regular files.
 fn outside() -> Vec<Row> {
     vec![
         missing("9110 17.3 a link that leads out", "/link-out"),
@@ -171,26 +172,26 @@ fn outside() -> Vec<Row> {
             get("/link-out-folder/outside.txt"),
             is(200).body("outside"),
         ),
-        row("9110 17.3 all links: a device is no file", Open, get("/link-device"), is(404)),
+        row("9110 17.3 all links: a device is not a file", Open, get("/link-device"), is(404)),
         row("9110 17.3 all links: above the top there is nothing", Open, get("/../outside.txt"), is(400)),
-        missing("9110 17.3 a FIFO is missing and holds nobody", "/fifo"),
+        missing("9110 17.3 a FIFO is a 404 and blocks no worker", "/fifo"),
         row("9110 17.3 a FIFO by HEAD", Files, head("/fifo"), is(404)),
         missing("9110 17.3 a FIFO as a folder", "/fifo/"),
-        missing("9110 17.3 a socket is missing", "/socket"),
+        missing("9110 17.3 a socket is a 404", "/socket"),
     ]
 }
 
-/// RFC 8615 and the custom of the dot.
+/// RFC 8615, and names with a dot, which are hidden by custom.
 fn hidden() -> Vec<Row> {
     vec![
         missing("8615 3 a hidden file", "/.hidden"),
         missing("8615 3 a hidden file, escaped", "/%2Ehidden"),
         missing("8615 3 a file in a hidden folder", "/dir/.secret/a.txt"),
         missing("8615 3 a hidden folder", "/dir/.secret/"),
-        served("8615 3 what is well known", "/.well-known/thing", "thing"),
-        missing("8615 3 hidden in what is well known", "/.well-known/.deep"),
-        missing("8615 3 well known only at the top", "/dir/.well-known/thing"),
+        served("8615 3 a file in .well-known", "/.well-known/thing", "thing"),
+        missing("8615 3 a hidden file in .well-known", "/.well-known/.deep"),
+        missing("8615 3 .well-known only at the top", "/dir/.well-known/thing"),
         row("8615 3 shown when asked for", Open, get("/.hidden"), is(200).body(".hidden")),
-        row("8615 3 a folder, too", Open, get("/dir/.secret/a.txt"), is(200).body("a")),
+        row("8615 3 a folder", Open, get("/dir/.secret/a.txt"), is(200).body("a")),
     ]
 }

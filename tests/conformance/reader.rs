@@ -1,5 +1,5 @@
-//! What a client reads, to the letter: an answer is taken from the stream byte by byte, and anything that RFC 9112 does not
-//! let a server say, or that RFC 9110 wants said and is not, is an error. Called by `run` for each answer.
+//! A strict client: it reads a response byte by byte. Anything that RFC 9112 forbids a server to send, or that RFC 9110
+//! requires and that is missing, is an error. Called by `run` for each response.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -7,24 +7,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::transport;
 
-/// What the answer is to; without it nobody can tell where an answer ends (RFC 9112, section 6.3).
+/// The properties of the request. Without them the end of a response can't be found (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// By HEAD: there are fields and no body.
+    /// It was a HEAD: the response has fields and no body.
     pub head: bool,
-    /// By HTTP/1.0: no chunks.
+    /// It was HTTP/1.0: the response has no chunks.
     pub old: bool,
     /// The handler writes its own `Date`.
     pub own_date: bool,
 }
 
-/// No line of an answer is longer; what is, is a body where none should be.
+/// A longer line would be a body where none is allowed.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// How the end of a body was told.
+/// The framing of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none: by method or status.
+    /// No body, because of the method or status.
     None,
     Length,
     Chunked,
@@ -39,7 +39,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A stream, and what was read of it and not used.
+/// A stream, and the bytes that were read but not used.
 pub struct Reader {
     stream: TcpStream,
     held: Vec<u8>,
@@ -50,7 +50,7 @@ impl Reader {
         Reader { stream, held: Vec::new() }
     }
 
-    /// The next answer, whole.
+    /// The next response, with its body.
     pub fn answer(&mut self, asked: Asked) -> Result<Answer, String> {
         let mut answer = self.head()?;
         answer.framing = framing(&answer, asked)?;
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    /// Nothing comes but the end of the stream.
+    /// Expects the end of the stream and no further byte.
     pub fn end(&mut self) -> Result<(), String> {
         match self.more()? || !self.held.is_empty() {
             false => Ok(()),
@@ -88,7 +88,7 @@ impl Reader {
         }
     }
 
-    /// Whatever comes, it ends with a reset.
+    /// Expects a reset after any bytes.
     pub fn reset(&mut self) -> Result<(), String> {
         loop {
             let mut bytes = [0; 4096];
@@ -127,7 +127,7 @@ impl Reader {
         Ok(self.held.drain(..length).collect())
     }
 
-    /// RFC 9112, section 7.1. Extensions and trailers have no business here.
+    /// RFC 9112, section 7.1. Responses have no extensions and no trailers.
     fn chunks(&mut self) -> Result<Vec<u8>, String> {
         let mut body = Vec::new();
         loop {
@@ -147,7 +147,7 @@ impl Reader {
         }
     }
 
-    /// `false`: the stream has ended.
+    /// Reads more bytes. `false`: the stream has ended.
     fn more(&mut self) -> Result<bool, String> {
         let mut bytes = [0; 16 * 1024];
         let count = self.stream.read(&mut bytes).map_err(|err| {
@@ -160,7 +160,7 @@ impl Reader {
 }
 
 impl Answer {
-    /// The one field of that name.
+    /// The only field of this name.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -208,7 +208,7 @@ fn is_text(byte: &u8) -> bool {
     *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)
 }
 
-/// RFC 9112, section 6.3, for answers.
+/// RFC 9112, section 6.3, for responses.
 fn framing(answer: &Answer, asked: Asked) -> Result<Framing, String> {
     let (length, coding) = (answer.field("content-length"), answer.field("transfer-encoding"));
     if length.is_some() {
@@ -233,7 +233,7 @@ fn framing(answer: &Answer, asked: Asked) -> Result<Framing, String> {
     })
 }
 
-/// What holds of every answer, whatever was asked.
+/// Rules for each response to any request.
 fn check(answer: &Answer, asked: Asked) -> Result<(), String> {
     once_each(answer)?;
     if answer.status < 200 {
@@ -274,7 +274,7 @@ fn check(answer: &Answer, asked: Asked) -> Result<(), String> {
     }
 }
 
-/// Fields that are no lists stand once (RFC 9110, section 5.3).
+/// Fields that are not lists occur once (RFC 9110, section 5.3).
 fn once_each(answer: &Answer) -> Result<(), String> {
     for name in [
         "accept-ranges",
@@ -315,7 +315,8 @@ fn dates(answer: &Answer, asked: Asked) -> Result<(), String> {
     Ok(())
 }
 
-/// IMF-fixdate and no other; as seconds since 1970, before which it may lie. Days are counted one year and month at a time.
+/// IMF-fixdate and no other form, as seconds since 1970, possibly negative. The days are counted one year and one month
+/// at a time.
 fn imf_date(text: &str) -> Result<i64, String> {
     let wrong = || format!("no IMF-fixdate: {text}");
     let number = |from: usize, to: usize| {

@@ -1,35 +1,35 @@
-//! One row a case: its name, what is sent, what must come back, what becomes of the connection. Tables are written with these
-//! words; `run` sends each row down every road.
+//! One row for each case: its name, the bytes to send, the expected response and the state of the connection after it.
+//! The tables use these functions; `run` sends each row in all ways.
 
 use crate::reader::{Asked, Framing};
 use crate::sites::Site;
 
 pub struct Row {
-    /// RFC and section, then what is special: `9112 3.2 Host is missing`.
+    /// RFC, section and topic: `9112 3.2 Host is missing`.
     pub name: &'static str,
     pub site: Site,
     pub steps: Vec<Step>,
-    /// Only whole: the row is about time.
+    /// Sent only in one piece, because the row is about time.
     pub whole_only: bool,
 }
 
-/// Bytes that are sent, and the answers to them.
+/// Bytes to send, and the responses to them.
 pub struct Step {
     pub bytes: Vec<u8>,
-    /// The client ends its side behind them.
+    /// The client closes its sending side after them.
     pub ends: bool,
     pub wants: Vec<Want>,
 }
 
-/// What becomes of the connection after an answer.
+/// The state of the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Kept,
-    /// It says `close`, and closes.
+    /// The response has `close`, and the connection is closed.
     Closed,
-    /// It closes because the client has ended its side; it need not say so.
+    /// The server closes because the client has closed its sending side. `close` is optional.
     Ended,
-    /// The answer breaks off with a reset, so that nobody takes a part for the whole.
+    /// The response ends with a reset, so that a part does not look complete.
     Torn,
 }
 
@@ -39,37 +39,37 @@ pub enum Body {
     Is(Vec<u8>),
     Holds(&'static str),
     Lacks(&'static str),
-    /// So many bytes, whichever.
+    /// This number of any bytes.
     Length(usize),
     /// The parts of a `multipart/byteranges`: `Content-Range` and bytes of each (RFC 9110, section 14.6).
     Parts(&'static [(&'static str, &'static str)]),
 }
 
-/// An answer as it must be.
+/// An expected response.
 #[derive(Clone, Debug)]
 pub struct Want {
     pub status: u16,
     pub then: Then,
     pub asked: Asked,
-    /// Fields, and the values they stand there with, a line each.
+    /// Fields and their values, one per line.
     pub fields: Vec<(&'static str, Vec<String>)>,
     pub body: Body,
     pub framing: Option<Framing>,
-    /// Whether a `100 Continue` may come before it.
+    /// Whether a `100 Continue` may come before the response.
     pub maybe_continue: bool,
 }
 
-/// A request and its answer.
+/// A request and its response.
 pub fn row(name: &'static str, site: Site, wire: impl Wire, want: Want) -> Row {
     talk(name, site, vec![say(wire, [want])])
 }
 
-/// Several requests, or one in several steps: each is answered before the next is sent.
+/// Several requests, or one in several steps. Each step waits for its responses.
 pub fn talk(name: &'static str, site: Site, steps: Vec<Step>) -> Row {
     Row { name, site, steps, whole_only: false }
 }
 
-/// These bytes, and the answers to them in order.
+/// These bytes, and the responses to them in order.
 pub fn say(wire: impl Wire, wants: impl IntoIterator<Item = Want>) -> Step {
     let bytes = wire.bytes();
     let mut wants: Vec<Want> = wants.into_iter().collect();
@@ -82,7 +82,7 @@ pub fn say(wire: impl Wire, wants: impl IntoIterator<Item = Want>) -> Step {
 }
 
 impl Row {
-    /// It is about time: it is sent whole.
+    /// The row is about time, so it is sent in one piece.
     pub fn whole_only(mut self) -> Row {
         self.whole_only = true;
         self
@@ -94,14 +94,14 @@ impl Row {
 }
 
 impl Step {
-    /// The client ends its side behind these bytes.
+    /// The client closes its sending side after these bytes.
     pub fn and_end(mut self) -> Step {
         self.ends = true;
         self
     }
 }
 
-/// An answer of this status, and the connection lives on.
+/// A response with this status, and the connection stays open.
 pub fn is(status: u16) -> Want {
     Want {
         status,
@@ -114,12 +114,12 @@ pub fn is(status: u16) -> Want {
     }
 }
 
-/// An answer of this status, and the connection is closed.
+/// A response with this status, and the connection is closed.
 pub fn last(status: u16) -> Want {
     Want { then: Then::Closed, ..is(status) }
 }
 
-/// The interim answer that a client waits for.
+/// The interim response for which a client waits.
 pub fn go_on() -> Want {
     is(100)
 }
@@ -133,7 +133,7 @@ impl Want {
         self.each(name, [])
     }
 
-    /// Lines of one field, in order.
+    /// The values of one field, in order.
     pub fn each(mut self, name: &'static str, values: impl IntoIterator<Item = String>) -> Want {
         self.asked.own_date |= name == "Date";
         self.fields.push((name, values.into_iter().collect()));
@@ -164,7 +164,7 @@ impl Want {
         Want { framing: Some(framing), ..self }
     }
 
-    /// The connection ends because the client has ended its side.
+    /// The connection ends because the client has closed its sending side.
     pub fn ended(self) -> Want {
         Want { then: Then::Ended, ..self }
     }
@@ -173,25 +173,25 @@ impl Want {
         Want { then: Then::Torn, ..self }
     }
 
-    /// Of several answers: this one is to a HEAD.
+    /// Marks the response to a HEAD among several.
     pub fn of_head(mut self) -> Want {
         self.asked.head = true;
         self
     }
 
-    /// Of several answers: this one is to HTTP/1.0.
+    /// Marks the response to HTTP/1.0 among several.
     pub fn of_old(mut self) -> Want {
         self.asked.old = true;
         self
     }
 
-    /// A `100 Continue` may come before it: whether it does depends on how the bytes come.
+    /// A `100 Continue` may come before it, depending on how the bytes arrive.
     pub fn maybe_continue(self) -> Want {
         Want { maybe_continue: true, ..self }
     }
 }
 
-/// What can be sent.
+/// Bytes that a row can send.
 pub trait Wire {
     fn bytes(self) -> Vec<u8>;
 }
@@ -220,7 +220,7 @@ impl<const N: usize> Wire for &[u8; N] {
     }
 }
 
-/// A request that is sound unless a row makes it unsound.
+/// A valid request, except for the changes of a row.
 #[derive(Clone)]
 pub struct Ask {
     line: String,
@@ -246,43 +246,43 @@ pub fn head(target: &str) -> Ask {
     ask("HEAD", target)
 }
 
-/// This request line, behind which all is sound.
+/// A request with this request line and a valid rest.
 pub fn line(line: &str) -> Ask {
     Ask { line: line.into(), lines: "Host: a\r\n".into(), body: Vec::new() }
 }
 
 impl Ask {
-    /// One more field line.
+    /// Adds a field line.
     pub fn with(mut self, line: impl AsRef<str>) -> Ask {
         self.lines += line.as_ref();
         self.lines += "\r\n";
         self
     }
 
-    /// Without the Host that it was given.
+    /// Removes the Host.
     pub fn without_host(mut self) -> Ask {
         self.lines = self.lines.replacen("Host: a\r\n", "", 1);
         self
     }
 
-    /// A body and its length.
+    /// Adds a body and its length.
     pub fn body(self, body: impl AsRef<[u8]>) -> Ask {
         let length = body.as_ref().len();
         self.with(format!("Content-Length: {length}")).raw(body)
     }
 
-    /// Bytes behind the head, of which it says nothing.
+    /// Adds bytes after the head without a length.
     pub fn raw(mut self, body: impl AsRef<[u8]>) -> Ask {
         self.body.extend_from_slice(body.as_ref());
         self
     }
 
-    /// A chunked body, as it stands on the wire.
+    /// Adds a chunked body in its encoded form.
     pub fn chunked(self, wire: impl AsRef<[u8]>) -> Ask {
         self.with("Transfer-Encoding: chunked").raw(wire)
     }
 
-    /// And one more request behind it.
+    /// Adds another request after it.
     pub fn then(self, next: impl Wire) -> Vec<u8> {
         [self.bytes(), next.bytes()].concat()
     }

@@ -1,7 +1,9 @@
-//! Sends a row down every road, on a fresh and on a kept connection, and judges what comes back. Called by each topic's test.
+//! Sends a row in all ways, on a new and on a used connection, and checks the responses. Called by the test of each
+//! topic.
 //!
-//! The roads: whole; whole with one more request behind it; byte by byte; cut in two at every byte (a long one: around each
-//! line end and at places between). Behind a row whose connection is kept a probe is sent, so that a byte too much shows.
+//! The ways: whole; whole with another request behind it; byte by byte; split in two at every byte (a long one: around
+//! each line end and at places in between). After a row that keeps its connection open a probe is sent, so that an
+//! extra byte shows.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -13,27 +15,27 @@ use crate::row::{Body, Row, Step, Then, Want, Wire, ask, is};
 use crate::sites::{Site, Sites};
 use crate::transport;
 
-/// Nothing in these tests takes this long unless it hangs.
+/// No step of these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whoever broke so much wants to know soon, and a row that hangs takes long.
+/// After this many failures the rest is skipped, because a row that hangs takes long.
 const MOST_FAILED: usize = 10;
 
-/// Longer wires are cut at some places only.
+/// Longer rows are split only at some places.
 const EVERY_CUT: usize = 250;
 
 #[derive(Clone, Copy, Debug)]
 enum Road {
     Whole,
-    /// With one more request behind it, in one write.
+    /// With another request behind it, in one write.
     Followed,
-    /// In pieces of so many bytes.
+    /// In pieces of this many bytes.
     Pieces(usize),
-    /// In two, the second from this byte on.
+    /// In two pieces, split before this byte.
     Cut(usize),
 }
 
-/// Run these rows, and tell of each that fails.
+/// Runs these rows, and reports all failures.
 pub fn run(rows: Vec<Row>) {
     let sites = Sites::new();
     let failed: Vec<String> = rows.iter().filter_map(|row| all_roads(row, &sites).err()).take(MOST_FAILED).collect();
@@ -53,7 +55,7 @@ fn all_roads(row: &Row, sites: &Sites) -> Result<(), String> {
         travel(row, *road, &mut client).map_err(|why| told(row, *road, "a fresh connection", &why))?;
     }
     if row.site == Site::Once {
-        return Ok(()); // it keeps none
+        return Ok(()); // its connection is closed each time
     }
     let mut kept = None;
     for road in &roads {
@@ -92,12 +94,13 @@ fn roads(row: &Row) -> Vec<Road> {
     if row.steps.last().is_some_and(|step| !step.ends && !step.wants.is_empty()) {
         roads.push(Road::Followed);
     }
-    // Cuts are for the parser, which is the same everywhere; a connection for each of them is too much inside TLS.
+    // Splits test the parser, which is the same in each transport. Inside of TLS a connection for each of them would
+    // take too long.
     roads.extend(cuts(bytes).into_iter().filter(|_| plain).map(Road::Cut));
     roads
 }
 
-/// Where a wire is cut in two.
+/// The places at which a row is split.
 fn cuts(bytes: &[u8]) -> Vec<usize> {
     if bytes.len() <= EVERY_CUT {
         return (1..bytes.len()).collect();
@@ -133,7 +136,7 @@ pub struct Client {
     pub reader: Reader,
 }
 
-/// A request that is sound, and its answer on every site.
+/// A valid request that each site serves.
 fn probe() -> Vec<u8> {
     ask("GET", "/probe.txt").bytes()
 }
@@ -143,7 +146,7 @@ impl Client {
         let stream = transport::connect(sites.address(site)).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let _ = stream.set_nodelay(true); // a Unix socket has no delay
+        let _ = stream.set_nodelay(true); // a Unix socket does not have this option
         let reader = Reader::new(stream.try_clone().unwrap());
         Client { stream, reader }
     }
@@ -165,7 +168,8 @@ impl Client {
         }
     }
 
-    /// A server that has refused may be gone already: what it said is what counts, and that is read.
+    /// Errors are ignored: a server that has rejected the request may have closed the connection, and its response is
+    /// read.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).ok();
     }
@@ -233,8 +237,8 @@ fn body(answer: &Answer, want: &Want) -> Result<(), String> {
     if right { Ok(()) } else { Err(format!("the body is not {:?}", want.body)) }
 }
 
-/// `Content-Range` and bytes of each part (RFC 9110, section 14.6; RFC 2046, section 5.1.1). None may be empty.
-/// The first boundary begins with CRLF, too, as nginx and Apache write it: RFC 9110 allows it, and zsync needs it.
+/// `Content-Range` and bytes of each part (RFC 9110, section 14.6; RFC 2046, section 5.1.1). No part may be empty. The
+/// first boundary begins with CRLF as well, as in nginx and Apache: RFC 9110 allows it, and zsync needs it.
 fn byteranges(answer: &Answer) -> Result<Vec<(&str, &str)>, String> {
     let media_type = answer.field("content-type").unwrap_or_default();
     let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").ok_or("no boundary")?;

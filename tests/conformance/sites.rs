@@ -1,4 +1,4 @@
-//! What is served: real servers on free ports, each begun when a row first asks for it and stopped with the test.
+//! The servers: real ones on free ports, each started when a row first needs it, and stopped at the end of the test.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,25 +15,25 @@ use crate::tree::Tree;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// A handler of the tests' own, with the settings as they are.
+    /// `app`, with the default settings.
     App,
-    /// The same: a line of 60 bytes, a head of 200, 5 fields, a body of 20.
+    /// `app` with limits: a line of 60 bytes, a head of 200, 5 fields, a body of 20.
     Tight,
-    /// The same: no bodies of unknown length.
+    /// `app` without bodies of unknown length.
     Lengths,
-    /// The same: no room for a body.
+    /// `app` without space for a body.
     Full,
-    /// The same: one request a connection.
+    /// `app` with one request per connection.
     Once,
-    /// The same: a head and a body may take 50 ms.
+    /// `app` with 50 ms for a head and for a body.
     Hasty,
-    /// The same: a client may be silent for half a second.
+    /// `app` with an idle timeout of half a second.
     Idle,
-    /// A folder, with the settings as they are.
+    /// A folder, with the default settings.
     Files,
-    /// Every link is followed; all that is hidden is shown; no listing; rules of caching.
+    /// All links are followed, hidden names are served, there is no listing, and there are caching rules.
     Open,
-    /// No link is followed.
+    /// No links are followed.
     NoLinks,
 }
 

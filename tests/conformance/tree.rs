@@ -1,4 +1,4 @@
-//! A folder with one of everything that a path may lead to. Made anew for each test, gone with it.
+//! A folder with one example of each kind of path. It is created for each test and removed after it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::app::long_ago;
 
-/// As long as the body of a 4 GiB range wants it; it takes no room on the disk.
+/// Long enough for a range of 4 GiB. The file takes no space on disk.
 pub const HUGE: u64 = 5 << 30;
 
 pub struct Tree {
@@ -41,7 +41,7 @@ impl Tree {
         self.folder.path().join("root")
     }
 
-    /// The same handler, once the files are old enough to have all their fields, and sidecars to count.
+    /// The handler, once the files are old enough to have all their fields, and sidecars are accepted.
     pub fn settled(&self, files: StaticFileHandler) -> StaticFileHandler {
         let started = Instant::now();
         for (last, field) in [("/future.txt", "last-modified"), ("/all.css", "content-encoding")] {
@@ -116,7 +116,7 @@ fn write_files(root: &Path) {
         ("stale.js", "plain"),
         ("stale.js.gz", "gzip"),
     ] {
-        // The bytes by which a coding is known: others are not sent.
+        // The magic bytes of a coding: a sidecar without them is not sent.
         let mark: &[u8] = match name.rsplit('.').next() {
             Some("gz") => b"\x1f\x8b",
             Some("zst") => b"\x28\xb5\x2f\xfd",
@@ -144,7 +144,7 @@ fn links(root: &Path) {
     }
 }
 
-/// When each was last changed.
+/// Sets the dates of all files.
 fn dates(root: &Path) {
     let day = Duration::from_secs(86_400);
     for (name, time) in [

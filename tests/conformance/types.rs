@@ -1,9 +1,9 @@
-//! Types of files: RFC 9110, section 8.3, as browsers want them today; and that nobody guesses another.
+//! Types of files: RFC 9110, section 8.3, as current browsers expect them; and that no client guesses another type.
 
 use crate::row::{Row, get, head, is, row};
 use crate::sites::Site::{App, Files};
 
-/// Extension, type, and the row's name. `tree` writes a file for each.
+/// Extension, type, and the name of the row. `tree` writes a file for each.
 pub const EXTENSIONS: [(&str, &str); 26] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
@@ -51,9 +51,9 @@ pub fn rows() -> Vec<Row> {
     rows.extend([
         row("9110 8.3 a file without an extension, by its name", Files, readme, readme_want),
         row("9110 8.3 the last extension counts", Files, last, last_want),
-        row("9110 8.3 what is no text", Files, binary, binary_want),
+        row("9110 8.3 a file that is not text", Files, binary, binary_want),
         row("9110 8.3 no charset of what is not UTF-8", Files, latin, latin_want),
-        row("9110 8.3 HEAD says it, too", Files, head("/type.png"), is(200).has("Content-Type", "image/png")),
+        row("9110 8.3 HEAD of a file", Files, head("/type.png"), is(200).has("Content-Type", "image/png")),
         row(
             "9110 8.3 a listing",
             Files,
@@ -61,25 +61,20 @@ pub fn rows() -> Vec<Row> {
             is(200).has("Content-Type", "text/html; charset=utf-8").has("X-Content-Type-Options", "nosniff"),
         ),
         row(
-            "9110 8.3 what is missing",
+            "9110 8.3 a missing file",
             Files,
             get("/nowhere"),
             is(404).has("Content-Type", "text/html; charset=utf-8").has("X-Content-Type-Options", "nosniff"),
         ),
         row(
-            "9110 8.3 a text of a handler's",
+            "9110 8.3 a text of a handler",
             App,
             get("/bare"),
             is(200).has("Content-Type", "text/plain; charset=utf-8"),
         ),
+        row("9110 8.3 a stream without a type", App, get("/stream/empty"), is(200).lacks("Content-Type")),
         row(
-            "9110 8.3 of what a handler does not know nothing is said",
-            App,
-            get("/stream/empty"),
-            is(200).lacks("Content-Type"),
-        ),
-        row(
-            "9110 8.3 a refusal",
+            "9110 8.3 a rejection",
             App,
             get("/<"),
             crate::row::last(400).has("Content-Type", "text/html; charset=utf-8"),

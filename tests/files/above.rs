@@ -1,4 +1,4 @@
-//! The way from a path that leads nowhere to the nearest folder that is there; and the last word on listings.
+//! The link from a missing path to its nearest existing folder; and changes to finished listings.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -30,28 +30,28 @@ fn the_up_link_names_the_nearest_visible_folder() {
         (listed(), "/a/b/y", BROWSER, "404 <./>; rel=\"up\""),
         (listed(), "/a/b/y/", BROWSER, "404 <../>; rel=\"up\""),
         (listed(), "/a/b/y/z?q=/", BROWSER, "404 <../>; rel=\"up\""),
-        (listed(), "/a/b/x/y/z", BROWSER, "404 <../../>; rel=\"up\""), // beneath a file
+        (listed(), "/a/b/x/y/z", BROWSER, "404 <../../>; rel=\"up\""), // below a file
         (listed(), "/a%20b/%C3%BC/y", BROWSER, "404 <./>; rel=\"up\""),
         (listed(), &long, BROWSER, &format!("404 <{}>; rel=\"up\"", "../".repeat(2000))),
-        // What is not shown is not told of: hidden, outside, without a listing.
+        // Nothing that is not shown gets a link: hidden names, names outside, folders without a listing.
         (listed(), "/.hidden/c/y", BROWSER, "404 <../../>; rel=\"up\""),
         (listed(), "/out/deep/y", BROWSER, "404 <../../>; rel=\"up\""),
         (unlisted(), "/a/b/y", BROWSER, "404 <../>; rel=\"up\""), // `a` has an index
         (unlisted(), "/x", BROWSER, "404 "),
-        // Not further than 32 folders down, however many there seem to be.
+        // Only the first 32 folders of a path are searched, even if more seem to exist.
         (listed(), &deep, BROWSER, &format!("404 <{}>; rel=\"up\"", "../".repeat(28))),
-        // Only who shows pages to people.
+        // Only clients that ask for HTML get the link.
         (listed(), "/a/b/y", "*/*", "404 "),
         (listed(), "/a/b/y", "application/json", "404 "),
         (folder.handler(), "/a/b/y", BROWSER, "404 "),
-        // No path, or none of a file.
+        // An invalid path, and a path that no file can have.
         (listed(), "/..", BROWSER, "400 "),
         (listed(), "/a/%2F", BROWSER, "404 "),
-        // Beneath a prefix, and never above it.
+        // Below a prefix, never above it.
         (listed().prefix("/p/q").unwrap(), "/p/q/a/y", BROWSER, "404 <./>; rel=\"up\""),
         (listed().prefix("/p/q").unwrap(), "/p/q/x/y/", BROWSER, "404 <../../>; rel=\"up\""),
         (listed().prefix("/p/q").unwrap(), "/p/x", BROWSER, "404 "),
-        // One file has no folder.
+        // A single file has no folder.
         (StaticFileHandler::of_file(folder.path("a/b/x")).unwrap().link_up(true), "/y", BROWSER, "404 "),
     ] {
         assert_eq!(up(&handler, target, accept), expected, "{target} for {accept}: {handler:?}");
@@ -60,7 +60,7 @@ fn the_up_link_names_the_nearest_visible_folder() {
     assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of one's own has links of its own");
 }
 
-/// Of a folder that whoever asks may not have, a link would tell that it is there.
+/// A link must not reveal a folder for which the client has no rights.
 #[test]
 fn up_links_respect_access_rights() {
     let folder = Folder::new(&[("a/b/c/x", ""), ("i/index.html", "i"), ("i/b/x", "")]);
@@ -70,7 +70,7 @@ fn up_links_respect_access_rights() {
     });
     let http = Http::new(folder.handler().link_up(true).layer(rights));
     for (target, expected) in [
-        ("/a/b/c/y", Some("<../>; rel=\"up\"")), // `c` may be read, and not listed
+        ("/a/b/c/y", Some("<../>; rel=\"up\"")), // `c` may be read but not listed
         ("/a/b/y", Some("<./>; rel=\"up\"")),
         ("/i/b/y", Some("<../../>; rel=\"up\"")),
         ("/y", Some("<./>; rel=\"up\"")),
@@ -80,7 +80,8 @@ fn up_links_respect_access_rights() {
     }
 }
 
-/// As root all may be read, so the folder is taken away meanwhile: it is asked for anew each time.
+/// The handler checks on each request whether the folder exists. (As root every folder is readable, so the test removes
+/// one.)
 #[test]
 fn a_removed_folder_is_not_linked() {
     let folder = Folder::new(&[("a/b/x", "")]);

@@ -1,5 +1,6 @@
-//! A folder as one file: what is in it, what is not, what its names are, and that nothing is torn in silence. A tar is taken
-//! apart here; Python's `zipfile` and `tarfile` judge where there is a Python. `tests/clients` has unzip, 7z and bsdtar.
+//! A folder as an archive: its entries, the entries left out, names, and archives that must not look complete. This
+//! file parses tar itself. Python's `zipfile` and `tarfile` also check the archives if there is a Python;
+//! `tests/clients` uses unzip, 7z and bsdtar.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +46,7 @@ struct Entry {
     sha: String,
 }
 
-/// What Python finds in an archive; `None`: there is no Python.
+/// The entries that Python finds in an archive. `None`: there is no Python.
 fn by_python(archive: &[u8]) -> Option<BTreeMap<Vec<u8>, Entry>> {
     let mut python = Command::new("python3");
     python.args(["-c", PYTHON]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -69,7 +70,7 @@ fn by_python(archive: &[u8]) -> Option<BTreeMap<Vec<u8>, Entry>> {
     Some(map)
 }
 
-/// The entries of a plain tar, folders with a slash, and the content of files.
+/// The entries of a plain tar, and the content of files. The names of folders end with a slash.
 fn of_tar(tar: &[u8]) -> Vec<(String, String)> {
     let (mut rest, mut entries, mut long) = (tar, Vec::new(), None);
     while rest[0] != 0 {
@@ -97,7 +98,7 @@ fn archive(handler: &StaticFileHandler, target: &str) -> Vec<u8> {
     got.body
 }
 
-/// The names in the tar of a target, without the first folder's.
+/// The names in the tar of a target, without the name of the first folder.
 fn names(handler: &StaticFileHandler, target: &str) -> Vec<String> {
     let entries = of_tar(&archive(handler, target)).into_iter().map(|(name, _)| name);
     let within =
@@ -146,10 +147,14 @@ fn archives_have_name_and_media_type() {
     assert_eq!(get(&handler, "/files/a%20b/x?archive=zip").text(), "x", "a file is that file");
     assert_eq!(get(&handler, "/files/indexed/?archive=zip").text(), "page", "and so is an index");
     assert_eq!(get(&handler, "/files/none/?archive=zip").status, 404);
-    assert_eq!(get(&handler.listing(false), "/files/?archive=zip").status, 404, "what is not listed is not archived");
+    assert_eq!(
+        get(&handler.listing(false), "/files/?archive=zip").status,
+        404,
+        "without a listing there is no archive"
+    );
 }
 
-/// What is served beneath the folder is in it, and nothing else.
+/// The archive contains exactly what is served below the folder.
 #[test]
 fn archives_contain_exactly_the_served_files() {
     let outside = Folder::new(&[("secret", "secret"), ("folder/secret", "secret")]);
@@ -208,7 +213,7 @@ fn archives_contain_exactly_the_served_files() {
         let missing = missing(&handler, "/?archive=tar");
         let expected = match links {
             Symlinks::Deny => "",
-            _ => "These are not in this archive:\n\narchive/sub/up: a link to a folder that it lies in\n",
+            _ => "These are not in this archive:\n\narchive/sub/up: a link to a folder that contains it\n",
         };
         assert_eq!(missing, expected, "{links:?}");
     }
@@ -227,14 +232,14 @@ fn archives_report_files_left_out_by_limits() {
     let handler = handler.archive_depth(64).archive_entries(6);
     assert_eq!(names(&handler, "/?archive=tar"), ["a/", "a/b/", "a/b/c/", "e", "f", "g"]);
     let text = missing(&handler, "/?archive=tar");
-    assert!(text.contains("\narchive/a/b/c: some of it, as there are more than 6 entries\n"), "{text}");
-    // Paths that are too long in all: a zip remembers them.
+    assert!(text.contains("\narchive/a/b/c: some of its entries: there are more than 6\n"), "{text}");
+    // The paths together are too long: a zip has to keep them until its end.
     let folder = Folder::new(&[]);
     (0..20).for_each(|number| folder.write(&format!("{}{number:02}", "x".repeat(250)), ""));
     let handler = folder.handler().archives(true).archive_entries(20);
     let found = names(&handler, "/?archive=tar");
     assert_eq!(found.len(), 20 * 200 / 260, "{found:?}");
-    assert!(missing(&handler, "/?archive=tar").contains("and what follows it"));
+    assert!(missing(&handler, "/?archive=tar").contains("and all later entries"));
 }
 
 #[test]
@@ -255,7 +260,7 @@ fn archives_report_unreadable_files() {
     fs::set_permissions(folder.path("folder"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Every name is one that Windows, too, takes for a name within the folder, and no two are one to it.
+/// Windows accepts every name as one within the folder, and no two names are equal there.
 #[test]
 fn archived_names_are_safe_on_every_system() {
     let folder = Folder::new(&[]);
@@ -306,7 +311,7 @@ fn archived_names_are_safe_on_every_system() {
     for name in ["archive/été", "archive/caf%E9 (2)", "archive/_CON", "archive/readme (3)", "archive/.._.._evil"] {
         assert!(found.contains(&name), "{name}: {found:?}");
     }
-    // In a tar they are as they are, but for backslashes.
+    // A tar has the names unchanged, except for backslashes.
     for target in ["/?archive=tar", "/?archive=tar.gz"] {
         let Some(entries) = by_python(&archive(&handler, target)) else { return };
         for name in odd {
@@ -316,7 +321,7 @@ fn archived_names_are_safe_on_every_system() {
     }
 }
 
-/// Bytes, modes and times are those of the files, in each format: small and large, text and noise, none at all.
+/// Bytes, modes and times are those of the files in each format: small, large and empty files, text and random bytes.
 #[test]
 fn unpacked_files_match_the_originals() {
     let mut state = 1_u64;
@@ -376,7 +381,7 @@ fn unpacked_files_match_the_originals() {
     }
 }
 
-/// Does something once so much of a body is read.
+/// Does something once this number of bytes of the body was read.
 struct Meanwhile<R, F> {
     body: R,
     left: usize,
@@ -423,7 +428,8 @@ fn a_file_changed_during_reading_breaks_the_archive() {
                 _ => fs::remove_file(path).unwrap(),
             };
             let read = read_meanwhile(&folder, format, change);
-            // What is replaced or goes is still whole as it was: but its ctime tells of it, and nothing tells why.
+            // A replaced or removed file still has its whole content. But its ctime has changed, and the reader can't
+            // know why.
             let error = read.expect_err(way).to_string();
             assert!(
                 error.starts_with("/la\u{fffd}rge ") && error.ends_with("while it was read"),
@@ -433,7 +439,8 @@ fn a_file_changed_during_reading_breaks_the_archive() {
     }
 }
 
-/// Files that come, go and change before they are read are as they are then, and the archive is whole.
+/// Files that are created, removed or changed before they are read have their new state in the archive, and the archive
+/// is complete.
 #[test]
 fn changes_before_reading_leave_the_archive_intact() {
     let folder = Folder::new(&[("z/gone", "gone"), ("z/new", "old"), ("z/now a folder", "x")]);
@@ -454,7 +461,7 @@ fn changes_before_reading_leave_the_archive_intact() {
     assert_eq!(entries[3].1, "newer");
 }
 
-/// A release that swaps the root's link: the archive that was begun is of the one that was there.
+/// A release replaces the root's link. An archive that has begun is of the previous folder.
 #[test]
 fn an_archive_keeps_the_root_it_began_with() {
     let folder = Folder::new(&[("one/z", "one"), ("two/z", "two"), ("two/y", "two")]);
@@ -471,7 +478,7 @@ fn an_archive_keeps_the_root_it_began_with() {
     assert_eq!(names(&handler, "/?archive=tar"), ["y", "z"], "and the next one is of the new");
 }
 
-/// Who may not ask for a path gets none by way of an archive.
+/// An archive contains only paths that the client may request.
 #[test]
 fn archives_respect_restricted_paths() {
     let folder = Folder::new(&[("a/secret/x", "x"), ("a/x", "x"), ("secret", "x"), ("b", "x")]);
@@ -503,7 +510,7 @@ fn concurrent_transfers_are_limited() {
     drop(second);
 }
 
-/// A connection that has asked for the archive, and has some of it.
+/// A connection that has requested the archive and received some of it.
 fn begun(server: &TestServer) -> TcpStream {
     let mut client = TcpStream::connect(server.address()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -514,7 +521,7 @@ fn begun(server: &TestServer) -> TcpStream {
     client
 }
 
-/// Those who do not read hold no worker, and one that leaves in the middle gives its place back.
+/// Clients that do not read occupy no worker, and a client that disconnects in the middle frees its slot.
 #[test]
 fn slow_and_departed_clients_hold_no_archive_worker() {
     let folder = Folder::new(&[("small", "small")]);
@@ -526,12 +533,11 @@ fn slow_and_departed_clients_hold_no_archive_worker() {
     drop(clients);
     let started = Instant::now();
     while server.handle().stats().connections > 0 {
-        assert!(started.elapsed() < Duration::from_secs(30), "who has left still has a place");
+        assert!(started.elapsed() < Duration::from_secs(30), "a client that has left still holds a place");
     }
     drop(begun(&server));
 }
 
-/// What is not whole does not end as if it were.
 #[test]
 fn a_broken_archive_does_not_look_complete() {
     let folder = Folder::new(&[]);

@@ -1,8 +1,8 @@
-//! Files that change in every way, as fast as it goes, while clients ask for them plainly, by tag, by date, by range: no
-//! stale byte, no stale 304, no splice, no torn sidecar. By inotify and without, as they are and compressed. `listings` does the same
-//! for the pages of folders.
+//! Files change in every way, as fast as possible, while clients request them plainly, by tag, by date and by range: no
+//! stale byte, no stale 304, no mixed content, no incomplete sidecar. With and without inotify, uncompressed and
+//! compressed. `listings` does the same for the pages of folders.
 //!
-//! It runs for a few seconds; `MODEST_CHURN_SECONDS=600 cargo test --release --test files churn` runs as long as is said.
+//! It runs for a few seconds; `MODEST_CHURN_SECONDS=600 cargo test --release --test files churn` sets another time.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -26,17 +26,17 @@ enum Way {
     Rewritten,
     Appended,
     Renamed,
-    /// In place, and dated as before.
+    /// In place, with an unchanged date.
     DatedBack,
-    /// A file of an older date takes its place.
+    /// A file with an older date replaces it.
     OlderRenamed,
-    /// In place, by another name that lies elsewhere.
+    /// In place, through another name of the file in another folder.
     HardLink,
-    /// A link to another file takes the link's place.
+    /// A link to another file replaces the link.
     LinkSwapped,
-    /// Its folder and another one change places.
+    /// Its folder and another folder exchange names.
     FolderSwapped,
-    /// With a sidecar, which is written in two halves.
+    /// With a sidecar that is written in two halves.
     Sidecar,
 }
 
@@ -57,14 +57,15 @@ const SIZES: [usize; 3] = [2_000, 100_000, 1_500_000];
 const OLD: Duration = Duration::from_secs(1_000_000_000);
 
 impl Way {
-    /// Whether what is there while it changes is neither the old nor the new: then nobody asks meanwhile.
+    /// Whether a request during the change could see neither the old nor the new version. Then no request is made
+    /// meanwhile.
     fn is_torn(self) -> bool {
         matches!(self, Way::InPlace | Way::Rewritten | Way::Appended | Way::DatedBack | Way::HardLink | Way::Sidecar)
     }
 
-    /// Whether dates tell versions apart.
+    /// Whether dates distinguish versions.
     fn is_dated(self) -> bool {
-        // A link or a folder that is swapped in the second after its file was written does not date that.
+        // Replacing a link or a folder does not change the date of the file, which may be of the same second.
         !matches!(self, Way::DatedBack | Way::OlderRenamed | Way::LinkSwapped | Way::FolderSwapped)
     }
 }
@@ -73,16 +74,16 @@ struct Churned {
     way: Way,
     size: usize,
     target: String,
-    /// The version that every answer to a request sent from now on must have, or a later one.
+    /// Each response to a request that is sent from now on must have this version or a later one.
     version: AtomicU64,
     changing: RwLock<()>,
-    /// What the validators that were told name.
+    /// The versions of the validators that clients have received.
     told: Mutex<HashMap<String, u64>>,
-    /// The compressed bytes that tags name.
+    /// The compressed bytes, by their tags.
     coded: Mutex<HashMap<String, Vec<u8>>>,
 }
 
-/// Numbers that look random, the same for the same seed (xorshift).
+/// Pseudorandom numbers, equal for equal seeds (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -113,7 +114,7 @@ impl Churned {
     }
 
     fn content(&self, version: u64) -> Vec<u8> {
-        // Appended, a version is as much longer as it is later.
+        // An appended file grows with each version.
         match self.way {
             Way::Appended => {
                 let mut bytes = content(&self.target, 0, self.size);
@@ -124,7 +125,7 @@ impl Churned {
         }
     }
 
-    /// The version that a whole body is.
+    /// The version of a whole body.
     fn version_of(&self, body: &[u8]) -> u64 {
         let version = match self.way {
             Way::Appended => (body.len().saturating_sub(self.size) / 10) as u64,
@@ -138,7 +139,7 @@ impl Churned {
         version
     }
 
-    /// Make the next version.
+    /// Writes the next version.
     fn change(&self, folder: &Folder, elsewhere: &Folder) {
         let _alone = self.way.is_torn().then(|| self.changing.write().unwrap());
         let version = self.version.load(SeqCst) + 1;
@@ -150,7 +151,7 @@ impl Churned {
             file.write_all(&bytes).unwrap();
             file
         };
-        // Another file: whoever is still being sent what stood there two versions ago gets the whole of it.
+        // A new file, because a response may still be sending the content of two versions ago.
         let renewed = |path: &Path| {
             let _ = fs::remove_file(path);
             fs::write(path, &bytes).unwrap();
@@ -190,7 +191,7 @@ impl Churned {
         self.version.store(version, SeqCst);
     }
 
-    /// A sidecar comes into being: its first half is there for a while.
+    /// Creates a sidecar whose second half follows after a pause.
     fn write_sidecar(&self, folder: &Folder, pause: Duration) {
         let path = folder.path(&format!("{}.gz", &self.target[1..]));
         let _ = fs::remove_file(&path);
@@ -198,7 +199,7 @@ impl Churned {
         let bytes = self.sidecar(self.version.load(SeqCst));
         let (one, other) = bytes.split_at(bytes.len() / 2);
         file.write_all(one).unwrap();
-        std::thread::sleep(pause); // this is what is tested: that nobody is served meanwhile
+        std::thread::sleep(pause); // tests that the incomplete sidecar is not served
         file.write_all(other).unwrap();
     }
 
@@ -221,7 +222,7 @@ impl Churned {
         }
     }
 
-    /// Ask once, in one of the ways clients do; every other time for gzip, where it is compressed.
+    /// Makes one request, of a kind that clients use. If the server compresses, every other one accepts gzip.
     fn ask(&self, client: &mut Client, draw: u64, compressed: bool, now: impl Fn() -> String) {
         let _still: Option<RwLockReadGuard<'_, ()>> = self.way.is_torn().then(|| self.changing.read().unwrap());
         let least = self.version.load(SeqCst);
@@ -231,7 +232,7 @@ impl Churned {
             known.sort_by_key(|(_, version)| std::cmp::Reverse(*version));
             known
         };
-        // A late one mostly: it is what could be taken for the current one.
+        // Usually a recent one, because a recent one could be mistaken for the current one.
         let validator = known.get((draw / 8) as usize % known.len().clamp(1, 3));
         let is_tag = |validator: &str| validator.starts_with('"');
         let (fields, named) = match (draw % 4, validator) {
@@ -333,7 +334,7 @@ pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Answer {
-    /// By the server: a sidecar of these tests is not gzip.
+    /// Whether the server has compressed it: the sidecars of these tests are not gzip.
     fn is_compressed(&self) -> bool {
         self.field("content-encoding") == Some("gzip") && self.body.starts_with(&[0x1f, 0x8b])
     }
@@ -358,7 +359,7 @@ fn churn(inotify: bool, compressed: bool) {
     let (folder, elsewhere) = (Folder::new(&[]), Folder::new(&[]));
     let mut files = Vec::new();
     for (number, way) in WAYS.into_iter().enumerate() {
-        // A folder that is swapped has one file: its versions are those of the folder.
+        // A replaced folder has only one file: the versions are those of the folder.
         let sizes = if way == Way::FolderSwapped { &SIZES[..1] } else { &SIZES[..] };
         files.extend(sizes.iter().map(|size| Churned::new(number, way, *size)));
     }
@@ -387,7 +388,8 @@ fn churn(inotify: bool, compressed: bool) {
                     break;
                 }
                 for file in &files {
-                    // In turns of bursts and of rest, so that what is kept is changed, and what has just been changed.
+                    // Bursts alternate with rest, so that changes hit both cached files and files that have just
+                    // changed.
                     if (round + file.size as u64 + file.target.len() as u64) % 7 < 3 && file.way != Way::Sidecar {
                         file.change(&folder, &elsewhere);
                     }
@@ -404,7 +406,7 @@ fn churn(inotify: bool, compressed: bool) {
                     file.change(&folder, &elsewhere);
                     file.write_sidecar(&folder, Duration::from_millis(300));
                 }
-                std::thread::sleep(Duration::from_millis(2200)); // long enough for sidecars to count
+                std::thread::sleep(Duration::from_millis(2200)); // long enough for sidecars to be accepted
             }
         });
         for seed in 0..3_u64 {
@@ -429,13 +431,13 @@ fn churn(inotify: bool, compressed: bool) {
     assert!(has_enough(), "{coded} compressed: {asked} requests, {versions} versions, {told} validators");
 }
 
-/// Whether it has gone on for this long and been enough, or for a minute longer: a busy machine does less in a second.
+/// Whether the time is over and there were enough requests. A slow machine has a minute more for them.
 pub(super) fn is_late(started: Instant, seconds: u64, has_enough: impl Fn() -> bool) -> bool {
     let elapsed = started.elapsed();
     elapsed > Duration::from_secs(seconds) && (has_enough() || elapsed > Duration::from_secs(seconds + 60))
 }
 
-/// Who ends, ends all: a failed check is not waited for.
+/// When one thread ends, all end, so that the test does not wait after a failed check.
 pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -1,4 +1,4 @@
-//! Text that is compressed once it is asked for so: which, for whom, with which tags, and how often.
+//! Compression on request: of which files, for which clients, with which tags, and how often.
 
 use std::fs;
 use std::io::Read;
@@ -64,7 +64,7 @@ fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
     let http = http(handler);
     for (name, coding, varies) in [
         ("small.txt", None, false),
-        ("text.txt", Some("br"), true), // what lies beside it goes first
+        ("text.txt", Some("br"), true), // a sidecar is preferred
         ("memory.css", Some("gzip"), true),
         ("disk.js", Some("gzip"), true),
         ("open.svg", Some("gzip"), true),
@@ -72,8 +72,8 @@ fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
         ("large.txt", None, false),
         ("picture.png", None, false),
         ("no.transform", None, false),
-        ("unknown", Some("gzip"), true),    // by its content
-        ("random.txt", Some("gzip"), true), // three bytes each, of which two are random
+        ("unknown", Some("gzip"), true),    // recognized by its content
+        ("random.txt", Some("gzip"), true), // three bytes each, two of them random
         ("sided.txt", Some("gzip"), true),
     ] {
         for round in 0..3 {
@@ -100,18 +100,18 @@ fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
     let gzip_only = Request::get("/text.txt").with_header("accept-encoding", "gzip");
     assert_eq!(gunzip(http.respond(&gzip_only).body()), text(1024), "beside another coding");
     let off = self::http(folder.handler());
-    assert_eq!(ask(&off, "/disk.js", &[]).header("content-encoding"), None, "not unless it is said");
+    assert_eq!(ask(&off, "/disk.js", &[]).header("content-encoding"), None, "compression is off by default");
     assert_eq!(ask(&off, "/disk.js", &[]).header("vary"), None);
 }
 
-/// What hardly becomes smaller is sent as it is, with the tag it always has.
+/// A file that hardly becomes smaller is sent uncompressed, with its usual tag.
 #[test]
 fn incompressible_files_are_sent_unchanged() {
     let folder = Folder::new(&[]);
     let mut state = 1_u64;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 33) as u8 | 0x80 // no control characters: text in some encoding
+        (state >> 33) as u8 | 0x80 // no control characters, so that it looks like text
     };
     folder.write("a.txt", (0..5000).map(|_| noise()).collect::<Vec<u8>>());
     wait_for_age(folder.as_ref(), AGE);
@@ -122,11 +122,11 @@ fn incompressible_files_are_sent_unchanged() {
     }
 }
 
-/// Tag, ranges, conditions and HEAD are all of the compressed bytes.
+/// Tag, ranges, conditions and HEAD all belong to the compressed bytes.
 #[test]
 fn compressed_responses_agree_on_tag_ranges_and_head() {
     let folder = Folder::new(&[("memory.txt", &text(20_000)), ("disk.txt", &text(300_000))]);
-    wait_for_age(folder.as_ref(), Duration::from_millis(2100)); // dates are told then
+    wait_for_age(folder.as_ref(), Duration::from_millis(2100)); // old enough to have a date
     let http = http(folder.handler().compress(true));
     for target in ["/memory.txt", "/disk.txt"] {
         let whole = ask(&http, target, &[]);
@@ -201,7 +201,7 @@ fn limits() {
     assert_eq!(coding(handler().compress(false), "/a.txt"), None);
 }
 
-/// Many at once: somebody compresses it, the others get it so or as it is.
+/// Many requests at once: one compresses the file, and the others get either form.
 #[test]
 fn concurrent_requests_share_one_compression() {
     let folder = Folder::new(&[("a.txt", &text(3 << 20))]);
@@ -220,5 +220,5 @@ fn concurrent_requests_share_one_compression() {
         let asking: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
         asking.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    assert!(codings.contains(&true), "somebody compressed it");
+    assert!(codings.contains(&true), "no response was compressed");
 }

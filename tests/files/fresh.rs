@@ -1,4 +1,4 @@
-//! What is kept is never stale: every change shows in the next answer, and in its tag.
+//! Cached content is never stale: each change shows in the next response and in its tag.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use modest::{Request, StaticFileHandler};
 
 use super::{Folder, STILL, ask, get, line, settled, wait_for_age};
 
-/// What is changed, how, and what is there then.
+/// The name of a change, the change, and the content after it.
 type Change = (&'static str, fn(&Folder), &'static str);
 
-/// Each change to `/x` in turn. `y` and `folder` are beside it.
+/// Each change to `/x` in turn. `y` and `folder` are in the same folder.
 const CHANGES: &[Change] = &[
     ("written", |folder| folder.write("x", "one"), "200 one"),
     ("edited, as long as before", |folder| folder.write("x", "two"), "200 two"),
@@ -87,7 +87,7 @@ fn every_change_shows() {
         for (name, change, expected) in CHANGES {
             change(&folder);
             let polled = Some(Instant::now());
-            // Once before the file is old enough to be kept, once kept; within a poll, and without one.
+            // Once before the file is old enough to be cached, and once cached; with and without the time of a poll.
             for polled in [polled, polled, None] {
                 let request = Request::get("/x").with_polled(polled);
                 assert_eq!(
@@ -123,8 +123,8 @@ fn two_edits_within_a_second_have_different_tags() {
     }
 }
 
-/// Two versions are written within one second, and the later one is renamed to its place when that second is over and the earlier
-/// one was told by it: one date must not name both.
+/// Two versions are written within one second. After that second the earlier one has been served with this date, and
+/// the later one replaces it by a rename. One date must not belong to both.
 #[test]
 fn a_rename_in_the_next_second_changes_the_date() {
     for (name, size) in [("small", 10), ("large", 1_500_000)] {
@@ -146,7 +146,7 @@ fn a_rename_in_the_next_second_changes_the_date() {
                 match got.header("last-modified") {
                     "" => {
                         assert!(started.elapsed() < Duration::from_secs(10), "{name}: version {version} is not dated");
-                        std::thread::sleep(Duration::from_millis(5)); // until a fact: the clock
+                        std::thread::sleep(Duration::from_millis(5)); // waits for the clock
                     }
                     date => return date.to_owned(),
                 }
@@ -169,13 +169,13 @@ fn one_file_check_serves_a_whole_poll() {
     let polled = Some(Instant::now());
     assert_eq!(ask(polled), "200 old");
     folder.write("x", "new");
-    // They had arrived before the look that followed this poll: what it saw is as true as any later look.
+    // These requests had arrived before the check that followed this poll, so its result is valid for them.
     assert_eq!((ask(polled).as_str(), ask(Some(earlier)).as_str()), ("200 old", "200 old"));
     assert_eq!(ask(Some(Instant::now())), "200 new");
     assert_eq!(ask(None), "200 new");
 }
 
-/// Whoever asks is told the truth, whichever of two servers polled.
+/// Each server gets current content, even if the other one polled.
 #[test]
 fn two_servers_can_share_a_handler() {
     let folder = Folder::new(&[("x", "old")]);
@@ -242,7 +242,7 @@ fn index_files(inotify: bool) {
     assert_eq!(line(&get(&handler, "/e/")), "200 second");
 }
 
-/// The folder of a kept file is led out of the root: the file is the same, but it is outside now.
+/// The folder of a cached file is moved out of the root: the file is the same, but it is now outside.
 #[test]
 fn a_folder_moved_out_and_linked_back() {
     for inotify in [true, false] {
@@ -260,7 +260,7 @@ fn a_folder_moved_out_and_linked_back() {
     }
 }
 
-/// What is deleted gives its space back: nobody holds a large file that nobody is sending.
+/// A deleted file frees its space: no large file stays open that is not being sent.
 #[test]
 fn large_files_are_not_kept_open() {
     let folder = Folder::new(&[]);
@@ -273,7 +273,7 @@ fn large_files_are_not_kept_open() {
     assert!(!held, "a descriptor is open for {}", path.display());
 }
 
-/// What was missing is found as soon as it is there, by its own name or with a page for errors.
+/// A missing file is found as soon as it exists, by its own name or as an error page.
 #[test]
 fn new_files_are_found_at_once() {
     for inotify in [true, false] {
@@ -301,7 +301,7 @@ fn new_files_are_found_at_once() {
     }
 }
 
-/// A link that leads nowhere is no missing name: where it leads may come to be without a change in its folder.
+/// A link to nothing is not a missing name: its target can appear without a change in the link's folder.
 #[test]
 fn dangling_links_work_once_their_target_exists() {
     for inotify in [true, false] {
@@ -323,7 +323,7 @@ fn dangling_links_work_once_their_target_exists() {
     }
 }
 
-/// The same with clean URLs: of the page and of the name that goes before it.
+/// With clean URLs: for the page and for the name that is preferred to it.
 #[test]
 fn dangling_links_work_with_clean_urls() {
     for inotify in [true, false] {
@@ -345,7 +345,7 @@ fn dangling_links_work_with_clean_urls() {
     }
 }
 
-/// A handler that makes what is missing, or makes it anew, and asks once more with the same request.
+/// A handler creates or replaces a file and then passes on its own request again.
 #[test]
 fn a_file_made_during_its_request_is_served() {
     for inotify in [true, false] {
@@ -361,7 +361,7 @@ fn a_file_made_during_its_request_is_served() {
     }
 }
 
-/// What the kernel does not tell is found within a second: writes through a shared mapping ..
+/// Changes without a notification of the kernel are found within a second. First: writes through a shared mapping.
 #[test]
 fn writes_through_a_mapping_show_within_a_second() {
     let folder = Folder::new(&[("x", "old")]);
@@ -383,7 +383,7 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
     python.wait().unwrap();
 }
 
-/// .. and a file system that is mounted over a folder.
+/// Second: a file system that is mounted over a folder.
 #[test]
 fn a_mounted_folder_shows_within_a_second() {
     let (folder, other) = (Folder::new(&[("d/x", "beneath")]), Folder::new(&[("x", "mounted")]));
@@ -397,11 +397,11 @@ fn a_mounted_folder_shows_within_a_second() {
         within_seconds(&handler, "/d/x", "200 mounted");
         settled(&folder, &handler, &Request::get("/d/new"));
         fs::write(other.path("new"), "made in it").unwrap();
-        assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "what happens in it is told again");
+        assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "changes in the mounted folder are noticed again");
     });
     assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
     result.unwrap();
-    assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");
+    assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "the unmount is noticed");
 }
 
 fn within_seconds(handler: &StaticFileHandler, target: &str, expected: &str) {
@@ -416,8 +416,8 @@ fn within_seconds(handler: &StaticFileHandler, target: &str, expected: &str) {
     }
 }
 
-/// A relative root is beneath the folder that was the working folder, wherever that is now. It runs once more as a process
-/// of its own, which has a working folder of its own.
+/// A relative root stays in the folder that was the working folder, even if that one is renamed. The test runs itself
+/// in another process, which has its own working folder.
 #[test]
 fn the_working_folder_is_renamed() {
     if let Some(top) = std::env::var_os("MODEST_TEST_WORKING_FOLDER") {
@@ -446,8 +446,8 @@ fn relative_root(top: &Path) {
     assert_eq!(line(&get(&handler, "/x")), "200 replaced");
 }
 
-/// A file that is kept open and deleted gives its space back a second later, whatever is asked for: one that was asked for often,
-/// and is told of; one that was asked for once, of which nothing tells; and where nothing is told at all.
+/// A deleted file is closed within seconds, even if other files are requested: after many requests, with a
+/// notification; after one request, without any; and without inotify.
 #[test]
 fn deleted_files_are_not_kept_open() {
     let rows = [
@@ -478,12 +478,12 @@ fn deleted_files_are_not_kept_open() {
         let started = Instant::now();
         while is_held(&path) || is_held(&deleted) {
             assert!(started.elapsed() < Duration::from_secs(5), "{name}: still held");
-            ask(&handler, &Request::get(then)); // as one whose bytes came with its connection
+            ask(&handler, &Request::get(then)); // without a poll, as if its bytes had arrived with the connection
         }
     }
 }
 
-/// A build removes the folder and makes it anew; a release puts another in its place, or swaps a link.
+/// A build removes the folder and creates it again; a release replaces the folder or a link to it.
 #[test]
 fn a_replaced_root_folder_is_served() {
     let top = tempfile::tempdir().unwrap();
@@ -502,9 +502,9 @@ fn a_replaced_root_folder_is_served() {
         };
         assert_eq!(page(), b"one");
         fs::remove_dir_all(&dist).unwrap();
-        assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "nothing stands there");
+        assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "the file does not exist");
         build(&dist, "two");
-        assert_eq!(page(), b"two", "removed and made anew");
+        assert_eq!(page(), b"two", "the page must be current after its folder was replaced");
         fs::rename(&dist, &old).unwrap();
         build(&dist, "three");
         assert_eq!(page(), b"three", "another in its place");

@@ -1,5 +1,5 @@
-//! Listings that are kept are never stale: each change shows in the next one, in every form and order, and in its tag. What a listing
-//! must be is told by a handler that keeps none.
+//! Cached listings are never stale: each change shows in the next listing, in every form and order, and in its tag. A
+//! handler without a cache makes the expected listings.
 
 use std::fs::{self, File, FileTimes};
 use std::io::{BufRead, Write};
@@ -14,7 +14,7 @@ use modest::{Access, Http, Method, Permissions, Request, StaticFileHandler, Syml
 use super::system::{changes_are_reported, exchange};
 use super::{Folder, ask, get};
 
-/// A folder that is listed, and what lies elsewhere.
+/// A folder that is listed, and a folder elsewhere.
 struct Place {
     folder: Folder,
     elsewhere: Folder,
@@ -24,7 +24,8 @@ struct Place {
 const OLD: Duration = Duration::from_secs(951_868_770);
 
 impl Place {
-    /// `/d/` has a file, a file of two names, one of two names of which the other is gone, a folder and links; all are dated back.
+    /// `/d/` has a file, a file with two names, a file whose second name is gone, a folder and links, all with old
+    /// dates.
     fn new() -> Place {
         let place = Place {
             folder: Folder::new(&[("d/a", "a"), ("d/sub/x", "x"), ("other/b", "bb")]),
@@ -53,7 +54,7 @@ impl Place {
     }
 }
 
-/// Set the time of the last change to this, as `touch -d` does.
+/// Sets the time of the last change, as `touch -d` does.
 fn date(path: &Path, since: Duration) {
     let time = SystemTime::UNIX_EPOCH + since;
     File::open(path).unwrap().set_times(FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
@@ -63,7 +64,7 @@ fn append(path: &Path) {
     File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
 }
 
-/// What is changed, how, and whether it shows.
+/// The name of a change, the change, and whether listings show it.
 type Change = (&'static str, fn(&Place), bool);
 
 const CHANGES: &[Change] = &[
@@ -160,7 +161,7 @@ const CHANGES: &[Change] = &[
     ("an index comes", |place| place.folder.write("d/index.html", "the index"), true),
 ];
 
-/// A file that is open by one name, which then goes, and is written; the other name has no other then.
+/// Removes one name of an open file and then writes to the file. Its other name is then the only one.
 fn append_to_gone(folder: &Folder, name: &str) {
     let mut file = File::options().append(true).open(folder.path(name)).unwrap();
     fs::remove_file(folder.path(name)).unwrap();
@@ -171,7 +172,7 @@ fn by_gzip(target: &str) -> Request {
     Request::get(target).with_header("accept-encoding", "gzip")
 }
 
-/// The ways that a folder is asked for.
+/// The kinds of requests for a folder.
 fn ways() -> Vec<(&'static str, Request)> {
     let propfind = "PROPFIND".parse::<Method>().unwrap();
     vec![
@@ -185,7 +186,7 @@ fn ways() -> Vec<(&'static str, Request)> {
     ]
 }
 
-/// Status and body of an answer, without its coding.
+/// Status and body of a response, without its content coding.
 fn seen(handler: &StaticFileHandler, request: &Request) -> (u16, String) {
     let got = ask(handler, request);
     match got.header("content-encoding") {
@@ -204,7 +205,7 @@ fn handler(folder: &Folder) -> StaticFileHandler {
     folder.handler().webdav(true).compress_listings(true)
 }
 
-/// What it must be.
+/// The expected response.
 fn truth(folder: &Folder, request: &Request) -> (u16, String) {
     seen(&handler(folder).inotify(false).listing_cache(0), request)
 }
@@ -239,7 +240,7 @@ fn every_change_shows() {
     }
 }
 
-/// In one round after the other, while it is kept again each time. A pause of a second follows each change.
+/// In several rounds, while the listing is cached again each time. A pause of a second follows each change.
 #[test]
 fn successive_changes_all_show() {
     let place = Place::new();
@@ -272,7 +273,7 @@ fn a_changed_listing_is_not_a_304() {
     }
 }
 
-/// Those of a kept listing are weak, as those of `layers::Compress` are, and each has the form and the order that is asked for.
+/// The tags of compressed listings are weak, as those of `layers::Compress` are. Each form and order has its own.
 #[test]
 fn cached_listings_are_compressed_once() {
     let folder = Folder::new(&[]);
@@ -290,7 +291,7 @@ fn cached_listings_are_compressed_once() {
     let (handler, fixed) = (with(folder.handler()), with(fixed));
     for target in ["/", "/?sort=-name", "/?format=json", "/?format=json&sort=-name"] {
         let plain = get(&handler, target);
-        let first = ask(&handler, &by_gzip(target)); // by the layer
+        let first = ask(&handler, &by_gzip(target)); // compressed by the layer
         for round in 0..4 {
             let coded = ask(&handler, &by_gzip(target));
             let fields = |name: &str| (coded.header(name).to_owned(), first.header(name).to_owned());
@@ -311,7 +312,7 @@ fn cached_listings_are_compressed_once() {
     }
 }
 
-/// What one may see, others may not, whoever asked first and however often.
+/// Each user sees only their own entries, in any order of requests.
 #[test]
 fn cached_listings_respect_each_users_rights() {
     let folder = Folder::new(&[("d/ada", ""), ("d/bob", ""), ("d/all", "")]);
@@ -336,7 +337,7 @@ fn cached_listings_respect_each_users_rights() {
         let all = get(&handler, "/d/?format=json").text();
         assert!(all.contains("ada") && all.contains("bob"), "without rights, round {round}: {all}");
     }
-    // Rights that change without a change on disk.
+    // Rights can change without a change on disk.
     let mine = |sees: bool| {
         let request = Request::get("/d/");
         request.put(Permissions::new("carol", move |_, path| sees || !path.ends_with(b"ada")));
@@ -347,7 +348,7 @@ fn cached_listings_respect_each_users_rights() {
     }
 }
 
-/// What may be done here is a part of the page.
+/// The controls of a page depend on the user's rights.
 #[test]
 fn listings_show_each_user_only_their_controls() {
     let folder = Folder::new(&[("a", "")]);
@@ -363,7 +364,7 @@ fn listings_show_each_user_only_their_controls() {
     }
 }
 
-/// What is put, moved and deleted by this server's own methods is in the next listing, and what goes is not.
+/// Files that are stored, moved or deleted by methods of this server show in the next listing.
 #[test]
 fn own_write_methods_update_the_listing() {
     let folder = Folder::new(&[("d/a", "")]);
@@ -400,7 +401,7 @@ fn own_write_methods_update_the_listing() {
     }
 }
 
-/// Links are told of where none is followed, for then none is shown.
+/// Listings show links according to the setting for links, also when the targets change.
 #[test]
 fn listings_follow_the_symlink_setting() {
     for which in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
@@ -419,7 +420,8 @@ fn listings_follow_the_symlink_setting() {
     }
 }
 
-/// A change that the kernel does not tell shows within a second: a file system that is mounted over an entry ..
+/// Changes without a notification of the kernel show within a second. First: a file system that is mounted over an
+/// entry.
 #[test]
 fn a_mounted_entry_shows_within_a_second() {
     let (folder, other) =
@@ -444,7 +446,7 @@ fn a_mounted_entry_shows_within_a_second() {
     let result = std::panic::catch_unwind(|| {
         assert_ne!(truth(), before, "it shows");
         within_seconds("mounted", || listed(&handler) == truth());
-        // What happens in what is mounted shows at once: it is told, or asked.
+        // Changes within the mounted file system show at once: the kernel reports them, or the server checks.
         for (name, what) in [("file", "is written"), ("sub/new", "comes")] {
             (0..3).for_each(|_| drop(listed(&handler)));
             fs::write(other.path(name), "more of it").unwrap();
@@ -458,7 +460,7 @@ fn a_mounted_entry_shows_within_a_second() {
     within_seconds("unmounted", || listed(&handler) == truth());
 }
 
-/// .. or over the folder, also if both are empty, so that nothing shows at first ..
+/// Second: one that is mounted over the folder, even if both are empty and nothing shows at first.
 #[test]
 fn a_mounted_folder_shows_within_a_second() {
     let (folder, other) = (Folder::new(&[]), Folder::new(&[]));
@@ -485,7 +487,7 @@ fn a_mounted_folder_shows_within_a_second() {
     result.unwrap();
 }
 
-/// .. and what is written through a shared mapping, which changes the date of a file.
+/// Third: writes through a shared mapping, which change the date of a file.
 #[test]
 fn writes_through_a_mapping_show_within_a_second() {
     let folder = Folder::new(&[("d/x", "old")]);
@@ -518,7 +520,7 @@ fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A listing that may not be read any more is refused, though it was kept.
+/// A cached listing is rejected once the folder is no longer readable.
 #[test]
 fn a_folder_made_unreadable_is_rejected() {
     if rustix::process::geteuid().is_root() {
@@ -533,7 +535,7 @@ fn a_folder_made_unreadable_is_rejected() {
     assert_eq!(get(&handler, "/d/").status, 200);
 }
 
-/// What is kept was made with the settings of then.
+/// A change of settings makes cached listings invalid.
 #[test]
 fn changed_settings_replace_cached_listings() {
     let folder = Folder::new(&[("d/.hidden", ""), ("d/x", "")]);
@@ -552,7 +554,7 @@ fn changed_settings_replace_cached_listings() {
     }
 }
 
-/// A page of many names is written while it is sent, until it is kept: then it has a length.
+/// A page of many names is written while it is sent, so it has no length until it is cached.
 #[test]
 fn a_cached_large_listing_has_a_length() {
     let folder = Folder::new(&[]);
@@ -563,8 +565,8 @@ fn a_cached_large_listing_has_a_length() {
         (folder.handler(), true),
         (folder.handler().inotify(false), false),
         (folder.handler().listing_cache(0), false),
-        (folder.handler().listing_cache(400_000), false), // more than a quarter of it
-        (folder.handler().listing_watches(2000), false),  // more than half of them
+        (folder.handler().listing_cache(400_000), false), // more than a quarter of the cache
+        (folder.handler().listing_watches(2000), false),  // more than half of the watches
         (folder.handler().listing_watches(0), false),
     ] {
         let answer = || modest::RequestHandler::do_get(&handler, &Request::get("/d/")).unwrap();
@@ -579,8 +581,8 @@ fn a_cached_large_listing_has_a_length() {
     }
 }
 
-/// Where the folders on the way to the root can't be watched, the disk is asked whether it is still the same: who finds that it is not
-/// may have asked for a file.
+/// If the folders above the root can't be watched, the server checks whether the root is still the same folder. A
+/// request for a file can be the one that notices the change.
 #[test]
 fn a_replaced_root_is_noticed_without_inotify() {
     let (folder, other) = (Folder::new(&[("www/x", "old")]), Folder::new(&[("www/x", "new"), ("www/y", "")]));

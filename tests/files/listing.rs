@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Folder, get, line};
 
-/// Every link of a page's rows: where it leads, and what it says.
+/// Each link of a page's rows: its target and its text.
 fn links(page: &str) -> Vec<(String, String)> {
     page.split("<td><a href=\"")
         .skip(1)
@@ -25,7 +25,7 @@ fn links(page: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Where the rows of a page lead, in a line.
+/// The targets of a page's rows, in a line.
 fn shown(handler: &modest::StaticFileHandler, target: &str) -> String {
     links(&get(handler, target).text()).into_iter().map(|(href, _)| href).collect::<Vec<_>>().join(" ")
 }
@@ -105,7 +105,7 @@ fn listed_entries_are_exactly_those_served() {
     assert_eq!(line(&get(&handler, "/z")), "301 /z/");
 }
 
-/// Every number a page shows, and where it stands.
+/// Each number that a page shows, and its place.
 #[test]
 fn a_row_shows_size_and_time() {
     let folder = Folder::new(&[("sub/x", "")]);
@@ -151,7 +151,7 @@ fn the_first_line_shows_the_counts() {
     );
 }
 
-/// What a page of 100,000 rows has once.
+/// A page without rows is small.
 #[test]
 fn the_page_is_small_and_self_contained() {
     let page = get(&Folder::new(&[]).handler(), "/").text();
@@ -162,7 +162,7 @@ fn the_page_is_small_and_self_contained() {
     assert!(page.contains("<link rel=icon href=\"data:,\">"), "browsers ask for no icon");
 }
 
-/// The style and the script are allowed by their hashes and nothing else is, so no name can bring in another one.
+/// Only the style and the script with the expected hashes are allowed, so no name can add another one.
 #[test]
 fn the_policy_allows_only_the_pages_own_content() {
     let folder = Folder::new(&[("a/b", "")]);
@@ -206,7 +206,7 @@ fn only_folders_that_accept_uploads_have_a_form() {
     let all = modest::Uploads::new().max_size(7).at_once(3).overwrite(modest::Overwrite::Replace);
     let all = page(Some(all.resumable(1, Duration::from_secs(1))));
     assert_eq!(form(&all).unwrap(), format!(" data-e=3 data-o=replace data-r data-m=7{method}"), "{all}");
-    // All that a page can have besides names.
+    // A page with all its parts, but without names.
     assert!(deletes.len() <= 30 << 10, "{} bytes", deletes.len());
 }
 
@@ -241,7 +241,7 @@ fn the_heading_links_to_parent_folders() {
     }
 }
 
-/// Folders first, by name in natural order where all else is alike; folders have no size.
+/// Folders come first, then names in natural order. Folders have no size.
 #[test]
 fn orders() {
     let folder = Folder::new(&[("a10", "333"), ("a9", "22"), ("B", "22"), ("c", "1"), ("y/x", ""), ("z/x/x", "")]);
@@ -279,7 +279,7 @@ fn orders() {
     assert_eq!(line(&get(&handler, "/z?sort=-size")), "301 /z/?sort=-size");
 }
 
-/// The same order where the page is written while it is sent.
+/// The order is the same if the page is written while it is sent.
 #[test]
 fn a_large_folder_is_sorted() {
     let folder = Folder::new(&[]);
@@ -296,7 +296,7 @@ fn a_large_folder_is_sorted() {
     assert_eq!(shown(&handler, "/?sort=-size"), expected(-1));
 }
 
-/// A block of rows that is laid out later has the height of a hundred; what is left over is laid out at once.
+/// Each block of 100 rows has the height of 100 rows before the browser lays it out. The remaining rows have no block.
 #[test]
 fn rows_are_grouped_in_blocks() {
     for (count, expected) in
@@ -353,7 +353,7 @@ fn listings_are_available_as_json() {
     assert_eq!((names.len(), names[0], names[1499]), (1500, "1499", "0"), "written while it is sent");
 }
 
-/// The handler holds its folder open, so that the name alone may go: that is no empty folder.
+/// The handler keeps its folder open, so the folder can lose its name. It must not look empty.
 #[test]
 fn a_removed_folder_is_not_listed_as_empty() {
     let folder = Folder::new(&[("site/sub/x", "")]);
@@ -395,7 +395,7 @@ fn a_large_folder() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
-/// A handler's listing in `threads` threads at once, each with a page it does not read before all have theirs.
+/// Requests the listing in `threads` threads at once. No page is read before all threads have theirs.
 fn at_once(handler: &modest::StaticFileHandler, threads: usize) -> Vec<Result<modest::Response, u16>> {
     let barrier = Barrier::new(threads);
     thread::scope(|scope| {
@@ -408,7 +408,7 @@ fn at_once(handler: &modest::StaticFileHandler, threads: usize) -> Vec<Result<mo
     })
 }
 
-/// 32 times 2.6 MB are more than may be held: they share what is read.
+/// 32 pages of 2.6 MB would exceed the limit of memory, so they share the entries.
 #[test]
 fn many_requests_for_a_huge_folder_share_memory() {
     let folder = Folder::new(&[]);
@@ -427,7 +427,7 @@ fn many_requests_for_a_huge_folder_share_memory() {
     }
 }
 
-/// Whatever is shown, a tag tells it from all else; and what is not shown changes no tag.
+/// Different pages have different tags; changes that a page does not show leave its tag unchanged.
 #[test]
 fn the_tag_depends_on_what_is_shown() {
     let folder = Folder::new(&[("a", "a"), ("b", "b"), ("sub/x", "")]);
@@ -458,7 +458,7 @@ fn the_tag_depends_on_what_is_shown() {
         for (change, make) in changes {
             make();
             let now = tag();
-            let again = change == "a name less" && now == tags[2]; // what it was before
+            let again = change == "a name less" && now == tags[2]; // as it was before
             assert!(again || !tags.contains(&now), "{what}: {change}: {now} in {tags:?}");
             tags.push(now);
         }
@@ -475,7 +475,7 @@ fn the_tag_depends_on_what_is_shown() {
     );
 }
 
-/// Over a whole server's conversation: a tag that was sent is a 304 as long as nothing changes.
+/// Through `Http`: a tag gives a 304 as long as nothing changes.
 #[test]
 fn listings_support_conditional_requests() {
     let folder = Folder::new(&[("a", "a")]);
@@ -505,7 +505,7 @@ fn listings_support_conditional_requests() {
     }
 }
 
-/// A page is not compressed by itself: the layer does it, and what is asked by a tag is still answered.
+/// The layer compresses pages, and requests with a tag still get a 304.
 #[test]
 fn the_compress_layer_compresses_listings() {
     use modest::RequestHandler;
@@ -530,7 +530,7 @@ fn the_compress_layer_compresses_listings() {
     }
 }
 
-/// Names come and go while a folder is listed: each page is whole, and what stays is on all of them, once.
+/// Names are created and removed while a folder is listed: each page is complete, and has each unchanged name once.
 #[test]
 fn a_folder_changed_during_listing_gives_a_complete_page() {
     let folder = Folder::new(&[]);
@@ -559,7 +559,7 @@ fn a_folder_changed_during_listing_gives_a_complete_page() {
     });
 }
 
-/// Names that would look like others, or break a line: harmless as text, and whole in the link.
+/// Names that could look like others or break a line are escaped in the text and complete in the link.
 #[test]
 fn misleading_names() {
     let folder = Folder::new(&[]);

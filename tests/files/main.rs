@@ -1,5 +1,5 @@
-//! A folder, served without a socket: what is found, how it is named, what it says, and that it is never stale.
-//! Each case asks a handler as the server would. Conditions and ranges are floor 2's and tested there.
+//! A served folder without a socket: which files are found, their types and names, and that they are never stale. Each
+//! case calls a handler as the server would. Conditions and ranges belong to `http` and are tested there.
 
 mod above;
 mod archive;
@@ -25,10 +25,10 @@ use std::time::{Duration, SystemTime};
 use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
 use tempfile::TempDir;
 
-/// A fresh folder, gone with the test.
+/// A temporary folder, which is removed after the test.
 pub struct Folder(TempDir);
 
-/// What came back: status, fields, body. An error as the server would send it.
+/// The response: status, fields and body. An error is as the server would send it.
 pub struct Got {
     pub status: u16,
     pub response_headers: modest::HeaderMap,
@@ -54,7 +54,7 @@ impl Folder {
         fs::write(path, text).unwrap();
     }
 
-    /// With the bytes by which gzip or Zstandard is known, which are left out of texts again.
+    /// Begins the file with the magic bytes of gzip or Zstandard. Texts of responses leave them out.
     pub fn write_coded(&self, path: &str, text: &str) {
         let mark: &[u8] = if path.ends_with(".gz") { GZIP } else { ZSTANDARD };
         self.write(path, [mark, text.as_bytes()].concat());
@@ -112,7 +112,7 @@ pub fn get(handler: &impl RequestHandler, target: &str) -> Got {
     ask(handler, &Request::get(target))
 }
 
-/// Status and what was served, in a line: text of a file, or where to go.
+/// Status and content in a line: the text of a file, or the target of a redirect.
 pub fn line(got: &Got) -> String {
     match got.status {
         200 if got.text().contains("Index of /") => "200 listing".to_owned(),
@@ -122,10 +122,11 @@ pub fn line(got: &Got) -> String {
     }
 }
 
-/// How long a sidecar must be still until it counts, and a moment.
+/// The time without a change after which a sidecar is accepted, and a bit more.
 pub const STILL: Duration = Duration::from_millis(2010);
 
-/// Ask once all that is in the folder is old enough to be kept, and again, so that it is.
+/// Sends the request once everything in the folder is old enough to be cached, then again, so that the response is from
+/// the cache.
 pub fn settled(folder: &Folder, handler: &impl RequestHandler, request: &Request) -> Got {
     wait_for_age(folder.as_ref(), Duration::from_millis(30));
     ask(handler, request);
@@ -133,7 +134,7 @@ pub fn settled(folder: &Folder, handler: &impl RequestHandler, request: &Request
     ask(handler, request)
 }
 
-/// Wait until the last change of whatever is in the folder is so long ago.
+/// Waits until the last change in the folder is this long ago.
 pub fn wait_for_age(path: &Path, age: Duration) {
     let changed = |metadata: fs::Metadata| Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
     let mut open = vec![path.to_owned()];
@@ -144,7 +145,7 @@ pub fn wait_for_age(path: &Path, age: Duration) {
         }
         let changed = SystemTime::UNIX_EPOCH + changed(metadata);
         while changed.elapsed().unwrap_or_default() < age {
-            std::thread::sleep(Duration::from_millis(1)); // until a fact: the clock
+            std::thread::sleep(Duration::from_millis(1)); // waits for the clock
         }
     }
 }

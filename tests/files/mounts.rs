@@ -1,5 +1,5 @@
-//! Folders beside other folders and routes: what a listing, as page, JSON or PROPFIND, and an archive contain is what
-//! requests for it would get.
+//! Folders beside other folders and routes: a listing (page, JSON or PROPFIND) and an archive contain what requests for
+//! their entries would get.
 
 use modest::layers::{BasicAuth, PathRights};
 use modest::testing::{TestRequest, TestServer, serve};
@@ -12,7 +12,7 @@ fn send(server: &TestServer, method: &str, target: &str, fields: &[(&str, &str)]
     server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)))
 }
 
-/// Links of rows, of objects, of responses, or names in an archive.
+/// The links of rows, objects or responses, or the names in an archive.
 fn found(got: &SentResponse) -> Vec<String> {
     let bytes = String::from_utf8_lossy(got.body()).into_owned();
     let between = |text: &str, start: &str, end: &str| -> Vec<String> {
@@ -27,7 +27,7 @@ fn found(got: &SentResponse) -> Vec<String> {
     }
 }
 
-/// The name in a header of a tar.
+/// The name in a tar header.
 fn tar_name(block: &[u8]) -> Option<String> {
     let is_header = block.get(257..262) == Some(b"ustar");
     let name = block.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -87,7 +87,7 @@ fn only_mount_points_are_added_to_listings() {
     assert!(json.text().starts_with("[\n") && json.text().contains(row), "{}", json.text());
 }
 
-/// A page without a folder of its own.
+/// An overview page, which has no folder on disk.
 #[test]
 fn an_overview_is_listed_like_a_folder() {
     let folder = Folder::new(&[("a", "a")]);
@@ -104,7 +104,7 @@ fn an_overview_is_listed_like_a_folder() {
     }
 }
 
-/// Where somebody can only write, a link leads there, without size or date; it is no part of what can be read.
+/// A folder to which a user may only write has a link without size and date. Listings for programs leave it out.
 #[test]
 fn write_only_folders_are_linked() {
     let top = Folder::new(&[("inbox/secret", "s"), ("open/x", "x"), ("closed/x", "x"), ("file", "f")]);
@@ -142,7 +142,7 @@ fn write_only_folders_are_linked() {
     }
 }
 
-/// A move is undone only for the file that was moved.
+/// The tag of a move makes it possible to undo the move only for that file.
 #[test]
 fn a_move_returns_the_tag() {
     let folder = Folder::new(&[("a", "a"), ("sub/x", "x")]);

@@ -1,4 +1,4 @@
-//! Which name leads to what.
+//! The files to which names lead.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -70,7 +70,7 @@ fn names() {
         ("/bare/", "200 listing"),
         ("/index/", "200 listing"), // its index.html is a folder
         ("/%C3%BCn%C3%AF", "301 /%C3%BCn%C3%AF/"),
-        // dots and empty segments: one name for everything, and never another site's
+        // dots and empty segments: each file has one name, and a redirect never leads to another site
         ("/sub/../file", "301 /file"),
         ("/sub/%2e%2e/file", "301 /file"),
         ("/./file", "301 /file"),

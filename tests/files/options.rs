@@ -1,4 +1,4 @@
-//! What goes with a file: types, fields, validators, codings, pages of errors; and settings that are refused.
+//! Fields, types, validators, codings and error pages of files; and settings that are rejected.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -57,7 +57,7 @@ fn configured_fields_are_in_every_response() {
         assert_eq!(got.all("set-cookie"), ["a=1", "b=2"], "{target}");
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}");
     }
-    // A policy for caches is for what was found.
+    // `cache-control` is only for files that were found.
     folder.write("404.html", "gone");
     let handler =
         folder.handler().header("cache-control", "max-age=9").unwrap().cache_control("/", "max-age=8").unwrap();
@@ -98,7 +98,7 @@ fn validators() {
         assert_eq!((got.header("etag"), got.header("last-modified")), (tag, date), "{time:?}");
     }
     for seconds in [4_000_000_000, 10_000_000_000, 253_402_300_800, 400_000_000_000] {
-        // Not every file system goes that far; whatever it made of it, nothing is from the future.
+        // Not every file system supports such dates. In any case no date of a response is in the future.
         let dated = file.set_modified(at(seconds)).is_ok();
         let got = settled(&folder, &handler, &Request::get("/a"));
         let date = got.header("last-modified");
@@ -107,8 +107,8 @@ fn validators() {
     }
 }
 
-/// Who asks by date is not told that nothing changed since a second in which something did: large or small, kept or not,
-/// however it is spelled.
+/// A conditional request by date never gets a 304 for a second in which the file changed: large or small files, cached
+/// or not, under any spelling of the path.
 #[test]
 fn one_date_never_names_two_states() {
     for (size, kept) in [(10, true), (10, false), (100_000, true), (2 << 20, true)] {
@@ -129,12 +129,13 @@ fn one_date_never_names_two_states() {
             }
         }
         let last = wait_for_date(&handler, "/a");
-        let known = told.get(&last).copied().unwrap_or(edit); // a slow machine has seen the last edit's date already
+        // a slow machine may have seen the date of the last edit already
+        let known = told.get(&last).copied().unwrap_or(edit);
         assert_eq!(known, edit, "{last} was the date of an earlier edit, in the same second");
     }
 }
 
-/// A number with as many zeros before it as make this size.
+/// A number, with leading zeros up to this size.
 fn padded(number: usize, size: usize) -> String {
     let number = number.to_string();
     format!("{}{number}", "0".repeat(size - number.len()))
@@ -152,8 +153,8 @@ fn wait_for_date(handler: &StaticFileHandler, target: &str) -> String {
     }
 }
 
-/// Of a file that is held in memory the tag is its content's, whatever its times are; of a larger one it is told by times
-/// that nobody can set.
+/// The tag of a file in memory is computed from its content, whatever its times are. The tag of a larger file comes
+/// from times that no one can set.
 #[test]
 fn a_tag_names_one_content() {
     for size in [10, 100_000] {
@@ -163,7 +164,7 @@ fn a_tag_names_one_content() {
         let mut tags = HashMap::new();
         for edit in 0..4 {
             let content = padded(edit, size);
-            // As long as before, dated like before: in place, and by a rename.
+            // Length and date stay equal: in place, and by a rename.
             let name = if edit % 2 == 0 { "a" } else { "new" };
             folder.write(name, &content);
             File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
@@ -234,8 +235,8 @@ fn codings() {
     assert_eq!((got.text().as_str(), got.header("vary")), ("plain", ""));
 }
 
-/// `gzip -k`, `brotli` and `zstd` date a sidecar as its file. A date that named both would have `If-Range` join parts of
-/// them (RFC 9110, sections 8.8.1 and 13.1.5), also once one of them is gone.
+/// `gzip -k`, `brotli` and `zstd` give a sidecar the date of its file. If one date belonged to both, `If-Range` could
+/// join parts of them (RFC 9110, sections 8.8.1 and 13.1.5), even after one of them was removed.
 #[test]
 fn a_date_names_the_bytes_of_one_coding() {
     let folder = Folder::new(&[("a", "as it is"), ("a.br", "in br...")]);
@@ -292,18 +293,18 @@ fn unsuitable_sidecars_are_not_served() {
     wait_for_age(folder.as_ref(), STILL);
     let handler = folder.handler();
     for (target, expected) in [
-        ("/old", "200 old"), // made from an older state of the file
+        ("/old", "200 old"), // compressed from an older version of the file
         ("/d", "200 d"),
         ("/e", "404"),
         ("/sub", "301 /sub/"),
         ("/sub/", "200 gz"),
         ("/empty", "200 e"),
-        ("/misnamed", "200 m"), // it would be an error in the browser
+        ("/misnamed", "200 m"), // browsers could not decode it
     ] {
         let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip, zstd"));
         assert_eq!(line(&got), expected, "{target}");
     }
-    // Once it is as new as the file, it is.
+    // A sidecar as new as the file is used.
     File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(SystemTime::now()).unwrap();
     wait_for_age(folder.as_ref(), STILL);
     let got = ask(&handler, &Request::get("/old").with_header("accept-encoding", "gzip"));
@@ -362,7 +363,8 @@ fn index_files() {
     assert_eq!(line(&get(&folder.handler().index(none).unwrap(), "/a/")), "200 listing");
 }
 
-/// A change, and what is at a path then: each is asked for often enough to be kept before.
+/// A change, and the content of each path after it. Before each change, every path is requested often enough to be
+/// cached.
 #[test]
 fn clean_urls_are_never_stale() {
     let folder = Folder::new(&[("about.html", "page"), ("index.html", "index"), ("b/index.html", "b")]);
@@ -415,7 +417,7 @@ fn the_app_page_replaces_missing_paths() {
         ("/v1.2/users", "*/*", "200 app"),
         ("/.env", "text/html", "404"),
         ("/a/.git/config", "text/html", "404"),
-        ("/d", "*/*", "200 app"), // a folder without an index is a path of the app, too
+        ("/d", "*/*", "200 app"), // a folder without an index is also a path of the app
         ("/d/", "*/*", "200 app"),
         ("/e", "*/*", "301 /e/"),
         ("/e/", "*/*", "200 e"),
@@ -436,7 +438,7 @@ fn the_app_page_replaces_missing_paths() {
     assert_eq!(line(&get(&handler, "/users/7")), "404");
 }
 
-/// The page of an app is the same at each of its paths: fields, tag, codings, conditions and ranges.
+/// The app page has the same fields, tag, codings, conditions and ranges at each of its paths.
 #[test]
 fn the_app_page_is_the_same_at_every_path() {
     let page = format!("<p>{}", "app ".repeat(1000));

@@ -1,4 +1,4 @@
-//! Rights at the file that is really read or written, by whatever name it is asked for.
+//! Rights apply to the file that is read or written, under each of its names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use modest::{Access, Layer, Method, Overwrite, Request, RequestHandler, SentResp
 
 use super::{Folder, STILL, wait_for_age};
 
-/// Rights that are not judged by the layer, so that only the files judge.
+/// Sets rights without checking the path, so that only the handler of files checks.
 struct Only(Vec<(Access, &'static str)>);
 
 impl Layer for Only {
@@ -38,7 +38,7 @@ fn ada() -> BasicAuth {
 
 const ADA: (&str, &str) = ("authorization", "Basic YWRhOmE=");
 
-/// Also once everything is kept: each request is judged.
+/// Each request is checked, even if everything is cached.
 #[test]
 fn reads_are_checked_at_the_path_found() {
     let folder = Folder::new(&[
@@ -70,7 +70,7 @@ fn reads_are_checked_at_the_path_found() {
         (&[(Read, "/404.html")], "/no/such.css", "", "404 "),
         (&[], "/route", "", "200 app"),
         (&[(Read, "/app.html")], "/route", "", "403 "),
-        (&[(List, "/list")], "/list/", "", "200 app"), // the app's own path: nothing is listed
+        (&[(List, "/list")], "/list/", "", "200 app"), // a path of the app: nothing is listed
         (&[(List, "/list")], "/list/?format=json", "", "403 "),
         (&[(List, "/list")], "/list/?archive=tar", "", "403 "),
     ] {
@@ -115,7 +115,7 @@ fn listed_entries_are_checked() {
     }
 }
 
-/// A rule for one name of a file holds for whatever is written under its other names.
+/// A rule for one name of a file also holds for writes through its other names.
 #[test]
 fn writes_are_checked_by_every_name_of_a_file() {
     let folder = Folder::new(&[("a.txt", "a"), ("about.html", "about"), ("free", "x"), ("d/x", "x")]);
@@ -158,20 +158,20 @@ fn writes_are_checked_by_every_name_of_a_file() {
             assert_eq!(got.status(), 401, "{method} {target} {fields:?} {name}: {}", got.text());
         }
     }
-    // A folder is moved with all that is beneath it, here and there.
+    // A move of a folder also moves all entries, so both their old and new paths are checked.
     for (from, to, expected) in [("/d", "/e", 401), ("/free", "/d", 401), ("/d/x", "/e", 201)] {
         assert_eq!(send(&server, "MOVE", from, &[("destination", to)], b"").status(), expected, "{from} {to}");
     }
     assert_eq!(fs::read_dir(folder.as_ref()).unwrap().count(), before + 1);
     assert_eq!(send(&server, "PUT", "/a.txt.gz", &[ADA], b"x").status(), 201);
-    // Also the name that a newcomer gets where one is taken.
+    // The free name that replaces a taken one is checked as well.
     let renames = Uploads::new().overwrite(Overwrite::Rename);
     let server = serve(folder.handler().uploads(renames).layer(rules(&guarded)).layer(ada()));
     assert_eq!(send(&server, "PUT", "/photo.jpg", &[], b"x").status(), 201);
     assert_eq!(send(&server, "PUT", "/photo.jpg", &[], b"x").status(), 401);
 }
 
-/// A tag or a date of a file that may be written and not read confirms nothing.
+/// The tag and the date of a file that a user may write but not read confirm nothing.
 #[test]
 fn conditions_reveal_nothing_to_write_only_users() {
     let folder = Folder::new(&[("there", "secret")]);
@@ -211,14 +211,14 @@ fn conditions_reveal_nothing_to_write_only_users() {
             let got = send(&server, "PUT", "/there", &[("if-unmodified-since", date)], b"x");
             assert_eq!(got.status(), 403, "{date}");
         }
-        // That it is there may be known to those that write there.
+        // A user who may write there may learn whether the file exists.
         assert_eq!(send(&server, "PUT", "/new", &[("if-none-match", "*")], b"x").status(), 201);
         assert_eq!(send(&server, "PUT", "/there", &[("if-none-match", "*")], b"x").status(), 412);
         assert_eq!(send(&server, "DELETE", "/new", &[("if-match", "*")], b"").status(), 204);
     }
 }
 
-/// A certificate authority looks there for proof of control over the host.
+/// A certificate authority looks in this folder for proof of control over the host.
 #[test]
 fn uploads_to_well_known_are_rejected() {
     let folder = Folder::new(&[(".well-known/acme-challenge/x", "mine"), ("free", "x"), ("sub/x", "x")]);
@@ -258,7 +258,7 @@ fn uploads_to_well_known_are_rejected() {
     assert!(StaticFileHandler::new(folder.path(".well-known")).is_ok());
 }
 
-/// What is served by another mount is not beneath this folder, whatever is on the disk.
+/// Paths of another mount do not belong to this folder, whatever the disk contains.
 #[test]
 fn nothing_is_stored_at_unreachable_paths() {
     let folder = Folder::new(&[("free", "x"), ("b/here", "x"), ("sub/x", "x")]);
@@ -289,7 +289,7 @@ fn nothing_is_stored_at_unreachable_paths() {
         ("/free", "/m/x", 409),
         ("/m/free", "/x", 409),
         ("/sub", "/b/sub", 409),
-        ("/free", &format!("{at}/b/x"), 502), // its host is not that of the request
+        ("/free", &format!("{at}/b/x"), 502), // the host differs from the request's
         ("/free", "http://localhost/b/x", 409),
         ("/free", "http://localhost/%62/x", 409),
         ("/free", "/moved", 201),

@@ -1,4 +1,5 @@
-//! Nothing outside the folder, nothing that blocks, nothing that may not be read; also while somebody swaps names.
+//! Nothing outside of the folder is served, nothing that blocks, nothing that the server has no permission to read,
+//! even if names are swapped meanwhile.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -20,7 +21,7 @@ fn links() {
     let folder =
         Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "sided")]);
     outside.write_coded("secret.gz", "secret");
-    outside.write("secret", "secret"); // not older than what it might be taken for a sidecar of
+    outside.write("secret", "secret"); // not older than the file for which it could be a sidecar
     for (name, target) in [
         ("in", "file".into()),
         ("in-folder", "sub".into()),
@@ -101,7 +102,7 @@ fn special_files_are_missing_and_block_no_request() {
     }
 }
 
-/// Whoever writes into a FIFO waits for a reader; a request must not set them free.
+/// A writer of a FIFO waits for a reader; a request must not be that reader.
 #[test]
 fn a_fifo_is_never_opened() {
     let folder = Folder::new(&[]);
@@ -121,11 +122,11 @@ fn a_fifo_is_never_opened() {
             assert_eq!(get(&handler, "/fifo").status, 404);
         }
         assert!(!opened.load(Relaxed), "the writer found a reader");
-        drop(fs::File::open(&path).unwrap()); // and now it does
+        drop(fs::File::open(&path).unwrap()); // now there is a reader
     });
 }
 
-/// Names are swapped with links that lead out, as fast as it goes, while they are asked for.
+/// Names are replaced by links to outside, as fast as possible, while clients request them.
 #[test]
 fn swapping_names_and_links_never_leaks_files() {
     let outside = Folder::new(&[("d/x", "secret"), ("f", "secret"), ("f.gz", "secret")]);
@@ -164,7 +165,7 @@ fn swapping_names_and_links_never_leaks_files() {
     });
 }
 
-/// Root may read everything: as root this runs itself once more as nobody.
+/// Root may read everything, so as root the test runs itself again as nobody.
 #[test]
 fn unreadable_files_are_forbidden() {
     if !rustix::process::geteuid().is_root() {
@@ -202,7 +203,7 @@ fn unreadable() {
     for (name, mode) in [("file", 0), ("locked", 0), ("unlisted", 0o111), ("index/index.html", 0), ("sided.gz", 0)] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    // What lies outside can't be told from what is not there, however it is protected.
+    // A client can't distinguish a file outside from a missing one, whatever its permissions are.
     let outside = Folder::new(&[("locked/x", "x"), ("file", "x")]);
     fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(outside.path("file"), fs::Permissions::from_mode(0o000)).unwrap();
@@ -246,14 +247,14 @@ fn unreadable() {
     let handler = handler.error_page(403, "403.html").unwrap();
     assert_eq!(get(&handler, "/file").text(), "forbidden");
     let error = StaticFileHandler::new(folder.path("locked")).unwrap_err().to_string();
-    assert_eq!(error, format!("{}: the folder may not be read", folder.path("locked").display()));
+    assert_eq!(error, format!("{}: no permission to read the folder", folder.path("locked").display()));
     fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["locked", "unlisted"] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 }
 
-/// A file that was kept is taken away by its permissions.
+/// A cached file is no longer served once its permissions forbid it.
 #[test]
 fn a_cached_file_made_unreadable_is_forbidden() {
     let folder = Folder::new(&[("x", "x")]);
@@ -264,8 +265,8 @@ fn a_cached_file_made_unreadable_is_forbidden() {
     assert_eq!(get(&handler, "/x").status, expected);
 }
 
-/// Out of descriptors, what is kept gives its own back; and what cannot be opened then is no missing file.
-/// It runs once more as a process of its own, which has few.
+/// Without free descriptors, the cache closes some of its files. If that is not enough, the response is 503 and not
+/// 404. The test runs itself in another process with few descriptors.
 #[test]
 fn out_of_descriptors() {
     if std::env::var_os("MODEST_TEST_DESCRIPTORS").is_some() {
@@ -285,7 +286,7 @@ fn with_few_descriptors() {
         folder.write(&name[1..], vec![b'x'; 100_000]); // too large for memory: kept open
     }
     let (handler, forgetful) = (folder.handler(), folder.handler().cache(0, 0, 0));
-    super::settled(&folder, &handler, &Request::get(&names[99])); // from here on all of them are kept
+    super::settled(&folder, &handler, &Request::get(&names[99])); // from here on all of them are cached
     for round in 0..3 {
         for name in &names {
             assert_eq!(get(&handler, name).status, 200, "{name} in round {round}");

@@ -1,16 +1,16 @@
-//! What systems do differently for these tests, and which way the server uses.
+//! Differences between systems in these tests, and the implementation that the server uses.
 
 use std::path::Path;
 use std::process::Command;
 
-/// The way the server uses for this: see `modest::system_services`.
+/// The implementation of this service: see `modest::system_services`.
 pub fn way_of(service: &str) -> &'static str {
     let services = modest::system_services();
     let found = services.iter().find(|(known, _)| *known == service);
     found.unwrap_or_else(|| panic!("no {service} in {services:?}")).1
 }
 
-/// Whether the kernel reports changes. Otherwise the disk is asked, and listings are not kept.
+/// Whether the kernel reports changes. Otherwise the server checks the disk and does not cache listings.
 pub fn changes_are_reported() -> bool {
     way_of("changes of files") == "inotify"
 }
@@ -19,7 +19,7 @@ pub fn fifo(path: impl AsRef<Path>) {
     assert!(Command::new("mkfifo").arg(path.as_ref()).status().unwrap().success());
 }
 
-/// Exchanges two names, at once where that is possible.
+/// Exchanges two names, atomically where possible.
 pub fn exchange(one: impl AsRef<Path>, other: impl AsRef<Path>) {
     let (one, other) = (one.as_ref(), other.as_ref());
     #[cfg(not(target_os = "freebsd"))]

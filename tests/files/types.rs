@@ -1,4 +1,4 @@
-//! The media type of a file: by its name, and by a look at its beginning for what the name leaves open.
+//! The media type of a file: from its name, and from the beginning of its content if the name is not enough.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Of each file in memory, and of one that is only looked at before it is sent from the disk.
+/// Checks each file in memory, and again on disk, where only its beginning is examined.
 fn check(rows: &[(&str, &[u8], &str)]) {
     let folder = Folder::new(&[]);
     for (number, (name, content, _)) in rows.iter().enumerate() {
@@ -58,7 +58,7 @@ fn a_charset_is_only_declared_for_utf_8() {
 
 #[test]
 fn text_of_unknown_type_is_plain_text() {
-    let mut stream = vec![0xff; 188 * 4]; // packets of MPEG transport: stuffing behind their heads
+    let mut stream = vec![0xff; 188 * 4]; // packets of MPEG transport: padding after their headers
     stream.chunks_mut(188).for_each(|packet| packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]));
     check(&[
         ("Cargo.toml", b"[package]\n", PLAIN),
@@ -84,7 +84,7 @@ fn text_of_unknown_type_is_plain_text() {
     ]);
 }
 
-/// 4 KiB are looked at of a file that is not held; all of one that is.
+/// The first 4 KiB of a file on disk are examined, and all of a file in memory.
 #[test]
 fn only_the_beginning_of_a_file_is_examined() {
     for before in 4090..=4100 {
@@ -100,7 +100,7 @@ fn only_the_beginning_of_a_file_is_examined() {
     assert_eq!(get(&unheld, "/late.txt").header("content-type"), PLAIN, "beyond the look");
 }
 
-/// What the owner says is not guessed at.
+/// Configured types are not overridden by the content.
 #[test]
 fn configured_types_are_used() {
     let folder = Folder::new(&[("a.ts", "let a"), ("a.md", "a"), ("unknown", "text")]);
@@ -124,7 +124,7 @@ fn configured_types_are_used() {
     }
 }
 
-/// Files as they are, of this crate.
+/// Files of this crate.
 #[test]
 fn real_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

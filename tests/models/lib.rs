@@ -1,1 +1,1 @@
-//! Nothing: see the tests `laws`, `orders` and `simulation`.
+//! Empty: see the tests `laws`, `orders` and `simulation`.

@@ -1,4 +1,4 @@
-//! Long polls whose clients have left: the handler can ask, and makes room.
+//! Long polls whose clients have disconnected: the handler can notice this, and frees its worker.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,11 @@ use modest::{Request, RequestHandler, Response, Result};
 
 use crate::server::{Client, Gate, PATIENCE, eventually, get, serve};
 
-/// `/poll` waits for its client to leave, or for the end of patience; everything else is answered at once.
+/// `/poll` waits until its client disconnects, or until a long time is over; everything else gets a response at once.
 #[derive(Clone, Default)]
 struct App {
     waiting: Arc<AtomicUsize>,
-    took: Arc<Mutex<Vec<Duration>>>, // from when the clients left to when it was noticed
+    took: Arc<Mutex<Vec<Duration>>>, // from the disconnect until the handler noticed it
     left: Arc<Mutex<Option<Instant>>>,
     go_on: Gate,
 }
@@ -25,7 +25,7 @@ impl RequestHandler for App {
                 self.waiting.fetch_add(1, SeqCst);
                 let start = Instant::now();
                 while !request.client_is_gone() && start.elapsed() < PATIENCE {
-                    thread::sleep(Duration::from_millis(1)); // as a long poll would, between two looks for news
+                    thread::sleep(Duration::from_millis(1)); // as a long poll would, between two checks
                 }
                 let left = self.left.lock().unwrap().expect("seen as gone before anybody left");
                 self.took.lock().unwrap().push(left.elapsed());

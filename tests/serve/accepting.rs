@@ -1,4 +1,4 @@
-//! A listener that was shut down from outside: accepting fails for ever, and only accepting does.
+//! A listener that another process has shut down: accepting fails for ever, and only accepting does.
 
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, Running, alone};
 
-/// A server whose listener can be shut down, and a client that it has answered.
+/// A server whose listener can be shut down, and a client that it has served.
 fn with_a_shared_listener() -> (Running, TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let hold = listener.try_clone().expect("a descriptor");
@@ -27,7 +27,7 @@ fn shut_down(listener: &TcpListener) {
     SockRef::from(listener).shutdown(Shutdown::Both).expect("a listener can be shut down");
 }
 
-/// How long this process has been on processors.
+/// The processor time of this process.
 fn busy() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
@@ -42,7 +42,7 @@ fn connected_clients_are_served_while_accept_fails() {
             client.ask(format!("say {round}\n"), format!("{round}\n"));
         }
         server.handle.shutdown_now();
-        assert!(server.result().is_ok(), "serve_forever panicked"); // an error or none: it depends on who comes first
+        assert!(server.result().is_ok(), "serve_forever panicked"); // an error or none: it depends on which comes first
     });
 }
 
@@ -52,9 +52,9 @@ fn a_server_that_cannot_accept_fails_without_using_cpu() {
         let (mut server, listener, client) = with_a_shared_listener();
         let (start, before) = (Instant::now(), busy());
         shut_down(&listener);
-        // In its own time: errors that pass are waited for.
+        // The server waits before it gives up, because some errors pass.
         while !server.has_ended() && start.elapsed() < Duration::from_secs(15) {
-            std::thread::sleep(Duration::from_millis(5)); // to wait without burning what is measured
+            std::thread::sleep(Duration::from_millis(5)); // waits without using much of the measured time
         }
         let (took, burnt) = (start.elapsed(), busy() - before);
         assert!(burnt < took / 10 + Duration::from_millis(100), "{burnt:?} on processors in {took:?}");
@@ -73,7 +73,7 @@ fn a_server_that_cannot_accept_stops_at_once() {
         let start = Instant::now();
         server.handle.shutdown();
         let result = server.result();
-        // A client at rest has half a second for a last request.
+        // An idle client has half a second for a last request.
         let took = start.elapsed();
         assert!(took < PATIENCE / 2, "{took:?} to stop, serve_forever: {result:?}");
         assert!(result.is_ok(), "serve_forever: {result:?}");

@@ -1,4 +1,4 @@
-//! A conversation around another, over real sockets: what a cipher needs of the engine.
+//! A conversation around another, over real sockets: the needs of a cipher.
 
 use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, se
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, Running, eventually, serve};
 
-/// A client behind the handshake.
+/// A client after its handshake.
 struct Inside {
     client: Client,
 }
@@ -67,7 +67,7 @@ fn bytes_are_echoed_at_any_record_size() {
     let mut client = Inside::new(&server);
     client.expect("welcome\n").send("say one\nsay two\n").expect("one\ntwo\n");
     for byte in HELLO.as_bytes() {
-        client.client.send(sealed(&[*byte], 1)); // records of a byte
+        client.client.send(sealed(&[*byte], 1)); // records of one byte
     }
     client.expect("what?\nwhat?\n");
     for byte in sealed(b"say three\n", 100) {
@@ -96,7 +96,7 @@ fn a_client_rejected_inside_sees_the_end() {
     Inside::new(&server).client.expect_end();
 }
 
-/// Its own bytes, and those of the layers, whatever came when.
+/// A stream that is taken through two layers gets all bytes that came before, in both layers.
 #[test]
 fn a_stream_is_taken_through_two_layers() {
     let echo = |stream: &mut Stream| {
@@ -139,7 +139,7 @@ fn a_slow_reader_gets_everything_and_costs_64_kib() {
     for line in ["big 20000000\nbye\n", "file 20000000 20000000\nbye\n"] {
         let mut client = Inside::new(&server);
         client.send(line);
-        std::thread::sleep(Duration::from_millis(100)); // the pace of its reading, not a wait
+        std::thread::sleep(Duration::from_millis(100)); // the speed of the reader, not a wait for an event
         let (said, end) = client.read_to_end();
         let head = if line.starts_with("file") { 5 } else { 0 };
         assert_eq!((said.len(), end), (20_000_000 + head, End::Goodbye), "{line}");
@@ -155,7 +155,7 @@ fn sending_a_file_waits_for_no_handler() {
     let mut blocked = Inside::new(&server);
     blocked.send("block gate\n");
     server.wait_for("the handler runs", |stats| stats.running == 1);
-    let mut client = Inside::new(&server); // it is met, too
+    let mut client = Inside::new(&server); // this client is accepted as well
     client.send("file 3000000 3000000\nbye\n");
     let (said, end) = client.read_to_end();
     assert_eq!((said.len(), end), (3_000_005, End::Goodbye));
@@ -179,7 +179,7 @@ fn a_rejection_reaches_a_client_that_is_still_sending() {
     client.send("refuse\n");
     let record = sealed(&[b'b'; 16 * 1024], 16 * 1024);
     for _ in 0..50 {
-        // Less than the 1 MiB that is read of a client after a close.
+        // Less than the 1 MiB that the server reads after a close.
         if client.client.stream.write_all(&record).is_err() {
             break;
         }
@@ -300,7 +300,7 @@ fn an_idle_client_gets_a_goodbye_despite_partial_records() {
     let mut dripping = client.client.stream.try_clone().unwrap();
     let drip = std::thread::spawn(move || {
         for byte in sealed(b"GET /", 1000) {
-            std::thread::sleep(limit / 3); // the pace of the drip, not a wait
+            std::thread::sleep(limit / 3); // the speed of the sender, not a wait for an event
             if dripping.write_all(&[byte]).is_err() {
                 break;
             }
@@ -356,7 +356,7 @@ fn a_call_from_another_thread_reaches_the_inner_conversation() {
     let server = serve(raw(Called(calls.clone())), |server| server);
     let mut client = Inside::new(&server);
     for _ in 0..3 {
-        client.client.send(&sealed(b"half a record", 100)[..1]); // it changes nothing
+        client.client.send(&sealed(b"half a record", 100)[..1]); // half a record changes nothing
         eventually("it has had its turn", || !calls.lock().unwrap().is_empty());
         calls.lock().unwrap()[0]();
         client.expect("called\n");
@@ -397,7 +397,7 @@ fn bodies_of_all_sizes_pass_through() {
 
 #[test]
 fn unchanged_continues_a_wait_and_otherwise_closes() {
-    /// Says `Unchanged` to all but a first word: `i` for idle, `r` for read, and nothing for nothing.
+    /// Returns `Unchanged` except for a first word: `i` for idle, `r` for read; without a word, from the first turn on.
     struct Stubborn {
         from_the_first: bool,
         said: bool,
@@ -436,7 +436,7 @@ fn unchanged_continues_a_wait_and_otherwise_closes() {
         let mut dripping = client.stream.try_clone().unwrap();
         let drip = std::thread::spawn(move || {
             while !is_over.load(Relaxed) && dripping.write_all(b".").is_ok() {
-                std::thread::sleep(Duration::from_millis(20)); // the pace of the drip, not a wait
+                std::thread::sleep(Duration::from_millis(20)); // the speed of the sender, not a wait for an event
             }
         });
         client.expect(heard);

@@ -1,4 +1,4 @@
-//! User code that blocks where it should not: it costs what it holds, and never the server.
+//! User code that blocks in the wrong place: it blocks its own worker, never the server.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use modest::{Client as Peer, Request, RequestHandler, Response, Result};
 
 use crate::server::{Gate, Running, get, serve};
 
-/// A worker that has just had something to do looks around every millisecond, four times, and hides what nobody else
-/// would see to: only afterwards are all asleep but the one that polls. There is no other sign of it.
+/// A worker that has just worked ticks four more times, a millisecond apart, and takes over connections that wait. Only
+/// then do all workers sleep except the polling one. Nothing else shows that this state is reached.
 const ALL_ASLEEP: Duration = Duration::from_millis(50);
 
-/// Lines that come back, and code that waits at a gate: in `meet` for the first client, in `event` for who was late,
-/// in a handler for who says `handle`, in `drop` for who said `drop`.
+/// An echo whose code waits at a gate: in `meet` for the first client, in `event` for a client that was late, in a
+/// handler after `handle`, in `drop` after `drop`.
 #[derive(Clone, Default)]
 struct Echo {
     gate: Gate,
     handlers: Gate,
-    meeting: Arc<AtomicBool>, // the first client is yet to come, and will wait
+    meeting: Arc<AtomicBool>, // the next client is the first one, and waits
 }
 
 struct Line {
@@ -78,7 +78,7 @@ impl Drop for Line {
     }
 }
 
-/// A client that came before, and one that comes now, are answered.
+/// An earlier client and a new one are served.
 fn others_are_served(server: &Running, bystander: &mut crate::server::Client) {
     bystander.ask("still here\n", "still here\n");
     server.client().ask("just come\n", "just come\n");
@@ -145,7 +145,7 @@ fn a_blocking_drop_beside_full_handlers_delays_no_other_client() {
     others_are_served(&server, &mut bystander);
 }
 
-/// Bytes without end, held up in `drop`.
+/// An endless body whose `drop` waits at a gate.
 struct Reader(Gate);
 
 impl Read for Reader {

@@ -1,4 +1,4 @@
-//! Limits to what one client may have of a server.
+//! Limits on what one client may use.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::server::{Client, Gate, alone, capture_the_log, eventually, get, serve};
 
-/// One that is asked for something and answered, or reset.
+/// Whether the client gets a response. Otherwise it gets a reset.
 fn is_served(client: &mut Client) -> bool {
     use std::io::Write;
     let _ = client.stream.write_all(get("/").as_bytes());
@@ -52,7 +52,7 @@ fn rejections_by_address_are_logged_at_debug_level() {
             second.stream.read(&mut [0]).expect_err("a reset");
             assert!(is_served(&mut first), "after another poll");
             if level == log::LevelFilter::Debug {
-                wanted.push(format!("refused {address}: its address has as many connections as it may"));
+                wanted.push(format!("rejected {address}: its address has the maximum number of connections"));
                 eventually("it is logged", || !lines.lock().unwrap().is_empty());
             }
             assert_eq!(*lines.lock().unwrap(), wanted, "at level {level}");
@@ -81,13 +81,13 @@ fn an_old_connection_closes_after_its_next_response() {
     let mut client = server.client();
     let first = client.fetch(get("/"));
     assert!(!first.contains("Connection: close"), "{first:?}");
-    std::thread::sleep(age); // the age is what is tried
+    std::thread::sleep(age); // until the connection has this age
     let last = client.fetch(get("/"));
     assert!(last.contains("\r\nConnection: close\r\n"), "{last:?}");
     client.expect_end();
 }
 
-/// `/stuck` waits at a gate; everything that is handled is counted.
+/// `/stuck` waits at a gate; all handled requests are counted.
 #[derive(Clone, Default)]
 struct Stuck {
     gate: Gate,
@@ -130,10 +130,10 @@ fn a_request_without_a_worker_gets_retry_after() {
     queued.send(get("/"));
     server.wait_for("it waits", |stats| stats.waiting == 1);
     has_retry_after(&server.client().fetch(get("/")), "503"); // the queue is full
-    has_retry_after(&queued.answer().expect("an answer"), "503"); // the request took too long
+    has_retry_after(&queued.answer().expect("an answer"), "503"); // the request waited too long
     let mut body = server.client();
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-    has_retry_after(&body.answer().expect("an answer"), "503"); // before a body
+    has_retry_after(&body.answer().expect("an answer"), "503"); // rejected before its body
     assert_eq!(server.handle.stats().refused, 3);
 }
 
@@ -177,10 +177,10 @@ fn a_request_reset_while_queued_is_not_handled() {
     for client in gone {
         socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
-    // What is sent after the resets is seen by the same poll, or by a later one.
+    // The poll that sees this request, or an earlier one, also sees the resets.
     server.client().send("GET  / HTTP/1.1\r\n\r\n").expect("HTTP/1.1 400 ");
     app.gate.open();
     assert!(patient.answer().is_ok_and(|answer| answer.ends_with("here")));
     server.wait_for("they are gone", |stats| stats.connections <= 3);
-    assert_eq!(app.handled.load(SeqCst), 2, "handled: the stuck one, the patient one");
+    assert_eq!(app.handled.load(SeqCst), 2, "two requests are handled: the stuck one and the patient one");
 }

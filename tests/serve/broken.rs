@@ -1,4 +1,4 @@
-//! What broke must look broken, and what did not must not: a reset here, an end there.
+//! Broken responses must look broken, and complete ones must not: a reset in one case, an end in the other.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -20,7 +20,7 @@ fn a_partial_response_before_a_panic_ends_in_a_reset() {
     }
 }
 
-/// Reads three times three bytes, and then writes a little and panics.
+/// Gives three bytes three times, then one byte, and panics.
 struct Breaking(usize);
 
 impl Read for Breaking {
@@ -67,7 +67,7 @@ fn a_panicking_stream_sends_what_was_read_and_then_a_reset() {
     }
 }
 
-/// A client that has sent something before it is met.
+/// A client that has sent these bytes before it is accepted.
 fn early(handler: impl IntoProtocol, sent: &str) -> (Client, Running) {
     let server = TcpServer::bind("127.0.0.1:0", handler).expect("a free port");
     let mut client = Client::new(server.local_addr());

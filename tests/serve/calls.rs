@@ -10,7 +10,7 @@ use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
 
 use crate::server::{Client, PATIENCE, serve, shows_resets};
 
-/// Everybody hears what is said: `say X` to all, `echo X` to oneself, `loop` calls itself for ever.
+/// `say X` sends X to all clients, `echo X` only to the sender, `loop` makes the connection call itself for ever.
 #[derive(Clone, Default)]
 struct Room(Arc<Mutex<Chat>>);
 
@@ -66,7 +66,7 @@ impl Conversation for Listener {
 }
 
 impl Room {
-    /// Tell everybody; how many are still there.
+    /// Sends this to all clients, and returns how many there are.
     fn say(&self, word: &str) -> usize {
         let mut chat = self.0.lock().unwrap();
         chat.said.push(word.to_owned());
@@ -89,7 +89,7 @@ fn every_client_receives_messages_from_threads_and_clients() {
     clients.iter_mut().for_each(|client| {
         client.expect("from outside\nfrom the seventh\n");
     });
-    // Calls that come thick and fast are told once or more often, and nothing that was said before is missed.
+    // Many calls in a row reach a connection once or more often, and no message before them is lost.
     let speakers: Vec<_> = (0..4)
         .map(|number| {
             let room = room.clone();
@@ -137,7 +137,7 @@ fn a_blocked_client_gets_its_calls_once_it_reads() {
     client.send("and on\n").expect("and on\n");
 }
 
-/// Wherever a connection is: waiting for its client to ask, or to read.
+/// A connection can be aborted while it waits for a request, and while it waits for its client to read.
 #[test]
 fn an_abort_ends_a_connection_in_any_state() {
     let room = Room::default();
@@ -146,7 +146,7 @@ fn an_abort_ends_a_connection_in_any_state() {
     clients.iter_mut().for_each(|client| {
         client.expect("here\n");
     });
-    // Every other one owes more than its client will ever read.
+    // Every other client has a response that it will never read completely.
     for client in clients.iter_mut().step_by(2) {
         let line = "x".repeat(60_000) + "\n";
         let mut stream = client.stream.try_clone().unwrap();
@@ -177,8 +177,8 @@ fn an_abort_ends_a_connection_in_any_state() {
     }
 }
 
-/// 1,000 that listen in silence cost nothing, and a word to all of them delays nobody much. (`benches/live.py` does the
-/// same with 10,000.)
+/// 1,000 idle listeners cost nothing, and a message to all of them delays no other client much. (`benches/soak/live.rs` does
+/// this with 10,000.)
 #[test]
 fn many_silent_listeners_cost_nothing() {
     let room = Room::default();
@@ -188,7 +188,7 @@ fn many_silent_listeners_cost_nothing() {
         client.expect("here\n");
     });
     let before = server.wait_for("all wait", |stats| stats.parked == 1000 && stats.permits == 0).polls;
-    thread::sleep(Duration::from_millis(100)); // the while in which nothing is to happen
+    thread::sleep(Duration::from_millis(100)); // the time in which nothing may happen
     let polls = server.handle.stats().polls - before;
     assert!(polls <= 1, "{polls} polls in a tenth of a second in which nobody spoke");
     let start = Instant::now();

@@ -1,9 +1,9 @@
-//! A cipher for tests, as weak as it is short, but with all that TLS asks of the engine: a handshake in which both
-//! sides speak before the inner protocol meets the client, records, a goodbye, an alert.
+//! A cipher for tests, which is weak and short but uses all that TLS needs from the engine: a handshake in which both
+//! sides send before the inner protocol accepts the client, records, a goodbye, an alert.
 //!
-//! The client says `key 5a\n` (a byte, in hex), hears `whoami\n`, says `from ADDRESS\n`, and hears `ok\n`. From then on
-//! both send records: their length in two bytes, and so many bytes, each xor the key. A record without bytes is a
-//! goodbye; one that is too long is broken, and answered by the alert `ff ff`.
+//! The client sends `key 5a\n` (a byte in hex), receives `whoami\n`, sends `from ADDRESS\n`, and receives `ok\n`. Then
+//! both sides send records: a length in two bytes, and this many bytes, each xor the key. A record without bytes is a
+//! goodbye. A record that is too long is invalid, and the reply is the alert `ff ff`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,7 +20,7 @@ const LONGEST: usize = 16 * 1024;
 pub struct Cipher {
     inner: Arc<dyn Protocol>,
     handshake: Duration,
-    /// The most that was owed to any client when more was sealed for it.
+    /// The largest unsent output of any client when more was sealed for it.
     pub most_owed: Arc<AtomicU64>,
 }
 
@@ -30,7 +30,7 @@ impl Cipher {
         Cipher { inner, handshake: Duration::from_secs(60), most_owed: Arc::default() }
     }
 
-    /// How long the handshake may take.
+    /// The time limit of the handshake.
     pub fn handshake(mut self, limit: Duration) -> Cipher {
         self.handshake = limit;
         self
@@ -97,7 +97,7 @@ impl Conversation for Ciphered {
                 let Some(address) = address else { return Next::Abort };
                 self.state = State::Meeting(key.clone(), Client::new(address));
                 turn.output.bytes().extend_from_slice(b"ok\n");
-                Next::Brief // the inner protocol may block while it meets the client
+                Next::Brief // the inner protocol may block while it accepts the client
             }
             _ => unreachable!("see above"),
         }
@@ -149,9 +149,9 @@ fn xor(bytes: &[u8], key: u8) -> Vec<u8> {
     bytes.iter().map(|byte| byte ^ key).collect()
 }
 
-/// What a client sends first.
+/// The bytes that a client sends first.
 pub const HELLO: &str = "key 5a\nfrom 10.9.8.7:1234\n";
-/// What it hears then.
+/// The reply to them.
 pub const WELCOME: &str = "whoami\nok\n";
 const KEY: u8 = 0x5a;
 
@@ -161,21 +161,21 @@ pub fn sealed(plain: &[u8], record: usize) -> Vec<u8> {
     records.flat_map(|bytes| [&(bytes.len() as u16).to_be_bytes()[..], &xor(bytes, KEY)].concat()).collect()
 }
 
-/// A client's goodbye.
+/// The goodbye of a client.
 pub const GOODBYE: [u8; 2] = [0, 0];
 
-/// How what a client heard ends.
+/// The end of the bytes that a client has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Goodbye,
     Alert,
-    /// Between records.
+    /// Between two records.
     None,
     /// Within a record.
     Torn,
 }
 
-/// What was said to a client after the handshake, and how it ends.
+/// The decrypted bytes after the handshake, and their end.
 pub fn opened(mut bytes: &[u8]) -> (Vec<u8>, End) {
     let mut plain = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {
@@ -196,7 +196,7 @@ pub fn opened(mut bytes: &[u8]) -> (Vec<u8>, End) {
     (plain, if bytes.is_empty() { End::None } else { End::Torn })
 }
 
-/// `Raw`, for those who import this file alone.
+/// `Raw`, for files that import only this one.
 pub fn raw(protocol: impl Protocol) -> Cipher {
     Cipher::new(Raw(protocol))
 }

@@ -1,15 +1,15 @@
-//! Destructors that block: of shared bodies, and of what handlers keep in requests. They stop nobody else.
+//! Destructors that block, of shared bodies and of values in requests. They delay no other client.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modest::live::{Broadcast, Signal};
+use modest::live::{Broadcast, Channel, Signal};
 use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, get, serve};
 
-/// Bytes, or a value, whose destructor waits at a gate.
+/// A value whose destructor waits at a gate.
 struct Blocks(Gate, Vec<u8>);
 
 impl AsRef<[u8]> for Blocks {
@@ -18,7 +18,7 @@ impl AsRef<[u8]> for Blocks {
     }
 }
 
-/// A body that is saved to it takes no time.
+/// Writing a body to it takes no time.
 impl Write for Blocks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
@@ -45,6 +45,10 @@ impl RequestHandler for App {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         match (request.method().as_str(), request.path()) {
             ("POST", "/saved") => drop(plan.save_to(Blocks(self.gate.clone(), Vec::new()))),
+            ("POST", "/watched") => {
+                let blocks = Blocks(self.gate.clone(), Vec::new());
+                plan.progress(move |_| assert!(!blocks.1.is_empty(), "as the test asks"));
+            }
             ("POST", _) => request.put(Blocks(self.gate.clone(), Vec::new())),
             _ => {}
         }
@@ -55,6 +59,7 @@ impl RequestHandler for App {
         match request.path() {
             "/" => return Ok(Response::text("here")),
             "/shared" => return Ok(Response::shared(Arc::new(Blocks(self.gate.clone(), vec![b'x'; 8_000_000])))),
+            "/pushed" => return self.pushed(),
             _ => request.put(Blocks(self.gate.clone(), Vec::new())),
         }
         match request.path() {
@@ -65,6 +70,20 @@ impl RequestHandler for App {
 
     fn do_post(&self, _: &Request) -> Result<Response> {
         Ok(Response::text("posted"))
+    }
+}
+
+impl App {
+    /// A response that is complete, and longer than what the kernel takes in the handler's turn.
+    fn pushed(&self) -> Result<Response> {
+        let (sender, response) = Response::channel_with(Channel::new().queue(1 << 24));
+        let blocks = Blocks(self.gate.clone(), Vec::new());
+        sender.on_drain(move || assert!(blocks.1.is_empty()));
+        for _ in 0..100 {
+            sender.send(vec![b'x'; 100_000]).expect("there is room");
+        }
+        sender.finish();
+        Ok(response)
     }
 }
 
@@ -79,22 +98,32 @@ fn a_blocking_destructor_delays_no_other_client() {
             left -= count.unwrap_or_else(|err| panic!("{left} bytes are missing: {err}, {:?}", running.handle.stats()));
         }
     };
+    let sends_more: Then = |client, running| {
+        running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+        client.send("a");
+    };
+    let reads_on: Then = |client, _| {
+        std::io::Read::read_exact(&mut client.stream, &mut vec![0; 10_000_000]).expect("a head, and as much as that");
+    };
     let leaves: Then = |client, running| {
         running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
         let _ = client.stream.shutdown(std::net::Shutdown::Both);
         socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
-        *client = running.client(); // closed
+        *client = running.client(); // closes the first one
     };
     let ends: Then = |client, running| {
         running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
         client.send("0\r\n\r\n");
     };
     let saved = "POST /saved HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let watched = "POST /watched HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
     let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
     for (what, request, then) in [
         ("a shared body that is taken in pieces", get("/shared"), takes_all),
         ("a long poll whose client leaves", get("/poll"), leaves),
         ("an event stream whose client leaves", get("/events"), leaves),
+        ("the caller of a channel that is complete", get("/pushed"), reads_on),
+        ("a body whose progress panics", watched.to_owned(), sends_more),
         ("half a body", half.to_owned(), leaves),
         ("a body that was saved, and whose end comes alone", saved.to_owned(), ends),
         ("half of one that is saved", format!("{saved}5\r\nab"), leaves),
@@ -110,14 +139,14 @@ fn a_blocking_destructor_delays_no_other_client() {
         for _ in 0..20 {
             assert!(running.client().fetch(get("/")).ends_with("here"), "{what}");
         }
-        // All others wait for their clients.
+        // All other workers are idle.
         let blocks_alone =
             |stats: &Stats| (stats.connections - stats.parked, stats.running) == (1, 1) && stats.permits >= 1;
         running.wait_for("it alone blocks, with a permit", blocks_alone);
     }
 }
 
-/// A connection that polls again and again is not kept in the signal once for each time.
+/// A signal keeps one entry for a connection that polls repeatedly, not one per poll.
 #[test]
 fn a_finished_poll_leaves_nothing_behind() {
     let changed = Signal::new();

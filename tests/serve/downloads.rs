@@ -1,4 +1,4 @@
-//! Downloads that were begun while handlers are stuck: a stretch of a file needs no handler's permit, and a stream waits
+//! Downloads in progress while all handlers block: a part of a file needs no permit for handlers, and a stream waits
 //! for one.
 
 use std::fs::File;
@@ -11,15 +11,15 @@ use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpSe
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, get, serve};
 
-/// More than the kernel takes for a client that does not read yet.
+/// More than the kernel buffers for a client that does not read yet.
 const SIZE: usize = 30_000_000;
 
-/// Two handlers at once, and whoever waits for one is refused soon.
+/// Two handlers at once; requests that wait for one are soon rejected.
 fn two_handlers(server: TcpServer) -> TcpServer {
     server.workers(2).queue_limit(16).queue_timeout(Duration::from_secs(2)).shutdown_timeout(PATIENCE)
 }
 
-/// The rest of a download, of so many bytes and a head that may have been read.
+/// Checks the rest of a download with this many bytes. The head may have been read already.
 #[track_caller]
 fn finish(what: &str, mut client: Client, size: usize) {
     let (came, end) = client.read_to_any_end();
@@ -92,7 +92,7 @@ fn a_started_stream_waits_for_a_handler_without_limit() {
         }
         Ok(Response::stream(std::io::repeat(b's').take(SIZE as u64)))
     });
-    // Nobody else may wait, and no longer than 2 s.
+    // One request can wait, for at most 2 s.
     let server = serve(app, |server| two_handlers(server).queue_limit(1));
     let mut streams = [server.client(), server.client()];
     streams.iter_mut().for_each(|client| {
@@ -106,7 +106,7 @@ fn a_started_stream_waits_for_a_handler_without_limit() {
     gate.wait_for_arrivals(2);
     let streams = streams.map(|client| std::thread::spawn(move || finish("a stream", client, SIZE)));
     server.wait_for("both wait for a handler", |stats| stats.waiting == 2);
-    // Who comes after them, and has nothing of its answer yet, is refused once its time is up.
+    // A new request without any part of a response is rejected when its time is over.
     let mut new = server.client();
     new.ask(get("/stuck"), "HTTP/1.1 503 ");
     gate.open();
@@ -126,11 +126,11 @@ fn a_pipelined_request_has_the_usual_queue_timeout() {
         }
         Ok(Response::text("here"))
     });
-    // Long enough for all that happens before the first of them is let go, on a machine that does much else.
+    // Long enough on a busy machine for all steps before the first handler ends.
     let server = serve(app, |server| two_handlers(server).workers(1).queue_timeout(Duration::from_secs(3)));
     let mut stuck = [server.client(), server.client()];
     let mut client = server.client();
-    // Clients that are still shaking hands would wait for a handler as well.
+    // Clients whose handshake is not complete would wait for a handler as well.
     stuck.iter_mut().chain([&mut client]).for_each(|client| drop(client.fetch(get("/"))));
     stuck[0].send(get("/first"));
     first.wait_for_arrivals(1);
@@ -140,6 +140,7 @@ fn a_pipelined_request_has_the_usual_queue_timeout() {
     server.wait_for("another waits behind it", |stats| stats.waiting == 2);
     first.open();
     assert!(client.answer().expect("an answer").starts_with("HTTP/1.1 200 "));
-    // That answer may not have gone out yet when the second request asks for a handler: it is none of its own.
+    // The first response may not have been sent completely when the second request waits for a handler. That does not
+    // give the second one more time.
     assert!(client.answer().expect("another").starts_with("HTTP/1.1 503 "));
 }

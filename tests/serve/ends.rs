@@ -1,4 +1,4 @@
-//! Answers to the end: slow readers, streams that wait, torsos, and limits without end.
+//! Responses to their end: slow readers, streams that wait, partial responses, and endless limits.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpSe
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, Running, is_plain, serve};
 
-/// A client that takes little at a time: its window is small.
+/// A client with a small receive window.
 fn narrow(server: &Running) -> Client {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -21,7 +21,8 @@ fn narrow(server: &Running) -> Client {
     Client { stream }
 }
 
-/// Ask, and read the answer 8 KiB at a time, as slowly as `pace` says by how much has come. How much came.
+/// Sends a request and reads the response, 8 KiB at a time, with pauses that depend on the bytes read so far. Returns
+/// the number of bytes.
 fn read_slowly(mut client: Client, pace: impl Fn(usize) -> Duration, size: usize) -> usize {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut buffer = [0; 8 * 1024];
@@ -30,7 +31,7 @@ fn read_slowly(mut client: Client, pace: impl Fn(usize) -> Duration, size: usize
         && let Ok(count @ 1..) = client.stream.read(&mut buffer)
     {
         all += count;
-        std::thread::sleep(pace(all)); // the pace of a slow reader, not a wait
+        std::thread::sleep(pace(all)); // the speed of the reader, not a wait for an event
     }
     all
 }
@@ -40,13 +41,13 @@ fn big(size: usize) -> Http<impl RequestHandler> {
     Http::new(handler_fn(move |_| Ok(Response::shared(body.clone()))))
 }
 
-/// What is left in the kernel's hands differs: not every size is cut by every mistake.
+/// Different amounts are left in the kernel, because not every error truncates every size.
 const SIZES: [usize; 6] = [600_000, 640_000, 680_000, 720_000, 760_000, 800_000];
 
 #[test]
 fn a_reader_slower_than_the_idle_timeout_gets_everything() {
     if !is_plain() {
-        return; // its clients have sockets of their own
+        return; // its clients need their own socket options
     }
     std::thread::scope(|threads| {
         for size in SIZES {
@@ -62,13 +63,13 @@ fn a_reader_slower_than_the_idle_timeout_gets_everything() {
 #[test]
 fn a_shutdown_waits_for_a_slow_reader() {
     if !is_plain() {
-        return; // its clients have sockets of their own
+        return; // its clients need their own socket options
     }
     std::thread::scope(|threads| {
         for size in SIZES {
             threads.spawn(move || {
                 let server = serve(big(size), |server| server.shutdown_timeout(PATIENCE));
-                // Slower than half a second for each stretch that is written.
+                // More than half a second for each part that the server writes.
                 let pace = |all| match all {
                     ..200_000 => Duration::from_millis(1),
                     _ => {
@@ -85,7 +86,7 @@ fn a_shutdown_waits_for_a_slow_reader() {
 
 #[test]
 fn an_incomplete_response_never_looks_complete() {
-    // An answer whose end is the end of the connection, cut off by the end of the grace, and by a client that stopped reading.
+    // A response that ends with the connection is cut off by the shutdown timeout, and by a client that stops reading.
     let endless = || handler_fn(|_| Ok(Response::stream(io::repeat(b'x'))));
     let mut server = serve(endless(), |server| server.shutdown_timeout(Duration::from_millis(100)));
     let mut client = server.client();
@@ -132,7 +133,7 @@ fn the_head_of_a_stream_does_not_wait_for_its_body() {
     client.expect("0\r\n\r\n");
 }
 
-/// A close with bytes unread is a reset, which destroys what the client has not read yet.
+/// A close with unread bytes is a reset, which destroys bytes that the client has not read yet.
 #[test]
 fn bytes_received_during_a_handler_do_not_truncate_the_response() {
     const SIZE: usize = 150_000;
@@ -159,14 +160,14 @@ fn bytes_received_during_a_handler_do_not_truncate_the_response() {
             server.handle.shutdown();
         }
         gate.open();
-        // What is there to read is not read before the server has closed, or half-closed.
+        // The test reads only after the server has closed or half-closed the connection.
         server.wait_for("it is done with the client", |stats| stats.running == 0 && stats.parked == stats.connections);
         let (came, end) = client.read_to_any_end();
         assert!(came.len() > SIZE && end.is_none(), "{what}: {} bytes, and then {end:?}", came.len());
     }
 }
 
-/// The same of any protocol.
+/// This holds for any protocol.
 #[test]
 fn bytes_received_during_a_line_do_not_truncate_the_reply() {
     const SIZE: usize = 150_000;
@@ -196,8 +197,8 @@ fn an_uploading_client_gets_the_rejection() {
     client.send("refuse\n");
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(2500) {
-        client.send([b'b'; 16 * 1024]); // fails if nobody takes it any more
-        std::thread::sleep(Duration::from_millis(50)); // the pace of its upload, not a wait
+        client.send([b'b'; 16 * 1024]); // fails once the server reads no more
+        std::thread::sleep(Duration::from_millis(50)); // the speed of the upload, not a wait for an event
     }
     client.half_close().expect("refused\n").expect_end();
 }
@@ -306,7 +307,7 @@ fn a_destructor_that_panics_costs_one_connection() {
         client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
     }
     server.wait_for("those who left are gone", |stats| stats.connections == 1 && stats.accepted == 21);
-    // The worker gives its permit back a moment after the connection is gone; a lost one never comes back.
+    // The worker returns its permit a moment after the connection is gone. A lost permit would never be returned.
     server.wait_for("no permit is lost", |stats| stats.running == 0);
     bystander.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
 }

@@ -1,4 +1,4 @@
-//! What floor 1 promises, whatever is spoken over it.
+//! The promises of `tcp`, for any protocol.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn blocked_handlers_delay_no_client_and_the_queue_is_served() {
         client.send("block first\n");
     });
     server.wait_for("four handlers run", |stats| stats.running == 4);
-    // Clients are still accepted, heard and answered where no handler is needed; deadlines hold.
+    // Clients are still accepted, and requests that need no handler are served. Deadlines hold.
     server.client().send("say me\n").expect("me\n");
     server.client().send("read 50\n").expect("late\n").expect_end();
     let mut fifth = server.client();
@@ -110,7 +110,7 @@ fn a_panic_costs_one_connection() {
     let mut bystander = server.client();
     for line in ["panic\n", "panic late\n"].repeat(20) {
         let mut client = server.client();
-        client.send(line).expect_reset(); // whatever it was answered so far is not whole
+        client.send(line).expect_reset(); // the output so far is incomplete
     }
     bystander.send("say still here\n").expect("still here\n");
     let stats = server.wait_for("the others are gone", |stats| stats.connections == 1);
@@ -119,13 +119,13 @@ fn a_panic_costs_one_connection() {
 
 #[test]
 fn a_woken_worker_updates_its_clock() {
-    // A worker that is woken to draw from the queue begins its turn now, not when it lay down: else whoever it serves
-    // has rested, or stood in line, for as long as the worker slept.
+    // The turn of a woken worker begins at the wake-up, not when the worker fell asleep. Otherwise its connection would
+    // seem to have been idle, or in the queue, for that time.
     let script = Script::default();
     let server = serve(Raw(script.clone()), |server| server);
     for gate in ["one", "two"] {
         let (mut blocker, mut others) = (server.client(), Vec::from_iter((0..20).map(|_| server.client())));
-        server.client().send("read 1000\n").expect("late\n"); // that long ago everybody lay down
+        server.client().send("read 1000\n").expect("late\n"); // all workers have slept for this time
         blocker.send(format!("block {gate}\n"));
         for client in &mut others {
             client.send("age\n");
@@ -148,7 +148,7 @@ fn a_slow_trickle_does_not_extend_a_stages_deadline() {
     let is_told = Arc::clone(&told);
     let drip = std::thread::spawn(move || {
         while !is_told.load(Relaxed) && dripping.write_all(b".").is_ok() {
-            std::thread::sleep(Duration::from_millis(20)); // the pace of the drip, not a wait
+            std::thread::sleep(Duration::from_millis(20)); // the speed of the sender, not a wait for an event
         }
     });
     client.expect("late\n");
@@ -165,7 +165,7 @@ fn a_rejection_reaches_a_client_that_is_still_sending() {
     for round in 0..20 {
         let mut client = server.client();
         client.send("refuse\n");
-        // More than the socket's buffers hold: the server must go on reading, or this fails with a reset.
+        // More than the buffers of the sockets hold: if the server does not read on, this fails with a reset.
         for _ in 0..64 {
             if client.stream.write_all(&[b'b'; 64 * 1024]).is_err() {
                 break;
@@ -228,7 +228,7 @@ fn reading_from_a_client_that_does_not_read_is_bounded() {
     let server = serve(Raw(Script::default()), |server| server);
     let client = server.client();
     client.stream.set_nonblocking(true).unwrap();
-    // Each line is answered with twice as much: what is owed stops the reading, and the reading stops the client.
+    // Each reply is twice as long as its line: unsent output stops the reading, which stops the client.
     let line = format!("say {}\n", "y".repeat(1000)).repeat(60);
     let mut sent = 0usize;
     let start = Instant::now();
@@ -263,7 +263,7 @@ fn many_clients_at_once() {
         })
         .collect();
     clients.into_iter().for_each(|client| client.join().unwrap());
-    // A permit is back a moment after its connection is gone.
+    // A permit is returned a moment after its connection is gone.
     let stats = server.wait_for("all are gone", |stats| (stats.connections, stats.ready, stats.running) == (0, 0, 0));
     assert_eq!(stats.accepted, 3200);
 }

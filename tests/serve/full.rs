@@ -1,4 +1,4 @@
-//! A full house: who is let go for a newcomer, in which order, and who never is.
+//! A full server: the order in which connections are evicted for new ones, and connections that never are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,14 +11,14 @@ use modest::{Client as Peer, Http, LogRecord, Request, RequestHandler, Response,
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
-/// `/handle` waits at a gate in the handler; a refused request whose line begins with `/` and a number waits at the
-/// gate of that number where the answer is logged, outside of any handler; everything else is answered at once.
+/// `/handle` waits at a gate in the handler. A rejected request whose line begins with `/` and a number waits at the
+/// gate of this number while it is logged, outside of any handler. Everything else gets a response at once.
 #[derive(Clone, Default)]
 struct App {
     handler: Gate,
     logs: [Gate; 2],
     meeting: Gate,
-    to_meet: Arc<AtomicUsize>, // so many clients wait at `meeting` to be met
+    to_meet: Arc<AtomicUsize>, // this many clients wait at `meeting` before they are accepted
 }
 
 impl RequestHandler for App {
@@ -60,7 +60,7 @@ fn is_answered(client: &mut Client) {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
 }
 
-/// So many clients that have sent this, and are known to the server.
+/// This many clients that have sent these bytes and are accepted.
 fn clients(server: &Running, count: usize, sent: &str) -> Vec<Client> {
     let before = server.handle.stats();
     let mut clients = Vec::from_iter((0..count).map(|_| server.client()));
@@ -74,16 +74,18 @@ fn clients(server: &Running, count: usize, sent: &str) -> Vec<Client> {
 
 #[test]
 fn a_request_arriving_during_eviction_is_served() {
-    // A server with one handler has four workers. All are held up outside of the poller: one in the handler, two meeting
-    // clients, one in the log. Then one more request that will hold up its worker and two newcomers are seen by one poll:
-    // one has the place of a client that left, for the other the idle client is chosen to be evicted, and nobody is free to do so while that request is in hand. What it asks
-    // in that time is in the socket before its connection ends.
+    // A server with one handler has four workers. All of them are blocked, and none polls: one in the handler, two
+    // while they accept clients, one in the log. Then one poll finds another request that will block its worker, and
+    // two new clients. One gets the place of a client that has left. For the other one the idle client is chosen for
+    // eviction, but no worker is free to evict it while that request is in progress. A request that the idle client
+    // sends meanwhile is in the socket before the connection ends.
     let app = App::default();
     let server = serve(app.clone(), |server| server.workers(1).max_connections(6));
     let _end = (app.handler.opened_at_end(), app.meeting.opened_at_end());
     let _logs_end = app.logs.each_ref().map(|log| log.opened_at_end());
     let mut idle = server.client();
     is_answered(&mut idle);
+    thread::sleep(Duration::from_millis(300)); // it can be evicted when it has been idle for 250 ms
     let (mut handled, mut first, mut second) = (server.client(), server.client(), server.client());
     server.wait_for("all are accepted", |stats| stats.parked == 4);
     handled.send(get("/handle"));
@@ -91,13 +93,13 @@ fn a_request_arriving_during_eviction_is_served() {
     app.to_meet.store(2, Relaxed);
     let _unmet = [server.client(), server.client()];
     app.meeting.wait_for_arrivals(2);
-    first.send("GET  /0 HTTP/1.1\r\n\r\n").half_close(); // so that it does not linger, and is not evicted first
+    first.send("GET  /0 HTTP/1.1\r\n\r\n").half_close(); // so that it has nothing unread, and is not evicted first
     app.logs[0].wait_for_arrivals(1);
     second.send("GET  /1 HTTP/1.1\r\n\r\n");
     let _newcomers = [server.client(), server.client()];
     app.logs[0].open();
     app.logs[1].wait_for_arrivals(1);
-    // An end that was sent before the request excuses what follows: the client knows.
+    // If the connection ended before the request was sent, the client knows that, and the test proves nothing.
     idle.stream.set_nonblocking(true).unwrap();
     let ended_before = matches!(idle.stream.peek(&mut [0]), Ok(0));
     idle.stream.set_nonblocking(false).unwrap();
@@ -129,7 +131,7 @@ fn lingering_connections_are_evicted_before_idle_ones() {
 fn the_longest_idle_connection_is_evicted_first() {
     let server = serve(App::default(), with_room_for(3));
     let mut idle = clients(&server, 3, "");
-    // The last to come was the first to ask: it is idle for longest, but for the first two, which then ask as well.
+    // The last client sends the first request. The first two send one after it, so the last one is idle for longest.
     for number in [2, 0, 1] {
         is_answered(&mut idle[number]);
         server.wait_for("it is idle", |stats| stats.parked == 3);
@@ -145,7 +147,7 @@ fn the_longest_idle_connection_is_evicted_first() {
 fn idle_connections_are_evicted_before_partial_heads() {
     let server = serve(App::default(), with_room_for(2));
     let mut half = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
-    thread::sleep(Duration::from_millis(1200)); // half a head may be let go once it is a second old
+    thread::sleep(Duration::from_millis(1200)); // an incomplete head can be evicted after a second
     let mut idle = clients(&server, 1, "");
     is_answered(&mut server.client());
     idle[0].expect_end();
@@ -160,7 +162,8 @@ fn partial_heads_are_evictable_after_a_second() {
     let _halves = clients(&server, 64, "GET / HTTP/1.1\r\nHo");
     let start = Instant::now();
     is_answered(&mut server.client());
-    // A head is let go when it is a second old; without that it has ten. In between is room for a slow machine.
+    // An incomplete head can be evicted after one second; its own timeout is ten. The limit leaves time for a slow
+    // machine.
     let took = start.elapsed();
     assert!(took < Duration::from_secs(7), "a newcomer was answered after {took:?} beside 64 halves of heads");
 }
@@ -170,7 +173,7 @@ fn the_oldest_partial_head_is_evicted_first() {
     let http = Http::new(App::default()).head_timeout(PATIENCE);
     let server = serve(http, with_room_for(2));
     let mut old = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
-    thread::sleep(Duration::from_millis(500)); // so much older
+    thread::sleep(Duration::from_millis(500)); // so that it is older by this time
     let mut young = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
     let start = Instant::now();
     is_answered(&mut server.client());
@@ -188,7 +191,7 @@ fn a_new_partial_head_is_not_evicted() {
     let mut halves = clients(&server, 4, "GET / HTTP/1.1\r\nHo");
     let mut newcomer = server.client();
     newcomer.send(get("/"));
-    thread::sleep(Duration::from_millis(400)); // not a second yet: nobody has to go
+    thread::sleep(Duration::from_millis(400)); // less than a second, so none can be evicted
     for half in &mut halves {
         half.send("st: a\r\n\r\n");
         let answer = half.answer();
@@ -209,7 +212,7 @@ fn a_request_in_progress_is_never_evicted() {
     app.handler.wait_for_arrivals(1);
     let mut newcomer = server.client();
     newcomer.send(get("/"));
-    thread::sleep(Duration::from_millis(1500)); // half a head would be let go by now
+    thread::sleep(Duration::from_millis(1500)); // an incomplete head could be evicted now
     body[0].send("67890");
     let answer = body[0].answer();
     assert!(matches!(&answer, Ok(answer) if answer.ends_with("10 bytes")), "the rest of a body, and then {answer:?}");
@@ -220,12 +223,12 @@ fn a_request_in_progress_is_never_evicted() {
     assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
 }
 
-/// One more than there is room for, and all are busy: each request that is sent is answered, and who has to go is told.
+/// There is one busy client more than the limit. Each request gets a response, and each evicted client is notified.
 #[test]
 fn evicted_busy_clients_lose_no_request() {
     const CLIENTS: usize = 12;
     let app = modest::handler_fn(|request: &modest::Request| {
-        thread::sleep(Duration::from_millis(1)); // what a handler takes
+        thread::sleep(Duration::from_millis(1)); // the time of a handler
         Ok(modest::Response::text(format!("{} bytes", request.body().len())))
     });
     let server = serve(Http::new(app).access_log(None), |server| server.max_connections(CLIENTS - 1));
@@ -251,7 +254,7 @@ fn evicted_busy_clients_lose_no_request() {
     assert_eq!(lost, Vec::<String>::new(), "{:?}", server.handle.stats());
 }
 
-/// Streams that have left the engine hold their entries for as long as they live, and nobody up.
+/// Streams that have left the engine keep their places while they live, and delay no other client.
 #[test]
 fn streams_do_not_prevent_evicting_idle_clients() {
     const STREAMS: usize = 300;

@@ -1,11 +1,11 @@
-//! Line protocols over real sockets: who waits for whom, and what many lines at once may cost.
+//! Line protocols over real sockets: the order of their lines, and the cost of many lines at once.
 
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Flow, LineHandler, Lines};
+use modest::raw::{Flow, LineHandler, LineSender, Lines};
 use modest::{Client as Peer, ProxyProtocol};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
@@ -24,7 +24,7 @@ fn echo() -> Lines {
 #[test]
 fn each_client_has_its_own_state_and_gets_a_greeting() {
     if !is_plain() {
-        return; // the client knows its own address
+        return; // this client knows its own address
     }
     struct Count(String, usize);
     impl LineHandler for Count {
@@ -107,7 +107,7 @@ fn replies_to_a_client_that_does_not_read_are_bounded() {
     });
     let server = serve(lines, |server| server.write_timeout(Duration::from_millis(500)));
     let mut deaf = server.client();
-    deaf.send("\n".repeat(10_000)); // 600 MB of answers
+    deaf.send("\n".repeat(10_000)); // 600 MB of replies
     server.wait_for("it is given up", |stats| stats.connections == 0);
     let handled = handled.load(Relaxed);
     assert!(handled < 1000, "{handled} lines were answered to a client that reads nothing");
@@ -183,4 +183,87 @@ fn lines_work_inside_a_cipher_and_behind_a_proxy() {
     client.send("PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n").send(HELLO).expect(WELCOME).send(sealed(b"a\nquit\n", 2));
     assert_eq!(opened(&client.read_to_end()).0, b"a\nquit\n");
     eventually("it is gone", || server.handle.stats().connections == 0);
+}
+
+#[test]
+fn a_client_can_be_turned_away() {
+    let server = serve(echo().verify_client(|_| false), |server| server);
+    server.client().send("hello\n").expect_end();
+    let server = serve(echo().verify_client(|_| true), |server| server);
+    server.client().ask("hello\n", "hello\n");
+}
+
+/// Every client gets every line; a line `late` is sent by another thread while the handler still runs.
+#[derive(Clone, Default)]
+struct Chat(Arc<Mutex<Vec<LineSender>>>);
+
+impl Chat {
+    fn say(&self, line: &str) {
+        self.0.lock().unwrap().retain(|client| client.send(format!("{line}\n")).is_ok());
+    }
+}
+
+impl LineHandler for Chat {
+    fn opened(&mut self, sender: &LineSender) {
+        sender.send("first\n").unwrap();
+        self.0.lock().unwrap().push(sender.clone());
+    }
+
+    fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {
+        reply.extend_from_slice(b"welcome\n");
+        Flow::Continue
+    }
+
+    fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+        let chat = self.clone();
+        let line = line.to_owned();
+        std::thread::spawn(move || chat.say(&line)).join().unwrap();
+        reply.extend_from_slice(b"said\n");
+        Flow::Continue
+    }
+}
+
+#[test]
+fn other_threads_send_lines_to_clients_that_wait() {
+    let chat = Chat::default();
+    let made = chat.clone();
+    let server = serve(Lines::per_client(move |_| made.clone()), |server| server);
+    let mut clients: Vec<Client> = (0..50).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| _ = client.expect("welcome\nfirst\n"));
+    let stats = server.wait_for("they wait without a worker", |stats| stats.parked == 50);
+    assert_eq!(stats.running, 0, "{stats:?}");
+    chat.say("news");
+    clients.iter_mut().for_each(|client| _ = client.expect("news\n"));
+    clients[0].send("hello\n").expect("said\nhello\n"); // after the reply of the handler
+    clients[1..].iter_mut().for_each(|client| _ = client.expect("hello\n"));
+    drop(clients);
+    server.wait_for("they are gone", |stats| stats.connections == 0);
+    eventually("it is known", || {
+        chat.say("to nobody");
+        chat.0.lock().unwrap().is_empty()
+    });
+}
+
+#[test]
+fn what_other_threads_send_is_bounded() {
+    let chat = Chat::default();
+    let made = chat.clone();
+    let lines = Lines::per_client(move |_| made.clone()).push_limit(100_000);
+    let server = serve(lines, |server| server.write_timeout(Duration::from_secs(60)));
+    let mut deaf = server.client();
+    deaf.expect("welcome\nfirst\n");
+    let sender = chat.0.lock().unwrap()[0].clone();
+    let line = "x".repeat(10_000) + "\n";
+    let (mut sent, mut error) = (0, None);
+    while error.is_none() {
+        assert!(sent < 10_000, "100 MB to a client that reads nothing");
+        match sender.send(&line) {
+            Ok(()) => sent += 1,
+            Err(full) => error = Some(full.kind()),
+        }
+    }
+    assert_eq!(error, Some(ErrorKind::WouldBlock));
+    deaf.expect(line.repeat(sent));
+    eventually("there is room again", || sender.send("end\n").is_ok());
+    deaf.expect("end\n");
 }

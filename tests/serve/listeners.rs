@@ -1,4 +1,4 @@
-//! Several listeners in one server, and all the ways to say where.
+//! Several listeners in one server, and all kinds of addresses.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ fn script() -> Raw<Script> {
     Raw(Script::default())
 }
 
-/// Send a line over any stream, and exactly that comes back.
+/// Sends a line over any stream, and expects exactly this reply.
 #[track_caller]
 pub fn ask(mut stream: impl Read + Write, sent: &str, wanted: &str) {
     let went = stream.write_all(sent.as_bytes());
@@ -33,12 +33,12 @@ fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
 }
 
-/// Connect, with a limit to all that is waited for.
+/// Connects, with a timeout for all reads.
 fn connect(address: impl Into<SocketAddr>) -> TcpStream {
     Client::new(address.into()).stream
 }
 
-/// Clients of each listener meet its own protocol, in one server: its figures, its limits and its end.
+/// Each listener has its own protocol. The server has one set of statistics, limits and one shutdown.
 #[test]
 fn listeners_can_serve_different_protocols() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ fn listeners_can_serve_different_protocols() {
     server.wait_for("all are counted", |stats| stats.accepted == 12);
 }
 
-/// A handler added to a server logs in the format of the first, unless it has its own, also behind TLS and proxies.
+/// A handler added to a server logs in the format of the first one, unless it has its own, also behind TLS and proxies.
 #[test]
 fn one_format_of_the_log_for_all_listeners() {
     alone("listeners::one_format_of_the_log_for_all_listeners", || {
@@ -91,7 +91,7 @@ fn one_format_of_the_log_for_all_listeners() {
             if first.is_some() {
                 eventually("it is logged", || lines.lock().unwrap().len() == 2);
             }
-            drop(server); // all is logged
+            drop(server); // so that all is logged
             let lines = std::mem::take(&mut *lines.lock().unwrap());
             let proxied = if first.is_some() { "{\"time\":" } else { "" };
             let begins: Vec<_> =
@@ -147,7 +147,7 @@ fn binding_an_address_twice_names_it_in_the_error() {
     assert!(TcpStream::connect(address).is_err(), "the first one is closed as well");
 }
 
-/// Notes in which order clients are met, by whether they came by a Unix socket.
+/// The order in which clients are accepted; true for a Unix socket.
 #[derive(Clone, Default)]
 struct Order(Arc<Mutex<Vec<bool>>>);
 
@@ -183,8 +183,8 @@ fn a_crowd_at_one_listener_does_not_keep_others_waiting() {
             let order = order.0.lock().unwrap();
             order.iter().position(|is_unix| *is_unix != crowd_is_unix).expect("it is met")
         };
-        // It is accepted second, and its worker may be kept from the processor while others meet the crowd: once is
-        // enough. Behind the crowd it would be the last each time.
+        // The client is accepted second, but its worker may not run while others accept the crowd, so one good round is
+        // enough. Behind the crowd it would be the last one each time.
         let places: Vec<usize> = (0..5).map(|_| place()).collect();
         assert!(places.iter().any(|place| *place < 64), "met as numbers {places:?} of {CROWD}");
     }
@@ -202,13 +202,13 @@ fn a_failing_listener_ends_the_server_with_a_named_error() {
     let start = Instant::now();
     let mut served_for = Duration::ZERO;
     while !server.has_ended() && start.elapsed() < PATIENCE {
-        // It closes at any moment, also between a connect and its answer.
+        // The server can end at any moment, also between a connect and its response.
         let mut answer = [0; 3];
         let answered = TcpStream::connect(server.address)
             .and_then(|mut client| client.write_all(b"say on\n").and_then(|()| client.read_exact(&mut answer)));
         match answered {
             Ok(()) => served_for = start.elapsed(),
-            Err(_) => thread::sleep(Duration::from_millis(5)), // it ends, or is about to
+            Err(_) => thread::sleep(Duration::from_millis(5)), // the server ends, or is about to
         }
     }
     assert!(served_for > Duration::from_secs(2), "the other listener served for {served_for:?}");
@@ -298,12 +298,20 @@ fn errors_name_the_address_and_the_cause() {
         (at("unix:"), ErrorKind::InvalidInput, "can't listen at unix:: the path is missing".into()),
         (at("unix:/no/such/x"), ErrorKind::NotFound, "can't listen at unix:/no/such/x: no such file".into()),
         (at("fd:999"), ErrorKind::NotFound, "can't listen at fd:999: there is no such descriptor".into()),
-        (at("fd:2"), ErrorKind::InvalidInput, "can't listen at fd:2: this descriptor is no socket".into()),
+        (at("fd:2"), ErrorKind::InvalidInput, "can't listen at fd:2: this descriptor is not a".into()),
         (at("systemd"), ErrorKind::NotFound, "can't listen at systemd: no sockets were handed over".into()),
-        (at("127.0.0.1:0").mode(0o600), ErrorKind::InvalidInput, "can't listen at 127.0.0.1:0: a mode is for".into()),
-        (at("unix:x").reuse_port(true), ErrorKind::InvalidInput, "can't listen at unix:x: reuse_port is for".into()),
-        (at("unix:@x").mode(0o600), ErrorKind::InvalidInput, "can't listen at unix:@x: a mode is for".into()),
-        (at("fd:3").ipv6_only(true), ErrorKind::InvalidInput, "can't listen at fd:3: ipv6_only is for".into()),
+        (
+            at("127.0.0.1:0").mode(0o600),
+            ErrorKind::InvalidInput,
+            "can't listen at 127.0.0.1:0: a mode applies only".into(),
+        ),
+        (
+            at("unix:x").reuse_port(true),
+            ErrorKind::InvalidInput,
+            "can't listen at unix:x: reuse_port applies only".into(),
+        ),
+        (at("unix:@x").mode(0o600), ErrorKind::InvalidInput, "can't listen at unix:@x: a mode applies only".into()),
+        (at("fd:3").ipv6_only(true), ErrorKind::InvalidInput, "can't listen at fd:3: ipv6_only applies only".into()),
         (
             Listen::at(std::os::fd::OwnedFd::from(udp)),
             ErrorKind::InvalidInput,
@@ -314,7 +322,7 @@ fn errors_name_the_address_and_the_cause() {
         let err = TcpServer::bind(listen, script()).map(|server| server.local_addrs().to_vec());
         let err = err.expect_err(&said);
         assert!(err.to_string().starts_with(&expected), "{said}: {err}, expected: {expected}");
-        let kind = if kind == ErrorKind::Other { err.kind() } else { kind }; // a lookup's has no kind of its own
+        let kind = if kind == ErrorKind::Other { err.kind() } else { kind }; // a failed lookup has no kind of its own
         assert_eq!(err.kind(), kind, "{said}: {err}");
         assert_eq!(err.to_string().lines().count(), 1, "{said}: {err}");
     }
@@ -333,7 +341,7 @@ fn several_servers_share_a_port_if_all_enable_it() {
         client.ask("say it\n", "it\n");
     }
     let (at_first, at_second) = (first.handle.stats().accepted, second.handle.stats().accepted);
-    // The kernel draws lots: all at one are one in 2^63.
+    // The kernel chooses at random: the probability of all clients at one server is 1 in 2^63.
     assert!(at_first + at_second == 64 && at_first > 0 && at_second > 0, "{at_first} and {at_second}");
 }
 
@@ -346,7 +354,7 @@ fn the_backlog_bounds_waiting_connections() {
         let server = TcpServer::bind(listen, script()).unwrap();
         let address = server.local_addr();
         let mut waiting = Vec::new();
-        // A connection beyond the queue is ignored, and tried again after a second.
+        // The kernel ignores a connection beyond the queue, and the client repeats it after a second.
         while let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
             waiting.push(client);
             assert!(waiting.len() <= holds, "{} wait", waiting.len());
@@ -369,18 +377,18 @@ fn descriptors_of_all_kinds_are_served() {
     let unix = Running::start(unix);
     ask(UnixStream::connect(&path).unwrap(), "say unix\n", "unix\n");
     drop(unix);
-    assert!(path.exists(), "who made the socket keeps its file");
+    assert!(path.exists(), "a server removes only socket files that it created");
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let made = TcpServer::from_listener(socket, script());
     match made {
         Err(err) => assert_eq!(err.kind(), ErrorKind::InvalidInput, "bound, and does not listen: {err}"),
-        Ok(_) => assert_eq!(super::system::way_of("listening sockets"), "a stream's with an address and no peer"),
+        Ok(_) => assert_eq!(super::system::way_of("listening sockets"), "a stream socket with an address and no peer"),
     }
 }
 
-/// A server that shares its listener with this test, as with another process, and the answer of a handler that holds
-/// the server up in its shutdown.
+/// A server that shares its listener with this test, as it could with another process. The response of a handler delays
+/// its shutdown.
 fn stopping_with_a_shared_listener() -> (Running, Script, Client, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let hold = listener.try_clone().unwrap();
@@ -397,12 +405,12 @@ fn stopping_with_a_shared_listener() -> (Running, Script, Client, TcpListener) {
 fn clients_of_a_successor_do_not_wake_a_stopping_server() {
     let (mut server, script, mut client, listener) = stopping_with_a_shared_listener();
     server.handle.shutdown();
-    // It is known to have closed its listener when somebody stays in the queue.
+    // The server has closed its listener when a client stays in the queue.
     let start = Instant::now();
     loop {
         let _client = TcpStream::connect(server.address).unwrap();
         let accepted = server.handle.stats().accepted;
-        thread::sleep(Duration::from_millis(20)); // to be accepted by the old one, if that still does
+        thread::sleep(Duration::from_millis(20)); // time for the old server to accept it, if it still accepts
         match listener.accept() {
             Ok(_) if server.handle.stats().accepted == accepted => break,
             _ => assert!(start.elapsed() < PATIENCE, "it accepts though it stops"),
@@ -431,7 +439,7 @@ fn a_stop_finishes_while_a_shared_listener_gets_clients() {
             scope.spawn(|| {
                 while !over.load(Relaxed) {
                     let _ = TcpStream::connect_timeout(&server.address, Duration::from_millis(50));
-                    while listener.accept().is_ok() {} // so does a successor
+                    while listener.accept().is_ok() {} // as a successor does
                 }
             });
         }
@@ -440,7 +448,7 @@ fn a_stop_finishes_while_a_shared_listener_gets_clients() {
         client.expect("done\n");
         let start = Instant::now();
         while !server.has_ended() && start.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(5)); // nothing tells of a thread that ends
+            thread::sleep(Duration::from_millis(5)); // there is no notification when a thread ends
         }
         over.store(true, Relaxed);
     });

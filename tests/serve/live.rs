@@ -1,5 +1,5 @@
-//! Responses that wait for something other than their client: events, pushed bytes, long polls, other protocols.
-//! Four workers serve them all.
+//! Responses that wait for something other than their client: events, pushed bytes, long polls, other protocols. Four
+//! workers serve all of them.
 
 use std::io::{BufRead, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer, handler_
 
 use crate::server::{Client, Running, eventually, has_addresses, serve, shows_resets};
 
-/// A house where all kinds of waiting can be had.
+/// An application with all kinds of waiting responses.
 #[derive(Clone)]
 struct House {
     news: Broadcast,
@@ -92,7 +92,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
 }
 
-/// The head of an answer, up to the empty line.
+/// The head of a response, including the empty line.
 fn head(client: &mut Client) -> String {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -174,7 +174,7 @@ fn a_reconnecting_client_gets_missed_events() {
     for (last, missed) in [(ids[4], ""), (ids[3], "5"), (ids[2], "45"), (ids[0], "345"), ("of another run", "345")] {
         let mut again = running.client();
         head(again.send(format!("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {last}\r\n\r\n")));
-        house.news.send(ServerEvent::new("end").with_id(ids[4])); // the history goes on
+        house.news.send(ServerEvent::new("end").with_id(ids[4])); // a newer event in the history
         let mut text = String::new();
         while !text.contains("data: end\n\n") {
             text += &chunk(&mut again);
@@ -183,7 +183,7 @@ fn a_reconnecting_client_gets_missed_events() {
             text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "end").collect();
         assert!(got == missed || last != "of another run" && got.len() <= missed.len(), "{last}: {got}, not {missed}");
         if last == ids[4] {
-            break; // what comes after has another history
+            break; // later events have another history
         }
     }
 }
@@ -250,7 +250,7 @@ fn a_slow_listener_is_disconnected_or_skips_events() {
         let running = house.serve();
         let mut slow = running.client();
         head(slow.send(get("/news")));
-        // More than the sockets hold, and no byte of it is read.
+        // More than the sockets hold; the client reads none of it.
         let event = "x".repeat(50_000);
         for number in 0..1000 {
             house.news.send(format!("{number} {event}"));
@@ -271,7 +271,7 @@ fn a_slow_listener_is_disconnected_or_skips_events() {
     }
 }
 
-/// However much it owes to its client: a connection that is full hears that it is to be given up.
+/// A dropped connection is reset at once, even if it has a lot of unsent output.
 #[test]
 fn a_dropped_client_is_reset_at_once() {
     type GiveUp = fn(&House, &Running);
@@ -294,7 +294,7 @@ fn a_dropped_client_is_reset_at_once() {
         let mut deaf = running.client();
         head(deaf.send(get(path)));
         give_up(&house, &running);
-        // Its client reads nothing: the connection would be there until the write timeout, after 30 s.
+        // The client reads nothing, so otherwise the connection would exist until the write timeout of 30 s.
         running.wait_for(&format!("{what} is gone"), |stats| stats.connections == 0);
         deaf.expect_reset();
     }
@@ -330,7 +330,7 @@ fn a_shutdown_ends_event_streams_and_polls() {
     assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
 }
 
-/// A body that was begun is not cut: nothing would tell it from a whole one.
+/// A shutdown does not cut off a body in progress, because it could look complete.
 #[test]
 fn a_shutdown_waits_for_a_pushed_body() {
     let house = House::new(Broadcast::new());
@@ -390,7 +390,7 @@ fn live_connections_are_limited_in_total_and_per_address() {
         }
         assert!(house.senders.lock().unwrap().pop().expect("a sender").is_gone(), "it is told");
         assert_eq!(wait("they still wait", (1, 1, 1)).refused_live, 4);
-        // A poll that is handled again does not lose its place.
+        // A long poll that is handled again keeps its place.
         house.changed.notify();
         eventually("it was asked again", || house.asked.load(SeqCst) == 3);
         wait("it waits again", (1, 1, 1));
@@ -402,7 +402,7 @@ fn live_connections_are_limited_in_total_and_per_address() {
     }
 }
 
-/// They are not let go for newcomers, and leave room for them.
+/// Waiting clients are not evicted for new ones, and leave room for them.
 #[test]
 fn waiting_clients_are_not_evicted_and_leave_room() {
     let house = House::new(Broadcast::new());
@@ -415,7 +415,7 @@ fn waiting_clients_are_not_evicted_and_leave_room() {
         let refused = running.client().fetch(&request);
         assert!(refused.starts_with("HTTP/1.1 503 "), "{request}: {refused}");
     }
-    let mut idle = Vec::new(); // kept, so that each newcomer needs the place of one
+    let mut idle = Vec::new(); // kept, so that each new client needs the place of another one
     for number in 0..20 {
         let mut client = running.client();
         let answer = client.fetch(get("/short"));
@@ -480,11 +480,11 @@ fn a_sender_sees_a_full_queue_and_a_disconnect() {
     head(client.send(get("/pushed")));
     let sender = house.sender(&running);
     assert!(!sender.is_gone());
-    // Nobody reads: the sockets fill, then the queue.
+    // The client reads nothing, so the sockets become full, and then the queue.
     let refused = (0..10_000).find_map(|_| sender.send(vec![b'x'; 10_000]).err());
     assert_eq!(refused, Some(SendError::Full), "the queue is bounded");
     drop(client);
-    running.wait_for("the client is gone", |stats| stats.connections == 0);
+    running.wait_for("the client has disconnected", |stats| stats.connections == 0);
     assert_eq!(sender.send("x"), Err(SendError::Gone));
     assert!(sender.is_gone());
 }
@@ -559,13 +559,13 @@ fn a_late_poll_gets_the_timeout_response() {
     let running = house.serve();
     let mut poll = running.client();
     poll.send(get("/poll?from=9&within=200"));
-    // Others' changes don't renew its time.
+    // Changes for other clients do not extend the time of a poll.
     let start = std::time::Instant::now();
     let answer = thread::scope(|scope| {
         let noise = scope.spawn(|| {
             while start.elapsed() < Duration::from_millis(150) {
                 house.say("other");
-                thread::sleep(Duration::from_millis(30)); // a pace: fewer than nine lines
+                thread::sleep(Duration::from_millis(30)); // fewer than nine lines in all
             }
         });
         noise.join().unwrap();
@@ -600,7 +600,7 @@ fn a_request_behind_a_poll_waits_its_turn() {
     assert!(client.answer().unwrap().ends_with("short"));
 }
 
-/// Blocking, on a thread of its own.
+/// Blocking, in its own thread.
 fn shout(mut stream: modest::raw::Stream) {
     let mut line = String::new();
     while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
@@ -637,7 +637,7 @@ fn a_connection_switches_to_another_protocol() {
     for (path, protocol, said, heard) in
         [("/shout", "shout", "hello\n", "HELLO\n"), ("/echo", "Echo", "hello\n", "hello\n")]
     {
-        // What comes right behind the request belongs to the new protocol.
+        // Bytes right behind the request belong to the new protocol.
         let mut client = running.client();
         let head = head(client.send(upgrade(path, protocol) + said));
         assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{path}: {head}");
@@ -708,7 +708,7 @@ fn a_waiting_sender_sends_everything() {
     assert!(came == wanted.as_bytes() && end.is_none(), "{head}{} of {} bytes, {end:?}", came.len(), wanted.len());
 }
 
-/// What was refused is missing, and its client sees that, whatever its sender does but `finish`.
+/// A rejected piece is missing, so the body must look incomplete unless the sender calls `finish`.
 #[test]
 fn an_incomplete_body_does_not_look_complete() {
     type Then = fn(Sender);
@@ -747,7 +747,7 @@ fn a_blocked_sender_learns_of_a_disconnect() {
     waiting.join().unwrap();
 }
 
-/// More than a queue holds.
+/// More than the queue of a listener holds.
 #[test]
 fn all_missed_events_come_from_the_history() {
     let house = House::new(Broadcast::new().history(100));
@@ -767,7 +767,7 @@ fn all_missed_events_come_from_the_history() {
     assert_eq!(came[..99], wanted);
 }
 
-/// A client that has sent its last byte may still read: it gets all, as any other.
+/// A half-closed client can still read, so it gets all data.
 #[test]
 fn a_half_closed_client_still_receives_events() {
     let house = House::new(Broadcast::new());
@@ -783,7 +783,7 @@ fn a_half_closed_client_still_receives_events() {
     for client in [&mut listener, &mut pushed, &mut poll] {
         client.half_close();
     }
-    // The server asks whether they are there, where it can.
+    // The server sends something to find out whether the clients are still there, if the protocol allows that.
     listener.expect(":\n\n");
     poll.expect("HTTP/1.1 100 Continue\r\n\r\n");
     running.wait_for("all wait on", |stats| stats.parked == 3);
@@ -801,7 +801,7 @@ fn a_half_closed_client_still_receives_events() {
     running.wait_for("it is gone", |stats| stats.connections == 0);
 }
 
-/// What cannot be written at any time cannot find out: then the client's system is asked, or what is sent.
+/// In other protocols a disconnect is noticed from the client's system or when data is sent.
 #[test]
 fn a_disconnect_is_noticed_when_sending() {
     let house = House::new(Broadcast::new());
@@ -814,7 +814,7 @@ fn a_disconnect_is_noticed_when_sending() {
     running.wait_for("it is gone", |stats| stats.connections == 0);
 }
 
-/// A source that never waits: it sends until there is no room, and goes on when it is called.
+/// A source that never blocks: it sends until the queue is full, and continues when it is called.
 #[test]
 fn on_drain_is_called_when_there_is_room() {
     const PIECES: usize = 500;
@@ -842,7 +842,7 @@ fn on_drain_is_called_when_there_is_room() {
                     Err(_) => break,
                 }
             }
-            drop(source.take()); // all was sent in the end: it is whole
+            drop(source.take()); // all is sent, so the response is complete
         };
         go_on();
         if let Some((sender, ..)) = &*sender.lock().unwrap() {
@@ -861,14 +861,14 @@ fn on_drain_is_called_when_there_is_room() {
     }
     client.expect("0\r\n\r\n");
     assert!(calls.load(SeqCst) > PIECES * 10_000 / 70_000, "{} calls", calls.load(SeqCst));
-    // A client that leaves ends it as well: nothing is called, and nothing is kept.
+    // A client that disconnects ends it as well: no further call, and nothing is kept.
     let mut client = running.client();
     head(client.send(get("/")));
     drop(client);
     running.wait_for("it is forgotten", |stats| stats.connections <= 1 && stats.running == 0);
 }
 
-/// What holds the sender is dropped by its call, and dropping a sender looks at the queue.
+/// The call drops its closure, which holds a sender. Dropping a sender locks the queue.
 #[test]
 fn on_drain_can_be_set_again_by_its_own_call() {
     let app = handler_fn(|_| {
@@ -883,6 +883,101 @@ fn on_drain_can_be_set_again_by_its_own_call() {
     for _ in 0..3 {
         let mut client = running.client();
         head(client.send(get("/")));
-        client.expect_reset(); // the sender was dropped after a refused send
+        client.expect_reset(); // the sender was dropped after a rejected send
     }
+}
+
+#[test]
+fn the_first_events_of_a_listener_come_before_those_of_all() {
+    let news = Broadcast::new().history(10);
+    let channel = news.clone();
+    let app = handler_fn(move |request| {
+        let listener = channel.listen(request)?;
+        channel.send(ServerEvent::new("for all").with_id("2"));
+        Ok(Response::events(listener.with_event("state one").with_event("state two")))
+    });
+    let server = modest::testing::serve(app);
+    let data = |events: &mut modest::testing::TestEvents, count| -> Vec<String> {
+        events.take(count).map(|event| event.data).collect()
+    };
+    let mut first = server.events("/");
+    assert_eq!(data(&mut first, 3), ["state one", "state two", "for all"]);
+    let mut again = server.events("/?last-event-id=unknown");
+    assert_eq!(data(&mut again, 4), ["for all", "state one", "state two", "for all"]);
+    assert_eq!(data(&mut first, 1), ["for all"]);
+}
+
+#[test]
+fn a_signal_by_key_wakes_only_its_own_polls() {
+    let (signals, asked) = (modest::live::Signals::new(), Arc::new(Mutex::new(Vec::new())));
+    let (waits, asks) = (signals.clone(), asked.clone());
+    let app = handler_fn(move |request| {
+        let id: u32 = request.parse("id")?;
+        asks.lock().unwrap().push(id);
+        let is_again = asks.lock().unwrap().iter().filter(|known| **known == id).count() > 1;
+        let ticket = waits.ticket(id);
+        Ok(if is_again { Response::text(format!("done {id}")) } else { Response::wait_for(ticket, None) })
+    });
+    let server = modest::testing::serve(app);
+    let polls: Vec<_> = (0..20).map(|id| server.begin(Request::get(&format!("/?id={id}")))).collect();
+    server.wait_until("all wait", |stats| stats.long_polls == 20);
+    asked.lock().unwrap().sort();
+    signals.notify(&7);
+    server.wait_until("one is done", |stats| stats.long_polls == 19);
+    assert_eq!(asked.lock().unwrap()[20..], [7], "no other handler was called");
+    assert_eq!(signals.waiting(), 19);
+    signals.notify_all();
+    for (id, poll) in polls.into_iter().enumerate() {
+        poll.response().assert_text(&format!("done {id}"));
+    }
+}
+
+/// For each kind of body and of end: whether all of it was written.
+#[test]
+fn a_response_reports_whether_it_was_sent_whole() {
+    let (told, tells) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let big = || vec![b'x'; 30_000_000];
+    let app = handler_fn(move |request| {
+        let told = told.lock().unwrap().clone();
+        let name = request.path().to_owned();
+        let response = match request.path() {
+            "/text" => Response::text("whole"),
+            "/big" => Response::bytes(big()),
+            "/stream" => Response::chunks(vec!["a", "b"]),
+            "/big-stream" => Response::stream(std::io::Cursor::new(big())),
+            "/broken-stream" => Response::sized_stream(&b"short"[..], 10),
+            "/pushed" => {
+                let (sender, response) = Response::channel();
+                sender.send("pushed")?;
+                sender.finish();
+                response
+            }
+            "/invalid" => Response::text("a").with_header("a", "b\r\nc"),
+            _ => Response::new(304),
+        };
+        Ok(response.on_sent(move |whole| told.send((name, whole)).unwrap()))
+    });
+    let server = modest::testing::serve(app);
+    let next = |path: &str| {
+        let (name, whole) = tells.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{path}: not told"));
+        assert_eq!(name, path);
+        whole
+    };
+    for path in ["/text", "/big", "/stream", "/big-stream", "/pushed", "/304"] {
+        server.get(path);
+        assert!(next(path), "{path}");
+    }
+    let mut kept = server.open();
+    for _ in 0..2 {
+        kept.send_request(Request::get("/text")).response("GET").assert_text("whole");
+        assert!(next("/text"), "before the connection ends");
+    }
+    for path in ["/big", "/big-stream", "/broken-stream", "/invalid"] {
+        let mut client = server.open_narrow(4096);
+        client.send_request(Request::get(path)).receive(10);
+        drop(client);
+        assert!(!next(path), "{path}");
+    }
+    assert!(tells.try_recv().is_err(), "told twice");
 }

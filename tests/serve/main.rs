@@ -1,46 +1,49 @@
-//! The server over real sockets, on port 0, waiting for facts and never for a while.
+//! The server over real sockets, on port 0. The tests wait for events, never for a fixed time.
 
-mod abandoned; // long polls whose clients have left
+mod abandoned; // long polls whose clients have disconnected
 mod accepting; // a listener that was shut down from outside
 mod around; // a conversation around another
-mod blocking; // user code that blocks where it should not
-mod bounds; // limits to what one client may have
+mod beside; // threads beside requests, and jobs for them
+mod blocking; // user code that blocks in the wrong place
+mod bounds; // limits on what one client may use
 mod broken; // resets and ends
-mod busy; // four handlers asleep, five hundred halves
+mod busy; // four blocking handlers, five hundred incomplete requests
 mod calls; // connections that other threads call
 mod cipher; // a cipher for tests
-mod destructors; // that block
-mod downloads; // files beside stuck handlers
-mod ends; // answers to the end
-mod engine; // raw protocols: what floor 1 promises
-mod full; // who is let go for a newcomer
+mod destructors; // destructors that block
+mod downloads; // files while all handlers block
+mod ends; // responses to their end
+mod engine; // raw protocols: the promises of `tcp`
+mod full; // eviction for new clients
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
-mod matrix; // bodies, responses, clients and ends, drawn from a seed
-mod panics; // panics from where they are least expected
+mod matrix; // bodies, responses, clients and ends, chosen by a seed
+mod panics; // panics in unusual places
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
-mod rates; // clients that send or take too slowly
-mod script; // a protocol whose clients say what it should do
-mod server; // a server on a thread of its own, and clients that don't wait for ever
+mod rates; // clients that send or read too slowly
+mod script; // a protocol whose clients control it
+mod server; // a server in its own thread, and clients with timeouts
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
 mod stop; // shutdowns
 mod stopped; // SIGSTOP, and SIGCONT
-mod streaming; // ends of all kinds
+mod streaming; // bodies that handlers read while they arrive
 mod streams; // connections that leave the engine
-mod system; // what systems do differently
-mod tls; // TLS, with rustls at the other end
+mod system; // differences between systems
+mod tls; // TLS, with rustls as the client
 #[allow(dead_code, unused_imports, reason = "two suites use it, each a part")]
 #[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
+mod tunnels; // CONNECT, lines that end in LF, and a server for one request
 mod unix; // Unix sockets, and their files
-mod unread; // bodies that nobody reads
+mod unread; // bodies that no handler reads
 mod uploads; // forms with files
-mod websocket; // WebSocket, from the handshake to each way to end
+mod websocket; // WebSocket, from the handshake to each kind of end
 
-/// The suites that are about bytes, their ends and their limits. One transport at a time: some of them fill the processor.
+/// The suites about bytes, their ends and limits, over other transports. Only one transport at a time, because some
+/// suites use the whole processor.
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
     let about_ends = ["ends::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];

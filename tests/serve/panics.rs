@@ -1,17 +1,18 @@
-//! Panics from where they are least expected: they cost one connection, and neither a worker nor the process.
+//! Panics in unusual places: each costs one connection, and neither a worker nor the process.
 
 use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use modest::Client as Peer;
-use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Turn};
+use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Stream, Turn};
+use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
+use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
-use crate::server::{Gate, Running, alone, eventually, serve};
+use crate::server::{Gate, Running, alone, capture_the_log, eventually, serve};
 
-/// Lines that come back, but: `bomb` panics with a payload that panics when dropped; `bytes` panics with bytes in the
-/// output that do so; `plain` panics as anybody does; `drop` makes the conversation panic when it is dropped;
-/// `handle` waits at the gate in a handler, `turn` outside of one.
+/// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
+/// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
+/// waits at the gate in a handler, `turn` outside of one.
 #[derive(Clone, Default)]
 struct Fragile {
     gate: Gate,
@@ -81,7 +82,7 @@ impl Drop for Line {
     }
 }
 
-/// So many clients whose conversations will panic when dropped.
+/// This many clients whose conversations will panic when dropped.
 fn with_panics_to_come(count: usize) -> (Fragile, Running, Vec<crate::server::Client>) {
     let fragile = Fragile::default();
     let server = serve(Raw(fragile.clone()), |server| server.workers(2));
@@ -106,7 +107,7 @@ fn panicking_destructors_at_a_stop_all_run_and_abort_nothing() {
 
 #[test]
 fn a_panicking_destructor_does_not_fail_serve_forever() {
-    // All three workers are held up, so that nobody else is there to drop the conversation.
+    // All three workers are blocked, so that none can drop the conversation.
     let (fragile, mut server, _clients) = with_panics_to_come(1);
     let _end = fragile.gate.opened_at_end();
     let mut held_up = [server.client(), server.client(), server.client()];
@@ -120,7 +121,7 @@ fn a_panicking_destructor_does_not_fail_serve_forever() {
     eventually("the conversation is dropped", || fragile.dropped.load(SeqCst) == 1);
 }
 
-/// The server still has its two permits, and somebody besides.
+/// The server still has its two permits, and another worker.
 fn the_pool_is_whole(server: &Running, fragile: &Fragile) {
     let _end = fragile.gate.opened_at_end();
     server.client().ask("first\n", "first\n");
@@ -136,7 +137,7 @@ fn the_pool_is_whole(server: &Running, fragile: &Fragile) {
     });
 }
 
-/// Two permits, and more workers than that by one: this line costs a connection each time, and leaves the pool whole.
+/// There are two permits and three workers. Each time this line costs one connection, and no worker.
 fn the_pool_survives(line: &str) {
     let fragile = Fragile::default();
     let server = serve(Raw(fragile.clone()), |server| server.workers(2));
@@ -175,5 +176,44 @@ fn a_logger_that_panics_costs_no_worker() {
         log::set_logger(&Logger).expect("the only one");
         log::set_max_level(log::LevelFilter::Error);
         the_pool_survives("plain\n");
+    });
+}
+
+/// It panics as soon as it is open.
+struct Falls;
+
+impl WebSocketHandler for Falls {
+    fn opened(&mut self, _: &Socket) -> modest::Result<()> {
+        panic!("as asked");
+    }
+
+    fn message(&mut self, _: Message, _: &Socket) -> modest::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn panics_after_an_upgrade_are_logged_with_the_request() {
+    let app = handler_fn(|request: &Request| match request.path() {
+        "/chat" => WebSocket::new().accept(request, Falls),
+        _ => Ok(Response::upgrade("shout", |_: Stream| panic!("as asked"))),
+    });
+    alone("panics::panics_after_an_upgrade_are_logged_with_the_request", || {
+        let lines = capture_the_log(|record| (record.level() == log::Level::Error).then(|| record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Error);
+        let server = serve(Http::new(app).access_log(None), |server| server);
+        let fields = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+        for (path, protocol) in [("/chat", "websocket"), ("/shout", "shout")] {
+            let asks = format!("Host: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{fields}");
+            let mut client = server.client();
+            client.send(format!("GET {path} HTTP/1.1\r\n{asks}\r\n"));
+            let _ = std::io::Read::read_to_end(&mut client.stream, &mut Vec::new()); // a reset
+            eventually("the panic is logged", || !lines.lock().unwrap().is_empty());
+            let line = std::mem::take(&mut *lines.lock().unwrap()).concat();
+            assert!(
+                line.contains(path) && line.contains("127.0.0.1:") && line.ends_with("panicked: as asked"),
+                "{line}"
+            );
+        }
     });
 }

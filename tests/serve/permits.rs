@@ -1,4 +1,4 @@
-//! More turns that may block than there are permits: they take turns, and nobody is lost on the way.
+//! More turns that may block than permits: they alternate, and each connection makes progress.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,10 +9,10 @@ use modest::{Request, RequestHandler, Response, Result};
 
 use crate::server::{Running, get, serve};
 
-/// Endless streams, and answers.
+/// Endless streams, and short responses.
 struct App;
 
-/// Little at a time, so that permits change hands often.
+/// Only a few bytes at a time, so that permits often change their worker.
 struct Endless;
 
 impl Read for Endless {
@@ -32,7 +32,7 @@ impl RequestHandler for App {
     }
 }
 
-/// Take in an endless stream; how it ended, should it end while it is still wanted.
+/// Reads an endless stream. Returns the reason if it ends too early.
 fn take_in(server: &Running, unwanted: &AtomicBool) -> Option<String> {
     let mut client = server.client();
     client.send(get("/stream"));
@@ -47,7 +47,7 @@ fn take_in(server: &Running, unwanted: &AtomicBool) -> Option<String> {
     None
 }
 
-/// Ask again and again on one connection; what went wrong, should something.
+/// Sends one request after another on a connection. Returns an error, if there is one.
 fn keep_asking(server: &Running, until: Instant) -> Option<String> {
     let mut client = server.client();
     for number in 0.. {
@@ -66,8 +66,8 @@ fn keep_asking(server: &Running, until: Instant) -> Option<String> {
 
 #[test]
 fn requests_beside_endless_streams_are_always_served() {
-    // As many streams as permits: each request waits for one, just as others are given back. It is a race of
-    // instructions, so it is tried for a while: that while is all that makes it likely.
+    // There are as many streams as permits, so each request waits for one while others are returned. The test looks for
+    // a race of a few instructions, which only many attempts make likely.
     let server = serve(App, |server| server.workers(4));
     let unwanted = AtomicBool::new(false);
     let mut wrong = Vec::new();

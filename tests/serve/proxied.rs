@@ -1,5 +1,5 @@
-//! The PROXY protocol over real sockets: whose address is believed, and what becomes of those who say nothing true.
-//! (The headers themselves have their tables in `src/tcp/proxy/header`.)
+//! The PROXY protocol over real sockets: trusted addresses, and clients that send no valid header. (The headers are
+//! tested in `src/tcp/proxy/header`.)
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const V2_IPV6: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\
     \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\x10\xe1\x01\xbb";
 const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// Tells its clients their addresses, and notes those of the access log.
+/// Sends clients their addresses, and keeps those of the access log.
 #[derive(Clone, Default)]
 struct Whoami(Arc<Mutex<Vec<String>>>);
 
@@ -140,7 +140,7 @@ fn a_slow_header_does_not_extend_its_deadline() {
     let server = serve_plainly(trusting(Whoami::default()).header_timeout(Duration::from_millis(200)));
     let mut client = server.client();
     let is_cut_off = V1.iter().any(|byte| {
-        std::thread::sleep(Duration::from_millis(50)); // the pace of the drip, not a wait
+        std::thread::sleep(Duration::from_millis(50)); // the speed of the sender, not a wait for an event
         std::io::Write::write_all(&mut client.stream, &[*byte]).is_err()
     });
     assert!(is_cut_off, "the whole header was taken");
@@ -171,7 +171,7 @@ fn proxy_header_errors_are_logged() {
         let mistrusting = serve_plainly(mistrusting(Whoami::default()));
         let trusting = serve_plainly(trusting(Whoami::default()));
         for (server, sent, why) in [
-            (&mistrusting, "", "is turned away: it is none of the trusted proxies"),
+            (&mistrusting, "", "is rejected: it is not a trusted proxy"),
             (&trusting, "x", "sent no PROXY header: it begins with neither PROXY nor the signature of version 2"),
         ] {
             let mut client = server.client();

@@ -1,4 +1,4 @@
-//! Clients that send or take too slowly are given up; those that are fast enough on average are not, nor those that
+//! Clients that send or read too slowly are dropped. Clients that are fast enough on average are not, nor clients that
 //! wait for the server.
 
 use std::io::{ErrorKind, Read, Write};
@@ -13,29 +13,29 @@ use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
 const OVER: Duration = Duration::from_millis(500);
 
-/// So many bytes a second, over half a second.
+/// A minimum of this many bytes per second, over half a second.
 fn at_least(bytes_per_second: u64) -> impl FnOnce(TcpServer) -> TcpServer {
     move |server| server.min_rate((bytes_per_second, OVER))
 }
 
-/// An answer of this size, of which the kernel holds only a part.
+/// A response that is larger than the kernel's buffers.
 fn big(size: usize) -> Http<impl RequestHandler> {
     let body = Arc::new(vec![b'x'; size]);
     Http::new(handler_fn(move |_| Ok(Response::shared(body.clone()))))
 }
 
-/// A client with a small window, as over a network: what it has not read is still with the server.
+/// A client with a small window, as over a network, so that unread bytes stay in the server.
 fn narrow(server: &Running) -> Client {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
-    socket.set_tcp_mss(1400).unwrap(); // on loopback a segment would be 64 KiB, and the window opens by segments
+    socket.set_tcp_mss(1400).unwrap(); // on loopback a segment would be 64 KiB, and the window opens by whole segments
     socket.connect(&server.address.into()).unwrap();
     let stream: TcpStream = socket.into();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     Client { stream }
 }
 
-/// Read so many bytes a second, for so long or up to the end: how it ended, if it did.
+/// Reads at this rate, for this time or until the end. Returns the end, if there was one.
 fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option<ErrorKind> {
     let start = Instant::now();
     let mut buffer = [0; 4 * 1024];
@@ -47,7 +47,7 @@ fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option
             Err(err) => return Some(err.kind()),
         }
         let due = Duration::from_secs(1) * all / bytes_per_second;
-        thread::sleep(due.saturating_sub(start.elapsed())); // the pace of a slow reader, not a wait
+        thread::sleep(due.saturating_sub(start.elapsed())); // the speed of the reader, not a wait for an event
     }
     None
 }
@@ -55,9 +55,9 @@ fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option
 #[test]
 fn a_client_that_reads_below_the_minimum_rate_is_dropped() {
     if !super::system::are_unsent_bytes_counted() {
-        return; // then any progress within a window suffices
+        return; // any progress within a window suffices there
     }
-    // It takes something all the time, and is never still: only the average is too low.
+    // The client always makes progress; only its average is too low.
     let server = serve(big(50_000_000), at_least(2_000_000));
     let mut client = narrow(&server);
     client.send(get("/"));
@@ -66,8 +66,8 @@ fn a_client_that_reads_below_the_minimum_rate_is_dropped() {
 
 #[test]
 fn a_client_that_reads_in_large_steps_is_not_dropped() {
-    // Its own window opens by some 30 KB, each 750 ms at this pace; the server's socket may be written to when 64 KiB
-    // are gone, each 1.6 s: only the kernel knows that it goes on meanwhile.
+    // The client's window opens by some 30 KB, every 750 ms at this rate. The server's socket becomes writable after 64
+    // KiB, every 1.6 s. Only the kernel knows about the progress in between.
     let over = Duration::from_millis(1200);
     let server = serve(big(50_000_000), |server| server.min_rate((10_000, over)).write_timeout(over));
     let mut client = narrow(&server);
@@ -105,7 +105,7 @@ fn waiting_for_a_slow_response_does_not_count_as_slow() {
     let mut client = server.client();
     let came = client.send("GET / HTTP/1.0\r\n\r\n").read_to_end();
     assert!(came.ends_with(&[b'x'; 50]), "{}", came.escape_ascii());
-    // Tiny answers on one connection, with a pause before each.
+    // Small responses on one connection, with a pause before each request.
     let server = serve(handler_fn(|_| Ok(Response::text("here"))), at_least(1_000_000));
     let mut client = server.client();
     for _ in 0..3 {
@@ -115,7 +115,7 @@ fn waiting_for_a_slow_response_does_not_count_as_slow() {
     assert!(client.fetch(get("/")).ends_with("here"));
 }
 
-/// Tells how long bodies were; `/stuck` waits at a gate.
+/// Responds with the length of the body; `/stuck` waits at a gate.
 #[derive(Clone, Default)]
 struct Lengths(Gate);
 
@@ -130,7 +130,7 @@ impl RequestHandler for Lengths {
     }
 }
 
-/// Send a body of this size, at so many bytes a second; the answer.
+/// Sends a body of this size at this rate, and returns the response.
 fn upload(server: &Running, size: usize, bytes_per_second: u32) -> String {
     let mut client = server.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"));
@@ -141,11 +141,11 @@ fn upload(server: &Running, size: usize, bytes_per_second: u32) -> String {
     while sent < size {
         let count = (size - sent).min(step as usize);
         if client.stream.write_all(&vec![b'b'; count]).is_err() || client.stream.peek(&mut [0]).is_ok() {
-            break; // it is answered already
+            break; // there is a response already
         }
         sent += count;
         let due = Duration::from_secs(1) * sent as u32 / bytes_per_second;
-        thread::sleep(due.saturating_sub(start.elapsed())); // the pace of a slow sender, not a wait
+        thread::sleep(due.saturating_sub(start.elapsed())); // the speed of the sender, not a wait for an event
     }
     client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     client.answer().unwrap_or_else(|(came, err)| panic!("after {sent} bytes of {size}: {came:?}, {err}"))
@@ -170,14 +170,14 @@ fn a_body_above_the_minimum_rate_can_take_any_time() {
 
 #[test]
 fn a_body_delayed_by_the_server_is_not_late() {
-    // The first bytes of it go to a file, for which there is no worker for a while. The client can't send on meanwhile:
-    // what it may send in advance is less than a window must have.
+    // The first bytes of the body have to go to a file, and for a while no worker is free for that. Meanwhile the
+    // client can't continue: it can send less in advance than the minimum for a window.
     const SIZE: usize = 15_000_000;
     let app = Lengths::default();
     let http = Http::new(app.clone()).body_limit(None).body_memory(1000);
     let server = serve(http, |server| server.workers(1).min_rate((20_000_000, OVER)));
     let _end = app.0.opened_at_end();
-    // (The first POST of all would hold a worker: it finds out whether there is a `do_post`.)
+    // The first POST needs a worker, which finds out whether there is a `do_post`. So it is sent before.
     assert!(upload(&server, 1, 1_000_000).ends_with("1 bytes"));
     server.wait_for("the first client is gone", |stats| stats.connections == 0);
     let mut client = server.client();
@@ -188,7 +188,7 @@ fn a_body_delayed_by_the_server_is_not_late() {
     let mut sending = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || sending.write_all(&vec![b'b'; SIZE]));
     server.wait_for("it waits for a worker", |stats| stats.waiting == 1);
-    thread::sleep(3 * OVER); // as long as the server takes, which is what is tried
+    thread::sleep(3 * OVER); // longer than a window
     app.0.open();
     let answer = client.answer();
     assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("15000000 bytes")), "{answer:?}");

@@ -1,4 +1,4 @@
-//! A protocol whose clients say, line by line, what it should do: so each test stands whole in one place.
+//! A protocol whose clients control it line by line, so each test is complete in one place.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -9,11 +9,10 @@ use std::time::Duration;
 use modest::Client;
 use modest::raw::{Conversation, Event, Next, Piece, Protocol, Stage, Turn};
 
-/// Lines, and what they do:
-/// `say X`: `X` comes back · `block X`: a handler that returns `done` once the gate X is open · `big N`: N bytes ·
-/// `file N M`: N bytes of a file that has M · `bye`: the end · `refuse`: the end, with the input left ·
-/// `age`: how long ago it is, in ms, what the turn takes for now · `abort` · `panic` · `panic late`: in the handler ·
-/// `read N`: a stage of N ms in which `ok` is expected.
+/// The lines and their effects: `say X`: the reply `X` · `block X`: a handler that replies `done` once the gate X is
+/// open · `big N`: N bytes · `file N M`: N bytes of a file that has M · `bye`: a close · `refuse`: a close with unread
+/// input · `age`: the age in ms of the time that the turn uses as now · `abort` · `panic` · `panic late`: in the
+/// handler · `read N`: a stage of N ms in which `ok` is expected.
 #[derive(Clone, Default)]
 pub struct Script {
     pub greeting: Option<&'static str>,
@@ -23,13 +22,13 @@ pub struct Script {
 }
 
 impl Script {
-    /// Let everybody through who waits at this gate, now and later.
+    /// Opens this gate for present and later handlers.
     pub fn open(&self, gate: &str) {
         self.gates.0.lock().unwrap().insert(gate.to_owned());
         self.gates.1.notify_all();
     }
 
-    /// What happened to conversations so far.
+    /// The events of all conversations so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
@@ -75,7 +74,7 @@ impl Conversation for Talk {
             return Next::Again;
         }
         let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
-            // Half a line is part of the stage that was named, if one was.
+            // An incomplete line belongs to the stage that a line has begun, if there is one.
             return if self.stage == 0 { REST } else { self.read.clone() };
         };
         let line = String::from_utf8_lossy(&turn.input.bytes()[..end]).into_owned();

@@ -1,4 +1,4 @@
-//! A server on a thread of its own, and clients that don't wait for ever.
+//! A server in its own thread, and clients with timeouts.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,23 +12,23 @@ use modest::{Address, IntoProtocol, ServerHandle, Stats, TcpServer};
 
 pub use crate::transport::{has_addresses, is_plain, shows_resets};
 
-/// Nothing in these tests takes this long unless it hangs.
+/// No step of these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server; stopped and waited for when dropped.
+/// A running server, which is stopped when it is dropped.
 pub struct Running {
-    pub address: SocketAddr, // of no use where all are Unix sockets
+    pub address: SocketAddr, // without a meaning for Unix sockets
     pub handle: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// Serve this, with these settings, on a free port.
+/// Serves this, with these settings, at a free port.
 pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
     Running::start(settings(transport::bind(handler)))
 }
 
 impl Running {
-    /// Serve from now on: who connected before is in the backlog.
+    /// Begins to serve. Earlier connections are in the backlog.
     pub fn start(server: TcpServer) -> Running {
         let address = server.local_addrs().iter().find_map(Address::socket_addr);
         let (address, handle) = (address.unwrap_or(([127, 0, 0, 1], 0).into()), server.handle());
@@ -40,7 +40,7 @@ impl Running {
         Client::new(self.address)
     }
 
-    /// Wait until the numbers are so.
+    /// Waits until the statistics fulfil the condition.
     pub fn wait_for(&self, what: &str, fact: impl Fn(&Stats) -> bool) -> Stats {
         let start = Instant::now();
         loop {
@@ -53,7 +53,7 @@ impl Running {
         }
     }
 
-    /// Wait for the end, whatever it is: `Err` of the outer result is a panic.
+    /// Waits for the end, whatever its result. An outer `Err` is a panic.
     pub fn result(&mut self) -> thread::Result<io::Result<()>> {
         self.thread.take().expect("waited for once").join()
     }
@@ -63,7 +63,7 @@ impl Running {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Wait for the end; how long it took.
+    /// Waits for the end, and returns how long that took.
     pub fn wait_for_end(&mut self) -> Duration {
         let start = Instant::now();
         self.thread.take().expect("waited for once").join().expect("no panic").expect("no error");
@@ -83,7 +83,7 @@ impl Drop for Running {
     }
 }
 
-/// One client, with a limit to everything it waits for.
+/// A client with a timeout for each step.
 pub struct Client {
     pub stream: TcpStream,
 }
@@ -93,7 +93,7 @@ impl Client {
         let stream = transport::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let _ = stream.set_nodelay(true); // a Unix socket has no delay
+        let _ = stream.set_nodelay(true); // a Unix socket does not have this option
         Client { stream }
     }
 
@@ -102,7 +102,7 @@ impl Client {
         self
     }
 
-    /// Exactly these bytes come next.
+    /// Expects exactly these bytes next.
     #[track_caller]
     pub fn expect(&mut self, wanted: impl AsRef<[u8]>) -> &mut Client {
         let wanted = wanted.as_ref();
@@ -123,7 +123,7 @@ impl Client {
         self
     }
 
-    /// What comes up to the next end of a line.
+    /// The bytes up to and including the next line end.
     pub fn line(&mut self) -> String {
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
@@ -134,7 +134,7 @@ impl Client {
         String::from_utf8(line).expect("text")
     }
 
-    /// Everything until the end of the stream.
+    /// All bytes until the end of the stream.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         self.stream.read_to_end(&mut all).unwrap_or_else(|err| {
@@ -143,13 +143,13 @@ impl Client {
         all
     }
 
-    /// The end of the stream comes next.
+    /// Expects the end of the stream next.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.read_to_end().escape_ascii().to_string(), "", "nothing but the end was expected");
     }
 
-    /// A reset comes, after whatever else; an end where a transport has none.
+    /// Expects a reset after any other bytes; or an end, for a transport without resets.
     #[track_caller]
     pub fn expect_reset(&mut self) -> usize {
         let mut all = Vec::new();
@@ -160,7 +160,7 @@ impl Client {
         all.len()
     }
 
-    /// Send this, and exactly that comes back.
+    /// Sends this, and expects exactly this reply.
     #[track_caller]
     pub fn ask(&mut self, sent: impl AsRef<[u8]>, wanted: impl AsRef<[u8]>) -> &mut Client {
         let (sent, wanted) = (sent.as_ref(), wanted.as_ref());
@@ -186,7 +186,7 @@ impl Client {
         self
     }
 
-    /// Send this request; its answer, head and content, by its `Content-Length`.
+    /// Sends this request, and returns head and content of its response by `Content-Length`.
     #[track_caller]
     pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> String {
         let request = request.as_ref();
@@ -196,7 +196,7 @@ impl Client {
         })
     }
 
-    /// The next answer, head and content, by its `Content-Length`; else what came of it, and why no more did.
+    /// Head and content of the next response by `Content-Length`. An error has the bytes so far and the reason.
     pub fn answer(&mut self) -> Result<String, (String, String)> {
         let mut came = Vec::new();
         let mut wanted = usize::MAX;
@@ -220,21 +220,21 @@ impl Client {
         Ok(String::from_utf8_lossy(&came).into_owned())
     }
 
-    /// Everything up to the end, and what the end was: `None` for the usual one.
+    /// All bytes until the end, and the error of the end. `None`: a clean end.
     pub fn read_to_any_end(&mut self) -> (Vec<u8>, Option<io::ErrorKind>) {
         let mut all = Vec::new();
         let end = self.stream.read_to_end(&mut all).err().map(|err| err.kind());
         (all, end)
     }
 
-    /// Nothing more will be sent.
+    /// Closes the sending side.
     pub fn half_close(&mut self) -> &mut Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
         self
     }
 }
 
-/// What an error says of a stream that is read with [`PATIENCE`].
+/// The description of an error of a stream that is read with [`PATIENCE`].
 fn end_by(err: &io::Error) -> String {
     match err.kind() {
         io::ErrorKind::WouldBlock => format!("nothing for {PATIENCE:?}"),
@@ -242,7 +242,7 @@ fn end_by(err: &io::Error) -> String {
     }
 }
 
-/// Wait until it is so.
+/// Waits until the condition holds.
 #[track_caller]
 pub fn eventually(what: &str, fact: impl Fn() -> bool) {
     let start = Instant::now();
@@ -252,12 +252,12 @@ pub fn eventually(what: &str, fact: impl Fn() -> bool) {
     }
 }
 
-/// A GET of this target.
+/// A GET request for this target.
 pub fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
 }
 
-/// A gate at which code of a test's server waits. It is shut until the test opens it.
+/// A gate at which code of the server waits until the test opens it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<Crowd>, Condvar)>);
 
@@ -267,11 +267,11 @@ struct Crowd {
     open: bool,
 }
 
-/// Opens a gate when dropped: a test that fails leaves nobody behind it. To be made after the server.
+/// Opens a gate when it is dropped, so that a failing test leaves no thread behind. Create it after the server.
 pub struct OpenedAtEnd(Gate);
 
 impl Gate {
-    /// Wait here until it is open.
+    /// Waits here until the gate is open.
     pub fn pass(&self) {
         let mut crowd = self.crowd();
         crowd.arrived += 1;
@@ -292,7 +292,7 @@ impl Gate {
         self.0.0.lock().unwrap()
     }
 
-    /// Wait until so many have come to it.
+    /// Waits until this many threads have come to the gate.
     #[track_caller]
     pub fn wait_for_arrivals(&self, count: usize) {
         let waited = self.0.1.wait_timeout_while(self.crowd(), PATIENCE, |crowd| crowd.arrived < count);
@@ -307,7 +307,7 @@ impl Drop for OpenedAtEnd {
     }
 }
 
-/// What the log is told from now on, as far as `line` makes something of it. In a process of its own: see [`alone`].
+/// Collects the log lines for which `line` returns a text. Use it in a separate process: see [`alone`].
 pub fn capture_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static Mutex<Vec<String>> {
     struct Heard {
         line: fn(&log::Record<'_>) -> Option<String>,
@@ -327,8 +327,8 @@ pub fn capture_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static
     &heard.lines
 }
 
-/// Run this part of a test in a process of its own: it may abort, hang, set a logger or count the time on processors
-/// without harm to others. `test` is the full name of the test that calls this, and all that it does.
+/// Runs this part of a test in a separate process: there it can abort, hang, set a logger or measure processor time
+/// without harm to other tests. `test` is the full name of the calling test, which does nothing else.
 #[track_caller]
 pub fn alone(test: &str, part: impl FnOnce()) {
     const ALONE: &str = "MODEST_TEST_ALONE";
@@ -352,7 +352,7 @@ pub fn alone(test: &str, part: impl FnOnce()) {
                 child.kill().expect("a child of ours");
                 break child.wait().expect("a child of ours");
             }
-            None => thread::sleep(Duration::from_millis(5)), // nothing tells of a process that ends
+            None => thread::sleep(Duration::from_millis(5)), // there is no notification when a process ends
         }
     };
     let [out, err] = said.map(|said| said.join().expect("no panic"));
@@ -367,7 +367,7 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// A server in a process of its own, which is killed in the end.
+/// A server in a separate process, which is killed at the end.
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
@@ -376,8 +376,8 @@ pub struct Process {
 const PROCESS: &str = "MODEST_TEST_PROCESS";
 
 impl Process {
-    /// Run the test of this full name, which calls this first, once more in a process: there it gets `None`, and calls
-    /// [`serve_alone`].
+    /// Runs the test of this full name again in another process. The test calls this first. In the new process it gets
+    /// `None`, and calls [`serve_alone`].
     pub fn of_test(test: &str) -> Option<Process> {
         if std::env::var(PROCESS).is_ok_and(|value| value == test) {
             return None;
@@ -391,7 +391,7 @@ impl Process {
     }
 }
 
-/// In a process of its own: say where, and serve.
+/// Prints the address and serves, in a separate process.
 pub fn serve_alone(server: &TcpServer) {
     println!("\nport {}", server.local_addr().port());
     server.serve_forever().expect("it ends well");

@@ -1,4 +1,4 @@
-//! One handler of files, shared by two servers: neither is shown what the other saw.
+//! One handler of files in two servers: neither gets a stale result of the other.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ impl RequestHandler for Site {
     }
 }
 
-/// Ask for the file; the connection is parked before, so that a poll brings the request.
+/// Requests the file. The connection is parked before, so that a poll finds the request.
 #[track_caller]
 fn fetch((server, client): &mut (Running, Client)) -> String {
     server.wait_for("it rests", |stats| stats.parked == 1);
@@ -38,7 +38,7 @@ fn a_changed_file_is_never_served_with_old_content() {
         let (one, other) = if round % 2 == 0 { (one, other) } else { (other, one) };
         let (old, new) = (format!("old of round {round}"), format!("new of round {round}"));
         fs::write(&file, &old).unwrap();
-        // What has just changed is not kept, and has no validators: until then nothing can be stale.
+        // A file that has just changed is not cached and has no validators. Until it has, nothing can be stale.
         while !fetch(one).contains("\r\nETag: ") {}
         for _ in 0..1 + 7 * round {
             assert!(fetch(one).ends_with(&old), "round {round}: the file was not changed");

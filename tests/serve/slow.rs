@@ -1,4 +1,4 @@
-//! Handlers that run for long are named in the log while they run, and an idle server does nothing for it.
+//! Handlers that run for long are logged while they run. This costs nothing while the server is idle.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -39,7 +39,7 @@ impl RequestHandler for App {
     }
 }
 
-/// Waits for five times the limit before it ends.
+/// Waits for five times the limit before its end.
 struct Slow(bool);
 
 impl std::io::Read for Slow {
@@ -53,7 +53,7 @@ impl std::io::Read for Slow {
     }
 }
 
-/// Keeps warnings; told of one, it asks the server for an answer first, which hangs where the poller is held.
+/// Keeps warnings. Before each one it sends a request to the server, which would hang if logging blocked the poller.
 #[derive(Default)]
 struct Log {
     warnings: Mutex<Vec<String>>,
@@ -103,7 +103,7 @@ fn a_slow_handler_is_logged_once_while_it_runs() {
         eventually("it is named", || !warnings().is_empty());
         let name = format!("GET /stuck?why=%1b HTTP/1.1 from {} has", stuck.stream.local_addr().unwrap());
         assert!(warnings()[0].starts_with(&name), "{:?}, not {name:?}", warnings());
-        thread::sleep(5 * LIMIT); // in which it would be named again
+        thread::sleep(5 * LIMIT); // enough time to log it again
         assert_eq!(warnings().len(), 1, "{:?}", warnings());
         let mut other = server.client();
         other.send(get("/stuck"));
@@ -111,7 +111,7 @@ fn a_slow_handler_is_logged_once_while_it_runs() {
     });
 }
 
-/// With a body and without one, whose ids are known before the handler is called and only then.
+/// With and without a body: the id is known before the handler is called, or only then.
 #[test]
 fn a_slow_handler_is_logged_with_its_request_id() {
     alone("slow::a_slow_handler_is_logged_with_its_request_id", || {
@@ -158,7 +158,7 @@ fn an_idle_server_does_not_wake_up() {
         assert!(client.fetch(get("/")).ends_with("here"));
     }
     server.wait_for("all are idle", |stats| stats.parked == 4);
-    thread::sleep(Duration::from_millis(100)); // one look may be due for the worker that fell asleep last
+    thread::sleep(Duration::from_millis(100)); // one check may be due for the worker that fell asleep last
     let before = server.handle.stats().polls;
     thread::sleep(Duration::from_millis(500)); // 25 times the limit
     assert_eq!(server.handle.stats().polls - before, 0, "an idle server polls");

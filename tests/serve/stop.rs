@@ -1,4 +1,4 @@
-//! Ends of all kinds: from outside, from within, before the start, with clients in every place.
+//! Shutdowns of all kinds: from outside, from within, before the start, with clients in each state.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ fn a_shutdown_finishes_requests_in_progress() {
     waiting.send("block gate\n");
     server.wait_for("another stands in line", |stats| stats.waiting == 1);
     server.handle.shutdown();
-    // It is known to have begun when nobody is let in any more.
+    // The shutdown has begun when no client can connect.
     while TcpStream::connect(server.address).is_ok() {}
     script.open("gate");
     client.expect("done\n");
@@ -71,7 +71,7 @@ fn the_shutdown_timeout_applies_to_running_handlers() {
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 2, "{took:?} with a grace of 200 ms");
     script.open("never");
-    // The handler's thread ends by itself; its client sees an end or the answer, and no hang.
+    // The thread of the handler ends by itself. Its client gets an end or the response, and does not hang.
     let _ = client.stream.set_read_timeout(Some(PATIENCE));
     let _ = client.read_to_end();
 }
@@ -88,7 +88,7 @@ fn a_slow_reader_does_not_delay_the_shutdown() {
     server.handle.shutdown();
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 4, "{took:?} with a grace of 200 ms");
-    // A worker that one of them holds would keep the protocol.
+    // A worker that still had one of the connections would hold the protocol.
     eventually("no worker is left", || Arc::strong_count(&script.events) == 1);
 }
 
@@ -106,7 +106,7 @@ fn a_slow_reader_gets_its_response_within_the_timeout() {
 
 #[test]
 fn a_new_connection_can_send_one_request_at_shutdown() {
-    // It has half a second for that: on a machine that stands still for so long, another round is tried.
+    // The client has half a second for this, so a machine that hangs longer needs another round.
     let answered = (0..5).any(|_| {
         let script = Script::default();
         let mut server = serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(PATIENCE));
@@ -114,7 +114,7 @@ fn a_new_connection_can_send_one_request_at_shutdown() {
         witness.send("say x\nread 20000\n").expect("x\n");
         server.wait_for("both have come", |stats| stats.parked == 2);
         server.handle.shutdown();
-        witness.expect_end(); // now the other one has heard of the stop as well, or is about to
+        witness.expect_end(); // now the other connection has seen the shutdown, or is about to
         let _ = client.stream.write_all(b"say me\n");
         let mut answer = [0; 3];
         let answered = client.stream.read_exact(&mut answer).is_ok() && &answer == b"me\n";
@@ -124,7 +124,7 @@ fn a_new_connection_can_send_one_request_at_shutdown() {
     assert!(answered, "closed without a chance");
 }
 
-/// Ask on, each time on a connection of its own, until nobody listens; how many of those who had connected got no answer.
+/// Sends requests on new connections until connecting fails. Returns how many of the connections got no response.
 fn ask_anew<S: Read + Write>(connect: impl Fn() -> Option<S>) -> usize {
     let mut lost = 0;
     while let Some(mut stream) = connect() {
@@ -153,7 +153,7 @@ fn rounds_of_reconnecting(server: impl Fn() -> Running, ask: impl Fn(&Running) -
 
 #[test]
 fn clients_connected_before_a_stop_are_served() {
-    // Whose SYN is dropped in the last moment tries again a second later, and hears that nobody listens.
+    // A client whose SYN was dropped tries again a second later, and finds no listener.
     let connect = |address: SocketAddr| TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
     rounds_of_reconnecting(
         || serve(Raw(Script::default()), |server| server.shutdown_timeout(PATIENCE)),
@@ -171,7 +171,7 @@ fn clients_are_served_while_a_server_sharing_the_port_stops() {
         let (stays, over) = (&stays, &over);
         let connect = move || if over.load(Relaxed) { None } else { TcpStream::connect(stays.address).ok() };
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(move || ask_anew(connect))).collect();
-        // After each, whose SYN was dropped waits for a second.
+        // After each round, a client whose SYN was dropped waits for a second.
         for _ in 0..5 {
             let mut leaves = Running::start(bind(stays.address));
             leaves.wait_for("some have come", |stats| stats.accepted > 50);
@@ -181,7 +181,7 @@ fn clients_are_served_while_a_server_sharing_the_port_stops() {
         over.store(true, Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
-    assert_eq!(lost, 0, "had connected, and got no answer");
+    assert_eq!(lost, 0, "clients connected but got no response");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_handler_can_shut_down_its_server() {
     assert_eq!(Request::get("/").server().stats(), Stats::default(), "a request of a test has no server");
 }
 
-/// What was promised and not delivered is a reset at every end, also that of the process.
+/// An incomplete response ends with a reset, even if the process ends.
 #[test]
 fn a_response_still_being_written_is_visibly_truncated() {
     struct Slow(usize);
@@ -254,7 +254,7 @@ fn a_response_still_being_written_is_visibly_truncated() {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
             self.0 += 1;
             if self.0 > 1 {
-                thread::sleep(Duration::from_secs(2)); // a read that takes its time
+                thread::sleep(Duration::from_secs(2)); // a slow read
             }
             buffer[0] = b'x';
             Ok(1)
@@ -281,13 +281,13 @@ fn a_response_still_being_written_is_visibly_truncated() {
     client.expect_reset();
 }
 
-/// Once `serve_forever` has returned nobody is fed any more.
+/// After `serve_forever` has returned, no stream is read any more.
 #[test]
 fn a_stream_ends_within_one_read_after_the_stop() {
     struct Drips(Arc<AtomicUsize>);
     impl Read for Drips {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            thread::sleep(Duration::from_millis(100)); // a read that takes its time
+            thread::sleep(Duration::from_millis(100)); // a slow read
             self.0.fetch_add(1, Relaxed);
             buffer[0] = b'x';
             Ok(1)

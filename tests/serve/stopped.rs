@@ -1,4 +1,4 @@
-//! A process that is stopped for longer than its clients may be silent (SIGSTOP, a laptop's lid), and goes on.
+//! A process that was stopped for longer than its timeouts (SIGSTOP, the lid of a laptop) and continues.
 
 use std::thread;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server::{Client, Process, serve_alone};
 
-/// More than one poll brings.
+/// More than one poll returns.
 const CLIENTS: usize = 1200;
 
 fn server() -> TcpServer {

@@ -1,4 +1,4 @@
-//! Bodies that are received while their handler runs: streamed to it, or because it is not known whether it has a method.
+//! Bodies that arrive while their handler runs: they are streamed, or it is unknown whether the handler has a method.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use modest::{BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, R
 use crate::cipher::{Cipher, HELLO, WELCOME, sealed};
 use crate::server::{Client, PATIENCE, Running, has_addresses, serve, shows_resets};
 
-/// What a handler does with its stream is in the path.
+/// The path determines what the handler does with the body.
 struct Streams {
     told: Mutex<Sender<String>>,
     progress: Arc<AtomicU64>,
@@ -61,7 +61,7 @@ impl RequestHandler for Streams {
             }
             "/text" => {
                 let text = request.text()?;
-                assert_eq!(text, request.text()?, "it is there from now on");
+                assert_eq!(text, request.text()?, "the text stays available");
                 assert_eq!(request.body().len(), text.len() as u64);
                 Ok(Response::text(text.into_owned()))
             }
@@ -91,7 +91,7 @@ fn post(path: &str, fields: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
 
-/// The status and the body of the next answer, and whether the connection goes on. 100s are told as such.
+/// Status and body of the next response, and whether the connection continues. A 100 counts as a response.
 fn answer(client: &mut Client) -> (u16, String, bool) {
     let status = client.line().split(' ').nth(1).unwrap().parse().unwrap();
     let (mut length, mut kept) = (0, true);
@@ -116,7 +116,7 @@ fn said(text: &str) -> (u16, String, bool) {
     (200, text.to_owned(), true)
 }
 
-/// The next request is heard, where it should be.
+/// The next request is served.
 fn goes_on(client: &mut Client) {
     client.send(post("/count", "Content-Length: 2\r\n") + "ab");
     assert_eq!(answer(client), said("2 bytes"));
@@ -311,7 +311,7 @@ fn only_waiting_counts_towards_the_body_timeout() {
             Ok(())
         }
         fn do_post(&self, request: &Request) -> Result<Response> {
-            thread::sleep(Duration::from_millis(400)); // as long as a handler likes
+            thread::sleep(Duration::from_millis(400)); // as long as a handler may take
             let count = io::copy(&mut request.reader(), &mut io::sink())?;
             Ok(Response::text(format!("{count}")))
         }
@@ -335,7 +335,7 @@ fn only_waiting_counts_towards_the_body_timeout() {
     assert_eq!(answer(&mut client).0, 408, "a drip renews nothing");
 }
 
-/// Reads its body by two readers, which have their own places.
+/// Reads its body with two readers, which have separate positions.
 struct Unknown;
 
 struct GetOnly;
@@ -346,8 +346,8 @@ impl RequestHandler for GetOnly {
     }
 }
 
-/// No handler is called to find out whether it has a method: a body that is long, in chunks or held back holds no worker, the
-/// first of its method as little as any other.
+/// A long, chunked or held-back body does not occupy a worker, even for the first request of its method. The server
+/// does not call a handler to find out whether it has the method.
 #[test]
 fn the_first_body_of_a_method_holds_no_worker() {
     let server = serve(GetOnly, |server| server.workers(1));
@@ -422,7 +422,7 @@ fn a_method_gets_the_same_body_on_first_and_later_calls() {
     }
 }
 
-/// What it makes of a body that never became whole is not sent.
+/// If the body never becomes complete, the handler's response is not sent.
 #[test]
 fn a_truncated_first_body_is_always_rejected() {
     struct Lengths;
@@ -446,7 +446,7 @@ fn a_truncated_first_body_is_always_rejected() {
     assert_eq!(answer(&mut client), said("3"));
 }
 
-/// Wherever a client ends, and however, nothing is left of it.
+/// A client can disconnect at any byte and in any way, and nothing is left of it.
 #[test]
 fn disconnected_clients_leave_nothing_behind() {
     let (app, _told) = streams();
@@ -471,7 +471,7 @@ fn disconnected_clients_leave_nothing_behind() {
     goes_on_with_room(&server);
 }
 
-/// Behind a proxy that tells whom it speaks for the bytes are the same; inside a cipher they are not.
+/// Behind a proxy with the PROXY protocol the bytes are unchanged; inside of a cipher they are not.
 #[test]
 fn streaming_works_inside_other_protocols() {
     if !has_addresses() {
@@ -513,8 +513,8 @@ fn a_shutdown_waits_for_a_stream() {
     server.wait_for_end();
 }
 
-/// Bodies of all sizes and framings, in pieces of all sizes, read by pieces of all sizes, two requests ahead: each sum is
-/// right, and none is lost.
+/// Bodies of all sizes and framings, sent in pieces of all sizes, read in pieces of all sizes, with two requests in
+/// advance: each checksum is right, and none is missing.
 #[test]
 fn streams_of_all_kinds_arrive_completely() {
     struct Sums;
@@ -573,7 +573,8 @@ fn streams_of_all_kinds_arrive_completely() {
                     for piece in wire.chunks(1 + chance(60_000).max(100) as usize) {
                         client.send(piece);
                         if chance(20) == 0 {
-                            thread::sleep(Duration::from_micros(chance(500))); // the pace of a client, not a wait
+                            // the speed of the client, not a wait for an event
+                            thread::sleep(Duration::from_micros(chance(500)));
                         }
                     }
                     if round % 3 == 2 {

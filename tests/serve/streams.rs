@@ -1,15 +1,15 @@
-//! Connections that leave the engine: blocking streams on threads of their own.
+//! Connections that leave the engine: blocking streams in their own threads.
 
 use std::io::{self, BufRead, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
 
-/// Lines come back, as they do from Python's echo server.
+/// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
@@ -34,7 +34,7 @@ fn lines_are_echoed_including_those_already_received() {
     server.wait_for("all are gone", |stats| stats.streams == 0 && stats.connections == 0);
 }
 
-/// A raw conversation that reads a line by itself and then takes the socket.
+/// A raw conversation that reads one line and then takes the socket.
 struct Sniffs(Gate);
 
 impl Protocol for Sniffs {
@@ -133,7 +133,7 @@ fn a_shutdown_does_not_wait_for_stuck_streams() {
     server.handle.shutdown();
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
     if super::system::way_of("clients at a shutdown").contains("streams that don't end are reset") {
-        client.expect_reset(); // whatever it was told is not whole
+        client.expect_reset(); // its output so far is incomplete
     }
 }
 
@@ -162,7 +162,7 @@ fn a_stream_has_a_timeout_and_can_be_shared_by_two_threads() {
         let none = stream.set_timeout(Duration::ZERO).map_err(|err| err.kind());
         assert_eq!(none, Err(io::ErrorKind::InvalidInput));
         stream.set_timeout(Duration::from_nanos(1))?;
-        assert!(stream.read(&mut [0; 8]).is_err(), "it waits for less than a microsecond as if for ever");
+        assert!(stream.read(&mut [0; 8]).is_err(), "a timeout under a microsecond must not mean none");
         stream.set_timeout(Duration::from_millis(100))?;
         let start = Instant::now();
         let late = stream.read(&mut [0; 8]).expect_err("nobody writes");
@@ -188,7 +188,7 @@ fn a_stream_behind_a_proxy_has_the_proxied_client() {
     server.client().send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").expect("192.0.2.7:4711\n").expect_end();
 }
 
-/// One `write!` is one write, so a client that reads once has a whole reply, as of Python's server.
+/// One `write!` is one write, so a client that reads once gets the whole reply, as from Python's server.
 #[test]
 fn a_formatted_reply_arrives_in_one_piece() {
     let replies = |stream: &mut Stream| {
@@ -228,7 +228,7 @@ fn lines_of_two_writers_do_not_mix() {
     assert_eq!((lines.len(), lines.iter().filter(|line| whole(line)).count()), (20, 20));
 }
 
-/// A client decides neither how long a thread waits for it nor how much memory its line takes.
+/// A client can determine neither how long a thread waits for it nor how much memory its line needs.
 #[test]
 fn streams_have_limits_by_default() {
     struct Impatient;
@@ -264,4 +264,49 @@ fn streams_have_limits_by_default() {
     client.expect("Err(FileTooLarge), true\n");
     drop((client, server));
     sender.join().unwrap();
+}
+
+#[test]
+fn a_client_can_be_turned_away_without_a_thread() {
+    struct Nobody;
+    impl StreamHandler for Nobody {
+        fn verify_client(&self, _: &Peer) -> bool {
+            false
+        }
+
+        fn handle(&self, _: &mut Stream) -> io::Result<()> {
+            panic!("nobody is let in")
+        }
+    }
+    let server = serve(streams(Nobody), |server| server);
+    server.client().send("hello\n").expect_end();
+}
+
+/// Each thread has a number, as in Python, and each stream has its server and its socket.
+#[test]
+fn a_stream_has_its_server_its_socket_and_a_numbered_thread() {
+    let tells = |stream: &mut Stream| {
+        let no_delay = rustix::net::sockopt::tcp_nodelay(&*stream).is_ok();
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        writeln!(stream, "{name} {no_delay} {}", stream.server().stats().streams)?;
+        stream.server().shutdown();
+        Ok(())
+    };
+    let mut server = serve(streams(tells), |server| server);
+    let is_tcp = crate::server::has_addresses();
+    server.client().expect(format!("modest-stream-1 {is_tcp} 1\n"));
+    server.wait_for_end();
+}
+
+#[test]
+fn a_stream_can_be_reset() {
+    let cut = |stream: &mut Stream| {
+        stream.write_all(b"incomplete")?;
+        stream.reset();
+        Ok(())
+    };
+    let server = serve(streams(cut), |server| server);
+    let mut client = server.client();
+    client.expect("incomplete");
+    client.expect_reset();
 }

@@ -1,4 +1,4 @@
-//! Which way the server uses for what, where promises depend on the system: see `modest::system_services`.
+//! The implementation of services on which promises depend: see `modest::system_services`.
 
 pub fn way_of(service: &str) -> &'static str {
     let services = modest::system_services();

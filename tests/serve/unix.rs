@@ -1,4 +1,4 @@
-//! Unix sockets: what is said over them, who may connect, and what becomes of their files.
+//! Unix sockets: data over them, the permission to connect, and their files.
 
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -42,7 +42,7 @@ fn all_features_work_over_a_unix_socket() {
     let server = Running::start(server.workers(2).shutdown_timeout(PATIENCE));
     let mut client = connect(&path);
     ask(&client, "say me\nsay you\n", "me\nyou\n");
-    ask(&client, "big 3000000\n", &"x".repeat(3_000_000)); // more than the socket holds: it is waited for
+    ask(&client, "big 3000000\n", &"x".repeat(3_000_000)); // more than the socket holds, so the server has to wait
     ask(&client, "file 3000000 3000000\n", &format!("head:{}", "f".repeat(3_000_000)));
     ask(&client, "read 100\n", "late\n");
     let mut rest = Vec::new();
@@ -65,7 +65,7 @@ fn serve(path: &Path, handler: impl IntoProtocol, settings: impl FnOnce(TcpServe
     Running::start(settings(TcpServer::bind(Listen::unix(path), handler).unwrap()))
 }
 
-/// Lines come back until one says that it is enough: then nothing more is read.
+/// An echo of lines, until one line ends it; after that nothing is read.
 fn echo(stream: &mut Stream) -> io::Result<()> {
     assert_eq!(stream.client().ip(), None);
     let mut line = String::new();
@@ -99,7 +99,7 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
     for mut client in clients {
         let mut rest = String::new();
         client.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "goodbye\n", "what is read has come to its end");
+        assert_eq!(rest, "goodbye\n", "the client must see the end");
     }
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
 }
@@ -139,7 +139,7 @@ fn clients_without_an_address_are_in_no_trusted_network() {
     ask(connect(&path), "say me\n", "me\n");
 }
 
-/// Tells the client's address, and keeps the lines of the access log.
+/// Responds with the client's address, and keeps the lines of the access log.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
@@ -159,7 +159,7 @@ fn http_works_over_a_unix_socket_without_client_addresses() {
     let (folder, path) = place();
     let told = Told::default();
     let _server = Running::start(TcpServer::bind(Listen::unix(&path), told.clone()).unwrap());
-    // A client that was bound to a name of its own, with something for a log in it.
+    // A client that is bound to a name, which contains something that a log must escape.
     let own = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     let name = folder.path().join("a\nclient");
     own.bind(&socket2::SockAddr::unix(&name).unwrap()).unwrap();
@@ -202,10 +202,10 @@ fn an_abstract_socket_has_no_file() {
     assert!(!Path::new(&format!("@{name}")).exists());
 }
 
-/// What a test has made at a path, kept while it is needed.
+/// An object that a test has created at a path, kept while it is needed.
 type Made = Box<dyn std::any::Any>;
 
-/// Its name, how it is made, and what a server that is bound there says, if it is not replaced.
+/// Its name, how to create it, and the error of a server that binds there. `None`: the server replaces it.
 type Case = (&'static str, fn(&Path) -> Made, Option<&'static str>);
 
 fn made<T: 'static>(made: io::Result<T>) -> Made {
@@ -234,8 +234,8 @@ fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
             Some("address already in use"),
         ),
         ("a live datagram socket", |path| made(UnixDatagram::bind(path)), Some("address already in use")),
-        ("a file", |path| made(fs::write(path, "mine")), Some("a file that is no socket")),
-        ("a folder", |path| made(fs::create_dir(path)), Some("a file that is no socket")),
+        ("a file", |path| made(fs::write(path, "mine")), Some("a file that is not a socket")),
+        ("a folder", |path| made(fs::create_dir(path)), Some("a file that is not a socket")),
         (
             "a link to a stale socket",
             |path| {
@@ -243,7 +243,7 @@ fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
                 drop(UnixListener::bind(&there).unwrap());
                 made(symlink(&there, path))
             },
-            Some("a file that is no socket"),
+            Some("a file that is not a socket"),
         ),
     ];
     for (what, make, in_use) in cases {
@@ -353,7 +353,7 @@ fn a_stream_that_outlives_its_server_holds_no_resources() {
     gate.wait_for_arrivals(1);
     server.handle.shutdown();
     server.wait_for_end();
-    // A Unix socket has no reset: its end goes well, and the stream goes back to an engine that has ended.
+    // A Unix socket has no reset: its end succeeds, and the stream returns to an engine that has ended.
     gate.open();
     eventually("the server is dropped with all that it held", || Arc::strong_count(&kept) == 1);
 }

@@ -1,5 +1,5 @@
-//! Bodies that their handler does not read, with each kind of response: what is left of them is never taken for another
-//! request, nor for what a new protocol says, and cuts off no response.
+//! Bodies that their handler does not read, with each kind of response. The unread bytes are never parsed as another
+//! request or as bytes of a new protocol, and truncate no response.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -12,7 +12,7 @@ use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
 
 use crate::server::{Client, Running, is_plain, serve};
 
-/// What its handlers do with a body is in the query: how many bytes they read; and in the path how they respond.
+/// The query has the number of bytes of a body that its handlers read, and the path the kind of the response.
 #[derive(Clone, Default)]
 struct Careless {
     senders: Arc<Mutex<Vec<Sender>>>,
@@ -82,14 +82,14 @@ fn start() -> (Careless, Running) {
 }
 
 impl Careless {
-    /// Waits for a handler that waits, and answers it.
+    /// Waits until a long poll waits, and changes its state.
     fn change(&self, running: &Running) {
         running.wait_for("it waits", |stats| stats.long_polls == 1);
         self.is_changed.store(true, SeqCst);
         self.changed.notify();
     }
 
-    /// Once the handler has returned, its channel sends the rest and ends.
+    /// Sends the rest of a channel and finishes it, after the handler has returned.
     fn finish(&self, running: &Running) {
         running.wait_for("the handler has returned", |stats| stats.running == 0 && stats.listeners == 1);
         let sender = self.senders.lock().unwrap().pop().expect("a sender");
@@ -97,7 +97,7 @@ impl Careless {
         sender.finish();
     }
 
-    /// Lets the response of this path go on.
+    /// Lets the response of this path continue.
     fn go_on(&self, path: &str, running: &Running) {
         match path {
             "/wait" => self.change(running),
@@ -107,7 +107,7 @@ impl Careless {
     }
 }
 
-/// The answer: its head, and its body up to `done`.
+/// The response: its head, and its body until `done`.
 fn answer(client: &mut Client) -> String {
     let mut text = String::new();
     while !text.contains("done\n") && !text.starts_with("HTTP/1.1 400") {
@@ -116,7 +116,7 @@ fn answer(client: &mut Client) -> String {
     text
 }
 
-/// A body that looks like a request: whole with the head, in its parts, and framed in either way.
+/// A body that looks like a request: with the head, in pieces, and with both framings.
 #[test]
 fn unread_body_bytes_are_not_parsed_as_a_request() {
     let length = SECRET.len();
@@ -153,7 +153,7 @@ fn unread_body_bytes_are_not_parsed_as_a_request() {
     }
 }
 
-/// It is not known whether such a client sends its body at all.
+/// The server cannot know whether such a client sends its body at all.
 #[test]
 fn a_withheld_body_closes_the_connection() {
     for path in ["/bytes", "/stream", "/wait", "/channel"] {
@@ -183,7 +183,7 @@ fn a_long_unread_body_does_not_truncate_the_response() {
                     let piece =
                         if is_chunked { format!("2710\r\n{}\r\n", "x".repeat(10_000)) } else { "x".repeat(10_000) };
                     if sending.write_all(piece.as_bytes()).is_err() {
-                        return; // it has been answered
+                        return; // the response has arrived
                     }
                 }
             });
@@ -201,7 +201,7 @@ fn a_long_unread_body_does_not_truncate_the_response() {
 fn unread_body_bytes_do_not_reach_an_upgraded_protocol() {
     for path in ["/upgrade", "/switch"] {
         for (fields, body, status) in [
-            ("Content-Length: 6\r\n", "secret", "101"), // it is there, and is dropped
+            ("Content-Length: 6\r\n", "secret", "101"), // the body has arrived, and is dropped
             ("Content-Length: 6\r\n", "sec", "400"),
             ("Content-Length: 600000\r\n", "sec", "400"),
             ("Content-Length: 6\r\nExpect: 100-continue\r\n", "", "400"),
@@ -223,7 +223,7 @@ fn unread_body_bytes_do_not_reach_an_upgraded_protocol() {
     }
 }
 
-/// How many bytes of a client the server takes: what it has read, and what the sockets hold.
+/// The number of bytes that the server has read and that the sockets hold.
 fn taken(client: &mut Client, most: usize) -> usize {
     let piece = vec![b'x'; 64 * 1024];
     let mut count = 0;
@@ -235,11 +235,11 @@ fn taken(client: &mut Client, most: usize) -> usize {
     count
 }
 
-/// What is read of a client that was refused is bounded, and enough to see the refusal.
+/// The server reads a bounded number of bytes of a rejected client, but enough that the client gets the response.
 #[test]
 fn reading_from_a_rejected_client_is_bounded() {
     if !is_plain() {
-        return; // a bridge takes bytes that its server does not
+        return; // a bridge reads more bytes than its server
     }
     const MUCH: usize = 400_000_000;
     for (what, head, length, wanted, most) in [

@@ -1,4 +1,4 @@
-//! Uploads: forms with files as curl sends them, bodies that stay on the disk, bodies that are read while they come.
+//! Uploads: forms with files as curl sends them, bodies that stay on disk, bodies that are read while they arrive.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use crate::server::{eventually, is_plain, serve};
 #[test]
 fn curl_sends_a_form() {
     if !is_plain() {
-        return; // curl is no client of the bridge
+        return; // curl can't use the bridge
     }
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
@@ -54,7 +54,7 @@ fn curl_sends_a_form() {
         Err(err) if err.kind() == ErrorKind::NotFound => return, // no curl here
         Err(err) => panic!("curl: {err}"),
     };
-    // curl before 7.81 writes `\"`, which is refused; none of this age is left.
+    // curl before 7.81 writes `\"`, which is rejected. No supported system has it.
     let expected = "title, None, None: un été\n\
         note, None, Some(\"text/x-note\"): a\r\nb\n\
         file, Some(\"../x\\\"y\"), Some(\"application/octet-stream\"): 12000000 bytes\n\
@@ -62,12 +62,12 @@ fn curl_sends_a_form() {
     assert_eq!(answer, expected);
     assert!(fs::read(path("saved x_y")).unwrap() == large);
     assert_eq!(fs::read(path("saved small")).unwrap(), b"\r\n--\r\n");
-    // The files are there already.
+    // The files exist already.
     let answer = String::from_utf8(send().unwrap().stdout).unwrap();
     assert!(answer.contains("409"), "{answer}");
 }
 
-/// Whether this process has this file open, by another way than its name.
+/// Whether this process has this file open, under any name.
 fn is_open_here(path: &Path) -> bool {
     let wanted = fs::metadata(path).unwrap();
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
@@ -99,7 +99,7 @@ impl RequestHandler for Photos {
     }
 }
 
-/// With one worker, clients that are amid their files hinder nobody, whatever becomes of them.
+/// With one worker, clients in the middle of their files delay no other client, however they end.
 #[test]
 fn slow_forms_hold_no_worker_and_no_permit() {
     const CLIENTS: usize = 40;
@@ -136,7 +136,7 @@ fn slow_forms_hold_no_worker_and_no_permit() {
         assert!(answer.ends_with("title 5, f 200000, f 200000"), "{answer}");
     }
     assert_eq!(names(), CLIENTS, "they stay");
-    // What is refused on the way is the response, and none of its files stays.
+    // A rejection in the middle of a form is the response, and none of the form's files stays.
     let refused = first + &part("virus", &content);
     let mut client = server.client();
     let answer = client.send(head(refused.len() + 1_000_000)).send(refused).answer().unwrap();
@@ -144,7 +144,7 @@ fn slow_forms_hold_no_worker_and_no_permit() {
     eventually("nothing of it stays", || names() == CLIENTS);
 }
 
-/// Where an upload is to stay.
+/// The destination of an upload.
 struct Inbox {
     folder: tempfile::TempDir,
     spool: PathBuf,
@@ -205,7 +205,7 @@ fn a_spooled_body_is_kept_by_a_link() {
     assert_eq!(fs::read_dir(inbox.folder.path()).unwrap().count(), 5, "nothing else is left");
 }
 
-/// `/dev/shm` is a file system of its own nearly everywhere.
+/// `/dev/shm` is a separate file system nearly everywhere.
 #[test]
 fn a_body_is_copied_to_another_file_system() {
     let Ok(spool) = tempfile::tempdir_in("/dev/shm") else { return };
@@ -218,14 +218,14 @@ fn a_body_is_copied_to_another_file_system() {
     assert_eq!(fs::read(inbox.folder.path().join("a")).unwrap(), vec![b'x'; 300_000]);
 }
 
-/// The files of this process below a folder, without a name, too.
+/// The files below a folder that this process has open, also without a name.
 fn open_below(folder: &Path) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
     targets.by_ref().filter(|target| target.starts_with(folder)).count()
 }
 
-/// Told of each piece, until the client is gone.
+/// The handler gets the progress of each piece, until the client disconnects.
 #[test]
 fn progress_is_reported_while_a_body_arrives() {
     struct Told {
@@ -247,7 +247,7 @@ fn progress_is_reported_while_a_body_arrives() {
     let app = Told { folder: folder.path().to_owned(), progress: Arc::clone(&progress) };
     let server = serve(Http::new(app).body_quota(1_000_000), |server| server);
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
-    // The first one is received while the handler runs, the others before.
+    // The first body arrives while the handler runs, the others before.
     for round in 0..4 {
         progress.lock().unwrap().clear();
         let mut client = server.client();
@@ -265,14 +265,14 @@ fn progress_is_reported_while_a_body_arrives() {
             drop(client);
             server.wait_for("it is gone", |stats| stats.connections == 0 && stats.running == 0);
             let told = progress.lock().unwrap();
-            assert_eq!(told.last(), Some(&800_000), "it is told no more");
+            assert_eq!(told.last(), Some(&800_000), "no progress is reported after the end");
         }
         eventually("its room is given back", || open_below(folder.path()) == 0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
 
-/// As phones do, which call every photo the same.
+/// Phones often send several photos with one name.
 #[test]
 fn concurrent_uploads_with_one_name_are_all_kept() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -304,7 +304,7 @@ fn concurrent_uploads_with_one_name_are_all_kept() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 80);
 }
 
-/// Tells when it is dropped, and fails as it is told.
+/// A writer that reports when it is dropped, and fails with this error.
 struct Told {
     bytes: Arc<Mutex<Vec<u8>>>,
     fails: Option<ErrorKind>,
@@ -359,7 +359,8 @@ impl RequestHandler for Elsewhere {
     }
 }
 
-/// `BodyPlan::save_to`: written as it comes, also the first of a method, of any length and in chunks.
+/// `BodyPlan::save_to`: a body is written while it arrives, also for the first request of a method, of any length and
+/// in chunks.
 #[test]
 fn save_to_writes_the_body_as_it_arrives() {
     let (bytes, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(false)));
@@ -384,7 +385,7 @@ fn save_to_writes_the_body_as_it_arrives() {
     ] {
         assert_eq!(put(target, length).0, expected, "{target}, {length}");
     }
-    // A client that leaves: what was written stays the handler's, and the writer goes.
+    // A client that disconnects: the handler keeps the written bytes, and the writer is dropped.
     let mut client = std::net::TcpStream::connect(server.address()).unwrap();
     io::Write::write_all(&mut client, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").unwrap();
     io::Write::write_all(&mut client, &[b'x'; 200_000]).unwrap();

@@ -1,4 +1,4 @@
-//! WebSocket over real sockets: `tungstenite`'s client, and raw frames where that one is too polite.
+//! WebSocket over real sockets: the client of `tungstenite`, and raw frames where that one would not send them.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -15,14 +15,14 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::server::{Client, PATIENCE, Running, is_plain, serve};
 
-/// A house where everybody hears what anybody says.
+/// A room in which all clients receive each message.
 #[derive(Clone)]
 struct House {
     settings: WebSocket,
     guests: Arc<Mutex<HashSet<Socket>>>,
     ends: Arc<Mutex<Vec<(u16, String)>>>,
-    gate: Arc<Mutex<()>>,      // who is asked to wait waits for it
-    waiting: Arc<AtomicUsize>, // how many have been asked to
+    gate: Arc<Mutex<()>>,      // handlers of a message `wait` wait here
+    waiting: Arc<AtomicUsize>, // the number of such handlers
 }
 
 struct Guest(House);
@@ -67,7 +67,7 @@ impl House {
         House { settings, guests: Arc::default(), ends: Arc::default(), gate: Arc::default(), waiting: Arc::default() }
     }
 
-    /// Until so many handlers wait at the gate.
+    /// Waits until this many handlers wait at the gate.
     fn wait_for(&self, count: usize) {
         let started = Instant::now();
         while self.waiting.load(SeqCst) < count {
@@ -89,7 +89,7 @@ impl House {
         serve(Http::new(routes.with_state(self.clone())).access_log(None), settings)
     }
 
-    /// Wait until so many have gone, and how.
+    /// Waits until this many clients have disconnected, and returns their codes.
     fn ends(&self, count: usize) -> Vec<(u16, String)> {
         let start = Instant::now();
         while self.ends.lock().unwrap().len() < count {
@@ -108,7 +108,7 @@ const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const ASK: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
 const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
 
-/// A client with frames of its own, who has been let in.
+/// A raw client after its handshake.
 fn raw(running: &Running) -> Client {
     let mut client = running.client();
     client.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{ASK}{VERSION}{KEY}\r\n"));
@@ -135,7 +135,7 @@ fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// The next frame of the server, none longer than 65,535 bytes: its first byte, and its payload.
+/// The next frame of the server, of at most 65,535 bytes: its first byte, and its payload.
 fn next_frame(client: &mut Client) -> (u8, Vec<u8>) {
     let mut head = [0; 2];
     client.stream.read_exact(&mut head).expect("a frame");
@@ -225,7 +225,7 @@ fn any_origin_accepts_pages_of_every_site() {
     assert!(client.line().starts_with("HTTP/1.1 101 "));
 }
 
-/// Frames in, frames out: each on a fresh connection, at once and byte by byte.
+/// Frames in, frames out: each on a new connection, at once and byte by byte.
 #[test]
 fn frames() {
     let house = House::new(WebSocket::new().max_message(70_000));
@@ -236,7 +236,7 @@ fn frames() {
     let unmasked = vec![0x81, 1, b'a'];
     let huge = [&[0x82, 0xff][..], &(1u64 << 62).to_be_bytes(), &[0; 4]].concat();
     let above = [&[0x82, 0xff][..], &70_001u64.to_be_bytes(), &[0; 4]].concat();
-    // What is sent, what comes before the end, and the code that the server closes with (0: it does not).
+    // The frames to send, the frames before the end, and the code of the server's close (0: it does not close).
     let rows: Vec<(&str, Vec<u8>, &[u8], u16)> = vec![
         ("text", frame(0x81, "a"), b"\x81\x01a", 0),
         ("nothing", frame(0x81, ""), b"\x81\x00", 0),
@@ -285,7 +285,7 @@ fn frames() {
             let mut client = raw(&running);
             for piece in sent.chunks(step) {
                 if client.stream.write_all(piece).is_err() {
-                    break; // it has been refused already
+                    break; // the server has rejected it already
                 }
             }
             let mut came = Vec::new();
@@ -356,7 +356,7 @@ fn long_messages_both_ways() {
 fn a_thousand_clients_get_a_broadcast_without_holding_workers() {
     let house = House::new(WebSocket::new());
     let running = house.serve();
-    let count = if is_plain() { 1000 } else { 200 }; // handshakes of TLS take their time
+    let count = if is_plain() { 1000 } else { 200 }; // TLS handshakes take some time
     let mut clients: Vec<Client> = (0..count).map(|_| raw(&running)).collect();
     let stats = running.wait_for("all wait without a worker", |stats| stats.parked == count);
     assert_eq!((stats.running, stats.waiting), (0, 0), "{stats:?}");
@@ -364,7 +364,7 @@ fn a_thousand_clients_get_a_broadcast_without_holding_workers() {
     for client in &mut clients {
         client.expect(b"\x81\x0dall hear this");
     }
-    // From a thread of no handler, and in order.
+    // From a thread without a handler, and in order.
     let guests: Vec<Socket> = house.guests.lock().unwrap().iter().cloned().collect();
     for number in 0..10 {
         assert_eq!(broadcast(&guests, format!("number {number}")), count);
@@ -415,21 +415,21 @@ fn a_client_without_a_permit_is_closed_with_try_again_later() {
     blocked.expect(b"\x81\x06waited");
 }
 
-/// What its client asks for is longer than the queue.
+/// Its client requests more messages than fit in the queue.
 struct Generous {
     left: usize,
     most: Arc<Mutex<usize>>,
 }
 
 impl Generous {
-    /// As much as there is room for.
+    /// Sends until the queue is full.
     fn go_on(&mut self, socket: &Socket) {
         let mut at_once = 0;
         while self.left > 0 && socket.try_send(vec![b'x'; 10_000]).is_ok() {
             (self.left, at_once) = (self.left - 1, at_once + 1);
         }
         if self.left > 0 {
-            // For other threads it is full as well; nothing is sent while this handler runs.
+            // The queue is full for other threads as well, because nothing is sent while this handler runs.
             let other = || socket.send_timeout(vec![b'x'; 10_000], Duration::ZERO);
             let sent = thread::scope(|threads| threads.spawn(other).join().unwrap());
             assert_eq!(sent, Err(SendError::Full));
@@ -541,13 +541,13 @@ fn an_idle_client_is_closed_after_its_timeout() {
     client.send(frame(0x81, "a")).expect(b"\x81\x01a");
     loop {
         match next_frame(&mut client) {
-            (0x89, _) => drop(client.send(frame(0x8a, ""))), // pongs are no messages
+            (0x89, _) => drop(client.send(frame(0x8a, ""))), // pongs are not messages
             (0x88, payload) => break assert_eq!(payload[..2], 1001u16.to_be_bytes()),
             other => panic!("{other:?}"),
         }
     }
     assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
-    client.expect_end(); // although it never answers
+    client.expect_end(); // although the client never answers
 }
 
 #[test]
@@ -559,7 +559,7 @@ fn a_message_that_arrives_too_slowly_is_rejected() {
         client.send(begun);
         expect_close(&mut client, 1008);
     }
-    let mut silent = raw(&running); // of whom nothing is expected
+    let mut silent = raw(&running); // this one has no unfinished message
     let mut client = raw(&running);
     client.send(frame(1, "a")).send(frame(0x80, "b")).expect(b"\x81\x02ab");
     house.ends(2);
@@ -601,7 +601,7 @@ fn a_shutdown_waits_only_for_the_close_timeout() {
     running.wait_for_end();
 }
 
-/// Sends more than is written at once, and fails.
+/// Sends more than one write can take, and fails.
 struct Fails;
 
 impl WebSocketHandler for Fails {
@@ -643,7 +643,7 @@ fn a_close_ends_a_blocked_send() {
             }
         }
     });
-    // It waits once a message more finds no room.
+    // The other thread waits when another message does not fit.
     while socket.try_send("x").is_ok() {}
     socket.close(1000, "enough");
     let since = Instant::now();
@@ -651,7 +651,7 @@ fn a_close_ends_a_blocked_send() {
     assert!(since.elapsed() < PATIENCE / 4, "{:?}", since.elapsed());
 }
 
-/// Hands its socket out.
+/// Passes its socket to the test.
 struct Opens(std::sync::mpsc::Sender<Socket>);
 
 impl WebSocketHandler for Opens {

@@ -1,5 +1,5 @@
-//! The clients, and what each may expect: every whole request is answered once, whole, or the connection is reset, and
-//! that only for a reason. An end after a part is a failure, whatever the reason.
+//! The clients, and the responses that each may expect. Each complete request gets one complete response, or the
+//! connection is reset for a known reason. A normal end after a part of a response is a failure in any case.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,21 +9,21 @@ use crate::net::{Cause, Read, Socket};
 use crate::plan::{Ask, End, Meeting, Need, Pause, Shutdown, Visit};
 use crate::user::{self, GREETING, LATE, REFUSED};
 
-/// A client that waits for an answer; looked at when everybody waits.
+/// A client that waits for a response. Checked when all threads wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Awaiting {
     id: usize,
     need: Need,
-    /// Of the request whose answer it waits for.
+    /// The number of the request whose response it waits for.
     number: usize,
-    /// Since when nothing came.
+    /// The time of the last byte.
     since: u64,
-    /// Of a subscriber that waits for nothing else: the last news that it has.
+    /// Of a subscriber that waits only for news: the last news that it has received.
     news: Option<u64>,
 }
 
 impl Awaiting {
-    /// What it needs at this moment: what it has not heard of may have come since it began to wait.
+    /// The need at this moment: unread news may have come since the client began to wait.
     fn need(&self, machine: &Machine) -> Need {
         match self.news {
             Some(news) if news < machine.counts.news => Need::Short,
@@ -75,15 +75,15 @@ fn connect(client: usize, visit: &Visit) -> Option<usize> {
     }
 }
 
-/// A request that was sent, or is to be.
+/// A request that was sent or will be sent.
 struct Asked {
     number: usize,
     ask: Ask,
     answer: Rc<[u8]>,
-    /// It was sent whole while nothing was under way that it might have crossed.
+    /// The whole request was sent while no event was in progress that it could have crossed.
     peaceful: bool,
     sent: bool,
-    /// Its process is to be stopped for long, or will not be: what of it is not there by then may be late.
+    /// Sent before the process is stopped for long: its remaining bytes may then be late.
     sent_before_a_stop: bool,
 }
 
@@ -92,9 +92,9 @@ struct Talk {
     id: usize,
     visit: Visit,
     to_send: VecDeque<u8>,
-    next: usize,            // of the requests
-    asked: VecDeque<Asked>, // those without an answer
-    got: Vec<u8>,           // of the next answer
+    next: usize,            // the next request
+    asked: VecDeque<Asked>, // requests without a response
+    got: Vec<u8>,           // bytes of the next response
     read: usize,
     greeted: bool,
     news: u64,
@@ -148,7 +148,7 @@ impl Talk {
         }
     }
 
-    /// Make the next request ready to be sent.
+    /// Prepares the next request.
     fn ask_more(&mut self) {
         while self.next < self.visit.asks.len() && (self.visit.pipelined || self.asked.is_empty()) {
             if self.next > 0 && !self.visit.pipelined && !self.visit.pause.is_zero() {
@@ -174,7 +174,7 @@ impl Talk {
         }
     }
 
-    /// Send a segment; tells whether something was sent.
+    /// Sends a segment. Returns whether there was one.
     fn send(&mut self) -> bool {
         if self.to_send.is_empty() {
             return self.send_a_stray_byte();
@@ -197,7 +197,7 @@ impl Talk {
         sent > 0
     }
 
-    /// While the handler of its last request runs, it sends what belongs to none.
+    /// Sends a byte that belongs to no request, while the handler of the last request runs.
     fn send_a_stray_byte(&mut self) -> bool {
         let is_last = self.asked.back().is_some_and(|asked| matches!(asked.ask, Ask::Last(..)));
         if !is_last || self.strayed {
@@ -211,7 +211,7 @@ impl Talk {
         self.strayed
     }
 
-    /// Nothing is under way that might end a connection whose client asks at this moment.
+    /// Whether no event is in progress that could end a connection whose client sends a request now.
     fn is_peaceful(&self, machine: &Machine) -> bool {
         !machine.counts.shutdown
             && !machine.room_was_short()
@@ -220,7 +220,7 @@ impl Talk {
             && !machine.net.sockets[self.id].facts.may_close
     }
 
-    /// Take the answers that are whole out of what was read.
+    /// Removes complete responses from the received bytes.
     fn take_answers(&mut self) {
         if !self.greeted && self.take(GREETING) {
             self.greeted = true;
@@ -253,7 +253,8 @@ impl Talk {
         }
     }
 
-    /// What was read begins with this: take it. Part of it may be there so far; anything else is wrong.
+    /// Removes these bytes from the start of the received bytes. A part of them may be missing so far; any other byte
+    /// is a failure.
     fn take(&mut self, expected: &[u8]) -> bool {
         let count = expected.len().min(self.got.len());
         if self.got[..count] != expected[..count] {
@@ -268,7 +269,7 @@ impl Talk {
         whole
     }
 
-    /// It was told that no permit was to be had; or that it is late, and nobody could receive the rest in time.
+    /// Whether this is the response without a permit, or the one to a late request.
     fn is_refusal(&self) -> bool {
         let may_be_late = self.asked.front().is_some_and(|asked| !asked.sent_before_a_stop && !asked.ask.is_half());
         let is_late = may_be_late && with(|machine| machine.has_stopped) && LATE.starts_with(&self.got);
@@ -314,7 +315,7 @@ impl Talk {
         });
     }
 
-    /// Wait for something to read or for room.
+    /// Waits for bytes to read or for space to write.
     fn wait(&self) {
         let refused = self.visit.meeting == Meeting::Refuse || self.is_refusal() && !self.got.is_empty();
         let (need, news) = match self.asked.front() {
@@ -332,7 +333,7 @@ impl Talk {
         with(|machine| machine.awaiting[self.client] = None);
     }
 
-    /// The server has closed.
+    /// The server has closed the connection.
     fn ended(&mut self) {
         note!("client {} has the end of {}", self.client, self.id);
         let is_whole =
@@ -343,7 +344,7 @@ impl Talk {
         }
         let (may_close, may_break) = with(|machine| {
             let facts = &machine.net.sockets[self.id].facts;
-            // Half a request is given up where room is short.
+            // The server may drop an incomplete request if it has no room.
             let is_half = self.asked.front().is_some_and(|asked| asked.ask.is_half());
             let given_up = is_half && machine.room_was_short();
             let turned_away = self.visit.meeting == Meeting::Refuse;
@@ -356,7 +357,7 @@ impl Talk {
                 fail(format!("{}: the end, and no answer to request {}, {:?}", self.id, asked.number, asked.ask));
             }
         }
-        // It has sent its last byte, and reads on.
+        // The client has closed its side, and continues to read.
         let is_left = self.asked.is_empty() && self.half_closed && self.visit.subscribes();
         if is_left && !may_close && !may_break && with(|machine| self.is_peaceful(machine)) {
             fail(format!("{}: the end, and no more news", self.id));
@@ -380,7 +381,7 @@ impl Talk {
                 Cause::NotAccepted if short || machine.plan.may_fail() || !machine.net.accepting => None,
                 Cause::NotAccepted => Some("not accepted"),
                 _ if peaceful && !facts.may_close => Some("with a request unanswered"),
-                // It has closed by its own word, and lingers: what it said last arrives.
+                // The server closed and lingers after its last response, so the response must arrive.
                 _ if peaceful && asked.is_some_and(|asked| asked.ask.is_goodbye()) && !short => {
                     Some("with its last word lost")
                 }
@@ -394,7 +395,7 @@ impl Talk {
     }
 }
 
-/// Another thread, which calls those who have subscribed.
+/// Another thread, which calls the subscribers.
 pub fn call() {
     for pause in with(|machine| machine.plan.calls.clone()) {
         match pause {
@@ -410,25 +411,26 @@ pub fn call() {
     with(|machine| {
         machine.counts.callers -= 1;
         for id in 0..machine.net.sockets.len() {
-            machine.wake(Key::Socket(id)); // who has read all news may leave
+            machine.wake(Key::Socket(id)); // subscribers that have all news may disconnect
         }
     });
 }
 
-/// How late, in ns, a deadline may be noticed.
+/// The maximum delay of a deadline, in ns.
 const SLACK: u64 = 100_000_000;
 
-/// When everybody waits, and for long: whoever waits for the server must have a reason to.
+/// Checks a moment at which all threads wait for long: each client that waits for the server must have a valid reason.
 pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
-    // What a worker that blocks has queued at the end is closed a second later, before `serve_forever` returns.
+    // Connections that a blocking worker has queued at the end are closed a second later, before `serve_forever`
+    // returns.
     let cuts = machine.counts.shutdown_now || machine.is_cut_off() || machine.plan.faults.spawn > 0;
     let ends = cuts && !machine.counts.served;
     if machine.counts.engine_sleeps > 0 || machine.counts.failed || ends {
         return Ok(());
     }
     let (blocked, handlers) = (machine.counts.blocked, machine.plan.handlers);
-    // Who is inside a logger that blocks may hold a permit or none, and the connection that it tells of. There is one
-    // worker more than permits.
+    // A worker in a blocking logger may have a permit or none, and has the connection that it logs. There is one worker
+    // more than permits.
     let logging = machine.counts.logging;
     if logging > 0 && blocked + logging >= handlers + 3 {
         return Ok(());
@@ -451,7 +453,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
             continue;
         }
         let reason = match need {
-            // Whose destructor blocks is counted until it has returned.
+            // A worker in a blocking destructor counts until it has returned.
             _ if !socket.accepted => !machine.has_room() || blocked > 0 || machine.plan.accept_fails_from.is_some(),
             _ if !socket.facts.met => blocked >= handlers + 2,
             Need::Handler
@@ -463,12 +465,12 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
             Need::Handler => blocked >= handlers,
-            // A thread may be in the logger; and it is code of the user that is told that there is none.
+            // A thread may be in the logger. User code is also notified if there is no thread.
             Need::Thread => machine.counts.streams + logging >= machine.plan.max_streams || blocked > handlers,
             Need::Short => blocked > handlers,
-            // Pieces of the response before it may have to be dropped first.
+            // Pieces of an earlier response may have to be dropped first.
             Need::Turn if socket.facts.shared.iter().any(|shared| shared < number) => blocked > handlers,
-            // It may have to be told of an event first, or to be dropped.
+            // The connection may have to be notified of an event or dropped first.
             Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,
             _ => false,
         };
@@ -483,7 +485,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What is awaited of a shutdown, in a run's plan.
+/// The time to wait for a shutdown, from the plan of a run.
 pub fn shutdown_after(shutdown: Shutdown) -> Option<u64> {
     match shutdown {
         Shutdown::Afterwards => None,

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Put each known defect back, alone, into a copy of the source, and tell how many runs of the simulation find it.
+"""Puts each known defect separately into a copy of the source, and prints the number of simulation runs until it is found.
 
     tests/simulation/defects.py [--runs N] [--starts N] [NAME...]
 
-Each `defects/NAME.patch` begins with a sentence and goes on with a diff. A patch that no longer applies is an error:
-write it anew. Where a line between says `test: NAME`, no client can see the defect, and that unit test of the engine is asked instead; with `law: NAME`, which the simulation meets too rarely, that one of `tests/laws.rs`. The copy lies in `target/defects`: the simulation and the engine alone, which are built fast.
+Each `defects/NAME.patch` begins with a sentence, followed by a diff. A patch that no longer applies is an error:
+write it again. A line `test: NAME` between them means that no client can see the defect, so this unit test of the engine runs
+instead. With `law: NAME` this test of `tests/laws.rs` runs, because the simulation finds the defect too rarely. The copy in
+`target/defects` has only the simulation and the engine, which compile fast.
 """
 
 import argparse
@@ -51,7 +53,7 @@ NEEDED = ("log", "memchr", "mio", "rustix", "service-binding", "shuttle", "socke
 
 
 def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:
-    """The simulation and what it needs, as they stand; and more tests that need nothing but the engine."""
+    """The simulation and the files that it needs, and tests that need only the engine."""
     shutil.rmtree(to / "tests", ignore_errors=True)
     shutil.copytree(HERE, to / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Cargo.lock", to / "Cargo.lock")
@@ -80,7 +82,7 @@ def put_back(patch: Path) -> None:
 
 
 def simulate(first: int, runs: int) -> tuple[int | None, str]:
-    """In which run it fails, and why; `None`: in none of them."""
+    """The run that fails, and why; `None`: no run fails."""
     settings = {"SIMULATION_FIRST": first, "SIMULATION_RUNS": runs, "SIMULATION_THREADS": 1, "RUST_BACKTRACE": 0}
     environment = os.environ | {name: str(value) for name, value in settings.items()}
     command = ["cargo", "test", "-j2", "--release", "--test", "simulation", "the_engine", "--", "--nocapture"]
@@ -95,7 +97,7 @@ def simulate(first: int, runs: int) -> tuple[int | None, str]:
 
 
 def one_test(kind: str, name: str) -> str:
-    """What this test says of the defect; nothing: it passes."""
+    """The failure of this test with the defect; empty if it passes."""
     target = {"test": "simulation", "law": "laws"}[kind]
     command = ["cargo", "test", "-j2", "--release", "--test", target, name]
     done = subprocess.run(command, cwd=COPY, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-//! In place of `src/tcp/layered`: no simulated client has a stream above a layer; those are tested over sockets.
+//! Replaces `src/tcp/layered`: no simulated client has a stream above a layer; those are tested over sockets.
 
 use super::input::Input;
 use super::protocol::Layer;

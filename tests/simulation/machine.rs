@@ -1,7 +1,7 @@
-//! The simulated machine: its clock, its chance, who waits for what, and what of a run went wrong.
+//! The simulated machine: its clock, its random numbers, the waiting threads, and the failure of a run.
 //!
-//! All threads of a run are coroutines of one thread of the test, so what they share lies in a thread-local, and nothing
-//! is switched but at [`switch`] and [`wait`].
+//! All threads of a run are coroutines of one thread of the test, so shared data is in a thread-local, and switches
+//! happen only at [`switch`] and [`wait`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,22 +15,22 @@ use crate::net::Net;
 use crate::plan::Plan;
 use crate::tcp::Instant;
 
-/// What a thread waits for.
+/// The event for which a thread waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Nothing but the time.
+    /// Only the time.
     Time,
     Lock(usize),
     Condvar(usize),
     /// Its own `unpark`.
     Park(usize),
     Poll,
-    /// Something about this connection, as its client sees it.
+    /// An event of this connection, on the client's side.
     Socket(usize),
-    /// Something about this connection, as a stream of the server that blocks sees it.
+    /// An event of this connection, for a blocking stream of the server.
     Stream(usize),
     Backlog,
-    /// A count of the run: clients that have ended, answers, workers.
+    /// A change of the run's counts: clients that have ended, responses, workers.
     Counts,
 }
 
@@ -42,59 +42,59 @@ struct Waiting {
     woken: Rc<Cell<bool>>,
 }
 
-/// One run's machine.
+/// The machine of one run.
 pub struct Machine {
     pub chance: Chance,
     pub plan: Plan,
     pub net: Net,
     pub counts: Counts,
-    /// What each client waits for.
+    /// The response for which each client waits.
     pub awaiting: Vec<Option<Awaiting>>,
     nanos: u64,
     waiting: Vec<Waiting>,
-    /// Who was unparked before it parked.
+    /// Threads that were unparked before they parked.
     pub tokens: Vec<bool>,
-    /// Locks taken since anybody waited, or did something with the network.
+    /// Locks taken since the last wait or action of the network.
     pub locks: usize,
     log: Option<VecDeque<String>>,
     pub over: bool,
-    /// The process was stopped, and goes on: whoever waits inside the poll is to hear of that first.
+    /// The process was stopped and continues: the thread that waits inside the poll gets this first.
     pub continued: bool,
     pub has_stopped: bool,
 }
 
-/// What is counted of a run, and must come out even.
+/// Counts of a run, some of which must be zero at the end.
 #[derive(Default)]
 pub struct Counts {
     pub clients_left: usize,
-    /// Answers each client has read.
+    /// The number of responses that each client has read.
     pub answers: Vec<usize>,
     pub workers: usize,
     pub deaths: usize,
-    /// Threads inside code of the user that waits for something.
+    /// Threads in waiting user code.
     pub blocked: usize,
-    /// Handlers that run.
+    /// Running handlers.
     pub handling: usize,
-    /// Streams that have a thread.
+    /// Streams with a thread.
     pub streams: usize,
-    /// Threads inside the logger that blocks.
+    /// Threads in the blocking logger.
     pub logging: usize,
-    /// Threads inside the engine that sleep for want of something better to do.
+    /// Threads that sleep in the engine because they can't continue.
     pub engine_sleeps: usize,
-    /// How often a worker has yielded its core.
+    /// The number of times that workers have yielded their core.
     pub yields: usize,
     pub conversations: usize,
     pub shared_bytes: usize,
-    /// What callers have written so far, and told the subscribers.
+    /// The number of news that callers have announced to subscribers.
     pub news: u64,
     pub refused: usize,
     pub shutdown: bool,
     pub shutdown_now: bool,
-    /// When the shutdown timeout has passed.
+    /// The end of the shutdown timeout.
     pub cut_off_at: Option<u64>,
     /// Threads that still call subscribers.
     pub callers: usize,
-    /// `serve_forever` has returned, with an error.
+    /// `serve_forever` has returned an error.
     pub served: bool,
     pub failed: bool,
 }
@@ -106,17 +106,17 @@ thread_local! {
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Do something with the machine, at once.
+/// Accesses the machine without a switch.
 pub fn with<R>(action: impl FnOnce(&mut Machine) -> R) -> R {
     MACHINE.with(|machine| action(machine.borrow_mut().as_mut().expect("a run is under way")))
 }
 
-/// Who waits for this goes on, if a run is under way.
+/// Wakes the threads that wait for this event, if a run is in progress.
 pub fn wake(key: Key) {
     if_under_way(|machine| machine.wake(key));
 }
 
-/// The machine of a new run.
+/// Creates the machine of a new run.
 pub fn begin(plan: Plan, mut chance: Chance, log: bool) {
     let net = Net::new(&plan, &mut chance);
     let awaiting = vec![None; plan.clients.len()];
@@ -139,7 +139,7 @@ pub fn begin(plan: Plan, mut chance: Chance, log: bool) {
     MACHINE.with(|slot| *slot.borrow_mut() = Some(machine));
 }
 
-/// The log of the last run, if one was kept.
+/// The log of the last run, if there is one.
 pub fn log_of_failure() -> Vec<String> {
     MACHINE.with(|machine| {
         let mut machine = machine.borrow_mut();
@@ -147,19 +147,19 @@ pub fn log_of_failure() -> Vec<String> {
     })
 }
 
-/// What the run is to fail for, if it is: seen by the scheduler, for a panic may end in a `contain`.
+/// The failure of the run, if there is one. The scheduler reads it, because a panic could be caught by `contain`.
 pub fn failure() -> Option<String> {
     FAILURE.with(|failure| failure.borrow_mut().take())
 }
 
-/// The run fails; the first reason is told.
+/// Fails the run. The first reason is reported.
 pub fn fail(why: String) {
     FAILURE.with(|failure| {
         failure.borrow_mut().get_or_insert(why);
     });
 }
 
-/// Something for the log of a run that is replayed.
+/// Adds a line to the log of a replayed run.
 macro_rules! note {
     ($($what:tt)*) => {
         $crate::machine::with(|machine| machine.note(|| format!($($what)*)))
@@ -178,12 +178,12 @@ impl Machine {
         }
     }
 
-    /// Who waits for this goes on.
+    /// Wakes the threads that wait for this event.
     pub fn wake(&mut self, key: Key) {
         self.wake_if(|waiting| waiting.key == key);
     }
 
-    /// Streams that block look again.
+    /// Wakes the blocking streams, which then check again.
     pub fn wake_streams(&mut self) {
         self.wake_if(|waiting| matches!(waiting.key, Key::Stream(_)));
     }
@@ -203,7 +203,7 @@ impl Machine {
         self.nanos
     }
 
-    /// Time passes; who waited until then goes on.
+    /// Advances the time, and wakes the threads whose time has come.
     pub fn advance(&mut self, nanos: u64) {
         self.nanos = self.nanos.max(nanos);
         let now = self.nanos;
@@ -214,8 +214,8 @@ impl Machine {
         self.wake_streams();
     }
 
-    /// The process is stopped for so long (SIGSTOP, a laptop's lid), and its clients wait: what they have sent is there when it
-    /// goes on. Whoever has sent nothing, or reads nothing, may be given up.
+    /// Stops the process for this time (SIGSTOP, the lid of a laptop). Bytes that clients have sent before are there
+    /// when it continues. Clients that have sent nothing, or read nothing, may be dropped.
     pub fn stop_for(&mut self, nanos: u64) {
         self.note(|| format!("the process is stopped for {nanos} ns"));
         for socket in &mut self.net.sockets {
@@ -227,46 +227,46 @@ impl Machine {
         self.advance(self.nanos + nanos);
     }
 
-    /// When somebody or something is due next.
+    /// The next time at which a thread or event is due.
     pub fn next_due(&self) -> Option<u64> {
         let until = self.waiting.iter().map(|waiting| waiting.until).chain(self.net.next_due()).min();
         until.filter(|until| *until != FOR_EVER)
     }
 
-    /// Whether this thread waits for nothing.
+    /// Whether this thread does not wait.
     pub fn is_runnable(&self, thread: usize) -> bool {
         self.waiting.iter().all(|waiting| waiting.thread != thread)
     }
 
-    /// Who waits for what, for a report.
+    /// The waiting threads and their events, for a report.
     pub fn describe_waiting_tasks(&self) -> String {
         let keys: Vec<String> = self.waiting.iter().map(|waiting| format!("{:?}", waiting.key)).collect();
         keys.join(", ")
     }
 
-    /// Some may have been evicted for others so far.
+    /// Whether connections may have been evicted for new ones so far.
     pub fn room_was_short(&self) -> bool {
         self.net.accept_trouble_until > 0 || self.net.sockets.len() > self.plan.capacity()
     }
 
-    /// There is room for one more at this moment, and accepting does not fail.
+    /// Whether there is room for another connection now, and accepting does not fail.
     pub fn has_room(&self) -> bool {
         let open = self.net.sockets.iter().filter(|socket| socket.server_open).count();
         open < self.plan.max_connections && self.net.descriptors > 0 && self.net.accept_trouble_until <= self.nanos
     }
 
-    /// The shutdown timeout has passed.
+    /// Whether the shutdown timeout is over.
     pub fn is_cut_off(&self) -> bool {
         self.counts.cut_off_at.is_some_and(|at| at <= self.nanos)
     }
 
-    /// How many threads are parked until somebody unparks them.
+    /// The number of threads that are parked without a timeout.
     pub fn asleep(&self) -> usize {
         let sleeps = |waiting: &&Waiting| matches!(waiting.key, Key::Park(_)) && waiting.until == FOR_EVER;
         self.waiting.iter().filter(sleeps).count()
     }
 
-    /// Something that happens so many times in a thousand.
+    /// Whether an event of this probability (per mille) happens now.
     pub fn happens(&mut self, per_mille: u32) -> bool {
         per_mille > 0 && self.chance.below(1000) < u64::from(per_mille)
     }
@@ -277,28 +277,27 @@ pub fn me() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)
 }
 
-/// Whether this thread is part of a run: the engine's own unit tests are compiled here, too, and are not.
+/// Whether this thread is part of a run: the engine's own unit tests are also compiled here, and are not.
 fn is_under_way() -> bool {
     MACHINE.with(|machine| machine.try_borrow().is_ok_and(|machine| machine.is_some()))
 }
 
-/// Do something with the machine, if a run is under way.
+/// Accesses the machine, if a run is in progress.
 pub fn if_under_way<R>(action: impl FnOnce(&mut Machine) -> R) -> Option<R> {
     is_under_way().then(|| with(action))
 }
 
-/// Another thread may run here. Not while a panic unwinds: then others would seem to panic.
+/// Another thread may run here. Not while a panic unwinds, because the other threads would seem to panic.
 pub fn switch() {
     if !std::thread::panicking() && is_under_way() {
         shuttle::thread::sleep(Duration::ZERO);
     }
 }
 
-/// So many locks one after the other, with nobody waiting and nothing done with the network, are taken by somebody who
-/// looks for work without rest.
+/// This many locks in a row, without any wait or network action, mean that a thread searches for work endlessly.
 const MOST_LOCKS: usize = 2000;
 
-/// A lock is taken.
+/// Counts a lock that is taken.
 pub fn count_lock() {
     if is_under_way() {
         let locks = with(|machine| {
@@ -311,7 +310,7 @@ pub fn count_lock() {
     }
 }
 
-/// Wait, once, until this happens or that time comes. Whoever looked right before it misses nothing.
+/// Waits once, until this event or this time. An event after the caller's last check is not missed.
 pub fn wait(key: Key, until: u64) {
     with(|machine| machine.locks = 0);
     let woken = Rc::new(Cell::new(false));
@@ -327,7 +326,7 @@ pub fn wait(key: Key, until: u64) {
     }));
 }
 
-/// Wait until there is an answer; `None`: not until then.
+/// Waits until `look` returns a result. `None`: there was none until this time.
 pub fn wait_for<R>(key: Key, until: u64, mut look: impl FnMut(&mut Machine) -> Option<R>) -> Option<R> {
     loop {
         let (found, now) = with(|machine| (look(machine), machine.nanos));
@@ -338,24 +337,24 @@ pub fn wait_for<R>(key: Key, until: u64, mut look: impl FnMut(&mut Machine) -> O
     }
 }
 
-/// Do nothing for so long.
+/// Sleeps for this time.
 pub fn sleep(limit: Duration) {
     let until = after(limit);
     wait_for(Key::Time, until, |_| None::<()>);
 }
 
-/// The time so long from now.
+/// The time after this duration.
 pub fn after(limit: Duration) -> u64 {
     with(|machine| machine.nanos.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(FOR_EVER)))
 }
 
-/// The simulated time as the engine sees it: the machine has been up for an hour.
+/// The simulated time in the engine's type: the machine has run for an hour.
 pub fn instant(nanos: u64) -> Instant {
     const UP: u64 = 3_600_000_000_000;
     Instant::from_nanos(UP.saturating_add(nanos))
 }
 
-/// Chance, from a seed (SplitMix64).
+/// Pseudorandom numbers from a seed (SplitMix64).
 #[derive(Clone)]
 pub struct Chance(u64);
 

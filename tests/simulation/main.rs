@@ -1,22 +1,23 @@
-//! The engine on a simulated machine: the very files of `src/tcp`, with simulated threads, locks, sockets, poller, disk
-//! and clock, faults by chance, and clients that know what each answer is.
+//! The engine on a simulated machine. It compiles the files of `src/tcp` with simulated threads, locks, sockets,
+//! poller, disk and clock. Faults happen at random, and the clients know each response.
 //!
-//! `cargo test --test simulation` runs some thousand seeds.
-//! `SIMULATION_RUNS=1000000 cargo test --release --test simulation` runs a million.
-//! `SIMULATION_SEED=n cargo test --test simulation` runs that one, and prints what happened in it if it fails.
+//! `cargo test --test simulation` runs some thousand seeds. `SIMULATION_RUNS=1000000 cargo test --release --test
+//! simulation` runs a million. `SIMULATION_SEED=n cargo test --test simulation` runs this seed, and prints its events
+//! if it fails.
 //!
-//! What is checked:
-//! - Every whole request is answered once and rightly, or its connection is visibly broken (reset), and that only for a
-//!   reason; an end after a part of an answer is a failure.
-//! - Whenever everybody waits, no client waits that somebody could serve: lost wakes do not hide behind the next deadline.
-//! - No more handlers run at once than there are permits.
-//! - No permit, connection, conversation, byte of output, socket or worker is left over.
-//! - A shutdown ends within its timeout, and finishes what was asked before it.
-//! - Nobody goes round in circles (steps are bounded), and no worker dies.
+//! The checks:
+//! - Each complete request gets one correct response, or its connection is visibly broken (reset) for a known reason. A
+//!   normal end after a part of a response is a failure.
+//! - Whenever all threads wait, no client waits for the server without a reason: a lost wake is not hidden by the next
+//!   deadline.
+//! - At most as many handlers run at once as there are permits.
+//! - No permit, connection, conversation, byte of output, socket or worker is left at the end.
+//! - A shutdown ends within its timeout, and finishes earlier requests.
+//! - No loop is endless (steps are bounded), and no worker dies.
 //!
-//! Beside the runs, `turns` looks at one connection alone, to the byte and the millisecond, and at one worker alone.
+//! In addition, `turns` tests a single connection to the byte and the millisecond, and a single worker.
 //!
-//! `defects.py` puts known defects back, and tells how many runs it takes to find each.
+//! `defects.py` puts known defects back, and prints the number of runs until each is found.
 
 mod client;
 mod machine;
@@ -26,13 +27,15 @@ mod run;
 mod schedule;
 mod user;
 
-/// The engine, all of it but `sync` and `sys`; the list of `src/tcp/mod.rs` without protocols, and without what only
-/// signals and the true kernel need. Unix sockets and `notify` are compiled, and not used.
+/// All of the engine except `sync` and `sys`. This is the list of `src/tcp/mod.rs` without protocols, and without
+/// modules that need signals or the real kernel. Unix sockets and `notify` are compiled but not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]
 #[path = "../../src/tcp"]
 mod tcp {
     mod acceptor;
     mod address;
+    #[allow(dead_code)] // no thread beside requests is started
+    mod background;
     mod client;
     mod clock;
     mod connection;

@@ -1,7 +1,8 @@
-//! Sockets, a listener and the readiness of both, as Linux has them (tcp_poll, tcp_recvmsg, tcp_close, epoll).
+//! Sockets, a listener and their readiness, as in Linux (tcp_poll, tcp_recvmsg, tcp_close, epoll).
 //!
-//! Readiness is edge-triggered: an event is put on the list by what happens (bytes, the end, a reset, room after the
-//! buffer was full), and tells, when it is fetched, all that is so by then. Several may be one, and one may tell nothing.
+//! Readiness is edge-triggered. An event is listed when something happens: bytes, the end, a reset, space after the
+//! buffer was full. When it is fetched it has the whole state at that time. So one event may stand for several, and
+//! another may have nothing new.
 
 use std::collections::VecDeque;
 
@@ -20,22 +21,22 @@ pub mod bits {
 }
 use bits::{ERR, HUP, IN, OUT, RDHUP};
 
-/// Why a client sees a reset.
+/// The reason for a reset on the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The server asked for it (SO_LINGER of 0).
+    /// The server requested it (SO_LINGER of 0).
     Asked,
-    /// The server closed with bytes unread.
+    /// The server closed with unread bytes.
     Unread,
     /// The client sent after the server had closed.
     SentAfterClose,
     /// The network, or the client itself.
     Elsewhere,
-    /// The listener was closed before anybody accepted it.
+    /// The listener was closed before the connection was accepted.
     NotAccepted,
 }
 
-/// One connection, seen from both ends.
+/// One connection, with both ends.
 pub struct Socket {
     pub up: VecDeque<u8>,
     up_room: usize,
@@ -46,41 +47,41 @@ pub struct Socket {
     pub accepted: bool,
     pub server_open: bool,
     pub client_open: bool,
-    pub reset: Option<Cause>, // the client sees it once it has read `down`
+    pub reset: Option<Cause>, // the client sees it after it has read `down`
     error: Option<Errno>,     // the server sees it
-    dead: bool,               // reset, as the server sees it
+    dead: bool,               // reset, on the server's side
     linger_zero: bool,
-    no_space: bool,       // the server found it full, and is to be told of room
-    pressed: Option<u64>, // the kernel takes nothing until then
+    no_space: bool,       // the server found the buffer full, and needs an event when there is space
+    pressed: Option<u64>, // the kernel accepts nothing until then
     registered: Option<Registered>,
-    /// The server's descriptors of it.
+    /// The number of the server's descriptors.
     pub handles: usize,
-    up_shut: bool, // the server reads no further than what has come
-    /// How often something happened to it.
+    up_shut: bool, // the server has closed its reading side
+    /// The number of its events.
     pub moves: u64,
     pub facts: Facts,
 }
 
-/// What is known of a connection's conversation: what it may come to.
+/// The possible ends of a connection's conversation.
 #[derive(Default)]
 pub struct Facts {
-    /// It may be reset: it panicked, it asked for it, a fault was put in.
+    /// It may be reset: after a panic, a request for a reset, or a fault.
     pub may_break: bool,
-    /// It may be closed where requests are on their way: it said so, or was idle for too long.
+    /// It may be closed with requests in transit: after a goodbye, or after the idle timeout.
     pub may_close: bool,
-    /// The protocol has met it.
+    /// The protocol has accepted it.
     pub met: bool,
-    /// Its conversation is dropped, and its socket closed, with a permit.
+    /// Dropping its conversation and closing its socket needs a permit.
     pub drop_blocks: bool,
-    /// The requests whose answers had shared bytes that are not dropped yet.
+    /// The requests with shared bytes of a response that are not dropped yet.
     pub shared: Vec<usize>,
-    /// A handler has given out a part of its answer.
+    /// A handler has written a part of its response.
     pub begun: bool,
-    /// Code of the user waits for something on its behalf.
+    /// User code waits on its behalf.
     pub blocked: bool,
-    /// Until when it did last, in ns.
+    /// The end of the last such wait, in ns.
     pub blocked_until: u64,
-    /// Another thread has aborted it, before it had said that it may be closed.
+    /// Another thread has aborted it while it could not be closed.
     pub aborted: bool,
 }
 
@@ -90,10 +91,10 @@ struct Registered {
     listed: bool,
 }
 
-/// What a poll brings.
+/// An event of a poll: the token and its bits.
 pub type Event = (usize, u32);
 
-/// A socket that listens.
+/// A listening socket.
 struct Listener {
     backlog: VecDeque<usize>,
     registered: Option<Registered>,
@@ -104,7 +105,7 @@ pub struct Net {
     pub sockets: Vec<Socket>,
     listeners: Vec<Listener>,
     backlog_room: usize,
-    /// Somebody has begun to accept: a server that is shut down before it has started never does.
+    /// The server has begun to accept. A server that is shut down before its start never does.
     pub accepting: bool,
     waker: Option<(usize, bool)>,
     list: VecDeque<Source>, // in the order of their edges
@@ -135,7 +136,7 @@ impl Net {
         }
     }
 
-    /// One more socket listens: its number.
+    /// Adds a listening socket, and returns its number.
     pub fn listen(&mut self) -> usize {
         self.listeners.push(Listener { backlog: VecDeque::new(), registered: None, listening: true });
         self.listeners.len() - 1
@@ -149,7 +150,7 @@ impl Net {
         self.listeners[at].listening = false;
     }
 
-    /// A client connects at one of the listeners; `None`: nobody listens there. `Some(None)`: the queue is full.
+    /// A client connects to one of the listeners. `None`: there is no listener. `Some(None)`: the queue is full.
     pub fn connect(&mut self, (up_room, down_room): (usize, usize), chance: &mut Chance) -> Option<Option<usize>> {
         let at = chance.below(self.listeners.len() as u64) as usize;
         if !self.listeners[at].listening {
@@ -244,7 +245,7 @@ impl Net {
         }
     }
 
-    /// Register, or register anew: what is so already is an event.
+    /// Registers a socket, maybe again. Its current state is an event.
     pub fn register(&mut self, id: usize, token: usize, interest: u32) {
         let listed = self.sockets[id].registered.as_ref().is_some_and(|registered| registered.listed);
         self.sockets[id].registered = Some(Registered { token, interest: interest | RDHUP, listed });
@@ -265,10 +266,10 @@ impl Net {
         }
     }
 
-    /// Something happened: it is listed where somebody wants to hear of it.
+    /// Lists an event, if it is registered.
     fn edge(&mut self, source: Source, what: u32) {
         if let Source::Socket(id) = source {
-            self.sockets[id].moves += 1; // also heard where it is not polled
+            self.sockets[id].moves += 1; // also counted for sockets that are not polled
         }
         if let Some(registered) = self.registered(source)
             && what & (registered.interest | ERR | HUP) != 0
@@ -278,7 +279,7 @@ impl Net {
         }
     }
 
-    /// Whether some of this is so now (poll).
+    /// Whether some of these bits are set now (poll).
     pub fn is_ready(&mut self, id: usize, what: u32) -> bool {
         self.sockets[id].now() & (what | ERR | HUP) != 0
     }
@@ -287,7 +288,7 @@ impl Net {
         !self.list.is_empty()
     }
 
-    /// Up to so many events, in order.
+    /// Up to this many events, in order.
     pub fn fetch(&mut self, most: usize) -> Vec<Event> {
         let mut events = Vec::new();
         while events.len() < most
@@ -314,7 +315,7 @@ impl Net {
         events
     }
 
-    /// Listed though nothing happened: merged events leave such.
+    /// Lists a socket without an event, as merged events do.
     pub fn spurious(&mut self, chance: &mut Chance) {
         if !self.sockets.is_empty() {
             let id = chance.below(self.sockets.len() as u64) as usize;
@@ -326,7 +327,7 @@ impl Net {
         self.sockets.iter().filter_map(|socket| socket.pressed).min()
     }
 
-    /// The kernel has memory again: whoever found a socket full is told.
+    /// The kernel has memory again: sockets that were full get an event.
     pub fn time_passes(&mut self, now: u64) -> bool {
         for id in 0..self.sockets.len() {
             if self.sockets[id].pressed.is_some_and(|until| until <= now) {
@@ -361,7 +362,7 @@ impl Net {
         }
     }
 
-    /// Tells how much was taken; `shorten`: not more than this, as if there were no more room.
+    /// Returns the number of accepted bytes. `shorten`: at most this many, as if the buffer were full.
     pub fn server_writes(
         &mut self,
         id: usize,
@@ -395,7 +396,7 @@ impl Net {
         if count == 0 { Err(Errno::AGAIN) } else { Ok(count) }
     }
 
-    /// How much would be taken now.
+    /// The number of bytes that would be accepted now.
     pub fn room_of(&self, id: usize) -> usize {
         let socket = &self.sockets[id];
         if socket.pressed.is_some() { 0 } else { socket.down_room.saturating_sub(socket.down.len()) }
@@ -424,7 +425,7 @@ impl Net {
         if self.sockets[id].dead { Err(Errno::NOTCONN) } else { Ok(()) }
     }
 
-    /// As connect(2) to no address does (tcp_disconnect).
+    /// Like connect(2) without an address (tcp_disconnect).
     pub fn server_resets(&mut self, id: usize, chance: &mut Chance) {
         let socket = &mut self.sockets[id];
         socket.moves += 1;
@@ -459,7 +460,7 @@ impl Net {
 
     // The client's end.
 
-    /// Tells how much was taken; `None`: the connection is reset.
+    /// Returns the number of accepted bytes. `None`: the connection is reset.
     pub fn client_sends(&mut self, id: usize, bytes: &[u8], chance: &mut Chance) -> Option<usize> {
         let socket = &mut self.sockets[id];
         if socket.reset.is_some() {
@@ -509,7 +510,7 @@ impl Net {
         }
     }
 
-    /// The client, or the network, resets.
+    /// A reset by the client or the network.
     pub fn reset_by_client(&mut self, id: usize) {
         let socket = &mut self.sockets[id];
         socket.reset.get_or_insert(Cause::Elsewhere);
@@ -523,7 +524,7 @@ impl Net {
     }
 }
 
-/// The first so many bytes.
+/// Removes this many bytes.
 fn take(from: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
     let (first, second) = from.as_slices();
     let split = count.min(first.len());
@@ -532,7 +533,7 @@ fn take(from: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a client finds to read.
+/// The result of a client's read.
 #[derive(Debug, PartialEq)]
 pub enum Read {
     Bytes(Vec<u8>),
@@ -542,7 +543,7 @@ pub enum Read {
 }
 
 impl Socket {
-    /// What is so now (tcp_poll).
+    /// The current state (tcp_poll).
     fn now(&mut self) -> u32 {
         let mut now = 0;
         if self.dead || self.up_fin && self.down_fin {
@@ -573,7 +574,7 @@ impl Socket {
         self.pressed.is_none() && self.down.len() < self.down_room && 3 * self.down.len() <= 2 * self.down_room
     }
 
-    /// What was on its way to the client may be lost.
+    /// Bytes in transit to the client may be lost.
     fn reset_client(&mut self, cause: Cause, chance: &mut Chance) {
         if self.reset.is_some() {
             return;
@@ -585,7 +586,7 @@ impl Socket {
 }
 
 impl Machine {
-    /// Do something with the network: whoever it concerns is told.
+    /// Accesses the network, and wakes the threads that are concerned.
     pub fn on_net<R>(&mut self, id: Option<usize>, action: impl FnOnce(&mut Net, &mut Chance) -> R) -> R {
         self.locks = 0;
         let result = action(&mut self.net, &mut self.chance);

@@ -1,4 +1,4 @@
-//! What happens in one run, by its seed: the server's settings, who comes and asks for what, and what goes wrong.
+//! The plan of one run, from its seed: the settings of the server, the clients and their requests, and the faults.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ pub struct Plan {
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
     pub write_timeout: Duration,
-    /// These two wake the poller from time to time, which hides where nobody else does: mostly there are none.
+    /// These two wake the poller from time to time, which could hide a missing wake. So most runs have neither.
     pub min_rate: Option<(u64, Duration)>,
     pub slow_handler: Option<Duration>,
     pub shutdown_timeout: Duration,
     pub max_connections: usize,
-    /// Threads for connections that are taken out of the engine.
+    /// Threads for connections that leave the engine.
     pub max_streams: usize,
     pub descriptors: usize,
-    /// How much the socket's buffers hold.
+    /// The size of a socket's buffers.
     pub up_room: usize,
     pub down_room: usize,
-    /// Each look at the clock takes up to so many ns.
+    /// Each reading of the clock takes up to this many ns.
     pub clock_step: u64,
-    /// How much of the time threads are on the processor.
+    /// The part of the time during which threads run.
     pub busy_percent: u64,
-    /// How long a client may be idle.
+    /// The idle timeout of clients.
     pub idle: Duration,
     pub faults: Faults,
     pub clients: Vec<Vec<Visit>>,
-    /// Another thread calls the subscribers, each time after this.
+    /// Another thread calls the subscribers, each time after this pause.
     pub calls: Vec<Pause>,
-    /// One of so many calls aborts one of them.
+    /// One of this many calls aborts a connection.
     pub abort_one_in: u64,
-    /// The whole process is stopped once, when somebody has sent something.
+    /// The whole process is stopped once, when a client has sent something.
     pub stops: bool,
     pub shutdown: Shutdown,
     pub accept_fails_from: Option<u64>,
 }
 
-/// How often what goes wrong, in a thousand calls.
+/// The probability of each fault, per thousand calls.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     pub interrupted: u32,
@@ -57,22 +57,22 @@ pub struct Faults {
     pub logger: u32,
 }
 
-/// What a thread does between two calls.
+/// The pause of a thread between two calls.
 #[derive(Clone, Copy, Debug)]
 pub enum Pause {
     /// It sleeps.
     Sleep(Duration),
-    /// It takes so many steps: far less time than the server needs to sleep.
+    /// It takes this many steps: far less time than the server needs to fall asleep.
     Steps(usize),
-    /// It waits until this client was answered so often, and takes so many steps.
+    /// It waits until this client has this many responses, and then takes this many steps.
     Answers(usize, usize, usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Once all clients have left, and nothing of them is left.
+    /// Once all clients have disconnected and nothing of them is left.
     Afterwards,
-    /// So long after the start.
+    /// At this time after the start.
     After(Duration),
     NowAfter(Duration),
 }
@@ -83,18 +83,18 @@ pub struct Visit {
     pub delay: Duration,
     pub meeting: Meeting,
     pub asks: Vec<Ask>,
-    /// All at once, or each after the answer to the one before.
+    /// All at once, or each after the previous response.
     pub pipelined: bool,
-    /// How long before the next request.
+    /// The pause before the next request.
     pub pause: Duration,
-    /// It sends in segments of up to so many bytes.
+    /// It sends segments of up to this many bytes.
     pub segment: usize,
-    /// It reads up to so many bytes at once, and rests as long after each time.
+    /// It reads up to this many bytes at once, and then pauses for this time.
     pub reads: (usize, Duration),
     pub end: End,
 }
 
-/// What the protocol does when it meets the client.
+/// What the protocol does with a new client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meeting {
     Plain,
@@ -106,77 +106,77 @@ pub enum Meeting {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The client closes after the last answer.
+    /// The client closes after the last response.
     Close,
-    /// It shuts down its side after the last request, and reads to the end.
+    /// It closes its sending side after the last request, and reads to the end.
     HalfClose,
-    /// It waits for the server to close.
+    /// It waits until the server closes.
     Wait,
-    /// It resets after the last answer.
+    /// It resets after the last response.
     Reset,
-    /// It leaves when it has read so many bytes.
+    /// It disconnects after it has read this many bytes.
     Leave(usize),
 }
 
-/// A request, and what its answer takes.
+/// A request, and the work for its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Answered at once.
+    /// A response without a handler.
     Say(usize),
-    /// In a handler.
+    /// A response by a handler.
     Handle(usize),
-    /// In a handler that takes so long.
+    /// A response by a handler that takes this time.
     Sleep(Duration, usize),
-    /// In a handler that waits until that client was answered so often.
+    /// A response by a handler that waits until that client has this many responses.
     Wait(usize, usize),
-    /// In so many handler's turns.
+    /// A response in this many turns of a handler.
     Stream(usize, usize),
-    /// In so many pieces of shared memory.
+    /// A response in this many pieces of shared memory.
     Shared(usize, usize),
     /// A part of a file.
     File(usize),
-    /// More than the file has.
+    /// More bytes than the file has.
     FileShort(usize),
-    /// Answered, and the end.
+    /// A response, then a close.
     Bye(usize),
-    /// The same, with bytes of the client unread.
+    /// A response, then a close with unread bytes of the client.
     Refuse(usize),
-    /// Answered by a handler that takes so long, and the end. Meanwhile its client sends a stray byte.
+    /// A response by a handler that takes this time, then a close. Meanwhile the client sends a stray byte.
     Last(Duration, usize),
-    /// Half a request: nothing follows it.
+    /// Half a request, with nothing after it.
     Half,
-    /// The same; the event panics, or blocks so long.
+    /// Half a request; its event panics, or blocks for this time.
     HalfPanic,
     HalfBlock(Duration),
     Abort,
     PanicTurn,
     PanicHandler,
-    /// The payload panics when dropped.
+    /// A panic whose payload panics when dropped.
     PanicPayload,
-    /// The output panics when dropped.
+    /// A panic with output that panics when dropped.
     PanicBytes(usize),
-    /// After this many bytes of the answer were sent.
+    /// A panic after this many bytes of the response were sent.
     PanicPart(usize),
-    /// Answered; the conversation's drop panics.
+    /// A response; dropping the conversation panics.
     DropPanics,
-    /// Answered; its drop waits until that client was answered so often.
+    /// A response; dropping the conversation waits until that client has this many responses.
     DropWaits(usize, usize),
     DropBlocks(Duration),
-    /// Answered; from then on it is called whenever there is news.
+    /// A response; from then on the connection is called for each news.
     Subscribe(usize),
     /// A handler calls the subscribers.
     Call,
-    /// The connection is taken out of the engine, and answers this and all that follows on a thread of its own.
+    /// The connection leaves the engine. A separate thread responds to this request and to all later ones.
     Take(usize),
-    /// The same, and the thread panics.
+    /// The connection leaves the engine, and its thread panics.
     TakePanic,
 }
 
 /// The longest wait of a handler for another client.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// How long a client has been idle when it can be evicted.
+/// The idle time after which a client can be evicted.
 const EVICTABLE_AFTER: Duration = Duration::from_millis(250);
-/// How long half a request may take.
+/// The time limit of half a request.
 pub const HALF: Duration = Duration::from_millis(50);
 
 impl Plan {
@@ -247,8 +247,8 @@ impl Plan {
         plan
     }
 
-    /// More clients than there is room for, and nothing else that goes wrong: who is idle is evicted, often at the moment
-    /// when it asks.
+    /// More clients than there is room for, and no faults: idle clients are evicted, often at the moment at which they
+    /// send a request.
     fn crowd(&mut self, chance: &mut Chance) {
         let room = chance.between(1, 2);
         (self.max_connections, self.descriptors) = chance.of(&[(room, 1000), (1000, room)]);
@@ -266,7 +266,7 @@ impl Plan {
             .collect();
     }
 
-    /// Subscribers and callers, and no time between calls.
+    /// Subscribers and callers, without pauses between calls.
     fn spread_news(&mut self, chance: &mut Chance) {
         self.clock_step = 50;
         self.clients = (0..chance.between(1, 2))
@@ -276,9 +276,9 @@ impl Plan {
         self.calls = (0..chance.between(1, 3)).map(|_| Pause::Steps(0)).collect();
     }
 
-    /// Calls come in bursts, with nothing else to do for the server but to answer somebody now and then: so the last of a
-    /// burst may come at any step of the worker that tells of the one before, and goes to wait. Between two bursts all
-    /// workers come to rest, or nearly.
+    /// Calls come in bursts, and otherwise the server has only a few requests. So the last call of a burst can come at
+    /// any step of the worker that handles the previous one and then waits. Between two bursts almost all workers fall
+    /// asleep.
     fn spread_news_in_bursts(&mut self, chance: &mut Chance) {
         (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
@@ -299,10 +299,10 @@ impl Plan {
         }
     }
 
-    /// A client asks now and then for what takes no permit, and a call comes at any step of the worker that has answered it,
-    /// and goes to wait. Before each request the watchdog comes to rest, and only who runs code that may block sees to it that
-    /// there is one again: so nobody mends what that worker misses. (The calls of a burst but the first come beside a
-    /// watchdog: to be told of a call takes a permit.)
+    /// A client sends requests that need no permit, with pauses. A call comes at any step of the worker that has
+    /// responded and goes to wait. Before each request the watchdog falls asleep, and only workers that begin code that
+    /// may block wake another one. So no other worker corrects an error of that worker. (All calls of a burst except
+    /// the first have a watchdog, because handling a call needs a permit.)
     fn spread_news_after_answers(&mut self, chance: &mut Chance) {
         (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
@@ -317,8 +317,8 @@ impl Plan {
         self.calls = (2..=count).map(|answers| Pause::Answers(0, answers, chance.between(0, 60))).collect();
     }
 
-    /// Some milliseconds of silence, in which the watchdog ticks for the last time, and then a handler that blocks and
-    /// others who ask beside it.
+    /// Some milliseconds without requests, in which the watchdog ticks for the last time. Then a handler blocks, and
+    /// other clients send requests meanwhile.
     fn block_when_the_watchdog_rests(&mut self, chance: &mut Chance) {
         (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
@@ -336,8 +336,8 @@ impl Plan {
             .collect();
     }
 
-    /// More answers in many parts at once than there are permits, and short handlers beside them: permits go from hand to
-    /// hand at each turn.
+    /// More responses in many parts than there are permits, and short handlers beside them: permits change their
+    /// connection at each turn.
     fn pass_permits_round(&mut self, chance: &mut Chance) {
         (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
@@ -354,8 +354,8 @@ impl Plan {
             .collect();
     }
 
-    /// Subscribers that read slowly what they are owed, and whom another thread gives up: mostly in a wait for room, in
-    /// which they may be told of no call.
+    /// Subscribers that read their output slowly, and another thread that aborts them, usually while they wait for
+    /// space. In that state they may not get a call.
     fn give_slow_readers_up(&mut self, chance: &mut Chance) {
         (self.slow_handler, self.min_rate, self.shutdown) = (None, None, Shutdown::Afterwards);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
@@ -379,7 +379,7 @@ impl Plan {
         self.accept_fails_from.is_some() || self.faults.spawn > 0
     }
 
-    /// So many connections at once, before room is short.
+    /// The number of connections before the server has no room.
     pub fn capacity(&self) -> usize {
         self.max_connections.min(self.descriptors)
     }
@@ -397,7 +397,7 @@ impl Millis for u64 {
 
 impl Faults {
     fn new(chance: &mut Chance) -> Faults {
-        // In each run some of them only, so that the others can do harm at places that a run rarely reaches else.
+        // Each run has only some of the faults, so that these reach places that runs rarely reach otherwise.
         let mut often = |choices: &[u32]| if chance.one_in(3) { chance.of(choices) } else { 0 };
         Faults {
             interrupted: often(&[10, 100]),
@@ -416,12 +416,12 @@ impl Faults {
 }
 
 impl Visit {
-    /// In the end it wants to hear of news.
+    /// Whether its last request is a subscription.
     pub fn subscribes(&self) -> bool {
         self.asks.last().is_some_and(|ask| ask.subscribes())
     }
 
-    /// Soon over, and without incidents.
+    /// A short visit without incidents.
     fn brief(chance: &mut Chance, asks: Vec<Ask>) -> Visit {
         Visit {
             delay: Duration::from_nanos(chance.below(20_000)),
@@ -531,17 +531,17 @@ impl Ask {
         }
     }
 
-    /// Nothing is asked after it.
+    /// It is the last request.
     fn is_last(self) -> bool {
         self.closes() || self.subscribes()
     }
 
-    /// The server closes, or breaks off.
+    /// The server closes or resets the connection.
     fn closes(self) -> bool {
         self.breaks() || self.is_goodbye() || self.is_half()
     }
 
-    /// The server closes once it has answered.
+    /// The server closes after the response.
     pub fn is_goodbye(self) -> bool {
         matches!(self, Ask::Bye(_) | Ask::Refuse(_) | Ask::Last(..))
     }
@@ -570,7 +570,7 @@ impl Ask {
         )
     }
 
-    /// What its answer may have to wait for.
+    /// The resource for which its response may have to wait.
     pub fn need(self) -> Need {
         match self {
             Ask::Handle(_)
@@ -589,14 +589,14 @@ impl Ask {
     }
 }
 
-/// What a client that waits needs of the server.
+/// The resource that a waiting client needs from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     Turn,
     Short,
     Handler,
-    /// A thread of its own, or what its thread has.
+    /// A separate thread, or data of its thread.
     Thread,
-    /// Nothing at once: it waits for a deadline.
+    /// None at once: it waits for a deadline.
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! One run: a server, its clients, a shutdown, and what must be so in the end.
+//! One run: a server, its clients, a shutdown, and the checks at the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -12,17 +12,17 @@ use crate::schedule::{self, Seeded};
 use crate::tcp::{Raw, ServerHandle, TcpServer};
 use crate::{client, user};
 
-/// No run needs so many steps: somebody goes round in circles.
+/// A run with more steps has an endless loop.
 const MOST_STEPS: usize = 400_000;
-/// Nor so much time.
-/// For how long the process is stopped: longer than a client may be idle.
-const STOP: u64 = 70_000_000_000;
+/// A run with more simulated time hangs.
 const LONGEST_RUN: Duration = Duration::from_secs(300);
-/// In ns: the watchdog's ticks come every 4 ms where nothing stood for long, and until the next one a client may wait for a
-/// worker that blocks.
+/// The time in ns for which the process is stopped: longer than a client may be idle.
+const STOP: u64 = 70_000_000_000;
+/// In ns. The watchdog ticks every 4 ms if it has found nothing for long, and until the next tick a client may wait for
+/// a blocked worker.
 const LONGER_THAN_A_TICK: u64 = 5_000_000;
 
-/// Run these seeds; what the first that fails has to say, if one does.
+/// Runs these seeds. Returns the report of the first one that fails.
 pub fn run(seeds: std::ops::Range<u64>, log: bool) -> Result<(), (u64, String)> {
     prepare();
     let mut config = Config::new();
@@ -43,7 +43,7 @@ pub fn prepare() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // What the scheduler says of a failure may be caught by the engine, and is to be said again as it was.
+            // The engine may catch the scheduler's report of a failure, so the report is repeated unchanged.
             let again = panic.payload().downcast_ref::<String>();
             let again = again.filter(|_| panic.location().is_some_and(|at| at.file().ends_with("schedule.rs")));
             fail(again.cloned().unwrap_or_else(|| panic.to_string()));
@@ -62,7 +62,7 @@ fn one(log: bool) {
     machine::begin(plan.clone(), chance, log);
     note!("{plan:?}");
     shuttle::thread::spawn(clock);
-    // The sockets that it binds are true ones, and are taken for simulated ones.
+    // It binds real sockets, which are then used as simulated ones.
     let mut server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("it is made");
     for _ in 1..plan.listeners {
         server = server.also("127.0.0.1:0").expect("one more address");
@@ -99,7 +99,7 @@ fn one(log: bool) {
     with(|machine| machine.over = true);
 }
 
-/// Wait for the clients, shut down, and look at what is left.
+/// Waits for the clients, shuts the server down, and checks that nothing is left.
 fn conduct(plan: &Plan, handle: &ServerHandle) {
     match client::shutdown_after(plan.shutdown) {
         Some(then) => {
@@ -131,7 +131,7 @@ fn conduct(plan: &Plan, handle: &ServerHandle) {
     look_back(plan, handle);
 }
 
-/// Wait until this is so, for so long at most.
+/// Waits until the condition holds, for at most this time.
 fn until(what: &str, limit: Duration, is_so: impl Fn(&machine::Machine) -> bool) {
     if wait_for(Key::Counts, after(limit), |machine| is_so(machine).then_some(())).is_none() {
         with(|machine| {
@@ -142,7 +142,7 @@ fn until(what: &str, limit: Duration, is_so: impl Fn(&machine::Machine) -> bool)
     }
 }
 
-/// With all clients gone nothing of them is left, without a shutdown.
+/// Checks without a shutdown that nothing is left of the clients.
 fn settle(handle: &ServerHandle) {
     let limit = after(Duration::from_secs(100));
     loop {
@@ -194,7 +194,7 @@ fn look_back(plan: &Plan, handle: &ServerHandle) {
     switch();
 }
 
-/// Time passes when everybody waits, to when somebody is due; and a little at other times.
+/// Advances the time: to the next due time when all threads wait, and a little at other moments.
 fn clock() {
     loop {
         let alone = schedule::all_tasks_wait();
@@ -236,7 +236,7 @@ fn clock() {
     }
 }
 
-/// So many runs from this seed on, on each of these threads; panics with what replays the first that fails.
+/// This many runs from this seed on, in this many threads. Panics with the command that replays the first failing one.
 pub fn many(first: u64, count: u64, threads: u64) {
     let began = Instant::now();
     let share = count.div_ceil(threads);

@@ -1,4 +1,5 @@
-//! Who runs next: by the seed, in one of several manners. The clock runs when nobody else can, and now and then besides.
+//! Selects the next thread by the seed, in one of several ways. The clock runs when no other thread can, and sometimes
+//! in between.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,22 +14,22 @@ thread_local! {
     static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The seed of the run that is under way.
+/// The seed of the current run.
 pub fn seed() -> u64 {
     SEED.get()
 }
 
-/// Whether nobody but the clock can run.
+/// Whether only the clock can run.
 pub fn all_tasks_wait() -> bool {
     ALONE.get()
 }
 
-/// How many steps all runs of this thread took.
+/// The number of steps of all runs of this thread.
 pub fn steps() -> u64 {
     STEPS.get()
 }
 
-/// Its task's number: the first that the main one starts.
+/// The number of the clock's task: the first one that the main task starts.
 const CLOCK: usize = 1;
 
 pub struct Seeded {
@@ -42,11 +43,12 @@ pub struct Seeded {
 }
 
 enum Manner {
-    /// Anybody, at each step.
+    /// Any thread, at each step.
     Anybody,
-    /// The same as before, but for one in so many steps.
+    /// The previous thread, except for one of this many steps.
     Steady(u64),
-    /// By priorities, which change at few steps (PCT): it finds what needs a long stretch of one at the wrong moment.
+    /// By priorities, which change at few steps (PCT). This finds errors that need one thread to run long at a certain
+    /// moment.
     Priorities,
 }
 

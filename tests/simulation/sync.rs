@@ -1,6 +1,6 @@
-//! Locks, atomics, threads, the clock and the queue of the simulated machine, by the names of `src/tcp/sync.rs`.
-//! Before each operation that others can see, another thread may run. Memory is sequentially consistent here; its order
-//! is checked by `tests/orders.rs`.
+//! Locks, atomics, threads, the clock and the queue of the simulated machine, with the names of `src/tcp/sync.rs`.
+//! Before each operation that others can see, another thread may run. Memory is sequentially consistent here;
+//! `tests/orders.rs` checks its order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use crate::machine::{self, FOR_EVER, Key, note, switch, wait, with};
 
 pub const SHARDS: usize = 4;
 
-/// The time; looking at it takes some.
+/// The time. Reading it takes some time.
 pub fn now() -> Instant {
     with(|machine| {
         let step = machine.chance.below(machine.plan.clock_step);
@@ -29,7 +29,7 @@ pub fn now() -> Instant {
     })
 }
 
-/// The same time as users have it.
+/// The time in the type of users.
 pub fn to_std(at: Instant) -> time::Instant {
     static BEGINNING: OnceLock<time::Instant> = OnceLock::new();
     *BEGINNING.get_or_init(time::Instant::now) + Duration::from_nanos(at.nanos())
@@ -72,12 +72,12 @@ pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<(
     Ok(())
 }
 
-/// What a unit test does is no run of the simulation.
+/// Unit tests are not runs of the simulation.
 pub fn test(code: impl Fn() + Send + Sync + 'static) {
     code();
 }
 
-/// A thread, to be unparked.
+/// A handle to unpark a thread.
 #[derive(Clone, Debug)]
 pub struct Thread(usize);
 
@@ -96,7 +96,7 @@ impl Thread {
     }
 }
 
-/// A thread, to be asked whether it runs.
+/// A handle to check whether a thread runs.
 #[derive(Debug)]
 pub struct ThreadId(usize);
 
@@ -105,7 +105,7 @@ pub fn thread_id() -> ThreadId {
 }
 
 impl ThreadId {
-    /// Whether it could run, and waits for nothing.
+    /// Whether it could run, because it does not wait.
     pub fn is_runnable(&self) -> bool {
         with(|machine| machine.is_runnable(self.0))
     }
@@ -197,6 +197,11 @@ impl<T> Drop for MutexGuard<'_, T> {
 pub struct Condvar(u8);
 
 impl Condvar {
+    /// Wakes all threads: each checks whether there is something for it.
+    pub fn notify_one(&self) {
+        self.notify_all();
+    }
+
     pub fn notify_all(&self) {
         switch();
         with(|machine| machine.wake(self.key()));
@@ -234,7 +239,7 @@ impl Condvar {
 
     fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, until: u64) -> LockResult<MutexGuard<'a, T>> {
         let mutex = guard.mutex;
-        drop(guard); // nobody else runs between this and the wait
+        drop(guard); // no other thread runs between this and the wait
         if !with(|machine| machine.happens(10)) {
             wait(self.key(), until);
         }
@@ -246,7 +251,7 @@ impl Condvar {
     }
 }
 
-/// Nothing: here all is in order.
+/// Does nothing: memory is sequentially consistent here.
 pub fn fence(_order: Ordering) {}
 
 macro_rules! atomic {
@@ -334,7 +339,7 @@ impl AtomicUsize {
     }
 }
 
-/// Counters and clocks, which decide nothing but when somebody is woken early: no thread is switched for them.
+/// Counters and clocks, which only influence early wake-ups: no thread is switched for them.
 #[derive(Debug, Default)]
 pub struct AtomicU64(real::AtomicU64);
 

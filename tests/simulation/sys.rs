@@ -1,4 +1,4 @@
-//! Sockets and the poller of the simulated machine, by the names of `src/tcp/sys`, with faults put in by chance.
+//! Sockets and the poller of the simulated machine, with the names of `src/tcp/sys`, and with random faults.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -26,19 +26,19 @@ pub const MORE: SendFlags = SendFlags::empty();
 /// A handle of this connection's socket.
 pub struct ClientStream(usize);
 
-/// By its number.
+/// A socket, by its number.
 #[derive(Debug)]
 pub struct ListeningSocket(usize);
 
-/// The same, outside the engine: it blocks.
+/// A blocking socket outside of the engine.
 pub struct Socket(usize);
 
-/// The address of the client of this connection tells which it is.
+/// The number of a connection, from the address of its client.
 pub fn id_of(address: &Address) -> usize {
     address.port().expect("not of a Unix socket").into()
 }
 
-/// Of the socket that is taken for the simulated one.
+/// The address of the real socket that is used as the simulated one.
 pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     let address = address.and_then(|address| SocketAddr::try_from(address).ok());
     address.map_or(Address::Unix(None), Address::Inet)
@@ -50,7 +50,7 @@ impl From<OwnedFd> for ListeningSocket {
     }
 }
 
-/// No other process takes over what is simulated.
+/// Simulated sockets are never passed to another process.
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         unreachable!("only a parent of processes asks")
@@ -145,14 +145,14 @@ impl Drop for Socket {
     }
 }
 
-/// One handle less: the last one closes.
+/// Drops a handle. The last one closes the socket.
 fn close(id: usize) {
     switch();
     note!("a handle of {id} is closed");
     with(|machine| machine.on_net(Some(id), |net, chance| net.server_drops_a_handle(id, chance)));
 }
 
-/// The kernel tells it of most; of one in four it does not, as of a Unix socket.
+/// The number of unacknowledged bytes. One of four sockets has none, like Unix sockets.
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     switch();
     with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
@@ -172,7 +172,7 @@ pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Du
 
 pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     let id = stream.0;
-    std::mem::forget(stream); // the handle is the socket's now
+    std::mem::forget(stream); // the socket owns the handle now
     Ok(Socket(id))
 }
 
@@ -203,11 +203,11 @@ impl Socket {
     pub fn send_with_flags(&self, bytes: &[u8], _flags: i32) -> io::Result<usize> {
         let stream = ClientStream(self.0);
         let sent = self.wait_for(|| send(&stream, bytes, SendFlags::empty()));
-        std::mem::forget(stream); // a handle only in name
+        std::mem::forget(stream); // not a real handle
         sent
     }
 
-    // The script sets no time-outs.
+    // User code sets no timeouts.
 
     pub fn set_read_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
         Ok(())
@@ -222,7 +222,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Try until there is something else to say than that one has to wait.
+    /// Repeats the call until it returns another result than `AGAIN`.
     fn wait_for<R>(&self, mut call: impl FnMut() -> Result<R>) -> io::Result<R> {
         loop {
             let moves = with(|machine| machine.net.sockets[self.0].moves);
@@ -230,7 +230,7 @@ impl Socket {
                 Err(Errno::AGAIN) => {}
                 result => return Ok(result?),
             }
-            // What came since the call is not waited for.
+            // Events since the call end the wait at once.
             wait_for(Key::Stream(self.0), FOR_EVER, |machine| {
                 (machine.net.sockets[self.0].moves != moves).then_some(())
             });
@@ -262,7 +262,7 @@ impl SockRef<'_> {
     }
 }
 
-/// What goes wrong with any call on a stream.
+/// The faults of each call on a stream.
 fn stream_faults(id: usize) -> Result<()> {
     switch();
     with(|machine| {
@@ -321,7 +321,7 @@ pub fn sendfile(stream: &ClientStream, file: &File, start: &mut u64, count: usiz
         with(|machine| machine.net.sockets[stream.0].facts.may_break = true);
         return Err(Errno::IO);
     }
-    // A part of what there is room for, as the pages come; at the end of the file nothing.
+    // A part of the free space, as pages arrive; nothing at the end of the file.
     let count = with(|machine| {
         let count = count.min(machine.net.room_of(stream.0));
         let short = machine.happens(machine.plan.faults.short);
@@ -341,7 +341,7 @@ pub fn sendfile(stream: &ClientStream, file: &File, start: &mut u64, count: usiz
 
 // The poller.
 
-/// Whoever can be polled.
+/// Objects that can be polled.
 pub trait Source {
     fn register(&self, token: usize, interest: u32) -> io::Result<()>;
     fn deregister(&self);
@@ -443,7 +443,7 @@ impl Poll {
         };
         let fetched = wait_for(Key::Poll, until, |machine| {
             if until > 0 && std::mem::take(&mut machine.continued) {
-                return Some(Err(Errno::INTR)); // so Linux ends epoll_wait after SIGCONT, whatever is there
+                return Some(Err(Errno::INTR)); // Linux ends epoll_wait like this after SIGCONT, whatever is ready
             }
             let events = machine.net.fetch(most);
             (!events.is_empty()).then_some(Ok(events))
@@ -486,7 +486,7 @@ impl Events {
     }
 }
 
-/// As mio reads what epoll tells.
+/// The bits of epoll, as mio interprets them.
 #[derive(Debug)]
 pub struct Event {
     token: usize,
@@ -519,8 +519,8 @@ impl Event {
     }
 }
 
-/// Clients that leave without a word say so in the end by their own time limits.
-pub fn probe(_: &ClientStream, _: Duration) {}
+/// Clients that disconnect silently end by their own timeouts.
+pub fn probe<T>(_: &T, _: Duration) {}
 
 pub fn limit_unsent<T>(_: &T, _: u32) -> io::Result<()> {
     Ok(())
@@ -530,7 +530,7 @@ pub fn memory() -> u64 {
     4 << 30
 }
 
-// What is compiled, and not used.
+// Compiled but not used.
 
 pub fn abstract_address(_: &[u8]) -> io::Result<socket2::SockAddr> {
     unreachable!("the engine listens at one address")

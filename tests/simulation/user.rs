@@ -1,4 +1,4 @@
-//! The user's side of the server: a protocol that does what its clients ask for.
+//! The user's side of the server: a protocol whose clients choose its actions.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, Sha
 
 thread_local! {
     static SUBSCRIBERS: RefCell<Vec<(usize, Waker)>> = const { RefCell::new(Vec::new()) };
-    /// What each connection's client asks for, by number.
+    /// The requests of each connection's client, by number.
     static ASKS: RefCell<Vec<(Meeting, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -21,7 +21,7 @@ pub const GREETING: &[u8] = b"hello\n";
 pub const LATE: &[u8] = b"late\n";
 pub const REFUSED: &[u8] = b"refused\n";
 
-/// A new run.
+/// Begins a new run.
 pub fn begin() {
     subscribers().clear();
     ASKS.with_borrow_mut(Vec::clear);
@@ -31,7 +31,7 @@ pub fn subscribers() -> Vec<Waker> {
     SUBSCRIBERS.with_borrow_mut(std::mem::take).into_iter().map(|(_, waker)| waker).collect()
 }
 
-/// This connection's client is going to ask for this.
+/// Sets the requests of this connection's client.
 pub fn expect(id: usize, meeting: Meeting, asks: Vec<Ask>) {
     ASKS.with_borrow_mut(|all| {
         assert_eq!(all.len(), id, "connections are numbered as they come");
@@ -39,7 +39,7 @@ pub fn expect(id: usize, meeting: Meeting, asks: Vec<Ask>) {
     });
 }
 
-/// There is news: everybody who subscribed is called, and now and then one of them is aborted.
+/// Announces news: calls all subscribers, and sometimes aborts one of them.
 pub fn call_subscribers() {
     let subscribers = SUBSCRIBERS.with_borrow(Vec::clone);
     let (ids, wakers): (Vec<usize>, Vec<Waker>) = subscribers.into_iter().unzip();
@@ -57,14 +57,14 @@ pub fn call_subscribers() {
         note!("{id} is aborted");
         with(|machine| {
             let facts = &mut machine.net.sockets[*id].facts;
-            facts.aborted |= !facts.may_close; // who lingers has had its end
+            facts.aborted |= !facts.may_close; // a lingering connection has ended already
             (facts.may_break, facts.may_close) = (true, true);
         });
         waker.abort();
     }
 }
 
-/// Code of the user that waits for something, on behalf of this connection.
+/// User code that waits on behalf of this connection.
 pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
     struct Blocked(usize);
     impl Drop for Blocked {
@@ -80,20 +80,20 @@ pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
     with(|machine| {
         machine.counts.blocked += 1;
         machine.net.sockets[id].facts.blocked = true;
-        machine.wake(Key::Socket(id)); // its client may have something to say at this moment
+        machine.wake(Key::Socket(id)); // its client may be able to continue now
     });
     note!("user code of {id} blocks");
     let _blocked = Blocked(id);
     code()
 }
 
-/// Wait until this client was answered so often, or for too long.
+/// Waits until this client has this many responses, for a limited time.
 pub fn wait_for_answers(client: usize, count: usize) {
     let until = after(LONGEST_WAIT);
     wait_for(Key::Counts, until, |machine| (machine.counts.answers[client] >= count).then_some(()));
 }
 
-/// The bytes of files and answers.
+/// The bytes of files and responses.
 fn pattern(start: usize, size: usize) -> &'static [u8] {
     static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
     let pattern = PATTERN.get_or_init(|| (0..1 << 20).map(|at| b'a' + (at % 23) as u8).collect());
@@ -123,7 +123,7 @@ fn head(number: usize, size: usize) -> String {
     format!("{number}:{size}:")
 }
 
-/// The right answer to this request.
+/// The correct response to this request.
 pub fn answer(number: usize, ask: Ask) -> Vec<u8> {
     let size = size_of_answer(ask);
     let mut bytes = head(number, size).into_bytes();
@@ -152,7 +152,7 @@ fn size_of_answer(ask: Ask) -> usize {
     }
 }
 
-/// A request as it is sent.
+/// The bytes of a request.
 pub fn request(number: usize, ask: Ask) -> Vec<u8> {
     let mut bytes = format!("ask {number}").into_bytes();
     if !ask.is_half() {
@@ -187,7 +187,7 @@ impl Protocol for Script {
 struct Talk {
     id: usize,
     asks: Vec<Ask>,
-    done: usize, // requests taken so far
+    done: usize, // requests received so far
     state: State,
     drop: OnDrop,
     subscribed: bool,
@@ -198,7 +198,7 @@ enum State {
         greets: bool,
     },
     Waiting,
-    /// In a handler for this request; so many of its turns are over, and so many bytes of its answer given out.
+    /// In a handler for this request, after this many turns and bytes of its response.
     Handling {
         number: usize,
         ask: Ask,
@@ -300,7 +300,7 @@ impl Conversation for Talk {
                 turn.output.bytes().extend_from_slice(LATE);
             }
             Event::NoPermit if matches!(self.state, State::Handling { given: 1.., .. }) => {
-                // The engine can't know it of one behind which something else was asked.
+                // With further input the engine can't know this.
                 if turn.input.is_empty() {
                     machine::fail(format!("{}: there is no permit to go on with", self.id));
                 }
@@ -310,6 +310,10 @@ impl Conversation for Talk {
             Event::NoPermit | Event::NoThread => {
                 with(|machine| machine.counts.refused += 1);
                 turn.output.bytes().extend_from_slice(REFUSED);
+                if matches!(self.state, State::Handling { ask: Ask::Last(..), .. }) {
+                    self.may_close();
+                    return Next::Linger; // its client sends on
+                }
             }
             _ => {}
         }
@@ -324,12 +328,12 @@ impl Conversation for Talk {
     fn take(mut self: Box<Self>, stream: Stream) {
         note!("{} is taken", self.id);
         let _counted = Taken::new();
-        self.drop = OnDrop::Nothing; // what it does with a permit
+        self.drop = OnDrop::Nothing; // its drop needs a permit
         self.answer_all(stream);
     }
 }
 
-/// A handler that runs: there are no more than permits for them.
+/// A running handler. There are at most as many as permits.
 struct Handling;
 
 impl Handling {
@@ -351,7 +355,7 @@ impl Drop for Handling {
     }
 }
 
-/// A thread for a stream.
+/// The thread of a stream.
 struct Taken;
 
 impl Taken {
@@ -368,8 +372,8 @@ impl Drop for Taken {
 }
 
 impl Talk {
-    /// On a thread of its own: answer what it was taken for and all that follows, until the client has left or the server
-    /// ends.
+    /// Responds to the request that took the connection, and to all later ones, in a separate thread, until the client
+    /// disconnects or the server ends.
     fn answer_all(&mut self, mut stream: Stream) {
         loop {
             let ask = self.asks[self.done - 1];
@@ -389,7 +393,7 @@ impl Talk {
         }
     }
 
-    /// A handler's turn.
+    /// A turn of a handler.
     fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
         let _counted = Handling::new();
         match ask {
@@ -428,12 +432,12 @@ impl Talk {
     fn rest(&self, turn: &Turn<'_>) -> Next {
         if self.subscribed && turn.input.ended() {
             let within = Some(Duration::from_secs(20));
-            return Next::Wait { stage: Stage(self.done as u32), within }; // it may still read the news
+            return Next::Wait { stage: Stage(self.done as u32), within }; // the client may still read the news
         }
         if turn.input.is_empty() {
             return Next::Idle { within: Some(with(|machine| machine.plan.idle)) };
         }
-        // Half a request is over soon; one that comes in segments may take its time.
+        // Half a request has a short limit; a complete one in segments has a long one.
         let is_half = self.asks.get(self.done).is_some_and(|ask| ask.is_half());
         let within = Some(if is_half { HALF } else { Duration::from_secs(60) });
         Next::Read { stage: Stage(self.done as u32), within, evictable: true, at_min_rate: false }
@@ -462,7 +466,7 @@ impl Drop for Talk {
     }
 }
 
-/// The answer, in the pieces that it is to be made of.
+/// Writes the response, in the pieces of its kind.
 fn give_out(id: usize, number: usize, ask: Ask, output: &mut Output) {
     let size = size_of_answer(ask);
     match ask {
@@ -490,7 +494,7 @@ fn tell_news(output: &mut Output) {
     output.bytes().extend_from_slice(format!("news {news}\n").as_bytes());
 }
 
-/// A panic without the noise of a hook.
+/// Panics without running the panic hook.
 fn break_off(id: usize) -> ! {
     with(|machine| machine.net.sockets[id].facts.may_break = true);
     note!("user code of {id} panics");
@@ -516,7 +520,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// For the answer to this request of this connection.
+    /// The shared bytes of the response to this request.
     fn shared(id: usize, number: usize, size: usize, panics: bool) -> SharedBytes {
         with(|machine| {
             machine.counts.shared_bytes += 1;
@@ -544,7 +548,7 @@ impl Drop for Counted {
     }
 }
 
-/// A logger that panics, blocks, or lets others run.
+/// A logger that panics, blocks, or lets other threads run.
 pub struct Logger;
 
 impl log::Log for Logger {

@@ -1,5 +1,5 @@
-//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is
-//! answered inside as it is outside: see `tables`.)
+//! HTTP inside of a cipher: the bytes that an outer conversation passes on, and those that it adds. (`tables` checks
+//! that each row of the tables gets the same response inside.)
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::tables::mirror;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 
-/// Behind the handshake.
+/// A peer after its handshake.
 pub fn in_memory<H: RequestHandler>(http: &Http<H>) -> Peer {
     let client = Client::new(SocketAddr::from(([10, 9, 8, 7], 1234)));
     met(Cipher::new(modest::raw::Raw(Met(Mutex::new(http.meet(&client))))))
@@ -30,7 +30,7 @@ fn met(cipher: Cipher) -> Peer {
     peer
 }
 
-/// A client that was met already.
+/// A client that was accepted already.
 struct Met(Mutex<Option<Box<dyn Conversation>>>);
 
 impl Protocol for Met {
@@ -92,7 +92,7 @@ fn stream_ends_with_and_without_goodbye() {
 fn a_goodbye_ends_the_input_of_an_open_connection() {
     let mut peer = in_memory(&mirror());
     peer.send([&sealed(GET.as_bytes(), 9), &GOODBYE[..], &sealed(GET.as_bytes(), 9)].concat());
-    assert_eq!(statuses(&peer), (vec![200], End::Goodbye), "what follows a goodbye is not opened");
+    assert_eq!(statuses(&peer), (vec![200], End::Goodbye), "records after the goodbye are not decrypted");
     assert!(!peer.is_open());
 }
 
@@ -131,7 +131,7 @@ fn a_cut_is_distinguished_from_an_end() {
     }
     let mut bare = Peer::of(&Tell);
     bare.send("some").end();
-    assert_eq!(bare.text(), "end", "plain TCP tells no cut");
+    assert_eq!(bare.text(), "end", "a cut is not detectable over plain TCP");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How long the body is (RFC 9112, section 6), the chunked coding (section 7.1), limits and files.
+//! The length of the body (RFC 9112, section 6), the chunked coding (section 7.1), limits and files.
 
 use modest::raw::Event;
 use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result, handler_fn};
@@ -91,7 +91,8 @@ fn chunks() {
     let many_extensions = format!("1;a={}\r\nx\r\n", "b".repeat(4000)).repeat(5) + "0\r\n\r\n";
     let many_trailers = "0\r\n".to_owned() + &"A: b\r\n".repeat(101) + "\r\n";
     let long_trailers = "0\r\n".to_owned() + &format!("A: {}\r\n", "b".repeat(4000)).repeat(5) + "\r\n";
-    // 4,096 bytes of a line with its end, 16,384 of extensions and of trailers, 100 trailers: as many as may be, and one more.
+    // The limits are 4,096 bytes of a line with its end, 16,384 of extensions and of trailers, and 100 trailers:
+    // exactly these, and one more.
     let extension = |length: usize| format!("1;{}\r\nx\r\n", "b".repeat(length - 1));
     let last = "0\r\n\r\n";
     let longest_line = extension(4093) + last;
@@ -198,7 +199,7 @@ fn a_rejected_body_stays_in_the_input_so_the_close_lingers() {
     assert!(!peer.is_open() && peer.unused() > 0, "{}", peer.text());
 }
 
-/// The sum of a body, read twice at once, piece by piece.
+/// The checksum of a body that two readers read at the same time, piece by piece.
 struct Sums;
 
 impl RequestHandler for Sums {
@@ -282,7 +283,7 @@ fn an_unwritable_folder_is_a_500() {
     check_with(&http, "no folder", post("Content-Length: 2\r\n", "ab"), Refused(500));
 }
 
-/// It runs once more as a process of its own, which has a disk of 64 KiB; where that is not allowed, it is skipped.
+/// The test runs itself in another process, with a disk of 64 KiB. It is skipped where this is not allowed.
 #[test]
 fn a_full_disk_is_a_507_only_if_needed() {
     if let Some(disk) = std::env::var_os("MODEST_TEST_DISK") {
@@ -295,7 +296,7 @@ fn a_full_disk_is_a_507_only_if_needed() {
             assert!(!peer.is_open(), "round {round}");
             check_with(&http, "in memory", post("Content-Length: 2\r\n", "ab"), Kept("ab"));
         }
-        // Kept elsewhere, and to be copied there.
+        // The body was stored elsewhere and has to be copied there.
         let kept = std::path::Path::new(&disk).join("kept");
         let path = kept.clone();
         let keep = move |request: &Request| request.persist(&path).map(|_| Response::no_content());
@@ -304,7 +305,7 @@ fn a_full_disk_is_a_507_only_if_needed() {
             let mut peer = Peer::new(&Http::new(handler_fn(keep)).body_memory(memory).body_folder("/var/tmp"));
             peer.send(&large);
             assert!(peer.text().starts_with("HTTP/1.1 507"), "{memory}: {}", peer.text());
-            assert!(!kept.exists(), "what was not written whole is gone");
+            assert!(!kept.exists(), "an incomplete file is removed");
         }
         let fits = "y".repeat(20_000);
         let mut peer = Peer::new(&http);
@@ -327,7 +328,7 @@ fn a_full_disk_is_a_507_only_if_needed() {
     }
 }
 
-/// Each end of a request whose body has all the room there is, in memory and then in a file.
+/// All ends of a request whose body has used all memory, or the whole file.
 #[test]
 fn body_memory_is_released() {
     let x = "x".repeat(60);
@@ -366,7 +367,7 @@ fn body_memory_is_released() {
     }
 }
 
-/// Memory has no room for it: a short body is kept in a file, too.
+/// If there is no memory left, a short body is stored in a file as well.
 #[test]
 fn bodies_go_to_files_when_memory_is_full() {
     let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.body())))));
@@ -385,7 +386,7 @@ fn bodies_go_to_files_when_memory_is_full() {
     assert!(first.text().ends_with("Body(100 bytes, in memory)"), "{}", first.text());
 }
 
-/// Large bodies that never end, and small ones beside them.
+/// Unfinished large bodies, and small ones beside them.
 #[test]
 fn spooled_bodies_leave_room_for_small_ones() {
     let http = mirror().body_memory(100).body_quota(10_000);

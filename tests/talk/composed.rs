@@ -1,4 +1,4 @@
-//! Handlers that are put together: nothing that one of them says is forgotten, and errors wear one dress.
+//! Handlers that contain other handlers: each of their methods is called, and all errors have one format.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use modest::{
 
 use crate::peer::{Answer, Peer};
 
-/// Notes each thing it is asked for, and has its own way with each.
+/// Notes each of its calls, and has its own result for each.
 #[derive(Clone)]
 struct Told {
     name: &'static str,
@@ -95,7 +95,7 @@ impl Layer for Told {
     }
 }
 
-/// Leaves everything to another.
+/// Delegates everything to another handler.
 struct Leaves<H>(H);
 
 impl<H: RequestHandler> RequestHandler for Leaves<H> {
@@ -106,7 +106,7 @@ impl<H: RequestHandler> RequestHandler for Leaves<H> {
 
 type Serve = fn(Told, Told) -> Box<dyn Fn() -> Peer>;
 
-/// Ways to stand around a handler.
+/// Ways to wrap a handler.
 const WAYS: [(&str, Serve); 6] = [
     ("by itself", |inner, _| serve(inner)),
     ("delegated to", |inner, _| serve(Leaves(Leaves(inner)))),
@@ -168,7 +168,8 @@ fn all_hooks_run_through_any_wrapper() {
     }
 }
 
-/// The outermost comes first. Where a body is to come, all are asked from the head before any handles the request.
+/// The outermost layer comes first. If the request has a body, all of them decide from the head before any handles the
+/// request.
 #[test]
 fn layers_are_called_from_the_outside_in() {
     const VERIFIED: &str = "outer verify_client, middle verify_client, inner verify_client";
@@ -208,7 +209,7 @@ fn a_delegate_can_reject_a_client() {
     assert!(Peer::new(&http).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text().starts_with("HTTP/1.1 403 "));
 }
 
-/// An API whose errors are JSON and that any page may read.
+/// An API with errors in JSON, which any page may read.
 struct Api;
 
 impl RequestHandler for Api {
@@ -393,7 +394,7 @@ fn routes() {
     }
 }
 
-/// However a percent sign within a segment looks to the matcher, no pattern matches a part of it.
+/// No pattern matches a part of a percent-encoding.
 #[test]
 fn path_parameters_can_have_fixed_text_around_them() {
     let shown = |request: &Request| Ok(Response::text(request.path_param::<String>("x")?));
@@ -416,7 +417,7 @@ fn path_parameters_can_have_fixed_text_around_them() {
         ("/d/img-1.png", Some("1")),
         ("/d/img-.png", None),
         ("/d/img-/.png", None),
-        ("/f/%7Bx%7D/1", Some("1")), // braces are no name
+        ("/f/%7Bx%7D/1", Some("1")), // braces are not part of a name
     ] {
         let sent = http.respond(&Request::get(target));
         assert_eq!((sent.status() == 200).then(|| sent.text()), found, "{target}: {sent:?}");
@@ -434,20 +435,20 @@ fn invalid_patterns_panic() {
         Box::new(move || drop(Routes::new().get(pattern, nothing).with_state(())))
     };
     let rows: [(&str, Mistake); 13] = [
-        ("it has over 25 names", named(many.leak())),
-        ("\"a}\" is no name", named("/{a}}b}")),
-        ("\"a}\" is no name", named("/{a}}}2")),
-        ("\"/x\" is no name", named("/{/x}")),
-        ("\"a b\" is no name", named("/{{x}}/{a b}")),
-        ("two parts of one name", named("/{a}/b/{a}")),
-        ("two parts of one name", named("/{a}/{*a}")),
+        ("it has more than 25 names", named(many.leak())),
+        ("\"a}\" is not a valid name", named("/{a}}b}")),
+        ("\"a}\" is not a valid name", named("/{a}}}2")),
+        ("\"/x\" is not a valid name", named("/{/x}")),
+        ("\"a b\" is not a valid name", named("/{{x}}/{a b}")),
+        ("uses a name twice", named("/{a}/b/{a}")),
+        ("uses a name twice", named("/{a}/{*a}")),
         ("\"a\" does not begin with a slash", Box::new(move || drop(Routes::new().get("a", nothing)))),
         ("two functions for GET", Box::new(move || drop(Routes::new().get("/a", nothing).get("/a", nothing)))),
         (
-            "can't be told from",
+            "can't be distinguished from",
             Box::new(move || drop(Routes::new().get("/{a}", nothing).get("/{b}", nothing).with_state(()))),
         ),
-        ("is no pattern", Box::new(move || drop(Routes::new().get("/{", nothing).with_state(())))),
+        ("is not a valid pattern", Box::new(move || drop(Routes::new().get("/{", nothing).with_state(())))),
         (
             "two handlers are mounted",
             Box::new(|| {
@@ -455,7 +456,7 @@ fn invalid_patterns_panic() {
                 drop(Routes::<()>::new().mount("/a", handler()).mount("/a", handler()));
             }),
         ),
-        ("a route, for", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
+        ("a route: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
     ];
     for (expected, mistake) in rows {
         let panic = std::panic::catch_unwind(mistake).expect_err(expected);
@@ -465,7 +466,7 @@ fn invalid_patterns_panic() {
     }
 }
 
-/// Its body is received like any other: no handler is called early to find out.
+/// Its body is received like any other: no handler is called early to find out whether it has the method.
 #[test]
 fn an_unimplemented_method_is_a_501() {
     struct OnlyGet;
@@ -555,7 +556,7 @@ fn a_416_keeps_selected_response_fields() {
     assert_eq!((several.status().as_u16(), several.header("content-range")), (206, None), "each part has its own");
 }
 
-/// As some frameworks do: the method that is meant stands in a field.
+/// A field with the method to use, as in some frameworks.
 struct Overrides;
 
 impl RequestHandler for Overrides {
@@ -565,7 +566,7 @@ impl RequestHandler for Overrides {
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         match request.header("x-http-method-override") {
-            Some("DELETE") => self.do_delete(request), // which is not written
+            Some("DELETE") => self.do_delete(request), // not implemented
             _ => Ok(Response::text("posted")),
         }
     }
@@ -620,7 +621,7 @@ fn a_layer_can_respond_to_unserved_requests() {
             what == "a handler" || ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n") == (200, "well".into()),
             "{what}"
         );
-        // A long body for which there is no route is refused from the head all the same.
+        // A long body without a route is still rejected from the head.
         let long = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n";
         assert!(what == "a handler" || ask(long).0 >= 404, "{what}");
     }
@@ -674,7 +675,7 @@ fn hooks_of_skipped_handlers_do_not_run() {
             Ok(())
         }
     }
-    /// Relies on the layer around it.
+    /// Needs the layer around it.
     struct Relies;
     impl RequestHandler for Relies {
         fn do_get(&self, _: &Request) -> Result<Response> {
@@ -743,7 +744,7 @@ fn circular_delegation_is_detected() {
         }
     }
     assert_eq!(Http::new(Itself).respond(&Request::get("/")).text(), "itself");
-    /// An `Arc` of what holds it: as deep as the stack.
+    /// An `Arc` of its own owner: delegation without end.
     struct Circle(Arc<std::sync::OnceLock<Arc<Circle>>>);
     impl RequestHandler for Circle {
         fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
@@ -852,7 +853,8 @@ fn closing_with_a_declined_body_lingers() {
     assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
 }
 
-/// The pattern of the route that matched, from the root of the server, wherever it is asked for; and the list of all.
+/// The pattern of the route that matched, from the root of the server, in each place that can ask for it; and the list
+/// of all patterns.
 #[test]
 fn patterns_of_routes() {
     let pattern = |request: &Request| Ok(Response::text(request.route_pattern().unwrap_or("none".into())));
@@ -881,7 +883,7 @@ fn patterns_of_routes() {
     assert_eq!(list, wanted);
     assert_eq!((routes.list()[4].method(), routes.list()[0].method()), (None, Some(&Method::GET)));
     let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
-    /// Sees the pattern when the response is finished, outside all routes.
+    /// Reads the pattern when the response is finished, outside of all routes.
     struct Sees(std::sync::Arc<std::sync::Mutex<Option<String>>>);
     impl Layer for Sees {
         fn finish_response(&self, request: &Request, response: Response) -> Response {

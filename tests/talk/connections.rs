@@ -1,4 +1,4 @@
-//! Keep and close, pipelines, half-closes, stops, lateness, overload: RFC 9112, section 9.
+//! Keep-alive and close, pipelines, half-closes, shutdowns, timeouts, overload: RFC 9112, section 9.
 
 use std::io::Read;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! `Expect: 100-continue`, and bodies that are not wanted: RFC 9110, section 10.1.1.
+//! `Expect: 100-continue`, and bodies that the server does not want: RFC 9110, section 10.1.1.
 
 use modest::raw::Next;
 use modest::{BodyPlan, Error, Http, LogRecord, Method, Request, RequestHandler, Response, Result};
@@ -57,7 +57,7 @@ fn continue_is_sent_when_needed() {
     assert!(peer.text().matches("100 Continue").count() == 1 && peer.is_open());
 }
 
-/// Takes no body.
+/// Accepts no body.
 struct Declines;
 
 impl RequestHandler for Declines {
@@ -66,7 +66,7 @@ impl RequestHandler for Declines {
     }
 
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        assert!(request.body().is_empty(), "it is asked from the head alone");
+        assert!(request.body().is_empty(), "`before_body` runs without a body");
         match request.path() {
             _ if *request.method() == Method::GET => Ok(()),
             "/panic" => panic!("in before_body"),
@@ -100,7 +100,7 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
             let mut peer = Peer::new(&Http::new(Declines));
             peer.send(post(&fields, &body[..cut]));
             assert!(peer.text().starts_with("HTTP/1.1 403"), "before the body is whole: {name}: {}", peer.text());
-            // How long chunks are shows after the answer has gone out.
+            // The length of chunks is known only after the response was sent.
             let is_known = !matches!(name, "long chunks" | "no chunks");
             assert_eq!(
                 !is_known || peer.text().contains("connection: close") || peer.text().contains("Connection: close"),

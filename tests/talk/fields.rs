@@ -75,7 +75,7 @@ fn hosts() {
         ("a URL", "Host: http://a\r\n", Refused(400)),
     ] {
         check(name, format!("GET / HTTP/1.1\r\n{lines}\r\n"), then);
-        // Also where the target says another host, the field must be sound (3.2.2).
+        // Even if the target has another host, the field must be valid (3.2.2).
         check(name, format!("GET http://b/ HTTP/1.1\r\n{lines}\r\n"), then);
     }
     for (name, lines, then) in [

@@ -1,7 +1,7 @@
-//! The grammar of a head, slowly and as the RFCs write it, rule by rule: a second reading to hold ours against.
-//! It knows nothing of our parser. Used by `model`, and by the fuzz target of heads.
+//! The grammar of a head, rule by rule as in the RFCs and slow: an independent reference for the parser. Used by
+//! `model`, and by the fuzz target of heads.
 
-/// A rule of the grammar: all the places where it may end, if it begins at this one.
+/// A rule of the grammar: all places where it may end if it begins at this one.
 type Rule = Box<dyn Fn(&[u8], usize) -> Vec<usize>>;
 
 fn byte(wanted: impl Fn(u8) -> bool + 'static) -> Rule {
@@ -74,12 +74,12 @@ fn pct_encoded() -> Rule {
     seq(vec![word("%"), byte(|byte| byte.is_ascii_hexdigit()), byte(|byte| byte.is_ascii_hexdigit())])
 }
 
-/// RFC 3986, section 3.3, and the four characters that browsers leave as they are.
+/// RFC 3986, section 3.3, and the four characters that browsers do not encode.
 fn path_char() -> Rule {
     either(vec![byte(|byte| is_unreserved_or_sub_delim(byte) || b":@/[]|^".contains(&byte)), pct_encoded()])
 }
 
-/// RFC 3986, section 3.4, and the bytes that browsers and curl leave unencoded, also a lone percent sign.
+/// RFC 3986, section 3.4, and the bytes that browsers and curl do not encode, including a lone percent sign.
 fn query_char() -> Rule {
     byte(|byte| is_unreserved_or_sub_delim(byte) || b":@/[]|^?{}`\\%\"<>".contains(&byte) || byte > 0x7f)
 }
@@ -117,7 +117,7 @@ fn authority() -> Rule {
     seq(vec![either(vec![reg_name, ip_literal()]), maybe(seq(vec![word(":"), port()]))])
 }
 
-/// request-line, fields, empty line: RFC 9112, sections 3 and 5; and whether there is exactly one sound Host.
+/// request-line, fields, empty line: RFC 9112, sections 3 and 5; and whether there is exactly one valid Host.
 pub fn model_takes(head: &[u8]) -> bool {
     let line = |rule: Rule| seq(vec![rule, word("\r\n")]);
     let origin = || seq(vec![word("/"), many(0, path_char()), query()]);

@@ -1,4 +1,4 @@
-//! What users write: methods, errors, panics, pages, the access log.
+//! Handlers of users: methods, errors, panics, pages, the access log.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -183,7 +183,7 @@ fn a_record_does_not_panic_at_any_time() {
     assert!(Peer::new(&Http::new(Times)).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_open());
 }
 
-/// Puts an id and a user into each request, as layers do, and keeps the lines of the log in one format.
+/// Gives each request an id and a user, as layers do, and keeps the log lines in one format.
 struct Formatted(LogFormat, Mutex<Vec<String>>);
 
 impl RequestHandler for Formatted {
@@ -249,7 +249,7 @@ fn the_access_log_in_each_format() {
     }
 }
 
-/// It serves POST at one path, and calls another default method at the others.
+/// Implements POST for one path, and calls another default method for the others.
 struct Partly;
 
 impl RequestHandler for Partly {
@@ -271,7 +271,7 @@ fn a_method_that_calls_an_unimplemented_one_is_implemented() {
     }
 }
 
-/// A file that was just written gets its date once its second is over; an older one has both validators at once.
+/// A file that was just written gets its date once its second is over. An older file has both validators at once.
 #[test]
 fn a_file_has_the_validators_that_no_later_change_can_have() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Ready layers, as connections meet them.
+//! The layers of the library, in connections.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use modest::{Error, Http, Method, Request, RequestHandler, Response, Routes, han
 
 use crate::peer::{Answer, Peer};
 
-/// The clock on the wall shows a day years ago here: it was set meanwhile, as clocks are.
+/// The system clock shows a time years ago here, because it was set meanwhile.
 #[test]
 fn setting_the_clock_makes_no_request_late() {
     let hello = handler_fn(|request| Ok(Response::text(format!("{}", request.elapsed() < Duration::from_secs(60)))));
@@ -16,7 +16,7 @@ fn setting_the_clock_makes_no_request_late() {
     assert!(peer.text().starts_with("HTTP/1.1 200 ") && peer.text().ends_with("true"), "{}", peer.text());
 }
 
-/// A page beside an API, which alone speaks JSON.
+/// A page beside an API. Only the API uses JSON.
 fn page_and_api() -> Http<impl RequestHandler> {
     let note = |_: &(), request: &Request| match request.path_param::<u32>("id")? {
         0 => Err("the database is gone".into()),
@@ -84,7 +84,7 @@ fn errors_as_json() {
     }
 }
 
-/// What a path answers without a function, its layers hear of, too.
+/// Layers also get the responses of a path that has no function for the method.
 #[test]
 fn layers_around_routes_cover_only_their_paths() {
     let preflight = "Origin: https://app.example\r\nAccess-Control-Request-Method: POST\r\n";
@@ -136,5 +136,5 @@ fn a_layer_around_one_route() {
     }
     let nobody = std::panic::catch_unwind(|| drop(Routes::<()>::new().layer_last(tag("none"))));
     let said = nobody.expect_err("there is no route").downcast::<String>().unwrap();
-    assert_eq!(*said, "a route, for `layer_last` is about the one added last");
+    assert_eq!(*said, "a route: `layer_last` applies to the one added last");
 }

@@ -1,4 +1,4 @@
-//! Line protocols by hand: what a line is, how long it may be, what is refused, and when clients wait.
+//! Line protocols without sockets: the end of a line, its limit, rejected lines, and when a client has to wait.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use modest::raw::{Event, Flow, LineHandler, Lines, Next, Refusal};
 use crate::cipher::{Cipher, GOODBYE, HELLO, WELCOME, opened, sealed};
 use crate::peer::{Peer, Road};
 
-/// Shows each line, numbered; `quit` is the last.
+/// Replies with each line and its number; `quit` is the last one.
 struct Numbered(usize);
 
 impl LineHandler for Numbered {
@@ -132,7 +132,7 @@ fn missing_permits_and_shutdowns_end_the_connection() {
     let mut peer = Peer::of(&numbered());
     peer.stopping = true;
     peer.send("a\nb\nc");
-    assert_eq!((peer.text().as_str(), peer.is_open()), ("1\"a\"\n2\"b\"\n", false), "what is whole is handled");
+    assert_eq!((peer.text().as_str(), peer.is_open()), ("1\"a\"\n2\"b\"\n", false), "complete lines are handled");
 
     let mut half = Peer::of(&numbered());
     half.send("a");
@@ -182,7 +182,7 @@ fn pipelined_lines_are_bounded_turn_by_turn() {
     let (turns, said) = handled(16, &"x".repeat(8000), echo());
     assert!((5..=16).contains(&turns) && said == 128_000, "{turns} turns for long answers");
     let slow = Lines::new(|_, _| {
-        std::thread::sleep(Duration::from_millis(2)); // a handler that takes its time
+        std::thread::sleep(Duration::from_millis(2)); // a slow handler
         Flow::Continue
     });
     assert_eq!(handled(10, "a", slow).0, 10, "a slow handler has a turn for each line");

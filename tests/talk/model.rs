@@ -1,4 +1,4 @@
-//! What our parser takes, the grammar must take, and the other way round. And properties: any split, any sequence.
+//! The parser accepts exactly the heads that the grammar accepts. Also properties: any split, any sequence.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn parser_takes(head: &[u8]) -> bool {
     assert!(!peer.said.is_empty(), "no answer to {:?}", String::from_utf8_lossy(head));
     let status = peer.text()[9..12].to_owned();
     assert!(["200", "301", "400", "404", "421", "501", "505"].contains(&status.as_str()), "{}", peer.text());
-    // A target may be well-formed and its path be in another form, or lead above the root.
+    // A valid target can have a path in another spelling, or one that leads above the root.
     let is_of_path = peer.text().contains("another spelling") || peer.text().contains("leads above the root");
     matches!(status.as_str(), "200" | "301" | "404") || is_of_path
 }
@@ -44,7 +44,7 @@ fn sound_head() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What could be wrong with a head: a byte changed, put in, or taken out, of those that matter.
+/// Errors in a head: a byte is changed, inserted or removed. Only bytes with a meaning are used.
 fn damage() -> impl Strategy<Value = (Index, u8, u8)> {
     let bytes = b"\0\t\n\r \"#%/:;<>?@AZ[\\]az{}09.\x7f\x80\xff|^`HT*,-_\x0b\x0c=&+";
     (any::<Index>(), select(bytes.to_vec()), 0..3u8)
@@ -62,7 +62,7 @@ fn damaged(mut head: Vec<u8>, damages: &[(Index, u8, u8)]) -> Vec<u8> {
     head
 }
 
-/// A second head within is not the question here, nor fields that announce a body.
+/// Whether this is a single head. Fields that announce a body are excluded as well.
 fn is_one_head(head: &[u8]) -> bool {
     head.windows(4).position(|four| four == b"\r\n\r\n") == Some(head.len() - 4) && !head.starts_with(b"\r\n")
 }

@@ -1,5 +1,5 @@
-//! Which of several layers decides: the outermost that has something to say, for requests with and without a body, wherever the layers
-//! are put. All combinations, against a model of a few lines.
+//! Which of several layers decides: the outermost one that has a response, for requests with and without a body,
+//! wherever the layers are. All combinations, checked against a small model.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -16,13 +16,13 @@ use modest::{
 
 use crate::peer::{Answer, Peer};
 
-/// The behaviour of a layer. Its place, 0 for the outermost, is in its status.
+/// The behaviour of a layer. Its status contains its place; 0 is the outermost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Passes,
     RefusesFromHead,
     RespondsInHandle,
-    /// Lets only requests with the right body pass, and says from the head that it needs the body.
+    /// Accepts only requests with the right body, and asks for the body from the head.
     ChecksBody,
     Panics,
 }
@@ -41,7 +41,7 @@ enum Inside {
 
 const INSIDES: [Inside; 5] = [Inside::Handler, Inside::Route, Inside::NoRoute, Inside::NoMethod, Inside::Panics];
 
-/// How the request is sent: its head, and its body if that is sent at once.
+/// The name of a request, its head, and its body if the client sends it at once.
 const REQUESTS: [(&str, &str, &str); 6] = [
     ("no body", "GET /here HTTP/1.1\r\nHost: a\r\n\r\n", ""),
     ("options", "OPTIONS /here HTTP/1.1\r\nHost: a\r\n\r\n", ""),
@@ -103,7 +103,7 @@ fn inside(inside: Inside) -> Box<dyn RequestHandler> {
     }
 }
 
-/// The status that a client gets: of the outermost that has something to say.
+/// The status that a client gets: of the outermost layer that has a response.
 fn model(layers: &[Kind], within: Inside, request: &str) -> u16 {
     for (place, kind) in layers.iter().enumerate() {
         let place = place as u16;
@@ -124,7 +124,7 @@ fn model(layers: &[Kind], within: Inside, request: &str) -> u16 {
     }
 }
 
-/// Layers around the handler, or around routes that leave the request to it.
+/// Layers around the handler, or around routes that delegate to it.
 fn built(is_routed: bool, kinds: &[Kind], within: Inside, heard: &Arc<Mutex<Vec<String>>>) -> Box<dyn RequestHandler> {
     let layers = kinds.iter().enumerate().rev();
     let layers = layers.map(|(place, kind)| Told { kind: *kind, place: place as u16, heard: Arc::clone(heard) });
@@ -158,7 +158,7 @@ fn the_outermost_layer_decides() {
         let answer = Answer::all(&peer.said, &[]).pop().expect(&what);
         let expected = model(&kinds, within, name);
         assert_eq!(answer.status, expected, "{what}");
-        // Without a body, nothing inside the one that decides was called.
+        // Without a body, no layer further inside is called.
         let first =
             kinds.iter().position(|kind| matches!(kind, Kind::RespondsInHandle | Kind::Panics | Kind::RefusesFromHead));
         let heard = heard.lock().unwrap();
@@ -166,7 +166,7 @@ fn the_outermost_layer_decides() {
             let deeper = heard.iter().find(|line| line.as_bytes()[0] - b'0' > first as u8);
             assert_eq!(deeper, None, "{what}: {heard:?}");
         }
-        // Each is asked once, outermost first.
+        // Each layer is called once, from the outermost one.
         let asked: Vec<_> = heard.iter().filter(|line| line.ends_with("asked")).cloned().collect();
         let in_order: Vec<_> = (0..asked.len()).map(|place| format!("{place} asked")).collect();
         assert_eq!(asked, in_order, "{what}");
@@ -177,7 +177,7 @@ fn the_outermost_layer_decides() {
     }
 }
 
-/// A protected handler that is called by hand asks its protection; what is around the caller is as it was before.
+/// A protected handler that another handler calls runs its protection. The caller's own layers are unchanged.
 #[test]
 fn no_call_bypasses_a_handlers_layers() {
     struct App(Box<dyn RequestHandler>);
@@ -211,7 +211,7 @@ fn no_call_bypasses_a_handlers_layers() {
     ] {
         let by_layer = Arc::new(protected);
         let inner = Arc::clone(&by_layer);
-        // Called from a handler, and from a layer before the rest of the chain, which is asked all the same.
+        // It is called from a handler, and from a layer that then calls the rest of the chain, which checks as well.
         let from_layer = layer_fn(move |request, next| match inner.do_get(request) {
             Ok(_) => next.run(request),
             Err(error) => Err(error),
@@ -226,7 +226,7 @@ fn no_call_bypasses_a_handlers_layers() {
                 [("wrong", "GET", 401), ("right", "GET", 200), ("wrong", "POST", 401), ("right", "POST", 200)]
             {
                 if what == "checked" && method == "GET" {
-                    continue; // the check is of the last route, POST
+                    continue; // the check belongs to the last route, POST
                 }
                 let mut peer = Peer::new(&http);
                 let body = if method == "POST" { "Content-Length: 1\r\n\r\nx" } else { "\r\n" };
@@ -241,7 +241,7 @@ fn no_call_bypasses_a_handlers_layers() {
     }
 }
 
-/// Lets only members in, from the head.
+/// Accepts only members, from the head.
 struct Members;
 
 impl Layer for Members {
@@ -261,7 +261,8 @@ fn secret() -> impl RequestHandler {
     handler_fn(|_| Ok(Response::text("secret")))
 }
 
-/// A request that is handled once more, after a wait or because a test uses it twice, gets in no further than the first time.
+/// A request that was rejected is rejected again if it is handled once more, after a wait or because a test uses it
+/// twice.
 #[test]
 fn a_rejection_holds_for_every_pass() {
     let waits = || {
@@ -303,7 +304,7 @@ fn a_rejection_holds_for_every_pass() {
     }
 }
 
-/// The method that a caller names is the one that runs; the last word is said, and limits hold.
+/// The caller chooses the method that runs. The response is finished, and limits apply.
 #[test]
 fn a_chain_called_by_hand_runs_completely() {
     struct Says;
@@ -360,7 +361,7 @@ fn a_chain_called_by_hand_runs_completely() {
     }
 }
 
-/// A handler that leaves a request to another one than before has that one asked, also between the head and the body.
+/// If a handler delegates a request to another handler than before, that one is asked, also between head and body.
 #[test]
 fn every_delegate_checks_the_request() {
     struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);
@@ -386,7 +387,7 @@ fn every_delegate_checks_the_request() {
     }
 }
 
-/// Rules and redirects see what the handler inside them sees, wherever it is mounted.
+/// Rules and redirects see the path that the handler inside of them sees, wherever it is mounted.
 #[test]
 fn layers_within_a_mount_see_its_root() {
     let inner = || {
@@ -410,7 +411,7 @@ fn layers_within_a_mount_see_its_root() {
     }
 }
 
-/// A response that stays open passes the layers like any other: an event stream, a channel, a WebSocket, a long poll.
+/// An open response passes the layers like any other: an event stream, a channel, a WebSocket, a long poll.
 #[test]
 fn the_outermost_layer_decides_about_live_responses() {
     use modest::live::Broadcast;
@@ -463,7 +464,7 @@ fn the_outermost_layer_decides_about_live_responses() {
     }
 }
 
-/// A handler that refuses a request decides nothing about its body, whatever it planned before: an outer layer that wants the body has it.
+/// If a handler rejects a request, its plan for the body does not count: an outer layer that needs the body gets it.
 #[test]
 fn a_rejection_discards_the_body_plan() {
     struct Wants;

@@ -1,4 +1,4 @@
-//! One path: what a route, a mount, a layer and a handler see of it is the same, however it is spelled.
+//! Paths: a route, a mount, a layer and a handler see the same path, however it is spelled.
 
 use modest::{Error, Http, Request, RequestHandler, Response, Routes, UrlPath, handler_fn, layer_fn};
 
@@ -9,7 +9,7 @@ fn seen() -> impl RequestHandler {
     })
 }
 
-/// Spellings of the same path, and others that lead nowhere.
+/// Spellings of this path, and of paths that lead nowhere.
 fn spellings(path: &str) -> Vec<String> {
     let encoded: String =
         path.bytes().map(|byte| if byte == b'/' { "/".into() } else { format!("%{byte:02x}") }).collect();
@@ -22,8 +22,8 @@ fn spellings(path: &str) -> Vec<String> {
     all
 }
 
-/// A handler in a mount is reached by the paths beneath the mount and by no others: a layer around everything that judges
-/// `request.path()` judges all that the handler sees.
+/// A handler in a mount gets only the paths below the mount. So a layer around everything that checks `request.path()`
+/// checks all paths that the handler sees.
 #[test]
 fn the_checked_path_is_the_served_path() {
     let guard = layer_fn(|request: &Request, next| match request.path().starts_with("/admin") {
@@ -99,7 +99,7 @@ fn a_mounted_handler_sees_its_own_root() {
     }
 }
 
-/// Which other paths lead to the handler that is called: what is written elsewhere is judged by it.
+/// Other paths that lead to the called handler: it checks writes to them.
 #[test]
 fn leads_here_finds_paths_to_the_same_handler() {
     let answer = || {
@@ -148,7 +148,7 @@ fn leads_here_finds_paths_to_the_same_handler() {
     }
 }
 
-/// A folder that is moved takes what is beneath it along.
+/// A move of a folder includes everything below it.
 #[test]
 fn leads_here_whole_includes_everything_beneath() {
     let answer = || {
@@ -202,7 +202,7 @@ fn urls_of_this_server() {
         ("http://user@here:8000/a", "400"),
         ("ftp://here:8000/a", "400"),
         ("", "400"),
-        // From the path of the request, as RFC 3986, section 5.2, resolves it.
+        // Relative to the path of the request, as in RFC 3986, section 5.2.
         ("b", "/sub folder/b"),
         ("b%20c/", "/sub folder/b c/"),
         ("./b", "/sub folder/b"),

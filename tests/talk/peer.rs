@@ -1,4 +1,4 @@
-//! A client and its server's side of the talk, driven by hand as floor 1 would drive it.
+//! A client and the server's side of its connection, driven as the engine would drive it.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use modest::raw::{Conversation, Event, Handover, Input, Layer, Next, Output, Piece, Protocol, Turn};
 use modest::{Client, Http, RequestHandler};
 
-/// Every answer of the tests is given at this moment.
+/// All responses of the tests have this time.
 pub const NOW: Duration = Duration::from_secs(1_655_361_299);
 
 pub struct Peer {
@@ -16,19 +16,19 @@ pub struct Peer {
     input: Input,
     output: Output,
     layered: Option<Layered>,
-    /// All that was said, as the client would have read it.
+    /// All bytes that the client has received.
     pub said: Vec<u8>,
-    /// What the conversation asked for last.
+    /// The last request of the conversation.
     pub next: Next,
     pub stopping: bool,
     pub polled: Option<std::time::Instant>,
-    /// How many turns were taken in a slot.
+    /// The number of turns with a permit.
     pub slots: usize,
-    /// Slots are not to be had.
+    /// No permit is available.
     pub no_slots: bool,
 }
 
-/// What is between the client's bytes and the conversation.
+/// The layer between the client's bytes and the conversation.
 struct Layered {
     layer: Box<dyn Layer>,
     raw: Input,
@@ -64,7 +64,7 @@ impl Peer {
         peer
     }
 
-    /// These bytes arrive, and all is done that they give rise to.
+    /// Receives these bytes, and runs all turns that follow from them.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Peer {
         if self.is_open() {
             self.below().extend(bytes.as_ref());
@@ -73,12 +73,12 @@ impl Peer {
         self
     }
 
-    /// Where the client's bytes arrive.
+    /// The input for the client's bytes.
     fn below(&mut self) -> &mut Input {
         self.layered.as_mut().map_or(&mut self.input, |layered| &mut layered.raw)
     }
 
-    /// Something has arrived.
+    /// Handles new bytes.
     fn receive(&mut self) {
         if self.open() {
             self.take_turn(None);
@@ -86,7 +86,7 @@ impl Peer {
         }
     }
 
-    /// Whether there is something new for the conversation.
+    /// Opens the layer's bytes. Returns whether there is something new for the conversation.
     fn open(&mut self) -> bool {
         let Some(layered) = &mut self.layered else { return true };
         layered.is_unopened = false;
@@ -100,14 +100,14 @@ impl Peer {
             layered.is_over = true;
             self.next = next;
             let layered = self.layered.take();
-            self.write(); // as it is
+            self.write(); // not through the layer
             self.layered = layered;
             return false;
         }
         self.input.bytes().len() > before || self.input.ended()
     }
 
-    /// The client has sent its last byte.
+    /// The client closes its sending side.
     pub fn end(&mut self) -> &mut Peer {
         if self.is_open() {
             self.below().end();
@@ -119,14 +119,14 @@ impl Peer {
     pub fn event(&mut self, what: Event) -> &mut Peer {
         assert!(self.is_open(), "no events after the end");
         if let Some(layered) = &mut self.layered {
-            layered.is_over |= what == Event::SendFailed; // nobody is there for a goodbye
+            layered.is_over |= what == Event::SendFailed; // the client can't receive a goodbye
         }
         self.take_turn(Some(what));
         self.run();
         self
     }
 
-    /// The stage that is awaited now comes too late.
+    /// The current stage times out.
     pub fn late(&mut self) -> &mut Peer {
         match self.next.clone() {
             Next::Read { stage, .. } => self.event(Event::Late(stage)),
@@ -138,7 +138,7 @@ impl Peer {
         !matches!(self.next, Next::Close | Next::Linger | Next::Abort)
     }
 
-    /// Whether bytes are left that nobody used: then a close lingers.
+    /// The number of unused bytes. If there are any, a close lingers.
     pub fn unused(&self) -> usize {
         self.input.bytes().len()
     }
@@ -173,7 +173,7 @@ impl Peer {
         self.layered.as_ref().is_some_and(|layered| layered.is_unopened)
     }
 
-    /// The end of the layer.
+    /// Sends the layer's goodbye.
     fn say_goodbye(&mut self) {
         let Some(layered) = &mut self.layered else { return };
         if !std::mem::replace(&mut layered.is_over, true) {
@@ -181,7 +181,7 @@ impl Peer {
         }
     }
 
-    /// The connection is another conversation's.
+    /// Passes the connection to another conversation.
     fn become_successor(&mut self, successor: Handover) {
         let Handover { conversation, client, layer, .. } = successor;
         self.conversation = Some(conversation);
@@ -201,6 +201,9 @@ impl Peer {
         if self.stopping {
             turn = turn.while_shutting_down();
         }
+        if event.is_none() && !matches!(self.next, Next::Handle | Next::Brief) {
+            turn = turn.without_permit();
+        }
         turn = turn.keeping_handover(&mut successor);
         turn.set_polled(self.polled);
         let conversation = self.conversation.as_mut().expect("turned away");
@@ -219,7 +222,7 @@ impl Peer {
         }
     }
 
-    /// The connection is idle, and the engine ends it.
+    /// The engine ends the idle connection.
     pub fn end_idle(&mut self) -> &mut Peer {
         assert!(matches!(self.next, Next::Idle { .. }), "{:?}", self.next);
         let conversation = self.conversation.as_mut().expect("turned away");
@@ -252,13 +255,13 @@ impl Peer {
     }
 }
 
-/// How a row's bytes come.
+/// The way in which the bytes of a row arrive.
 #[derive(Clone, Copy, Debug)]
 pub enum Road {
     Whole,
-    /// Each byte by itself.
+    /// One byte at a time.
     ByteByByte,
-    /// In two pieces, the second from this byte on.
+    /// In two pieces, split before this byte.
     Cut(usize),
 }
 
@@ -282,7 +285,7 @@ impl Road {
     }
 }
 
-/// An answer as a strict client reads it.
+/// A response, read by a strict client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -299,7 +302,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// All answers in what was said, interim ones left out. `heads`: which of them answer a HEAD, by number.
+    /// All final responses in these bytes. `heads`: the numbers of those to HEAD.
     pub fn all(said: &[u8], heads: &[usize]) -> Vec<Answer> {
         let mut answers = Vec::new();
         let mut rest = said;

@@ -1,4 +1,4 @@
-//! What a handler sees of a request.
+//! Requests as handlers see them.
 
 use std::io::Read;
 
@@ -13,7 +13,8 @@ fn targets() {
         ("GET", "/caf%C3%A9", "/caf%C3%A9", "/café", None),
         ("GET", "/%2541", "/%2541", "/%41", None),
         ("GET", "/%ff", "/%ff", "/\u{fffd}", None),
-        ("GET", "/a%2Fb%00", "/a%2Fb%00", "/a%2Fb%00", None), // no path: a client gets its response before a handler
+        // an invalid path: the client gets a response without a handler
+        ("GET", "/a%2Fb%00", "/a%2Fb%00", "/a%2Fb%00", None),
         ("GET", "/a+b", "/a+b", "/a+b", None),
         ("GET", "//a/../b", "//a/../b", "//a/../b", None),
         ("GET", "http://example.org", "/", "/", None),
@@ -93,7 +94,7 @@ fn bodies() {
     assert!(Request::get("/").body().is_empty());
     let with_type = |kind: &str| Request::get("/").with_header("content-type", kind).with_body(b"\xff".to_vec());
     assert_eq!(with_type("text/plain").text().unwrap_err().status(), 400);
-    // Its body is not UTF-8: 400 where the charset is taken.
+    // The body is not UTF-8: 400 for supported charsets.
     for (kind, status) in [
         ("text/plain; charset=latin1", 415),
         ("text/plain; x=\"a; charset=latin1\"", 400),
@@ -142,7 +143,7 @@ fn json() {
         ("application/json", "[1, 2]", Ok(vec![1, 2])),
         ("Application/JSON; charset=utf-8", "[1]", Ok(vec![1])),
         ("application/problem+json", "[]", Ok(vec![])),
-        ("", "[3]", Err(415)), // as a page of another site can have a browser send it
+        ("", "[3]", Err(415)), // the type that a page of another site can make a browser send
         ("text/plain", "[1]", Err(415)),
         ("application/x-www-form-urlencoded", "[1]", Err(415)),
         ("application/json", "[1", Err(400)),

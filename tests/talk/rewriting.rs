@@ -1,10 +1,10 @@
-//! `Http::rewrite`: a new path is parsed, judged and routed as a received one, and it alone.
+//! `Http::rewrite`: a new path is parsed, checked and routed like a received one, and the received one is not.
 
 use modest::layers::{BasicAuth, PathRights};
 use modest::testing::{self, TestRequest};
 use modest::{Http, Method, Request, RequestHandler, Response, Routes, User, handler_fn};
 
-/// `?to=/a` is the new path, decoded.
+/// The new path is the decoded value of `?to=/a`.
 fn to(request: &Request) -> Option<String> {
     request.param("to").map(|to| to.into_owned())
 }
@@ -23,7 +23,7 @@ fn a_new_path_is_as_good_as_a_received_one() {
         ("/a?to=/b", 200, "/b none /a?to=/b "),
         ("/a?to=/b?c=d", 200, "/b c=d /a?to=/b?c=d "),
         ("/a?to=/b%2520c", 200, "/b c none /a?to=/b%2520c "),
-        ("/a?to=/b?to=/c", 200, "/b to=/c /a?to=/b?to=/c "), // once
+        ("/a?to=/b?to=/c", 200, "/b to=/c /a?to=/b?to=/c "), // only once
         ("/a?to=/b?%C3%A9", 200, "/b %C3%A9 /a?to=/b?%C3%A9 "), // in its encoded form
         ("//a?to=/b", 200, "/b none //a?to=/b "),
         ("/a?to=/b/../c?d", 301, "/c?d"),

@@ -1,5 +1,5 @@
-//! One row a case, and one function that knows how to try it: on a fresh connection and on a kept one, whole, byte by
-//! byte, cut at every byte, and with the next request behind it. The answer must be the same each time.
+//! One row for each case, and a function that tries it: on a new and on a used connection, whole, byte by byte, split
+//! at every byte, and with another request behind it. The response must always be the same.
 
 use modest::{Http, Request, RequestHandler, Response, Result};
 
@@ -7,7 +7,7 @@ use crate::around;
 use crate::cipher::{self, End};
 use crate::peer::{Answer, Peer, Road};
 
-/// Says what it was asked, so that a body taken for a request would show.
+/// Responds with the request, so that a body that is parsed as a request would show.
 pub struct Mirror;
 
 impl Mirror {
@@ -45,18 +45,18 @@ pub fn mirror() -> Http<Mirror> {
     Http::new(Mirror)
 }
 
-/// What must come of a row.
+/// The expected outcome of a row.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
-    /// Answered with 200 and this after the line, and kept.
+    /// 200 with this text after the line, and the connection stays open.
     Kept(&'static str),
-    /// Answered with 200 and this after the line, and closed.
+    /// 200 with this text after the line, and the connection is closed.
     Closed(&'static str),
-    /// Answered with this status, and kept.
+    /// This status, and the connection stays open.
     KeptWith(u16),
-    /// Refused with this status, and closed.
+    /// This status, and the connection is closed.
     Refused(u16),
-    /// More is wanted.
+    /// The request is incomplete.
     Wants,
 }
 
@@ -94,7 +94,7 @@ pub fn check_with<H: RequestHandler>(http: &Http<H>, name: &str, wire: impl AsRe
     }
 }
 
-/// The same inside a cipher.
+/// The same request inside of a cipher.
 fn travel_inside<H: RequestHandler>(http: &Http<H>, wire: &[u8], road: Road, record: usize) -> Outcome {
     let mut peer = around::in_memory(http);
     road.send(&cipher::sealed(wire, record), &mut peer);
@@ -104,7 +104,7 @@ fn travel_inside<H: RequestHandler>(http: &Http<H>, wire: &[u8], road: Road, rec
     Outcome { said: strip_continue(&said), open: peer.is_open() }
 }
 
-/// A long row is not cut everywhere: at the beginning, at the end, and here and there.
+/// A long row is split at its beginning, at its end, and at some places in between.
 fn roads(length: usize) -> impl Iterator<Item = Road> {
     Road::all(length).filter(move |road| match road {
         Road::ByteByByte => length < 40_000,
@@ -157,7 +157,7 @@ fn travel<H: RequestHandler>(
     (first, Outcome { said, open: peer.is_open() })
 }
 
-/// Whether `100 Continue` is said depends on how the bytes come: what stands behind it must not.
+/// Removes `100 Continue`, which depends on the way in which the bytes arrive. The final response must not.
 fn strip_continue(said: &[u8]) -> Vec<u8> {
     said.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(said).to_vec()
 }

@@ -1,4 +1,4 @@
-//! Who issues the certificates of servers and clients, and what clients trust.
+//! An authority that issues the certificates of servers and clients, and the settings of clients that trust it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,10 +8,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsa
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-/// Who issues certificates.
+/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// How many there are: no two have one name.
+/// The number of authorities, for unique names.
 static AUTHORITIES: AtomicUsize = AtomicUsize::new(0);
 
 impl Authority {
@@ -23,7 +23,7 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate.
+    /// The certificate of the authority itself.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
@@ -45,7 +45,7 @@ impl Authority {
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
-    /// One that expires in so many seconds.
+    /// A client certificate that expires after this many seconds.
     pub fn client_for(&self, seconds: u64) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let mut parameters = CertificateParams::new(vec!["ada".to_owned()]).unwrap();
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -64,7 +64,7 @@ impl Authority {
     }
 }
 
-/// Of a client that trusts this authority.
+/// The settings of a client that trusts this authority.
 pub fn config(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     builder(authority, versions).with_no_client_auth()
 }

@@ -1,13 +1,13 @@
-//! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends` inside
-//! TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs suites over several of them. Used by
-//! the suites `serve` and `conformance`.
+//! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends`
+//! inside of TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs suites over several of
+//! them. Used by the suites `serve` and `conformance`.
 //!
-//! A test sees no difference: a server made by `bind` is wrapped, and a client that connects to it goes over a bridge, or
-//! has a Unix socket in place of one of TCP. The bridge shows each end as what it is: a goodbye as an end, and an end without
-//! one, or a reset, as a reset. A Unix socket is not reset unless bytes are
-//! left in it: there a client has to compare lengths.
+//! The tests see no difference. `bind` wraps the server, and a client that connects to it goes through a bridge, or has
+//! a Unix socket in place of a TCP one. The bridge keeps the kind of each end: a goodbye becomes an end, and an end
+//! without a goodbye or a reset becomes a reset. A Unix socket is reset only if it has unread bytes, so its client has
+//! to compare lengths.
 
-mod authority; // whose certificates servers have
+mod authority; // the certificates of servers
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -34,7 +34,7 @@ pub enum Transport {
     Unix,
 }
 
-/// The one of this run.
+/// The transport of this run.
 pub fn transport() -> Transport {
     match std::env::var("MODEST_TRANSPORT").as_deref() {
         Ok("tls") => Transport::Tls,
@@ -45,12 +45,12 @@ pub fn transport() -> Transport {
     }
 }
 
-/// Whether clients and server have one connection, and nothing around its bytes.
+/// Whether clients and server have one connection, without additional bytes.
 pub fn is_plain() -> bool {
     transport() == Transport::Plain
 }
 
-/// Whether a reset can be told from an end.
+/// Whether a reset can be distinguished from an end.
 pub fn shows_resets() -> bool {
     transport() != Transport::Unix
 }
@@ -65,7 +65,7 @@ pub fn has_addresses() -> bool {
     transport() != Transport::Unix
 }
 
-/// Who issues the certificate of all servers, and what their clients trust.
+/// The certificate of all servers, and the settings of their clients.
 static SITE: LazyLock<(Identity, Arc<ClientConfig>)> = LazyLock::new(|| {
     let authority = Authority::new();
     (authority.identity(&["a.example"]), Arc::new(config(&authority, &[&rustls::version::TLS13])))
@@ -74,7 +74,7 @@ static SITE: LazyLock<(Identity, Arc<ClientConfig>)> = LazyLock::new(|| {
 /// The servers of this run by the TCP address of each, with the path of its Unix socket.
 static SERVERS: LazyLock<Mutex<HashMap<SocketAddr, PathBuf>>> = LazyLock::new(Mutex::default);
 
-/// A server of this handler on a free port, over the transport of this run: clients that `connect` to it go over that.
+/// A server of this handler on a free port, over the transport of this run. Clients must use `connect`.
 pub fn bind(handler: impl IntoProtocol) -> TcpServer {
     let address = "127.0.0.1:0";
     let server = match transport() {
@@ -101,7 +101,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         Transport::Plain => TcpStream::connect(address),
         Transport::Unix => {
             let stream = OwnedFd::from(UnixStream::connect(path)?);
-            Ok(TcpStream::from(stream)) // to read and to write they are the same
+            Ok(TcpStream::from(stream)) // reading and writing are equal for both
         }
         Transport::Proxy => {
             let mut stream = TcpStream::connect(address)?;
@@ -121,8 +121,8 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Runs these tests of this program over these transports: one process each, so that a variable chooses. What is left out
-/// looks at what a transport changes, and says so where it is.
+/// Runs these tests of this program over these transports, one process each, because a variable selects the transport.
+/// Tests that depend on properties of a transport are left out, and say so in a comment.
 pub fn run_over(transports: &[&str], tests: &[&str]) {
     if !is_plain() {
         return;
@@ -143,22 +143,22 @@ pub fn run_over(transports: &[&str], tests: &[&str]) {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Between a test's bytes and a server's records.
+/// The bridge between a test's bytes and a server's records.
 struct Bridge {
     near: TcpStream,
     far: TcpStream,
     session: ClientConnection,
-    /// What came from the server, and the test has not taken.
+    /// Bytes from the server that the test has not read.
     opened: Vec<u8>,
-    /// The test has sent its last byte.
+    /// The test has closed its sending side.
     near_ended: bool,
-    /// The server has said goodbye.
+    /// The server has sent its goodbye.
     far_ended: bool,
-    /// ... and the test has seen it.
+    /// The test has received the goodbye.
     end_shown: bool,
 }
 
-/// No more than this is held in either direction, beside what the sockets hold.
+/// The maximum that is buffered in each direction, in addition to the buffers of the sockets.
 const HELD: usize = 16 * 1024;
 
 impl Bridge {
@@ -170,7 +170,7 @@ impl Bridge {
         Bridge { near, far, session, opened: Vec::new(), near_ended: false, far_ended: false, end_shown: false }
     }
 
-    /// To the end of both directions. What breaks on one side is a reset on the other.
+    /// Runs until both directions have ended. A broken side becomes a reset on the other side.
     fn run(mut self) {
         if self.relay().is_err() {
             for stream in [&self.near, &self.far] {
@@ -198,7 +198,7 @@ impl Bridge {
         let mut both =
             [PollFd::from_borrowed_fd(self.near.as_fd(), near), PollFd::from_borrowed_fd(self.far.as_fd(), far)];
         if self.far_ended {
-            both[1] = PollFd::from_borrowed_fd(self.near.as_fd(), near); // its hang-up is no news
+            both[1] = PollFd::from_borrowed_fd(self.near.as_fd(), near); // its hang-up is known
         }
         poll(&mut both, None)?;
         match both[0].revents().contains(PollFlags::ERR) {
@@ -207,7 +207,7 @@ impl Bridge {
         }
     }
 
-    /// rustls keeps no more than 64 KiB for itself, in a handshake too.
+    /// rustls buffers at most 64 KiB itself, also during a handshake.
     fn takes_from_near(&self) -> bool {
         !self.near_ended && !self.session.wants_write() && !self.session.is_handshaking()
     }
@@ -244,7 +244,7 @@ impl Bridge {
             }
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             Err(err) if self.opened.is_empty() => return Err(err),
-            Err(_) => {} // what came before it comes first
+            Err(_) => {} // earlier bytes are passed on first
         }
         Ok(())
     }
@@ -264,7 +264,7 @@ impl Bridge {
             match self.session.write_tls(&mut self.far) {
                 Ok(_) => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
-                // After its goodbye a server takes nothing.
+                // After its goodbye a server accepts nothing.
                 Err(_) if self.far_ended => {
                     self.near_ended = true;
                     return Ok(());

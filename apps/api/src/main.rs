@@ -1,8 +1,9 @@
-//! A JSON API for programs and for pages of another site: bearer tokens, an id for each request, CORS with preflight, JSON
-//! for whatever goes wrong, and on stderr a JSON line for each request.
+//! A JSON API for programs and for pages of another site: bearer tokens, an id for each request, CORS with preflight,
+//! errors in JSON, and a JSON line on stderr for each request.
 //!
 //! `API_TOKENS=ada:7f3a9c,bob:1b2d4e cargo run -p api -- 127.0.0.1:8000 https://app.example audit.log`, then
-//! `curl -H 'authorization: Bearer 7f3a9c' -H 'content-type: application/json' -d '{"text": "milk"}' http://127.0.0.1:8000/notes`.
+//! `curl -H 'authorization: Bearer 7f3a9c' -H 'content-type: application/json' -d '{"text": "milk"}'
+//! http://127.0.0.1:8000/notes`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +22,7 @@ struct Api {
 
 struct Notes {
     all: BTreeMap<u64, Note>,
-    /// Who changed what. What can't be written down is not done.
+    /// The changes and their users. A change that can't be written here is not made.
     audit: File,
 }
 
@@ -51,13 +52,14 @@ impl Api {
     }
 
     fn add(&self, request: &Request) -> Result<Response> {
-        let NewNote { text } = request.json_as()?; // no JSON: 415; malformed: 400; another shape: 422, and each field
+        // not JSON: 415; malformed: 400; another shape: 422, with an error for each field
+        let NewNote { text } = request.json_as()?;
         if text.trim().is_empty() {
             return Err(Error::new(422, "").with_field_error("text", "expected some text"));
         }
         let (owner, mut notes) = (request.user().or_status(401)?, self.notes());
         let id = notes.all.last_key_value().map_or(1, |(last, _)| last + 1);
-        writeln!(notes.audit, "{owner} added {id}")?; // a full disk: 500, and the log hears why
+        writeln!(notes.audit, "{owner} added {id}")?; // a full disk: 500, and the reason is in the log
         let response = Response::json(notes.all.entry(id).or_insert(Note { id, owner, text }));
         Ok(response.with_status(201).with_header("location", format!("/notes/{id}")))
     }
@@ -77,7 +79,7 @@ impl Api {
 }
 
 impl Notes {
-    /// That another's note is there is nobody's business.
+    /// A user must not learn that another user's note exists.
     fn of(&self, user: &str, id: u64) -> Result<&Note> {
         let note = self.all.get(&id).filter(|note| note.owner == user);
         note.ok_or_else(|| Error::new(404, format!("there is no note {id}")))
@@ -103,7 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(auth)
         .layer(cors) // a preflight has no token
         .layer(RequestIds::new())
-        .layer(JsonErrors); // outside of all: of every error, the server's own too
+        .layer(JsonErrors); // the outermost layer: it covers every error, including the server's own
     let http = Http::new(app).body_limit(64 << 10).head_timeout(Duration::from_secs(5)).access_log(LogFormat::Json);
     let server = TcpServer::bind(address, http)?;
     server.handle().shutdown_on_signals()?;

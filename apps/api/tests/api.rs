@@ -1,4 +1,4 @@
-//! The API as programs and pages meet it, over sockets.
+//! The API over sockets, as programs and pages use it.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;
@@ -49,7 +49,7 @@ fn notes_belong_to_their_owner() {
     assert_eq!(std::fs::read_to_string(audit).unwrap(), "ada added 1\nada removed 1\n");
 }
 
-/// Whatever goes wrong is told as JSON, to a page of the other site, too, and with an id that stands in the log.
+/// Each error is JSON, also for a page of the other site, and has an id that is in the log.
 #[test]
 fn every_error_is_json() {
     let api = start_with(Path::new("/dev/full"));
@@ -80,7 +80,7 @@ fn every_error_is_json() {
     assert_eq!(ask("PUT", "/notes", &[ADA], "").field("allow"), Some("GET, POST, HEAD, OPTIONS"));
     assert_eq!(ask("GET", "/notes", &[], "").field("www-authenticate"), Some("Bearer realm=\"notes\""));
 
-    // Of these no head can be read: there is no origin that asks, and no request to have an id.
+    // These heads can't be parsed, so there is no origin and no request for an id.
     let long = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     for (status, sent) in [(400, "GET /\r\n\r\n"), (400, "GET / HTTP/1.1\r\nHost : a\r\n\r\n"), (431, &long)] {
         let answer = Answer::read(&api.talk(sent));

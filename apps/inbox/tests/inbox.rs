@@ -1,4 +1,4 @@
-//! The inbox as browsers meet it, over sockets.
+//! The inbox over sockets, as browsers use it.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;
@@ -30,7 +30,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What `/arriving` says, once it says it: how far the server has come is its own affair.
+/// Waits until `/arriving` has this content, because the speed of the server varies.
 fn wait_for(inbox: &Built, wanted: impl Fn(&serde_json::Value) -> bool) {
     let begun = Instant::now();
     loop {
@@ -84,7 +84,7 @@ fn upload_progress_is_shown_and_a_cancelled_upload_is_removed() {
     assert_eq!((names(folder.path()).len(), open_files(&inbox, folder.path())), (0, 0));
 }
 
-/// Files of this folder that the program holds open, named or not.
+/// The files of this folder that the program has open, also without a name.
 fn open_files(inbox: &Built, folder: &Path) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", inbox.pid().as_raw_nonzero())).unwrap();
     let links = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());

@@ -1,8 +1,7 @@
-//! Who is there? Accounts with hashed passwords, sessions, forms that no other site can send, and messages that are shown
-//! once.
+//! Accounts with hashed passwords, sessions, forms that other sites can't send, and messages that are shown once.
 //!
-//! `cargo run -p login -- 127.0.0.1:8000 ada:secret bob:other`, then open it in a browser. A real program reads its accounts,
-//! with hashes, from a file or a database, and keeps its sessions in `FileSessions`.
+//! `cargo run -p login -- 127.0.0.1:8000 ada:secret bob:other`, then open it in a browser. A real program reads its
+//! accounts, with hashes, from a file or a database, and keeps its sessions in `FileSessions`.
 
 use std::collections::HashMap;
 
@@ -14,7 +13,7 @@ use modest::{Http, Layer, Request, RequestHandler, Response, Result, Routes, Tcp
 struct Login {
     /// Hashes of passwords, by name.
     accounts: HashMap<String, String>,
-    /// The hash of no account: a name that nobody has takes as long as a wrong password.
+    /// A hash for unknown names, so that they take as long as a wrong password.
     nobody: String,
 }
 
@@ -53,18 +52,18 @@ impl Login {
     }
 }
 
-/// A page, with the messages that are shown once.
+/// A page, with the messages to show once.
 fn page(request: &Request, title: &str, body: &str) -> Result<Response> {
     let flash = escape_html(&Session::of(request)?.take_flashes().join(" "));
     Ok(Response::html(format!(include_str!("page.html"), title = title, flash = flash, body = body)))
 }
 
-/// Argon2id: 19 MiB of memory and some 20 ms of a processor.
+/// Argon2id: 19 MiB of memory and some 20 ms of processor time.
 fn hashed(password: &str) -> argon2::password_hash::Result<String> {
     Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
 }
 
-/// Nothing from elsewhere in our pages, our pages in nobody's frame, and no copy of them behind a logout.
+/// Our pages load nothing from other sites, other sites can't frame them, and no copy of them remains after a logout.
 struct Strict;
 
 impl Layer for Strict {
@@ -93,7 +92,8 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .layer(Strict)
         .layer(Csrf::new())
         .layer(Sessions::new(MemorySessions::new()));
-    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4); // so many hash at once
+    // at most this many requests hash at once
+    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4);
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     Ok(server.serve_forever()?)

@@ -1,4 +1,4 @@
-//! The login as browsers meet it, over sockets; a real one does the same in tests/clients/clients/login.py.
+//! The login over sockets, as browsers use it; a real browser does this in tests/clients/clients/login.py.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;
@@ -9,7 +9,7 @@ use built::{Answer, Built};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
-/// A browser: it keeps its cookie, and the token of the last form it saw.
+/// A browser, with its cookie and the token of the last form.
 struct Browser<'a> {
     login: &'a Built,
     cookie: String,
@@ -121,7 +121,7 @@ fn cross_site_forms_and_forged_sessions_are_rejected() {
     let answer = login.ask("POST", "/logout", &evil, &format!("csrf_token={}", ada.token));
     assert_eq!(answer.status, 403, "a page of another site: {answer:?}");
 
-    // One letter of the cookie after the other changed: no session of Ada's any more, and no error.
+    // Each letter of the cookie is changed in turn. The result is not a session of Ada's, and not an error.
     let (name, value) = ada.cookie.split_once('=').unwrap();
     for at in 0..value.len() {
         let mut forged = value.as_bytes().to_vec();

@@ -1,6 +1,6 @@
 //~ E0277
-//~ handles no requests
-//~ a closure is given as `handler_fn(|request| ..)`
+//~ does not handle requests
+//~ wrap a closure in `handler_fn(|request| ..)`
 use modest::{Response, Routes};
 
 fn main() {

@@ -1,6 +1,6 @@
 //~ E0277
 //~ can't be served
-//~ a closure is given as `handler_fn(|request| ..)`
+//~ wrap a closure in `handler_fn(|request| ..)`
 use modest::{Response, TcpServer};
 
 fn main() {

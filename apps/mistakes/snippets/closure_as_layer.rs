@@ -1,6 +1,6 @@
 //~ E0277
-//~ is no layer
-//~ a closure is given as `layer_fn(|request, next| ..)`
+//~ is not a layer
+//~ wrap a closure in `layer_fn(|request, next| ..)`
 use modest::{Next, Request, RequestHandler, Response, handler_fn};
 
 fn main() {

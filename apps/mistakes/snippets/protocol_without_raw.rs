@@ -1,6 +1,6 @@
 //~ E0277
 //~ `Echo` can't be served
-//~ a `Protocol` as `Raw(..)`
+//~ a `Protocol` in `Raw(..)`
 use modest::raw::{Conversation, Next, Protocol, Turn};
 use modest::{Client, TcpServer};
 

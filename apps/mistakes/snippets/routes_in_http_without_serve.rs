@@ -1,6 +1,6 @@
 //~ E0277
-//~ `Routes` handles no requests
-//~ routes with their state as `routes.with_state(state)`
+//~ `Routes` does not handle requests
+//~ pass routes as `routes.with_state(state)`
 use modest::{Http, Response, Routes};
 
 fn main() {

@@ -1,6 +1,6 @@
 //~ E0277
 //~ `Routes` can't be served
-//~ routes with their state as `routes.with_state(state)`
+//~ pass routes as `routes.with_state(state)`
 use modest::{Response, Routes, TcpServer};
 
 fn main() {

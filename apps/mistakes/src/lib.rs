@@ -1,1 +1,1 @@
-//! Programs that do not compile, and what the compiler says of them: see `tests/mistakes.rs`.
+//! Programs that do not compile, and the compiler's messages: see `tests/mistakes.rs`.

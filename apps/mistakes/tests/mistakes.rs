@@ -1,7 +1,7 @@
-//! The mistakes people make, each a program in `snippets`, and what the compiler tells them.
+//! Common mistakes, each a program in `snippets`, and the compiler's messages for them.
 //!
-//! The first lines of a program say what is expected: the code of its error, and texts that must stand in the message. What
-//! the library says itself stands there word for word; of the compiler's own words only those that help.
+//! The first lines of a program contain the expected result: the code of its error, and texts that the message must
+//! contain. Messages of the library are complete; of the compiler's own words only the helpful ones are checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,8 @@ fn snippets() -> BTreeMap<String, String> {
     named.collect()
 }
 
-/// The error of each program: its code and its message as it is printed. All are checked in one run, without a network.
+/// The error of each program: its code, and its message as it is printed. One run checks all of them, without a
+/// network.
 fn errors(names: impl Iterator<Item = String>) -> BTreeMap<String, (String, String)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mistakes");

@@ -1,6 +1,6 @@
-//! A reverse proxy: a request is passed on once it is complete, a response as it arrives, and WebSockets pass through.
+//! A reverse proxy. It passes a request on once it is complete, and a response as it arrives. WebSockets pass through.
 //!
-//! `cargo run -p proxy -- 127.0.0.1:8000 127.0.0.1:9000`: the first address passes requests on to the second.
+//! `cargo run -p proxy -- 127.0.0.1:8000 127.0.0.1:9000`: the first address passes requests on to the second one.
 
 use std::io;
 use std::time::Duration;

@@ -21,7 +21,7 @@ fn proxy(upstream: impl ToString) -> Built {
     Built::start(Command::new(env!("CARGO_BIN_EXE_proxy")).args(words))
 }
 
-/// The upstream shows what it was sent.
+/// The upstream responds with the request that it received.
 struct Shown;
 
 impl RequestHandler for Shown {
@@ -49,7 +49,7 @@ impl RequestHandler for Shown {
     }
 }
 
-/// A server of this process, until the test is over.
+/// A server in this process, until the end of the test.
 struct Upstream {
     address: SocketAddr,
     handle: ServerHandle,
@@ -126,7 +126,7 @@ fn requests_and_responses_are_forwarded() {
     assert!(proxy.stop().0.success(), "SIGTERM ends it");
 }
 
-/// An upstream by hand: each connection's head is told, and the rest is the test's.
+/// An upstream that the test controls: it gets the head and the stream of each connection.
 fn by_hand() -> (String, Receiver<(String, TcpStream)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, (sender, receiver)) = (listener.local_addr().unwrap().to_string(), channel());
@@ -159,7 +159,7 @@ fn requests_are_passed_on_whole_and_responses_as_they_arrive() {
         let (head, mut upstream) = upstreams.recv_timeout(PATIENCE).unwrap();
         assert!(head.to_lowercase().contains("\r\ncontent-length: 200000\r\n"), "{framing}: {head}");
         upstream.read_exact(&mut vec![0; 200_000]).unwrap();
-        // Half an answer, too, is passed on before there is more.
+        // An incomplete response is passed on before there is more of it.
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").unwrap();
         let answer = Answer::read(&String::from_utf8(read_until(&mut client, b"\r\n\r\nhalf").unwrap()).unwrap());
         assert_eq!((answer.status, answer.field("content-length")), (200, Some("8")), "{framing}: {answer:?}");
@@ -175,13 +175,13 @@ fn large_bodies_are_forwarded() {
     let proxy = proxy(upstream.address);
     let answer = proxy.ask("POST", "/", &[], &"x".repeat(30_000_000));
     assert_eq!((answer.status, answer.body.as_str()), (200, "30000000 bytes"), "{}", answer.head);
-    // Of an endless answer only as much is read as the client takes; and who leaves ends it.
+    // Only as much of an endless response is read as the client takes. A disconnect of the client ends it.
     let mut client = proxy.connect();
     client.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     read_until(&mut client, b"\r\n\r\n").unwrap();
     client.read_exact(&mut vec![0; 3_000_000]).unwrap();
     drop(client);
-    drop(proxy); // which kept connections for the next request
+    drop(proxy); // it had kept connections for the next request
     upstream.wait_until_all_have_left();
 }
 
@@ -207,7 +207,7 @@ fn upstream_failures_become_502_or_504() {
         client.read_to_string(&mut came).unwrap();
         assert_eq!(Answer::read(&came).status, wanted, "{answer:?}: {came}");
     }
-    // What breaks off is not taken for all.
+    // A truncated response must not look complete.
     let mut client = proxy.connect();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let (_, mut upstream) = upstreams.recv_timeout(PATIENCE).unwrap();
@@ -222,7 +222,7 @@ struct Echo;
 
 impl WebSocketHandler for Echo {
     fn opened(&mut self, socket: &Socket) -> Result<()> {
-        Ok(socket.send("welcome")?) // it may come right behind the 101
+        Ok(socket.send("welcome")?) // this may arrive right after the 101
     }
 
     fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
@@ -248,7 +248,7 @@ fn websockets_are_forwarded() {
     let mut last = clients.pop().unwrap();
     last.close(None).unwrap();
     while last.read().is_ok() {}
-    drop(clients); // they leave without a word
+    drop(clients); // they disconnect without a close
     upstream.wait_until_all_have_left();
     assert_eq!(proxy.get("/").status, 426, "as the upstream says");
     let refused = proxy.ask("GET", "/", &["Connection: Upgrade", "Upgrade: websocket"], "");

@@ -1,5 +1,5 @@
-//! A URL shortener over SQLite: a form or JSON makes a short link, whoever follows it is counted, a page lists those of its
-//! visitor, who has a session. Pages of other sites can't send the form.
+//! A URL shortener over SQLite. A form or JSON makes a short link, each use is counted, and a page lists the links of
+//! its visitor, who has a session. Pages of other sites can't send the form.
 //!
 //! `cargo run -p shortener -- 127.0.0.1:8000 links.db`, then open it in a browser, or
 //! `curl -H 'content-type: application/json' -d '{"url": "https://example.org"}' http://127.0.0.1:8000/links`.
@@ -21,7 +21,7 @@ struct Database(Mutex<Connection>);
 
 #[derive(serde::Deserialize)]
 struct NewLink {
-    url: Url, // what is none is a 422, with the field and the reason
+    url: Url, // anything else is a 422, with the field and the reason
 }
 
 impl Database {
@@ -74,7 +74,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     database.execute(TABLE, [])?;
     let app = Routes::new().get("/", Database::list).post("/links", Database::add).get("/{code}", Database::follow);
     let app = app.with_state(Database(Mutex::new(database))).layer(Csrf::new()).layer(Sessions::new(sessions));
-    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?; // longer: 413, and not read
+    // a longer body gets 413 and is not read
+    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?;
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     Ok(server.serve_forever()?)

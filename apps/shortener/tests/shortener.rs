@@ -1,4 +1,4 @@
-//! The shortener as its users meet it, over sockets.
+//! The shortener over sockets, as its users use it.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;

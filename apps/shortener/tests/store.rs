@@ -1,4 +1,4 @@
-//! A store of sessions of one's own: in SQLite.
+//! A custom store of sessions: in SQLite.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ struct SqliteSessions(Arc<Mutex<Connection>>);
 impl SqliteSessions {
     fn new(db: Connection) -> rusqlite::Result<SqliteSessions> {
         db.execute(TABLE, [])?;
-        db.execute(EXPIRED, [seconds(SystemTime::now())])?; // a long-running program does so now and then
+        db.execute(EXPIRED, [seconds(SystemTime::now())])?; // a long-running program repeats this
         Ok(SqliteSessions(Arc::new(Mutex::new(db))))
     }
 

@@ -1,5 +1,5 @@
-//! A single-page app and its API, side by side: files where there are files, the page for every path that the app itself
-//! gives a meaning, and below `/api` nothing but JSON.
+//! A single-page app beside its API: files, the page of the app for all paths that it handles itself, and below `/api`
+//! only JSON.
 //!
 //! `cargo run -p spa -- 127.0.0.1:8000 spa/dist`
 
@@ -31,7 +31,7 @@ impl Tasks {
     }
 
     fn add(&self, request: &Request) -> Result<Response> {
-        let task: Task = request.json()?; // no JSON: 415; malformed, or another shape: 400
+        let task: Task = request.json()?; // not JSON: 415; malformed, or another shape: 400
         let mut tasks = self.tasks();
         tasks.push(task.clone());
         let location = format!("{}/{}", request.original_path(), tasks.len() - 1);
@@ -39,7 +39,7 @@ impl Tasks {
     }
 
     fn one(&self, request: &Request) -> Result<Response> {
-        let number: usize = request.path_param("number")?; // no number: 404
+        let number: usize = request.path_param("number")?; // not a number: 404
         self.tasks().get(number).map(Response::json).or_status(404)
     }
 
@@ -55,7 +55,7 @@ impl Tasks {
     }
 }
 
-/// A handler like any other: it has `/api` to itself, also what it does not know.
+/// An ordinary handler. It gets all requests below `/api`, including unknown paths.
 fn api() -> impl RequestHandler {
     let routes: Router<Tasks> = Routes::new()
         .get("/tasks", Tasks::all)
@@ -66,7 +66,7 @@ fn api() -> impl RequestHandler {
     routes.layer(JsonErrors).layer(Fresh)
 }
 
-/// Lets nobody keep an answer.
+/// Forbids caches to keep a response.
 struct Fresh;
 
 impl Layer for Fresh {
@@ -77,9 +77,9 @@ impl Layer for Fresh {
 
 fn files(folder: &Path) -> std::io::Result<StaticFileHandler> {
     StaticFileHandler::new(folder)?
-        // The app reads the path, and shows `/tasks/7`. A part of the page (`/assets/old.js`) that is missing is a 404.
+        // The app reads the path, and shows `/tasks/7`. A missing part of the page (`/assets/old.js`) is a 404.
         .app_page("index.html")?
-        // Names there contain a hash of the content. Everything else is asked for again each time: most often a 304.
+        // Names there contain a hash of the content. Browsers revalidate everything else, usually with a 304.
         .cache_control("/assets/", "public, max-age=31536000, immutable")
 }
 

@@ -1,4 +1,4 @@
-//! The single-page app as browsers meet it, over sockets.
+//! The single-page app over sockets, as browsers use it.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;

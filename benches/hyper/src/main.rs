@@ -1,5 +1,5 @@
-//! `examples/hello.rs` with hyper: `GET /` is answered with the same body and type, anything else with 404. It has no limits of time,
-//! and sends no `Server`, both of which `modest` does.
+//! `examples/hello.rs` with hyper: `GET /` gets the same body and type, anything else a 404. Unlike `modest` it has no
+//! timeouts and sends no `Server`.
 
 use std::convert::Infallible;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use lessons::message::request;
 
-/// Exercise 1: digits only. `""` is no number. 30 digits are one, but larger than any body that we accept.
+/// Exercise 1: digits only. `""` is not a number. 30 digits are one, but larger than any body that we accept.
 fn number(text: &str, radix: u32) -> Option<usize> {
     let is_number = !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
     is_number.then(|| usize::from_str_radix(text, radix).unwrap_or(usize::MAX))

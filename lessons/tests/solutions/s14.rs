@@ -34,7 +34,8 @@ fn status<T>(result: Result<Option<T>, Rejection>) -> Option<u16> {
     result.map_or_else(|(status, _)| Some(status), |found| found.map(|_| 200))
 }
 
-/// Whatever arrives first: once a decision is made, more bytes do not change it, and a cut does not change the last one.
+/// In any order of arrival: once a decision is made, more bytes do not change it, and a cut does not change the last
+/// one.
 #[test]
 fn a_cut_does_not_change_the_result_for_long_heads() {
     let head = |length: usize| format!("GET / HTTP/1.1\r\nHost: me\r\nX: {}\r\n\r\n", "x".repeat(length));

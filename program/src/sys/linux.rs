@@ -1,4 +1,4 @@
-//! What Linux has, and other systems do not.
+//! Features that only Linux has.
 
 use std::fs;
 use std::io;
@@ -15,15 +15,16 @@ pub const CAN_SWITCH_USERS: bool = true;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = "xdg-open";
 
-/// How many threads are running.
+/// The number of threads that run.
 pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
-/// Becomes this user, with these groups, of which the first is its own. Applies to the calling thread, and to those that
-/// it starts.
+/// Becomes this user, with these groups, of which the first is the primary one. Applies to the calling thread and to
+/// the threads that it starts later.
 ///
-/// Groups first, because the right to set them is lost afterwards. All three ids of each, so that there is no way back.
+/// The groups are set first, because the right to set them is lost with the user. All three ids of each are set, so
+/// that the process can't return to root.
 pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
     let groups: Vec<Gid> = groups.iter().map(|id| Gid::from_raw(*id)).collect();
     let (user, group) = (Uid::from_raw(user), groups[0]);
@@ -35,7 +36,7 @@ pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
 /// From now on the process opens only files in these folders. It writes, creates and removes files only in `written`
 /// and `changed`, and creates and removes folders only in `changed`.
 ///
-/// Applies to the calling thread, and to those that it starts.
+/// Applies to the calling thread and to the threads that it starts later.
 pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
     use landlock::{
         ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -60,8 +61,8 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
             .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
         ruleset.create()?.add_rules(rules)?.restrict_self()
     };
-    // Newer kernels have rules for `truncate` (V3), and for moves between folders (V2), which are rejected without
-    // them.
+    // Newer kernels have rules for `truncate` (V3) and for moves between folders (V2). Older kernels always allow the
+    // first and always reject the second.
     let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
     restricted.map(drop).map_err(|error| {
         CliError::failure(format!(

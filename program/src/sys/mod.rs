@@ -1,5 +1,5 @@
-//! What systems do differently for the program, by the same names in `linux` and in `portable`. `--cfg modest_portable`
-//! selects the portable form on Linux also, for tests.
+//! Differences between systems, by the same names in `linux` and in `portable`. `--cfg modest_portable` selects the
+//! portable form also on Linux, for tests.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux.rs"]
@@ -25,7 +25,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Which calls of the system are used for what, one line each.
+/// The system calls in use, one line for each purpose.
 pub fn report() -> String {
     modest::system_services().iter().map(|(service, way)| format!("{service}: {way}\n")).collect()
 }

@@ -1,4 +1,4 @@
-//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+//! Forms that work on every Unix. Compiled for systems other than Linux, and for tests on Linux.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ pub const CAN_SWITCH_USERS: bool = false;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-/// How many threads are running: unknown.
+/// The number of threads that run: unknown.
 pub fn threads() -> usize {
     1
 }
 
-/// See `check`: not called.
+/// Never called: `check` rejects the option.
 pub fn take_ids(_: u32, _: &[u32]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// See `check`: not called.
+/// Never called: `check` rejects the option.
 pub fn confine(_: &[PathBuf], _: &[PathBuf], _: &[PathBuf]) -> Result<(), CliError> {
     Err(CliError::failure("--confine: this system has no Landlock".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The program `modest` as a user meets it: words, banner, log, errors, signals. Run as it was built.
+//! The program `modest` as a user runs it: arguments, banner, log, errors, signals. The tests run the built program.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,10 +9,10 @@ use std::os::unix::process::CommandExt;
 use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, root, run, wait_for};
 use rustix::process::Signal;
 
-/// More than any socket buffers: a client that does not read it all keeps the request in hand.
+/// More than any socket buffers: the request is in progress while the client does not read everything.
 const LARGE: u64 = 64 << 20;
 
-/// A file of users, whose password is: a long secret.
+/// A file of users. The password is: a long secret.
 const ADA: &str = "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
 
 fn www(words: &[&str]) -> Built {
@@ -65,7 +65,7 @@ fn folder_options_control_access_and_caching() {
     let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
     link(&outside.path().join("file.txt"), "out");
     link(std::path::Path::new("file.txt"), "in");
-    // The statuses of /in, /out, /.hidden and /.well-known/file, and what Cache-Control says.
+    // The statuses of /in, /out, /.hidden and /.well-known/file, and the value of Cache-Control.
     for (words, statuses, caching) in [
         (&[][..], [200, 404, 404, 200], "no-cache"),
         (&["--follow-symlinks", "within"], [200, 404, 404, 200], "no-cache"),
@@ -142,7 +142,7 @@ fn python_arguments_mean_the_same() {
     }
 }
 
-/// Options, a request, and what of its answer: the status, a field or the body, and its value.
+/// Options, a request, and a part of its response: the status, a field or the body, and its value.
 #[test]
 fn options_change_what_is_served() {
     let files = folder(&[
@@ -206,7 +206,7 @@ fn options_change_what_is_served() {
         (&["www", "--clean-urls"], &[], "/missing.html", "status", "404"),
         (&["www", "--clean-urls"], &[], "/plain", "location", "/plain/"),
         (&["www"], &[], "/about", "status", "404"),
-        // Errors, in the form that is asked for; the tags of files stay as they are, and listings are compressed.
+        // Errors, in the requested format. The tags of files are unchanged, and listings are compressed.
         (&["www"], &[], "/missing", "content-type", "text/plain; charset=utf-8"),
         (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing with that name here.\n"),
         (&["www"], &[browser], "/missing", "content-type", "text/html; charset=utf-8"),
@@ -278,7 +278,7 @@ fn options_change_what_is_served() {
             "content-encoding",
             "gzip",
         ),
-        // Whom it answers.
+        // Allowed hosts.
         (&["www"], &["Host: evil.example"], "/", "status", "400"), // with the `Host: test` of each request
         (&["www", "--health", "/up"], &[], "/up", "body", "ok\n"),
         (&["www", "--health", "/up"], &[], "/about.html", "body", "about"),
@@ -337,8 +337,8 @@ fn only_listed_proxies_are_trusted() {
     }
 }
 
-/// A proxy that changes `Host` is believed which host the client asked for, if that is wanted: for who may write, where to, and
-/// which hosts are answered for.
+/// With the option, the host that a trusted proxy forwards counts: for the right to write, for destinations, and for
+/// allowed hosts.
 #[test]
 fn a_trusted_proxys_forwarded_host_is_used() {
     let inbox = folder(&[]);
@@ -362,7 +362,7 @@ fn a_trusted_proxys_forwarded_host_is_used() {
     }
 }
 
-/// A field that is for all answers is in all: whoever makes them, a folder, a layer, the program, the parser.
+/// A field for all responses is in each of them, whether a folder, a layer, the program or the parser makes it.
 #[test]
 fn a_global_response_field_is_in_every_response() {
     let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
@@ -406,7 +406,7 @@ fn a_global_response_field_is_in_every_response() {
     }
 }
 
-/// A policy that is for all answers is sent beside that of a folder that takes files: browsers enforce each.
+/// A policy for all responses is sent beside the one of a folder that accepts uploads: browsers enforce both.
 #[test]
 fn a_global_policy_does_not_replace_the_sandbox() {
     let inbox = folder(&[("a.html", "<p>")]);
@@ -420,7 +420,8 @@ fn a_global_policy_does_not_replace_the_sandbox() {
     assert_eq!((has("sandbox"), has("default-src 'self'"), policies.len()), (1, 1, 2), "{answer:?}");
 }
 
-/// On this machine alone a page of another site could have its name resolve to it and write (DNS rebinding).
+/// If the server listens only on loopback, a page of another site could make its own name resolve to it and write (DNS
+/// rebinding).
 #[test]
 fn writes_need_a_host_name_of_this_machine() {
     let inbox = folder(&[("a.txt", "a")]);
@@ -450,7 +451,7 @@ fn writes_need_a_host_name_of_this_machine() {
     }
 }
 
-/// Paths with blanks and percent signs are links that lead there; the prefix leads to its page; redirects stand beneath it.
+/// Links to names with spaces and percent signs work; the prefix leads to its page; redirects are below it.
 #[test]
 fn mounted_paths_are_encoded_in_links() {
     let files = folder(&[("book/a.txt", "a"), ("other/b.txt", "b"), ("redirects", "/old/* /x%20y/* 302\n")]);
@@ -472,7 +473,7 @@ fn mounted_paths_are_encoded_in_links() {
     assert_eq!(modest.get("/old/a.txt").status, 404);
 }
 
-/// Files that the program reads or writes for itself are not served, by whatever way clients come.
+/// Files that the program itself reads or writes are not served, under any path.
 #[test]
 fn the_programs_own_files_are_never_served() {
     let files =
@@ -503,7 +504,7 @@ fn the_programs_own_files_are_never_served() {
     }
 }
 
-/// A code that no phone can open says so.
+/// The program warns about a QR code that no phone can use.
 #[test]
 fn a_qr_code_for_loopback_prints_a_warning() {
     for (bind, is_warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
@@ -515,7 +516,7 @@ fn a_qr_code_for_loopback_prints_a_warning() {
     }
 }
 
-/// A write past the limit of a file's size ends the request, and not the server.
+/// A write beyond the limit of the file size ends the request, not the server.
 #[test]
 fn exceeding_the_file_size_limit_does_not_end_the_server() {
     let inbox = folder(&[("a.txt", "a")]);
@@ -532,17 +533,14 @@ fn exceeding_the_file_size_limit_does_not_end_the_server() {
     assert_eq!(modest.get("/large.txt").status, 404);
 }
 
-/// A name pipe that nobody reads is told, and not waited for.
+/// A FIFO without a reader is an error at the start, which does not wait for a reader.
 #[test]
 fn a_log_fifo_without_a_reader_is_an_error() {
     let files = folder(&[("site/a.txt", "a")]);
     let made = std::process::Command::new("mkfifo").arg(files.path().join("log")).status().unwrap();
     assert!(made.success());
     let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
-    assert_eq!(
-        (code, &*err),
-        (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO that nobody reads\n")
-    );
+    assert_eq!((code, &*err), (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO without a reader\n"));
 }
 
 #[test]
@@ -604,12 +602,12 @@ fn a_silent_client_is_dropped_after_the_set_timeout() {
         let mut client = modest.connect();
         client.write_all(begun.as_bytes()).unwrap();
         let mut rest = String::new();
-        client.read_to_string(&mut rest).unwrap(); // its end, long before the usual time
+        client.read_to_string(&mut rest).unwrap(); // its end, long before the usual timeout
         assert_eq!(rest.starts_with("HTTP/1.1 408 "), !begun.is_empty(), "{words:?}: {rest:?}");
     }
 }
 
-/// The command line goes before the environment, and that before the file.
+/// The command line overrides the environment, which overrides the file.
 #[test]
 fn options_come_from_three_sources() {
     let files = folder(&[
@@ -683,26 +681,26 @@ fn an_error_in_a_source_names_the_source() {
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{name}: {err}");
         assert!(err.contains(said), "{name}: {err}");
     }
-    // A file that nobody named is not read.
+    // A file that no option names is not read.
     let files = folder(&[("modest.toml", "port = 65536")]);
     let modest = Built::start(modest(["0"]).current_dir(&files));
     assert_eq!(modest.get("/").status, 200);
 }
 
-/// Each option that takes a value is here, with one that it does not take, and what is said of that.
+/// Each option with a value is here, with an invalid value and the expected error.
 #[test]
 fn each_option_reports_what_it_expects() {
     let files = folder(&[("bad", "/a\n"), ("file", "")]);
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
     let (bad, missing) = (path("bad"), path("missing"));
-    let nowhere = ["www", "-b", "192.0.2.1"]; // so that what is taken by mistake ends, too
+    let nowhere = ["www", "-b", "192.0.2.1"]; // this address fails, so that a wrongly accepted option ends the program
     let wrong = [
         ("--directory", "", "needs a value"),
         ("--index", "a/b", "expected a file name"),
-        ("--spa", "..", "is no name of a file"),
+        ("--spa", "..", "is not the name of a file"),
         ("--error-page", "404", "such as 404=missing.html"),
         ("--error-page", "500=x.html", "400, 403 and 404"),
-        ("--error-page", "404=../x", "is no name of a file"),
+        ("--error-page", "404=../x", "is not the name of a file"),
         ("--redirects", &missing, "can't be read: no such file"),
         ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
         ("--prefix", "x", "starts with a slash"),
@@ -861,13 +859,14 @@ fn each_option_reports_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `a_startup_failure_is_reported_in_one_line` has the first, which is opened last; `guard` the other, which asks.
+        // `a_startup_failure_is_reported_in_one_line` tests the first one, which is opened last; `guard` tests the
+        // other one, which prompts.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
     }
 }
 
-/// At the end it is told what was sent, not how long it would have been.
+/// The summary counts the bytes that were sent, not the whole length.
 #[test]
 fn an_interrupted_download_counts_the_bytes_sent() {
     let files = folder(&[("small", "12345")]);
@@ -879,7 +878,7 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     client.read_exact(&mut [0; 10_000]).unwrap();
     drop(client);
     assert_eq!(modest.get("/small").body, "12345");
-    // The first may still be noticed to be gone.
+    // The disconnect of the first client may be noticed only now.
     let (status, out, err) = modest.stop();
     let last = out.last().unwrap();
     assert!(status.success() && last.starts_with("2 requests, 0 errors, "), "{out:?} {err:?}");
@@ -887,7 +886,7 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
 }
 
-/// Options that each are right, and mean nothing or the contrary together.
+/// Options that are valid alone, and have no effect or contradict each other together.
 #[test]
 fn contradicting_options_are_rejected() {
     let files = folder(&[("www/a", ""), ("file", "")]);
@@ -987,7 +986,7 @@ fn startup_and_shutdown_messages_are_printed() {
     assert!(out.contains("docs' at /docs/"), "{out}");
     let (port, out) = start(&["--qr"]);
     assert!(out.contains('█') && out.contains(&format!("http://127.0.0.1:{port}/")), "{out}");
-    // A start that fails says nothing of serving.
+    // A start that fails does not print that it serves.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "ulimit -n 8; exec \"$0\" www -p 0", env!("CARGO_BIN_EXE_modest")]);
     let (code, out, err) = run(shell.current_dir(root()));
@@ -1006,7 +1005,7 @@ fn startup_and_shutdown_messages_are_printed() {
     );
 }
 
-/// A program of this name that writes down what it is told.
+/// A program of this name that writes its arguments to a file.
 fn stand_in(folder: &std::path::Path, name: &str) {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {}\n", folder.join("told").display())).unwrap();
@@ -1109,7 +1108,7 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
-/// A message on a stderr that is the journal's begins with its priority; on any other it has its level and time.
+/// If stderr is the journal's, a message begins with its priority; otherwise with its level and time.
 #[test]
 fn journal_lines_have_a_priority() {
     use std::os::unix::fs::MetadataExt;
@@ -1130,7 +1129,8 @@ fn journal_lines_have_a_priority() {
     }
 }
 
-/// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.
+/// `--print-config` prints each setting with its source and hides secrets. Its output is a file for `--config` with the
+/// same meaning.
 #[test]
 fn print_config_shows_each_setting_and_its_source() {
     let files =
@@ -1194,7 +1194,8 @@ fn print_config_shows_each_setting_and_its_source() {
     assert_eq!((status, values(&again)), (Some(0), values(&out)), "{err}");
 }
 
-/// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
+/// After SIGTERM the health check fails while clients are still served. Then each connection ends with a response, and
+/// the server ends.
 #[test]
 fn the_health_check_announces_a_delayed_shutdown() {
     let files = folder(&[("a", "there")]);
@@ -1225,7 +1226,7 @@ fn the_health_check_announces_a_delayed_shutdown() {
     assert_eq!(notices.len(), 1, "{err:?}");
 }
 
-/// A folder that its path no longer leads to fails the health check, and is logged once.
+/// If the path of a folder no longer leads to it, the health check fails, and a warning is logged once.
 #[test]
 fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
     type Change = fn(&std::path::Path);
@@ -1308,11 +1309,11 @@ fn folders_accept_uploads_only_where_enabled() {
         let deleted = modest.ask("DELETE", target, &[], "").status;
         assert_eq!(deleted, 405, "{words:?}: not unless it is said");
         for name in ["in/new", "other/new", "in/there (1)"] {
-            let _ = std::fs::remove_file(files.path().join(name)); // where it was stored
+            let _ = std::fs::remove_file(files.path().join(name)); // wherever it was stored
         }
         std::fs::write(files.path().join("in/there"), "x").unwrap();
     }
-    // What is served twice is not trusted at either place, and what is locked at one is locked at the other.
+    // A folder that is served twice is untrusted at both paths, and a lock at one path holds at the other one.
     let _ = std::fs::create_dir_all(files.path().join("in/sub"));
     std::os::unix::fs::symlink("in/sub", files.path().join("link")).unwrap();
     for (words, page, expected) in [
@@ -1345,8 +1346,7 @@ fn folders_accept_uploads_only_where_enabled() {
     assert!(code == Some(2) && err.contains("no folder is served that could accept uploads"), "{code:?}: {err}");
 }
 
-/// The user that it becomes must be allowed to write, and is told so at the start.
-/// A file that is replaced keeps its mode; a new one has that of the umask.
+/// A replaced file keeps its mode; a new file has the mode of the umask.
 #[test]
 fn a_replaced_file_keeps_its_mode() {
     let files = folder(&[]);
@@ -1365,7 +1365,7 @@ fn a_replaced_file_keeps_its_mode() {
     assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
 }
 
-/// `--check` says what a start would say, and serves nothing; an address that is in use is no error.
+/// `--check` prints the errors and warnings of a start, and serves nothing. An address in use is not an error.
 #[test]
 fn settings_are_checked_without_serving() {
     let files = folder(&[("www/x", ""), ("users", "ada"), ("redirects", "/a /b 999\n"), ("toml", "port = 'x'")]);
@@ -1418,7 +1418,7 @@ fn uploads_work_as_another_user() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path("in/new")).unwrap()), 65534);
 }
 
-/// What Landlock forbids elsewhere is allowed in the folders that take files, and there alone.
+/// In folders that accept uploads, and only there, Landlock allows writes.
 #[test]
 fn a_confined_program_accepts_uploads() {
     let files = folder(&[("in/sub/there", "x"), ("out/there", "x")]);
@@ -1445,7 +1445,7 @@ fn a_confined_program_accepts_uploads() {
     assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
 }
 
-/// Files that are read anew may be links to another folder, and bodies have theirs.
+/// Files that are reloaded may be links to another folder, and bodies have their own folder.
 #[test]
 fn a_confined_program_can_open_its_configured_files() {
     let files = folder(&[("www/a", "a"), ("elsewhere/file", "one"), ("bodies/x", ""), ("logs/x", "")]);
@@ -1490,7 +1490,8 @@ fn log_lines_in_each_format() {
     assert!(err.len() == 1 && out.last().unwrap().starts_with("1 request, "), "{out:?} {err:?}");
 }
 
-/// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the summary.
+/// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the
+/// summary.
 #[test]
 fn every_line_of_the_log_is_json() {
     let is_json = |line: &String| {
@@ -1515,7 +1516,7 @@ fn every_line_of_the_log_is_json() {
     assert!(is_json(&err.trim_end().to_owned()), "{err}");
 }
 
-/// SIGHUP ends nothing: it reads the users again, and one line of the log says what was read and what was not.
+/// SIGHUP does not end the server: it reloads the users, and logs one line about that.
 #[test]
 fn sighup_reads_files_again() {
     let files = folder(&[("users", ""), ("www/x", "")]);
@@ -1526,7 +1527,7 @@ fn sighup_reads_files_again() {
     let modest = Built::start(modest(words).current_dir(&files));
     for (content, level, said) in [
         (line("ada") + &line("bob"), "INFO", "SIGHUP: reloaded: --auth (2 users); all other settings"),
-        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, what was read before stays in use: "),
+        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, the previous content stays in use: "),
         (line("ada"), "INFO", "SIGHUP: reloaded: --auth (1 user); all other settings"),
     ] {
         std::fs::write(&users, content).unwrap();
@@ -1579,8 +1580,11 @@ fn verbose_logs_why_a_name_is_not_served() {
     let modest = Built::start(modest(["-p", "0", "-v"]).current_dir(&files));
     for (target, why) in [
         ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
-        ("/link.txt", "/link.txt is not served: a link that leads to nothing, or where links are not followed to"),
-        ("/out/file.txt", "/out/file.txt is not served: a link on the way to it leads where links are not followed to"),
+        ("/link.txt", "/link.txt is not served: a link to nothing, or to a place to which links are not followed"),
+        (
+            "/out/file.txt",
+            "/out/file.txt is not served: a link on its path leads to a place to which links are not followed",
+        ),
         ("/socket", "/socket is not served: neither a file nor a folder"),
     ] {
         assert_eq!(modest.get(target).status, 404, "{target}");
@@ -1591,7 +1595,7 @@ fn verbose_logs_why_a_name_is_not_served() {
     }
 }
 
-/// `modest --markdown > docs/cli.md` writes it.
+/// `modest --markdown > docs/cli.md` writes the page.
 #[test]
 fn cli_md_is_generated_by_the_program() {
     let (code, page, err) = run(&mut modest(["--markdown"]));
@@ -1661,10 +1665,10 @@ fn an_unreadable_folder_is_reported() {
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
     let mut command = modest([&closed]);
     if rustix::process::geteuid().is_root() {
-        // Root may read everything, so it is tried as nobody, with a copy of the program that nobody may run.
+        // Root may read everything, so the test runs as nobody, with a copy of the program that nobody may execute.
         let copy = files.path().join("modest");
-        // By a process of its own: a descriptor open for writing here might be inherited by what another test starts, and
-        // what is open for writing anywhere can't be run (ETXTBSY).
+        // A separate process makes the copy: if this one opened it for writing, a process of another test could inherit
+        // the descriptor, and a file that is open for writing can't be executed (ETXTBSY).
         let (copied, _, err) = run(std::process::Command::new("cp").arg("-p").arg(command.get_program()).arg(&copy));
         assert_eq!(copied, Some(0), "{err}");
         command = std::process::Command::new(copy);
@@ -1699,7 +1703,7 @@ fn help_and_version_are_printed_on_stdout() {
         let (code, text, err) = run(&mut modest(words));
         assert!(code == Some(0) && err.is_empty() && text.contains(part), "{words:?}: {err} {text}");
     }
-    // Only options whose values are files are completed to the names of files.
+    // Only options with files as values complete file names.
     let (_, bash, _) = run(&mut modest(["--completions", "bash"]));
     for (option, offers) in [
         ("--port", "COMPREPLY=(\"${cur}\")"),
@@ -1731,7 +1735,7 @@ fn access_lines_match_pythons_format() {
     assert!(summary.starts_with("3 requests, 2 errors, ") && summary.ends_with(" s"), "{out:?}");
 }
 
-/// `127.0.0.1 - - [16/Jun/2022 06:34:59] ` and then the end.
+/// `127.0.0.1 - - [16/Jun/2022 06:34:59] ` and then this end.
 fn assert_access_line(line: &str, end: &str) {
     let (time, found) = line
         .strip_prefix("127.0.0.1 - - [")
@@ -1747,7 +1751,7 @@ fn assert_access_line(line: &str, end: &str) {
 #[test]
 fn the_log_uses_local_time() {
     let hour = |zone: &str| -> i32 {
-        // `Built` sets TZ=UTC, so the zone is handed on by env(1).
+        // `Built` sets TZ=UTC, so env(1) sets the zone.
         let mut command = std::process::Command::new("env");
         command.arg(format!("TZ={zone}")).arg(env!("CARGO_BIN_EXE_modest")).args(["www", "-p", "0"]);
         let modest = Built::start(command.current_dir(root()));
@@ -1787,7 +1791,7 @@ fn a_closed_or_full_stderr_delays_no_client() {
         let modest = Built::start_with(&mut modest(["www", "-p", "0"]), writer);
         let mut client = modest.connect();
         for _ in 0..1000 {
-            client.write_all(long.as_bytes()).unwrap(); // 3 MB of log, when pipe and store hold 1.1
+            client.write_all(long.as_bytes()).unwrap(); // 3 MB of log; the pipe and the buffer hold 1.1 MB
             assert_eq!(read_answer(&mut client).status, 404, "closed: {closed}");
         }
         drop(client);
@@ -1817,7 +1821,7 @@ fn the_soft_limit_of_descriptors_is_raised() {
     assert_eq!(words[3], words[4], "{line}");
 }
 
-/// A client that has the head of a large answer and takes no more for now.
+/// A client that has received the head of a large response and reads no more for now.
 fn download(modest: &Built) -> TcpStream {
     let mut client = modest.connect();
     client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -1842,7 +1846,7 @@ fn a_signal_lets_the_current_request_finish() {
         let mut client = download(&modest);
         modest.signal(signal);
         let mut rest = Vec::new();
-        idle.read_to_end(&mut rest).unwrap(); // the stop has begun
+        idle.read_to_end(&mut rest).unwrap(); // the shutdown has begun
         client.read_to_end(&mut rest).unwrap();
         assert!(rest.len() as u64 >= LARGE, "{signal:?}: {} bytes of {LARGE}", rest.len());
         let (status, out, _) = modest.end();
@@ -1880,7 +1884,7 @@ fn the_port_can_be_reused_right_after_a_stop() {
     assert_eq!(second.get("/").status, 200);
 }
 
-/// A file that is served alone is saved under its name, which the banner and the QR code show.
+/// A file that is served alone is saved under its name, which the banner and the QR code contain.
 #[test]
 fn one_file_is_at_its_name() {
     let files = folder(&[("linux 1.iso", "an image"), ("sub/x.txt", "x")]);

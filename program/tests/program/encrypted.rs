@@ -1,4 +1,5 @@
-//! The program behind TLS, as a user meets it: certificates, the banner, redirects, errors. Run as it was built.
+//! The program with TLS as a user runs it: certificates, the banner, redirects, errors. The tests run the built
+//! program.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// A certificate for 127.0.0.1 and its key, in files of a folder.
+/// Creates a certificate for 127.0.0.1 and its key in files of a folder.
 fn certificate(folder: &Path, name: &str) -> String {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -21,7 +22,7 @@ fn certificate(folder: &Path, name: &str) -> String {
     made.pem()
 }
 
-/// The answer to a GET of `/`, from a server with this certificate.
+/// The response to a GET of `/`, from a server with this certificate.
 fn get(modest: &Built, trusted: &str) -> Answer {
     try_get(modest, trusted).expect("a handshake, an answer and a goodbye")
 }
@@ -89,7 +90,7 @@ fn a_second_port_redirects() {
     assert_eq!(fingerprint.split(':').filter(|byte| byte.len() == 2).count(), 32, "{lines:?}");
 }
 
-/// What is confined reads its certificate again, also where its name is a link to another folder.
+/// A confined server reloads its certificate, even if its name is a link to another folder.
 #[test]
 fn a_running_server_reloads_a_changed_certificate() {
     let (files, live, archive) = (folder(&[]), folder(&[]), folder(&[]));
@@ -107,11 +108,11 @@ fn a_running_server_reloads_a_changed_certificate() {
     assert_eq!(get(&modest, &first).status, 200);
     let second = certificate(archive.path(), "2");
     link(2);
-    // A handshake looks once a second.
+    // Handshakes check the files once a second.
     wait_for(|| try_get(&modest, &second).is_ok());
 }
 
-/// A certificate that has expired or soon will is logged at the start and when it is read again.
+/// A warning is logged if a certificate has expired or will soon, at the start and when it is reloaded.
 #[test]
 fn an_expiring_certificate_is_logged() {
     let files = folder(&[("www/x", "")]);
@@ -144,13 +145,14 @@ fn an_expiring_certificate_is_logged() {
     }
 }
 
-/// The expiry of the certificate is a figure.
+/// The expiry of the certificate is a metric.
 #[test]
 fn the_expiry_of_a_certificate_is_a_metric() {
     let files = folder(&[("www/x", "")]);
     let key = KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_600_000_000); // after 2050: a GeneralizedTime
+    // after 2050: a GeneralizedTime
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_600_000_000);
     parameters.not_after = end.into();
     let certificate = parameters.self_signed(&key).unwrap().pem();
     std::fs::write(files.path().join("both.pem"), certificate.clone() + &key.serialize_pem()).unwrap();
@@ -160,7 +162,7 @@ fn the_expiry_of_a_certificate_is_a_metric() {
     assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
 }
 
-/// A key that `--user` could not read when it is renewed is refused at the start.
+/// A key that the user of `--user` could not reload is rejected at the start.
 #[test]
 fn a_key_that_the_user_cannot_read_is_refused() {
     if !rustix::process::geteuid().is_root() {
@@ -181,7 +183,7 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     let (status, out, err) = check();
     assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
     assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
-    // The password is kept: its file is only read at the start.
+    // The password stays in memory: its file is read only at the start.
     mode("password", 0o600);
     mode("a.key", 0o644);
     let (status, out, err) = check();
@@ -217,7 +219,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
             1,
             "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); give its file with --tls-key",
         ),
-        (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
+        (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key does not belong to this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],
@@ -252,7 +254,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
     );
 }
 
-/// A key is in no folder that is served, wherever clients come from.
+/// A key must not be in a served folder, whatever the address is.
 #[test]
 fn a_key_is_not_served() {
     let files = folder(&[("www/a", "")]);

@@ -1,4 +1,4 @@
-//! `--metrics` and `--metrics-bind`, of the program as it was built.
+//! `--metrics` and `--metrics-bind` of the built program.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -82,7 +82,7 @@ fn metrics_can_require_authentication() {
     assert_eq!(modest.ask("GET", "/metrics", &[&credentials], "").status, 200);
 }
 
-/// Failed reloads, lost lines, and room in the folders that take files, by the path of each.
+/// Failed reloads, lost lines, and free space in the folders that accept uploads, by path.
 #[test]
 fn metrics_include_reloads_lost_lines_and_free_space() {
     let files = crate::built::folder(&[
@@ -109,7 +109,7 @@ fn metrics_include_reloads_lost_lines_and_free_space() {
     }
 }
 
-/// A process that can't open `/proc` has the metrics that alerts are about.
+/// A process that can't open `/proc` has the metrics that the alerts need.
 #[test]
 fn a_confined_program_has_metrics_of_its_process() {
     if crate::command::landlock_is_missing() {
@@ -131,7 +131,7 @@ fn a_confined_program_has_metrics_of_its_process() {
     }
 }
 
-/// Each metric of the alert rules is in the table of docs/metrics.md, and each of the page, too.
+/// The table of docs/metrics.md contains each metric of the alert rules and of the page.
 #[test]
 fn alerts_and_the_page_have_metrics_that_are_documented() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();

@@ -1,4 +1,4 @@
-//! `--auth`, `--allow` and what belongs to them, of the program as it was built.
+//! `--auth`, `--allow` and related options of the built program.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ const AS_ADA: &str = "Authorization: Basic YWRhOmEgbG9uZyBzZWNyZXQ=";
 const AS_BOB: &str = "Authorization: Basic Ym9iOng=";
 const WRONG: &str = "Authorization: Basic YWRhOnNlY3JldA==";
 
-/// A site, and beside it a file of users.
+/// A site, and a file of users beside it.
 fn site() -> tempfile::TempDir {
     let users = format!("# who\n{ADA}{BOB}");
     folder(&[("www/a.txt", "open"), ("www/private/key.txt", "SECRET"), ("www/x/index.html", "x"), ("users", &users)])
@@ -46,7 +46,7 @@ fn allow_rules_decide_what_each_user_can_read() {
         (&staff, "/private/key.txt", &[AS_BOB], 403),
         (&staff, "/private/key.txt", &[AS_ADA], 200),
         (&staff, "/%70rivate/key.txt", &[], 401),
-        (&staff, "//private/key.txt", &[], 301), // to the one form of the path, before anybody is asked
+        (&staff, "//private/key.txt", &[], 301), // a redirect to the normal form of the path, before any login
         (&staff, "/x/../private/key.txt", &[], 301),
         (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/private/key.txt", &[], 403),
         (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/a.txt", &[], 200),
@@ -69,7 +69,7 @@ fn allow_rules_decide_what_each_user_can_read() {
     assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [302, 200]);
 }
 
-/// The access log has the user of what `--auth` itself responds to.
+/// The access log has the user of responses that `--auth` itself makes.
 #[test]
 fn logins_and_logouts_are_logged() {
     let files = site();
@@ -111,7 +111,7 @@ fn the_user_file_is_reloaded() {
         let line = modest.err_line().unwrap();
         if line.contains("[ERROR]") {
             assert!(line.contains("users: line 1: ada: this is SHA-1 without salt"), "{line}");
-            assert!(line.ends_with("the users from before stay in effect"), "{line}");
+            assert!(line.ends_with("the previous users stay in effect"), "{line}");
             break;
         }
     }
@@ -120,14 +120,14 @@ fn the_user_file_is_reloaded() {
 #[test]
 fn a_password_flood_does_not_starve_other_clients() {
     let files = site();
-    // A hash of 2^13 rounds takes a second and more in a build for tests.
+    // In a debug build a hash of 2^13 rounds takes more than a second.
     let slow = "eve:$2y$13$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
     std::fs::write(files.path().join("users"), slow).unwrap();
     let rules = ["--auth", "users", "--allow", "/=*:read", "--allow", "/private=eve:read", "--workers", "4"];
     let modest = start(&files, &rules);
     let mut guessing: Vec<_> = (0..40).map(|_| modest.connect()).collect();
     for (number, client) in guessing.iter_mut().enumerate() {
-        // Names of their own, and addresses: each proves nothing, and none is slowed by the others.
+        // Different names: each check fails, and the delays for wrong passwords do not apply.
         let name = crate::built::base64(&format!("user{number}:x"));
         let request = format!("GET /a.txt HTTP/1.1\r\nHost: test\r\nAuthorization: Basic {name}\r\n\r\n");
         client.write_all(request.as_bytes()).unwrap();
@@ -147,13 +147,13 @@ fn passwords_are_never_sent_in_clear_text() {
     let (code, out, err) = run(modest(words).current_dir(&files));
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
     assert!(err.contains("has no TLS") && err.contains("--auth-over-http"), "{err}");
-    // The PROXY protocol says nothing of TLS, whatever else is named.
+    // The PROXY protocol does not report TLS, whatever other options say.
     let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
     let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
     assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
     let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
     assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
-    // Behind a proxy what it tells counts; here the test is the proxy.
+    // Behind a proxy its report counts; here the test is the proxy.
     let proxied = Built::start(modest(words).args(["--trusted-proxy", "127.0.0.1"]).current_dir(&files));
     let forwarded = "X-Forwarded-For: 192.0.2.7";
     for (fields, status) in [
@@ -176,7 +176,8 @@ fn invalid_auth_options_are_rejected_with_a_reason() {
     std::fs::write(files.path().join("plain"), "ada:secret\n").unwrap();
     for (words, status, said) in [
         (&["--auth", "ada:secret"][..], 2, "--hash-password USER > users"),
-        (&["--auth", "www/ada:secret"], 2, "--hash-password USER > users"), // not that it is in a served folder
+        // this error, not the one about a served folder
+        (&["--auth", "www/ada:secret"], 2, "--hash-password USER > users"),
         (&["--auth", "missing"], 1, "there is no file 'missing'; create it"),
         (&["--auth", "plain"], 1, "plain: line 1: ada: this is not the hash of a password"),
         (&["--auth", "www/users"], 2, "is in 'www', which is served"),
@@ -192,7 +193,7 @@ fn invalid_auth_options_are_rejected_with_a_reason() {
     }
 }
 
-/// The page of a server without a folder at its root names no folders that whoever asks may not read.
+/// The page of a server without a folder at its root contains no folders that the client may not read.
 #[test]
 fn the_overview_hides_unreadable_folders() {
     let files = site();
@@ -206,7 +207,7 @@ fn the_overview_hides_unreadable_folders() {
     }
 }
 
-/// What argon2 fills is given back to the system, whichever worker it was for.
+/// The memory of argon2 is returned to the system, whichever worker used it.
 #[test]
 fn wrong_passwords_leave_no_memory_in_use() {
     let files = site();
@@ -243,7 +244,8 @@ fn hash_password_prints_a_valid_user_line() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes()); // a wrong name is refused before anything is read
+        // an invalid name is rejected before anything is read
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
         child.wait_with_output().unwrap()
     };
     let made = make("ada", "a long secret\nmore\n");
@@ -267,7 +269,7 @@ fn hash_password_prints_a_valid_user_line() {
     }
 }
 
-/// What the server needs for itself is in no folder that is served, wherever clients come from.
+/// The server's own files must not be in a served folder, whatever the address is.
 #[test]
 fn serving_the_servers_own_files_is_rejected() {
     let files = site();
@@ -279,7 +281,7 @@ fn serving_the_servers_own_files_is_rejected() {
     std::os::unix::fs::symlink("../modest.toml", files.path().join("www/out.toml")).unwrap();
     for (words, said) in [
         (&["--config", "modest.toml"][..], None),
-        (&["--config", "www/out.toml"], None), // such links are not followed, unless told
+        (&["--config", "www/out.toml"], None), // such links are not followed by default
         (
             &["--config", "www/out.toml", "--follow-symlinks", "anywhere"],
             Some("--config: 'www/out.toml' is in 'www', which is served, so clients could read all"),
@@ -295,14 +297,14 @@ fn serving_the_servers_own_files_is_rejected() {
         (&["--log-file", "log"], None),
         (
             &["--log-file", "link/sub/new.log"],
-            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read who"),
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read which"),
         ),
         (&["--log-file", "www/sub/.log"], None),
     ] {
         for bind in ["127.0.0.1:0", "0.0.0.0:0", "unix:modest.sock"] {
             let (code, _, err) =
                 run(modest(["www", "-b", bind, "--user", "nobody-of-that-name"]).args(words).current_dir(&files));
-            // What is not refused gets as far as the user that is none.
+            // If the file is not rejected, the start fails later, because the user does not exist.
             assert!(err.contains(said.unwrap_or("nobody-of-that-name")), "{words:?} {bind}: {code:?} {err}");
             assert_eq!(err.lines().count(), 1, "{words:?} {bind}: {err}");
         }

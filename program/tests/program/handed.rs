@@ -1,4 +1,4 @@
-//! Sockets that the program is started with: by number, by systemd, and from one process to the next.
+//! Sockets that the program inherits: by number, from systemd, and from one process to the next.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::built::{Built, PATIENCE, example, folder, modest, root, run};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A shell that runs the program with these words, after these commands. Its stdin is the program's.
+/// A shell that runs these commands and then the program with these arguments. Its stdin is the program's.
 fn shell(before: &str, words: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{before}\nexec \"$@\""), "sh", env!("CARGO_BIN_EXE_modest")]).args(words);
@@ -22,7 +22,7 @@ fn shell(before: &str, words: &[&str]) -> Command {
     command
 }
 
-/// The program, started with this socket as its stdin (from where a shell may lay it elsewhere), and its banners.
+/// The program, started with this socket as its stdin (a shell may move it), and its banners.
 struct Started {
     child: Child,
     out: ChildStdout,
@@ -35,7 +35,7 @@ impl Started {
         Started { child, out }
     }
 
-    /// The next line that it prints.
+    /// The next line of its output.
     fn line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
@@ -45,7 +45,7 @@ impl Started {
         String::from_utf8(line).expect("text")
     }
 
-    /// End it, and wait for that.
+    /// Stops it, and waits for its end.
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
@@ -60,7 +60,7 @@ impl Drop for Started {
     }
 }
 
-/// One request on a connection of its own: the whole answer.
+/// Sends one request on a connection, and returns the whole response.
 fn get(mut stream: impl Read + Write) -> io::Result<String> {
     stream.write_all(b"GET /robots.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
@@ -100,10 +100,10 @@ fn a_socket_is_taken_over_by_its_number() {
 #[test]
 fn a_descriptor_that_is_not_listening_is_rejected() {
     for (before, word, said) in [
-        ("", "fd:0", "this descriptor is no socket that listens"),
-        ("exec 3</dev/null", "fd:3", "this descriptor is no socket that listens"),
+        ("", "fd:0", "this descriptor is not a listening socket"),
+        ("exec 3</dev/null", "fd:3", "this descriptor is not a listening socket"),
         ("", "fd:999", "there is no such descriptor"),
-        ("", "fd:1", "this descriptor is no socket that listens"),
+        ("", "fd:1", "this descriptor is not a listening socket"),
     ] {
         let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
         assert_eq!((status, out.as_str()), (Some(1), ""), "{before} {word}: {err}");
@@ -112,7 +112,7 @@ fn a_descriptor_that_is_not_listening_is_rejected() {
     let (connected, other) = UnixStream::pair().unwrap();
     let mut command = shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
     let output = command.stdin(OwnedFd::from(connected)).output().unwrap();
-    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    let said = "modest: can't listen at fd:3: this descriptor is not a listening socket\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);
     drop(other);
 }
@@ -145,12 +145,12 @@ fn datagram_sockets_are_taken_over_by_number_and_from_systemd() {
     for (before, word) in [("", "fd:0"), ("exec 3<&0 0</dev/null", "fd:3"), (names, "systemd")] {
         let output = shell(before, word).stdin(OwnedFd::from(listener.try_clone().unwrap())).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains("is no socket for datagrams"), "{word}: {said}");
+        assert!(!output.status.success() && said.contains("is not a socket for datagrams"), "{word}: {said}");
     }
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut command = self::shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
     let output = command.stdin(OwnedFd::from(socket)).output().unwrap();
-    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    let said = "modest: can't listen at fd:3: this descriptor is not a listening socket\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);
 }
 
@@ -160,7 +160,7 @@ fn sockets_passed_by_systemd_are_served() {
     for (before, word, banners) in [
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "systemd", 1),
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1", "systemd", 1),
-        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without a word of it
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without an option for it
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd:admin", 1),
@@ -184,9 +184,9 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
         ("unset LISTEN_FDS", "systemd", "no sockets were handed over: LISTEN_FDS is not set"),
         ("export LISTEN_FDS=1 LISTEN_PID=1", "systemd", "no sockets were handed over to process "),
         ("export LISTEN_FDS=0 LISTEN_PID=$$", "systemd", "no such socket was handed over"),
-        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "there is no number in LISTEN_FDS"),
+        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "LISTEN_FDS is not a number"),
         ("export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a", "systemd:b", "no such socket was handed over"),
-        ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is no socket"),
+        ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is not a"),
     ] {
         let (status, out, err) = run(&mut shell(before, &["www", "-b", word]));
         assert_eq!((status, out.as_str()), (Some(1), ""), "{before}: {err}");
@@ -225,7 +225,7 @@ fn systemd_is_notified_of_start_and_stop() {
         let mut command = modest(["-p", "0"]);
         let modest = Built::start(command.current_dir(&files).env("NOTIFY_SOCKET", &variable));
         assert_eq!(heard(), "READY=1", "{variable}");
-        let mut client = modest.connect(); // half a request, so that the stop takes its time
+        let mut client = modest.connect(); // an incomplete request, so that the shutdown takes some time
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").unwrap();
         assert_eq!(modest.get("/file.txt").body, "inside");
         modest.signal(Signal::TERM);
@@ -236,7 +236,7 @@ fn systemd_is_notified_of_start_and_stop() {
     }
 }
 
-/// A socket that systemd has handed over, and that no option names, is not left accepting connections that nothing serves.
+/// If systemd passed a socket that no option names, the start fails: its connections would never be served.
 #[test]
 fn a_passed_socket_that_no_option_names_is_rejected() {
     let (socket, _) = listener();
@@ -245,7 +245,7 @@ fn a_passed_socket_that_no_option_names_is_rejected() {
     {
         let (status, out, err) = run(&mut shell(handed, words));
         assert_eq!((status, &*out, err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
-        assert!(err.contains("systemd has handed over fd:3 (modest.socket), which"), "{words:?}: {err}");
+        assert!(err.contains("systemd passed fd:3 (modest.socket), which"), "{words:?}: {err}");
     }
     let words = ["www", "-b", "127.0.0.1:0", "-b", "systemd"];
     let mut started = Started::new(shell(handed, &words), socket.try_clone().unwrap());
@@ -253,14 +253,14 @@ fn a_passed_socket_that_no_option_names_is_rejected() {
     started.stop();
 }
 
-/// At a socket that was handed over nobody is waited for at the end, and it is over before the thread that tells has looked:
-/// it tells all the same.
+/// With a passed socket the shutdown waits for no client, so the server can end before the notifying thread has seen
+/// the shutdown. systemd is notified nevertheless.
 #[test]
 fn systemd_is_notified_even_of_a_very_fast_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_nonblocking(true).unwrap(); // the program has ended by then: what it has told is there
+    socket.set_nonblocking(true).unwrap(); // the program has ended by then, so all its notifications have arrived
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for run in 0..100 {
         let mut command = shell("", &["www", "-q", "-b", "fd:0"]);
@@ -281,11 +281,11 @@ fn a_failed_systemd_notification_is_logged_and_delays_nothing() {
     let modest = Built::start(modest(["www", "-p", "0"]).env("NOTIFY_SOCKET", "/no/such/socket"));
     assert!(modest.get("/").status == 200);
     let (status, _, err) = modest.stop();
-    let told = err.iter().filter(|line| line.contains("can't tell systemd")).count();
+    let told = err.iter().filter(|line| line.contains("can't notify systemd")).count();
     assert!(status.success() && told == 2, "{err:?}");
 }
 
-/// Where clients connect to.
+/// The addresses that clients connect to.
 #[derive(Clone)]
 enum Place {
     Inet(SocketAddr),
@@ -305,7 +305,7 @@ impl Place {
     }
 }
 
-/// Servers follow each other on one listening socket, while clients connect again and again: none of them may notice.
+/// Servers replace each other at one listening socket while clients connect repeatedly. No connection may fail.
 #[test]
 fn a_successor_takes_over_without_one_failed_connection() {
     const SUCCESSORS: usize = 6;
@@ -368,7 +368,7 @@ fn a_successor_takes_over_without_one_failed_connection() {
     assert!(fs::exists(&path).unwrap(), "the file of the one who made the socket stays");
 }
 
-/// Ends the load also where a test fails, which would wait for it otherwise.
+/// Ends the load even if the test fails, which would otherwise wait for it.
 struct OverAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for OverAtEnd<'_> {

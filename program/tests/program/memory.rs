@@ -1,7 +1,8 @@
-//! The built program under clients that want its memory: it keeps to what `--memory` says, and serves newcomers. The limits that follow
-//! from it are those of docs/deploy.md.
+//! The built program with clients that try to use up its memory: it stays within `--memory`, and serves new clients.
+//! The resulting limits are those of docs/deploy.md.
 //!
-//! `MEMORY_CLIENTS=19000 cargo test --release --test memory` is the long form, with as many clients as there are descriptors for.
+//! `MEMORY_CLIENTS=19000 cargo test --release --test memory` is the long form, with as many clients as there are
+//! descriptors.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -13,7 +14,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 const MIB: usize = 1024 * 1024;
 
-/// Of the process, in bytes: the most that it ever had in memory, without the file of the program, which without optimization is large.
+/// The peak memory of the process, in bytes, without the program's file, which is large without optimization.
 fn peak(built: &Built) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", built.pid().as_raw_nonzero())).unwrap();
     let value = |name: &str| {
@@ -30,7 +31,8 @@ fn clients() -> usize {
     std::env::var("MEMORY_CLIENTS").map_or(5000, |number| number.parse().unwrap())
 }
 
-/// One more client that sends this and then nothing. It waits for no room: what does not fit into the socket is left out.
+/// Another client that sends these bytes and then nothing. It never blocks: bytes that do not fit into the socket are
+/// left out.
 fn send(built: &Built, bytes: &[u8]) -> Option<TcpStream> {
     let mut client = TcpStream::connect_timeout(&built.address, Duration::from_secs(10)).ok()?;
     client.set_nonblocking(true).unwrap();

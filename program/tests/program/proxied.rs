@@ -1,4 +1,4 @@
-//! `--proxy`: the built program between clients and servers that behave, and servers that don't.
+//! `--proxy`: the built program between clients and backends, with and without faults on both sides.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::built::{self, Answer, Built, PATIENCE, folder, modest, read_until, run};
 
-/// A backend by hand: the head of each request is sent to the test, with its connection.
+/// A backend that the test controls: it gets the head and the stream of each request.
 struct ByHand {
     url: String,
     requests: Receiver<(String, TcpStream)>,
@@ -227,7 +227,7 @@ fn answers_pass() {
     backend.asked_nothing();
 }
 
-/// An invalid response becomes a page in plain words, and a response that breaks off is visibly broken.
+/// An invalid response becomes a readable page, and a truncated response is visibly incomplete.
 #[test]
 fn backends_that_misbehave() {
     let backend = ByHand::new();
@@ -280,7 +280,7 @@ fn backends_that_misbehave() {
     }
 }
 
-/// No byte of one request becomes another one.
+/// No byte of a request is parsed as another one.
 #[test]
 fn requests_are_not_smuggled() {
     let backend = ByHand::new();
@@ -315,7 +315,7 @@ fn requests_are_not_smuggled() {
         assert_eq!(Answer::read(&head).status, status, "{request:?}: {head}");
         backend.asked_nothing();
     }
-    // A body whose bytes look like a request arrives as a body, on a connection of its own.
+    // A body that looks like a request arrives as a body, on a separate connection.
     let inner = "GET /api/admin HTTP/1.1\r\nHost: a\r\n\r\n";
     let request = format!(
         "POST /api/ HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{inner}GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -325,7 +325,7 @@ fn requests_are_not_smuggled() {
     let (head, mut upstream) = backend.next();
     assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", inner.len())), "{head}");
     read_until(&mut upstream, inner.as_bytes()).unwrap();
-    // Bytes after the response on its connection belong to no request.
+    // Bytes after the response on its connection are dropped.
     upstream
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
         .unwrap();
@@ -335,7 +335,7 @@ fn requests_are_not_smuggled() {
     backend.asked_nothing();
 }
 
-/// A request's body arrives whole, with its length; a response's is passed on as it comes.
+/// A request's body arrives whole, with its length. A response's body is passed on as it arrives.
 #[test]
 fn bodies_pass() {
     let backend = ByHand::new();
@@ -348,7 +348,7 @@ fn bodies_pass() {
         let head = format!("POST /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n");
         let mut client = send(&modest, &(head + &first));
         assert_eq!(modest.get("/a.txt").body, "a file");
-        backend.asked_nothing(); // a client that sends slowly does not hold it
+        backend.asked_nothing(); // a slow client does not occupy the backend
         client.write_all(second.as_bytes()).unwrap();
         let (head, mut upstream) = backend.next();
         let head_lower = head.to_lowercase();
@@ -359,7 +359,7 @@ fn bodies_pass() {
         let mut body = vec![0; 200_000];
         upstream.read_exact(&mut body).unwrap();
         assert!(body.iter().all(|byte| *byte == b'x'), "{framing}");
-        // Half a response is passed on before there is more.
+        // An incomplete response is passed on before there is more of it.
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").unwrap();
         read_until(&mut client, b"\r\n\r\nhalf").unwrap();
         upstream.write_all(b"rest").unwrap();
@@ -376,7 +376,7 @@ fn bodies_pass() {
     }
 }
 
-/// 64 MB each way, at the same time, with a `--body-limit` of a few bytes.
+/// 64 MB in each direction at the same time, with a `--body-limit` of a few bytes.
 #[test]
 fn large_bodies_are_forwarded() {
     let backend = ByHand::new();
@@ -387,7 +387,7 @@ fn large_bodies_are_forwarded() {
     let mut sending = client.try_clone().unwrap();
     std::thread::spawn(move || sending.write_all(&vec![b'x'; size]).unwrap());
     let (_, mut upstream) = backend.next();
-    // An echo: the response begins before the request has arrived.
+    // An echo: the response begins before the whole request has arrived.
     std::thread::spawn(move || {
         write!(upstream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").unwrap();
         let mut piece = vec![0; 1 << 20];
@@ -406,7 +406,7 @@ fn large_bodies_are_forwarded() {
     assert!(rest.len() == size && rest.iter().all(|byte| *byte == b'x'), "{} bytes", rest.len());
 }
 
-/// A body that is too long for this server is not begun at the other one.
+/// A body that is too long for this server does not reach the backend.
 #[test]
 fn bodies_are_limited() {
     let backend = ByHand::new();
@@ -425,7 +425,8 @@ fn bodies_are_limited() {
     }
 }
 
-/// A backend that answers before it has read everything: the client gets that answer, whether the backend ends its side or not.
+/// A backend can respond before it has read everything: the client gets this response, whether or not the backend
+/// closes its side.
 #[test]
 fn an_early_answer_passes() {
     let backend = ByHand::new();
@@ -447,8 +448,8 @@ fn an_early_answer_passes() {
     }
 }
 
-/// More uploads than there are workers, to a backend that does not read: everything else is served, and it gets back what
-/// clients held that have left.
+/// There are more uploads than workers, to a backend that does not read. Everything else is still served, and a client
+/// that disconnects frees its place.
 #[test]
 fn uploads_that_are_not_read_hold_no_worker() {
     let backend = ByHand::new();
@@ -466,12 +467,12 @@ fn uploads_that_are_not_read_hold_no_worker() {
     let full = modest.get("/api/x");
     assert!(full.status == 429 && full.body.contains("Too many requests from this address"), "{full:?}");
     backend.asked_nothing();
-    // Clients that leave end their requests at the backend, and free their places.
+    // The requests of disconnected clients end at the backend, and their places are free.
     let (clients, upstreams): (Vec<_>, Vec<_>) = held.into_iter().unzip();
     drop(clients);
     for (_, mut upstream) in upstreams {
         let mut rest = Vec::new();
-        let _ = upstream.read_to_end(&mut rest); // a reset is an end also
+        let _ = upstream.read_to_end(&mut rest); // a reset is an end as well
         assert!(rest.len() < size, "the request is incomplete");
     }
     let client = send(&modest, "GET /api/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -480,7 +481,7 @@ fn uploads_that_are_not_read_hold_no_worker() {
     assert_eq!(all(client).status, 200);
 }
 
-/// Clients that do not send their bodies hold no place.
+/// Clients that do not send their bodies occupy no place.
 #[test]
 fn unsent_bodies_hold_no_place() {
     let backend = ByHand::new();
@@ -498,7 +499,8 @@ fn unsent_bodies_hold_no_place() {
     backend.asked_nothing();
 }
 
-/// One address has a quarter of the places, by the address that a trusted proxy reports, and all have 4 times as many.
+/// One address can have a quarter of the places, and four addresses have all of them. The address is the one that a
+/// trusted proxy reports.
 #[test]
 fn an_address_has_a_quarter_of_the_places() {
     let backend = ByHand::new();
@@ -515,7 +517,114 @@ fn an_address_has_a_quarter_of_the_places() {
     backend.asked_nothing();
 }
 
-/// The backend has evaluated what a client has.
+/// Rights are checked for the path in `Destination`, and the backend gets it as it gets the path of the request.
+#[test]
+fn destinations_are_paths_of_the_backend() {
+    let backend = ByHand::new();
+    let places =
+        [format!("/api={}/", backend.url), format!("/dav={}/in/", backend.url), format!("/same={}", backend.url)];
+    let words = ["--auth", "../users", "--allow", "/=@users:all", "--allow", "/api/priv=@users:read"];
+    let words: Vec<&str> = words.into_iter().chain(places.iter().flat_map(|place| ["--proxy", place])).collect();
+    let modest = start(&words);
+    let host = modest.address.to_string();
+    for (method, target, destination, expected) in [
+        ("COPY", "/api/f", format!("http://{host}/api/g"), Ok("COPY /f http://HOST/g")),
+        ("MOVE", "/api/f", "/api/g%20h".to_owned(), Ok("MOVE /f http://HOST/g%20h")),
+        ("COPY", "/dav/f", "/dav/g".to_owned(), Ok("COPY /in/f http://HOST/in/g")),
+        ("COPY", "/same/f", "/same/g".to_owned(), Ok("COPY /same/f http://HOST/same/g")),
+        ("copy", "/api/f", "/api/g".to_owned(), Ok("copy /f http://HOST/g")),
+        ("COPY", "/api/f", "/api/priv/x".to_owned(), Err(403)),
+        ("COPY", "/api/f", format!("http://{host}/api/priv/x"), Err(403)),
+        ("copy", "/api/f", "/api/priv/x".to_owned(), Err(403)),
+        ("COPY", "/api/f", "/priv/x".to_owned(), Err(502)),
+        ("copy", "/api/f", "/dav/x".to_owned(), Err(502)),
+        ("COPY", "/api/f", "http://other.example/api/x".to_owned(), Err(502)),
+        ("COPY", "/api/f", "/api/../x".to_owned(), Err(400)),
+        ("COPY", "/api/f", "/api/..;/x".to_owned(), Err(404)),
+    ] {
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{AS_ADA}Connection: close\r\nDestination: {destination}\r\n\r\n"
+        );
+        let client = send(&modest, &request);
+        match expected {
+            Ok(wanted) => {
+                let (head, mut upstream) = backend.next();
+                upstream.write_all(b"HTTP/1.1 204 Done\r\n\r\n").unwrap();
+                let line = head.lines().next().unwrap().strip_suffix(" HTTP/1.1").unwrap();
+                let field = head.lines().filter_map(|line| line.strip_prefix("Destination: ")).collect::<Vec<_>>();
+                assert_eq!(format!("{line} {}", field.concat()).replace(&host, "HOST"), wanted, "{head}");
+                assert_eq!(all(client).status, 204);
+            }
+            Err(status) => assert_eq!(all(client).status, status, "{method} {destination}"),
+        }
+    }
+    backend.asked_nothing();
+}
+
+/// With the passwords of this server, pages of other sites can't change anything in the application.
+#[test]
+fn pages_of_other_sites_change_nothing_with_passwords() {
+    let backend = ByHand::new();
+    let with_users = to(&backend, &["--auth", "../users"]);
+    let open = to(&backend, &[]);
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    for (server, method, fields, passes) in [
+        (&with_users, "POST", "Sec-Fetch-Site: cross-site\r\n", false),
+        (&with_users, "POST", "Origin: https://evil.example\r\n", false),
+        (&with_users, "post", "Origin: https://evil.example\r\n", false),
+        (&with_users, "GET", &*format!("Origin: https://evil.example\r\n{upgrade}"), false),
+        (&with_users, "GET", "Sec-Fetch-Site: cross-site\r\n", true),
+        (&with_users, "POST", "Sec-Fetch-Site: same-origin\r\n", true),
+        (&with_users, "POST", "", true),
+        (&open, "POST", "Origin: https://evil.example\r\n", true), // for the application to judge
+    ] {
+        let close = if fields.contains("upgrade") { "" } else { "Connection: close\r\n" };
+        let client = send(
+            server,
+            &format!("{method} /api/x HTTP/1.1\r\nHost: a\r\n{AS_ADA}{close}{fields}Content-Length: 0\r\n\r\n")
+                .replace(if method == "GET" { "Content-Length: 0\r\n" } else { "" }, ""),
+        );
+        if passes {
+            backend.next().1.write_all(b"HTTP/1.1 204 Done\r\n\r\n").unwrap();
+            assert_eq!(all(client).status, 204, "{method} {fields}");
+        } else {
+            let mut client = client;
+            let head = String::from_utf8(read_until(&mut client, b"\r\n\r\n").unwrap()).unwrap();
+            assert!(head.starts_with("HTTP/1.1 403"), "{method} {fields}: {head}");
+        }
+    }
+    backend.asked_nothing();
+}
+
+/// A 401 of the application is not about the password of this server.
+#[test]
+fn refusals_of_the_application_ask_for_no_password() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &["--auth", "../users"]);
+    let client = send(&modest, &format!("GET /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{AS_ADA}\r\n"));
+    let answer = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n";
+    backend.next().1.write_all(answer).unwrap();
+    let got = all(client);
+    assert!(got.status == 401 && !got.head.to_lowercase().contains("www-authenticate"), "{got:?}");
+    let nobody = all(send(&modest, "GET /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    assert!(nobody.status == 401 && nobody.head.contains("Basic realm"), "{nobody:?}");
+}
+
+/// A client that has ended its side and gets nothing has left, whatever it sent before.
+#[test]
+fn clients_that_leave_a_silent_response_give_up_their_place() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &["--proxy-at-once", "1"]);
+    let mut client = send(&modest, "GET /api/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (_, mut upstream) = backend.next();
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();
+    read_until(&mut client, b"data: 1").unwrap();
+    client.shutdown(Shutdown::Write).unwrap(); // as a browser's socket does, whose system still acknowledges probes
+    let ended = upstream.read(&mut [0; 1]);
+    assert!(matches!(ended, Ok(0)), "{ended:?}");
+}
+
+/// The backend evaluates conditions and ranges of the client.
 #[test]
 fn conditions_and_ranges_are_the_backends() {
     let backend = ByHand::new();
@@ -544,9 +653,9 @@ fn conditions_and_ranges_are_the_backends() {
     }
 }
 
-/// More silent streams, and requests that wait, than there are workers.
+/// There are more silent streams and waiting requests than workers.
 #[test]
-fn who_waits_holds_no_worker() {
+fn waiting_requests_hold_no_worker() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--workers", "2"]);
     let mut streams = Vec::new();
@@ -566,7 +675,7 @@ fn who_waits_holds_no_worker() {
             read_until(client, b"data: 2\n\n").unwrap();
         }
     }
-    // A client that leaves ends the request at the backend, and an end of the backend ends the stream.
+    // A disconnect of the client ends the request at the backend, and an end of the backend ends the stream.
     let (client, mut upstream) = streams.swap_remove(0);
     client.shutdown(Shutdown::Both).unwrap();
     drop(client);
@@ -577,13 +686,13 @@ fn who_waits_holds_no_worker() {
     let (mut client, upstream) = streams.swap_remove(2);
     drop(upstream);
     read_until(&mut client, b"0\r\n\r\n").unwrap();
-    // A shutdown does not wait for streams of events.
+    // A shutdown does not wait for event streams.
     let Started(modest, _files) = modest;
     let (status, ..) = modest.stop();
     assert!(status.success(), "{status}");
 }
 
-/// A stream of events whose response begins after the shutdown has begun ends as those that were open.
+/// An event stream that begins after the shutdown has begun also ends.
 #[test]
 fn events_that_begin_during_a_shutdown_end() {
     let backend = ByHand::new();
@@ -600,6 +709,34 @@ fn events_that_begin_during_a_shutdown_end() {
     assert!(came.starts_with("HTTP/1.1 200") && built::ended(&mut client), "{came}");
     let (status, ..) = stopping.join().unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// Requests that the backend has when the shutdown begins get their responses in any order, with any number of workers.
+/// A request without a response is cut off at the end of the shutdown.
+#[test]
+fn requests_that_wait_during_a_shutdown_hold_no_worker() {
+    let backend = ByHand::new();
+    let Started(modest, _files) = to(&backend, &["--shutdown-timeout", "5s", "--workers", "1"]);
+    let mut waiting = Vec::new();
+    for number in 0..5 {
+        let client = send(&modest, &format!("GET /api/{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        waiting.push((client, backend.next().1));
+    }
+    let address = modest.address;
+    let stopping = std::thread::spawn(move || modest.stop());
+    while TcpStream::connect(address).is_ok() {
+        std::thread::yield_now(); // until the shutdown has begun
+    }
+    for (number, (client, upstream)) in waiting.iter_mut().enumerate().skip(1).rev() {
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+        upstream.write_all(response.as_bytes()).unwrap();
+        let came = String::from_utf8(read_until(client, format!("\r\n\r\n{number}").as_bytes()).unwrap()).unwrap();
+        assert!(came.starts_with("HTTP/1.1 200"), "{came}");
+    }
+    let (mut first, _upstream) = waiting.swap_remove(0);
+    let broken = first.read(&mut [0; 1]);
+    assert!(broken.is_err(), "{broken:?}");
+    stopping.join().unwrap();
 }
 
 #[test]
@@ -635,7 +772,7 @@ fn other_protocols_pass() {
         other.shutdown(Shutdown::Write).unwrap();
         assert!(built::ended(one), "the backend first: {upstream_first}");
     }
-    // A backend may refuse.
+    // The backend can reject the upgrade.
     let client = send(&modest, &request.replace("keep-alive, ", "close, "));
     let (_, mut upstream) = backend.next();
     upstream.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
@@ -660,7 +797,7 @@ fn beside_other_options() {
     let (head, mut upstream) = backend.next();
     assert!(!head.to_lowercase().contains("authorization"), "{head}");
     assert!(head.contains("\r\nX-Forwarded-User: ada\r\n"), "{head}");
-    // The client's answer to a challenge would not arrive: it gets this server's.
+    // The client's answer to the backend's challenge would not reach it, so the client gets a challenge of this server.
     upstream.write_all(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"b\"\r\nContent-Length: 0\r\n\r\n").unwrap();
     let got = all(client);
     assert!(got.status == 401 && !got.head.contains("realm=\"b\""), "{got:?}");
@@ -678,12 +815,12 @@ fn beside_other_options() {
         assert_eq!(all(client).status, 200);
         assert_eq!(modest.get("/api/x").status, 404, "{words:?}");
     }
-    // A right to write alone shows nothing of the backend.
+    // A user who may only write learns nothing about the backend.
     let modest = to(&backend, &["--allow", "/=*:read", "--allow", "/api=*:write"]);
     assert_eq!(modest.ask("GET", "/api/", &["Accept: text/html"], "").status, 403);
     assert_eq!(modest.get("/api/").status, 403);
     backend.asked_nothing();
-    // All that no folder has.
+    // The backend gets all paths that no folder has.
     let files = folder(&[("a.txt", "a file")]);
     let words = [format!("/files={}", files.path().display()), "--proxy".into(), format!("/={}", backend.url)];
     let modest = Built::start(&mut modest_of(&words));
@@ -718,7 +855,11 @@ fn wrong_values_are_explained() {
             &["--proxy", "/api=http://a", "--proxy-body-limit", "2k", "--body-quota", "1k"],
             "--proxy-body-limit and --body-quota contradict each other",
         ),
-        (&["--confine", "--proxy", "/api=http://backend:3000"], "a confined server can't look up the names of hosts"),
+        (&["--confine", "--proxy", "/api=http://127.0.0.1:3000"], "--body-folder is needed"),
+        (
+            &["--confine", "--body-folder", "/tmp", "--proxy", "/api=http://backend:3000"],
+            "a confined server can't look up the names of hosts",
+        ),
     ] {
         let (status, _, said) = run(modest(["-p", "0"]).args(words));
         assert!(status == Some(2) && said.contains(expected), "{words:?}: {said}");

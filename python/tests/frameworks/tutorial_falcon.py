@@ -1,4 +1,4 @@
-"""Falcon's tutorial: resources, media, images that are posted and got. https://falcon.readthedocs.io/en/stable/user/tutorial.html"""
+"""Falcon's tutorial: resources, media, images that are stored and downloaded. https://falcon.readthedocs.io/en/stable/user/tutorial.html"""
 
 import os
 import tempfile

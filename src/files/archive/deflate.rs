@@ -101,7 +101,8 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    /// Any row of both gives the same bytes again, also those that a compressor could refer to across what is stored.
+    /// Any sequence of compressed and stored data returns the same bytes, even if a compressor could refer to bytes
+    /// before the stored ones.
     #[test]
     fn mixed() {
         let text = b"all work and no play makes Jack a dull boy\n".repeat(3000);

@@ -24,7 +24,7 @@ impl Report {
     /// Reports a path that is missing from the archive.
     pub fn left_out(&mut self, path: &[u8], why: &str) {
         let path = shown(path);
-        log::debug!(target: "modest::files", "an archive is without {path}: {why}");
+        log::debug!(target: "modest::files", "{path} is missing from an archive: {why}");
         self.left_out.push(&path, why);
     }
 
@@ -65,7 +65,8 @@ impl Lines {
     }
 }
 
-/// On one line and in one direction: a name can contain line ends, and must not create a line of its own in a log.
+/// A path on one line and in one direction: a name can contain line ends, and must not create a line of its own in a
+/// log.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
 }

@@ -135,7 +135,7 @@ impl ArchiveStream {
         }
         if self.report.missing() > 0 {
             let count = self.report.missing();
-            log::warn!(target: "modest::files", "/{}: the archive is without {count} entries; its MISSING.txt says which", self.folder);
+            log::warn!(target: "modest::files", "/{}: {count} entries are missing from the archive; its MISSING.txt lists them", self.folder);
         }
         self.state = State::Ended;
         self.writer.finish(&mut self.out)
@@ -159,7 +159,7 @@ impl Read for ArchiveStream {
 /// Reads a small file as it is at one moment.
 fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     for _ in 0..TRIES {
-        // The kernel sets mtime when a `write` begins, so a write in progress would not show below.
+        // The kernel sets mtime when a `write` begins, so the times below would not show a write in progress.
         await_writes(file);
         let before = stat_of(&file.file)?;
         if before.size > SMALL {
@@ -170,7 +170,7 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
         if matches!(&read, Err(error) if error.kind() != io::ErrorKind::UnexpectedEof) {
             return read.map_err(|error| said(file, &error.to_string()));
         }
-        // Two changes within a tick of the clock have the same time, so then it is read twice.
+        // Two changes within a tick of the clock have the same time. Then the file is read twice.
         let same_again = || {
             await_writes(file);
             let mut again = vec![0; buffer.len()];
@@ -183,8 +183,8 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     Err(said(file, "changed each time it was read"))
 }
 
-/// Waits until a `write` in progress is over, on file systems (ext4, btrfs, tmpfs) where finding a hole takes the lock
-/// of writers. Elsewhere it does nothing.
+/// Waits until a `write` in progress is over. This works on file systems (ext4, btrfs, tmpfs) where finding a hole
+/// takes the lock of writers. On others it does nothing.
 fn await_writes(file: &OpenFile) {
     let _ = rustix::fs::seek(&file.file, rustix::fs::SeekFrom::Hole(0)); // ENXIO for an empty file
 }
@@ -202,7 +202,7 @@ mod tests {
     use crate::Request;
     use crate::files::open::Root;
 
-    /// However large a file is, and in whatever pieces it is read, no more is held than a few of them.
+    /// However large a file is, and in whatever pieces it is read, at most a few pieces are in memory.
     #[test]
     fn held_memory_is_bounded() {
         let folder = tempfile::tempdir().unwrap();

@@ -127,7 +127,7 @@ impl Tree {
         let Some(read) = self.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
         let opened = match self.root.open_at(&read) {
             Err(error) => return left_out(&shown_as(&name), error, report),
-            // Its name may be shown only together with its entries.
+            // The name of a folder can be shown only together with its entries.
             Ok(Opened::Folder) if self.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
             Ok(opened) => opened,
         };
@@ -137,7 +137,7 @@ impl Tree {
         }
         let shown = shown_as(&named);
         if self.path_bytes_left < shown.len() {
-            report.left_out(&shown, "and what follows it: the names of all are too long");
+            report.left_out(&shown, "and all later entries: the names together are too long");
             self.levels.clear();
             return Ok(Step::Skipped);
         }
@@ -171,7 +171,7 @@ impl Tree {
         };
         let stat = stat_of(&folder)?;
         if self.levels.iter().any(|level| level.identity == stat.identity()) {
-            report.left_out(&shown, "a link to a folder that it lies in");
+            report.left_out(&shown, "a link to a folder that contains it");
             return Ok(Step::Skipped);
         }
         let mut names = Names::default();
@@ -187,7 +187,7 @@ impl Tree {
                 return Ok(ControlFlow::Continue(()));
             }
             if self.left == 0 {
-                report.left_out(&shown, &format!("some of it, as there are more than {} entries", self.entries));
+                report.left_out(&shown, &format!("some of its entries: there are more than {}", self.entries));
                 return Ok(ControlFlow::Break(()));
             }
             self.left -= 1;
@@ -242,7 +242,7 @@ impl Names {
 mod tests {
     use super::*;
 
-    /// Also those that are longer than most file systems allow.
+    /// Also names that are longer than most file systems allow.
     #[test]
     fn names_come_back_whole_and_sorted() {
         let long = [b'b'; 1024];

@@ -11,7 +11,7 @@ use super::{Format, tar};
 
 /// A fast level, because a client waits for the compression.
 const LEVEL: u32 = 4;
-/// Shorter files are always compressed: their entropy says too little.
+/// Shorter files are always compressed: their entropy is not reliable.
 const TELLING: usize = 4096;
 /// Bits per byte from which data counts as compressed or encrypted. Text has 4 to 6, programs 6 to 7.
 const DENSE: f64 = 7.8;

@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// The lengths of 64 bits, which no test writes the bytes for.
+    /// Lengths of 64 bits. No test writes that many bytes.
     #[test]
     fn sizes_beyond_32_bits_use_zip64() {
         let entry = Entry { path: b"a".into(), is_folder: false, is_executable: false, size: LARGE, modified: 0 };

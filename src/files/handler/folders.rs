@@ -42,7 +42,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The page by which those upload who may write here and not see what there is. `None`: it is not for this request.
+    /// The upload page, for users who can write here but not list the folder. `None` if the request is not for it.
     #[cold]
     pub(super) fn box_page(&self, asked: Asked<'_>) -> Option<Response> {
         let Asked { request, rights, .. } = asked;
@@ -70,7 +70,7 @@ impl StaticFileHandler {
         Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
     }
 
-    /// What the page of a folder has for this user.
+    /// What this user gets on the page of a folder.
     fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();
@@ -81,13 +81,13 @@ impl StaticFileHandler {
             user: request.user(),
             is_for_uploads: taking.is_some() && !may_write && might_write,
         });
-        // Where there is no other way to log in, an upload asks who sends it.
+        // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
         let accepts = taking.filter(|_| may_write).map(Taking::accepts);
         Controls { accepts, is_box, shows_boxes: taking.is_some(), account }
     }
 
-    /// The paths below this folder at which others are served.
+    /// The paths below this folder at which other folders are served.
     fn shown_beside(&self, request: &Request, folder: &[u8]) -> Vec<Beside> {
         let top = path::folder_on_server(self.mount(request), folder);
         beside(request, self.beside.iter(), &top)

@@ -17,7 +17,7 @@ impl StaticFileHandler {
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
-    /// Deleted files release their space, and invalid entries their watches.
+    /// Drops what has ended: deleted files release their space, and invalid entries their watches.
     pub(super) fn drop_ended(&self, now: Instant) {
         let freshness = &self.finder.freshness;
         self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
@@ -31,7 +31,7 @@ impl StaticFileHandler {
         known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
     }
 
-    /// Without descriptors, closes the cached files and retries once.
+    /// If there are no descriptors left, closes the cached files and tries once more.
     pub(super) fn retry_after_clearing_cache<T>(
         &self,
         find: impl Fn() -> Result<T, OpenError>,
@@ -45,8 +45,8 @@ impl StaticFileHandler {
         })
     }
 
-    /// Prepares a file, and caches it by its path if it is old enough; and by `key`, if that is a folder's, as its
-    /// index file.
+    /// Prepares a file, and caches it by its path if it is old enough. If it is the index file of a folder, it is also
+    /// cached by the folder's `key`.
     pub(super) fn keep(
         &self,
         key: &[u8],

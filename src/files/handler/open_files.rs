@@ -9,7 +9,7 @@ use super::super::cache::Cache;
 use super::Kept;
 use crate::Request;
 
-/// Opening a file anew this often costs nothing that can be measured, and an unmount can be tried again after it.
+/// Opening a file again this rarely has no measurable cost, and an unmount can be tried again after this time.
 const KEPT_OPEN: Duration = Duration::from_secs(10);
 
 /// The files that a handler keeps open.
@@ -27,8 +27,8 @@ impl Default for OpenFiles {
 }
 
 impl OpenFiles {
-    /// Has the server of this request close all of them later, unless that is arranged already. A request that no server
-    /// received keeps them open until others come.
+    /// Makes the server of this request close all of them later, unless that is already arranged. For a request that no
+    /// server received, they stay open until other requests come.
     pub fn close_later(&self, cache: &Arc<Cache<Kept>>, request: &Request) {
         if self.will_be_closed.load(SeqCst) {
             return;
@@ -49,7 +49,7 @@ struct Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.will_be_closed.store(false, SeqCst); // first: a file that is kept from now on is closed later
+        self.will_be_closed.store(false, SeqCst); // first, so that a file cached from now on is closed later
         if let Some(cache) = self.cache.upgrade() {
             cache.retain(|kept| !kept.is_open());
         }
@@ -73,7 +73,7 @@ mod tests {
         descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| is_below(&path))).count()
     }
 
-    /// Neither an idle client nor another round of requests changes that.
+    /// An idle client or another round of requests does not keep files open.
     #[test]
     fn an_idle_server_has_no_file_open() {
         let folder = tempfile::tempdir().unwrap();

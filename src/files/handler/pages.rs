@@ -44,7 +44,7 @@ impl StaticFileHandler {
             return None;
         }
         let page = self.file_response(asked, page)?;
-        // At other paths it is the same for all clients.
+        // At other paths the page is the same for all clients.
         Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
@@ -87,7 +87,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// For clients that show the error page to people. Cold: it must cost plain errors nothing.
+    /// Adds a link, for clients that show the error page to people. Cold, so that plain errors pay nothing for it.
     #[cold]
     fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
         if self.only.is_some() || !accepts_html(asked.request) {

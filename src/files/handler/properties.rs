@@ -74,7 +74,7 @@ impl StaticFileHandler {
         Ok(self.with_default_fields(dav::multistatus(text)))
     }
 
-    /// Without a page of the folder.
+    /// An error without the folder's own page.
     fn plain_error(&self, asked: Asked<'_>, error: OpenError) -> Error {
         self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
     }
@@ -84,7 +84,7 @@ impl StaticFileHandler {
     }
 }
 
-/// Nothing in it is evaluated, but malformed XML is a 400 (RFC 4918, section 8.2).
+/// Checks the XML: nothing in it is evaluated, but malformed XML is a 400 (RFC 4918, section 8.2).
 #[cfg(feature = "webdav")]
 fn check_xml(request: &Request) -> Result<()> {
     let body = request.body().bytes()?;
@@ -117,7 +117,8 @@ fn missing(request: &Request, response: &str) -> Result<String> {
     Ok(missing)
 }
 
-/// The beginnings of all elements, as `xml::start_of` writes them, without `<`: what is between quotes has neither `<` nor `"`.
+/// The start of every element, as `xml::start_of` writes it, without `<`. Text between quotes contains neither `<` nor
+/// `"`.
 #[cfg(feature = "webdav")]
 fn starts(text: &str) -> HashSet<&str> {
     let start = |tag: &'_ str| match tag.split_once(" xmlns=\"") {

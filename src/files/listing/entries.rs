@@ -27,7 +27,7 @@ use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// The same for folders that can only be written to: each has a rule of its own.
+/// The limit of folders that can only be written to, because each has a rule of its own.
 const MAX_BOXES: usize = 1000;
 /// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
@@ -54,7 +54,7 @@ pub(super) struct Entries {
     /// Folders that the user can only write to.
     boxes: Vec<Beside>,
     complete: bool,
-    /// `None`: few enough to be neglected.
+    /// `None` if there are so few entries that their memory is neglected.
     reservation: Option<Reservation>,
 }
 
@@ -136,7 +136,7 @@ impl Entries {
         Entries { names, rows, folders: 0, boxes, complete: true, reservation: None }
     }
 
-    /// Without size and date, which are part of what the user cannot read.
+    /// Adds a folder without size and date, which the user must not read.
     fn push_box(&mut self, finder: &Finder, granted: Option<Granted<'_, Write>>) {
         let Some(path) = granted.map(|granted| granted.path()).filter(|path| !finder.is_hidden(path)) else { return };
         if let Ok(name) = str::from_utf8(path::name(path)) {
@@ -311,14 +311,14 @@ fn stat_of_served(
     }
     *told = told.take().and_then(|told| told.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
-    // If it has become a link meanwhile, its target decides.
+    // If the entry has become a link meanwhile, its target decides.
     let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
     *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 
-/// A name as it is sorted. macOS decomposes letters that others compose, and both are one name for readers (Unicode's
-/// form NFD).
+/// A name in the form in which it is sorted. macOS decomposes letters that other systems compose. For readers both are
+/// one name (Unicode's form NFD).
 #[cfg(feature = "unicode")]
 fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
     use unicode_normalization::UnicodeNormalization;
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(budget.0.bytes.load(Relaxed), 0);
     }
 
-    /// As macOS writes names and as others do.
+    /// Names as macOS writes them and as other systems do.
     #[cfg(feature = "unicode")]
     #[test]
     fn composed_and_decomposed_names_sort_together() {
@@ -538,7 +538,7 @@ mod tests {
         }
     }
 
-    /// Where keys differ, they say what `natural` says.
+    /// Where keys differ, they have the order of `natural`.
     #[test]
     fn keys_are_in_natural_order() {
         let letters = b"aAbB019/:~\x01\xff";

@@ -1,9 +1,9 @@
 //! One reading for all requests that wait for it. Called by `listing`. It does not know what is read.
 //!
-//! A request that comes while a folder is being read waits: that reading may already have passed a change from before
-//! the request. When it ends, one of the waiting requests reads again, and its result serves the others, which all came
-//! before it began. So any number of simultaneous requests cost two readings. A request that is handled later, and so
-//! may have been sent later, costs its own.
+//! A request that comes while a folder is being read waits, because that reading may already have passed a part that
+//! changed before the request. When it ends, one of the waiting requests reads again. Its result serves the others,
+//! which all came before it began. So any number of simultaneous requests cost two readings. A request that is handled
+//! later, and so may have been sent later, costs its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -41,7 +41,7 @@ struct Reading<'a, T>(&'a Flight<T>);
 
 /// Why nothing was read.
 pub(super) trait WantOfRoom {
-    /// Whether it is only that there is no room for one more result.
+    /// Whether there is only no room for one more result.
     fn is_for_want_of_room(&self) -> bool;
 }
 
@@ -96,7 +96,7 @@ impl<T> Flights<T> {
         let is_last = Arc::strong_count(flight) == 2; // the map's and this one
         let kept = if is_last { lock(&flight.state).kept.take() } else { None };
         drop(flights);
-        drop(kept); // maybe megabytes: not under the lock
+        drop(kept); // may take megabytes to free: not under the lock
     }
 }
 
@@ -129,7 +129,7 @@ impl<T> Reading<'_, T> {
         let latest = lock(&self.0.state).latest.upgrade();
         let new = match (new, &latest) {
             (Ok(new), _) => new,
-            // The one in use, which may be older than the request, is better than none.
+            // The result in use may be older than the request, but it is better than none.
             (Err(error), Some(latest)) if error.is_for_want_of_room() => return Ok(Arc::clone(latest)),
             (Err(error), _) => return Err(error),
         };
@@ -163,14 +163,14 @@ mod tests {
 
     use super::*;
 
-    /// Without a reason.
+    /// An error without a reason.
     impl WantOfRoom for () {
         fn is_for_want_of_room(&self) -> bool {
             false
         }
     }
 
-    /// There is no room.
+    /// An error because there is no room.
     #[derive(Debug, PartialEq)]
     struct Full;
 
@@ -211,7 +211,7 @@ mod tests {
         let got: Vec<usize> = thread::scope(|scope| {
             let ask = |is_first: bool| {
                 while !is_first && readings.load(SeqCst) == 0 {
-                    thread::yield_now(); // who had asked before the first reading began is served by it
+                    thread::yield_now(); // requests from before the first reading are served by it
                 }
                 let asked = Instant::now();
                 *flights.join(b"a", Some(asked), read, |_, _| false).unwrap()
@@ -224,18 +224,19 @@ mod tests {
         assert_eq!(inside(&flights, b"a"), 0);
     }
 
-    /// Whoever asked before a reading began gets it when it ends, also if somebody else has begun the next one.
+    /// A request from before a reading began gets its result when it ends, even if another request has begun the next
+    /// reading.
     #[test]
     fn a_request_does_not_wait_for_the_next_read() {
         let flights = Flights::default();
         let before = Instant::now();
-        let flight = flights.enter(b"a"); // somebody waits, so that results are kept
+        let flight = flights.enter(b"a"); // a request waits, so that results are kept
         assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
         let (served, is_served) = std::sync::mpsc::channel();
         thread::scope(|scope| {
             let flights = &flights;
             let second = || {
-                // While this one reads, who asked before the first began.
+                // While this one reads, a request from before the first reading waits.
                 scope.spawn(move || {
                     let first = flights.join(b"a", Some(before), || Err(()), |_, _| false);
                     served.send(first).unwrap();
@@ -252,7 +253,7 @@ mod tests {
         let flights = Flights::default();
         let join = |asked| *flights.join(b"a", Some(asked), || Ok::<_, ()>(Instant::now()), |_, _| false).unwrap();
         let before = Instant::now();
-        let flight = flights.enter(b"a"); // somebody waits, so that results are kept
+        let flight = flights.enter(b"a"); // a request waits, so that results are kept
         let first = join(before);
         assert_eq!(join(before), first, "asked before");
         let later = join(first + Duration::from_nanos(1));
@@ -280,7 +281,7 @@ mod tests {
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "the flights keep nothing");
         drop((first, second));
         join(b"c", 1);
-        assert_eq!(lock(&flights.0).len(), 1, "what is not used is forgotten");
+        assert_eq!(lock(&flights.0).len(), 1, "unused entries are removed");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::json::push_links;
 use super::view::{By, Order};
 use crate::escape_html;
 
-/// How many rows one `<tbody>` has. A full one has the class `b`: its layout is computed when it comes near the window, and
-/// until then has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the script
-/// contain these numbers.
+/// How many rows one `<tbody>` has. A full one has the class `b`: its layout is computed when it comes near the window.
+/// Until then it has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the
+/// script contain these numbers.
 const BLOCK: usize = 100;
 
 /// The parts of a page around its rows.
@@ -104,7 +104,7 @@ impl Rows {
         self.push_beside(beside());
     }
 
-    /// Appends rows for what is not an entry that the user can read.
+    /// Appends rows for folders that are not entries, or that the user cannot read.
     fn push_beside<'b>(&mut self, beside: impl Iterator<Item = &'b Beside>) {
         for (at, Beside { path, is_box }) in beside.enumerate() {
             self.text.push_str(if at == 0 { "<tbody id=by>\n" } else { "" });
@@ -195,8 +195,8 @@ fn push_headings(text: &mut String, order: Order) {
     }
 }
 
-/// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the more common
-/// one, the largest or the newest first.
+/// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the one that is
+/// more useful, with the largest or the newest first.
 fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }

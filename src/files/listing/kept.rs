@@ -9,8 +9,8 @@
 //!   than a second ago.
 //! - After that second the folder is read again, under the same watches. If the result is equal, the listing stays in
 //!   use.
-//! - After a change it is cached again only after a pause, so that a folder that changes all the time costs hardly more
-//!   than one that is not cached.
+//! - After a change it is cached again only after a pause. So a folder that changes all the time costs hardly more than
+//!   one that is not cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};

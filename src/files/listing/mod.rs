@@ -97,7 +97,7 @@ impl Listing {
         }
     }
 
-    /// Whether this listing, which is in use, can be used in place of a new one.
+    /// Whether this listing, which is in use, can replace a new one.
     fn stands_for(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
@@ -112,7 +112,7 @@ struct Asked<'a> {
     folder: Granted<'a, List>,
     view: View,
     controls: &'a Controls,
-    /// What other mounts serve at paths below the folder.
+    /// The paths below the folder that other mounts serve.
     beside: &'a [Beside],
     /// Whether folders are shown that the user can only write to.
     shows_boxes: bool,
@@ -157,7 +157,7 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// How many bytes of them are kept.
+    /// Sets how many bytes of them are cached.
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);
@@ -211,7 +211,7 @@ impl Listings {
             }
         };
         let response = match asked.view.form {
-            // It is no representation of the folder, so it does not get its tag.
+            // It is not a representation of the folder, so it does not get the folder's tag.
             Form::Multistatus => {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
@@ -221,7 +221,7 @@ impl Listings {
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
-        // As in `layers::Compress`: the strong tag is for other bytes, and no ranges of these are sent.
+        // As in `layers::Compress`: the strong tag is for other bytes, and these bytes have no ranges.
         let (response, tag) = match packed {
             Some(_) => {
                 (response.with_header(CONTENT_ENCODING, "gzip").with_header(ACCEPT_RANGES, "none"), ETag::weak(tag))
@@ -269,7 +269,7 @@ impl Listings {
         let View { order, form } = asked.view;
         let by = (asked.folder, asked.rights, asked.shows_boxes);
         let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
-        // Users who see the same names may be offered different controls.
+        // Users who see the same names may get different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {
@@ -336,7 +336,7 @@ impl Writer {
                 let folder = path::location(mount.as_bytes(), asked.path(), true);
                 let mut text = multistatus::START.to_owned();
                 multistatus::push_response(&mut text, &folder, path::name(asked.path()), None, None, "");
-                // Those that are directly in the folder.
+                // Folders that are directly in this one.
                 let readable = asked.beside.iter().filter(|beside| !beside.is_box && !beside.path.contains('/'));
                 readable.for_each(|beside| multistatus::push_folder(&mut text, &folder, beside.path.as_bytes()));
                 Writer::Multistatus(text, folder)

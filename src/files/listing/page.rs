@@ -12,11 +12,11 @@ use super::entries::Reservation;
 #[cfg(feature = "compress")]
 const MIN_COMPRESSED: usize = 1024;
 
-/// A page. Clients that read slowly keep it for that long, so its bytes are reserved if it is cached.
+/// A page. A slow client keeps it in memory while it reads, so its bytes are reserved if it is cached.
 #[derive(Debug)]
 pub(super) struct Page {
     text: Vec<u8>,
-    /// `None`: it is for one request.
+    /// `None` if it is for one request only.
     reservation: Option<Reservation>,
     /// `None`: compression would not halve its size.
     #[cfg(feature = "compress")]
@@ -33,12 +33,12 @@ impl Page {
         }
     }
 
-    /// Whether it may be kept.
+    /// Whether it may be cached.
     pub fn is_kept(&self) -> bool {
         self.reservation.is_some()
     }
 
-    /// Bytes that a page of this length takes, also compressed.
+    /// How many bytes a page of this length takes, including its compressed form.
     pub fn size(length: usize) -> usize {
         length + length / 2
     }
@@ -47,7 +47,7 @@ impl Page {
         self.text.len()
     }
 
-    /// It in gzip, compressed by the first who asks, if it is kept; others wait for that.
+    /// The page in gzip, if it is cached. The first request compresses it, and others wait for that.
     #[cfg(feature = "compress")]
     pub fn packed(&self) -> Option<Arc<Vec<u8>>> {
         if !self.is_kept() || self.text.len() < MIN_COMPRESSED {

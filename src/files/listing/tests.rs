@@ -1,4 +1,4 @@
-//! What is kept of listings, and how much: that does not show from outside.
+//! Which listings are cached, and in how much memory. That cannot be tested from outside.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +13,7 @@ use super::super::rights::Unjudged;
 use super::*;
 use crate::{RequestHandler, StaticFileHandler, Symlinks};
 
-/// A folder with so many names in each of these folders.
+/// A tree with this many files in each of these folders.
 fn tree(folders: &[(&str, usize)]) -> TempDir {
     let top = tempfile::tempdir().unwrap();
     for (folder, names) in folders {
@@ -38,12 +38,12 @@ fn list(handler: &StaticFileHandler, target: &str) {
     drop(answer(handler, target));
 }
 
-/// How many listings are kept, and inodes watched for them.
+/// How many listings are cached, and how many inodes are watched for them.
 fn kept(handler: &StaticFileHandler) -> (usize, usize) {
     (handler.listings.kept.count(), handler.finder.freshness.watched_for_listings())
 }
 
-/// What stands on the way to a folder of temporary files is watched once, and the root.
+/// The root, and the folders on the way to it, each of which is watched once.
 fn above(handler: &StaticFileHandler) -> usize {
     let mut names = 1;
     let count = |_: &_, _: &_| {
@@ -71,13 +71,13 @@ fn a_listing_is_cached_from_the_second_request() {
         ("/d/?format=json", (2, way + 11)),
         ("/d/?format=json&sort=name", (3, way + 11)),
         ("/", (3, way + 11)),
-        ("/", (4, way + 11)), // `/d` is watched already, and by more
+        ("/", (4, way + 11)), // `/d` is watched already, for another listing
     ] {
         list(&handler, target);
         assert_eq!(kept(&handler), expected, "{target}");
     }
     handler.listings.forget();
-    assert_eq!(kept(&handler), (0, way - 1), "what stands above the root stays watched until it changes");
+    assert_eq!(kept(&handler), (0, way - 1), "folders above the root stay watched until they change");
 }
 
 #[test]
@@ -96,7 +96,8 @@ fn uncacheable_listings_are_not_cached() {
         ("nothing is told", |_| {}, |handler| handler.inotify(false), 0),
         ("no room", |_| {}, |handler| handler.listing_cache(0), 0),
         ("no watches", |_| {}, |handler| handler.listing_watches(0), 0),
-        ("few watches", |_| {}, |handler| handler.listing_watches(4), 0), // three names, and half of those
+        // three names, which is more than half of the four
+        ("few watches", |_| {}, |handler| handler.listing_watches(4), 0),
     ];
     for (what, make, with, expected) in rows {
         let top = tree(&[("d", 3)]);
@@ -105,7 +106,7 @@ fn uncacheable_listings_are_not_cached() {
         (0..4).for_each(|_| list(&handler, "/d/"));
         assert_eq!(kept(&handler).0, expected, "{what}");
     }
-    // A file system that does not tell.
+    // A file system that does not report changes.
     let handler = StaticFileHandler::new("/proc/self").unwrap();
     (0..4).for_each(|_| list(&handler, "/fdinfo/"));
     assert_eq!(kept(&handler), (0, 0), "procfs");
@@ -117,10 +118,10 @@ fn a_folder_beneath_a_link_is_not_cached() {
     symlink("d", top.path().join("link")).unwrap();
     let handler = handler(&top);
     (0..4).for_each(|_| list(&handler, "/link/"));
-    assert_eq!(kept(&handler).0, 0, "where the link leads to is not told");
+    assert_eq!(kept(&handler).0, 0, "changes at the target of a link are not reported");
 }
 
-/// Who asks for each folder once pushes out nothing, and who asks for each of them often keeps no more than there is room for.
+/// Requesting each folder once evicts nothing. Requesting each of them often caches no more than fits.
 #[test]
 fn the_listing_cache_stays_within_its_budget() {
     if !crate::files::sys::are_changes_reported() {
@@ -147,7 +148,7 @@ fn the_listing_cache_stays_within_its_budget() {
     }
 }
 
-/// The names that are watched have a bound of their own: it is kept, also by folders of which each has few.
+/// The limit of watched names also applies if each folder has only a few.
 #[test]
 fn watches_stay_within_their_limit() {
     if !crate::files::sys::are_changes_reported() {
@@ -164,7 +165,7 @@ fn watches_stay_within_their_limit() {
     }
 }
 
-/// A change ends it at once, and gives its watches back; it is not kept anew before a pause.
+/// A change ends the entry at once and releases its watches. The listing is not cached again before a pause.
 #[test]
 fn a_changed_listing_is_dropped() {
     if !crate::files::sys::are_changes_reported() {
@@ -190,7 +191,7 @@ fn a_changed_listing_is_dropped() {
     }
 }
 
-/// The page is made once, also when the folder is read again after a second, and it is compressed once.
+/// The page is created once, even if the folder is read again after a second, and it is compressed once.
 #[test]
 fn a_page_is_made_and_compressed_once() {
     if !crate::files::sys::are_changes_reported() {
@@ -230,7 +231,8 @@ fn a_page_is_made_and_compressed_once() {
     assert!(packed.is_none());
 }
 
-/// Clients that read slowly hold what they are sent; if they hold too much, nothing more is kept, and all are served.
+/// Slow clients hold the pages that they read. If these take too much memory, nothing more is cached, but all clients
+/// are served.
 #[test]
 fn pages_held_by_slow_clients_limit_the_cache() {
     if !crate::files::sys::are_changes_reported() {
@@ -256,7 +258,7 @@ fn pages_held_by_slow_clients_limit_the_cache() {
     assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "it is sent");
 }
 
-/// What is mounted over a folder while it is being read is another one than is watched.
+/// If a file system is mounted over a folder while it is read, the folder at the path is not the watched one.
 #[test]
 fn a_folder_other_than_the_watched_one_is_not_cached() {
     if !crate::files::sys::are_changes_reported() {
@@ -271,7 +273,8 @@ fn a_folder_other_than_the_watched_one_is_not_cached() {
     assert!(begin(b"d") && !begin(b"e"));
 }
 
-/// A file is written once while its folder is read, at any moment of that: what was read shows it, or is told that it does not.
+/// A file is written once at any moment while its folder is read. The listing either shows the change or is invalidated
+/// by a report.
 #[test]
 fn a_change_during_a_read_is_noticed() {
     if !crate::files::sys::are_changes_reported() {
@@ -288,7 +291,7 @@ fn a_change_during_a_read_is_noticed() {
         let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
         (told, entries)
     };
-    // Looked at when both threads have ended: who fails between two barriers would hold up the other.
+    // Checked when both threads have ended: a failure between two barriers would block the other thread.
     let mut found = Vec::new();
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! Files that are made: with unnamed files, and where there are none.
+//! New files, with unnamed files and without them.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -46,7 +46,7 @@ fn a_new_file_appears_complete_or_not_at_all() {
             (vec!["a".into()], b"second".into())
         );
 
-        // What can't be named leaves nothing, and the name that it had meanwhile goes.
+        // A file that cannot be named leaves nothing behind, and its temporary name is removed.
         let third = write("third");
         fs::create_dir(place.path().join("folder")).unwrap();
         assert_eq!(third.replace(&folder, b"folder"), Err(Errno::ISDIR), "{unnamed:?}");
@@ -54,7 +54,7 @@ fn a_new_file_appears_complete_or_not_at_all() {
         drop(write("forgotten"));
         assert_eq!(names(place.path()), ["a", "folder"], "{unnamed:?}");
 
-        // A link is a name like any other.
+        // A link takes a name like any other file.
         std::os::unix::fs::symlink("nowhere", place.path().join("link")).unwrap();
         let fourth = write("fourth");
         assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");

@@ -137,7 +137,7 @@ fn a_folder_that_cannot_be_served_is_named() {
     }
 }
 
-/// The metadata of a listing and what is opened agree on what a link leads to.
+/// For a link, the metadata in a listing and the opened file have the same target.
 #[test]
 fn every_listed_entry_can_be_opened() {
     let tree = tree();

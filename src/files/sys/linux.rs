@@ -1,4 +1,4 @@
-//! What Linux has, and other systems do not. Where a sandbox or an old kernel forbids a call, the portable way follows.
+//! Calls that only Linux has. If a sandbox or an old kernel forbids one, the portable code is used.
 
 use std::ffi::CStr;
 use std::fs::{read_link, read_to_string};
@@ -14,7 +14,7 @@ use rustix::path::Arg;
 
 use super::{Change, Entry, Links, Metadata, Subject};
 
-/// Which way is used for what.
+/// The system call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
     ("new files", "O_TMPFILE, or a hidden name where the file system has no unnamed files"),
     ("renames without replacing", "renameat2, or a link"),
@@ -76,7 +76,8 @@ pub fn for_each_entry<E: From<Errno>>(
 ) -> Result<(), E> {
     let mut buffer = Vec::with_capacity(READ_SIZE);
     let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
-    // For a removed folder that is still open the kernel returns ENOENT, which `Dir` would treat as an empty folder.
+    // For a removed folder that is still open the kernel returns ENOENT, which `Dir` would treat as the end of the
+    // entries.
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
@@ -91,13 +92,13 @@ pub fn for_each_entry<E: From<Errno>>(
 pub fn open_unnamed(folder: &OwnedFd, mode: Mode) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     rustix::fs::openat(folder, ".", flags, mode).map_err(|errno| match errno {
-        // By a kernel that takes it for the folder, or by a sandbox.
+        // The kernel takes the flag for the folder itself, or a sandbox forbids it.
         Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM => Errno::OPNOTSUPP,
         errno => errno,
     })
 }
 
-/// Gives a name to a file without one.
+/// Gives a name to an unnamed file.
 pub fn link_unnamed(file: impl AsFd, folder: impl AsFd, name: impl Arg + Copy) -> rustix::io::Result<()> {
     let descriptor = path_of_descriptor(&file);
     match rustix::fs::linkat(CWD, &descriptor, &folder, name, AtFlags::SYMLINK_FOLLOW) {

@@ -1,6 +1,6 @@
-//! The calls of the system for files, under one name each. What systems do differently is in `linux` and in `portable`,
-//! by the same names. The portable form uses what every Unix has. `--cfg modest_portable` selects it on Linux also, for
-//! tests. Used by all of `files`.
+//! The system's calls for files, under one name each. Differences between systems are in `linux` and `portable`, under
+//! the same names. `portable` uses calls that every Unix has. `--cfg modest_portable` selects it on Linux, for tests.
+//! Used by all of `files`.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux.rs"]
@@ -24,7 +24,7 @@ pub use system::{
 #[cfg(feature = "webdav")]
 pub use system::{read_properties, write_properties};
 
-/// Never block in an open, and never get a controlling terminal.
+/// Flags that never block in an open, and never set a controlling terminal.
 pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Which links are followed on the way.
@@ -45,7 +45,7 @@ pub struct Metadata {
     pub inode: u64,
 }
 
-/// What is watched, and so which of its changes are reported.
+/// What is watched. It determines which changes are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A file: its content, its metadata, its number of links.
@@ -58,9 +58,9 @@ pub enum Subject {
 
 /// A reported change.
 pub struct Change<'a> {
-    /// Of this watch.
+    /// The watch that reported it.
     pub watch: i32,
-    /// Of this name in a folder; `None`: of what is watched itself.
+    /// The name in a folder. `None` if the change is of the watched inode itself.
     pub name: Option<&'a [u8]>,
     /// Reports were lost.
     pub is_lost: bool,
@@ -70,7 +70,7 @@ pub struct Change<'a> {
     pub is_write: bool,
 }
 
-/// Which way is used here for what.
+/// The call that is used for each purpose.
 pub fn ways() -> Vec<(&'static str, &'static str)> {
     let has_openat2 = open_beneath_works();
     let mut ways = vec![
@@ -94,7 +94,7 @@ fn open_beneath_works() -> bool {
 /// Opens a name in a folder, and never what a link leads to (`LOOP` or `NOTDIR`).
 pub fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let opened = rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty());
-    // FreeBSD's way to say that it is a link.
+    // FreeBSD's error for a link.
     opened.map_err(|errno| if errno == Errno::MLINK { Errno::LOOP } else { errno })
 }
 

@@ -1,4 +1,4 @@
-//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+//! Calls that every Unix has. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::ffi::CStr;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use rustix::path::Arg;
 
 use super::{Change, Entry, Links, Metadata, Subject};
 
-/// Which way is used for what.
+/// The call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
     ("new files", "a hidden name until they are complete"),
     ("renames without replacing", "a link; for folders, an empty folder that is replaced"),
@@ -57,12 +57,12 @@ pub fn for_each_entry<E: From<Errno>>(
     if rustix::fs::fstat(folder)?.st_nlink == 0 { Err(Errno::NOENT.into()) } else { Ok(()) }
 }
 
-/// There are no files without names.
+/// These systems have no unnamed files.
 pub fn open_unnamed(_: &OwnedFd, _: Mode) -> rustix::io::Result<OwnedFd> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// There are no files without names.
+/// These systems have no unnamed files.
 pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
@@ -132,13 +132,13 @@ impl Changes {
     }
 }
 
-/// There are no attributes of files that all of these systems have.
+/// Not all of these systems have extended attributes.
 #[cfg(feature = "webdav")]
 pub fn read_properties(_: impl AsFd, _: &mut [u8]) -> rustix::io::Result<usize> {
     Ok(0)
 }
 
-/// As above.
+/// Not all of these systems have extended attributes.
 #[cfg(feature = "webdav")]
 pub fn write_properties(_: impl AsFd, _: &[u8]) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)

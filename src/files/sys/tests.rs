@@ -1,4 +1,4 @@
-//! What both forms promise.
+//! What the Linux code and the portable code have in common.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -72,7 +72,7 @@ fn entries_of_a_folder() {
     assert_eq!(names(&gone), Err(Errno::NOENT), "a folder that was removed");
 }
 
-/// By both ways, for a file, a link, and a folder with something in it.
+/// With both calls, for a file, a link, and a folder with something in it.
 #[test]
 fn a_rename_replaces_nothing() {
     for rename in [rename_new, rename_new_portably] {

@@ -29,6 +29,7 @@ impl Taking {
             return Err(exists());
         }
         let target = place.target(request, &path.bytes)?;
+        self.check_if(place, request)?;
         if !self.make(place, request, &target)? {
             return Err(exists());
         }
@@ -44,7 +45,7 @@ impl Taking {
         if target.existing()?.is_some() {
             return Ok(false);
         }
-        self.check_lock_at(place, request, target, None)?; // of a file that others have removed
+        self.check_lock_at(place, request, target, None)?; // for a file that other requests have removed
         let held = self.hold(request, None)?;
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {
@@ -53,7 +54,7 @@ impl Taking {
             Err(errno) => return Err(error_of(errno)),
         }
         held.keep(0);
-        // If that fails, the folder exists all the same.
+        // If syncing fails, the folder exists nevertheless.
         let _ = self.sync_folder(target.folder());
         Ok(true)
     }
@@ -102,7 +103,7 @@ pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FileP
     Ok(path)
 }
 
-/// Something that may exist.
+/// Returns the target of something that may exist.
 pub(super) fn existing_target<'p, A: Access>(
     place: Place<'_>,
     request: &Request,
@@ -120,7 +121,7 @@ where
     }
 }
 
-/// Returns what exists, if it is served; the response reveals nothing of anything else.
+/// Returns what exists, if it is served. The response reveals nothing about anything else.
 pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {

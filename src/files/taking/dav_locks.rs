@@ -1,4 +1,4 @@
-//! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks, each with an end. `taking` checks them before any
+//! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks that expire. `taking` checks them before each
 //! change; `locking` creates them.
 //!
 //! The lock of a folder covers everything in it.
@@ -13,7 +13,7 @@ use super::super::stat::Identity;
 use super::shares::Owner;
 use crate::{Error, Request};
 
-/// The default and the maximum duration of a lock. Clients that work on a file renew it.
+/// The default and the maximum duration of a lock. A client that works on a file for longer renews its lock.
 const USUAL: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// How many locks can exist, how many of them for anonymous clients together, and how many for one owner.
@@ -23,24 +23,24 @@ const EACH: usize = 128;
 /// How many conditions one `If` can have: each is compared with all locks.
 const MOST_CONDITIONS: usize = 64;
 
-/// A name in a folder, wherever it is served.
+/// A name in a folder. It is the same at every path at which the folder is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     pub folder: Identity,
     pub name: Vec<u8>,
 }
 
-/// A name with the folders that it is in, and what it is now.
+/// A name, the folders that contain it, and what currently has the name.
 #[derive(Clone, Debug)]
 pub(super) struct Spot {
     pub named: Named,
     /// The folders that contain it.
     pub folders: Vec<Identity>,
-    /// If it is a folder.
+    /// The identity of the folder with this name, if it is one.
     pub folder: Option<Identity>,
 }
 
-/// By names in folders. The locks of one name are several only if they are shared.
+/// Locks by name. A name has several locks only if they are shared.
 #[derive(Debug, Default)]
 pub(super) struct DavLocks(Mutex<HashMap<Named, Vec<DavLock>>>);
 
@@ -49,9 +49,9 @@ pub(super) struct DavLocks(Mutex<HashMap<Named, Vec<DavLock>>>);
 pub(super) struct Wanted {
     pub token: String,
     pub is_shared: bool,
-    /// The path of what is locked, below the root.
+    /// The path of the locked resource, below the root.
     pub path: Vec<u8>,
-    /// The owner as given by the client, in XML written by this server.
+    /// The owner that the client states, in XML written by this server.
     pub about: String,
 }
 
@@ -71,7 +71,7 @@ impl DavLock {
         self.until.saturating_duration_since(Instant::now()).as_secs()
     }
 
-    /// Whether it is of the user who sends this request, and not of an anonymous client.
+    /// Whether the lock belongs to the user of this request. Always false for an anonymous client.
     pub fn is_of_user(&self, request: &Request) -> bool {
         self.user.is_some() && self.user == request.user()
     }
@@ -80,12 +80,12 @@ impl DavLock {
         self.at.folder.is_some()
     }
 
-    /// Whether the lock covers this name: it is of this name, or of a folder that contains it.
+    /// Whether the lock covers this name: it is on this name, or on a folder that contains it.
     fn covers(&self, spot: &Spot) -> bool {
         self.at.named == spot.named || self.at.folder.is_some_and(|folder| spot.folders.contains(&folder))
     }
 
-    /// Whether the lock is of something in the folder with this name.
+    /// Whether the lock is on something in the folder with this name.
     fn is_in(&self, spot: &Spot) -> bool {
         spot.folder.is_some_and(|folder| self.at.folders.contains(&folder))
     }
@@ -97,8 +97,8 @@ impl DavLock {
 }
 
 impl DavLocks {
-    /// Locks a file or a folder, unless a lock of what it would cover, or that covers it, is in the way: one of the two is
-    /// exclusive.
+    /// Locks a file or a folder. Fails if another lock covers it, or covers something in it, and one of the two locks
+    /// is exclusive.
     pub fn take(&self, at: Spot, wanted: Wanted, request: &Request) -> Result<DavLock, Error> {
         let mut locks = self.held();
         let touches = |lock: &&DavLock| lock.covers(&at) || lock.is_in(&at);
@@ -123,7 +123,7 @@ impl DavLocks {
         Ok(lock)
     }
 
-    /// Extends a lock (section 9.10.2), or returns `None` if none with such a token covers this name.
+    /// Extends a lock (section 9.10.2). Returns `None` if no lock with one of these tokens covers this name.
     pub fn refresh(&self, at: &Spot, tokens: &[String], request: &Request) -> Option<DavLock> {
         let mut locks = self.held();
         let mut covering = locks.values_mut().flatten().filter(|lock| lock.covers(at));
@@ -143,7 +143,7 @@ impl DavLocks {
         is_there
     }
 
-    /// Removes the locks of something that is gone, and of everything in it.
+    /// Removes the locks of something that is deleted, and of everything in it.
     pub fn forget(&self, at: &Spot) {
         self.retain(|lock| lock.at.named != at.named && !lock.is_in(at));
     }
@@ -153,8 +153,8 @@ impl DavLocks {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
 
-    /// 423 if this name, or one in the folder with this name, is locked and the request has none of these tokens. Of
-    /// several shared locks, one is enough.
+    /// 423 if this name, or a name in the folder with this name, is locked and the request has none of the tokens. One
+    /// token of several shared locks is enough.
     pub fn check(&self, at: &Spot, tokens: &[String], request: &Request) -> Result<(), Error> {
         let locks = self.held();
         let is_free =
@@ -189,7 +189,7 @@ fn locked() -> Error {
     Error::new(StatusCode::LOCKED, "This is locked by another user.")
 }
 
-/// Section 10.7: the first value that is understood.
+/// Section 10.7: the first value that is supported.
 fn timeout(request: &Request) -> Duration {
     let wanted = request.header("timeout").into_iter().flat_map(|line| line.split(','));
     let seconds = |word: &str| match word.trim().strip_prefix("Second-") {
@@ -259,7 +259,7 @@ impl IfLists {
         self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }
 
-    /// All tokens: a client that names one has it.
+    /// All tokens. A client that sends a token has it.
     pub fn tokens(self) -> Vec<String> {
         let conditions = self.0.into_iter().flat_map(|list| list.conditions);
         conditions.filter(|condition| condition.is_token).map(|condition| condition.value).collect()
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    /// A file with this name in a folder that is in folder 1.
+    /// A file with this name in the folder with this number.
     fn spot(name: &str, folder: u64) -> Spot {
         let named = Named { folder: ((0, 1), folder), name: name.as_bytes().to_vec() };
         Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(take(MOST, &user), 503);
     }
 
-    /// Which locks can be beside each other, and what they cover.
+    /// Which locks can exist together, and what they cover.
     #[test]
     fn shared_locks_and_those_of_folders() {
         let ada = Request::get("/");
@@ -435,7 +435,7 @@ mod tests {
             (spot("a", 2), &["2"], true),
             (spot("b", 2), &["2"], false),
             (spot("b", 2), &["1"], true),
-            (folder(2), &["1"], false), // it is removed with what the other lock is of
+            (folder(2), &["1"], false), // deleting it would also delete what the other lock is on
             (folder(2), &["1", "2"], true),
             (spot("a", 3), &[], true),
         ] {

@@ -24,7 +24,7 @@ pub(super) fn too_large(limit: Option<u64>) -> String {
     format!("Too large: at most {}.", in_units(limit.unwrap_or(u64::MAX)))
 }
 
-/// As listings show sizes: `200 MiB`.
+/// A size as in listings: `200 MiB`.
 pub(super) fn in_units(bytes: u64) -> String {
     let mut text = String::new();
     push_size(&mut text, bytes);
@@ -34,7 +34,7 @@ pub(super) fn in_units(bytes: u64) -> String {
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (io::ErrorKind::ResourceBusy, None) => gone_on(), // the turn of this `Appender` is over
+        (io::ErrorKind::ResourceBusy, None) => gone_on(), // a later request has taken over from this `Appender`
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }

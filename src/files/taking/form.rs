@@ -149,7 +149,7 @@ impl Taking {
         self.check_policy(request, existing)?;
         let file = self.new_file(target.folder(), None)?;
         copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
-        held.have(file.written())?; // it is part of the bytes held for the form, except for the rest of a block
+        held.have(file.written())?; // it belongs to the bytes held for the form, except for the rest of a block
         self.store(place, request, target, &file, held)?;
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Done {
         }
     }
 
-    /// Adds to an error what is stored in spite of it.
+    /// Adds to an error which files are stored nevertheless.
     fn named(&self, error: Error) -> Error {
         let more = match self.stored - self.names.len() {
             0 => String::new(),

@@ -1,7 +1,7 @@
 //! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), if files can be replaced, and the effect of locks and `If` on
 //! changes. Called by `taking`; `dav_locks` stores the locks.
 //!
-//! The owner in the XML of a LOCK is written anew before it is sent to others.
+//! The owner in the XML of a LOCK is written again from the parsed XML before other clients get it.
 
 use http::{StatusCode, header};
 
@@ -13,18 +13,18 @@ use super::super::xml;
 use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
 use super::locks::Named;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
-use crate::{BodyPlan, Error, Request, Response, UrlPath};
+use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of};
+use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
-/// The longest owner that is kept, in bytes.
+/// The maximum length of a stored owner, in bytes.
 #[cfg(feature = "webdav")]
 const LONGEST_OWNER: usize = 1024;
 
 impl Taking {
-    /// Whether files can be locked: a lock is only useful for replacing a file. The request for one is XML, which needs the
+    /// Whether files can be locked. A lock is only useful for replacing a file. LOCK has an XML body, which needs the
     /// feature `webdav`.
     pub fn offers_locks(&self, webdav: bool) -> bool {
         cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
@@ -34,7 +34,7 @@ impl Taking {
         plan.limit(crate::files::MAX_XML);
     }
 
-    /// 412 if `If` does not hold, 423 if it is locked by others.
+    /// 412 if `If` does not hold, 423 if the name is locked by others.
     pub(super) fn check_locks(
         &self,
         place: Place<'_>,
@@ -42,14 +42,17 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        if self.offers_locks(place.webdav) {
-            self.check_if(place, request, target, existing)?;
-        }
+        self.check_if(place, request)?;
         self.check_lock_at(place, request, target, existing)
     }
 
-    /// Checks the locks of another name than the request's, which `If` does not cover by itself. A lock that was
-    /// created where the folder is served with locks also applies where it is served without.
+    /// 412 if there is an `If` that does not hold.
+    pub(super) fn check_if(&self, place: Place<'_>, request: &Request) -> Result<(), Error> {
+        if self.offers_locks(place.webdav) { self.tokens_of_if(place, request).map(drop) } else { Ok(()) }
+    }
+
+    /// Checks the locks of a name other than the request's, to which `If` does not apply by itself. A lock that was
+    /// created where the folder is served with locks also holds where it is served without them.
     pub(super) fn check_lock_at(
         &self,
         place: Place<'_>,
@@ -61,42 +64,35 @@ impl Taking {
         self.uploads.locks.dav.check(&target.spot(existing)?, &lists.tokens(), request)
     }
 
-    /// Removes the locks of something that is gone, and of everything below it.
+    /// Removes the locks of something that was deleted, and of everything below it.
     pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
         self.uploads.locks.dav.forget(&target.spot(Some(gone))?);
         Ok(())
     }
 
     /// Checks `If`, and returns its tokens.
-    fn check_if(
-        &self,
-        place: Place<'_>,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<Vec<String>, Error> {
+    fn tokens_of_if(&self, place: Place<'_>, request: &Request) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
         let own = target::resolve(place, request)?.bytes;
-        let changed = target.at()?;
         let rights = place.rights(request);
-        // As in `check_conditions`.
-        let read = if lists.have_tags() { Some(rights.ask::<Read>(target.path())?) } else { None };
-        let holds = lists.hold(|resource, is_token, value| {
-            let path = match resource {
-                None => Some(own.clone()),
-                Some(url) => {
-                    let path = UrlPath::from_url(url.as_bytes());
-                    path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
-                }
-            };
-            let Some(spot) = path.and_then(|path| spot(place, &path)) else { return false };
-            match (is_token, read) {
-                (true, _) => self.uploads.locks.dav.find(&spot).iter().any(|lock| lock.wanted.token == value),
-                (false, Some(read)) if spot.named == changed && existing.is_some() => {
-                    tag_of(place, target, read).is_some_and(|tag| tag.to_string() == value)
-                }
-                (false, _) => false,
+        if lists.have_tags() {
+            rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
+        }
+        let path_of = |resource: Option<&str>| match resource {
+            None => Some(own.clone()),
+            Some(url) => {
+                let path = request.path_of_url(url.as_bytes());
+                path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
             }
+        };
+        let holds = lists.hold(|resource, is_token, value| {
+            let Some(path) = path_of(resource) else { return false };
+            if is_token {
+                let locks = spot(place, &path).map(|spot| self.uploads.locks.dav.find(&spot)).unwrap_or_default();
+                return locks.iter().any(|lock| lock.wanted.token == value);
+            }
+            let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
+            tag.is_some_and(|tag| tag.to_string() == value)
         });
         match holds {
             true => Ok(lists.tokens()),
@@ -125,7 +121,7 @@ impl Taking {
             false => drop(target.existing_file()?),
         }
         check_conditions(place, request, &target, existing)?;
-        let tokens = self.check_if(place, request, &target, existing)?;
+        let tokens = self.tokens_of_if(place, request)?;
         let spot = target.spot(existing)?;
         let Some(wanted) = wanted else {
             let lock = locks.refresh(&spot, &tokens, request);
@@ -168,8 +164,8 @@ impl Taking {
         }
     }
 
-    /// The locks of a file or a folder for PROPFIND. The user who has the lock gets its token; an anonymous client gets
-    /// none, because others can share its address.
+    /// The locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous client gets
+    /// no token, because others can share its address.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
@@ -180,8 +176,8 @@ impl Taking {
     }
 }
 
-/// A folder is locked with everything in it, which keeps all others out. So only users can do that who are known, and may
-/// write all of it.
+/// Checks whether the client may lock a folder. The lock covers everything in it and keeps all other clients out, so
+/// only users who are logged in and can write everything in it may lock it.
 fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
     let refused = |why| Err(Error::new(StatusCode::FORBIDDEN, why));
     if request.user().is_none() {
@@ -194,13 +190,13 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
     }
 }
 
-/// The change that the body requests.
+/// The lock that the body requests.
 fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = asked(body)?;
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
 }
 
-/// Whether the lock is to be shared, and what the client says about its owner.
+/// Whether the lock is shared, and what the client states about its owner.
 #[cfg(feature = "webdav")]
 fn asked(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;
@@ -224,7 +220,8 @@ fn asked(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
-/// The entry at this path, looked up through the folders from the root to it. `None`: there is no such folder, or it is the root.
+/// The entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or if the
+/// path is the root.
 fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     let root = &place.finder.root;
     if path.is_empty() {
@@ -237,7 +234,7 @@ fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     Some(Spot { named, folders, folder: folder(root.stat_checked(path).ok()) })
 }
 
-/// The folder that was found, if it is one.
+/// The identity of what was found, if it is a folder.
 pub(super) fn folder(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }

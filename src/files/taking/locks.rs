@@ -20,7 +20,8 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Prevents all changes: for a new WebDAV lock, which is then either there before a change is checked, or comes after it.
+    /// Prevents all changes while a WebDAV lock is created. So the lock exists either before a change is checked or
+    /// after the change is done.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.names.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner)).collect()
     }

@@ -2,9 +2,9 @@
 //! settings.
 //!
 //! A body is written to an unnamed file in the target folder while it arrives (`new_file`), so no worker is held and no
-//! byte is written twice. Everything that can be rejected from the head is. Whether a file of that name exists, and the
-//! conditions of the request, are checked twice: before the body, so that it is not sent in vain, and after it, with a
-//! lock on the name, so that of two simultaneous requests the second one sees the first.
+//! byte is written twice. Rejections come from the head where possible. Whether a file of that name exists, and
+//! the conditions of the request, are checked twice: before the body arrives, so that no client sends it for nothing, and
+//! afterwards with a lock on the name, so that of two simultaneous requests the second one sees the first.
 
 mod resuming; // resumable uploads
 
@@ -47,6 +47,7 @@ use rustix::io::Errno;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
+use super::open::Opened;
 use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
@@ -61,9 +62,9 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
-/// What only pages of this server can do.
+/// The action that only pages of this server may request, for the message.
 const CHANGE: &str = "change files here";
-/// How often a free name is searched again after another request has taken it.
+/// How often a free name is searched for again if another request has taken it.
 const MAX_TRIES: usize = 100;
 
 /// The changes that a folder accepts.
@@ -82,7 +83,7 @@ pub(super) struct Taking {
 pub(super) struct Place<'a> {
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
-    /// Files of up to this many bytes have a hash of their content as tag.
+    /// Files of up to this many bytes have a hash of their content as their tag.
     pub held: usize,
     /// The path at which it is served, decoded, without a slash at its end.
     pub mount: &'a [u8],
@@ -110,6 +111,16 @@ impl Place<'_> {
         Rights::of(request, || self.mount)
     }
 
+    /// The tag of a file that the request may read, as returned by GET.
+    fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
+        match self.finder.root.open_at(read).ok()? {
+            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => {
+                self.preparer.tag(file, self.held, SystemTime::now())
+            }
+            _ => None,
+        }
+    }
+
     /// The name at this path, for something new that the request may write there.
     fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
@@ -120,7 +131,7 @@ impl Place<'_> {
         self.check_that(path, |path| request.leads_here(path))
     }
 
-    /// Checks a folder and everything in it in this way.
+    /// Checks this for a folder and for everything in it.
     fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
         self.check_that(path, |path| request.leads_here_whole(path))
     }
@@ -166,7 +177,7 @@ impl Taking {
         }
     }
 
-    /// Whether the method of a request is one of them.
+    /// Whether this folder supports the method of a request.
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
@@ -192,7 +203,7 @@ impl Taking {
 
     /// Handles one of [`methods`](Taking::methods).
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        request.check_own_page(CHANGE)?; // also for a request whose head was not checked
+        request.check_own_page(CHANGE)?; // needed for a request whose head was not checked
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if self.is_about_upload(request) => self.about_upload(place, request),
@@ -240,7 +251,7 @@ impl Taking {
 
     /// Holds room in the sender's share for a file of this many bytes.
     fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
-        // Expired parts take no room.
+        // Expired parts no longer count.
         self.partials.iter().for_each(Partials::drop_late);
         Ok(Arc::new(self.shares.hold(Owner::of(request), length.unwrap_or_default())?))
     }
@@ -336,7 +347,7 @@ impl Taking {
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
         match self.uploads.overwrite {
             Policy::Refuse if existing.is_some() => Err(taken()),
-            // The request is meant for an existing file.
+            // With `If-Match` the request is meant for an existing file.
             Policy::Rename if request.header("if-match").is_some() => Err(taken()),
             _ => Ok(()),
         }
@@ -399,7 +410,7 @@ fn check_conditions(
     let read = place.rights(request).ask::<MayRead>(target.path())?;
     let Some(stat) = existing else { return request.check_preconditions(None) };
     let etag = tag_of(place, target, read);
-    // Use its date even within the same second, unlike in responses: an edit within this second is newer than any date
+    // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
@@ -414,7 +425,7 @@ fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     match request.header("content-length").and_then(|length| length.trim().parse().ok()) {
         Some(length) => Ok(Some(length)),
         None if request.header("transfer-encoding").is_some() => Ok(None),
-        // It must not become an empty file by mistake.
+        // A request without a body must not create an empty file by mistake.
         None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length.")),
     }
 }

@@ -10,7 +10,7 @@ use super::{Place, Policy, Taking, changes, check_conditions, error_of, location
 use crate::{Error, Request, Response};
 
 impl Taking {
-    /// Moves a file, or a folder with everything in it, in one step, and replaces what has the name only if `Overwrite`
+    /// Moves a file, or a folder with everything in it, in one step. Replaces an existing target only if `Overwrite`
     /// allows it: a file by a file, and with WebDAV also folders.
     pub(super) fn move_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
@@ -68,7 +68,7 @@ impl Taking {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
         };
-        // So that a client can move the same file again, and no other one.
+        // The tag lets a client move the same file again, and no other one.
         let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
         Ok(match read.and_then(|read| tag_of(place, &to, read)) {
             Some(tag) => response.with_header(header::ETAG, tag),
@@ -82,7 +82,7 @@ fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> 
     match to.folders().contains(&moved.identity()) || from.folders().contains(&found.identity()) {
         true => Err(Error::new(
             StatusCode::CONFLICT,
-            "A folder can't be moved into itself, or over a folder that it is in.",
+            "A folder can't be moved into itself, or replace a folder that contains it.",
         )),
         false => Ok(()),
     }

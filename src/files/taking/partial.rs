@@ -44,10 +44,10 @@ pub(super) struct Partial {
 
 #[derive(Debug)]
 struct State {
-    /// The request that may write: the latest one.
+    /// The number of the latest request, which alone may write.
     turn: u64,
     touched: Instant,
-    /// It gets no more bytes: it is stored, or cancelled.
+    /// No more bytes are accepted: the upload is stored or cancelled.
     is_over: bool,
 }
 
@@ -82,8 +82,8 @@ impl Partials {
         self.in_time(|open| open.get(key).cloned())
     }
 
-    /// Ends a complete upload, which the request with this turn stores. No other request writes to it now. Returns
-    /// false if that turn is over.
+    /// Ends a complete upload, which the request with this turn stores. No other request writes to it any more. Returns
+    /// false if a later request has taken over.
     pub fn end(&self, key: &Key, partial: &Arc<Partial>, turn: u64) -> bool {
         let is_whole = partial.is_over_with(turn);
         if is_whole {
@@ -93,7 +93,7 @@ impl Partials {
         is_whole
     }
 
-    /// Cancels an upload, if it exists. No request writes to it now.
+    /// Cancels an upload, if it exists. No request writes to it any more.
     pub fn drop_one(&self, key: &Key) {
         if let Some(partial) = self.in_time(|open| open.remove(key)) {
             partial.end();
@@ -140,7 +140,7 @@ impl Partial {
         }
     }
 
-    /// Ends it, even if an older request still has it.
+    /// Ends the upload, even if an older request still uses it.
     fn end(&self) {
         let mut state = self.state();
         if !state.is_over {
@@ -149,7 +149,8 @@ impl Partial {
         }
     }
 
-    /// Returns how many bytes have arrived, and a new turn: earlier requests can write no more. `None`: it is over.
+    /// Returns how many bytes have arrived, and a new turn: earlier requests can write no more. `None` if the upload
+    /// has ended.
     pub fn take_turn(&self) -> Option<(u64, u64)> {
         let mut state = self.state();
         if state.is_over {
@@ -160,7 +161,7 @@ impl Partial {
         Some((self.file.written(), state.turn))
     }
 
-    /// Ends the upload for the request with this turn. Returns false if that turn is over.
+    /// Ends the upload for the request with this turn. Returns false if a later request has taken over.
     fn is_over_with(&self, turn: u64) -> bool {
         let mut state = self.state();
         let has_turn = state.has_turn(turn);
@@ -203,7 +204,7 @@ impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.partial.state();
         if !state.has_turn(self.turn) {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request goes on with this upload"));
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request continues this upload"));
         }
         state.touched = Instant::now();
         self.to.write(bytes)
@@ -282,15 +283,15 @@ mod tests {
             ("ada", "a3", true),
             ("ada", "a4", true),
             ("ada", "a5", false),
-            ("bob", "b1", true), // for a1
-            ("bob", "b2", true), // for a2
+            ("bob", "b1", true), // replaces a1
+            ("bob", "b2", true), // replaces a2
             ("bob", "b3", false),
-            ("eve", "e1", true), // for one of those two
+            ("eve", "e1", true), // replaces one of these two
             ("eve", "e2", false),
         ] {
             assert_eq!(begin(owner, name), expected, "{owner} {name}");
         }
         let has = |name: &str| partials.find(&key(name)).is_some();
-        assert!(!has("a1") && !has("a2") && has("e1"), "what came last stays");
+        assert!(!has("a1") && !has("a2") && has("e1"), "the latest uploads are kept");
     }
 }

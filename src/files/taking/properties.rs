@@ -1,5 +1,6 @@
-//! PROPPATCH (RFC 4918, section 9.2): properties that clients give to files, such as the times that Windows keeps. They are
-//! an attribute of the file, so they move with it and end with it. Called by `taking`; `handler` sends them in PROPFIND.
+//! PROPPATCH (RFC 4918, section 9.2): properties that clients set on files, such as the times that Windows stores. They
+//! are an extended attribute of the file, so they are moved and deleted with it. Called by `taking`; `handler` sends
+//! them in PROPFIND.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +14,7 @@ use super::target::{self, Target};
 use super::{Place, Taking, check_conditions, location_of};
 use crate::{Error, Request, Response};
 
-/// The longest text of all properties of a file, in bytes: what an attribute holds on most file systems.
+/// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
 const LONGEST: usize = 3 << 10;
 
 /// The properties of a file, as XML.
@@ -21,16 +22,16 @@ pub(in super::super) fn of(file: impl AsFd) -> String {
     let mut bytes = vec![0; LONGEST + 1];
     let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
     bytes.truncate(length);
-    // Other programs can also write the attribute.
+    // Other programs can also write the attribute, so it is checked.
     let text = String::from_utf8(bytes).unwrap_or_default();
     if xml::parse(whole(&text).as_bytes()).is_ok() { text } else { String::new() }
 }
 
-/// Gives a new file the properties of another one.
+/// Copies the properties of a file to a new one.
 pub(super) fn copy(from: impl AsFd, to: impl AsFd) {
     let properties = of(from);
     if !properties.is_empty() {
-        let _ = sys::write_properties(to, properties.as_bytes()); // the file is complete without them
+        let _ = sys::write_properties(to, properties.as_bytes()); // the file is complete without its properties
     }
 }
 
@@ -49,7 +50,7 @@ impl Taking {
         let document = xml::parse(&body)?;
         let changes = changes(document.root_element())?;
         let statuses = if changes.iter().any(|(_, property)| is_protected(*property)) {
-            // All or none (section 9.2).
+            // All changes are made, or none (section 9.2).
             changes.iter().map(|(_, property)| if is_protected(*property) { 403 } else { 424 }).collect()
         } else {
             vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
@@ -59,7 +60,7 @@ impl Taking {
     }
 }
 
-/// The properties that are to be set (true) or removed, in order.
+/// The properties to set (true) or to remove, in order.
 fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Error> {
     if !xml::is_dav(update, "propertyupdate") {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected a propertyupdate element."));
@@ -76,7 +77,7 @@ fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Er
     Ok(changes)
 }
 
-/// Those of WebDAV itself are computed.
+/// WebDAV's own properties are computed, so they cannot be set.
 fn is_protected(property: Node<'_, '_>) -> bool {
     property.tag_name().namespace() == Some(xml::DAV)
 }
@@ -113,12 +114,12 @@ fn status_of(errno: Errno) -> u16 {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::TOOBIG | Errno::RANGE => 507,
         Errno::NOTSUP | Errno::PERM | Errno::ACCESS | Errno::ISDIR | Errno::ROFS => 403,
-        Errno::LOOP | Errno::MLINK => 403, // a link, on Linux and on FreeBSD
+        Errno::LOOP | Errno::MLINK => 403, // a link, on Linux or on FreeBSD
         _ => 500,
     }
 }
 
-/// Section 13.
+/// The response to PROPPATCH (section 13).
 fn described<'a, 'i: 'a>(href: &str, properties: impl Iterator<Item = (Node<'a, 'i>, u16)>) -> String {
     let mut text = format!("{START}<D:response><D:href>{}</D:href>", crate::escape_html(href));
     for (property, status) in properties {

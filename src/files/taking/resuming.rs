@@ -175,7 +175,7 @@ impl Taking {
                     written,
                 ));
             }
-            // For the request that has the turn: the upload may have been cancelled, or stored, while this one waited.
+            // Only for the latest request. The upload may have been cancelled, or stored, while this one waited.
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }

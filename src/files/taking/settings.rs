@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
+use super::super::slots::Slots;
 use super::locks::Locks;
 use super::shares::{Accounts, ShareLimits, Shares};
 
@@ -23,7 +24,7 @@ pub enum Overwrite {
 }
 
 impl Overwrite {
-    /// As the page of a folder names it.
+    /// The value as it is on the page of a folder.
     pub(super) fn word(self) -> &'static str {
         match self {
             Overwrite::Refuse => "refuse",
@@ -57,6 +58,8 @@ pub struct Uploads {
     at_once: usize,
     each: Option<usize>,
     quota: Option<(u64, Duration)>,
+    /// Copies in progress of folders and large files, shared by all clones.
+    pub(super) copies: Arc<Slots>,
     /// Shared by all clones.
     accounts: Arc<Accounts>,
     pub(super) locks: Arc<Locks>,
@@ -64,6 +67,9 @@ pub struct Uploads {
 
 /// A user alone, or several behind one address, can have this many uploads in progress if the total limit allows it.
 const EACH: usize = 16;
+
+/// Each copy keeps a worker until it is complete.
+const COPIES: usize = 4;
 
 impl Uploads {
     /// Accepts new files and folders; nothing is overwritten or deleted.
@@ -78,6 +84,7 @@ impl Uploads {
             at_once: at_once_by_default(),
             each: None,
             quota: None,
+            copies: Arc::new(Slots::new(COPIES)),
             accounts: Arc::default(),
             locks: Arc::default(),
         }
@@ -89,15 +96,15 @@ impl Uploads {
         self
     }
 
-    /// Sets the maximum size of a file in bytes; for a form, of all of it. Default: `None`, no limit except free space.
-    /// Past it: 413, before the body is read if the head has its length.
+    /// Sets the maximum size of a file in bytes; for a form, of all of it. A larger one gets 413, before the body is
+    /// read if the head has its length. Default: `None`, no limit except free space.
     pub fn max_size(mut self, bytes: impl Into<Option<u64>>) -> Uploads {
         self.max_size = bytes.into();
         self
     }
 
     /// Whether files and empty folders can be deleted, and anything can be moved. With
-    /// [`webdav`](crate::StaticFileHandler::webdav), folders are deleted with everything in them. Default: false.
+    /// [`webdav`](crate::StaticFileHandler::webdav), whole folders can also be deleted. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
         self
@@ -137,10 +144,17 @@ impl Uploads {
         self
     }
 
-    /// Sets how many of those one user can have, or one address without a user (for IPv6 a /64). Default: a quarter of
-    /// [`at_once`](Uploads::at_once), or 16 if that is more.
+    /// Sets how many of these uploads one user can have, or one address without a user (for IPv6 a /64). Default: a
+    /// quarter of [`at_once`](Uploads::at_once), or 16 if that is more.
     pub fn at_once_each(mut self, uploads: usize) -> Uploads {
         self.each = Some(uploads);
+        self
+    }
+
+    /// Sets how many copies (COPY) of folders and of files over 1 MiB can be in progress at once; more get 503 with
+    /// `Retry-After`. Each keeps a worker until it is complete or its client has disconnected. Default: 4.
+    pub fn copies_at_once(mut self, number: usize) -> Uploads {
+        self.copies = Arc::new(Slots::new(number));
         self
     }
 

@@ -2,7 +2,7 @@
 //! it from the head of each upload, and while bytes of unknown total length arrive.
 //!
 //! It is kept in memory, so it starts again with the process. Stored bytes count for the sender. Deleting them later
-//! does not give them back, because it is no longer known who stored them. Clones of one `Uploads` share a table.
+//! does not release quota, because the server does not know who stored them. Clones of one `Uploads` share a table.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -131,7 +131,7 @@ impl Accounts {
 }
 
 impl Shares {
-    /// How many uploads one client may have under way.
+    /// How many uploads one client can have in progress.
     pub fn each(&self) -> usize {
         self.limits.each.min(self.limits.in_all)
     }
@@ -237,7 +237,7 @@ fn slice_length(over: Duration) -> u128 {
     (over.as_nanos() / u128::from(SLICES)).max(1)
 }
 
-/// Rounded up to a unit that makes it short.
+/// A time in words, rounded up to a unit that keeps it short.
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let (number, unit) = match seconds {
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!((len(&shares), shares.accounts.table().under_way), (0, 0));
     }
 
-    /// In any day no more than a day's worth; and it is told when there is room again.
+    /// No day has more than a day's quota. The error states when there is room again.
     #[test]
     fn quota_usage_expires() {
         let shares = shares(9, 9, Some((100, DAY)));
@@ -428,12 +428,12 @@ mod tests {
         assert_eq!(more(61, HOUR * 10), Err(Beyond::After(HOUR * 20)), "the second must be forgotten, too");
         assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
         assert_eq!(more(60, DAY + HOUR), Ok(()));
-        shares.settle(&ada, 60, 0, DAY + HOUR); // it broke off
+        shares.settle(&ada, 60, 0, DAY + HOUR); // the upload broke off
         assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another has his own");
         shares.settle(&owner("bob"), 100, 0, HOUR);
         assert_eq!(len(&shares), 1);
         shares.settle(&ada, 0, 0, DAY * 3);
-        assert_eq!(len(&shares), 0, "nothing is kept of who has nothing");
+        assert_eq!(len(&shares), 0, "an owner without data has no entry");
     }
 
     #[test]
@@ -446,7 +446,7 @@ mod tests {
         let held = shares.hold(owner("ada"), 50_000).unwrap();
         assert_eq!(taken(), (50_000, 0));
         held.keep(10_000);
-        held.keep(1); // a block
+        held.keep(1); // counts as one block
         assert_eq!(taken(), (50_000 - 14_096, 14_096));
         assert!(held.have(85_904).is_ok());
         assert_eq!(held.have(85_905).unwrap_err().status(), 429);
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(len(&shares), MAX_OWNERS);
         let others: Vec<_> = (0..3).map(|number| shares.hold(of(u32::MAX - number), 0).unwrap()).collect();
         assert!(others.iter().all(|held| held.owner == Owner::Others) && len(&shares) == MAX_OWNERS + 1);
-        assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "who has one keeps it");
+        assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "a known owner keeps its entry");
         let later = Duration::from_secs(4 * 86_400);
         assert_eq!(shares.accounts.table().known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
     }

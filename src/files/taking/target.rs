@@ -27,7 +27,7 @@ pub(super) struct Target {
     folder: OwnedFd,
     /// Its path below the root.
     path: Vec<u8>,
-    /// The name that something has which is to get the last name of the path when it is complete.
+    /// The temporary name, if the last name of the path is given only when the content is complete.
     part: Option<String>,
 }
 
@@ -57,13 +57,13 @@ impl Target {
         Ok(target)
     }
 
-    /// A name in the same folder that is never served, for something that is to get this one.
+    /// Returns a name in the same folder that is never served, for content that gets this target's name later.
     pub fn part(&self) -> rustix::io::Result<Target> {
         let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
         Ok(Target { folder, path: self.path.clone(), part: Some(draw_name()) })
     }
 
-    /// Returns a name in the folder with this name, for something new.
+    /// Returns the target with this name in this folder, for something new.
     pub fn inside(&self, place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         let path = granted.path();
         check_name(path::name(path))?;
@@ -94,13 +94,13 @@ impl Target {
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
-    /// The same with the folders that contain it, and what exists there.
+    /// The name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
         let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
         Ok(Spot { named: self.at()?, folders: self.folders(), folder })
     }
 
-    /// The folders that contain it, including those above the root, as far as the server can go there.
+    /// The folders that contain it, including those above the root, as far up as the server can go.
     pub fn folders(&self) -> Vec<Identity> {
         let mut folders = Vec::new();
         let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0).ok();
@@ -114,7 +114,7 @@ impl Target {
         folders
     }
 
-    /// The folder, for a file that has no name yet.
+    /// The open folder, for a file that has no name yet.
     pub fn folder(&self) -> &OwnedFd {
         &self.folder
     }
@@ -146,7 +146,7 @@ impl Target {
         Ok(name)
     }
 
-    /// Gives what is complete its name, if nothing has that.
+    /// Renames complete content from its temporary name, if the name is free.
     pub fn complete(&self) -> rustix::io::Result<()> {
         sys::rename_new(&self.folder, self.name(), &self.folder, path::name(&self.path))
     }
@@ -170,7 +170,7 @@ impl Target {
         Some(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).ok()?.into())
     }
 
-    /// Opens the file for the properties that clients give it.
+    /// Opens the file to read or write the properties that clients set.
     #[cfg(feature = "webdav")]
     pub fn open_for_properties(&self) -> rustix::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -273,14 +273,14 @@ fn speaks_for_the_host() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
-/// Compares as file systems do that ignore case and invisible letters.
+/// Whether the name is `.well-known` on file systems that ignore case and invisible characters.
 fn is_well_known(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
     seen.trim_end_matches(['.', ' ']) == ".well-known"
 }
 
-/// Whether something new can have this name. Names that Windows reserves are accepted: this is not Windows, and
+/// Checks whether something new can have this name. Names that Windows reserves are accepted: this is not Windows, and
 /// programs that download them there have to handle them.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     let wrong = |what| Err(Error::new(StatusCode::BAD_REQUEST, what));
@@ -319,7 +319,7 @@ mod tests {
             ("a", true),
             ("a b.txt", true),
             ("Grüße 你好 שלום", true),
-            ("...", true), // hidden, which is another matter
+            ("...", true), // hidden names are checked elsewhere
             ("con.txt", true),
             ("a:b|c?*<>\"", true),
             (&long[..255], true),

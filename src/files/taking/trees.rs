@@ -1,12 +1,14 @@
-//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and removals (section 9.6.1). Called by `taking`.
+//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and deletions (section 9.6.1). Called by `taking`.
 //!
-//! Both are bounded in depth and number of entries. A removal is refused before anything is changed if it cannot be
-//! complete. A copy is made under a name that is never served, and gets its own in one step when it is complete: if that is
-//! still allowed then. Only then, what it replaces is removed.
+//! Both are bounded in depth and number of entries. A deletion that cannot be completed is rejected before anything is
+//! changed. A copy is made under a name that is never served. When it is complete, it gets its own name in one step, if
+//! that is still allowed. Only then is the replaced file or folder removed.
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
@@ -23,9 +25,11 @@ use super::target::{self, Target};
 use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
 use crate::{Error, Request, Response, Validators};
 
-/// How many folders can be in each other, and how many entries a tree can have.
+/// How many levels of folders, and how many entries, a tree can have.
 const DEEPEST: usize = 64;
 const MOST: usize = 10_000;
+/// Larger files, and folders, take a slot to be copied.
+const SMALL: u64 = 1 << 20;
 
 /// What remains of the limits.
 #[derive(Clone, Copy)]
@@ -43,9 +47,9 @@ impl Room {
         Ok(())
     }
 
-    /// Calls this for a folder inside.
+    /// Calls the closure for a folder one level deeper.
     fn inside(&mut self, call: impl FnOnce(&mut Room) -> Result<(), Error>) -> Result<(), Error> {
-        let too_deep = || conflict(format!("The folder has more than {DEEPEST} folders in each other."));
+        let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
         self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         call(self)?;
         self.depth += 1;
@@ -59,7 +63,7 @@ struct Copying<'a> {
     taking: &'a Taking,
     place: Place<'a>,
     request: &'a Request,
-    /// Those of the request, without what no request reaches.
+    /// The rights of the request, without entries that no request reaches.
     rights: &'a Rights,
 }
 
@@ -91,6 +95,13 @@ impl Taking {
         if replaced.is_some_and(|stat| stat.kind == Kind::Folder) {
             check_removable(place, &to)?;
         }
+        // A copy keeps its worker until it is complete.
+        let is_small = matches!(&from, Opened::File(_, stat) if stat.size <= SMALL);
+        let slot = if is_small { None } else { self.uploads.copies.take() };
+        if !is_small && slot.is_none() {
+            let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many copies are in progress right now.");
+            return Err(busy.with_header(header::RETRY_AFTER, "10"));
+        }
         match from {
             Opened::File(file, stat) => copying.file(file, stat.size, &to, replaced)?,
             Opened::Folder => copying.folder(&path.bytes, &to, replaced, depth != Some(Depth::Itself))?,
@@ -103,7 +114,7 @@ impl Taking {
         })
     }
 
-    /// Makes way for something that is to replace a folder, or a file by a folder.
+    /// Moves aside what a new folder, or a file in place of a folder, will replace.
     pub(super) fn set_aside<'t>(
         &self,
         place: Place<'_>,
@@ -115,35 +126,35 @@ impl Taking {
             check_removable(place, target)?;
         }
         let name = target.set_aside(granted).map_err(error_of)?;
-        // A sweep leaves it alone (see `new_file`).
+        // The lock keeps a sweep from removing it (see `new_file`).
         let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
         let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
         Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 
-    /// The new file or folder is complete: the one that was set aside for it is removed, with its locks.
+    /// Called when the new file or folder is complete: removes the one that was moved aside, with its locks.
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
-            log::error!(target: "modest::files", "{name}, which was replaced, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name}, which was replaced: {error}");
         }
         self.forget_locks(way.target, stat)
     }
 
-    /// Removes a folder with everything in it: unless there is something that requests would not have found there.
+    /// Removes a folder with everything in it, unless it contains something that is not served there.
     pub(super) fn remove_all(&self, place: Place<'_>, target: &Target) -> Result<(), Error> {
         check_removable(place, target)?;
         remove_named(target.folder(), target.name(), true)
     }
 }
 
-/// A name for something new. Unless the new entry gets the name, the old entry gets it back.
+/// A name that is reserved for something new. If the new entry does not get the name, the old entry gets it back.
 pub(super) struct Way<'t> {
     target: &'t Target,
     aside: Option<Aside>,
 }
 
-/// The file or folder that had the name, under a name that is never served.
+/// The file or folder that had the name, now under a name that is never served.
 struct Aside {
     name: String,
     stat: FileStat,
@@ -157,12 +168,12 @@ impl Drop for Way<'_> {
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
             let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "after a failed copy or move to {name:?}, what had that name is called {now}: {errno}");
+            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and what had that name is now called {now}: {errno}");
         }
     }
 }
 
-/// A new folder, under a name that is never served. Unless it gets its name, it is removed.
+/// A new folder under a name that is never served. It is removed unless it gets its final name.
 struct Part(Option<Target>);
 
 impl Drop for Part {
@@ -171,30 +182,32 @@ impl Drop for Part {
             && let Err(error) = remove_named(target.folder(), target.name(), true)
         {
             let name = String::from_utf8_lossy(target.name());
-            log::error!(target: "modest::files", "{name}, of a copy that failed, can't be removed: {error}");
+            log::error!(target: "modest::files", "can't remove {name} of a failed copy: {error}");
         }
     }
 }
 
 impl Copying<'_> {
-    /// 403 for a copy to itself, 409 for one of a folder into itself, or over a folder that it is in.
+    /// 403 for a copy to itself, 409 for a copy of a folder into itself, or over a folder that contains it.
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
         let root = &self.place.finder.root;
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
         let existing = to.existing()?.map(|found| found.identity());
         if existing == Some(source.identity()) {
-            return Err(Error::new(StatusCode::FORBIDDEN, "The copy would be the original."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
         let ends = from.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let above = ends.filter_map(|end| root.stat_checked(&from[..end]).ok());
         let is_above = above.into_iter().any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
-            true => Err(conflict("A folder can't be copied into itself, or over a folder that it is in.".to_owned())),
+            true => {
+                Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.".to_owned()))
+            }
             false => Ok(()),
         }
     }
 
-    /// The conditions of the request, which are about the original.
+    /// Checks the conditions of the request, which apply to the original.
     fn check_conditions(self, from: &Opened) -> Result<(), Error> {
         let validators = match from {
             Opened::File(file, stat) => Validators {
@@ -209,10 +222,11 @@ impl Copying<'_> {
         self.request.check_preconditions(Some(&validators))
     }
 
-    /// Returns what a copy to this name would replace, if it is allowed. With a lock on the name.
+    /// Returns what a copy to this name would replace, if it is allowed. The caller holds a lock on the name.
     fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
         let Copying { taking, place, request, .. } = self;
         let existing = to.existing()?;
+        taking.check_if(place, request)?;
         taking.check_lock_at(place, request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
@@ -229,7 +243,7 @@ impl Copying<'_> {
         Ok(existing)
     }
 
-    /// Gives a complete copy its name: if that is still allowed, and what it replaces is still the same.
+    /// Gives a complete copy its name, if that is still allowed and the entry that it replaces is unchanged.
     fn finish(
         self,
         to: &Target,
@@ -242,7 +256,7 @@ impl Copying<'_> {
         let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
         if existing.map(version) != judged.map(version) {
-            return Err(conflict("What has that name has changed in the meantime.".to_owned()));
+            return Err(conflict("The destination has changed in the meantime.".to_owned()));
         }
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {
@@ -255,6 +269,19 @@ impl Copying<'_> {
     }
 
     fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
+        let stored = self.copy_file(from, size, to, |give| self.finish(to, replaced, false, give))?;
+        stored.keep();
+        Ok(())
+    }
+
+    /// Copies a file. `finish` gives the complete copy its name.
+    fn copy_file(
+        self,
+        from: File,
+        size: u64,
+        to: &Target,
+        finish: impl FnOnce(&mut dyn FnMut(bool) -> rustix::io::Result<()>) -> Result<(), Error>,
+    ) -> Result<Stored, Error> {
         let Copying { taking, request, .. } = self;
         if taking.uploads.max_size.is_some_and(|most| size > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(taking.uploads.max_size)));
@@ -262,16 +289,16 @@ impl Copying<'_> {
         let _slot = taking.shares.begin(Owner::of(request))?;
         let held = taking.hold(request, Some(size))?;
         let file = taking.new_file(to.folder(), Some(size))?;
-        super::copy(&mut std::io::Read::take(&from, size), &mut taking.writer(&file, &held))?;
+        let copied = super::copy(&mut WhileConnected(request, &from).take(size), &mut taking.writer(&file, &held));
+        check_client(request)?;
+        copied?;
         #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
         if taking.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let give = |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) };
-        self.finish(to, replaced, false, give)?;
-        held.keep(file.written());
-        Ok(())
+        finish(&mut |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) })?;
+        Ok(Stored { held, bytes: file.written() })
     }
 
     /// Copies a folder, which gets its name when the copy is complete.
@@ -279,11 +306,13 @@ impl Copying<'_> {
         let part = to.part().map_err(error_of)?;
         self.folder_itself(&part)?;
         let mut part = Part(Some(part));
+        let mut stored = Vec::new();
         if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
-            self.contents(from, target, &mut Room { ..Room::WHOLE })?;
+            self.contents(from, target, &mut Room { ..Room::WHOLE }, &mut stored)?;
         }
         self.finish(to, replaced, true, |_| part.0.as_ref().map_or(Ok(()), Target::complete))?;
         part.0 = None;
+        stored.iter().for_each(Stored::keep);
         Ok(())
     }
 
@@ -291,8 +320,8 @@ impl Copying<'_> {
         if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
     }
 
-    /// Copies what is in a folder to a new one, which is not served yet.
-    fn contents(self, from: &[u8], to: &Target, room: &mut Room) -> Result<(), Error> {
+    /// Copies the entries of a folder to a new one, which is not served yet.
+    fn contents(self, from: &[u8], to: &Target, room: &mut Room, stored: &mut Vec<Stored>) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
@@ -300,19 +329,52 @@ impl Copying<'_> {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
+            check_client(request)?;
             let copy = || to.inside(place, request, written.ask::<Write>(&path::join(to.path(), &name))?);
             match place.finder.root.open_at(&read) {
-                Ok(Opened::File(file, stat)) => self.file(file, stat.size, &copy()?, None)?,
+                Ok(Opened::File(file, stat)) => {
+                    let copy = copy()?;
+                    let finish = |give: &mut dyn FnMut(bool) -> _| self.finish(&copy, None, false, give);
+                    stored.push(self.copy_file(file, stat.size, &copy, finish)?);
+                }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
                     self.folder_itself(&copy)?;
-                    room.inside(|room| self.contents(&path, &copy, room))?;
+                    room.inside(|room| self.contents(&path, &copy, room, stored))?;
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(unread(error)),
             }
         }
         Ok(())
+    }
+}
+
+/// A complete copy of a file, which counts towards the quota once the whole copy is complete.
+struct Stored {
+    held: Arc<super::Held>,
+    bytes: u64,
+}
+
+impl Stored {
+    fn keep(&self) {
+        self.held.keep(self.bytes);
+    }
+}
+
+/// A file that is read for as long as the client is connected.
+struct WhileConnected<'a>(&'a Request, &'a File);
+
+impl io::Read for WhileConnected<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.client_is_gone() { Err(io::ErrorKind::ConnectionAborted.into()) } else { self.1.read(buffer) }
+    }
+}
+
+fn check_client(request: &Request) -> Result<(), Error> {
+    match request.client_is_gone() {
+        true => Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The client disconnected before the copy was complete.")),
+        false => Ok(()),
     }
 }
 
@@ -381,7 +443,7 @@ fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
     open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
 }
 
-/// Never the target of a link.
+/// Opens an entry itself, never the target of a link.
 fn open_itself(at: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty())

@@ -1,4 +1,4 @@
-//! What is told, and that nothing is left behind. Each check is made by the real kernel.
+//! What the kernel reports, and that no watches are left behind. Each check uses the real kernel.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -65,7 +65,7 @@ fn each_change_ends_the_affected_watches() {
         ("the file is written", &|tree| write(&tree.path("a/b/x")), this),
         ("the file is deleted", &|tree| fs::remove_file(tree.path("a/b/x")).unwrap(), this),
         ("a sidecar is made", &|tree| write(&tree.path("a/b/x.gz")), this),
-        // There are file systems that find it by this name.
+        // Some file systems find it by this name.
         ("its name is made in the other case", &|tree| write(&tree.path("a/b/X")), this),
         ("that of a sidecar", &|tree| write(&tree.path("a/b/X.GZ")), this),
         ("a sidecar's first letters", &|tree| write(&tree.path("a/b/x.g")), none),
@@ -76,7 +76,7 @@ fn each_change_ends_the_affected_watches() {
             [false, true, false, true],
         ),
         ("a folder is made in the folder", &|tree| fs::create_dir(tree.path("a/b/c")).unwrap(), none),
-        // What happens to a folder concerns all: so seldom is it.
+        // A change of a folder invalidates all entries, because it is rare.
         ("a folder is moved", &|tree| fs::rename(tree.path("a"), tree.path("c")).unwrap(), all),
         ("a folder within is moved", &|tree| fs::rename(tree.path("a/b"), tree.path("c")).unwrap(), all),
         ("the root is moved", &|tree| fs::rename(tree.path(""), tree.top.path().join("old")).unwrap(), all),
@@ -138,9 +138,9 @@ fn dropped_watches_leave_nothing_behind() {
     assert_eq!(tree.watches(), all, "the second still watches the same");
     fs::write(tree.path("a/b/x"), "changed").unwrap();
     tree.watcher.catch_up(&tree.root, Instant::now());
-    assert!(!second.holds(), "and hears of it");
+    assert!(!second.holds(), "the second watch must see the change");
     drop(second);
-    // What stands above the root stays watched until it changes.
+    // The folders above the root stay watched until they change.
     let above = tree.watches();
     assert_eq!(above, tree.above());
     let moved = watch("a/b", "x");
@@ -152,8 +152,8 @@ fn dropped_watches_leave_nothing_behind() {
     assert!(table.watches.is_empty() && table.folders.is_empty() && table.above.is_none(), "{table:?}");
 }
 
-/// A folder that has gone is not taken for watched when another gets its name and its inode: also where it was an entry of a listing and
-/// nothing beneath it was watched any longer.
+/// A removed folder is not taken for watched when another folder gets its name and its inode. That also holds if it was
+/// an entry of a listing and nothing below it was watched any more.
 #[test]
 fn a_removed_folder_is_forgotten() {
     if !crate::files::sys::are_changes_reported() {
@@ -198,7 +198,7 @@ fn links_and_missing_files_cannot_be_watched() {
     }
 }
 
-/// What a listing shows of each entry: its own watch tells of it, that of the folder would not.
+/// The watch of each entry in a listing reports what the listing shows. The watch of the folder would not.
 #[test]
 fn changes_to_listed_entries_are_noticed() {
     if !crate::files::sys::are_changes_reported() {
@@ -244,7 +244,8 @@ fn changes_to_listed_entries_are_noticed() {
     }
 }
 
-/// The kernel tells of the end of each watch. That of a listing with more names than its queue has room for is no loss of news.
+/// The kernel reports the end of each watch. The end of a listing with more names than its queue has room for is not a
+/// loss of events.
 #[test]
 fn ending_many_watches_loses_no_events() {
     if !crate::files::sys::are_changes_reported() {
@@ -260,7 +261,7 @@ fn ending_many_watches_loses_no_events() {
         drop(fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
         listing.add(&folder, &name, false).expect("a file can be watched");
         if number % 1000 == 0 {
-            tree.watcher.catch_up(&tree.root, Instant::now()); // of the names that came
+            tree.watcher.catch_up(&tree.root, Instant::now()); // of the names that were created
         }
     }
     tree.watcher.catch_up(&tree.root, Instant::now());
@@ -270,7 +271,7 @@ fn ending_many_watches_loses_no_events() {
     assert!(other.holds());
 }
 
-/// A log that is written all day tells of itself once.
+/// A log that is written all day causes one report.
 #[test]
 fn a_change_to_a_listed_file_is_reported_once() {
     if !crate::files::sys::are_changes_reported() {
@@ -289,7 +290,7 @@ fn a_change_to_a_listed_file_is_reported_once() {
     }
     assert_eq!(tree.watches(), watches - 2, "they are watched no longer");
     let mut count = 0;
-    // What else comes is of names beside the root's folder, which other tests make.
+    // Other events are about names beside the root's folder, which other tests create.
     tree.watcher.changes.read(|change| count += usize::from(change.name.is_none())).unwrap();
     assert_eq!(count, 4, "a change and an end of each");
 }

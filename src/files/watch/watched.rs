@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// The entries to notify of changes of an inode.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    /// Of the inode itself.
+    /// Entries that depend on the inode itself.
     pub entries: Vec<Arc<AtomicBool>>,
     folder: Option<Box<Folder>>,
 }
 
-/// Of names in it.
+/// Entries that depend on names in it.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// Of all names in it.
+    /// Entries that depend on all names in it.
     pub any_name: Vec<Arc<AtomicBool>>,
-    /// Of these names in it, in lower case like all names here.
+    /// Entries that depend on these names, in lower case like all names here.
     pub names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
     /// Names in it that lead to the root.
     pub above: Vec<Box<[u8]>>,
@@ -50,7 +50,7 @@ impl Watched {
         self.folder.get_or_insert_default()
     }
 
-    /// Something with this name was created, deleted or changed.
+    /// Called when something with this name was created, deleted or changed.
     pub fn tell_of(&self, name: &[u8]) {
         if let Some(folder) = &self.folder {
             mark(&folder.any_name);
@@ -58,7 +58,7 @@ impl Watched {
         }
     }
 
-    /// The kernel reports no more changes of the names in it.
+    /// Called when the kernel reports no more changes of the names in it.
     pub fn tell_all(&self) {
         if let Some(folder) = &self.folder {
             folder.names.values().chain([&folder.any_name]).for_each(|entries| mark(entries));

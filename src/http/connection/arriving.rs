@@ -1,16 +1,16 @@
 //! Requests with a streamed body: their handler is called before the body has arrived. Called by `connection` in turns
 //! that may block.
 
-use super::{Exchange, HttpConnection};
+use super::{Exchange, HttpConnection, UnacceptedRequest};
 use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
-use crate::tcp::{BlockingInput, Next, Turn};
+use crate::tcp::{BlockingInput, MayBlock, Next, Turn};
 
-/// Whether the body is received while the handler runs: not if it has arrived already, and not if it is written
-/// elsewhere first.
+/// Whether the body is received while the handler runs: no if it has arrived already, or if it is written elsewhere
+/// first.
 pub(super) fn arrives_while_handled(
     plan: &BodyPlan,
     framing: &RequestFraming,
@@ -23,27 +23,27 @@ pub(super) fn arrives_while_handled(
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: calls the handler of a request whose body it can receive from here.
+    /// Calls the handler of a request whose body it can receive from here.
     pub(super) fn handle_arriving(
         &mut self,
-        mut exchange: Box<Exchange>,
-        framing: &RequestFraming,
-        head_length: usize,
+        accepted: UnacceptedRequest,
         plan: BodyPlan,
         input: Box<dyn BlockingInput>,
+        may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Next {
+        let UnacceptedRequest { mut exchange, framing, head_length } = accepted;
         let limits = plan.limits(&self.config().body);
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);
         }
-        exchange.unread = None; // it is received, or the rest is known
+        exchange.unread = None; // it is received now, or its rest is known
         turn.input.consume(head_length);
         let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
         exchange.request.set_body(ArrivingBody::new(framing.body, arrival));
-        self.call_handler(exchange, turn)
+        self.call_handler(exchange, may_block, turn)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
         Rest::Failed => UnreadBody::without_end(limit),
     };
     exchange.unread = Some(Box::new(rest));
-    let _ = exchange.drop_unread(turn); // if it is too long, that is found later
+    let _ = exchange.drop_unread(turn); // a body that is too long is detected later
 }
 
 impl Exchange {
@@ -66,7 +66,7 @@ impl Exchange {
         self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
     }
 
-    /// Drops the received part of a body that no handler reads. False: it is too long, or malformed.
+    /// Drops the received part of a body that no handler reads. Returns false if the body is too long or malformed.
     pub(super) fn drop_unread(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(rest) = &mut self.unread else { return true };
         let progress = rest.drop_meanwhile(turn.input);

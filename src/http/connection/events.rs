@@ -1,5 +1,5 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that has disconnected.
-//! Called by `connection` only, also in turns that must not block. It calls only user code that must not block.
+//! Called by `connection` only, also in turns that must not block. User code called from here must not block.
 
 use http::{Method, StatusCode};
 
@@ -12,23 +12,26 @@ use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::request::{Request, SavedForm};
 use crate::http::responder::log_rejection;
 use crate::http::sending::{Checked, ResponseContext, encode};
-use crate::tcp::{Next, Stage, Turn};
+use crate::tcp::{MayBlock, Next, Stage, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
-    pub(super) fn on_timeout(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         let timeout = |message| Rejection::new(StatusCode::REQUEST_TIMEOUT, message);
         match state {
             State::ReadingHead(parser) if parser.has_begun(turn.input.bytes()) => {
                 self.reject(timeout("the head took too long"), turn)
             }
-            State::ReadingBody(partial) => self.reject_partial(*partial, timeout("the body came too slowly"), turn),
+            State::ReadingBody(partial) => {
+                let slow = Error::from_rejection(timeout("the body arrived too slowly"));
+                self.reject_partial(*partial, slow, may_block, turn)
+            }
             State::Pushed(pushed) => self.beat(pushed, turn),
             State::Waiting(waiting) => self.stop_waiting(*waiting),
             _ => Next::Close,
         }
     }
 
-    pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         let busy = Error::from_rejection(Rejection::busy("too busy right now"));
         match state {
             State::Handling(exchange) => {
@@ -37,12 +40,13 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
             State::ReadingHead(_) => self.reject(Rejection::busy("too busy right now"), turn),
-            State::ReadingBody(partial) => self.close_partial(*partial, &busy, turn),
             State::Waiting(waiting) => self.close_with(waiting.exchange, &busy, turn),
-            State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
+            State::ReadingBody(partial) | State::SpoolingBody(partial) => {
+                self.close_partial(*partial, &busy, may_block, turn)
+            }
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
-                log::error!("{}: the answer broke off: too busy", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
                 Next::Abort
             }
@@ -51,7 +55,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A body is received to its end; an incomplete head is dropped.
-    pub(super) fn on_shutdown(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
         match state {
             State::ReadingBody(partial) => {
                 let within = partial.timeout;
@@ -59,7 +63,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Next::read_at_min_rate(Stage(self.stage), within)
             }
             State::Pushed(pushed) => self.end_pushed(pushed, turn),
-            State::Waiting(waiting) => self.stop_waiting(*waiting),
+            State::Waiting(waiting) => self.end_waiting(waiting),
             _ => Next::Close,
         }
     }
@@ -80,17 +84,17 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.timeout),
             State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
-            State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
-            State::Rejecting(_) | State::Ended(_) => Next::Brief,
             State::Upgrading(_) => Next::Take,
-            State::Pushed(_) | State::Waiting(_) | State::Closing(_) => Next::Close, // handled
+            State::Pushed(_) | State::Waiting(_) | State::Closing { .. } => Next::Close, // handled
+            _ => return self.ask_for_permit(state),
         };
         self.state = state;
         next
     }
 
-    pub(super) fn on_send_failed(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        // Disconnected within the body: logged with the status that a client would get that only stopped sending.
+    pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
+        // A client that disconnects within the body is logged with the status that it would have received if it had
+        // only stopped sending.
         let status = StatusCode::BAD_REQUEST;
         match state {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
@@ -104,7 +108,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Rejects an incomplete or malformed request head.
+    /// Rejects a request whose head is incomplete or malformed.
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
@@ -139,19 +143,20 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
-    /// May block: rejects a request within its body.
+    /// Rejects a request within its body, with this error or that of its form.
     pub(super) fn reject_partial(
         &mut self,
         partial: PartialRequest,
-        rejection: Rejection,
+        error: Error,
+        may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Next {
         let of_form = partial.exchange.request.value::<SavedForm>().and_then(|form| form.take_error());
-        self.close_partial(partial, &of_form.unwrap_or_else(|| Error::from_rejection(rejection)), turn)
+        self.close_partial(partial, &of_form.unwrap_or(error), may_block, turn)
     }
 
-    /// May block: ends a request within its body, with this error.
-    pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
+    /// Ends a request within its body, with this error.
+    fn close_partial(&mut self, partial: PartialRequest, error: &Error, _: MayBlock, turn: &mut Turn<'_>) -> Next {
         let PartialRequest { mut exchange, limits, .. } = partial;
         exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
         self.close_with(exchange, error, turn)
@@ -175,7 +180,7 @@ fn is_head(mut bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }
 
-/// The line in place of the request line, for the log; empty lines before it are skipped.
+/// The first line that is not empty, for the log, in place of the request line.
 fn first_line(mut bytes: &[u8]) -> String {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;

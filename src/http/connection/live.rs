@@ -14,22 +14,20 @@ use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Handover, LiveKind, LiveRefusal, Next, Stage, Stream, Turn};
+use crate::tcp::{Handover, LiveKind, LiveRefusal, MayBlock, Next, Stage, Stream, Turn, catch};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    /// The sender is called next: there is room again.
-    pub(super) calls_sender: bool,
 }
 
 /// A request that waits for a signal and is then handled again.
 pub(super) struct WaitingRequest {
     pub(super) exchange: Box<Exchange>,
     wait: Wait,
-    /// The client has sent its last byte, and was probed for whether it still reads.
+    /// The client has sent its last byte, and was probed to find out whether it still reads.
     is_probed: bool,
     _registered: Registered,
 }
@@ -37,6 +35,7 @@ pub(super) struct WaitingRequest {
 /// A connection that will be a stream of another protocol as soon as a thread is free.
 pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
+    status: StatusCode,
     head: Vec<u8>,
     serve: Box<dyn FnOnce(Stream) + Send>,
 }
@@ -45,13 +44,15 @@ impl Exchange {
     /// From now on the connection waits for something other than its client, if the limit allows it.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
         if let Some(place) = &mut self.live {
-            place.set_kind(kind); // it has waited for a signal before
+            place.set_kind(kind); // it waited for a signal before
             return Ok(());
         }
         let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {
             let (status, why) = match refusal {
-                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "as many wait as can"),
-                LiveRefusal::FullForAddress => (StatusCode::TOO_MANY_REQUESTS, "as many wait from there as may"),
+                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many connections wait already"),
+                LiveRefusal::FullForAddress => {
+                    (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
+                }
             };
             Error::new(status, why).with_header(header::RETRY_AFTER, "5")
         })?;
@@ -61,7 +62,7 @@ impl Exchange {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// Begins a response with a pushed body, if the limit allows one more.
+    /// Begins a response with a pushed body, if the limit of such connections allows it.
     pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Next {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
@@ -82,11 +83,6 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Sends what was pushed, or waits for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        if std::mem::take(&mut pushed.calls_sender)
-            && catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more()).is_err()
-        {
-            return self.break_off_pushed(pushed, turn);
-        }
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
@@ -98,27 +94,42 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.state = State::Pushed(pushed);
                 Next::Again
             }
-            PushedProgress::Room => {
-                pushed.calls_sender = true;
-                self.state = State::Pushed(pushed);
-                Next::Brief
-            }
+            PushedProgress::Room => self.ask_for_permit(State::CallingSender(pushed)),
             PushedProgress::Waiting => {
                 self.stage = self.stage.wrapping_add(1);
                 self.await_pushed(pushed)
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
-                self.state = State::Ended(pushed.exchange);
-                Next::Brief
+                self.ask_for_permit(State::PushedEnd(pushed))
             }
             PushedProgress::Broken => self.break_off_pushed(pushed, turn),
         }
     }
 
+    /// Calls the sender, which may send: there is room again.
+    pub(super) fn call_sender(
+        &mut self,
+        pushed: Box<PushedResponse>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        match catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more(may_block)) {
+            Ok(()) => self.send_pushed(pushed, turn),
+            Err(_) => self.break_off_pushed(pushed, turn),
+        }
+    }
+
+    /// Drops a pushed response that was sent.
+    pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        let PushedResponse { stream, exchange, .. } = pushed;
+        drop(stream);
+        self.was_sent(exchange, may_block, turn)
+    }
+
     fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         self.log_pushed(&pushed, turn);
-        self.state = State::Closing(pushed.exchange);
+        self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
         Next::Abort
     }
 
@@ -139,7 +150,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Again
     }
 
-    /// The server shuts down: the body ends here, or once its sender is done.
+    /// The server shuts down: the body ends here, or when its sender ends it.
     pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if !pushed.stream.write_farewell(turn.output) {
             return self.await_pushed(pushed);
@@ -154,10 +165,10 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// The handler has no response until a signal is notified, or its time is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
-        // All waits of a request together: otherwise a busy signal could make it wait forever.
+        // All waits of a request count together. Otherwise a busy signal could make it wait forever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
-        if turn.is_shutting_down() || left == Some(Duration::ZERO) {
+        if turn.is_shutting_down() && !wait.outlasts_shutdown || left == Some(Duration::ZERO) {
             return self.handle_late(exchange);
         }
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
@@ -175,14 +186,24 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within: left }
     }
 
-    /// Bytes arrived while a request waits, or the end.
+    /// Called when the server shuts down.
+    pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Next {
+        if !waiting.wait.outlasts_shutdown {
+            return self.stop_waiting(*waiting);
+        }
+        let within = waiting.wait.within;
+        self.state = State::Waiting(waiting);
+        Next::Wait { stage: Stage(self.stage), within }
+    }
+
+    /// Called when bytes, or their end, arrive while a request waits.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
-            self.state = State::Closing(waiting.exchange);
-            return Next::Abort; // disconnected
+            self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
+            return Next::Abort; // the client has disconnected
         }
-        // The client may still read the response, or may have disconnected. In the second case it answers an interim
-        // response, of which any number is allowed (RFC 9110, section 15.2), with a reset.
+        // The client may still read the response, or may have disconnected. An interim response, of which any number is
+        // allowed (RFC 9110, section 15.2), finds out: a client that has disconnected answers it with a reset.
         if turn.input.ended()
             && waiting.exchange.request.version() == Version::HTTP_11
             && !std::mem::replace(&mut waiting.is_probed, true)
@@ -193,7 +214,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Unchanged
     }
 
-    /// The signal was notified, or the call is from before.
+    /// Called for a notification, or for a call from before.
     pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
         if waiting.wait.ticket.is_over() {
             self.state = State::Handling(waiting.exchange);
@@ -213,7 +234,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {
             exchange.keep_alive = false;
-            log::error!("{}: the handler waits although it is late", exchange.request.for_log());
+            log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
             return Next::Abort;
         }
         exchange.request.set_late();
@@ -232,7 +253,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // The bytes after the response head belong to the new protocol, so no part of the request must be left before
         // them (RFC 9110, section 7.8: the response follows the complete request).
         if exchange.unread.is_some() {
-            log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
+            log::error!("{}: the handler upgrades without having read the body", exchange.request.for_log());
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
             return self.close_with(exchange, &unread, turn);
         }
@@ -247,8 +268,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
         encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
-            Protocol::Stream { serve, .. } => {
-                self.state = State::Upgrading(Box::new(Upgrading { exchange, head, serve }));
+            Protocol::Stream { serve, .. } | Protocol::Tunnel { serve } => {
+                let status = response.status();
+                self.state = State::Upgrading(Box::new(Upgrading { exchange, status, head, serve }));
                 Next::Take
             }
             Protocol::Conversation { conversation, .. } => {
@@ -263,12 +285,15 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
-        let Upgrading { exchange, head, serve } = upgrading;
-        self.log_taken(&exchange, &client);
-        drop(exchange); // the stream may live long
-        match stream.write_all(&head).and_then(|()| stream.flush()) {
-            Ok(()) => serve(stream),
-            Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),
+        let Upgrading { exchange, status, head, serve } = upgrading;
+        self.log_taken(&exchange, status, &client);
+        let line = exchange.request.for_log().to_string();
+        drop(exchange); // the stream may live for a long time
+        if let Err(err) = stream.write_all(&head).and_then(|()| stream.flush()) {
+            return log::debug!("{client}: disconnected before the upgrade: {err}");
+        }
+        if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {
+            panicked.of(&client, Some(line)).tell();
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The state machine of an HTTP connection: it reads a head and a body, calls the handler, encodes the response, and
-//! repeats.
-//! Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and `incoming`
-//! for input and `encode` for output.
-//! It never waits, blocks only in turns that may block, and holds no buffer between requests.
+//! repeats. Created by `service` for each client, and called by `tcp` once per turn. It uses `head`, `framing` and
+//! `incoming` for input and `sending` for output. It never waits, blocks only in turns that may block, and holds no
+//! buffer between requests.
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
@@ -25,14 +24,15 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
+use super::request::arriving::Progress;
 use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::responder::{Responder, Service, panic_message, rewritten};
-use super::response::Instead;
+use super::response::{Instead, OnSent};
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
+use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
@@ -43,42 +43,47 @@ pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
-    /// How many requests it has had.
+    /// How many requests the connection has had.
     requests: u32,
-    /// When it had its first one.
+    /// When its first request began.
     first_request: Option<Instant>,
     state: State,
 }
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request. The waker of this connection is kept for the next request: creating one counts a reference,
-    /// which writes to a cache line that other workers read.
+    /// Before a request. The waker of this connection is kept for the next request: creating one increments a reference
+    /// count on a cache line that other workers read.
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
-    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (may block).
+    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
+    /// permit).
     BeforeBody(Box<UnacceptedRequest>),
     /// A body is being received.
     ReadingBody(Box<PartialRequest>),
-    /// Part of a body is to be written to disk (may block).
+    /// Part of a body is to be written to disk (with a permit).
     SpoolingBody(Box<PartialRequest>),
-    /// A request is complete; the handler is to be called (may block).
+    /// A request is complete; the handler is to be called (with a permit).
     Handling(Box<Exchange>),
-    /// A response body is being read and sent (each read may block).
+    /// A response body is being read and sent (each read with a permit).
     Streaming(Box<StreamingResponse>),
     /// The body of the response is pushed by other threads.
     Pushed(Box<PushedResponse>),
+    /// ... and there is room again: its sender is to be called (with a permit).
+    CallingSender(Box<PushedResponse>),
     /// A request waits for a signal.
     Waiting(Box<WaitingRequest>),
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// A body cannot be received: send the rejection, and drop the received part (may block).
-    Rejecting(Box<(PartialRequest, Rejection)>),
-    /// A response is complete; drop its request (may block).
+    /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
+    Rejecting(Box<(PartialRequest, Error)>),
+    /// A response was sent; the function that waits for that is called (with a permit).
     Ended(Box<Exchange>),
-    /// The connection is aborted, and keeps the request until then, because dropping it may block.
-    Closing(Box<Exchange>),
+    /// A pushed response was sent, and is dropped with its request (with a permit).
+    PushedEnd(Box<PushedResponse>),
+    /// The connection is aborted. Its state is kept until then, because dropping it may block.
+    Closing { _kept: Box<State> },
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
 }
@@ -92,40 +97,51 @@ struct Exchange {
     waits_since: Option<Instant>,
     /// Its place among connections that wait for something other than their client.
     live: Option<LivePlace>,
-    /// The rest of its body, which no handler reads.
+    /// The rest of its body that no handler reads.
     unread: Option<Box<UnreadBody>>,
+    /// Called while its body is received.
+    progress: Option<Progress>,
+    /// Called when the response was sent, or can't be.
+    on_sent: Option<OnSent>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match self.take_state() {
-            State::Idle(waker) => {
+        match (self.take_state(), turn.may_block()) {
+            (State::Idle(waker), _) => {
                 self.state = State::Idle(waker);
                 self.next_request(turn.polled, turn)
             }
-            State::ReadingHead(parser) => self.read_head(parser, turn),
-            State::BeforeBody(unaccepted) => self.before_body(*unaccepted, turn),
-            State::ReadingBody(partial) => self.receive_body(partial, false, turn),
-            State::SpoolingBody(partial) => self.spool_body(partial, turn),
-            State::Handling(exchange) => self.call_handler(exchange, turn),
-            State::Streaming(streaming) => self.stream_body(streaming, turn),
-            State::DiscardingBody(body) => self.discard_body(body, turn),
-            State::Pushed(pushed) => self.send_pushed(pushed, turn),
-            State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
-            State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
-            State::Ended(exchange) => self.after_response(exchange, turn),
-            State::Closing(_) => Next::Close,
-            State::Upgrading(_) => Next::Close, // it only waits for a thread
+            (State::ReadingHead(parser), _) => self.read_head(parser, turn),
+            (State::ReadingBody(partial), _) => self.receive_body(partial, turn),
+            (State::DiscardingBody(body), _) => self.discard_body(body, turn),
+            (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
+            (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),
+            (State::Closing { .. }, _) => Next::Close,
+            (State::Upgrading(_), _) => Next::Close, // it only waits for a thread
+            (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
+            (State::SpoolingBody(partial), Some(may_block)) => self.spool_body(partial, may_block, turn),
+            (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
+            (State::Streaming(streaming), Some(may_block)) => self.stream_body(streaming, may_block, turn),
+            (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
+            (State::Rejecting(rejected), Some(may_block)) => {
+                let (partial, error) = *rejected;
+                self.reject_partial(partial, error, may_block, turn)
+            }
+            (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
+            (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
+            (state, None) => self.ask_for_permit(state),
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        let Some(may_block) = turn.may_block() else { return Next::Abort }; // each event has one
         let state = self.take_state();
         match what {
-            Event::Late(_) => self.on_timeout(state, turn),
-            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, turn),
-            Event::ShuttingDown => self.on_shutdown(state, turn),
-            Event::SendFailed => self.on_send_failed(state, turn),
+            Event::Late(_) => self.on_timeout(state, may_block, turn),
+            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, may_block, turn),
+            Event::ShuttingDown => self.on_shutdown(state, may_block, turn),
+            Event::SendFailed => self.on_send_failed(state, may_block, turn),
             Event::Called => self.on_call(state, turn),
         }
     }
@@ -145,7 +161,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // Objects created by a handler, and bodies that may be large files.
+        // The request has objects created by a handler, or a body in a file that may be large.
         matches!(
             self.state,
             State::Streaming(_)
@@ -155,8 +171,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::SpoolingBody(_)
                 | State::Rejecting(_)
                 | State::Ended(_)
-                | State::Closing(_)
+                | State::PushedEnd(_)
+                | State::Closing { .. }
                 | State::Pushed(_)
+                | State::CallingSender(_)
                 | State::Waiting(_)
                 | State::Upgrading(_)
         )
@@ -164,18 +182,27 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request that is under way.
+    /// The request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
-            State::Handling(exchange) | State::Ended(exchange) | State::Closing(exchange) => Some(exchange),
+            State::Rejecting(rejected) => Some(&rejected.0.exchange),
+            State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
-            State::Pushed(pushed) => Some(&pushed.exchange),
+            State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
             State::Upgrading(upgrading) => Some(&upgrading.exchange),
-            State::Rejecting(rejected) => Some(&rejected.0.exchange),
-            State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) => None,
+            State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) | State::Closing { .. } => None,
+        }
+    }
+
+    /// The state needs a turn that may block.
+    fn ask_for_permit(&mut self, state: State) -> Next {
+        self.state = state;
+        match self.state {
+            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
+            _ => Next::Handle,
         }
     }
 
@@ -190,7 +217,10 @@ impl<H> HttpConnection<H> {
 
 /// Why a request with an authority in its target is not for this connection: it is for a proxy, or requires a secure
 /// connection.
-fn misdirected(request: &Request) -> Option<Rejection> {
+fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
+    if *request.method() == Method::CONNECT && config.on_connect.is_some() {
+        return None;
+    }
     if *request.method() == Method::CONNECT {
         return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
     }
@@ -233,17 +263,17 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
         self.state = State::ReadingHead(parser);
-        // An incomplete head counts as nothing: the connection can be evicted for another client.
+        // The connection can be evicted for another client while the head is incomplete.
         Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
     }
 
-    /// `None`: the head is incomplete, and more may come.
+    /// Returns `None` if the head is incomplete and more may arrive.
     fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Next> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
-                // Empty lines before the request are not part of it: the poll may have brought only them, and the
-                // request came later.
+                // Empty lines before the request are not part of it. The poll may have reported only them, before the
+                // request arrived.
                 let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
                 Some(self.start_request(length, head, polled, turn))
             }
@@ -257,7 +287,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
-    /// tells `tcp` that the client may still be sending.
+    /// shows `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {
@@ -266,8 +296,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let mut exchange =
-            Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            waits_since: None,
+            live: None,
+            unread: None,
+            progress: None,
+            on_sent: None,
+        });
         if !self.config().strict_paths {
             exchange.request.set_lenient_path();
         }
@@ -276,7 +313,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
         if exchange.request.has_authority()
-            && let Some(rejection) = misdirected(&exchange.request)
+            && let Some(rejection) = misdirected(&exchange.request, self.config())
         {
             return self.reject_request(exchange, rejection, turn);
         }
@@ -285,48 +322,66 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
             turn.input.consume(length);
-            self.state = State::Handling(exchange);
-            return Next::Handle;
+            return self.ask_for_permit(State::Handling(exchange));
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
         exchange.unread = Some(Box::new(rest)); // until it is accepted
+        if *exchange.request.method() == Method::CONNECT {
+            // RFC 9110, section 9.3.6: its body would have no meaning.
+            return self.reject_request(exchange, Rejection::bad_request("CONNECT with a body"), turn);
+        }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
             return self.reject_request(exchange, rejection, turn);
         }
-        self.state = State::BeforeBody(Box::new(UnacceptedRequest { exchange, framing, head_length: length }));
-        Next::Handle
+        let unaccepted = UnacceptedRequest { exchange, framing, head_length: length };
+        self.ask_for_permit(State::BeforeBody(Box::new(unaccepted)))
     }
 
-    /// May block: calls the handler.
-    fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+    /// Calls the handler.
+    fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
-        if let Err(error) = self.rewrite(&mut exchange.request) {
+        if *exchange.request.method() == Method::CONNECT {
+            return self.connect(exchange, may_block, turn);
+        }
+        if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
-        let responded = self.responded(&exchange.request, turn);
+        let responded = self.responded(&exchange.request, may_block, turn);
         end_arriving_body(&mut exchange, turn);
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: gives the request the path that the program chooses, before any handler is called.
-    fn rewrite(&self, request: &mut Request) -> Result<(), Error> {
+    /// The response to CONNECT, which no handler gets.
+    fn connect(&mut self, exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        let request = &exchange.request;
+        let connect = || match &self.config().on_connect {
+            Some(connect) => connect(request),
+            None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // it was rejected before
+        };
+        let responded = self.responder().respond_by(request, connect, may_block);
+        self.send_responded(exchange, responded, turn)
+    }
+
+    /// Replaces the path of the request as the program chooses, before any handler is called.
+    fn rewrite(&self, request: &mut Request, may_block: MayBlock) -> Result<(), Error> {
         match &self.config().rewrite {
-            Some(rewrite) => rewritten(request, &**rewrite),
+            Some(rewrite) => rewritten(request, &**rewrite, may_block),
             None => Ok(()),
         }
     }
 
-    /// May block: the handler's response. `Err`: it panicked. (Inlined like the next function, because a response is
-    /// large to move.)
+    /// The handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a response is
+    /// expensive.)
     #[inline]
-    fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
-        self.responder().respond(request, &|request| {
+    fn responded(&self, request: &Request, may_block: MayBlock, turn: &Turn<'_>) -> Result<Checked, Error> {
+        let begins = |request: &Request| {
             if let Some(name) = request.work_with_id() {
                 turn.handler_begins(name);
             }
-        })
+        };
+        self.responder().respond(request, &begins, may_block)
     }
 
     #[inline]
@@ -354,7 +409,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.responder()
     }
 
-    /// The page of an error that is not the handler's.
+    /// The page of an error that the handler has not returned.
     fn page(&self, request: &Request, error: &Error) -> Checked {
         self.responder().page(Some(request), error, request)
     }
@@ -365,8 +420,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Runs on a thread of its own, without a turn.
-    fn log_taken(&self, exchange: &Exchange, client: &Client) {
-        let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
+    fn log_taken(&self, exchange: &Exchange, status: StatusCode, client: &Client) {
+        let time = SystemTime::now();
         let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }

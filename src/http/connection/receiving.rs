@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use super::arriving::arrives_while_handled;
 use super::{Exchange, HttpConnection, State};
+use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
-use crate::http::request::arriving::{CONTINUE, Progress};
+use crate::http::request::arriving::CONTINUE;
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
 use crate::http::request::room::BodyLimits;
 use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
-use crate::tcp::{Next, Stage, Turn};
+use crate::tcp::{MayBlock, Next, Stage, Turn};
 
 /// A request whose body can still be declined.
 pub(super) struct UnacceptedRequest {
@@ -30,32 +31,45 @@ pub(super) struct PartialRequest {
     pub(super) incoming: Incoming,
     pub(super) limits: BodyLimits,
     pub(super) timeout: Option<Duration>,
-    pub(super) progress: Option<Progress>,
+}
+
+impl PartialRequest {
+    /// Writes the part in memory to the disk, or to the handler's writer.
+    fn spool(&mut self, _: MayBlock) -> Result<(), Rejection> {
+        self.incoming.spool(&self.limits)
+    }
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: lets the handler accept or decline the body.
-    pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
+    /// Lets the handler accept or decline the body.
+    pub(super) fn before_body(
+        &mut self,
+        unaccepted: UnacceptedRequest,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
-        if let Err(error) = self.rewrite(&mut exchange.request) {
+        if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
         let responder = self.responder();
         let mut plan = BodyPlan::default();
-        let accepts = match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan)) {
-            Ok(accepts) => accepts,
-            Err(panicked) => return self.close_with(exchange, &panicked, turn),
-        };
+        let accepts =
+            match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan, may_block)) {
+                Ok(accepts) => accepts,
+                Err(panicked) => return self.close_with(exchange, &panicked, turn),
+            };
         if !plan.is_to_be_received(accepts, framing.body.known()) {
-            return self.decline_body(exchange, head_length, turn);
+            return self.decline_body(exchange, head_length, may_block, turn);
         }
         let timeout = plan.timeout_or(self.config().body_timeout);
         // Without a socket (in a test) the body is received before the handler.
         if arrives_while_handled(&plan, &framing, head_length, turn)
             && let Some(input) = turn.blocking_input(timeout)
         {
-            return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
+            let accepted = UnacceptedRequest { exchange, framing, head_length };
+            return self.handle_arriving(accepted, plan, input, may_block, turn);
         }
         let limits = plan.limits(&self.config().body);
         let incoming = match plan.writer.take() {
@@ -68,90 +82,91 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         exchange.unread = None; // it is received
         turn.input.consume(head_length);
-        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
+        // RFC 9110, section 10.1.1: no 100 is sent if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
             turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.stage = self.stage.wrapping_add(1);
-        let progress = plan.progress;
-        self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout, progress }), true, turn)
+        exchange.progress = plan.progress;
+        self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout }), turn)
     }
 
-    /// May block: responds without receiving a declined body. If the body is short and certain to be sent, it is
-    /// dropped and the connection kept. A client that waits for `100 Continue` may send it or not, so its connection
-    /// must be closed.
-    fn decline_body(&mut self, mut exchange: Box<Exchange>, head_length: usize, turn: &mut Turn<'_>) -> Next {
+    /// Responds without receiving a declined body. If the body is short and certain to be sent, it is dropped and the
+    /// connection kept. A client that waits for `100 Continue` may send it or not, so its connection must be closed.
+    fn decline_body(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        head_length: usize,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
         turn.input.consume(head_length);
         exchange.request.set_body(Body::declined());
-        let responded = self.responded(&exchange.request, turn);
+        let responded = self.responded(&exchange.request, may_block, turn);
         self.send_responded(exchange, responded, turn)
     }
 
     /// Decodes the part of the body that has arrived.
-    pub(super) fn receive_body(
-        &mut self,
-        mut partial: Box<PartialRequest>,
-        may_block: bool,
-        turn: &mut Turn<'_>,
-    ) -> Next {
+    pub(super) fn receive_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_with_permit(*partial, rejection),
+                Err(rejection) => return self.reject_with_permit(*partial, Error::from_rejection(rejection)),
             };
             turn.input.consume(used);
-            if let Some(progress) = &partial.progress
+            if let Some(progress) = &partial.exchange.progress
                 && used > 0
             {
                 let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
                 if let Err(panicked) = told {
-                    return self.close_partial(*partial, &panicked, turn);
+                    return self.reject_with_permit(*partial, panicked);
                 }
             }
-            match need {
-                Need::Input => return self.wait_for_body(partial, turn),
-                Need::Spool if !may_block => {
-                    self.state = State::SpoolingBody(partial);
-                    return Next::Handle;
-                }
-                Need::Spool => {
-                    if let Err(rejection) = partial.incoming.spool(&partial.limits) {
-                        return self.reject_partial(*partial, rejection, turn);
+            match (need, turn.may_block()) {
+                (Need::Input, _) => return self.wait_for_body(partial, turn),
+                (Need::Spool, None) => return self.ask_for_permit(State::SpoolingBody(partial)),
+                (Need::Spool, Some(may_block)) => {
+                    if let Err(rejection) = partial.spool(may_block) {
+                        return self.reject_partial(*partial, Error::from_rejection(rejection), may_block, turn);
                     }
                 }
-                Need::Nothing => {
+                (Need::Nothing, may_block) => {
                     let PartialRequest { mut exchange, incoming, .. } = *partial;
                     exchange.request.set_body(incoming.finish());
-                    if may_block {
-                        return self.call_handler(exchange, turn);
-                    }
-                    self.state = State::Handling(exchange);
-                    return Next::Handle;
+                    return match may_block {
+                        Some(may_block) => self.call_handler(exchange, may_block, turn),
+                        None => self.ask_for_permit(State::Handling(exchange)),
+                    };
                 }
             }
         }
     }
 
     /// The received part of a body, and the data that handlers have put into its request, are dropped with a permit.
-    fn reject_with_permit(&mut self, partial: PartialRequest, rejection: Rejection) -> Next {
-        self.state = State::Rejecting(Box::new((partial, rejection)));
-        Next::Brief
+    fn reject_with_permit(&mut self, partial: PartialRequest, error: Error) -> Next {
+        self.ask_for_permit(State::Rejecting(Box::new((partial, error))))
     }
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_with_permit(*partial, Rejection::bad_request("the body is incomplete"));
+            let incomplete = Rejection::bad_request("the body is incomplete");
+            return self.reject_with_permit(*partial, Error::from_rejection(incomplete));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);
         Next::read_at_min_rate(Stage(self.stage), within)
     }
 
-    /// May block: writes part of the body to disk, then continues with the input.
-    pub(super) fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        match partial.incoming.spool(&partial.limits) {
-            Ok(()) => self.receive_body(partial, true, turn),
-            Err(rejection) => self.reject_partial(*partial, rejection, turn),
+    /// Writes part of the body to disk, then continues with the input.
+    pub(super) fn spool_body(
+        &mut self,
+        mut partial: Box<PartialRequest>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        match partial.spool(may_block) {
+            Ok(()) => self.receive_body(partial, turn),
+            Err(rejection) => self.reject_partial(*partial, Error::from_rejection(rejection), may_block, turn),
         }
     }
 

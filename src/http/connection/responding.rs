@@ -11,7 +11,7 @@ use crate::http::handler::RequestHandler;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Instant, Next, Turn};
+use crate::tcp::{Instant, MayBlock, Next, Turn};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -25,9 +25,10 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn send_response(
         &mut self,
         mut exchange: Box<Exchange>,
-        response: Checked,
+        mut response: Checked,
         turn: &mut Turn<'_>,
     ) -> Next {
+        exchange.on_sent = response.take_on_sent();
         let request = &exchange.request;
         let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
@@ -44,16 +45,16 @@ impl<H: RequestHandler> HttpConnection<H> {
         match encoded.rest {
             None => {
                 self.log(&exchange, status, encoded.length, turn);
-                self.after_response(exchange, turn)
+                self.end_response(exchange, turn)
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, calls_sender: false }), turn)
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
-                Next::Handle // the head is sent first: the body may take long
+                Next::Handle // the head is sent first, because reading the body may take long
             }
         }
     }
@@ -66,9 +67,14 @@ impl<H: RequestHandler> HttpConnection<H> {
             || config.max_connection_age.is_some_and(|limit| age() >= limit)
     }
 
-    /// May block: reads and sends the next part of a response body.
-    pub(super) fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
-        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
+    /// Reads and sends the next part of a response body.
+    pub(super) fn stream_body(
+        &mut self,
+        mut streaming: Box<StreamingResponse>,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output, may_block)));
         let failure = match progress {
             Ok(StreamProgress::More) => {
                 self.state = State::Streaming(streaming);
@@ -80,12 +86,28 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         self.log_stream(&streaming, turn);
         match failure {
-            None => self.after_response(streaming.exchange, turn),
+            None => self.end_response(streaming.exchange, turn),
             Some(message) => {
-                log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
+                log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
             }
         }
+    }
+
+    /// All of a response is in the output. A function for its end (`on_sent`) is called in the next turn.
+    fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+        match exchange.on_sent {
+            None => self.after_response(exchange, turn),
+            Some(_) => self.ask_for_permit(State::Ended(exchange)),
+        }
+    }
+
+    /// A response was sent. Calls the function that waits for that.
+    pub(super) fn was_sent(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        if let Some(on_sent) = exchange.on_sent.take() {
+            on_sent.sent(may_block);
+        }
+        self.after_response(exchange, turn)
     }
 
     /// A response is complete. For any kind of response, no byte of its request's body may be read as the next request.
@@ -94,7 +116,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         drop(exchange);
         match unread {
-            // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
+            // These bytes arrived before the response was sent, so their poll is too old to prove that cached files are
+            // current.
             None if keep_alive => self.next_request(None, turn),
             Some(rest) if keep_alive => {
                 self.stage = self.stage.wrapping_add(1);

@@ -2,9 +2,9 @@
 //! Used by `handler`, layers and routes.
 //!
 //! A request is handled in one pass down the chain: each handler accepts or rejects the request, and then handles it by
-//! calling the next one. If a body is still to come, `chain_before_body` first calls all handlers with the head, the
-//! outermost first. The first rejection ends that. Its error is stored, and the pass down that follows returns it where
-//! the handler would have been called, so that the handlers around it see it.
+//! calling the next one. If a body is still to arrive, `chain_before_body` first calls all handlers with the head, the
+//! outermost first, until one rejects the request. The rejection is stored. The pass that follows returns it where the
+//! handler would have been called, so that the handlers around it see it.
 
 use std::any::TypeId;
 use std::fmt;
@@ -47,13 +47,13 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
     }
 }
 
-/// How many handlers are around one. Only this module can create one, so no other code can call or implement the
+/// The number of handlers around one. Only this module can create a `Depth`, so no other code can call or implement the
 /// `chain_` methods.
 #[derive(Clone, Copy)]
 pub struct Depth<'a> {
     level: u32,
     begins: &'a dyn Fn(&Request),
-    /// The method that a caller by hand has called, instead of the request's.
+    /// The method of a call by hand, which replaces the request's.
     called: Option<&'a Method>,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for Depth<'_> {
     }
 }
 
-/// Handlers that delegate to each other in a circle would overflow the stack.
+/// Limits the depth: handlers that delegate to each other in a circle would overflow the stack.
 const DEEPEST: u32 = 64;
 
 impl<'a> Depth<'a> {
@@ -76,7 +76,7 @@ impl<'a> Depth<'a> {
         Ok(Depth { level: self.level + 1, ..self })
     }
 
-    /// Before the body: calls the handler at this depth, and stores its rejection.
+    /// Called before the body arrives. Calls the handler at this depth, and stores its rejection.
     pub(super) fn ask_first(
         self,
         request: &Request,
@@ -90,7 +90,8 @@ impl<'a> Depth<'a> {
         Ok(())
     }
 
-    /// On the pass down: calls the handler at this depth, unless it was called before, and returns its rejection.
+    /// Called on the pass down. Calls the handler at this depth, unless it was called before, and returns its
+    /// rejection.
     pub(super) fn ask(self, request: &Request, check: impl FnOnce(&mut BodyPlan) -> Result<()>) -> Result<()> {
         if !request.asked().reach(self.level) {
             return request.asked().refusal_at(self.level).map_or(Ok(()), Err);
@@ -108,8 +109,8 @@ impl<'a> Depth<'a> {
         self.called.unwrap_or(request.method())
     }
 
-    /// The code that is to respond is called now, unless the request is only for handlers that serve writers
-    /// ([`RequestHandler::serves_writers`]) and this is none of them.
+    /// Called before the code that responds. Fails if the request is only for handlers that serve writers
+    /// ([`RequestHandler::serves_writers`]) and this handler does not.
     pub(super) fn begins(self, request: &Request, serves_writers: bool) -> Result<()> {
         let is_for_others = || request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
         if !serves_writers && is_for_others() {
@@ -140,13 +141,13 @@ impl<'a> Depth<'a> {
         (1..).take(most).take_while(|deeper| request.asked().has_reached(self.level + deeper)).count()
     }
 
-    /// The depth behind that many layers.
+    /// The depth behind this many layers.
     pub(super) fn behind(self, layers: usize) -> Result<Depth<'a>> {
         (0..layers).try_fold(self, |depth, _| depth.inner())
     }
 
-    /// Returns a handler inside the one at this depth, if it has been called for this request. A handler that an outer
-    /// one kept from being called takes no part in the response.
+    /// Returns the handler inside the one at this depth, if it has been called for this request. If an outer handler
+    /// kept it from being called, it takes no part in the response.
     pub(super) fn asked<'h>(
         self,
         request: &Request,
@@ -157,13 +158,13 @@ impl<'a> Depth<'a> {
     }
 }
 
-/// The handler that this one delegates to. `None` if it returns itself, which means that it handles the request.
+/// The handler to which this one delegates. `None` if it returns itself, which means that it handles the request.
 pub(super) fn delegate_of<'a, H: RequestHandler + ?Sized>(
     handler: &'a H,
     request: &Request,
 ) -> Option<&'a dyn RequestHandler> {
     let is_other = |inner: &&dyn RequestHandler| {
-        // A field can have the address of its struct, but it has another type.
+        // A field can have the address of its struct, so the types are compared as well.
         !std::ptr::addr_eq(handler, *inner) || inner.chain_type(Depth::OUTERMOST) != TypeId::of::<H>()
     };
     handler.delegate(request).filter(is_other)
@@ -203,8 +204,8 @@ fn identity(handler: &dyn RequestHandler) -> (usize, TypeId) {
     (std::ptr::from_ref(handler).addr(), handler.chain_type(Depth::OUTERMOST))
 }
 
-/// Runs the whole chain for a caller by hand, who has called one of the `do_` methods: all checks and the last hooks
-/// apply. An error stays an error, with the fields that the last hooks add. `called` is that method; `None` means the
+/// Runs the whole chain for a call by hand of one of the `do_` methods: all checks and the last hooks apply. An error
+/// stays an error, with the fields that the last hooks add. `called` is the method that was called; `None` means the
 /// request's own.
 pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
     handler: &H,
@@ -226,7 +227,7 @@ pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
     })
 }
 
-/// Calls the `do_` method of this method. Methods are case-sensitive: `get` is not `GET`.
+/// Calls the `do_` method for this method. Methods are case-sensitive: `get` is not `GET`.
 pub(super) fn by_method<H: RequestHandler + ?Sized>(
     handler: &H,
     request: &Request,
@@ -244,7 +245,7 @@ pub(super) fn by_method<H: RequestHandler + ?Sized>(
     }
 }
 
-/// The `do_` methods of handlers that handle all methods alike, for a caller by hand.
+/// The `do_` methods of handlers that handle all methods alike, for calls by hand.
 macro_rules! whole_handler_methods {
     () => {
         whole_handler_methods!(do_get GET, do_head HEAD, do_post POST, do_put PUT, do_delete DELETE, do_patch PATCH, do_options OPTIONS);

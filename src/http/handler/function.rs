@@ -11,7 +11,7 @@ use crate::http::response::{Response, Result};
 
 /// A closure as a handler: see [`handler_fn`].
 #[derive(Clone, Copy)]
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct HandlerFn<F>(F);
 
 impl<F> fmt::Debug for HandlerFn<F> {

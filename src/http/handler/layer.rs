@@ -34,9 +34,9 @@ use crate::tcp::Client;
 /// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(OnWeekdays);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no layer",
+    message = "`{Self}` is not a layer",
     label = "this does not implement `Layer`",
-    note = "a closure is given as `layer_fn(|request, next| ..)`, or as `before_body_fn(|request, plan| ..)`"
+    note = "wrap a closure in `layer_fn(|request, next| ..)` or `before_body_fn(|request, plan| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
     /// Called with the head, before the inner handler's: see [`RequestHandler::before_body`]. An error becomes the
@@ -91,13 +91,13 @@ pub trait Layer: Send + Sync + 'static {
     }
 }
 
-/// The handler inside a layer, and the layers in between.
+/// The handler inside a layer, and the layers between them.
 pub struct Next<'a> {
     inside: Inside<'a>,
     depth: Depth<'a>,
 }
 
-/// The innermost part of a route: the layers are around it.
+/// The innermost part of a route, with the layers around it.
 type Endpoint<'a> = dyn Fn(&Request, Depth<'_>) -> Result<Response> + 'a;
 
 enum Inside<'a> {
@@ -145,7 +145,7 @@ impl fmt::Debug for Next<'_> {
 
 /// A handler with a layer around it: [`RequestHandler::layer`].
 #[derive(Clone, Debug)]
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Layered<L, H> {
     layer: L,
     inner: H,
@@ -179,7 +179,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
             self.layer.on_rejection(request);
         }
-        // Without a request no handler has been called, and each can have a page.
+        // Without a request, no handler has been called, and each of them can return a page.
         let inner = match request {
             Some(request) => depth.layered(request, &self.inner),
             None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
@@ -308,7 +308,7 @@ impl<F> fmt::Debug for LayerFn<F> {
     }
 }
 
-/// A layer that is this closure, called with each whole request ([`Layer::handle`]). Check rights with
+/// Creates a layer from this closure, which is called with each whole request ([`Layer::handle`]). Check rights with
 /// [`before_body_fn`] instead, before any inner handler is called.
 ///
 /// ```
@@ -334,8 +334,8 @@ impl<F> fmt::Debug for BeforeBodyFn<F> {
     }
 }
 
-/// A layer that calls this closure with the head of each request, before any inner handler and before the body is read
-/// ([`Layer::before_body`]): it accepts or rejects the request, and sets the plan of its body.
+/// Creates a layer from this closure, which is called with the head of each request, before any inner handler and
+/// before the body is read ([`Layer::before_body`]). It accepts or rejects the request, and sets the plan of its body.
 ///
 /// ```
 /// use modest::{Error, Http, Request, RequestHandler, Response, before_body_fn, handler_fn};

@@ -1,5 +1,5 @@
-//! The access log: the record of a response, and the formats that log readers know.
-//! Made by `connection` when a response is complete.
+//! The access log: the record of a response, and the usual formats of access logs. Made by `connection` when a response
+//! is complete.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -35,7 +35,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The format of the access log where no other is set: that of the process's `Logger`.
+/// The format of access logs for which none is set: that of the process's `Logger`.
 static DEFAULT: OnceLock<LogFormat> = OnceLock::new();
 
 impl LogFormat {
@@ -43,7 +43,7 @@ impl LogFormat {
         DEFAULT.get().copied().unwrap_or_default()
     }
 
-    /// The first call applies.
+    /// Sets the format. Only the first call has an effect.
     pub(crate) fn set_of_process(self) {
         let _ = DEFAULT.set(self);
     }
@@ -64,7 +64,7 @@ pub struct LogRecord<'a> {
     format: LogFormat,
 }
 
-/// A response that is complete, as `connection` knows it.
+/// The data about a complete response.
 pub(crate) struct Completed {
     pub(crate) status: StatusCode,
     pub(crate) bytes: u64,
@@ -101,7 +101,7 @@ impl<'a> LogRecord<'a> {
         self.request
     }
 
-    /// The request line as sent; U+FFFD for what is not UTF-8; empty if there was none.
+    /// The request line as sent. U+FFFD replaces bytes that are not UTF-8. Empty if there was none.
     pub fn request_line(&self) -> &'a str {
         self.request.map_or(self.line, Request::line)
     }
@@ -176,7 +176,7 @@ impl<'a> LogRecord<'a> {
                 }
             }
             Some(IpAddr::V6(ip)) => push(line, format_args!("{ip}")),
-            None => line.push_str("unix:"), // as nginx has it
+            None => line.push_str("unix:"), // as in nginx
         }
     }
 

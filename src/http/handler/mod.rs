@@ -7,7 +7,7 @@
 
 mod function; // a closure as a handler
 mod pointers; // an `Arc` or a `Box` of a handler
-mod routes; // which function answers which path
+mod routes; // functions by path and method
 
 mod layer; // code around a handler
 
@@ -70,9 +70,9 @@ pub use routes::{ListedRoute, Router, Routes};
 ///
 /// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` handles no requests",
-    label = "this is no `RequestHandler`",
-    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.with_state(state)`"
+    message = "`{Self}` does not handle requests",
+    label = "this does not implement `RequestHandler`",
+    note = "wrap a closure in `handler_fn(|request| ..)`; pass routes as `routes.with_state(state)`"
 )]
 #[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {
@@ -118,14 +118,15 @@ pub trait RequestHandler: Send + Sync + 'static {
         unwritten(request)
     }
 
-    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it.
+    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it: see
+    /// [`Http::on_connect`](crate::Http::on_connect).
     fn do_other(&self, request: &Request) -> Result<Response> {
         unwritten(request)
     }
 
     /// Returns another handler that takes this request completely: its body plan, its `do_` method, its error page, its
-    /// log. This handler's own hooks still apply. Default: `None`, this handler takes the request (`Some(self)` means
-    /// the same).
+    /// log. The own hooks of this handler still apply. Default: `None`, this handler takes the request (`Some(self)`
+    /// means the same).
     ///
     /// It gets only the head. It is called several times per request and must return the same handler each time. It
     /// must not block.
@@ -177,7 +178,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// around this one is called, and the outermost default is a small page with the status and the error's message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
-    /// returned, is no failure and has no page. Parts that the page leaves out are taken from the error: the status, if
+    /// returned, is not a failure and has no page. Parts that the page leaves out are taken from the error: the status, if
     /// the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
     ///
     /// ```

@@ -50,7 +50,7 @@ pub struct Broadcast(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    /// The start of the ids, so that ids of an earlier run are recognized as such.
+    /// The start of the ids of this run, so that ids of an earlier run are recognized.
     run: u64,
     state: Mutex<State>,
 }
@@ -68,7 +68,7 @@ struct Settings {
 #[derive(Default)]
 struct State {
     listeners: Vec<Entry>,
-    /// Listeners that have left are removed when this many listen.
+    /// At this number of listeners, those that have left are removed.
     prune_at: usize,
     /// The last events, with their ids.
     history: VecDeque<(String, Arc<[u8]>)>,
@@ -84,18 +84,48 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Its connection is reset. An `EventSource` reconnects, and gets what it missed from the
+    /// The connection is reset. An `EventSource` reconnects, and gets what it missed from the
     /// [history](Broadcast::history).
     #[default]
     Disconnect,
-    /// It loses the oldest events in its queue.
+    /// The oldest events in the queue are dropped.
     Skip,
 }
 
 /// A listener of a [`Broadcast`]: [`Broadcast::listen`].
-#[must_use = "hears only by `Response::events`"]
+#[must_use = "receives events only through `Response::events`"]
 pub struct Listener {
     pub(crate) body: PushedBody,
+}
+
+impl Listener {
+    /// Adds an event for this listener only, before all later ones, for example the state that later events change.
+    /// Read the state after [`listen`](Broadcast::listen), so that no change is missed. It does not count towards the
+    /// [queue](Broadcast::queue). If the listener has reconnected with an id of the [history](Broadcast::history), it
+    /// follows the missed events.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// use modest::live::Broadcast;
+    /// use modest::{Request, Response, Result};
+    ///
+    /// struct Counter {
+    ///     count: AtomicU64,
+    ///     changes: Broadcast,
+    /// }
+    ///
+    /// impl Counter {
+    ///     fn listen(&self, request: &Request) -> Result<Response> {
+    ///         let listener = self.changes.listen(request)?;
+    ///         Ok(Response::events(listener.with_event(self.count.load(Relaxed).to_string())))
+    ///     }
+    /// }
+    /// # let _ = Counter::listen;
+    /// ```
+    pub fn with_event(self, event: impl Into<ServerEvent>) -> Listener {
+        self.body.preload([Arc::from(event.into().encode().into_bytes())].into_iter());
+        self
+    }
 }
 
 impl Default for Broadcast {
@@ -136,14 +166,14 @@ impl Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// Sets the maximum number of listeners. Default: 10,000. Past it: 503.
+    /// Sets the maximum number of listeners. Default: 10,000. Further ones get 503.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
     /// Sets the maximum number of listeners per IPv4 address or IPv6 /64, by
     /// [`Request::client_ip`](crate::Request::client_ip). Default: no limit, because all clients behind a proxy that is
-    /// not [trusted](crate::layers::TrustedProxies) have the same address. Past it: 429.
+    /// not [trusted](crate::layers::TrustedProxies) have the same address. Further listeners get 429.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }
@@ -194,7 +224,7 @@ impl Broadcast {
         heard
     }
 
-    /// Whether this listener is still connected afterwards.
+    /// Queues a piece for this listener. Returns whether the listener is still connected.
     fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>, too_slow: &mut Vec<Waker>) -> bool {
         let waker = match pushed.push(Arc::clone(piece)) {
             Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
@@ -220,8 +250,8 @@ impl Broadcast {
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///
-    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so the parameter
-    /// `last-event-id` of the query means the same as the field.
+    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so
+    /// the parameter `last-event-id` of the query means the same as the field.
     ///
     /// # Errors
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.

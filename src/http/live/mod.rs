@@ -11,7 +11,7 @@ mod signal; // a notification for long polls
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
 pub use pushed::{Channel, SendError};
-pub(crate) use pushed::{Pushed, PushedBody, PushedEnd};
+pub(crate) use pushed::{Pushed, PushedBody, PushedEnd, Tee};
 pub use sender::{Sender, Unsent};
 pub(crate) use signal::{Registered, Wait};
-pub use signal::{Signal, Ticket};
+pub use signal::{Signal, Signals, Ticket};

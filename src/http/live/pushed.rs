@@ -6,34 +6,36 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::tcp::{self, Instant, Waker};
+use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will never be any.
+    /// Notified when there is room, and when there will never be any again.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
-    /// A comment and the time without bytes after which it is sent, to find a client that has disconnected.
+    /// A comment, and the time without bytes after which it is sent. It finds clients that have disconnected.
     heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
     idle: Option<Duration>,
-    /// The last bytes on a shutdown. `None`: the sender has to end the body.
+    /// The same for a client that has ended its side, if that is shorter.
+    half_closed: Option<Duration>,
+    /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
     farewell: Option<&'static [u8]>,
 }
 
 #[derive(Default)]
 struct State {
     pieces: VecDeque<Arc<[u8]>>,
-    /// How many of the first pieces were preloaded. These do not count.
+    /// The number of preloaded pieces at the front. They do not count towards the limit.
     preloaded: usize,
     bytes: usize,
     /// How many threads wait for room.
     waiting: usize,
     /// A piece was rejected because the queue was full, and nothing was taken from the queue since.
     awaits_room: bool,
-    /// How many rejected pieces were not sent again.
+    /// The number of rejected pieces that were not sent again.
     unsent: usize,
     /// Called when there is room after a rejected piece. The connection takes it out while it runs.
     on_drain: Option<OnDrain>,
@@ -72,7 +74,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendError::Full => "the client reads too slowly",
-            SendError::Gone => "the client is gone",
+            SendError::Gone => "the client has disconnected",
         })
     }
 }
@@ -81,7 +83,13 @@ impl std::error::Error for SendError {}
 
 impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
-        Pushed { state: Mutex::default(), room: Condvar::new(), limit, heartbeat: None, idle: None, farewell: None }
+        let (state, room) = (Mutex::default(), Condvar::new());
+        Pushed { state, room, limit, heartbeat: None, idle: None, half_closed: None, farewell: None }
+    }
+
+    pub(crate) fn with_half_close_timeout(mut self, limit: Option<Duration>) -> Pushed {
+        self.half_closed = limit;
+        self
     }
 
     pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Pushed {
@@ -134,11 +142,14 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Puts shared pieces at the front. They do not count towards the limit.
+    /// Inserts shared pieces before the queue, after earlier ones of this kind. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
-        state.pieces.extend(pieces);
-        state.preloaded = state.pieces.len();
+        for piece in pieces {
+            let at = state.preloaded;
+            state.pieces.insert(at, piece);
+            state.preloaded += 1;
+        }
     }
 
     /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
@@ -195,7 +206,8 @@ impl Pushed {
         self.lock().shutting_down
     }
 
-    /// Sets what is called when there is room after a rejected piece. Returns the waker of the connection if that is now.
+    /// Sets a function that is called when there is room after a rejected piece. If there is room now, returns the
+    /// waker of the connection.
     pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
         let mut state = self.lock();
         let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
@@ -232,7 +244,13 @@ impl State {
 }
 
 /// The connection's end of the queue. Dropping it reports to the sender that the client has disconnected.
-pub(crate) struct PushedBody(Arc<Pushed>);
+pub(crate) struct PushedBody {
+    pushed: Arc<Pushed>,
+    tee: Option<Tee>,
+}
+
+/// Called with each piece that is sent.
+pub(crate) type Tee = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Pieces taken from the queue.
 pub(crate) struct Taken {
@@ -245,17 +263,33 @@ pub(crate) struct Taken {
 
 impl PushedBody {
     pub(crate) fn new(pushed: Arc<Pushed>) -> PushedBody {
-        PushedBody(pushed)
+        PushedBody { pushed, tee: None }
+    }
+
+    /// Inserts pieces before the queue: see [`Pushed::preload`].
+    pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
+        self.pushed.preload(pieces);
+    }
+
+    /// Calls this with each piece that is sent, after others.
+    pub(crate) fn set_tee(&mut self, mut tee: Tee) {
+        self.tee = Some(match self.tee.take() {
+            None => tee,
+            Some(mut first) => Box::new(move |piece| {
+                first(piece);
+                tee(piece);
+            }),
+        });
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
     pub(crate) fn attach(&self, waker: Waker) {
-        self.0.lock().waker = Some(waker);
+        self.pushed.lock().waker = Some(waker);
     }
 
     /// Takes queued pieces, up to about this many bytes.
-    pub(crate) fn take(&self, most: usize) -> Taken {
-        let mut state = self.0.lock();
+    pub(crate) fn take(&mut self, most: usize) -> Taken {
+        let mut state = self.pushed.lock();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < most
             && let Some(piece) = state.take_next()
@@ -264,21 +298,25 @@ impl PushedBody {
             pieces.push(piece);
         }
         if state.waiting > 0 && bytes > 0 {
-            self.0.room.notify_all();
+            self.pushed.room.notify_all();
         }
         let end = if state.pieces.is_empty() { state.end } else { None };
         let has_room = bytes > 0 || state.pieces.is_empty();
         let room = has_room && state.on_drain.is_some() && std::mem::take(&mut state.awaits_room);
+        drop(state);
+        if let Some(tee) = &mut self.tee {
+            pieces.iter().for_each(|piece| tee(piece));
+        }
         Taken { pieces, end, room }
     }
 
-    /// Calls the sender, which may send. May block.
-    pub(crate) fn call_for_more(&self) {
-        let Some(mut on_drain) = self.0.lock().on_drain.take() else { return };
+    /// Calls the sender, which may send.
+    pub(crate) fn call_for_more(&self, _: MayBlock) {
+        let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
-        let mut state = self.0.lock();
+        let mut state = self.pushed.lock();
         let left = match state.gone || state.on_drain.is_some() {
-            true => Some(on_drain), // it was set anew meanwhile
+            true => Some(on_drain), // the function was replaced meanwhile
             false => state.on_drain.replace(on_drain),
         };
         drop(state);
@@ -286,31 +324,31 @@ impl PushedBody {
     }
 
     pub(crate) fn heartbeat(&self) -> Option<(Duration, &'static [u8])> {
-        self.0.heartbeat
+        self.pushed.heartbeat
     }
 
-    /// The maximum time without bytes.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.0.idle
+    /// The maximum time without bytes, for a client that has ended its side or not.
+    pub(crate) fn idle_timeout(&self, is_half_closed: bool) -> Option<Duration> {
+        self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }
 
     pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
-        self.0.farewell
+        self.pushed.farewell
     }
 
     /// The server shuts down, which the sender can check.
     pub(crate) fn begin_shutdown(&self) {
-        self.0.lock().shutting_down = true;
+        self.pushed.lock().shutting_down = true;
     }
 }
 
 impl Drop for PushedBody {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.pushed.lock();
         state.gone = true;
         let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;
-        self.0.room.notify_all();
+        self.pushed.room.notify_all();
         drop(state);
         drop(left);
     }
@@ -331,6 +369,7 @@ pub struct Channel {
     pub(crate) queue: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) ends_at_shutdown: bool,
+    pub(crate) half_close_timeout: Option<Duration>,
 }
 
 impl Default for Channel {
@@ -342,7 +381,12 @@ impl Default for Channel {
 impl Channel {
     /// Creates the default settings.
     pub fn new() -> Channel {
-        Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)), ends_at_shutdown: false }
+        Channel {
+            queue: 64 * 1024,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            ends_at_shutdown: false,
+            half_close_timeout: None,
+        }
     }
 
     /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
@@ -358,8 +402,15 @@ impl Channel {
         self
     }
 
-    /// Sets the maximum time without bytes. Past it the connection is reset, so a client that has vanished does not
-    /// keep its place for ever. Default: one hour; `None`: no limit.
+    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for
+    /// more. Default: the [idle timeout](Channel::idle_timeout).
+    pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
+        self.half_close_timeout = Some(limit);
+        self
+    }
+
+    /// Sets the maximum time without bytes. Then the connection is reset, so that a client that has vanished does not
+    /// keep its place. Default: one hour; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
         self.idle_timeout = limit.into();
         self

@@ -1,5 +1,5 @@
-//! The sender of a pushed body, and a piece that its queue had no room for. Made by handlers, used by any thread; the
-//! queue is in `pushed`.
+//! The sender of a pushed body, and a piece for which its queue had no room. Created by handlers, used by any thread;
+//! the queue is in `pushed`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::tcp::{self, Waker};
 /// Sends the body of a response from any thread while the client receives it:
 /// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
 ///
-/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing from it. If a piece
-/// was refused with [`SendError::Full`] and given up, or a panic drops the sender, the connection is reset, so that the
-/// client does not take the incomplete body for the whole.
+/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing. If a piece was
+/// refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is reset, so
+/// that the client does not take the incomplete body for the whole.
 #[must_use = "dropped, it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -32,18 +32,18 @@ impl Sender {
         self.try_send(bytes).map_err(|unsent| unsent.error)
     }
 
-    /// Sends these bytes without waiting, as [`send`](Sender::send) does. If there is no room, they are returned, to be
-    /// sent again when there is: [`on_drain`](Sender::on_drain) reports that.
+    /// Sends these bytes without waiting, as [`send`](Sender::send) does. If there is no room, they are returned. Send
+    /// them again when [`on_drain`](Sender::on_drain) reports that there is room.
     ///
     /// # Errors
-    /// The unsent bytes, with the reason. If they are dropped because they were not sent again, the body is incomplete.
+    /// The unsent bytes, with the reason. If they are dropped without being sent, the body is incomplete.
     pub fn try_send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), Unsent> {
         self.send_by(Arc::from(bytes.into()), |piece| self.0.push(piece))
     }
 
     /// Sends these bytes, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
-    /// sets the pace. For a thread that produces the body. The queue is emptied only after the handler has returned the
-    /// response, so a handler must not wait here.
+    /// sets the pace. For a thread that produces the body. A handler must not wait here, because the queue is emptied
+    /// only after the handler has returned the response.
     ///
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
@@ -53,10 +53,10 @@ impl Sender {
         sent.map_err(|unsent| unsent.error)
     }
 
-    /// Sets a function that is called each time a [`try_send`](Sender::try_send) has failed with [`SendError::Full`] and
-    /// there is room again. It runs on a worker with a permit for short work, and can send or wake what produces the
-    /// body: a source that does not wait, such as a relay that reads many connections on one thread, needs no thread per
-    /// client. It is dropped when the client disconnects.
+    /// Sets a function that is called when there is room again after a [`try_send`](Sender::try_send) has failed with
+    /// [`SendError::Full`]. It runs on a worker with a permit for short work. It can send, or wake the thread that
+    /// produces the body. So a relay that reads many connections on one thread needs no thread per client. The function
+    /// is dropped when the client disconnects.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -67,12 +67,12 @@ impl Sender {
     /// struct Relay<I> {
     ///     source: I,
     ///     sender: Sender,
-    ///     /// A piece that there was no room for.
+    ///     /// A piece for which there was no room.
     ///     unsent: Option<Unsent>,
     /// }
     ///
     /// impl<I: Iterator<Item = Vec<u8>>> Relay<I> {
-    ///     /// Sends as much as there is room for. True: all is sent.
+    ///     /// Sends pieces while there is room. Returns true once all are sent.
     ///     fn go_on(&mut self) -> bool {
     ///         if let Some(unsent) = self.unsent.take() {
     ///             self.unsent = unsent.try_send().err();
@@ -116,7 +116,7 @@ impl Sender {
         }
     }
 
-    /// Ends the body after what is queued, also if a send failed and its bytes were left out on purpose.
+    /// Ends the body after what is queued, even if a send failed and its bytes were left out on purpose.
     pub fn finish(self) {
         wake(self.0.complete());
     }
@@ -144,7 +144,7 @@ impl Sender {
     }
 }
 
-/// Bytes that there was no room for: [`Sender::try_send`]. They count as a part of the body. If the [`Sender`] is dropped
+/// Bytes for which there was no room: [`Sender::try_send`]. They are part of the body. If the [`Sender`] is dropped
 /// before they are sent, the connection is reset.
 #[must_use = "the body is incomplete without it"]
 pub struct Unsent {
@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn a_queue_is_bounded_but_takes_any_single_piece() {
         let pushed = Arc::new(Pushed::new(10));
-        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
-        let take = |most| body.take(most).pieces.concat().len();
+        let (mut body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+        let mut take = |most| body.take(most).pieces.concat().len();
         for (length, wanted) in
             [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
         {
@@ -233,10 +233,10 @@ mod tests {
         assert_eq!(sender.send("x"), Err(SendError::Full));
         sender.abort();
         let left = body.take(1000);
-        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
+        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "an aborted body keeps no data");
     }
 
-    /// A piece that is refused is missing until it is sent again, whichever of the two is dropped first.
+    /// A refused piece is missing until it is sent again, whether it or the sender is dropped first.
     #[test]
     fn a_resent_piece_is_not_missing() {
         type Then = fn(Sender, Unsent);
@@ -259,7 +259,7 @@ mod tests {
         ];
         for (what, then, end) in rows {
             let pushed = Arc::new(Pushed::new(10));
-            let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+            let (mut body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
             sender.send([b'x'; 10]).unwrap();
             let unsent = sender.try_send("y").unwrap_err();
             assert_eq!(body.take(100).pieces.len(), 1);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_complete_body_cannot_be_broken_off() {
         let pushed = Arc::new(Pushed::new(10));
-        let body = PushedBody::new(Arc::clone(&pushed));
+        let mut body = PushedBody::new(Arc::clone(&pushed));
         drop(Sender::new(Arc::clone(&pushed)));
         assert!(pushed.break_off().is_none());
         assert_eq!(body.take(10).end, Some(PushedEnd::Complete));

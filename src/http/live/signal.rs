@@ -1,8 +1,10 @@
-//! A notification for long polls, which wait for it without a worker and are then handled again.
+//! Notifications for long polls, which wait for them without a worker and are then handled again.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::tcp::Waker;
@@ -66,7 +68,7 @@ impl Drop for Registered {
     }
 }
 
-/// A point in time of a [`Signal`]: later notifications are not missed. [`Signal::ticket`].
+/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. No later notification is missed.
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,
@@ -77,6 +79,8 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
+    /// Waits on when the server shuts down, for up to the shutdown timeout.
+    pub(crate) outlasts_shutdown: bool,
 }
 
 impl Signal {
@@ -131,6 +135,119 @@ impl Ticket {
     }
 }
 
+/// A [`Signal`] for each key: a finished job wakes only the requests that wait for it. Clones share them. A key takes
+/// no memory when nothing waits for it.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use std::time::Duration;
+/// use modest::live::Signals;
+/// use modest::{Request, Response, Result};
+///
+/// #[derive(Default)]
+/// struct Work {
+///     done: Mutex<HashMap<u64, String>>,
+///     finished: Signals<u64>,
+/// }
+///
+/// impl Work {
+///     fn finish(&self, id: u64, result: String) {
+///         self.done.lock().unwrap().insert(id, result);
+///         self.finished.notify(&id);
+///     }
+///
+///     fn result(&self, request: &Request) -> Result<Response> {
+///         let id = request.path_param("id")?;
+///         let ticket = self.finished.ticket(id); // before the check, so that no change is missed
+///         match self.done.lock().unwrap().get(&id) {
+///             Some(result) => Ok(Response::text(result)),
+///             None if request.is_late() => Ok(Response::no_content()),
+///             None => Ok(Response::wait_for(ticket, Duration::from_secs(30))),
+///         }
+///     }
+/// }
+/// # let _ = (Work::finish, Work::result);
+/// ```
+pub struct Signals<K>(Arc<Mutex<Keyed<K>>>);
+
+struct Keyed<K> {
+    /// A signal lives as long as its tickets.
+    signals: HashMap<K, Weak<Mutex<State>>>,
+    /// Keys without tickets are removed when there are this many.
+    prune_at: usize,
+}
+
+const FIRST_PRUNING: usize = 64;
+
+impl<K: Eq + Hash> Signals<K> {
+    /// Creates signals that have not been notified.
+    pub fn new() -> Signals<K> {
+        Signals(Arc::new(Mutex::new(Keyed { signals: HashMap::new(), prune_at: FIRST_PRUNING })))
+    }
+
+    /// The current point in time of a key: [`Signal::ticket`].
+    pub fn ticket(&self, key: K) -> Ticket {
+        let mut keyed = self.lock();
+        if let Some(signal) = keyed.signals.get(&key).and_then(Weak::upgrade) {
+            return Signal(signal).ticket();
+        }
+        if keyed.signals.len() >= keyed.prune_at {
+            keyed.signals.retain(|_, signal| signal.strong_count() > 0);
+            keyed.prune_at = (2 * keyed.signals.len()).max(FIRST_PRUNING);
+        }
+        let signal = Signal::new();
+        keyed.signals.insert(key, Arc::downgrade(&signal.0));
+        signal.ticket()
+    }
+
+    /// Notifies the requests that wait for this key.
+    pub fn notify<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let signal = self.lock().signals.remove(key).and_then(|signal| signal.upgrade());
+        if let Some(signal) = signal {
+            Signal(signal).notify(); // without the lock
+        }
+    }
+
+    /// Notifies the requests that wait for any key.
+    pub fn notify_all(&self) {
+        let signals = std::mem::take(&mut self.lock().signals);
+        signals.into_values().filter_map(|signal| signal.upgrade()).for_each(|signal| Signal(signal).notify());
+    }
+
+    /// The number of waiting requests.
+    pub fn waiting(&self) -> usize {
+        let signals: Vec<_> = self.lock().signals.values().filter_map(Weak::upgrade).collect();
+        signals.into_iter().map(|signal| Signal(signal).waiting()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Keyed<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Default for Signals<K> {
+    fn default() -> Signals<K> {
+        Signals::new()
+    }
+}
+
+impl<K> Clone for Signals<K> {
+    fn clone(&self) -> Signals<K> {
+        Signals(Arc::clone(&self.0))
+    }
+}
+
+impl<K> fmt::Debug for Signals<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
@@ -141,5 +258,35 @@ impl fmt::Debug for Signal {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_wakes_its_own_tickets_only() {
+        let signals: Signals<String> = Signals::new();
+        let (one, two, again) = (signals.ticket("1".into()), signals.ticket("2".into()), signals.ticket("1".into()));
+        signals.notify("3");
+        assert!(!one.is_over() && !two.is_over() && !again.is_over());
+        signals.notify("1");
+        assert!(one.is_over() && !two.is_over() && again.is_over());
+        assert!(!signals.ticket("1".into()).is_over(), "a later ticket is of what comes then");
+        signals.notify_all();
+        assert!(two.is_over());
+    }
+
+    #[test]
+    fn keys_without_tickets_take_no_memory() {
+        let signals: Signals<usize> = Signals::new();
+        let kept = signals.ticket(usize::MAX);
+        for key in 0..10_000 {
+            drop(signals.ticket(key));
+        }
+        assert!(signals.lock().signals.len() <= 2 * FIRST_PRUNING, "{}", signals.lock().signals.len());
+        signals.notify(&usize::MAX);
+        assert!(kept.is_over());
     }
 }

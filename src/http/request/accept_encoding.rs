@@ -6,12 +6,12 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// The content coding for the response: of those `offered`, the best first, the one with the largest weight in the
-    /// client's `Accept-Encoding`. `None`: no coding.
+    /// Selects the content coding for the response: of those `offered`, the best first, the one with the largest weight
+    /// in the client's `Accept-Encoding`. `None`: no coding.
     ///
-    /// A coding wins over no coding of the same weight. No coding is excluded only explicitly (`identity;q=0`, or
-    /// `*;q=0` without `identity`). A member with an invalid weight is ignored. A response that depends on it needs
-    /// `Vary: Accept-Encoding`.
+    /// At equal weights, a coding is preferred to none. The unencoded content is unacceptable only if the client
+    /// excludes it (`identity;q=0`, or `*;q=0` without `identity`). A member with an invalid weight is ignored. A
+    /// response that depends on it needs `Vary: Accept-Encoding`.
     ///
     /// ```
     /// use modest::Request;

@@ -54,7 +54,7 @@ enum State {
     Failed(Failure),
 }
 
-/// Why no more of it can be received.
+/// Why the rest of it cannot be received.
 #[derive(Clone, Copy)]
 struct Failure {
     kind: io::ErrorKind,
@@ -73,7 +73,7 @@ pub(crate) struct ArrivingEnd {
 
 pub(crate) enum Rest {
     Nothing,
-    /// Its end has not arrived. `awaits_continue`: the client may not send it at all.
+    /// Its end has not arrived. `awaits_continue`: the client may never send it.
     Unread {
         decoder: BodyDecoder,
         awaits_continue: bool,
@@ -149,7 +149,7 @@ impl ArrivingBody {
     }
 }
 
-/// Waits for nothing.
+/// Does not wait for the client.
 impl fmt::Debug for ArrivingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.whole.get(), self.length) {
@@ -163,13 +163,16 @@ impl fmt::Debug for ArrivingBody {
 impl Receiving {
     fn receive(&mut self, length: BodyLength) -> io::Result<StoredBody> {
         // If a panic interrupts this, it is unknown where the body ends.
-        let interrupted = Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept"));
+        let interrupted =
+            Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored"));
         let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
             State::Untouched => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
             State::Failed(failure) => Err(failure),
             state @ (State::Streaming { .. } | State::Complete(_)) => {
                 self.state = state;
-                return Err(io::Error::other("part of the body was read as a stream: it can't be had whole any more"));
+                return Err(io::Error::other(
+                    "part of the body was read as a stream, so the whole body is no longer available",
+                ));
             }
         };
         let received = incoming.and_then(|incoming| self.arrival.receive(incoming));
@@ -328,8 +331,8 @@ impl Failure {
 
     fn of_client(err: io::Error) -> Failure {
         let rejection = match err.kind() {
-            io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-            _ => Rejection::bad_request("the client is gone"),
+            io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
+            _ => Rejection::bad_request("the client has disconnected"),
         };
         Failure { kind: err.kind(), rejection }
     }

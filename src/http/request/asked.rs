@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::http::error::Error;
 
-/// How deep the pass down the chain has come. One thread at a time handles a request.
+/// How deep the pass down the chain has come. Only one thread at a time handles a request.
 ///
 /// A request can pass the chain several times: with its head, with its body, and once more after each wait. The
 /// decision that a handler made the first time applies to all of them.
@@ -17,7 +17,7 @@ pub(crate) struct Asked {
     reached: AtomicU32,
     /// The depth of the one that rejected the request, plus one. 0: none did.
     refused_at: AtomicU32,
-    /// Most requests have nothing here, which costs one word.
+    /// Most requests need none of this, so it costs them one word.
     more: Mutex<Option<Box<More>>>,
 }
 

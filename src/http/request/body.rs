@@ -17,7 +17,7 @@ enum Source {
     Live(Box<ArrivingBody>),
     /// A handler rejected the request from its head: the body is not received.
     Declined,
-    /// The handler has had it as a stream, and this many bytes were received. It cannot be read twice.
+    /// The handler has read it as a stream, and this many bytes were received. It cannot be read twice.
     Over(u64),
 }
 
@@ -104,7 +104,7 @@ impl Body {
         }
     }
 
-    /// The handler has returned: what is left of a body that was received meanwhile.
+    /// The handler has returned. Returns what is left of a body that was received while it ran.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {
             Source::Stored(_) | Source::Declined | Source::Over(_) => return None,
@@ -122,13 +122,13 @@ impl Body {
 /// A layer that needs the body of a rejected request has to set a limit in `before_body`.
 fn declined() -> io::Error {
     io::Error::other(
-        "the request was refused from its head, so its body is not received: a layer asks for it by `BodyPlan::limit`",
+        "the request was rejected from its head, so its body was not received; a layer that needs it calls `BodyPlan::limit`",
     )
 }
 
 /// A handler that is called again after a wait must not mistake a consumed body for an empty one.
 fn is_over() -> io::Error {
-    io::Error::other("the body was a stream of the handler's first call: what it did not read is gone")
+    io::Error::other("the body was a stream in the handler's first call: unread bytes are no longer available")
 }
 
 impl From<StoredBody> for Body {

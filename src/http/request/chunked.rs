@@ -109,7 +109,7 @@ impl ChunkedDecoder {
         let mut size = 0u64;
         for &digit in &line[..digits] {
             if size >> 60 != 0 {
-                return Err(Rejection::bad_request("the size of a chunk is too large a number"));
+                return Err(Rejection::bad_request("the size of a chunk is too large"));
             }
             size = size << 4 | u64::from((digit as char).to_digit(16).unwrap_or_default());
         }

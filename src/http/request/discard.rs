@@ -1,15 +1,16 @@
-//! The unread rest of a request's body: received and dropped while its response is sent, or after it. Made by
-//! `connection` whenever a body is left. It decides what follows a response, whatever kind of response it is.
+//! The unread rest of a request's body. It is received and dropped, while the response is sent or after it.
+//! `connection` creates one whenever part of a body is left. It decides what follows a response, whatever kind of
+//! response it is.
 
 use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use crate::tcp::Input;
 
-/// The longest rest that is received and dropped in order to keep the connection, in bytes with framing. Beyond it the
-/// connection is closed, which costs the client less.
+/// The longest rest that is received and dropped in order to keep the connection, in bytes with framing. For a longer
+/// rest a new connection costs the client less.
 const MAX_DISCARDED: u64 = 64 * 1024;
 
-/// What has not arrived of a body.
+/// The part of a body that has not arrived.
 pub(crate) struct UnreadBody {
     decoder: BodyDecoder,
     /// Whether it will certainly be sent. A client that waits for `100 Continue` may or may not send it.
@@ -40,7 +41,7 @@ impl UnreadBody {
         UnreadBody::new(BodyDecoder::Sized(u64::MAX), false, limit)
     }
 
-    /// Whether it is dropped after the response, and the next request is read after it.
+    /// Whether the rest is dropped after the response, so that the next request can be read.
     pub(crate) fn keeps_the_connection(&self) -> bool {
         self.is_certain && self.dropped.saturating_add(self.decoder.announced()) <= MAX_DISCARDED
     }
@@ -72,7 +73,7 @@ impl UnreadBody {
                 break progress;
             }
         };
-        // An incomplete line stays in the input, where `chunked` limits it.
+        // An incomplete line stays in the input; `chunked` limits its length.
         if self.dropped > most { DiscardProgress::TooMuch } else { progress }
     }
 }

@@ -77,7 +77,7 @@ fn decode(bytes: &[u8]) -> Result<String, Error> {
     let mut escapes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
     let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
     if !escapes.all(|(at, _)| is_hex(at + 1) && is_hex(at + 2)) {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "the form holds a broken percent-encoding"));
+        return Err(Error::new(StatusCode::BAD_REQUEST, "the form contains an invalid percent-encoding"));
     }
     let spaced: Vec<u8> = bytes.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     String::from_utf8(percent_decode(&spaced).collect())

@@ -203,8 +203,8 @@ impl<R: Read> Part<'_, R> {
     }
 
     /// Saves the content in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
-    /// If that name exists, it is `photo-1.jpg`, `photo-2.jpg`, or another free number. Returns the path: the folder as
-    /// given, and the name.
+    /// If that name exists, the file gets a free number: `photo-1.jpg`, `photo-2.jpg` and so on. Returns the path: the
+    /// folder as given, and the name.
     ///
     /// ```
     /// use modest::{FormData, FormDataLimits};
@@ -229,7 +229,7 @@ impl<R: Read> Part<'_, R> {
         let mut path = folder.join(&name);
         for _ in 0..100 {
             match self.save(&path) {
-                // No content has been read yet.
+                // The content has not been read yet, so it can be saved under another name.
                 Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
                 saved => return saved.map(|_| path),
             }
@@ -273,14 +273,14 @@ impl Default for FormDataLimits {
 }
 
 impl FormDataLimits {
-    /// Sets the maximum number of parts. Default: 1,000. Past it: 413.
+    /// Sets the maximum number of parts. Default: 1,000. A form with more gets 413.
     pub fn parts(mut self, number: usize) -> FormDataLimits {
         self.parts = number;
         self
     }
 
-    /// Sets the maximum length of a part's head, in bytes with all line breaks. Default: 8 KiB. Past it: 400, because
-    /// 431 would mean that the fields of the request are too long, and no browser sends such a part.
+    /// Sets the maximum length of a part's head, in bytes with all line breaks. Default: 8 KiB. A form with a longer
+    /// head gets 400: a 431 would mean that the fields of the request are too long, and no browser sends such a part.
     ///
     /// It also limits the buffer, which is 16 KiB unless a longer head needs more.
     pub fn head(mut self, bytes: usize) -> FormDataLimits {
@@ -288,7 +288,7 @@ impl FormDataLimits {
         self
     }
 
-    /// Sets how much content [`Part::text`] accepts, in bytes. Default: 64 KiB. Past it: 413.
+    /// Sets how much content [`Part::text`] accepts, in bytes. Default: 64 KiB. Longer content gets 413.
     pub fn field(mut self, bytes: usize) -> FormDataLimits {
         self.field = bytes;
         self

@@ -59,7 +59,7 @@ pub(crate) fn parse(head: &Head) -> Result<RequestFraming, Rejection> {
     }
     // An expectation in HTTP/1.0 is ignored (RFC 9110, section 10.1.1).
     if is_http11 && fields.expects_unknown {
-        return Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "only 100-continue can be expected"));
+        return Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "the only supported expectation is 100-continue"));
     }
     let body = fields.body_length(is_http11)?;
     let keep_alive = !fields.close && (is_http11 || fields.keep_alive);
@@ -164,7 +164,7 @@ impl FramingFields {
 }
 
 const UNKNOWN_CODING: Rejection =
-    Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding known is chunked");
+    Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked");
 
 /// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
 fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {

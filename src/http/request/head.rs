@@ -17,6 +17,8 @@ pub(crate) struct HeadLimits {
     pub head: usize,
     /// Number of field lines.
     pub fields: usize,
+    /// Whether a line can end in LF without CR.
+    pub bare_lf: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +63,8 @@ impl HeadParser {
     /// `bytes` is everything that has arrived of this head, from its first byte on. Each call passes the same bytes and
     /// more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
     pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
-        while let Some(end) = self.line_end(bytes, limits)? {
-            let (start, next) = (self.line_start, end + 2);
+        while let Some((end, next)) = self.line_end(bytes, limits)? {
+            let start = self.line_start;
             (self.line_start, self.scanned) = (next, next);
             if self.line.is_none() {
                 self.first_line(bytes, start, end)?;
@@ -87,10 +89,10 @@ impl HeadParser {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// The end of the next line: the position of its CR. Only CRLF ends a line. The search stops at the limits, so that
+    /// The end of the next line, without and with its CRLF, or LF where that is accepted (RFC 9112, section 2.2). The search stops at the limits, so that
     /// a rejection does not depend on how the bytes were split.
-    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
-        self.first_byte(bytes)?;
+    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, usize)>, Rejection> {
+        self.first_byte(bytes, limits)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
         let within = bytes.len().min(reach);
         let scanned = self.scanned.min(within);
@@ -100,7 +102,10 @@ impl HeadParser {
         };
         let line_feed = scanned + found;
         if line_feed > self.line_start && bytes[line_feed - 1] == b'\r' {
-            return Ok(Some(line_feed - 1));
+            return Ok(Some((line_feed - 1, line_feed + 1)));
+        }
+        if limits.bare_lf {
+            return Ok(Some((line_feed, line_feed + 1)));
         }
         Err(Rejection::bad_request("a line ends in a bare line feed"))
     }
@@ -113,8 +118,9 @@ impl HeadParser {
     }
 
     /// Checked at the first byte, without waiting for a line end that may not come: most likely this is TLS.
-    fn first_byte(&self, bytes: &[u8]) -> Result<(), Rejection> {
+    fn first_byte(&self, bytes: &[u8], limits: &HeadLimits) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
+            Some(b'\n') if limits.bare_lf => Ok(()),
             Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(INVALID_METHOD),
             _ => Ok(()),
         }
@@ -206,7 +212,7 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
         to -= 1;
     }
     if !is_field_value(&line[from..to]) {
-        return Err(Rejection::bad_request("a field's value holds a control character"));
+        return Err(Rejection::bad_request("a field value contains a control character"));
     }
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }

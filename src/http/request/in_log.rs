@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Request, RequestId};
 
-/// How many bytes of a handler's work are kept. Less of a long line, so that the id fits.
+/// How many bytes of a handler's work are logged. Of a long line less is logged, so that the id fits.
 const KEPT: usize = 200;
 
 impl Request {
@@ -18,7 +18,7 @@ impl Request {
         self.client_ip().map_or_else(|| "unix:".to_owned(), |ip| ip.to_string())
     }
 
-    /// As the work of a handler, if it has an id: `GET / HTTP/1.1 [8f3a..]`.
+    /// The request line with its id, if it has one, as the name of a handler's work: `GET / HTTP/1.1 [8f3a..]`.
     #[inline]
     pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {
         if self.values.is_empty() {
@@ -36,7 +36,7 @@ impl fmt::Display for InLog<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0.line())?;
         match self.0.value::<RequestId>() {
-            Some(id) => write!(f, " [{}]", id.0.escape_debug()), // a layer may have taken it from the client
+            Some(id) => write!(f, " [{}]", id.0.escape_debug()), // a layer may have copied it from the client
             None => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ impl Request {
     }
 
     /// Returns the link to it from the page at this path, and the way back from there. Both are relative, because a
-    /// proxy may use other paths for this server.
+    /// proxy may serve this server at other paths.
     pub(crate) fn log_in_links(&self, page: &[u8]) -> Option<(String, String)> {
         let log_in = self.value::<LogIn>()?;
         let beneath = page.strip_prefix(&log_in.0[..])?;
@@ -23,7 +23,7 @@ impl Request {
     }
 
     /// Returns the link from there to a page below it, for the way back of [`log_in_links`](Request::log_in_links). It
-    /// never leads elsewhere.
+    /// never leads to another site.
     pub(crate) fn link_back(way: &str) -> String {
         let path = format!("/{way}");
         match UrlPath::parse(&path) {

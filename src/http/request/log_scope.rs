@@ -1,14 +1,14 @@
 //! The request for which a thread works now, so that every line it logs has the request's id. Set around each call of a
 //! handler, read by loggers.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::RequestId;
 
 thread_local! {
     /// `None`: the thread works for no request.
-    static CURRENT: RefCell<Option<LogScope>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<LogScope>> = const { Cell::new(None) };
 }
 
 /// The common part of all lines that are logged for one request: its id, if a layer such as
@@ -47,8 +47,12 @@ impl LogScope {
 
     /// The scope of the calling thread. Without a request it is empty.
     pub fn current() -> LogScope {
-        let current = CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone()));
-        current.ok().flatten().unwrap_or_default()
+        let copied = |current: &Cell<Option<LogScope>>| {
+            let scope = current.take();
+            current.set(scope.clone());
+            scope
+        };
+        CURRENT.try_with(copied).ok().flatten().unwrap_or_default()
     }
 
     /// The id of the request.
@@ -57,9 +61,11 @@ impl LogScope {
     }
 
     /// Calls this closure within the scope. Afterwards the thread is in the scope it was in before, also after a panic.
+    #[inline]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         struct Leave(Option<LogScope>);
         impl Drop for Leave {
+            #[inline]
             fn drop(&mut self) {
                 let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
             }
@@ -68,12 +74,11 @@ impl LogScope {
         work()
     }
 
-    /// The request for which the thread works has been given this id.
+    /// Called when a layer gives this id to the request for which the thread works.
     pub(crate) fn set_id(id: &RequestId) {
         CURRENT.with(|current| {
-            if let Some(scope) = &mut *current.borrow_mut() {
-                scope.id = Some(Arc::new(id.clone()));
-            }
+            let scope = current.take();
+            current.set(scope.map(|_| LogScope { id: Some(Arc::new(id.clone())) }));
         });
     }
 }

@@ -19,7 +19,7 @@ impl Request {
     /// # Panics
     /// If the target is invalid: [`Request::new`] returns an error instead.
     pub fn get(target: &str) -> Request {
-        Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
+        Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"))
     }
 
     /// Creates a POST to this target with this body, otherwise like [`get`](Request::get).
@@ -27,7 +27,8 @@ impl Request {
     /// # Panics
     /// If the target is invalid.
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
-        let request = Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"));
+        let request =
+            Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"));
         request.with_body(body)
     }
 
@@ -46,7 +47,7 @@ impl Request {
     /// The error a client would get for that target, mostly 400.
     pub fn new(method: Method, target: &str) -> Result<Request, Error> {
         let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
-        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
+        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1, bare_lf: false };
         let parsed = HeadParser::default().parse(&bytes, &limits);
         match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
             Some((used, head)) if used == bytes.len() => {
@@ -65,7 +66,7 @@ impl Request {
         if name.eq_ignore_ascii_case("host") {
             self.head.remove(name);
         }
-        assert!(self.head.append(name, value.as_ref().trim_ascii()), "not a field that could be sent: {name:?}");
+        assert!(self.head.append(name, value.as_ref().trim_ascii()), "not a valid field: {name:?}");
         self.headers.take();
         self
     }
@@ -97,11 +98,11 @@ impl Request {
         self.with_header("content-type", "application/json").with_body(body)
     }
 
-    /// The request again, with its values: for `respond`, which must not change the caller's.
+    /// Returns the request again, with its values. For `respond`, which must not change the caller's request.
     pub(crate) fn copied(&self) -> Result<Request, Error> {
         let (head, client) = (self.head.clone(), self.client.clone());
         let mut copy = Request::from_head(head, client, self.polled, self.begun, self.now, self.waker.clone());
-        (copy.body, copy.values) = (self.body.try_clone()?, self.values.copied());
+        (copy.body, copy.values, copy.late) = (self.body.try_clone()?, self.values.copied(), self.late);
         Ok(copy)
     }
 
@@ -115,6 +116,12 @@ impl Request {
     /// Sets the client.
     pub fn with_client(mut self, client: Client) -> Request {
         self.client = client;
+        self
+    }
+
+    /// Sets that the time of a long poll is over, for tests: see [`is_late`](Request::is_late).
+    pub fn as_late(mut self) -> Request {
+        self.late = true;
         self
     }
 

@@ -110,7 +110,7 @@ pub struct Request {
     forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
-    /// `Http::rewrite` has been asked.
+    /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
     /// Which handlers of the chain have been called.
     asked: Asked,
@@ -151,7 +151,7 @@ impl Request {
         self.body = body.into();
     }
 
-    /// The handler has returned: what is left of a body that was received meanwhile.
+    /// The handler has returned. Returns what is left of a body that was received while it ran.
     pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
@@ -284,7 +284,7 @@ impl Request {
         self.header_all("cookie")
             .flat_map(|line| line.split(|byte| *byte == b';'))
             .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
-            .map(|(name, value)| (name.trim(), unquoted(value.trim())))
+            .map(|(name, value)| (trimmed(name), unquoted(trimmed(value))))
     }
 
     /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
@@ -321,7 +321,7 @@ impl Request {
     /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
     /// ```
     pub fn path_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
-        let value = self.routes.param(name).ok_or_else(|| format!("no route of this request has a {{{name}}}"))?;
+        let value = self.routes.param(name).ok_or_else(|| format!("the route of this request has no {{{name}}}"))?;
         value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
     }
 
@@ -562,6 +562,12 @@ impl fmt::Debug for Request {
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }
+}
+
+/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name, which
+/// then has no prefix such as `__Host-`.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// A cookie value may be quoted (RFC 6265, section 4.1.1).

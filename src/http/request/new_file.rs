@@ -1,4 +1,4 @@
-//! A file that is written new: nothing is overwritten, and what fails on the way is removed again.
+//! Creates a file with new content. Nothing is overwritten, and a file that cannot be completed is removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -39,7 +39,7 @@ struct Unfinished<'a>(&'a Path);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Err(err) = fs::remove_file(self.0) {
-            log::error!("a file that was not finished stays in {}: {err}", self.0.display());
+            log::error!("can't remove the incomplete file {}: {err}", self.0.display());
         }
     }
 }

@@ -19,25 +19,39 @@ impl Request {
         self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
     }
 
+    /// Whether a page of this server, or the user, made the browser send the request: by `Sec-Fetch-Site`, or else by
+    /// `Origin`. `None` if it has neither field: it is from a program such as curl, or from an old browser.
+    ///
+    /// A browser sends requests that a page of another site has made with the user's cookies and passwords. Reject those
+    /// that change something, as the layer [`Csrf`](crate::layers::Csrf) does.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// for (site, expected) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)] {
+    ///     let request = Request::post("/", "").with_header("sec-fetch-site", site);
+    ///     assert_eq!(request.is_from_own_page(), Some(expected));
+    /// }
+    /// assert_eq!(Request::post("/", "").is_from_own_page(), None);
+    /// ```
+    pub fn is_from_own_page(&self) -> Option<bool> {
+        let mut sites = self.header_all("sec-fetch-site");
+        let mut origins = self.header_all("origin");
+        match (sites.next(), sites.next(), origins.next(), origins.next()) {
+            (None, _, None, _) => None,
+            (None, _, Some(origin), None) => Some(self.has_origin(origin)),
+            // `none`: caused by the user, not by a page.
+            (Some(site), None, _, None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
+            _ => Some(false), // more than one of a field
+        }
+    }
+
     /// Rejects a request that a page of another site has sent. `what`: the action that is only for pages of this
     /// server.
     pub(crate) fn check_own_page(&self, what: &str) -> Result<(), Error> {
-        let refused = |why: String| Err(Error::new(StatusCode::FORBIDDEN, why));
-        let mut sites = self.header_all("sec-fetch-site");
-        match (sites.next(), sites.next()) {
-            (None, _) => {}
-            // `none`: caused by the user, not by a page.
-            (Some(b"same-origin" | b"none"), None) => return Ok(()),
-            _ => return refused(format!("Only pages of this server can {what}.")),
-        }
-        let mut origins = self.header_all("origin");
-        match (origins.next(), origins.next()) {
-            (None, _) => Ok(()),
-            (Some(origin), None) if self.has_origin(origin) => Ok(()),
-            (Some(origin), _) => {
-                let origin = String::from_utf8_lossy(origin);
-                refused(format!("Pages of {origin} can't {what}, only pages of this server can."))
-            }
+        match self.is_from_own_page() {
+            Some(false) => Err(Error::new(StatusCode::FORBIDDEN, format!("Only pages of this server can {what}."))),
+            _ => Ok(()),
         }
     }
 

@@ -31,5 +31,5 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
             letter => value.push(letter),
         }
     }
-    None // the quotes do not end
+    None // the quotes are not closed
 }

@@ -37,8 +37,8 @@ impl Decoded {
 impl Request {
     /// The decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
     ///
-    /// It is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. Every other spelling got
-    /// its response before any handler was called; for GET that is a redirect to this path.
+    /// It is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. A request with another
+    /// spelling gets its response before any handler is called; for GET that is a redirect to this path.
     ///
     /// Within a [`mount`](crate::Routes::mount) it begins after the mount's own path, so a handler sees the same paths
     /// wherever it is mounted. [`original_path`](Request::original_path) is the whole.
@@ -177,14 +177,15 @@ impl Request {
         call()
     }
 
-    /// Gives it this path and query, as if they had been received.
+    /// Sets this path and query, as if they had been received.
     pub(crate) fn rewrite(&mut self, target: &str) -> Result<(), Rejection> {
         self.head.rewrite(target)?;
         self.path.decoded.take();
         Ok(())
     }
 
-    /// Whether `Http::rewrite` is still to be asked. It is asked once, and a handler that waits is called again.
+    /// Returns true if `Http::rewrite` has not been called for this request yet. A handler that waits is called again,
+    /// but the closure is not.
     pub(crate) fn begin_rewrite(&mut self) -> bool {
         !std::mem::replace(&mut self.is_rewritten, true) && !self.is_asterisk()
     }

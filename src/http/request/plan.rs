@@ -50,11 +50,11 @@ pub struct BodyPlan {
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
     pub(crate) writer: Option<Box<dyn Write + Send>>,
-    /// A layer is around the handlers that are called from here on: it may respond to requests that they reject.
+    /// A layer is around the handlers that are called from here on. It can respond to requests that they reject.
     pub(crate) layered: bool,
     /// A handler has set something, so the body is needed.
     pub(crate) wanted: bool,
-    /// Nothing inside the layers serves the request.
+    /// No handler inside the layers serves the request.
     pub(crate) unserved: bool,
 }
 
@@ -74,8 +74,8 @@ impl BodyPlan {
         self.timeout.unwrap_or(of_all)
     }
 
-    /// Sets the maximum length in bytes. Past it: 413, before the body is read if the head has its length. `None`: no
-    /// limit except [`Http::body_quota`](crate::Http::body_quota). Replaces
+    /// Sets the maximum length in bytes. A longer body gets 413, before the body is read if the head has its length.
+    /// `None`: no limit except [`Http::body_quota`](crate::Http::body_quota). Replaces
     /// [`Http::body_limit`](crate::Http::body_limit).
     pub fn limit(&mut self, bytes: impl Into<Option<u64>>) -> &mut BodyPlan {
         self.limit = Some(bytes.into().unwrap_or(u64::MAX));
@@ -103,8 +103,8 @@ impl BodyPlan {
         self
     }
 
-    /// Sets a callback with the number of bytes received so far, called whenever more arrive. It must not block. It
-    /// holds no worker.
+    /// Sets a callback with the number of bytes received so far. It is called whenever more bytes arrive. It must not
+    /// block. No worker is held while the body arrives.
     pub fn progress(&mut self, told: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
         self.progress = Some(Arc::new(told));
         self
@@ -205,11 +205,11 @@ impl BodyPlan {
     /// its content. The handler is called when the form has arrived, and gets its parts from
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
-    /// An error of the function is the response, and no more of the form is received. If the form does not arrive
-    /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. A form
-    /// uses about 100 KiB of memory while it arrives, in addition to its kept parts and the heads of all its parts. Names
-    /// and media types can have 128 bytes for each part that [`FormDataLimits::parts`] allows, all together: past it 413.
-    /// The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a body stays unchanged.
+    /// An error of the function becomes the response, and no more of the form is received. If the form does not arrive
+    /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. While
+    /// it arrives, a form uses about 100 KiB of memory, its kept parts, and the heads of all its parts. Names and media
+    /// types can have 128 bytes per part that [`FormDataLimits::parts`] allows, all together; a form with more gets
+    /// 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a body stays unchanged.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};
@@ -278,7 +278,8 @@ impl BodyPlan {
         self.wanted |= inner.wanted;
     }
 
-    /// Nothing serves this request: it is rejected at once, or, inside a layer, after the layer has been called.
+    /// Called if nothing serves this request. It is rejected at once, or, inside a layer, after the layer has been
+    /// called.
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }

@@ -135,9 +135,10 @@ impl Request {
     /// to the handler: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
-    /// 400 if the form ends before its last boundary; 500 if nothing was planned for it.
+    /// 400 if the form ends before its last boundary; 500 if there was no
+    /// [`BodyPlan::save_form`](crate::BodyPlan::save_form) for it.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
-        let unplanned = || io::Error::other("this form was not saved while it came (`BodyPlan::save_form`)");
+        let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");
         self.value::<SavedForm>().ok_or_else(unplanned)?.take()
     }
 

@@ -14,9 +14,9 @@ use crate::tcp::available_memory;
 /// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
-    /// The maximum length of a body: past it 413.
+    /// The maximum length of a body; a longer one gets 413.
     pub body: u64,
-    /// How many bytes of a body stay in memory: a longer one goes to a file.
+    /// How many bytes of a body stay in memory. A longer body goes to a file.
     pub memory: usize,
     /// The folder of that file.
     pub folder: Arc<PathBuf>,
@@ -54,8 +54,8 @@ pub(crate) fn memory_quota(memory: u64) -> u64 {
     (memory / 8).min(256 * MIB)
 }
 
-/// The quotas of all bodies of one server. Bodies in memory and bodies in files have one each, so that neither kind
-/// keeps the other out. Clones share them.
+/// The quotas of all bodies of one server. Bodies in memory and bodies in files have separate quotas, so neither kind
+/// can use up the space of the other. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyRooms(Arc<Rooms>);
 
@@ -101,8 +101,12 @@ impl BodyRooms {
 
     /// Whether either quota has this much left.
     pub(crate) fn allow(&self, bytes: u64) -> bool {
-        let fits = |room: &Room| bytes <= room.limit.saturating_sub(room.used.load(Ordering::Relaxed));
-        fits(&self.0.memory) || fits(&self.0.files)
+        self.0.memory.fits(bytes) || self.0.files.fits(bytes)
+    }
+
+    /// Whether the quota of bodies in files has this much left.
+    pub(crate) fn have_room_in_files(&self, bytes: u64) -> bool {
+        self.0.files.fits(bytes)
     }
 
     fn room(&self, place: Place) -> &Room {
@@ -114,6 +118,10 @@ impl BodyRooms {
 }
 
 impl Room {
+    fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
     // Relaxed: no other memory is synchronized by this counter.
     fn take(&self, bytes: u64) -> bool {
         let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
@@ -172,7 +180,8 @@ impl Reservation {
         true
     }
 
-    /// This many more bytes are in memory, on their way to a file. False: memory has no room for them to wait there.
+    /// Counts this many more bytes in memory, on their way to a file. Returns false if the memory quota has no room for
+    /// them.
     pub(crate) fn pend(&mut self, bytes: u64) -> bool {
         let has_room = self.rooms.room(Place::Memory).take(bytes);
         if has_room {
@@ -181,7 +190,7 @@ impl Reservation {
         has_room
     }
 
-    /// None are any more.
+    /// Called when no bytes are on their way to a file any more.
     pub(crate) fn end_pending(&mut self) {
         self.rooms.room(Place::Memory).give_back(std::mem::take(&mut self.pending));
     }

@@ -1,4 +1,4 @@
-//! The matches of a request's path, stored in the request: so it is matched once, however often a router is called, and
+//! The matches of a request's path, stored in the request. So it is matched once, however often a router is called, and
 //! other paths can be compared with it.
 
 use std::fmt;
@@ -88,7 +88,7 @@ impl Reach {
         self.contains(path) && self.forks.iter().all(|fork| !fork.table.has_beneath(fork.within(&text)))
     }
 
-    /// Two handlers with the same text are reached by the same paths.
+    /// Handlers with the same key are reached by the same paths.
     pub(crate) fn key(&self) -> String {
         self.forks.iter().map(|fork| format!("{:p} {:?} ", Arc::as_ptr(&fork.table), fork.resource)).collect()
     }
@@ -108,7 +108,7 @@ impl fmt::Debug for Reach {
 }
 
 impl RouteMatches {
-    /// The match of this router at this place, made if it has not been asked yet.
+    /// Returns the match of this router at this position. Computes it if the router has not been called yet.
     pub(crate) fn of(&self, table: &Arc<dyn RouteTable>, mounted: u32, path: &str) -> &RouteMatch {
         let link = self.0.get_or_init(|| {
             let found = RouteMatch { table: Arc::clone(table), mounted, found: table.find(path) };
@@ -134,7 +134,7 @@ impl RouteMatches {
         Some(whole).filter(|whole| !whole.is_empty())
     }
 
-    /// The parts of the path that have names; of two with one name, that of the innermost router.
+    /// The named parts of the path. If two have one name, that of the innermost router counts.
     #[cfg(feature = "json")]
     pub(crate) fn params(&self) -> std::collections::BTreeMap<&str, &str> {
         let Some(link) = self.0.get() else { return Default::default() };

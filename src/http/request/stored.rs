@@ -52,7 +52,8 @@ impl StoredBody {
         }
     }
 
-    /// The same body once more. Bytes in memory are copied; a temporary file is shared, and its room with it.
+    /// Returns a second handle of the body. Bytes in memory are copied; a temporary file is shared, including its
+    /// reservation.
     pub(crate) fn try_clone(&self) -> io::Result<StoredBody> {
         let storage = match &self.storage {
             Storage::Memory(bytes) => Storage::Memory(bytes.clone()),
@@ -83,7 +84,9 @@ impl StoredBody {
             Storage::Spooled { file, length } => {
                 let max = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
                 match file.read_at(&mut buffer[..max], at)? {
-                    0 if max > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the spooled body is cut short")),
+                    0 if max > 0 => {
+                        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the temporary file of the body is too short"))
+                    }
                     count => Ok(count),
                 }
             }
@@ -126,14 +129,14 @@ impl fmt::Debug for StoredBody {
         let place = match self.storage {
             Storage::Memory(_) => "in memory",
             Storage::Spooled { .. } => "in a file",
-            Storage::Elsewhere { .. } => "written as they came",
+            Storage::Elsewhere { .. } => "written as they arrived",
         };
         write!(f, "Body({} bytes, {place})", self.len())
     }
 }
 
-/// A file without a name, or one whose name is removed at once, where unnamed files are forbidden. Its errors are the
-/// kernel's own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the kernel's
+/// own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
     let named = || Ok(tempfile::Builder::new().make_in(folder, open)?.into_file());
@@ -141,7 +144,7 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::other("the body was written as it came (`BodyPlan::save_to`): it can't be had from the request")
+    io::Error::other("the body was written while it arrived (`BodyPlan::save_to`), so the request does not have it")
 }
 
 struct StoredReader<'a> {
@@ -157,10 +160,10 @@ impl Read for StoredReader<'_> {
     }
 }
 
-const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "what this body goes to is in another request's hands");
-const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "another request is using the destination of this body");
+const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no space for the body at the moment");
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
-const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
+const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
 /// Receives a body: into memory, and from there to a file.
 pub(crate) struct BodyWriter {
@@ -169,10 +172,11 @@ pub(crate) struct BodyWriter {
     sink: Sink,
     /// Bytes written to it.
     spooled: u64,
-    /// Whether there is room for all of it: its length was announced, or it does not use the server's room.
-    announced: bool,
+    /// How many bytes have room: received ones, and announced ones up to [`AHEAD`]. `u64::MAX` if it does not use the
+    /// server's room.
+    reserved: u64,
     reservation: Reservation,
-    /// Bytes are to be written before more are taken: memory has no room for them to wait there.
+    /// Bytes must be written before more are accepted: the memory quota has no room for them to wait.
     is_urgent: bool,
 }
 
@@ -189,24 +193,26 @@ enum Sink {
 
 impl BodyWriter {
     /// `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the limit, or if there
-    /// is no room for this many bytes; otherwise the room belongs to this body. A body without a length takes room as
-    /// it arrives.
+    /// is no room for this many bytes. The first [`AHEAD`] of them are reserved; those after them, and the bytes of a
+    /// body without a length, take room as they arrive.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let mut reservation = Reservation::new(&limits.rooms);
         let length = announced.unwrap_or(0);
         if length > limits.body {
             return Err(TOO_LARGE);
         }
-        let has_room =
-            if length <= limits.memory as u64 { reservation.grow(length) } else { reservation.move_to_file(length) };
+        let reserved = length.min(AHEAD.max(limits.memory as u64));
+        let has_room = match length <= limits.memory as u64 {
+            true => reservation.grow(reserved),
+            false => limits.rooms.have_room_in_files(length) && reservation.move_to_file(reserved),
+        };
         if !has_room {
             return Err(NO_SPACE);
         }
-        let announced = announced.is_some();
-        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation, is_urgent: false })
+        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
-    /// Creates one whose bytes go to this writer, and use none of the server's room.
+    /// Creates one whose bytes go to this writer, and use no space of the server.
     pub(crate) fn writing_to(
         given: Box<dyn Write + Send>,
         announced: Option<u64>,
@@ -216,7 +222,7 @@ impl BodyWriter {
             return Err(TOO_LARGE);
         }
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
-        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation, is_urgent: false })
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }
 
     /// How many more bytes fit in memory before they must be written to the file.
@@ -232,10 +238,11 @@ impl BodyWriter {
 
     /// `more`: announced bytes beyond those received. Rejects the body at once if they exceed a limit.
     pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
-        if self.received().saturating_add(more) > limits.body {
+        let length = self.received().saturating_add(more);
+        if length > limits.body {
             return Err(TOO_LARGE);
         }
-        if !self.announced && !limits.rooms.allow(more) {
+        if !limits.rooms.allow(length.saturating_sub(self.reserved)) {
             return Err(NO_SPACE);
         }
         Ok(())
@@ -259,7 +266,7 @@ impl BodyWriter {
         }
     }
 
-    /// Whether they are to be written at once.
+    /// Whether the bytes must be written at once.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -271,11 +278,15 @@ impl BodyWriter {
     /// Appends received bytes. No disk access.
     pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
-        if self.received() + length > limits.body {
+        let received = self.received() + length;
+        if received > limits.body {
             return Err(TOO_LARGE);
         }
-        if !self.announced && !self.reservation.grow(length) {
-            return Err(NO_SPACE);
+        if received > self.reserved {
+            if !self.reservation.grow(received - self.reserved) {
+                return Err(NO_SPACE);
+            }
+            self.reserved = received;
         }
         self.memory.extend_from_slice(bytes);
         if self.is_written() {
@@ -321,10 +332,14 @@ impl BodyWriter {
     }
 }
 
+/// How many announced bytes are reserved before they arrive. So bodies of usual size are not rejected half-way, and a
+/// client that only announces long ones takes little of the quota.
+const AHEAD: u64 = 16 << 20;
+
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// The error of a handler's writer.
+/// The rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
@@ -332,14 +347,14 @@ fn given_error(err: &io::Error) -> Rejection {
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
-            log::error!("a body can't be written as its handler wants: {err}");
+            log::error!("the writer of a handler can't write a body: {err}");
             if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
         }
     }
 }
 
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
-    log::error!("a body can't be kept in {}: {err}", limits.folder.display());
+    log::error!("a body can't be stored in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
         _ if is_about_room(err) => NO_DESCRIPTOR,
@@ -347,7 +362,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Out of descriptors or of memory for them.
+/// Whether the process is out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
@@ -355,9 +370,11 @@ fn is_about_room(err: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::BodyRooms;
     use super::*;
 
-    /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
+    /// Errors of the system because of missing space, including a limit of file sizes, differ from errors of a
+    /// handler's writer.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();
@@ -378,6 +395,31 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    /// A client that announces a long body and sends little takes little of the quota.
+    #[test]
+    fn announced_bytes_are_reserved_only_for_a_while() {
+        const MIB: u64 = 1 << 20;
+        let limits = BodyLimits { body: 512 * MIB, rooms: BodyRooms::new(MIB, 64 * MIB), ..BodyLimits::default() };
+        let new = |length: u64| BodyWriter::new(Some(length), &limits);
+        assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)), "more than there is");
+        let mut long = new(60 * MIB).unwrap();
+        let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();
+        assert!(new(MIB).is_err_and(|rejection| rejection.status == status(507)));
+        let piece = vec![b'x'; MIB as usize];
+        let mut push = |count: usize| {
+            (0..count).try_for_each(|_| {
+                long.push(&piece, &limits)?;
+                long.memory.clear(); // as if it had been written
+                long.spooled += MIB;
+                Ok::<_, Rejection>(())
+            })
+        };
+        assert!(push(16).is_ok(), "reserved");
+        assert!(push(1).is_err_and(|rejection| rejection.status == status(507)), "in use by others");
+        drop(others);
+        assert!(push(44).is_ok());
     }
 
     fn status(code: u16) -> StatusCode {

@@ -53,7 +53,7 @@ pub(crate) struct Target {
     pub https: bool,
     /// Whether the path may differ from its decoded form: see `url_path::is_plain`, which has the same rule.
     pub needs_decoding: bool,
-    /// Whether the query has bytes that a URI must not have, and clients send all the same: `?q=é`, `?q="a"`.
+    /// Whether the query has bytes that a URI must not have but clients send, as in `?q=é` and `?q="a"`.
     pub has_raw_query: bool,
 }
 
@@ -124,11 +124,11 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
                 needs_decoding = true;
                 at += 3;
                 if !is_percent_encoded(&bytes[at - 3..]) {
-                    return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
+                    return Err(Rejection::bad_request("the path contains an invalid percent-encoding"));
                 }
             }
             _ if byte == b'?' => break,
-            _ => return Err(Rejection::bad_request("the path holds a character that must be percent-encoded")),
+            _ => return Err(Rejection::bad_request("the path contains a character that must be percent-encoded")),
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
@@ -138,7 +138,7 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
     let mut has_raw_query = false;
     for &byte in &bytes[at + 1..] {
         match CLASS[byte as usize] {
-            NONE => return Err(Rejection::bad_request("the query holds a character that must be percent-encoded")),
+            NONE => return Err(Rejection::bad_request("the query contains a character that must be percent-encoded")),
             class => has_raw_query |= class == RAW,
         }
     }
@@ -163,11 +163,11 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
 
 /// Never allowed.
 const NONE: u8 = 0;
-/// unreserved or sub-delims (RFC 3986, section 2): in a name of a host, and wherever those below are.
+/// unreserved or sub-delims (RFC 3986, section 2): allowed in the name of a host, in a path and in a query.
 const REG_NAME: u8 = 1;
 /// The rest of pchar and the slash (section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
 const PATH: u8 = 2;
-/// In a query only: the question mark, and what browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
+/// In a query only: the question mark, and the characters that browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
 const QUERY: u8 = 3;
 /// The percent sign. In a query it can be alone, because browsers send it so.
 const PERCENT: u8 = 4;

@@ -1,9 +1,9 @@
-//! Values of a handler's own types, out of a query, a form, a path or JSON. All faults are reported at once, each with
-//! its field.
+//! Values of a handler's own types, read from a query, a form, a path or JSON. All faults are reported at once, each
+//! with its field.
 //!
-//! serde stops at the first error. So a faulty value is noted here and replaced by a stand-in of the expected type, and
-//! the rest is read on. Where a value is missing or its type makes an error itself, the whole is read again with a
-//! stand-in at that place.
+//! serde stops at the first error. So a faulty value is recorded here and replaced by a stand-in of the expected type,
+//! and reading continues. If a value is missing, or if its type returns an error itself, everything is read again with
+//! a stand-in at that place.
 
 mod fields; // objects and lists
 mod reader; // a value, or its stand-in
@@ -102,7 +102,7 @@ impl Request {
         let pairs: Vec<_> =
             self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         read_texts(pairs.into_iter()).map_err(|faults| match faults.iter().find(|fault| fault.message() == MISSING) {
-            Some(fault) => Error::from(format!("no route of this request has a {{{}}}", fault.field())),
+            Some(fault) => Error::from(format!("the route of this request has no {{{}}}", fault.field())),
             None => Error::new(StatusCode::NOT_FOUND, ""),
         })
     }
@@ -168,7 +168,7 @@ fn read<T: DeserializeOwned>(value: &Value, is_text: bool) -> Result<T, Vec<Fiel
     }
 }
 
-/// What was found while reading.
+/// The findings of one reading.
 #[derive(Default)]
 struct Findings {
     /// All values are texts: numbers are parsed, and one value is also a list of one.
@@ -176,19 +176,19 @@ struct Findings {
     faults: RefCell<Vec<FieldError>>,
     /// The fields of the whole, as the type declares them.
     declared: Cell<&'static [&'static str]>,
-    /// Places that get a stand-in: their value is missing or makes an error.
+    /// Places that get a stand-in, because their value is missing or causes an error.
     replaced: RefCell<BTreeSet<String>>,
     /// Fields that are not expected.
     left_out: RefCell<BTreeSet<String>>,
 }
 
 impl Findings {
-    /// The value to read at this place; `None`: a stand-in.
+    /// The value to read at this place. `None` for a stand-in.
     fn at<'a>(&self, path: &str, value: &'a Value) -> Option<&'a Value> {
         (!self.replaced.borrow().contains(path)).then_some(value)
     }
 
-    /// Notes a fault, unless this place has one.
+    /// Records a fault, unless this place already has one.
     fn note(&self, path: &str, message: String) {
         let mut faults = self.faults.borrow_mut();
         if faults.iter().all(|fault| fault.field() != path) {
@@ -206,7 +206,7 @@ impl Findings {
         faults
     }
 
-    /// Notes what has stopped the reading. Returns whether reading again will get further.
+    /// Records what has stopped the reading. Returns whether reading again will get further.
     fn settle(&self, stop: &Stop) -> bool {
         let place = stop.place();
         self.note(&place, stop.message());
@@ -215,7 +215,7 @@ impl Findings {
     }
 }
 
-/// An error that serde or a type of the user has made.
+/// An error that serde or a type of the user has returned.
 #[derive(Debug)]
 struct Stop {
     why: Why,

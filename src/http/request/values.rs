@@ -10,7 +10,8 @@ use http::StatusCode;
 use crate::http::error::Error;
 
 /// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
-/// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores the same.
+/// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores a `User` as
+/// well.
 ///
 /// ```
 /// use modest::{Request, User};
@@ -136,9 +137,9 @@ pub struct Permissions {
     who: String,
     may_ask_who: bool,
     judge: Box<Judge>,
-    /// For a whole folder; `None`: `judge` of the folder itself.
+    /// The decision for a whole folder. `None`: `judge` of the folder itself.
     judge_beneath: Option<Box<Judge>>,
-    /// Those of an outer layer, which must also allow it.
+    /// The permissions of an outer layer, which must also allow an access.
     outer: Option<Arc<Permissions>>,
 }
 
@@ -216,7 +217,7 @@ impl fmt::Debug for Permissions {
 #[derive(Default)]
 pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
 
-/// Few enough that a search is as fast as a map.
+/// There are so few that a linear search is as fast as a map.
 type Value = (TypeId, Arc<dyn Any + Send + Sync>);
 
 impl Values {

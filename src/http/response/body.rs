@@ -1,5 +1,4 @@
-//! The body of a response, in each form in which it can be given.
-//! Held by `response`; taken apart by `encode`.
+//! The body of a response, in each form in which it can be given. Part of a `response`; taken apart by `sending`.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::http::live::PushedBody;
+use crate::http::live::{PushedBody, Tee};
 use crate::tcp::SharedBytes;
 
 /// The body of a response.
@@ -70,6 +69,35 @@ impl ResponseBody {
         })
     }
 
+    /// Calls this with the bytes of the body: of one in memory now, of others as they are sent.
+    pub(crate) fn with_tee(self, mut tee: Tee, declared: Option<u64>) -> ResponseBody {
+        match self {
+            ResponseBody::Pushed(mut body) => {
+                body.set_tee(tee);
+                ResponseBody::Pushed(body)
+            }
+            ResponseBody::File { .. } | ResponseBody::Stream { .. } => {
+                let length = self.length().or(declared);
+                match self.into_reader(length) {
+                    Ok(read) => ResponseBody::Stream { read: Box::new(TeeReader { read, tee }), length },
+                    Err(body) => body,
+                }
+            }
+            ResponseBody::Static(bytes) => {
+                tee(bytes);
+                self
+            }
+            ResponseBody::Bytes(ref bytes) => {
+                tee(bytes);
+                self
+            }
+            ResponseBody::Shared(ref bytes) => {
+                tee((**bytes).as_ref());
+                self
+            }
+        }
+    }
+
     /// Reads the whole body; of a stream, the `expected` number of bytes, if given.
     pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
         match self {
@@ -77,8 +105,8 @@ impl ResponseBody {
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
             ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
-            // What is queued; the rest is not waited for.
-            ResponseBody::Pushed(body) => Ok(body.take(usize::MAX).pieces.concat()),
+            // Only what is queued: a test does not wait for the rest.
+            ResponseBody::Pushed(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {
                 Some(length) => read_exactly(length, read),
                 None => {
@@ -125,6 +153,20 @@ impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
         }
         let count = (&self.piece[self.at..]).read(buffer)?;
         self.at += count;
+        Ok(count)
+    }
+}
+
+/// Calls the tee with what is read.
+struct TeeReader {
+    read: Box<dyn Read + Send>,
+    tee: Tee,
+}
+
+impl Read for TeeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read.read(buffer)?;
+        (self.tee)(&buffer[..count]);
         Ok(count)
     }
 }
@@ -191,7 +233,7 @@ impl<R: Read> Read for ExactReader<R> {
         }
         match self.read.read(&mut buffer[..room])? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            // A `Read` that returns a larger number than it was given room for is stopped by the caller.
+            // A `Read` that returns a larger number than it had room for is invalid; the caller checks that.
             count => {
                 self.left = self.left.saturating_sub(count as u64);
                 Ok(count)

@@ -30,15 +30,15 @@ pub struct Cookie {
     deferred_error: Option<Error>,
 }
 
-/// The requests from other sites with which a cookie is sent.
+/// The requests from other sites that carry a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// With none.
+    /// No request from another site.
     Strict,
-    /// With top-level navigations, such as links.
+    /// Top-level navigations, such as links.
     Lax,
-    /// With all. Browsers also require [`Cookie::with_secure`].
+    /// All requests. Browsers also require [`Cookie::with_secure`].
     None,
 }
 
@@ -48,36 +48,36 @@ impl Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
         let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
         if name.is_empty() || !name.bytes().all(is_token) {
-            return cookie.refused(format!("no cookie can be named {name:?}"));
+            return cookie.refused(format!("{name:?} is not a valid cookie name"));
         }
         if !value.bytes().all(is_cookie_octet) {
-            return cookie.refused(format!("the cookie {name} cannot hold {value:?}"));
+            return cookie.refused(format!("the cookie {name} can't have the value {value:?}"));
         }
         cookie
     }
 
-    /// Creates a cookie that deletes the one of this name. Path and domain must be those that it was set with.
+    /// Creates a cookie that deletes the cookie of this name. Set the path and the domain with which it was created.
     pub fn removal(name: impl AsRef<str>) -> Cookie {
         Cookie::new(name, "").with_max_age(Duration::ZERO)
     }
 
-    /// Sets the path prefix of the requests that the cookie is sent with.
+    /// Sets the path. Requests below it carry the cookie.
     pub fn with_path(self, path: impl AsRef<str>) -> Cookie {
         self.attribute("Path", path.as_ref())
     }
 
-    /// Sets the domain to whose hosts it is sent. Default: this host only.
+    /// Sets the domain. Requests to all its hosts carry the cookie. Default: this host only.
     pub fn with_domain(self, domain: impl AsRef<str>) -> Cookie {
         self.attribute("Domain", domain.as_ref())
     }
 
-    /// Sets its lifetime in whole seconds. Zero deletes it. Default: the session.
+    /// Sets the lifetime of the cookie, in whole seconds. Zero deletes it. Default: until the browser is closed.
     pub fn with_max_age(self, age: Duration) -> Cookie {
         self.attribute("Max-Age", &age.as_secs().to_string())
     }
 
-    /// Sets when it expires, for clients that do not support `with_max_age`. A time before the year 0 or after 9999 is
-    /// left out.
+    /// Sets the time at which the cookie expires, for clients that do not support `with_max_age`. A time before the
+    /// year 0 or after 9999 is left out.
     pub fn with_expires(self, time: SystemTime) -> Cookie {
         match date::text(time) {
             Some(text) => self.attribute("Expires", &text),
@@ -85,17 +85,17 @@ impl Cookie {
         }
     }
 
-    /// Hides it from scripts.
+    /// Hides the cookie from scripts.
     pub fn with_http_only(self) -> Cookie {
         self.flag("HttpOnly")
     }
 
-    /// Sends it over TLS only.
+    /// Restricts the cookie to requests over TLS.
     pub fn with_secure(self) -> Cookie {
         self.flag("Secure")
     }
 
-    /// Sets with which requests from other sites it is sent. Browsers assume `Lax` by default.
+    /// Sets which requests from other sites carry the cookie. Browsers use `Lax` by default.
     pub fn with_same_site(self, policy: SameSite) -> Cookie {
         let policy = match policy {
             SameSite::Strict => "Strict",

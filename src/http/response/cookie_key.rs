@@ -1,4 +1,4 @@
-//! Signed and encrypted cookies: values that a browser keeps and cannot change, or cannot even read. Used by handlers.
+//! Signed and encrypted cookies: values that a browser stores but cannot change, or cannot even read. Used by handlers.
 
 use std::fmt;
 use std::fs;
@@ -17,14 +17,14 @@ use crate::http::request::Request;
 /// The secret with which cookies are signed or encrypted ([`Cookie::signed`], [`Cookie::encrypted`]).
 ///
 /// A signed value can be read by the browser's user, but not changed (HMAC-SHA256). An encrypted one cannot be read
-/// either (XChaCha20-Poly1305). The name of the cookie is part of both, so a value does not fit another cookie. Both are
-/// valid for as long as the key is, and so is a copy of an old cookie. So they are not for what must end, such as a login: use
-/// [`layers::Sessions`](crate::layers::Sessions) for that.
+/// either (XChaCha20-Poly1305). The name of the cookie is part of both, so a value is not valid in another cookie. A
+/// cookie, and any copy of it, is valid for as long as the key is. So do not use them for logins and other things that
+/// must end: use [`layers::Sessions`](crate::layers::Sessions) for these.
 ///
 /// ```
 /// use modest::{Cookie, CookieKey, Http, Request, Response, handler_fn};
 ///
-/// let key = CookieKey::generate()?; // or `CookieKey::from_file`, to outlive the program
+/// let key = CookieKey::generate()?; // or `CookieKey::from_file`, so that cookies survive a restart
 /// let http = Http::new(handler_fn(move |request| {
 ///     let visits: u32 = key.verified(request, "visits").and_then(|visits| visits.parse().ok()).unwrap_or(0);
 ///     let cookie = Cookie::signed("visits", (visits + 1).to_string(), &key).with_http_only();
@@ -43,11 +43,11 @@ pub struct CookieKey {
     encryption: [u8; 32],
 }
 
-/// The length of a nonce of XChaCha20, which is long enough to be random.
+/// The length of a nonce of XChaCha20. It is long enough for random nonces.
 const NONCE: usize = 24;
 
 impl CookieKey {
-    /// Creates a random key. Its cookies are worth nothing after the program has ended.
+    /// Creates a random key. Its cookies are invalid once the program has ended.
     ///
     /// # Errors
     /// If the system has no random bytes.
@@ -69,8 +69,8 @@ impl CookieKey {
         }
     }
 
-    /// Derives a key from the secret in this file. If there is no such file, it is created with a random secret, for this
-    /// user alone.
+    /// Derives a key from the secret in this file. If the file does not exist, it is created with a random secret,
+    /// readable by this user only.
     ///
     /// # Errors
     /// If it cannot be read or created, or has fewer than 32 bytes.
@@ -84,7 +84,7 @@ impl CookieKey {
         CookieKey::from_secret(std::fs::read(path)?)
     }
 
-    /// The value of the first cookie of this name that [`Cookie::signed`] has made with this key.
+    /// Returns the value of the first cookie with this name that [`Cookie::signed`] has made with this key.
     pub fn verified(&self, request: &Request, name: &str) -> Option<String> {
         cookies_of(request, name).find_map(|text| {
             let (value, signature) = text.split_once('.')?;
@@ -94,7 +94,7 @@ impl CookieKey {
         })
     }
 
-    /// The value of the first cookie of this name that [`Cookie::encrypted`] has made with this key.
+    /// Returns the value of the first cookie with this name that [`Cookie::encrypted`] has made with this key.
     pub fn decrypted(&self, request: &Request, name: &str) -> Option<String> {
         cookies_of(request, name).find_map(|text| {
             let sealed = Base64UrlUnpadded::decode_vec(text).ok()?;
@@ -114,7 +114,7 @@ impl CookieKey {
         CookieKey { signing: part("modest: signed cookies"), encryption: part("modest: encrypted cookies") }
     }
 
-    /// Over name and value, between which is a character that no name has.
+    /// The MAC of name and value. A character that no name contains separates them.
     fn mac(&self, name: &str, value: &str) -> Hmac<Sha256> {
         let mut mac = mac_with(&self.signing);
         [name, "=", value].iter().for_each(|part| mac.update(part.as_bytes()));
@@ -131,7 +131,7 @@ impl CookieKey {
         format!("{value}.{}", Base64UrlUnpadded::encode_string(&signature))
     }
 
-    /// `None` if the system has no random bytes.
+    /// Returns `None` if the system has no random bytes.
     fn encrypted(&self, name: &str, value: &str) -> Option<String> {
         let nonce = random::<NONCE>().ok()?;
         let payload = Payload { msg: value.as_bytes(), aad: name.as_bytes() };
@@ -147,8 +147,8 @@ impl Cookie {
         Cookie::new(name, key.signed(name, value.as_ref()))
     }
 
-    /// Creates a cookie with any text as its value, encrypted with this key: [`CookieKey::decrypted`] returns it. Its
-    /// length shows that of the text.
+    /// Creates a cookie with any text as its value, encrypted with this key: [`CookieKey::decrypted`] returns it. The
+    /// length of the cookie reveals the length of the text.
     pub fn encrypted(name: impl AsRef<str>, value: impl AsRef<str>, key: &CookieKey) -> Cookie {
         let name = name.as_ref();
         match key.encrypted(name, value.as_ref()) {
@@ -172,7 +172,7 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-/// Creates a file with a secret as a whole. If another process is faster, its secret counts.
+/// Creates a file with a secret, in one step. If another process was faster, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

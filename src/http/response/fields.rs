@@ -25,7 +25,7 @@ use crate::http::etag::{ETag, ETagRef};
 /// ```
 ///
 /// Fields that affect framing or concern one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
-/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) are left out: the server sets them.
+/// `Proxy-Connection`, `TE`, `Trailer`, `Upgrade`) are left out: the server sets them. `Transfer-Encoding` is an error.
 #[derive(Debug, Default)]
 #[must_use = "are sent only with a response"]
 pub struct Fields {
@@ -319,11 +319,17 @@ where
     Ok((name, value))
 }
 
-/// Caches compare entity tags and dates, so an invalid one would be misunderstood.
+/// Caches compare entity tags and dates, so an invalid one would be misunderstood. A handler that sets `Transfer-Encoding` frames its
+/// chunks by hand, as for Python's `wfile`: here they would be content.
 fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     let is_valid = match *name {
         header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),
         header::DATE | header::LAST_MODIFIED => date::parse_fixdate(value.as_bytes()).is_some(),
+        header::TRANSFER_ENCODING => {
+            return Err(Error::from(
+                "a response can't set Transfer-Encoding: the server frames the body; see Response::chunks",
+            ));
+        }
         _ => true,
     };
     if is_valid { Ok(()) } else { Err(Error::from(format!("the response field `{name}` can't be {value:?}"))) }

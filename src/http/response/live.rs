@@ -53,20 +53,32 @@ impl Response {
 
     /// [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time without bytes.
     pub fn channel_with(settings: Channel) -> (Sender, Response) {
-        let pushed = Pushed::new(settings.queue).with_idle_timeout(settings.idle_timeout);
+        let pushed = Pushed::new(settings.queue)
+            .with_idle_timeout(settings.idle_timeout)
+            .with_half_close_timeout(settings.half_close_timeout);
         let pushed = Arc::new(if settings.ends_at_shutdown { pushed.with_farewell(b"") } else { pushed });
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }
 
-    /// No response yet: the request waits, without a worker, until the signal is notified, and is then handled again.
-    /// After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
+    /// Returns no response yet: the request waits, without a worker, until the signal is notified, and is then handled
+    /// again. After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
     /// [`Request::is_late`](crate::Request::is_late) returns true. If the client disconnects, the request is dropped.
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
-        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // the response where waiting is not possible
-        response.rare().instead = Some(Instead::Wait(Wait { ticket, within: within.into() }));
+        Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
+    }
+
+    /// [`wait_for`](Response::wait_for) without a limit, for a response that another thread is bound to make: the request
+    /// also waits while the server shuts down.
+    pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {
+        Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })
+    }
+
+    fn of_wait(wait: Wait) -> Response {
+        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
+        response.rare().instead = Some(Instead::Wait(wait));
         response
     }
 }

@@ -70,7 +70,7 @@ impl Response {
     }
 
     fn read_file(path: &Path) -> Result<Response> {
-        // Non-blocking: opening a FIFO would wait for a writer.
+        // Opened without blocking, because opening a FIFO would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
         let found = file.metadata()?;
@@ -83,7 +83,7 @@ impl Response {
         response.with_validators_of(&found, SystemTime::now())
     }
 
-    /// Those that no later change of the file can have (RFC 9110, section 8.8.1).
+    /// Adds validators that no later change of the file can have (RFC 9110, section 8.8.1).
     fn with_validators_of(mut self, found: &Metadata, now: SystemTime) -> Result<Response> {
         let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
         let times = FileTimes {
@@ -115,20 +115,20 @@ impl Response {
         Response::of(ResponseBody::File { file, start, length })
     }
 
-    /// 200 with everything that is read until the end. No Content-Type is set.
+    /// 200 with everything that `read` returns until its end. No Content-Type is set.
     ///
-    /// It is read when the client has received what was read before, up to 64 KiB at a time, and each read is sent at
-    /// once. Use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. A read can block, which holds
-    /// a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1 clients get it in
-    /// chunks, and HTTP/1.0 clients until the connection is closed. If a read fails, the connection is reset, so that
-    /// the client does not take an incomplete body for a complete one.
+    /// The next read follows when the client has received what was read before. Up to 64 KiB are read at a time, and
+    /// each read is sent at once. Use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. A read
+    /// can block, which holds a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1
+    /// clients get the body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the
+    /// connection is reset, so that the client does not take an incomplete body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
     /// 200 with exactly `length` bytes, read as in [`stream`](Response::stream), with `Content-Length`.
     ///
-    /// If there are fewer, the connection is reset; if more, the rest is not read.
+    /// If there are fewer bytes, the connection is reset. If there are more, they are not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }

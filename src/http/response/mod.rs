@@ -3,6 +3,7 @@
 
 mod live; // responses that wait
 mod making; // responses of each kind
+mod on_sent; // a call when it was sent
 mod page; // the pages of errors
 mod switch; // changes of the protocol
 mod writer; // Python's interface for building a `Response`
@@ -20,6 +21,7 @@ pub use cookie::{Cookie, SameSite};
 #[cfg(feature = "cookies")]
 pub use cookie_key::CookieKey;
 pub use fields::Fields;
+pub(crate) use on_sent::OnSent;
 pub(crate) use switch::Protocol;
 pub use writer::ResponseWriter;
 
@@ -46,7 +48,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 ///
 /// HEAD, preconditions and ranges are applied to it when it is sent, for any handler. With a validator
 /// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is
-/// current get `304 Not Modified`. Ranges are served of a body in memory or in a file.
+/// current get `304 Not Modified`. Ranges work for a body in memory or in a file.
 ///
 /// ```
 /// use modest::Response;
@@ -62,10 +64,11 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// The server controls framing. Of the fields that a handler can set, `Connection: close` acts as
 /// [`with_close`](Response::with_close). `Content-Length` is checked against the body: a wrong one makes the response a
 /// 500; for a [`stream`](Response::stream) it sets the length. Other `Connection` options, and `Keep-Alive`,
-/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, and `Upgrade` except in a 426, are left out. A handler's
-/// `Date` and `Server` replace the server's.
+/// `Proxy-Connection`, `TE`, `Trailer`, and `Upgrade` except in a 426, are left out. `Transfer-Encoding` is an error: a
+/// body that a handler frames in chunks itself would arrive as content. A handler's `Date` and `Server` replace the
+/// server's.
 #[doc(alias("send_response", "HttpResponse"))]
-#[must_use = "answers only if it is returned"]
+#[must_use = "is sent only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) prepared: Option<PreparedFields>,
@@ -74,10 +77,11 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    /// Whether it shows nothing that takes the right to read, so that it is also for those that may only write there.
+    /// Whether it shows nothing that needs the right to read. Then users who can only write at this path may also see
+    /// it.
     pub(crate) is_for_writers: bool,
     pub(crate) deferred_error: Option<Error>,
-    /// What few responses have.
+    /// Parts that few responses have.
     rare: Option<Box<Rare>>,
     map: OnceCell<Box<HeaderMap>>,
 }
@@ -85,8 +89,8 @@ pub struct Response {
 impl Response {
     /// Creates a response with an empty body.
     ///
-    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
-    /// a 500.
+    /// A number that is not a final status (below 200, above 599: RFC 9110, section 15) is an error: the response is
+    /// sent as a 500.
     pub fn new<S>(status: S) -> Response
     where
         S: TryInto<StatusCode>,
@@ -117,8 +121,8 @@ impl Response {
         self
     }
 
-    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it. Clients should
-    /// ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
+    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it.
+    /// Clients should ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
     #[doc(alias = "send_response")]
     pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
         match HeaderValue::from_bytes(reason.as_ref()) {
@@ -152,8 +156,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), false)
     }
 
-    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or `Last-Modified`
-    /// with an invalid value: for gateways, which forward the fields of an application.
+    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or
+    /// `Last-Modified` with an invalid value: for gateways, which forward the fields of an application.
     pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -240,6 +244,51 @@ impl Response {
     #[doc(alias = "close_connection")]
     pub fn with_close(mut self) -> Response {
         self.close = true;
+        self
+    }
+
+    /// Calls this once when it is known whether the client got the response: with `true` when all of it was written to
+    /// the client's socket, and with `false` if the connection ended before, or another response was sent in its place.
+    /// A later function replaces an earlier one. Uses: counting complete downloads, removing a file after it was sent,
+    /// caching only complete responses. It should be short.
+    ///
+    /// A response to HEAD, a 304 and a 206 also count as whole. Bytes that the socket has accepted can still be lost in
+    /// the network.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let app = handler_fn(|_| Ok(Response::text("once").on_sent(|whole| println!("sent whole: {whole}"))));
+    /// Http::new(app).respond(&Request::get("/")); // prints "sent whole: true"
+    /// ```
+    pub fn on_sent(mut self, call: impl FnOnce(bool) + Send + 'static) -> Response {
+        self.rare().on_sent = Some(OnSent::new(call));
+        self
+    }
+
+    /// Calls this with the bytes of the body as they are sent, without changing the body. Unlike
+    /// [`map_body`](Response::map_body) it also applies to bodies that other threads push. Use it to copy a response;
+    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. It should be short.
+    ///
+    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream.
+    /// Nothing of a stream is read for HEAD.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let copy = Arc::new(Mutex::new(Vec::new()));
+    /// let to = copy.clone();
+    /// let app = handler_fn(move |_| {
+    ///     let to = to.clone();
+    ///     Ok(Response::chunks(["a", "b"]).tee(move |bytes| to.lock().unwrap().extend_from_slice(bytes)))
+    /// });
+    /// Http::new(app).respond(&Request::get("/"));
+    /// assert_eq!(*copy.lock().unwrap(), b"ab");
+    /// ```
+    pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
+        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        self.body = body.with_tee(Box::new(tee), self.declared_length);
         self
     }
 
@@ -335,9 +384,13 @@ impl Response {
         self.body.read(length)
     }
 
-    /// What is to be done instead of sending it.
+    /// What happens instead of sending it.
     pub(crate) fn instead(&self) -> Option<&Instead> {
         self.rare.as_ref()?.instead.as_ref()
+    }
+
+    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
+        self.rare.as_mut()?.on_sent.take()
     }
 
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
@@ -353,8 +406,8 @@ impl Response {
         self.rare.get_or_insert_default()
     }
 
-    /// The preconditions and the range of the request are not evaluated here: another server has done so, and knows the
-    /// resource (RFC 9110, section 13.2.1).
+    /// Skips the preconditions and the range of the request: another server has already evaluated them, and it knows
+    /// the resource (RFC 9110, section 13.2.1).
     #[cfg(feature = "proxy")]
     pub(crate) fn evaluated(mut self) -> Response {
         self.rare().is_evaluated = true;
@@ -394,7 +447,7 @@ impl Response {
         }
     }
 
-    /// The same for those that may write at its path, and not read.
+    /// Returns the response, marked as visible to users who can write at its path but not read.
     pub(crate) fn for_writers(self) -> Response {
         Response { is_for_writers: true, ..self }
     }
@@ -433,7 +486,9 @@ impl Response {
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
                 Some(Ok(length)) => self.declared_length = Some(length),
-                _ => self.record_error(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+                _ => {
+                    self.record_error(Error::from(format!("the response's Content-Length is not a length: {value:?}")))
+                }
             }
         }
     }
@@ -465,16 +520,17 @@ impl Response {
     }
 }
 
-/// What few responses have: boxed, as responses are handed on by value.
+/// Parts that few responses have. They are boxed, because responses are moved.
 #[derive(Default)]
 struct Rare {
     instead: Option<Instead>,
     reason: Option<Vec<u8>>,
+    on_sent: Option<OnSent>,
     /// Another server has evaluated the preconditions and the range of the request.
     is_evaluated: bool,
 }
 
-/// What is done with a response instead of sending it.
+/// What happens to a response instead of sending it.
 pub(crate) enum Instead {
     Wait(Wait),
     Switch(Protocol),

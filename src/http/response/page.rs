@@ -1,4 +1,4 @@
-//! The pages of errors: the default, and a store for pages of errors that are returned often.
+//! The pages of errors: the default page, and a store for the pages of errors that are returned often.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn plain(error: &Error) -> Response {
 }
 
 impl Response {
-    /// A page with the error's status that depends only on the error: made once for an error with clones. `Form`
+    /// A page with the error's status that depends only on the error. It is made once for an error with clones. `Form`
     /// distinguishes it from other pages of the same error.
     pub(crate) fn shared_page<Form: 'static>(error: &Error, make: impl Fn() -> Response) -> Response {
         match error.shared_page(|| Page::<Form>::of(make())) {
@@ -109,7 +109,7 @@ mod tests {
         let any: Error = "nothing".parse::<u8>().unwrap_err().into();
         assert_eq!((any.status().as_u16(), any.message()), (500, None));
         assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
-        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "what cannot be sent");
+        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "a field that cannot be sent");
         assert_eq!(Error::new(99, "no").status(), 500, "no status");
     }
 

@@ -11,7 +11,7 @@ use super::fields::Fields;
 pub(crate) enum PreparedFields {
     /// The program's own.
     Shared(Arc<Fields>),
-    /// Those of a kind of response. They have no reference count, which all workers would write to.
+    /// Fields of a kind of response. They have no reference count, which all workers would write to.
     Static(&'static Fields),
 }
 

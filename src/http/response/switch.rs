@@ -9,14 +9,18 @@ use crate::tcp::{Conversation, Stream};
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
     Stream { name: String, serve: Box<dyn FnOnce(Stream) + Send> },
+    /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
+    Tunnel { serve: Box<dyn FnOnce(Stream) + Send> },
     /// A conversation, without a thread.
     Conversation { name: String, conversation: Box<dyn Conversation> },
 }
 
 impl Protocol {
-    pub(crate) fn name(&self) -> &str {
+    /// `None` for a tunnel.
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
-            Protocol::Stream { name, .. } | Protocol::Conversation { name, .. } => name,
+            Protocol::Stream { name, .. } | Protocol::Conversation { name, .. } => Some(name),
+            Protocol::Tunnel { .. } => None,
         }
     }
 }
@@ -57,8 +61,16 @@ impl Response {
         Response::switching(Protocol::Conversation { name: protocol.into(), conversation: Box::new(conversation) })
     }
 
+    /// 200 to CONNECT: the closure takes over the connection as the tunnel to its destination, as a blocking
+    /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
+    /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
+    pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {
+        Response::switching(Protocol::Tunnel { serve: Box::new(serve) })
+    }
+
     fn switching(protocol: Protocol) -> Response {
-        let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
+        let status = if protocol.name().is_some() { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::OK };
+        let mut response = Response::new(status);
         response.rare().instead = Some(Instead::Switch(protocol));
         response
     }

@@ -22,7 +22,7 @@ use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
 use crate::http::response::body::ResponseBody;
-use crate::http::response::{Instead, Response};
+use crate::http::response::{Instead, OnSent, Response};
 use crate::tcp::{Output, Piece, SharedBytes};
 use byteranges::Byteranges;
 use head::{ResponseHead, ResponseLength};
@@ -92,6 +92,15 @@ impl Checked {
         self.0.take_instead()
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// Called when it was sent, or can't be.
+    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
+        self.0.take_on_sent()
+    }
+
     /// Whether its body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
         matches!(self.0.body, ResponseBody::Pushed(_))
@@ -146,20 +155,24 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         None => {}
     }
     if !(200..600).contains(&status.as_u16()) {
-        return Some(Error::from(format!("{} is not the status of an answer", status.as_str())));
+        return Some(Error::from(format!("{} is not a valid status of a response", status.as_str())));
     }
     if status.is_success() && *request.method() == Method::CONNECT {
-        return Some(Error::from("a tunnel can't be granted"));
+        return Some(Error::from("a response to CONNECT must not be a success: there are no tunnels"));
     }
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
     // A handler's own `do_head` can set the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && may_have_body(status))
-        .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
+        .then(|| Error::from(format!("the Content-Length is {declared_length}, and the body has {length} bytes")))
 }
 
 /// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that supports it.
-fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
+fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
+    let Some(protocol) = protocol else {
+        let is_tunnel = *request.method() == Method::CONNECT;
+        return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
+    };
     let lists = |name: &str, word: &str| {
         let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
         words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
@@ -167,24 +180,31 @@ fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
     let is_asked_for =
         request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);
     (!is_asked_for).then(|| {
-        let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("This speaks {protocol}."));
+        let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("Expected an upgrade to {protocol}."));
         error.with_header(header::UPGRADE, protocol)
     })
 }
 
-/// The head of a 101, after which the connection uses this protocol.
+/// The head of a 101, after which the connection uses this protocol; of a 200, after which it is a tunnel.
 pub(crate) fn encode_switch(
     response: &Checked,
-    protocol: &str,
+    protocol: Option<&str>,
     server: Option<&HeaderValue>,
     fields: &[(HeaderName, HeaderValue)],
     now: SystemTime,
     to: &mut Vec<u8>,
 ) {
     let (response, length) = (&response.0, ResponseLength::Omitted);
-    let head =
-        ResponseHead { response, server, fields, now, length, connection: Some("upgrade"), accept_ranges: false };
-    head.write_with(Some(protocol), to);
+    let head = ResponseHead {
+        response,
+        server,
+        fields,
+        now,
+        length,
+        connection: protocol.map(|_| "upgrade"),
+        accept_ranges: false,
+    };
+    head.write_with(protocol, to);
 }
 
 /// Which part of the body is sent.
@@ -265,11 +285,8 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
 
 fn range_not_satisfiable(response: &Response) -> Error {
     let length = response.body.length().unwrap_or_default();
-    Error::new(
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        format!("There are {length} bytes; none of those asked for is among them."),
-    )
-    .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
+    Error::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("None of the requested ranges is within the {length} bytes."))
+        .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
 /// The page of an error that replaces a response. It keeps the response's fields about the exchange

@@ -94,7 +94,7 @@ pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
 
 /// The error for a false precondition.
 pub(crate) fn precondition_failed() -> Error {
-    Error::new(StatusCode::PRECONDITION_FAILED, "This is not in the state that the request expects.")
+    Error::new(StatusCode::PRECONDITION_FAILED, "The resource is not in the state that the request expects.")
 }
 
 /// The validators of an existing resource.

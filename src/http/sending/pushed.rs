@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::live::{PushedBody, PushedEnd};
-use crate::tcp::{Output, Waker};
+use crate::tcp::{MayBlock, Output, Waker};
 
 /// About how much is taken from the queue at a time.
 const MOST: usize = 64 * 1024;
@@ -14,7 +14,7 @@ pub(crate) struct PushedStream {
     /// In chunks (RFC 9112, section 7.1), or until the connection is closed.
     chunked: bool,
     sent: u64,
-    /// The client has sent its last byte, and has been probed for whether it still reads.
+    /// The client has sent its last byte, and was probed to find out whether it still reads.
     is_probed: bool,
 }
 
@@ -23,9 +23,9 @@ pub(crate) struct PushedStream {
 pub(crate) enum PushedProgress {
     /// There was something, and there may be more.
     More,
-    /// As `More`, and the sender is to be called in a turn that may block: there is room again.
+    /// As `More`, and there is room again, so the sender has to be called in a turn that may block.
     Room,
-    /// Nothing: the sender will call.
+    /// Nothing is queued. The sender calls the connection when it has sent something.
     Waiting,
     /// The end of the body.
     Done,
@@ -59,32 +59,32 @@ impl PushedStream {
         }
     }
 
-    /// Calls the sender. May block.
-    pub(crate) fn call_for_more(&self) {
-        self.body.call_for_more();
+    /// Calls the sender.
+    pub(crate) fn call_for_more(&self, may_block: MayBlock) {
+        self.body.call_for_more(may_block);
     }
 
     /// How long nothing can be sent before a heartbeat or the end is due.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout())
+        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout(self.is_probed))
     }
 
-    /// Nothing was sent for that time. Returns false if the connection is to be reset.
+    /// Called when nothing was sent for that time. Returns false if the connection must be reset.
     pub(crate) fn write_heartbeat(&mut self, output: &mut Output) -> bool {
         let Some((_, bytes)) = self.body.heartbeat() else { return false };
         self.frame(bytes.len(), std::iter::once(bytes), output);
         true
     }
 
-    /// The client has sent its last byte: it may still read, or have disconnected. If there is a heartbeat, it is sent
-    /// now, because a client that has disconnected answers it with a reset.
+    /// Called when the client has sent its last byte: it may still read, or have disconnected. A heartbeat, if there is
+    /// one, is sent now, because a client that has disconnected answers it with a reset.
     pub(crate) fn probe(&mut self, output: &mut Output) {
         if !std::mem::replace(&mut self.is_probed, true) {
             self.write_heartbeat(output);
         }
     }
 
-    /// The server shuts down. Writes the queued bytes, the last words and the end. Returns false if the sender has to
+    /// Called at a shutdown. Writes the queued bytes, the last words and the end. Returns false if the sender has to
     /// end the body.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
         self.body.begin_shutdown();
@@ -110,10 +110,10 @@ impl PushedStream {
         self.sent
     }
 
-    /// As one chunk, because each chunk costs a size line.
+    /// All pieces become one chunk, because each chunk costs a line for its size.
     fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
         if length == 0 {
-            return; // a chunk without bytes would be the last
+            return; // a chunk without bytes would end the body
         }
         self.sent += length as u64;
         let out = output.bytes();

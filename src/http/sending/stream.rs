@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use crate::tcp::Output;
+use crate::tcp::{MayBlock, Output};
 
 /// The longest chunk, framing included, so that the chunk size has at most four digits.
 const MAX_READ: usize = 64 * 1024;
@@ -54,8 +54,8 @@ impl BodyStream {
         BodyStream::with(read, StreamFraming::UntilClose)
     }
 
-    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced. May block.
-    pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
+    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced.
+    pub(crate) fn read_some(&mut self, output: &mut Output, _: MayBlock) -> StreamProgress {
         let mut tail = Tail::of(output.bytes());
         let (start, buffer) = (tail.kept, &mut *tail.buffer);
         let before = if self.framing == StreamFraming::Chunked { CHUNK_HEAD } else { 0 };
@@ -96,7 +96,7 @@ impl BodyStream {
             (count, left) if count == left => StreamProgress::Done,
             (0, left) => StreamProgress::Failed(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("the body ended {left} bytes before its length"),
+                format!("the body ended {left} bytes too early"),
             )),
             _ => StreamProgress::More,
         }
@@ -148,7 +148,7 @@ fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A `Read` that returns a larger number than the buffer's length would break the framing.
             Ok(count) if count > buffer.len() => {
-                return Err(io::Error::other("a body claims to have read more than it could"));
+                return Err(io::Error::other("the reader of a body returned more bytes than it had room for"));
             }
             result => return result,
         }

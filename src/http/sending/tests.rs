@@ -1,4 +1,5 @@
-//! Encoded responses. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
+//! Encoded responses. The name of a row begins with the section that it checks: of RFC 9110, or of RFC 9112 if it
+//! begins with 9112.
 
 mod bodies; // streams, chunks, files by their paths
 
@@ -13,7 +14,7 @@ use super::*;
 use crate::http::request::head::{HeadLimits, HeadParser};
 use crate::http::sending::stream::StreamProgress;
 use crate::http::{Cookie, ETag, Fields, ResponseWriter};
-use crate::tcp::Client;
+use crate::tcp::{Client, MayBlock};
 
 const NOW: &str = "Fri, 20 Nov 2026 00:00:00 GMT";
 const BODY: &str = "0123456789";
@@ -54,7 +55,7 @@ fn send(response: Response, request: &Request) -> Sent {
     let mut failure = None;
     let mut wire = written(&mut output);
     while let Some(RestOfBody::Read(stream)) = &mut encoded.rest {
-        let progress = stream.read_some(&mut output);
+        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
         assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
         wire.extend(written(&mut output));
         match progress {
@@ -105,7 +106,7 @@ fn context<'a>(request: &'a Request, server: Option<&'a HeaderValue>) -> Respons
     }
 }
 
-/// As `connection` does: what is at fault becomes a 500.
+/// Converts a response as `connection` does: an invalid one becomes a 500.
 fn checked(response: Response, request: &Request) -> Checked {
     Checked::new(response, request).unwrap_or_else(|_| Checked::internal_error())
 }
@@ -120,7 +121,7 @@ fn of(method: &str) -> Request {
 
 fn http10(method: &str) -> Request {
     let bytes = format!("{method} / HTTP/1.0\r\n\r\n").into_bytes();
-    let limits = HeadLimits { line: 100, head: 100, fields: 1 };
+    let limits = HeadLimits { line: 100, head: 100, fields: 1, bare_lf: false };
     let (_, head) = HeadParser::default().parse(&bytes, &limits).expect("good").expect("whole");
     Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), None, crate::tcp::now(), now(), None)
 }
@@ -310,7 +311,7 @@ fn fields_of_the_handler() {
             .with_header("etag", "\"a\"")
             .with_cookie(Cookie::new("a", "1"))
             .with_cookie(Cookie::new("b", "2"))
-            .with_header("transfer-encoding", "chunked")
+            .with_forwarded_header("transfer-encoding", "chunked")
             .with_header("trailer", "x")
             .with_header("te", "x")
             .with_header("upgrade", "x")
@@ -327,6 +328,7 @@ fn fields_of_the_handler() {
 #[test]
 fn an_invalid_response_is_a_500() {
     for (row, method, response) in [
+        ("framed by hand", "GET", Response::text("4\r\nbody\r\n0\r\n\r\n").with_header("Transfer-Encoding", "chunked")),
         ("5.5 CR LF in a value", "GET", Response::text(BODY).with_header("x", "a\r\nSet-Cookie: b=c")),
         ("5.5 LF in a value", "GET", Response::text(BODY).with_header("x", "a\nb")),
         ("5.5 NUL in a value", "GET", Response::text(BODY).with_added_header("x", "a\0b")),
@@ -561,7 +563,8 @@ fn last_modified_is_never_in_the_future() {
         let sent = send(response, &get());
         assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
-    // Compared by the real modification time, not by the date sent: the client asks again until that time has come.
+    // The condition is compared with the real modification time, not with the date that was sent. So the client asks
+    // again until that time has come.
     let request = get().with_header("if-modified-since", NOW);
     assert_eq!(send(Response::text(BODY).with_fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {

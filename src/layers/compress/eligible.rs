@@ -24,8 +24,8 @@ pub(super) fn wants_range(request: &Request) -> bool {
     request.header_all("range").next().is_some()
 }
 
-/// Whether the client may have a part of the compressed bytes, which a part of the uncompressed ones must not continue:
-/// a date names both (RFC 9110, section 8.8.1), a strong tag only these.
+/// Whether `If-Range` could make the client join parts of the compressed and of the uncompressed bytes. A date is the
+/// same for both (RFC 9110, section 8.8.1); a strong tag is not.
 pub(super) fn may_join(request: &Request) -> bool {
     wants_range(request) && request.header_all("if-range").any(|condition| !condition.starts_with(b"\""))
 }

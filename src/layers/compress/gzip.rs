@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 /// How much of a stream is read at once.
 const READ: usize = 16 * 1024;
 
-/// One of the streams at a time.
+/// The right to compress one stream. Returned when it is dropped.
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {
@@ -68,8 +68,10 @@ impl GzipReader {
             *ready = self.encoder.take().map_or(Ok(Vec::new()), GzEncoder::finish)?;
             return Ok(());
         }
-        let bytes =
-            self.buffer.get(..count).ok_or_else(|| io::Error::other("a body claims more than it could read"))?;
+        let bytes = self
+            .buffer
+            .get(..count)
+            .ok_or_else(|| io::Error::other("the reader of a body returned more bytes than it had room for"))?;
         encoder.write_all(bytes)?;
         encoder.flush()?;
         std::mem::swap(ready, encoder.get_mut());

@@ -46,7 +46,7 @@ use gzip::{GzipReader, Permit};
 /// assert!(sent.body().len() < 200);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Compress {
     level: u32,
     min_size: usize,
@@ -105,7 +105,7 @@ impl Compress {
         }
         // A client that accepts neither gets the uncompressed content, which is more useful than a 406.
         match request.choose_coding(&["gzip"]) {
-            // The length that it announces is not that of the compressed body.
+            // The handler's length is not that of the compressed body.
             Ok(Some(_)) if is_bare_head(request, &response) => {
                 response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag)
             }
@@ -155,12 +155,13 @@ impl Layer for Compress {
     }
 }
 
-/// Whether it is the result of the handler's own `do_head`: fields without a body.
+/// Whether this is the result of the handler's own `do_head`: fields without a body.
 fn is_bare_head(request: &Request, response: &Response) -> bool {
     *request.method() == Method::HEAD && response.body_in_memory().is_some_and(<[u8]>::is_empty)
 }
 
-/// The response with the fields of its compressed body. Ranges would be parts of different bytes each time.
+/// Returns the response with the fields of its compressed body, without ranges: the compressed bytes can differ each
+/// time.
 fn encoded(response: Response) -> Response {
     with_weak_tag(response.with_header("content-encoding", "gzip").with_header("accept-ranges", "none"))
 }

@@ -1,4 +1,4 @@
-//! `Compress`: what it compresses, for whom, and what that does to the other fields.
+//! `Compress`: which responses it compresses for which clients, and the effect on other fields.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +22,7 @@ fn file() -> Response {
     Response::open_file(Arc::<File>::new(file), 4400).with_content_type("text/css")
 }
 
-/// Bytes that no coding makes shorter.
+/// Bytes that no coding can shorten.
 fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {
@@ -142,7 +142,7 @@ fn accept_encoding_selects_gzip() {
         ("br", false),
         ("", false),
         ("identity, gzip;q=0.5", false),
-        ("identity;q=0, gzip;q=0", false), // neither: what there is
+        ("identity;q=0, gzip;q=0", false), // neither is allowed: the response is as it is
     ] {
         let sent = ask("/text", &[("accept-encoding", field)]);
         assert_eq!(sent.header("content-encoding").is_some(), is_compressed, "{field:?}");
@@ -174,7 +174,8 @@ fn validators_and_ranges() {
             None,
         ),
         ("/old", &[GZIP, ("range", "bytes=0-2"), ("if-range", EPOCH)], 200, Some("gzip"), None),
-        ("/old", &[("range", "bytes=0-2"), ("if-range", EPOCH)], 200, None, None), // what it has may be of the compressed
+        // the client's part may be of the compressed body
+        ("/old", &[("range", "bytes=0-2"), ("if-range", EPOCH)], 200, None, None),
         ("/old", &[("range", "bytes=0-2")], 206, None, None),
         ("/short", &[("range", "bytes=0-2"), ("if-range", EPOCH)], 206, None, None), // never compressed
     ] {
@@ -205,7 +206,7 @@ fn head_as_get() {
         }
         assert_eq!((head.header("content-length").is_some(), head.body()), (has_length, &b""[..]), "{target}");
     }
-    // Nothing that GET would not say.
+    // HEAD has no fields that GET would not have.
     let head = Request::new(Method::HEAD, "/own").unwrap().with_header(GZIP.0, GZIP.1);
     let head = app(Compress::new()).respond(&head);
     assert_eq!((head.header("content-length"), head.header("etag")), (None, Some("W/\"a\"")));
@@ -224,12 +225,12 @@ fn concurrent_streams_are_limited() {
     let http = app(layer.clone());
     for _ in 0..3 {
         let sent = http.respond(&Request::get("/stream").with_header(GZIP.0, GZIP.1));
-        assert_eq!(sent.header("content-encoding"), Some("gzip")); // the one before has ended
+        assert_eq!(sent.header("content-encoding"), Some("gzip")); // the previous one has ended
     }
     assert_eq!(layer.streams.load(Ordering::Relaxed), 0);
 }
 
-/// With a tag of the content, on both sides.
+/// With a tag of the content, with either layer outside.
 #[cfg(feature = "etags")]
 #[test]
 fn compression_works_around_the_etags_layer() {
@@ -245,7 +246,7 @@ fn compression_works_around_the_etags_layer() {
     }
 }
 
-/// Each event can be read before the next one is made.
+/// Each event can be read before the next one is created.
 #[test]
 fn events_are_not_held_back() {
     struct Events(mpsc::Receiver<Vec<u8>>);
@@ -264,7 +265,7 @@ fn events_are_not_held_back() {
         let event = format!("data: {number}\n\n");
         make.send(event.clone().into_bytes()).unwrap();
         let mut found = vec![0; event.len()];
-        // It reads the head of the coding when it is made.
+        // The decoder reads the header when it is created.
         let decoder = decoder.get_or_insert_with(|| GzDecoder::new(reader.take().unwrap()));
         decoder.read_exact(&mut found).unwrap();
         assert_eq!(found, event.as_bytes());

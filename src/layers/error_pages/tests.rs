@@ -1,4 +1,4 @@
-//! `ErrorPages`: the three forms, and what none of them may do.
+//! `ErrorPages`: the three forms, and their limits.
 
 use sha2::{Digest, Sha256};
 
@@ -30,7 +30,7 @@ fn error_pages_have_the_accepted_form() {
     }
 }
 
-/// Pages are kept for an error that has clones, each form by itself.
+/// The page of an error with clones is cached, separately for each form.
 #[test]
 fn clones_share_a_page_of_each_form() {
     let make = || Error::new(404, "no <note>").with_header("vary", "Origin").with_header("link", "<../>; rel=up");
@@ -93,7 +93,7 @@ fn the_link_stays_on_this_server() {
     assert!(html(&quoted).contains("href=\"a&quot;onclick=x/\""), "{}", html(&quoted));
 }
 
-/// The style is allowed by its hash and nothing else is; a policy that the error brings along stays alone.
+/// Only the style with its hash is allowed. A policy of the error itself is not changed.
 #[test]
 fn the_policy_allows_the_style() {
     let sent = sent(BROWSER, || Error::new(404, "x"));
@@ -120,7 +120,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// What the server says before any handler was asked, and of heads that can't be read.
+/// Errors of the server before any handler is called, also for invalid heads.
 #[test]
 fn the_servers_own_errors() {
     let http = Http::new(handler_fn(|_| Ok(Response::text("hello"))).layer(ErrorPages));
@@ -131,7 +131,7 @@ fn the_servers_own_errors() {
     assert_eq!(unread.into_bytes().unwrap(), b"400 Bad Request: no head\n");
 }
 
-/// Pages of a handler or a layer inside go before it.
+/// Pages of a handler or a layer inside have priority.
 #[test]
 fn pages_of_inner_layers_are_kept() {
     let app = handler_fn(|_| Err(Error::new(404, ""))).layer(JsonErrors).layer(ErrorPages);

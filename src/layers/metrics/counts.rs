@@ -30,7 +30,7 @@ pub struct Counts([Shard; SHARDS]);
 #[derive(Default)]
 struct Shard([OnceLock<Box<OfMethod>>; METHODS.len()]);
 
-/// On its own cache lines (two, because the adjacent line is fetched along).
+/// On its own cache lines: two, because the processor prefetches the adjacent line.
 #[repr(align(128))]
 struct OfMethod {
     received: AtomicU64,
@@ -46,7 +46,7 @@ pub struct Sums {
     pub method: &'static str,
     pub received: u64,
     pub sent: u64,
-    /// How many took up to the bound of that index; at the end, all.
+    /// The number of requests up to the bound of that index. The last is the number of all requests.
     pub cumulated: [u64; BUCKETS.len() + 1],
     pub nanoseconds: u64,
     /// The statuses that have occurred.

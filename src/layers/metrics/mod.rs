@@ -49,7 +49,7 @@ pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", proce
 /// assert!(sent.text().contains("# TYPE modest_http_requests_total counter\n"));
 /// ```
 #[derive(Clone, Default)]
-#[must_use = "counts nothing until it is given to `layer`"]
+#[must_use = "counts nothing until it is passed to `layer`"]
 pub struct Metrics(Arc<Shared>);
 
 #[derive(Default)]
@@ -104,8 +104,8 @@ impl Metrics {
         let _ = self.0.certificate_expiry.set(Box::new(expiry));
     }
 
-    /// Adds a gauge of your own: its name, what it means, and what returns its values with one label each, or none. It is called
-    /// for each page and must not block.
+    /// Adds a gauge of your own: its name, its help text, and a function that returns its values, each with one label
+    /// or none. The function is called for each page and must not block.
     ///
     /// ```
     /// let metrics = modest::layers::Metrics::new();
@@ -131,7 +131,7 @@ impl Metrics {
     }
 
     /// Adds a counter of your own to the page, for handlers to add to. Its name ends in `_total`. Up to 1,000 sets of
-    /// labels are told apart.
+    /// labels are counted separately, all further ones together.
     ///
     /// ```
     /// use modest::layers::Metrics;
@@ -160,8 +160,8 @@ impl Metrics {
         counter
     }
 
-    /// Adds a histogram of your own to the page, with these upper bounds of its buckets, as
-    /// [`new_counter`](Metrics::new_counter) does. A bucket without a bound is added to them.
+    /// Adds a histogram of your own to the page, with these upper bounds of its buckets and one more bucket without a
+    /// bound. Labels are those of [`new_counter`](Metrics::new_counter).
     ///
     /// # Panics
     /// If the bounds do not ascend.
@@ -214,7 +214,7 @@ impl fmt::Debug for Metrics {
 
 /// The page of [`Metrics`]: [`Metrics::page`].
 #[derive(Clone, Debug)]
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct MetricsPage(Metrics);
 
 impl RequestHandler for MetricsPage {

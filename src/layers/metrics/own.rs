@@ -33,7 +33,7 @@ pub(super) struct Family<T> {
 
 #[derive(Debug, Default)]
 struct Observed {
-    /// Of each bucket alone; the last is unbounded.
+    /// The count of each bucket, not cumulated. The last bucket is unbounded.
     counts: Vec<u64>,
     sum: f64,
 }
@@ -70,7 +70,7 @@ impl Histogram {
     /// If the bounds are not in ascending order.
     pub(super) fn new(name: &'static str, help: &'static str, bounds: &[f64]) -> Histogram {
         let ascend = bounds.windows(2).all(|two| two[0] < two[1]) && bounds.iter().all(|bound| bound.is_finite());
-        assert!(ascend, "the bounds of the histogram {name} do not ascend: {bounds:?}");
+        assert!(ascend, "the bounds of the histogram {name} are not in ascending order: {bounds:?}");
         Histogram { family: Arc::new(Family::new(name, help)), bounds: bounds.into() }
     }
 
@@ -120,7 +120,7 @@ impl<T> Family<T> {
     }
 }
 
-/// The sample with these labels. Of too many, the one whose labels are all `other`.
+/// The sample with these labels. Beyond the limit, the one whose labels are all `other`.
 fn sample<'a, T: Default>(samples: &'a mut BTreeMap<Labels, T>, labels: &[(&'static str, &str)]) -> &'a mut T {
     let mut key: Labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     if samples.len() >= MOST_LABELS && !samples.contains_key(&key) {

@@ -9,7 +9,7 @@ use crate::ServerHandle;
 use Kind::{Counter, Gauge, Histogram};
 
 pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, process: &Process, now: SystemTime) {
-    writer.family("modest_build_info", Gauge, "The version that runs; always 1.");
+    writer.family("modest_build_info", Gauge, "Running version; always 1.");
     writer.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     requests(writer, &counts.sums().collect::<Vec<_>>());
     connections(writer, server);
@@ -18,13 +18,13 @@ pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, proces
 }
 
 fn requests(writer: &mut Writer, sums: &[Sums]) {
-    writer.family("modest_http_requests_total", Counter, "Responses that are complete, by method and status.");
+    writer.family("modest_http_requests_total", Counter, "Finished responses, by method and status.");
     for sums in sums {
         for (status, count) in &sums.statuses {
             writer.sample(&[("method", sums.method), ("status", &status.to_string())], count);
         }
     }
-    let help = "The time from the end of a request's head to the end of its response.";
+    let help = "Time from the end of a request's head to the end of its response.";
     writer.family("modest_http_request_duration_seconds", Histogram, help);
     for sums in sums {
         let (longest, bounded) = sums.cumulated.split_last().unwrap_or((&0, &[]));
@@ -36,11 +36,15 @@ fn requests(writer: &mut Writer, sums: &[Sums]) {
         writer.sample_of("_sum", &[("method", sums.method)], sums.nanoseconds as f64 / 1e9);
         writer.sample_of("_count", &[("method", sums.method)], longest);
     }
-    writer.family("modest_http_request_body_bytes_total", Counter, "Bodies that handlers were given whole.");
+    writer.family("modest_http_request_body_bytes_total", Counter, "Request bodies that handlers received whole.");
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.received);
     }
-    writer.family("modest_http_response_body_bytes_total", Counter, "Bodies of responses, as they were to be sent.");
+    writer.family(
+        "modest_http_response_body_bytes_total",
+        Counter,
+        "Response bodies, at the length that was to be sent.",
+    );
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.sent);
     }
@@ -48,11 +52,11 @@ fn requests(writer: &mut Writer, sums: &[Sums]) {
 
 fn connections(writer: &mut Writer, server: &ServerHandle) {
     let stats = server.stats();
-    writer.family("modest_connections_accepted_total", Counter, "Clients that were accepted, by listener.");
+    writer.family("modest_connections_accepted_total", Counter, "Accepted clients, by listener.");
     for listener in server.listeners() {
         writer.sample(&[("listener", &listener.address.to_string())], listener.accepted);
     }
-    writer.family("modest_connections", Gauge, "Clients that are connected, by what their connections are at.");
+    writer.family("modest_connections", Gauge, "Connected clients, by the state of their connection.");
     let elsewhere = stats.parked + stats.ready + stats.waiting + stats.streams + stats.waiting_streams;
     for (state, count) in [
         ("parked", stats.parked),
@@ -64,13 +68,13 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     ] {
         writer.sample(&[("state", state)], count);
     }
-    writer.family("modest_live_connections", Gauge, "Of the parked ones, those that wait for no request, by kind.");
+    writer.family("modest_live_connections", Gauge, "Parked clients that wait for no request, by kind.");
     for (kind, count) in
         [("listener", stats.listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
     {
         writer.sample(&[("kind", kind)], count);
     }
-    let help = "Idle connections that were closed because room was short.";
+    let help = "Idle connections closed to make room.";
     writer.single("modest_connections_evicted_total", Counter, help, stats.evicted);
     writer.family("modest_refused_total", Counter, "Rejected connections and requests, by limit.");
     for (limit, count) in [
@@ -86,7 +90,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
 
 fn engine(writer: &mut Writer, server: &ServerHandle) {
     let stats = server.stats();
-    let help = "What clients have sent and is not used yet, as far as it counts for the quota.";
+    let help = "Bytes that clients have sent and that are not used yet, as far as they count for the quota.";
     writer.single("modest_input_bytes", Gauge, help, stats.input);
     writer.single(
         "modest_handlers_running",
@@ -94,9 +98,9 @@ fn engine(writer: &mut Writer, server: &ServerHandle) {
         "Workers in a handler, or in other code that may block.",
         stats.running,
     );
-    writer.single("modest_permits_taken", Gauge, "Permits for code that may block that are taken.", stats.permits);
-    writer.single("modest_polls_total", Counter, "How often the kernel was asked who is ready.", stats.polls);
-    writer.single("modest_wakes_total", Counter, "How often a worker was woken.", stats.wakes);
+    writer.single("modest_permits_taken", Gauge, "Permits in use for code that may block.", stats.permits);
+    writer.single("modest_polls_total", Counter, "Polls of the kernel for ready connections.", stats.polls);
+    writer.single("modest_wakes_total", Counter, "Wake-ups of workers.", stats.wakes);
 }
 
 pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
@@ -111,15 +115,15 @@ fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
     if let Some(accounts) = more {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let uptime = (since_1970 - accounts.start_seconds).max(0.0);
-        writer.single("modest_uptime_seconds", Gauge, "How long the process runs.", uptime);
+        writer.single("modest_uptime_seconds", Gauge, "Time since the process started.", uptime);
     }
-    let help = "The processor time that the process has used, in user and kernel mode.";
+    let help = "Processor time used, in user and kernel mode.";
     writer.single("process_cpu_seconds_total", Counter, help, process.cpu_seconds);
     if let Some(open) = process.open_files {
-        writer.single("process_open_fds", Gauge, "Descriptors that are open.", open);
+        writer.single("process_open_fds", Gauge, "Open descriptors.", open);
     }
     if let Some(most) = process.max_files {
-        writer.single("process_max_fds", Gauge, "Descriptors that may be open.", most);
+        writer.single("process_max_fds", Gauge, "Limit of open descriptors.", most);
     }
     let Some(accounts) = more else { return };
     writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", accounts.virtual_bytes);

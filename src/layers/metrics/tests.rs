@@ -1,4 +1,4 @@
-//! Tests of `metrics`: what is counted, and how it is written.
+//! Tests of `metrics`: the counted values, and the format of the page.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -64,17 +64,18 @@ fn requests_and_connections_are_counted() {
     let has_proc = super::SYSTEM_SERVICE.1.starts_with("/proc");
     assert_eq!(value(page, "process_resident_memory_bytes").map(|bytes| bytes > 100_000.0), has_proc.then_some(true));
     assert_eq!(value(page, "modest_uptime_seconds").map(|seconds| seconds < 3600.0), has_proc.then_some(true));
-    assert!(!page.contains("BREW"), "no label is of a client's making");
+    assert!(!page.contains("BREW"), "no label contains text of a client");
 }
 
-/// A connection that waits for a thread of its own is counted while it waits, and one that may not is counted for ever.
+/// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of
+/// refusals.
 #[test]
 fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
     let app = Routes::new()
         .get("/take", |_: &(), _| {
             Ok(Response::upgrade("echo", |mut stream| {
-                let _ = std::io::copy(&mut stream, &mut std::io::sink()); // until the client ends it
+                let _ = std::io::copy(&mut stream, &mut std::io::sink()); // until the client closes it
             }))
         })
         .mount("/metrics", metrics.page())
@@ -150,7 +151,7 @@ fn formats() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
-    // What Prometheus 2.42 and 3.0 send, and others.
+    // The fields of Prometheus 2.42 and 3.0, and others.
     for (accept, is_open) in [
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -171,7 +172,7 @@ fn formats() {
     assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
 }
 
-/// Each line is one that promtool takes, each family has help and type in front, and no sample is there twice.
+/// promtool accepts each line, each family has help and type before it, and no sample occurs twice.
 #[test]
 fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
@@ -196,7 +197,7 @@ fn the_metrics_format_is_valid() {
     }
 }
 
-/// Name and type of each metric, in their order; and the dashboard asks for nothing else.
+/// The names and types of all metrics, in order. The dashboard uses no others.
 #[test]
 fn the_document_lists_all_metrics() {
     let document = include_str!("../../../docs/metrics.md");
@@ -206,7 +207,7 @@ fn the_document_lists_all_metrics() {
     assert!(expiry.is_ok());
     let sent = Http::new(app(&metrics)).respond(&Request::get("/metrics"));
     let shown: Vec<&str> = sent.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    // What only the program has is tested with the program.
+    // Metrics of the program are tested with the program.
     let (before, program) = document.split_once("\n## The program\n").expect("its section");
     let of_library = before.lines().chain(program.split_once("\n## ").expect("another section").1.lines());
     let rows = of_library.filter_map(|line| line.strip_prefix("| `"));

@@ -28,8 +28,9 @@ impl Names {
         self.folded.starts_with(&other.folded)
     }
 
-    /// Whether this path and the other are names of one file: `/about` of `/about.html` and the other way round, and `/a.txt.gz` of
-    /// `/a.txt`, for which it is sent to clients that take gzip; not the other way round, as such a file may stand alone.
+    /// Whether both are names of one file: `/about` and `/about.html`, in both directions; `/a.txt.gz` for `/a.txt`,
+    /// because it is sent in its place to clients that accept gzip. `/a.txt` is not a name of `/a.txt.gz`, which can
+    /// exist alone.
     pub fn is_name_of(&self, other: &Names) -> bool {
         let (Some((own, folder)), Some((name, parent))) = (self.folded.split_last(), other.folded.split_last()) else {
             return false;
@@ -43,7 +44,7 @@ impl Names {
     }
 
     /// The path without what follows `;` in a segment, which some servers take for parameters (RFC 3986, section 3.3).
-    /// `None`: there is nothing like that.
+    /// `None` if it has none.
     pub fn without_parameters(&self) -> Option<Names> {
         let own = |name: &Vec<u8>| name.split(|&byte| byte == b';').next().unwrap_or_default().to_vec();
         let exact: Vec<Vec<u8>> = self.exact.iter().map(own).filter(|name| !name.is_empty()).collect();
@@ -51,7 +52,7 @@ impl Names {
         (exact != self.exact).then_some(Names { exact, folded })
     }
 
-    /// The segments below others.
+    /// This path below the given folder.
     pub fn beneath(self, folder: Names) -> Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
     }
@@ -62,7 +63,7 @@ impl Names {
     }
 }
 
-/// A name, and those of which it names a compressed copy.
+/// This name, and the names of which it is a compressed copy.
 fn uncoded(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
 }

@@ -1,4 +1,4 @@
-//! Tests of `path_rights`: rules, methods, and spellings that try to get around them.
+//! Tests of `path_rights`: rules, methods, and spellings that could bypass them.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn rights(rules: &[&str]) -> PathRights {
         .fold(rights, |rights, rule| rights.allow(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}"))))
 }
 
-/// What somebody may do there, as letters.
+/// The rights of a user at a path, as letters.
 fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
     let found = rights.0.rights(user, &Names::of(&UrlPath::from_decoded(path.as_bytes()).unwrap()));
     [(Access::Read, 'r'), (Access::List, 'l'), (Access::Write, 'w')]
@@ -58,7 +58,7 @@ fn path_rules_decide_rights_per_user() {
         (None, "/inbox/x", "--w"),
         (Some("ada"), "/inbox/x", "rlw"),
         (Some("bob"), "/inbox/x", "--w"),
-        (None, "/inboxes", "rl-"), // a name is a whole one
+        (None, "/inboxes", "rl-"), // a name matches completely
         (None, "/staff", "---"),
         (Some("bob"), "/staff/x", "r--"),
         (Some("eve"), "/staff/x", "---"),
@@ -68,7 +68,7 @@ fn path_rules_decide_rights_per_user() {
         (None, "/closed/open/x", "r--"),
         (None, "/a=b/c:d", "---"),
         (Some("eve"), "/a=b/c:d", "r--"),
-        // The same page by another path.
+        // The same page at another path.
         (None, "/pages/secret.html", "---"),
         (None, "/pages/secret", "---"),
         (Some("ada"), "/pages/secret", "rl-"),
@@ -82,7 +82,7 @@ fn path_rules_decide_rights_per_user() {
         (None, "/clean.htmlx", "rl-"),
         (None, "/clean/x", "---"),
         (None, "/only.gz", "---"),
-        (None, "/only", "rl-"), // which it may stand beside, or not
+        (None, "/only", "rl-"), // its folder may or may not exist
         (None, "/pages/secrets", "rl-"),
         (None, "/book", "-l-"),
         (None, "/book/two.html", "rl-"),
@@ -94,13 +94,13 @@ fn path_rules_decide_rights_per_user() {
         (Some("ada"), "/pages/secret.gz", "rl-"),
         (None, "/pages/secret.html.zip", "rl-"),
         (None, "/pages/secret.htm.gz", "rl-"),
-        // Names that some file systems take for one.
+        // Some file systems treat these names as equal.
         (None, "/Staff/x", "---"),
         (Some("ada"), "/STAFF/x", "r--"),
         (None, "/ſtaff/x", "---"),
         (None, "/staff./x", "---"),
         (None, "/sta\u{200d}ff/x", "---"),
-        (None, "/INBOX/x", "---"), // nor more than its own path grants
+        (None, "/INBOX/x", "---"), // at most the rights of its own path
         (None, "/Public", "---"),
         (Some("ada"), "/public", "r--"),
         // As in the address bar.
@@ -112,7 +112,7 @@ fn path_rules_decide_rights_per_user() {
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
-    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody may anything");
+    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody has rights");
     assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
 }
 
@@ -152,7 +152,7 @@ fn invalid_rules_are_rejected() {
     assert_eq!(rule.clone().beneath(""), rule);
 }
 
-/// What an outer layer forbids an inner one does not allow, in listings and archives neither.
+/// An inner layer can't allow what an outer one forbids, also in listings and archives.
 #[test]
 fn nested_layers_add_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -207,7 +207,7 @@ fn methods() {
         ("WHATEVER", "/x", &[], 401, 200),
         ("get", "/x", &[], 401, 200),
         ("DELETE", "/x", &[], 401, 200),
-        ("DELETE", "/deep", &[], 401, 403), // with what is kept beneath
+        ("DELETE", "/deep", &[], 401, 403), // with the protected files in it
         ("DELETE", "/deep/x", &[], 401, 200),
         ("DELETE", "/deep/kept", &[], 401, 403),
         ("DELETE", "/", &[], 401, 403),
@@ -215,7 +215,7 @@ fn methods() {
         ("GET", "/d?archive=zip", &[], 401, 403),
         ("GET", "/d?%61rchive=zip", &[], 401, 403),
         ("GET", "/x?archive=zip", &[], 200, 200),
-        ("GET", "/deep?archive=zip", &[], 401, 200), // what is kept is left out by who makes it
+        ("GET", "/deep?archive=zip", &[], 401, 200), // the archive leaves out the protected files
         ("PROPFIND", "/d", &[("depth", "0")], 200, 200),
         ("PROPFIND", "/d", &[("depth", "1")], 401, 403),
         ("PROPFIND", "/d", &[], 401, 403),
@@ -228,10 +228,10 @@ fn methods() {
         ("MOVE", "/x", &[("destination", "http://h/d")], 401, 403),
         ("MOVE", "/x", &[("destination", "http://h/y/../d")], 400, 400),
         ("MOVE", "/x", &[("destination", "http://other/d")], 502, 502),
-        ("MOVE", "/x", &[("destination", "/deep/kept%E3%80%80")], 401, 200), // another name, and no space to be passed over
+        ("MOVE", "/x", &[("destination", "/deep/kept%E3%80%80")], 401, 200), // another name: this space is not removed
         ("MOVE", "/x", &[("destination", "/deep/kept\u{3000}")], 400, 400),
         ("MOVE", "/deep", &[("destination", "/y")], 401, 403),
-        ("MOVE", "/w/x", &[("destination", "/w/y")], 401, 403), // it could be read where it goes
+        ("MOVE", "/w/x", &[("destination", "/w/y")], 401, 403), // the user could read it at the destination
         ("MOVE", "/w/x", &[("destination", "/y")], 401, 403),
         ("COPY", "/d", &[("destination", "/w/x")], 200, 200),
         ("COPY", "/w", &[("destination", "/y")], 401, 403),
@@ -240,6 +240,10 @@ fn methods() {
         ("COPY", "/x", &[("destination", "/y?z")], 400, 400),
         ("COPY", "/x", &[], 400, 400),
         ("COPY", "/x", &[("destination", "/a"), ("destination", "/d")], 400, 400),
+        ("copy", "/x", &[("destination", "/y")], 401, 200), // an application may know it
+        ("copy", "/x", &[("destination", "/deep/kept")], 401, 403),
+        ("Move", "/w/x", &[("destination", "/y")], 401, 403),
+        ("POST", "/x", &[("destination", "/a"), ("destination", "/b")], 400, 400),
         ("GET", "/%00", &[], 400, 400),
         ("GET", "/../x", &[], 400, 400),
     ] {
@@ -251,12 +255,12 @@ fn methods() {
             assert_eq!(http.respond(&request).status(), status, "{method} {target} {fields:?} {credentials:?}");
         }
     }
-    // Where nobody is ever known there is nothing to ask for.
+    // Without users there is no login to ask for.
     let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/=*:read"])));
     assert_eq!(http.respond(&Request::post("/", "")).status(), 403);
 }
 
-/// Some servers take `/a;b` for `/a`, and remove it with everything below it.
+/// Some servers treat `/a;b` as `/a`, and delete it with everything below it.
 #[test]
 fn parameters_in_a_path_add_no_rights() {
     let rules = ["/=*:all", "/api/priv=*:none", "/read=*:read", "/read;all=*:all"];
@@ -280,7 +284,7 @@ fn parameters_in_a_path_add_no_rights() {
     }
 }
 
-/// A folder with a part that only `ada` may read, and whatever one may try to get at it.
+/// A folder with a part that only `ada` may read, and attempts to read it.
 #[test]
 fn no_spelling_gets_around_a_rule() {
     let folder = tempfile::tempdir().unwrap();
@@ -352,7 +356,7 @@ fn no_spelling_gets_around_a_rule() {
                 assert!(sent.status() != 200, "{said}");
             }
         }
-        // A listing takes its own right, in each form, and shows only what may be read.
+        // A listing needs its own right, in each form, and contains only readable entries.
         for sent in get("/drafts/").into_iter().chain(get("/drafts/?format=json")) {
             assert_eq!((sent.status().as_u16(), sent.header("www-authenticate").is_some()), (401, true));
         }
@@ -368,7 +372,7 @@ fn no_spelling_gets_around_a_rule() {
     }
 }
 
-/// What a form names is judged as if it had been asked for.
+/// The names in a form are checked like requested paths.
 #[test]
 fn names_in_a_form_are_checked() {
     let folder = tempfile::tempdir().unwrap();
@@ -401,7 +405,7 @@ fn names_in_a_form_are_checked() {
     }
 }
 
-/// Who is known and may not write is offered nothing to write with.
+/// Users without the right to write get no controls for it.
 #[test]
 fn a_listing_offers_only_allowed_actions() {
     let folder = tempfile::tempdir().unwrap();
@@ -422,7 +426,7 @@ fn a_listing_offers_only_allowed_actions() {
     assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
 }
 
-/// With a way to log in, only those that may write have the form; the others have the button that leads there.
+/// With a login, only users who may write get the form. The others get the login button.
 #[test]
 fn a_listing_offers_to_log_in() {
     let folder = tempfile::tempdir().unwrap();
@@ -453,7 +457,7 @@ fn a_listing_offers_to_log_in() {
     assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2], "{tags:?}");
 }
 
-/// A folder that can only be written to has a page for people, which shows nothing of what is in it; nothing else there can be read.
+/// The page of a write-only folder shows none of its content, and nothing in it can be read.
 #[test]
 fn a_write_only_folder_has_a_page() {
     let folder = tempfile::tempdir().unwrap();
@@ -507,7 +511,7 @@ fn a_write_only_folder_has_a_page() {
         let is_page = sent.text().contains(" data-w method=post enctype=multipart/form-data");
         assert_eq!(is_page, expected == 200, "{target} {accept}: {}", sent.text());
         assert!(!matches!(expected, 200 | 301) || sent.header("vary").is_some_and(|vary| vary.contains("Accept")));
-        // A folder that accepts nothing shows nothing, and no other handler is called.
+        // If a folder accepts no uploads, the page is not shown, and no other handler is called.
         assert_eq!(reading.respond(&request).status(), 403, "{target} {accept}");
         for status in
             [&others.respond(&request), &named.respond(&request), &routed.respond(&request)].map(|it| it.status())
@@ -517,7 +521,7 @@ fn a_write_only_folder_has_a_page() {
     }
 }
 
-/// Who may only write is told how far an upload is, and nothing of what stands at its path.
+/// A write-only user gets the offset of an upload, and no information about a file at its path.
 #[test]
 fn a_writer_can_query_upload_progress() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Sessions: values that the server keeps per browser, found by an unguessable cookie. `session` is what handlers use,
-//! `store` is where the values are.
+//! Sessions: values that the server keeps per browser, found by an unguessable cookie. Handlers use `session`; the
+//! values are in `store`.
 
 mod session; // the session of one request
 
@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
 use record::{Id, Record};
@@ -18,11 +19,17 @@ use session::Changed;
 pub use session::Session;
 pub use store::{FileSessions, MemorySessions, SessionStore};
 
+/// In nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
+
+/// Up to this many cookies of the name are looked up: browsers send one for each path and domain that has set it.
+const COOKIES: usize = 4;
+
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
-/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server has
-/// not made is never adopted, [`Session::log_in`] changes the id, and the store sees only hashes of ids. Of two requests
-/// at the same time, the changes of both are kept.
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server did
+/// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
+/// change a session at the same time, both changes are kept.
 ///
 /// ```
 /// use modest::layers::{MemorySessions, Session, Sessions};
@@ -49,7 +56,7 @@ pub use store::{FileSessions, MemorySessions, SessionStore};
 /// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
 /// assert_eq!(http.respond(&Request::get("/")).status(), 401);
 /// ```
-#[must_use = "does nothing until it is given to `layer`"]
+#[must_use = "does nothing until it is passed to `layer`"]
 pub struct Sessions {
     store: Box<dyn SessionStore>,
     name: String,
@@ -57,7 +64,9 @@ pub struct Sessions {
     max_age: Duration,
     same_site: SameSite,
     is_kept: bool,
-    /// One request at a time changes what is stored.
+    /// New sessions per client.
+    beginnings: Buckets<ClientKey>,
+    /// Held while a request changes what is stored, so that no change of another request is lost.
     changes: Mutex<()>,
 }
 
@@ -71,6 +80,7 @@ impl Sessions {
             max_age: Duration::from_secs(24 * 3600),
             same_site: SameSite::Lax,
             is_kept: false,
+            beginnings: Buckets::new(HOUR / 1000, 1000, 65_536),
             changes: Mutex::new(()),
         }
     }
@@ -98,34 +108,48 @@ impl Sessions {
         self
     }
 
-    /// Sets with which requests of other sites the cookie is sent. Default: [`SameSite::Lax`], with links.
+    /// Sets which requests from other sites carry the cookie. Default: [`SameSite::Lax`], those by which a user follows
+    /// a link.
     pub fn same_site(mut self, policy: SameSite) -> Sessions {
         self.same_site = policy;
         self
     }
 
-    /// Whether the browser keeps the cookie when it is closed, up to [`max_age`](Sessions::max_age). Default: false.
+    /// Whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default: false.
     pub fn keep(mut self, keep: bool) -> Sessions {
         self.is_kept = keep;
         self
     }
 
-    /// The session of the cookie, if there is one that has not ended.
+    /// Sets how many sessions without a user one client (an IPv4 address, or an IPv6 network of 64 bits) can begin per
+    /// hour. Default: 1,000. Beyond that, a response that would begin one is a 429. Without this limit one client could
+    /// fill the store. A login is never rejected.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn new_per_hour(mut self, number: u32) -> Sessions {
+        assert!(number > 0, "a client needs a session");
+        self.beginnings = Buckets::new(HOUR / u64::from(number), number, 65_536);
+        self
+    }
+
+    /// Loads the session with this id, if there is one and it has not ended.
     fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
         let stored = self.store.load(&id.key())?;
         Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
     }
 
     fn end_of(&self, record: &Record) -> SystemTime {
-        (record.created() + self.max_age).min(record.seen() + self.idle_timeout)
+        after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout))
     }
 
-    /// The last use is stored once a minute at most, or ten times per idle timeout.
+    /// Whether the last use has to be stored: at most once a minute, or ten times per idle timeout if that is more
+    /// often.
     fn is_to_be_touched(&self, record: &Record, now: SystemTime) -> bool {
         now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
     }
 
-    /// Stores what the handler has changed. Returns the cookie to be sent, if it is a new one.
+    /// Stores the handler's changes. Returns the cookie, if it has to be set.
     fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
         let now = request.now();
         let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
@@ -134,17 +158,23 @@ impl Sessions {
         if let Some(ended) = &ended {
             self.store.remove(&ended.key())?;
         }
-        let mut record = match &id {
-            // Another request may have changed or ended it meanwhile.
-            Some(id) => match self.load(id, now)? {
-                Some(record) => record,
-                None => return Ok(Some(self.removal(request))),
-            },
-            None if changes.is_empty() => return Ok(ended.map(|_| self.removal(request))),
-            None => Record::new(now),
-        };
+        if id.is_none() && changes.is_empty() {
+            return Ok(ended.map(|_| self.removal(request)));
+        }
+        // Loaded again, because another request may have changed the session meanwhile.
+        let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
+        let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
+        let mut record = stored.unwrap_or_else(|| Record::new(now));
         changes.iter().for_each(|change| change(&mut record));
+        // Another request ended the session or gave it a new id, and the response to that request sets the cookie.
+        // Only a login begins a new session.
+        if is_lost && !record.has_user() {
+            return Ok(None);
+        }
         let is_new = id.is_none() || renews;
+        if id.is_none() && ended.is_none() && !record.has_user() {
+            self.count_beginning(request)?;
+        }
         record.touch(now, renews);
         let new = match id.clone().filter(|_| !is_new) {
             Some(id) => id,
@@ -156,6 +186,12 @@ impl Sessions {
         }
         session.saved(new.clone());
         Ok(is_new.then(|| self.cookie(request, new.text())))
+    }
+
+    fn count_beginning(&self, request: &Request) -> Result<()> {
+        let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
+        let taken = self.beginnings.take(client, self.beginnings.now());
+        taken.map_err(|wait| too_many("too many new sessions; come again later", wait))
     }
 
     fn cookie(&self, request: &Request, value: &str) -> Cookie {
@@ -172,7 +208,7 @@ impl Sessions {
 impl Layer for Sessions {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
-        for id in ids {
+        for id in ids.take(COOKIES) {
             if let Some(record) = self.load(&id, request.now())? {
                 let session = Session::existing(id, record);
                 session.user().into_iter().for_each(|user| request.put(user));
@@ -210,8 +246,14 @@ impl fmt::Debug for Sessions {
     }
 }
 
+/// The time after this span, which counts as at most a century.
+fn after(time: SystemTime, span: Duration) -> SystemTime {
+    const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
+    time.checked_add(span.min(CENTURY)).unwrap_or(time)
+}
+
 fn missing_layer() -> Error {
-    Error::from("a handler asked for a session, and no layer `Sessions` is around it".to_owned())
+    Error::from("a handler needs a session, but there is no layer `Sessions` around it".to_owned())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The stored form of a session: its times and its values, as JSON; and the id by which its browser finds it.
+//! The stored form of a session, as JSON, and the id by which a browser finds its session.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 
-/// A random id of 128 bits, as in the cookie.
+/// A random id of 128 bits: the value of the cookie.
 #[derive(Clone)]
 pub(super) struct Id(String);
 
@@ -16,7 +16,7 @@ impl Id {
         Ok(Id(random_text()?))
     }
 
-    /// `None` if the server makes no such ids.
+    /// Returns `None` for a text that cannot be an id.
     pub(super) fn parse(text: &str) -> Option<Id> {
         let is_one = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_one.then(|| Id(text.to_owned()))
@@ -26,7 +26,7 @@ impl Id {
         &self.0
     }
 
-    /// The key in the store. Nobody can go back from it to the id.
+    /// The key in the store: a hash, from which the id cannot be computed.
     pub(super) fn key(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -53,7 +53,7 @@ impl Record {
         Record { created: seconds(now), seen: seconds(now), ..Record::default() }
     }
 
-    /// `None` if it is damaged.
+    /// Returns `None` if the bytes are damaged.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Record> {
         let Value::Object(mut record) = serde_json::from_slice(bytes).ok()? else { return None };
         let mut map = |name| match record.remove(name) {
@@ -69,6 +69,10 @@ impl Record {
         json!({ "created": created, "seen": seen, "values": values, "own": own }).to_string().into_bytes()
     }
 
+    pub(super) fn has_user(&self) -> bool {
+        self.own.contains_key("user")
+    }
+
     pub(super) fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.created)
     }
@@ -77,7 +81,7 @@ impl Record {
         UNIX_EPOCH + Duration::from_secs(self.seen)
     }
 
-    /// It is used now, or begins anew.
+    /// Records a use. `begins`: the maximum age also starts again.
     pub(super) fn touch(&mut self, now: SystemTime, begins: bool) {
         self.seen = seconds(now);
         if begins {

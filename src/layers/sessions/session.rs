@@ -1,4 +1,4 @@
-//! The session of one request, as handlers use it. Changes are collected here, and applied to what is stored then.
+//! The session of one request, for handlers. Changes are collected here and applied to the stored session afterwards.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use super::missing_layer;
 use super::record::{Id, Record, random_text};
 use crate::{Request, Result, User};
 
-/// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones are the same session. Changes are
-/// stored after the handler has returned, also if it returned an error.
+/// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.
+/// Changes are stored after the handler has returned, even if it returned an error.
 #[derive(Clone, Default)]
 pub struct Session(Arc<Mutex<State>>);
 
@@ -20,14 +20,14 @@ type Change = Box<dyn Fn(&mut Record) + Send>;
 
 #[derive(Default)]
 struct State {
-    /// `None`: nothing is stored yet.
+    /// `None` if nothing is stored yet.
     id: Option<Id>,
-    /// As the handler sees it.
+    /// The session as the handler sees it.
     record: Record,
     /// Changes that are not stored yet.
     changes: Vec<Change>,
     renews: bool,
-    /// The session before `end`.
+    /// The id of the session before it was ended.
     ended: Option<Id>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Changed {
 }
 
 impl Session {
-    /// The session of this request.
+    /// Returns the session of this request.
     ///
     /// # Errors
     /// 500 if there is no layer [`Sessions`](super::Sessions) around the handler.
@@ -48,7 +48,7 @@ impl Session {
         request.value::<Session>().map(|session| (*session).clone()).ok_or_else(missing_layer)
     }
 
-    /// The value of this name. `None` if there is none, or if it does not fit `T`.
+    /// Returns the value of this name. `None` if there is none, or if it does not fit `T`.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let value = self.state().record.values.get(name).cloned();
         value.and_then(|value| serde_json::from_value(value).ok())
@@ -70,7 +70,8 @@ impl Session {
         self.change(move |record| _ = record.values.remove(&name));
     }
 
-    /// The user who has logged in. The layer also puts it into the request ([`Request::user`], the access log).
+    /// Returns the user who has logged in. The layer also puts the user into the request ([`Request::user`], the access
+    /// log).
     pub fn user(&self) -> Option<User> {
         let user = self.state().record.own.get("user")?.clone();
         let mut found = User::new(user.get("name")?.as_str()?);
@@ -83,8 +84,8 @@ impl Session {
         Some(found)
     }
 
-    /// Logs this user in, and gives the session a new id, so that a client that knew the old one is not logged in
-    /// (session fixation). Its age begins anew. The values stay.
+    /// Logs this user in. The session gets a new id, so that a client that knew the old one is not logged in (session
+    /// fixation). Its age starts again. Its values stay.
     pub fn log_in(&self, user: User) {
         self.renew();
         let roles: Vec<&str> = user.roles().collect();
@@ -97,15 +98,15 @@ impl Session {
         });
     }
 
-    /// Ends the session with all its values. What is put into it afterwards, such as a [`flash`](Session::flash), is in
-    /// a new one.
+    /// Ends the session with all its values. Values that are set afterwards, such as a [`flash`](Session::flash), are
+    /// stored in a new session.
     pub fn log_out(&self) {
         let mut state = self.state();
         let ended = state.id.take().or(state.ended.take());
         *state = State { ended, ..State::default() };
     }
 
-    /// Gives the session a new id: call it when rights change, unless [`log_in`](Session::log_in) does.
+    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself.
     pub fn renew(&self) {
         self.state().renews = true;
         self.change(|_| {});
@@ -132,8 +133,8 @@ impl Session {
         flashes.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// A token for forms, which a page of another site cannot read: see [`Csrf`](crate::layers::Csrf). The first call
-    /// makes it.
+    /// Returns the session's token for forms, which a page of another site cannot read: see
+    /// [`Csrf`](crate::layers::Csrf). The first call creates it.
     ///
     /// # Errors
     /// 500 if the system has no random bytes.
@@ -151,7 +152,8 @@ impl Session {
         self.state().record.own.get("csrf")?.as_str().map(str::to_owned)
     }
 
-    /// Whether the browser has sent the cookie of a session that has not ended, or gets one.
+    /// Whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
+    /// response.
     pub(crate) fn exists(&self) -> bool {
         self.state().id.is_some()
     }
@@ -160,7 +162,7 @@ impl Session {
         Session(Arc::new(Mutex::new(State { id: Some(id), record, ..State::default() })))
     }
 
-    /// `None` if there is nothing to store.
+    /// Returns `None` if there is nothing to store.
     pub(super) fn take_changes(&self, is_to_be_touched: impl FnOnce(&Record) -> bool) -> Option<Changed> {
         let mut state = self.state();
         let is_old = state.id.is_some() && is_to_be_touched(&state.record);
@@ -185,13 +187,13 @@ impl Session {
         state.changes.push(Box::new(change));
     }
 
-    /// A panic cannot leave half a change.
+    /// A poisoned lock can be used: no panic can leave half a change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Leaves out ids and values.
+/// Leaves out the id and the values.
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session(..)")

@@ -1,15 +1,17 @@
-//! Where sessions are stored: in memory, or in files, which outlive the program.
+//! Where sessions are stored: in memory, or in files that survive a restart.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie, and
-/// the others when something has changed. All may block.
+/// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
+/// and the other methods when something has changed. All of them may block.
 ///
 /// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs one table:
 ///
@@ -17,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// CREATE TABLE sessions (key TEXT PRIMARY KEY, data BLOB NOT NULL, expires INTEGER NOT NULL)
 /// ```
 pub trait SessionStore: Send + Sync + 'static {
-    /// The bytes that were saved last under this key. A session that has expired may be returned or not.
+    /// Returns the bytes that were last saved under this key. A session that has expired can be returned or not.
     ///
     /// # Errors
     /// If the store fails: the response is a 500.
@@ -29,7 +31,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// If the store fails: the response is a 500.
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()>;
 
-    /// Removes a session. It is no error if there is none.
+    /// Removes a session, if there is one.
     ///
     /// # Errors
     /// If the store fails: the response is a 500.
@@ -50,7 +52,7 @@ impl<S: SessionStore> SessionStore for Arc<S> {
     }
 }
 
-/// Sessions in memory. They end with the program.
+/// Sessions in memory. They are lost when the program ends.
 #[derive(Debug)]
 pub struct MemorySessions {
     limit: usize,
@@ -109,7 +111,7 @@ impl SessionStore for MemorySessions {
     }
 }
 
-/// Removes the eighth of the sessions that expires first, so that this is done rarely.
+/// Removes the eighth of the sessions that expires first. Removing many at once makes this rare.
 fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     let mut ends: Vec<SystemTime> = sessions.values().map(|(_, expires)| *expires).collect();
     let count = ends.len() / 8;
@@ -123,10 +125,10 @@ fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     });
 }
 
-/// Sessions in files, which outlive the program: a file each, in a folder of their own.
+/// Sessions in files that survive a restart: one file per session, in a folder of their own.
 ///
-/// A session is replaced as a whole, so that a crash leaves no half one. Files that have expired are removed after every
-/// thousandth change and at the start.
+/// A file is replaced in one step, so a crash leaves no incomplete session. Expired files are removed at the start and
+/// after every thousandth change.
 #[derive(Debug)]
 pub struct FileSessions {
     folder: PathBuf,
@@ -134,7 +136,7 @@ pub struct FileSessions {
 }
 
 impl FileSessions {
-    /// Opens the folder, which is created if it does not exist, for this user alone.
+    /// Opens this folder. If it does not exist, it is created, with access for this user only.
     ///
     /// # Errors
     /// If it cannot be created or read.
@@ -147,12 +149,16 @@ impl FileSessions {
         Ok(store)
     }
 
-    /// Removes the files of sessions that have expired, by the time of the change that is their end.
+    /// Removes the files of expired sessions. The modification time of a file is set to its expiry.
     fn remove_expired(&self, now: SystemTime) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let has_expired = || Some(entry.metadata().ok()?.modified().ok()? <= now);
-            if is_key(&entry.file_name().to_string_lossy()) && has_expired() == Some(true) {
+            let name = entry.file_name();
+            let end = entry.metadata().and_then(|metadata| metadata.modified());
+            // A temporary file belongs to a save in progress, or to one that a crash interrupted.
+            let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
+            let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
+            if is_ours && end.is_ok_and(|end| end <= now) {
                 absent_is_fine(fs::remove_file(entry.path()))?;
             }
         }
@@ -166,6 +172,11 @@ impl FileSessions {
         }
     }
 }
+
+/// The prefix of a file name while the file is written.
+const TEMPORARY: &[u8] = b".session-";
+/// A temporary file of this age belongs to no save in progress.
+const CUT_SHORT: Duration = Duration::from_secs(3600);
 
 fn is_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -189,9 +200,10 @@ impl SessionStore for FileSessions {
 
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
         let path = self.path(key)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let prefix = OsStr::from_bytes(TEMPORARY);
+        let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
-        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // of file systems with 32 bits
+        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // on file systems with 32-bit times
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
         if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {

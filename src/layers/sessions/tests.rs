@@ -148,7 +148,7 @@ fn they_end() {
         busy.now += hour;
         busy.expect("get=a", "1");
     }
-    busy.expect("in=ada", ""); // begins anew
+    busy.expect("in=ada", ""); // starts again
     for _ in 0..4 {
         busy.now += hour;
         busy.expect("get=a", "1");
@@ -219,9 +219,10 @@ fn changes_of_requests_at_the_same_time_are_kept() {
     assert_eq!(ask("/?flashes").text().split(", ").count(), 16);
 }
 
-/// A request that was under way when its user logged out brings nothing back.
+/// A request in progress at a logout does not restore the session. A request in progress at a login does not remove the
+/// new cookie.
 #[test]
-fn a_session_that_ended_meanwhile_stays_ended() {
+fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     let (entered, enter) = crossbeam_channel::bounded::<()>(0);
     let (leave, left) = crossbeam_channel::bounded::<()>(0);
     let slow = handler_fn(move |request| {
@@ -233,24 +234,81 @@ fn a_session_that_ended_meanwhile_stays_ended() {
                 session.insert("a", "late")?;
             }
             "/out" => session.log_out(),
+            "/in" => session.log_in(User::new("ada")),
+            "/slowly-in" => {
+                entered.send(()).unwrap();
+                left.recv().unwrap();
+                session.log_in(User::new("ada"));
+            }
             _ => session.insert("a", "1")?,
         }
         Ok(Response::text(""))
     });
     let store = Arc::new(MemorySessions::new());
     let server = testing::serve(slow.layer(Sessions::new(Arc::clone(&store))));
-    let sent = server.get("/");
-    let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| ask("/slow"));
-        enter.recv().unwrap();
-        ask("/out");
-        leave.send(()).unwrap();
-        let slow = slow.join().unwrap();
-        assert!(slow.header("set-cookie").is_some_and(|cookie| cookie.contains("Max-Age=0")), "{slow:?}");
-    });
-    assert_eq!(store.len(), 0);
+    for (slow, meanwhile, stored) in
+        [("/slow", "/out", 0), ("/slow", "/in", 1), ("/slowly-in", "/out", 2), ("/slowly-in", "/in", 4)]
+    {
+        let sent = server.get("/");
+        let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| ask(slow));
+            enter.recv().unwrap();
+            let sent = ask(meanwhile);
+            assert!(sent.header("set-cookie").is_some(), "{sent:?}");
+            leave.send(()).unwrap();
+            let sent = asked.join().unwrap();
+            assert_eq!(sent.status(), 200, "{sent:?}");
+            assert_eq!(sent.header("set-cookie").is_some(), slow == "/slowly-in", "{sent:?}"); // a login is not lost
+        });
+        assert_eq!(store.len(), stored, "{meanwhile}");
+    }
+}
+
+#[test]
+fn a_client_begins_a_bounded_number_of_sessions() {
+    let store = Arc::new(MemorySessions::new());
+    let http = Http::new(app().layer(Sessions::new(Arc::clone(&store)).new_per_hour(3)));
+    let from = |address: &str, query: &str| {
+        let client = crate::Client::new(address.parse::<std::net::SocketAddr>().unwrap());
+        http.respond(&Request::get(&format!("/?{query}")).with_client(client)).status().as_u16()
+    };
+    for (address, query, expected) in [
+        ("192.0.2.1:1", "a=1", 200),
+        ("192.0.2.1:2", "get=a", 200), // begins no session
+        ("192.0.2.1:3", "flash=x", 200),
+        ("192.0.2.1:4", "token", 200),
+        ("192.0.2.1:5", "a=1", 429),
+        ("192.0.2.1:6", "in=ada", 200), // a login
+        ("192.0.2.2:1", "a=1", 200),
+        ("192.0.2.1:7", "get=a", 200),
+    ] {
+        assert_eq!(from(address, query), expected, "{address} {query}");
+    }
+    assert_eq!(store.len(), 5);
+}
+
+#[test]
+fn only_a_few_cookies_are_looked_up() {
+    struct Counting(MemorySessions, std::sync::atomic::AtomicUsize);
+    impl SessionStore for Counting {
+        fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {
+            self.1.fetch_add(1, Relaxed);
+            self.0.load(key)
+        }
+        fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> std::io::Result<()> {
+            self.0.save(key, bytes, expires)
+        }
+        fn remove(&self, key: &str) -> std::io::Result<()> {
+            self.0.remove(key)
+        }
+    }
+    let store = Arc::new(Counting(MemorySessions::new(), Default::default()));
+    let http = Http::new(app().layer(Sessions::new(Arc::clone(&store))));
+    let cookies: Vec<String> = (0..500).map(|number| format!("session={number:032x}")).collect();
+    assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookies.join("; "))).status(), 200);
+    assert_eq!(store.1.load(Relaxed), COOKIES);
 }
 
 #[test]
@@ -277,8 +335,15 @@ fn stores_are_bounded_and_outlive_programs() {
     std::fs::write(&names[0], "damaged").unwrap();
     again.expect("get=a", "none");
     std::fs::File::open(&names[0]).unwrap().set_modified(now - Duration::from_secs(1)).unwrap();
+    let cut_short = folder.path().join(".session-abc");
+    std::fs::write(&cut_short, "").unwrap();
     drop(http(folder.path()));
-    assert!(!names[0].exists(), "has expired");
+    assert!(!names[0].exists() && cut_short.exists(), "has expired, and may be in progress");
+    std::fs::File::open(&cut_short).unwrap().set_modified(now - Duration::from_secs(4000)).unwrap();
+    drop(http(folder.path()));
+    assert!(!cut_short.exists());
+    let far = Http::new(app().layer(Sessions::new(MemorySessions::new()).max_age(Duration::MAX)));
+    assert_eq!(far.respond(&Request::get("/?a=1")).status(), 200);
 }
 
 #[test]

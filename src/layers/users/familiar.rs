@@ -1,5 +1,5 @@
-//! Addresses from which a password was right before: they have slots of their own, which a flood from elsewhere cannot
-//! take.
+//! Addresses that have sent a correct password before. They have slots of their own, which a flood from other addresses
+//! cannot take.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ struct Generations {
 const MOST: usize = 32_768;
 
 impl Familiar {
-    /// Records that a password from this address was right.
+    /// Records that this address has sent a correct password.
     pub fn note(&self, client: Option<IpAddr>) {
         let Some(key) = client.map(client_key) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

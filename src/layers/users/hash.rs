@@ -12,7 +12,7 @@ pub enum StoredHash {
     Argon2(Box<PasswordHash>),
 }
 
-/// Keeps a typing error from computing for a minute: bcrypt at cost 16 takes some 4 seconds.
+/// bcrypt at cost 16 takes some 4 seconds. The limit keeps a typing error from making it minutes.
 const MAX_BCRYPT_COST: u32 = 16;
 const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 << 10;
@@ -75,7 +75,7 @@ pub fn hash_of(password: &[u8]) -> std::io::Result<String> {
 }
 
 fn bcrypt_hash(text: &str) -> Result<StoredHash, &'static str> {
-    let parts: bcrypt::HashParts = text.parse().map_err(|_| "that is no whole hash of bcrypt")?;
+    let parts: bcrypt::HashParts = text.parse().map_err(|_| "this is not a complete bcrypt hash")?;
     match (4..=MAX_BCRYPT_COST).contains(&parts.get_cost()) && text.len() == 60 {
         true => Ok(StoredHash::Bcrypt(text.to_owned())),
         false => Err("the cost of bcrypt must be 4 to 16"),
@@ -83,7 +83,7 @@ fn bcrypt_hash(text: &str) -> Result<StoredHash, &'static str> {
 }
 
 fn sha_crypt_hash(text: &str, length: usize) -> Result<StoredHash, &'static str> {
-    let broken = "that is no whole hash of SHA-crypt";
+    let broken = "this is not a complete SHA-crypt hash";
     let mut fields = text.split('$').skip(2).peekable();
     if let Some(rounds) = fields.next_if(|field| field.starts_with("rounds=")) {
         let rounds = rounds["rounds=".len()..].parse::<u32>().map_err(|_| broken)?;
@@ -102,7 +102,7 @@ fn sha_crypt_hash(text: &str, length: usize) -> Result<StoredHash, &'static str>
 }
 
 fn argon2_hash(text: &str) -> Result<StoredHash, &'static str> {
-    let broken = "that is no whole hash of argon2";
+    let broken = "this is not a complete argon2 hash";
     let hash = PasswordHash::new(text).map_err(|_| broken)?;
     let params = argon2::Params::try_from(&hash).map_err(|_| broken)?;
     if hash.salt.is_none() || hash.hash.is_none() {

@@ -65,7 +65,7 @@ use super::guesses::Guesses;
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "does nothing until it is given to `BasicAuth::users`"]
+#[must_use = "does nothing until it is passed to `BasicAuth::users`"]
 pub struct UserFile {
     source: Arc<Source>,
     /// How often the file is checked for changes.
@@ -114,21 +114,21 @@ impl UserFile {
     }
 
     /// Sets how many passwords are hashed at once, and how many requests can wait for that, each holding a worker for
-    /// up to 2 seconds. Default: half of the processors, at least 1; 7 wait. Addresses from which a password was right
-    /// before have one more slot, and a quarter of the waiting places, so that a flood from elsewhere does not keep
-    /// them out. Keep the sum below the number of workers.
+    /// up to 2 seconds. Default: half of the processors, at least 1; 7 wait. Addresses that have sent a correct
+    /// password before have one more slot, and a quarter of the waiting places, so that a flood from elsewhere does not
+    /// keep them out. Keep the sum below the number of workers.
     ///
     /// # Panics
     /// If the number is zero.
     pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
-        assert!(number > 0, "a password can't be compared without its hash");
+        assert!(number > 0, "the number of hashes at once must be at least 1");
         self.slots = Slots::new(number, waiting);
         self.slots_of_familiar = Slots::new(1, waiting / 4);
         self
     }
 
-    /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. Ten times as many
-    /// for all names together. Passwords that got 503 count as wrong ones. Addresses count as for
+    /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. For all names
+    /// together the limit is ten times as high. Passwords that got 503 count as wrong ones. Addresses count as for
     /// [`RateLimit`](super::RateLimit): behind a proxy put [`TrustedProxies`](super::TrustedProxies) around; otherwise
     /// all clients share one limit.
     ///
@@ -180,7 +180,7 @@ impl UserFile {
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
     }
 
-    /// Whether that is the password of that user. An error means that it cannot be checked now.
+    /// Whether this is the password of this user. An error means that it cannot be checked now.
     ///
     /// The order prevents guessing: first the limit of the client, then the remembered pairs, then a slot, then the
     /// hash.
@@ -193,13 +193,13 @@ impl UserFile {
         let compared = entry.or_else(|| table.stand_in(number));
         let text = compared.map_or("", |compared| &compared.text);
         let digest = self.remembered.digest(client.map(client_key), name, text, password);
-        // Nothing is remembered for a stand-in: two users may have the same hash, of whom one is deleted.
+        // A remembered pair counts only for an existing user: a stand-in can have the same hash as a deleted user.
         let is_remembered = || self.remembered.has(&digest, Instant::now()) && entry.is_some();
         let (Some(guess), Some(compared)) = (self.guesses.begin(client, number, is_remembered)?, compared) else {
             return Ok(entry.is_some());
         };
         let _slot = self.slot(client)?;
-        // Another request of the same client may have had the slot before.
+        // Another request of the same client may have verified the pair while this one waited for a slot.
         let is_right = is_remembered() || self.compare(compared, password) && entry.is_some();
         if is_right {
             guess.was_none();
@@ -219,7 +219,7 @@ impl UserFile {
     fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {
-            let message = "too many passwords are being compared just now";
+            let message = "too many passwords are being checked right now";
             Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1")
         })
     }

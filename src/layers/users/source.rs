@@ -26,7 +26,7 @@ pub struct Source {
 struct Seen {
     /// The file's metadata when it was read. `None`: it changed so recently that another change might be invisible.
     stamp: Option<Stamp>,
-    /// The logged error, if it is invalid: logged once.
+    /// The error that was last logged, so that an invalid file is logged once.
     said: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Source {
             Err(error) => {
                 let error = error.to_string();
                 if seen.said.as_ref() != Some(&error) {
-                    log::error!("{error}; the users from before stay in effect");
+                    log::error!("{error}; the previous users stay in effect");
                     seen.said = Some(error);
                 }
                 None

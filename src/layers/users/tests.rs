@@ -1,4 +1,4 @@
-//! Tests of `users`: hashes of real tools, what is remembered, who is slowed.
+//! Tests of `users`: hashes of real tools, the cache of passwords, and limits of wrong passwords.
 
 use std::fs;
 use std::path::PathBuf;
@@ -81,12 +81,12 @@ fn invalid_lines_are_rejected_with_a_reason() {
         ("ada:", "this is not the hash"),
         ("ada:$y$j9T$d5YMcasGR5sBQwC.pyC7L1$xNqcwnuf0mKbwLyWNPxxCDDYMfbEVe01m2KZKGqyZo8", "not supported"),
         ("ada:$2x$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "computed wrongly"),
-        ("ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWx", "no whole hash of bcrypt"),
+        ("ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWx", "not a complete bcrypt hash"),
         ("ada:$2y$31$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "the cost of bcrypt must be 4 to 16"),
-        ("ada:$5$salt$short", "no whole hash of SHA-crypt"),
-        ("ada:$6$", "no whole hash of SHA-crypt"),
+        ("ada:$5$salt$short", "not a complete SHA-crypt hash"),
+        ("ada:$6$", "not a complete SHA-crypt hash"),
         (&format!("ada:{rounds}"), "the rounds of SHA-crypt"),
-        ("ada:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg", "no whole hash of argon2"),
+        ("ada:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg", "not a complete argon2 hash"),
         ("ada:$argon2id$v=19$m=524288,t=1,p=1$c29tZXNhbHQxMg$rkgW8JhKMmvjHe6t9Fi3igvEj6wa0EutUkpBgGZYc/4", "256 MiB"),
         (&format!("ada:{BCRYPT}\nbob:{BCRYPT}\nada:{BCRYPT}"), "line 3: ada is in the file twice"),
     ] {
@@ -132,12 +132,12 @@ fn correct_passwords_are_cached() {
         ("ada", "wrong", false, 2),
         ("ada", "a long secret", true, 3),
         ("ada", "a long secret", true, 3),
-        ("ada", "wrong", false, 4), // what is right is still remembered
+        ("ada", "wrong", false, 4), // the right one is still cached
         ("ada", "a long secret", true, 4),
-        ("bob", "a long secret", false, 5), // an unknown one is compared, too, and never passes
+        ("bob", "a long secret", false, 5), // an unknown user also costs a hash, and is always rejected
         ("bob", "a long secret", false, 6),
         ("Ada", "a long secret", false, 7),
-        ("ada", &"a long secret".repeat(100), false, 7), // so long a password is not looked at
+        ("ada", &"a long secret".repeat(100), false, 7), // such a long password is not hashed
     ] {
         assert_eq!((knows(name, password), hashed(&users)), (is, hashes), "{name} {password}");
     }
@@ -147,7 +147,8 @@ fn correct_passwords_are_cached() {
     assert_eq!(hashed(&users), 3);
 }
 
-/// The stand-in of a name is that of the file's hashes which its keyed hash says: always the same, and any of them.
+/// An unknown name is compared with one of the file's hashes. A keyed hash of the name always selects the same one,
+/// which can be any of them.
 #[test]
 fn unknown_users_are_compared_with_any_hash_of_the_file() {
     let table = Table::parse(&format!("a:{BCRYPT}\nb:{ARGON2}\n")).ok().unwrap();
@@ -176,15 +177,15 @@ fn the_user_file_is_reloaded_unless_it_is_broken() {
     }
     fs::remove_file(&path).unwrap();
     assert!(knows("bob", "a long secret"));
-    // By a rename, as careful editors write.
+    // By a rename, as careful editors do.
     let new = path.with_extension("new");
     fs::write(&new, format!("ada:{BCRYPT}\n")).unwrap();
     fs::rename(&new, &path).unwrap();
-    assert!(!knows("bob", "a long secret"), "who is deleted is not remembered");
+    assert!(!knows("bob", "a long secret"), "a deleted user is rejected");
     assert!(knows("ada", "a long secret"));
 }
 
-/// A user whose line is gone has no access, whatever is left in the file: the last one, too, and one with another's hash.
+/// A removed user has no access, whatever is left in the file: even the last one, and one with another user's hash.
 #[test]
 fn a_deleted_user_has_no_access() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
@@ -218,23 +219,23 @@ fn a_guessing_client_is_slowed_and_others_are_not() {
         let wait: u64 = refusal.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1000..=1200).contains(&wait), "{wait}");
     }
-    assert_eq!(hashed(&users), before, "nothing is computed for who is slowed");
+    assert_eq!(hashed(&users), before, "no hash is computed for a delayed client");
     assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "another name");
     assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address");
-    // Names that are made up cost the address, too: ten times as many in all.
+    // Unknown names also count for the address: ten times as many in all.
     let refused = (0..60).filter(|number| users.knows(HOME, &format!("x{number}"), "x").is_err()).count();
     assert_eq!(refused, 60 - (30 - 3));
-    // What is right is no guess.
+    // The right password is not a guess.
     let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600)).remember(Duration::ZERO);
     assert!((0..50).all(|_| users.knows(HOME, "ada", "a long secret").is_ok_and(|is| is)));
-    // By a Unix socket, without a proxy that tells: a name has its bucket all the same.
+    // With a Unix socket and without a proxy's report, the name still has its limit.
     for number in 0..5 {
         assert_eq!(users.knows(None, "bob", "wrong").is_err(), number >= 3, "{number}");
     }
 }
 
-/// Whether a user is remembered, is not, or does not exist: wrong passwords cost a hash each up to the limit, and beyond it
-/// the right one is answered as they are.
+/// Up to the limit each wrong password costs a hash, whether the user is cached, not cached or unknown. Beyond the
+/// limit the right password gets the same response.
 #[test]
 fn the_password_cache_is_not_an_oracle() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
@@ -252,17 +253,20 @@ fn the_password_cache_is_not_an_oracle() {
             assert_eq!((status(password), hashed(&users)), (Err(429), 4), "{guesser:?} {name} {password}");
         }
     }
-    // Nor while all slots are taken: a guess counts even if it got 503.
+    // This also holds while all slots are taken: a guess counts even if it got 503.
     let users = UserFile::open(&path).unwrap().hashes_at_once(1, 0).wrong_passwords(3, Duration::from_secs(3600));
     assert!(users.knows(HOME, "ada", "a long secret").unwrap());
     let _held = [users.slots.take().unwrap(), users.slots_of_familiar.take().unwrap()];
-    assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "remembered where it was right");
+    assert!(
+        users.knows(HOME, "ada", "a long secret").unwrap(),
+        "a password is remembered for the address that sent it"
+    );
     let status = |client, password| users.knows(client, "ada", password).unwrap_err().status().as_u16();
-    assert_eq!(status(other, "a long secret"), 503, "elsewhere it is not remembered");
+    assert_eq!(status(other, "a long secret"), 503, "a password is not remembered for other addresses");
     assert_eq!([0; 5].map(|_| status(HOME, "wrong")), [503, 503, 503, 429, 429]);
 }
 
-/// Many at once get no more guesses than one after the other.
+/// Concurrent requests get no more guesses than successive ones.
 #[test]
 fn concurrent_guesses_are_limited_like_sequential_ones() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
@@ -297,13 +301,13 @@ fn concurrent_hashes_are_limited() {
         while users.slots.waiting() == 0 {
             thread::yield_now();
         }
-        let refusal = users.knows(HOME, "ada", "a long secret").unwrap_err(); // nobody was familiar before
+        let refusal = users.knows(HOME, "ada", "a long secret").unwrap_err(); // no user was cached before
         assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"1".parse().unwrap()));
         drop(held);
         assert!(waiting.join().unwrap());
     });
     assert!(users.slots.take().is_some() && users.slots.waiting() == 0);
-    // Who waits for the same pair costs no second hash.
+    // A request that waits for the hash of the same password needs none itself.
     let users = UserFile::open(&path).unwrap().hashes_at_once(1, 30);
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -313,7 +317,7 @@ fn concurrent_hashes_are_limited() {
     assert_eq!(hashed(&users), 1);
 }
 
-/// What is refused for want of a slot counts as a guess, so an address can't keep the slots from others.
+/// A rejection without a free slot counts as a guess, so one address can't occupy the slots for ever.
 #[test]
 fn a_flood_of_one_address_does_not_keep_the_slots() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
@@ -330,7 +334,7 @@ fn a_flood_of_one_address_does_not_keep_the_slots() {
     assert!(users.knows(other, "ada", "a long secret").unwrap());
 }
 
-/// Where a password was right before, a flood from elsewhere keeps nobody out.
+/// From an address with an earlier success, users get in during a flood from elsewhere.
 #[test]
 fn familiar_addresses_have_a_slot_of_their_own() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
@@ -357,7 +361,7 @@ fn credentials_are_checked_before_the_body_arrives() {
     let server = testing::serve(whoami().layer(BasicAuth::new("r").users(users)));
     let request = |field: &str| {
         let request = TestRequest::new(Method::POST, "/").with_header("authorization", field);
-        server.send(request.with_header("content-length", "1000000")) // which never comes
+        server.send(request.with_header("content-length", "1000000")) // the body never arrives
     };
     assert_eq!(server.get("/").status(), 401);
     for status in [401, 401, 429] {
@@ -394,7 +398,7 @@ fn optional_credentials_make_responses_private() {
         assert_eq!(sent.header("www-authenticate").is_some(), challenged, "{path} {credentials}");
         assert_eq!(sent.header("vary"), Some("Authorization"), "{path} {credentials}");
     }
-    // Where passwords would come in clear nobody is asked for one.
+    // If passwords would be sent in plain text, no client is asked for one.
     let safe = |request: &Request| request.client_ip() == HOME;
     let http = Http::new(inside().layer(auth(UserFile::open(&path).unwrap()).only_if(safe)));
     let from = |address: &str, path| {

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::super::protocol::{Event, Next};
-use super::super::scheduler::Work;
+use super::super::protocol::{Event, Guarded, Next, meet};
+use super::super::scheduler::{MayBlock, Work};
 use super::super::sync::{self, Instant};
 use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
@@ -11,54 +11,55 @@ use super::{Connection, ConnectionTurn, Outcome, Registered};
 impl<R: Registered> Connection<R> {
     /// The first turn: does the protocol accept this client?
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.begin(Work::Meet)?;
+        let may_block = turn.begin(Work::Meet)?;
         let protocol = &turn.settings.protocols[usize::from(self.protocol)];
-        match protocol.meet(&self.client) {
+        match meet(&**protocol, &self.client, may_block) {
             Some(conversation) => {
-                self.conversation = Some(conversation);
-                self.ask(turn)
+                self.conversation = Some(Guarded::new(conversation));
+                self.ask(None, turn)
             }
             None => self.turn_away(turn),
         }
     }
 
-    /// Calls the conversation.
-    pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    /// Calls the conversation. `may_block`: it has asked for that.
+    pub(super) fn ask(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if let Some(under_way) = &self.under_way {
             if under_way.successor.is_some() {
                 return self.become_successor(turn);
             }
             if under_way.carrier.is_some() {
-                return self.ask_above_layer(turn);
+                return self.ask_above_layer(may_block, turn);
             }
         }
-        let next = self.ask_with(&Loan::None, true, turn);
+        let next = self.ask_with(&Loan::None, may_block, turn);
         self.follow(next, turn)
     }
 
-    fn ask_above_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    fn ask_above_layer(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
         if self.next != Next::Handle {
-            let next = self.ask_with(&Loan::None, false, turn);
+            let next = self.ask_with(&Loan::None, may_block, turn);
             return self.follow(next, turn);
         }
         let loan = self.lend_carrier(turn);
-        let next = self.ask_with(&loan, true, turn);
+        let next = self.ask_with(&loan, may_block, turn);
         self.follow(next, turn)?;
         self.take_carrier_back(loan, turn)
     }
 
-    /// Ask the conversation, which may read on if its turn may block.
+    /// Calls the conversation. After `Handle` it can read on.
     #[inline]
-    fn ask_with(&mut self, loan: &Loan, reads_on: bool, turn: &mut ConnectionTurn<'_>) -> Next {
+    fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Next {
         turn.questions -= 1;
         let Some(conversation) = &mut self.conversation else { return Next::Abort };
-        let is_last = self.next == Next::Handle && turn.settings.server.takes_last_answer();
+        let handles = self.next == Next::Handle;
+        let is_last = handles && turn.settings.server.takes_last_answer();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
         let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };
-        let mut lent = turn.lend(&self.client, link, polled, shutting_down);
-        if reads_on {
+        let mut lent = turn.lend(&self.client, link, polled, may_block, shutting_down);
+        if handles {
             lent.blocking = Some(&blocking);
         }
         conversation.turn(&mut lent)
@@ -78,7 +79,7 @@ impl<R: Registered> Connection<R> {
         if self.next == Next::Handle {
             turn.may_block = None; // each handler needs its own permit: other connections may wait for this one
         }
-        turn.begin(work)?;
+        let may_block = turn.begin(work)?;
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // the response would have no reader
         }
@@ -86,7 +87,7 @@ impl<R: Registered> Connection<R> {
             return self.abort("the server is over", turn);
         }
         let asks_more = !turn.buffers.input.is_empty();
-        let flow = self.ask(turn);
+        let flow = self.ask(Some(may_block), turn);
         // Without input it can only go on with the response that it has begun.
         self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
@@ -101,12 +102,12 @@ impl<R: Registered> Connection<R> {
 
     /// Passes an event to the conversation.
     pub(super) fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.begin(Work::Short)?;
+        let may_block = turn.begin(Work::Short)?;
         turn.questions = turn.questions.saturating_sub(1);
         let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };
-        let shutting_down = self.causes.evicted;
-        let next =
-            conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
+        let (link, is_last) = (self.registration.link(), self.causes.evicted);
+        let mut lent = turn.lend(&self.client, link, None, Some(may_block), is_last);
+        let next = conversation.event(event, &mut lent, may_block);
         self.follow(next, turn)
     }
 

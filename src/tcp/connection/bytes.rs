@@ -54,7 +54,7 @@ impl<R: Registered> Connection<R> {
         matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
             && turn.buffers.owed() <= OWED_WHILE_READING
             && !turn.buffers.has_spent() // they wait for a permit, and more would come
-            && !turn.settings.server.kept().is_full() // what it asks for would be owed, too
+            && !turn.settings.server.kept().is_full() // the response would be unsent output as well
     }
 
     /// The client has sent its last byte, and the conversation knows.

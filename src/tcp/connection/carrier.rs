@@ -8,7 +8,8 @@ use log::debug;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Handover, Layer, Next, RECORD, Turn};
+use super::super::protocol::{Guarded, Handover, Layer, Next, RECORD, Turn};
+use super::super::scheduler::{MayBlock, Work};
 use super::super::transport::Written;
 use super::bytes::Received;
 use super::stacked::Stacked;
@@ -71,13 +72,17 @@ impl Carrier {
         plain.chunks(RECORD).for_each(|record| self.layer.seal(record, sealed));
     }
 
-    fn seal(&mut self, output: &mut Output, sealed: &mut Output, may_block: bool, client: &Client) -> Sealed {
+    fn seal(
+        &mut self,
+        output: &mut Output,
+        sealed: &mut Output,
+        may_block: Option<MayBlock>,
+        client: &Client,
+    ) -> Sealed {
         while sealed.owed() < SEALED_AHEAD {
             if output.begins_with_file() {
-                if !may_block {
-                    return Sealed::File;
-                }
-                if let Err(err) = output.load_file(STRETCH) {
+                let Some(may_block) = may_block else { return Sealed::File };
+                if let Err(err) = output.load_part(STRETCH, may_block) {
                     debug!("{client}: a file is shorter than its response promised: {err}");
                     return Sealed::Short;
                 }
@@ -151,7 +156,7 @@ impl<R: Registered> Connection<R> {
         let (may_block, buffers) = (turn.may_read_files(), &mut *turn.buffers);
         // Seal more only once everything sealed is written: a rest would be stored together with it.
         loop {
-            match self.transport.write(&mut buffers.sealed, false, &mut turn.share) {
+            match self.transport.write(&mut buffers.sealed, None, &mut turn.share) {
                 Written::All => {}
                 other => return other,
             }
@@ -199,13 +204,13 @@ impl<R: Registered> Connection<R> {
     /// Everything sent before the handover is written. From now on the successor has the connection.
     pub(super) fn become_successor(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.conversation.as_ref().is_some_and(|before| before.drop_may_block()) {
-            turn.begin(super::Work::Short)?;
+            turn.begin(Work::Short)?; // the old one is dropped below
         }
         let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
         let Some(Handover { conversation, client, layer, place }) = successor.map(|successor| *successor) else {
             return ControlFlow::Continue(());
         };
-        self.conversation = Some(conversation);
+        self.conversation = Some(Guarded::new(conversation));
         self.client = client.unwrap_or_else(|| self.client.clone());
         if let Some(layer) = layer {
             self.put_layer_below(layer, turn);

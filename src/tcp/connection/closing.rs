@@ -9,7 +9,7 @@ use log::Level;
 use super::super::client::Client;
 use super::super::contain::contain;
 use super::super::output::{Output, Piece};
-use super::super::protocol::{Conversation, Event, Next};
+use super::super::protocol::{Event, Guarded, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
@@ -17,7 +17,7 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
 /// What remains of a connection that was cut off. Its destructors may block and panic.
 pub struct Leftover {
-    conversation: Option<Box<dyn Conversation>>,
+    conversation: Option<Guarded>,
     owed: Option<Box<Output>>,
 }
 
@@ -89,7 +89,7 @@ impl<R: Registered> Connection<R> {
         Leftover { conversation: self.conversation, owed }
     }
 
-    /// It is over, and this many bytes are owed.
+    /// Counts unsent bytes at the end of the connection.
     pub(super) fn count_unsent(&self, owed: u64) {
         if owed > 0 {
             self.registration.left_unsent(owed);
@@ -147,7 +147,7 @@ impl<R: Registered> Connection<R> {
     /// Ends an idle connection, with the goodbye of its protocol.
     pub(super) fn end_idle(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if let Some(conversation) = &mut self.conversation {
-            conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, true));
+            conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, None, true));
         }
         self.set_next(Next::Close, turn.now)
     }

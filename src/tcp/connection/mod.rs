@@ -1,8 +1,8 @@
 //! One client: write the output, call the conversation, read input; a fair share per turn, never waiting.
 //!
 //! Called by `workers`, once per turn. This file has the state and the course of a turn; `asking` calls the
-//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] says what the
-//! worker does with it: park, queue, or wait for a permit.
+//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] determines what
+//! the worker does with it: park, queue, or wait for a permit.
 
 mod turn; // the context of a turn
 
@@ -25,7 +25,7 @@ use super::client::Client;
 use super::kept::KeptBytes;
 use super::live::LivePlace;
 use super::output::Output;
-use super::protocol::{Conversation, Event, Handover, Next, Stage};
+use super::protocol::{Event, Guarded, Handover, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
 use super::transport::{Transport, Written};
@@ -43,7 +43,7 @@ use turn::{ConnectionTurn, QUESTIONS, SHARE};
 pub struct Connection<R> {
     transport: Transport,
     client: Client,
-    conversation: Option<Box<dyn Conversation>>,
+    conversation: Option<Guarded>,
     next: Next,
     stage: Option<Stage>,
     since: Instant,          // the beginning of the stage, or of `Idle`
@@ -68,7 +68,7 @@ struct UnderWay {
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
     kept: Option<KeptBytes>, // of the memory for all
-    /// TLS, say. An idle connection keeps it.
+    /// For example TLS. An idle connection keeps it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows once all is written.
     successor: Option<Box<Handover>>,
@@ -250,9 +250,8 @@ impl<R: Registered> Connection<R> {
                 self.count_unsent(owed);
             }
             // Shared pieces are dropped with the connection, which has a permit for that.
-            match buffers.output.has_others() {
-                true => self.under_way().owed = Some(Box::new(std::mem::take(&mut buffers.output))),
-                false => buffers.output.clear(),
+            if let Some(rest) = buffers.output.clear_or_take() {
+                self.under_way().owed = Some(Box::new(rest));
             }
             buffers.raw.clear();
             buffers.sealed.clear();
@@ -318,7 +317,7 @@ impl<R: Registered> Connection<R> {
             }
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
-            Written::File => return turn.begin(Work::Short), // the disk may be slow
+            Written::File => return turn.begin(Work::Short).map_continue(|_| ()), // the disk may be slow
             Written::Short => return self.abort("a file is shorter than its answer promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
@@ -334,12 +333,12 @@ impl<R: Registered> Connection<R> {
         }
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
-            Next::Again => self.ask(turn),
+            Next::Again => self.ask(None, turn),
             Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
             Next::Handle => self.ask_with_permit(Work::Handler, turn),
             Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
-                Received::News => self.ask(turn),
+                Received::News => self.ask(None, turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
                 Received::Gone => self.fail_to_send(turn),

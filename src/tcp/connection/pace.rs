@@ -181,13 +181,14 @@ mod tests {
     const RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
     const LIMITS: SendLimits = SendLimits { min_rate: Some(RATE), write_timeout: Some(Duration::from_secs(30)) };
 
-    /// A client that takes so many bytes each second, of which the socket is seen to take `steps` at a time: after how
-    /// many seconds of being waited for it is given up, of 600. `told`: whether the kernel tells.
+    /// A client that reads this many bytes per second, while the socket shows progress in steps of `steps` bytes:
+    /// returns after how many seconds of waiting it is dropped, of 600. `told`: whether the kernel reports acknowledged
+    /// bytes.
     fn given_up(per_second: u64, steps: u64, told: bool) -> Option<u64> {
         let (mut pace, start) = (Pace::default(), Instant::SOME);
         let mut shown = 0;
         for second in 0..600 {
-            let now = start + SECOND * second * 100; // the server takes its time between two waits
+            let now = start + SECOND * second * 100; // the server is busy between two waits
             pace.park(now, None, true);
             pace.resume(now + SECOND);
             let taken = per_second * u64::from(second + 1);
@@ -206,12 +207,12 @@ mod tests {
     fn acknowledged_bytes_count_where_the_kernel_reports_them() {
         for (per_second, steps, told, wanted) in [
             (0, 1, true, Some(30)),
-            (450, 100, true, Some(60)), // the first window began before anybody asked
+            (450, 100, true, Some(60)), // the first window began before the kernel was asked
             (450, 65_536, true, Some(30)),
             (600, 100, true, None),
             (600, 65_536, true, None),
             (100_000, 65_536, true, None),
-            // Else to take anything in a window is enough.
+            // Otherwise any progress in a window is enough.
             (0, 1, false, Some(30)),
             (450, 1_000, false, None),
             (5_000, 65_536, false, None),

@@ -4,13 +4,13 @@ use std::io;
 
 use super::super::client::Client;
 use super::super::input::Input;
-use super::super::protocol::{Conversation, Layer};
+use super::super::protocol::{Guarded, Layer};
 use super::super::sys::{Registry, Socket};
 use super::{Connection, Registered, UnderWay};
 
 /// What is left of a connection outside the engine.
 pub struct Parts<R> {
-    pub conversation: Box<dyn Conversation>,
+    pub conversation: Guarded,
     pub socket: Socket,
     pub client: Client,
     /// What had arrived and was not used.

@@ -11,7 +11,7 @@ use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Handover, Protocol, ServerState, Turn};
-use super::super::scheduler::{Link, Work};
+use super::super::scheduler::{Link, MayBlock, Work};
 use super::super::slow_handlers::CurrentHandler;
 use super::super::sync::Instant;
 use super::super::sys::Registry;
@@ -20,8 +20,8 @@ use super::{Outcome, SendLimits};
 /// The permit of a turn, as a connection uses it. Implemented by `workers`.
 pub trait PermitAccess {
     /// Acquires a permit for this work and announces that the following code may block. For a handler, a permit that
-    /// was used for one before goes to connections that wait. Returns false if there is none: wait for one.
-    fn begin(&mut self, work: Work, now: Instant) -> bool;
+    /// was used for one before goes to connections that wait. `None`: there is none, wait for one.
+    fn begin(&mut self, work: Work, now: Instant) -> Option<MayBlock>;
 
     /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
@@ -66,7 +66,7 @@ impl Buffers {
         self.input.bytes().len() + self.raw.bytes().len().saturating_sub(RECORD)
     }
 
-    /// Nobody will use them.
+    /// They will not be used.
     pub(super) fn drop_arrived(&mut self) {
         for input in [&mut self.input, &mut self.raw] {
             input.consume(input.bytes().len());
@@ -102,39 +102,40 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) wall: Option<SystemTime>, // the same moment, once it was needed
     pub(super) share: usize,
     pub(super) questions: usize,
-    pub(super) may_block: Option<Work>, // this permit is held, and other workers know that this one may block
+    pub(super) may_block: Option<MayBlock>, // with the permit that is held, from `begin`
     pub(super) has_read: bool,
-    pub(super) is_late: bool, // a deadline has passed, to be judged once what has arrived is read
-    pub(super) gives_up_half: bool, // room is short, and half a message had come: likewise
+    pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
+    pub(super) gives_up_half: bool, // room is short, and a message is incomplete; also checked then
     pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
 }
 
 impl ConnectionTurn<'_> {
-    /// The following code may block.
-    pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
-        if self.may_block.is_none_or(|held| held > work) {
-            if !self.permit.begin(work, self.now) {
-                return ControlFlow::Break(Outcome::AwaitPermit(work));
-            }
-            self.may_block = Some(work);
+    /// The following code may block: acquires a permit, unless a suitable one is held.
+    pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome, MayBlock> {
+        if let Some(held) = self.may_block.filter(|held| held.allows(work)) {
+            return ControlFlow::Continue(held);
         }
-        ControlFlow::Continue(())
+        let Some(may_block) = self.permit.begin(work, self.now) else {
+            return ControlFlow::Break(Outcome::AwaitPermit(work));
+        };
+        self.may_block = Some(may_block);
+        ControlFlow::Continue(may_block)
     }
 
-    /// Drops the shared pieces that are sent, with a permit. If there is none, what is unsent needs none and goes on.
+    /// Drops the shared pieces that are sent, with a permit. If there is none, unsent pieces are written without one.
     #[inline]
     pub(super) fn drop_spent(&mut self) -> ControlFlow<Outcome> {
         if self.buffers.has_spent() {
-            self.begin(Work::Short)?;
-            self.buffers.output.drop_of_others();
+            let may_block = self.begin(Work::Short)?;
+            self.buffers.output.drop_of_others(may_block);
         }
         ControlFlow::Continue(())
     }
 
-    /// Whether its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep
-    /// new clients waiting.
-    pub(super) fn may_read_files(&self) -> bool {
-        self.may_block.is_some_and(|held| held <= Work::Short)
+    /// If its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep new
+    /// clients waiting.
+    pub(super) fn may_read_files(&self) -> Option<MayBlock> {
+        self.may_block.filter(|held| held.allows(Work::Short))
     }
 
     /// Logs, which may block. Announces it first.
@@ -151,6 +152,7 @@ impl ConnectionTurn<'_> {
         client: &'a Client,
         link: &'a Arc<Link>,
         polled: Option<Instant>,
+        may_block: Option<MayBlock>,
         shutting_down: bool,
     ) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
@@ -165,6 +167,7 @@ impl ConnectionTurn<'_> {
             server: Some(self.settings.server),
             shutting_down,
             current: Some(self.settings.current),
+            may_block,
             blocking: None,
             handover: Some(&mut self.handover),
         }
@@ -184,6 +187,7 @@ impl ConnectionTurn<'_> {
             server: Some(self.settings.server),
             shutting_down: false,
             current: Some(self.settings.current),
+            may_block: None,
             blocking: None,
             handover: None,
         }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::protocol::{Event, Next, Stage};
-use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
@@ -13,19 +13,19 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<R: Registered> Connection<R> {
-    /// The server shuts down: read once more, whatever the readiness says.
+    /// Called at a shutdown: the connection is read from once more, even if it is not readable.
     pub fn begin_shutdown(&mut self) {
         self.shutdown = ShutdownNotice::ReadOnceMore;
         self.readiness.readable = true;
     }
 
-    /// There is nothing to read: parks, but first passes pending events to the conversation.
+    /// Called if there is nothing to read: parks the connection, after pending events were passed to the conversation.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
-            return self.be_late(turn); // a steady drip may never be found waiting
+            return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         if self.registration.link().is_called() {
-            turn.begin(super::Work::Short)?;
+            turn.begin(Work::Short)?; // or the call would be lost
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
         }
@@ -137,7 +137,7 @@ impl<R: Registered> Connection<R> {
         }
         match self.next {
             Next::Read { stage, .. } | Next::Wait { stage, .. } => {
-                turn.begin(super::Work::Short)?;
+                turn.begin(Work::Short)?;
                 self.stage = None; // named once more, it starts again
                 self.tell(Event::Late(stage), turn)
             }
@@ -152,8 +152,8 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Room is needed. A half-closed client has had its response. Any other connection is read from once more: a
-    /// complete request gets its response, and is the last. An incomplete message is dropped.
+    /// Called if room is needed. A half-closed client has had its response. Any other connection is read from once
+    /// more: a complete request gets its response, and is the last. An incomplete message is dropped.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);
@@ -167,7 +167,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// When the stage, or the idle time, is over.
+    /// The time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
@@ -177,7 +177,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Since when it could have sent a request.
+    /// The time from which it could have sent a request.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }

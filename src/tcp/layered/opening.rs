@@ -56,7 +56,7 @@ impl Opened {
         if !self.wants_more() {
             return Ok(());
         }
-        // The beginning of a record: wait for the rest only for the rest of the time.
+        // Only the beginning of a record has arrived: the wait for the rest continues with the same deadline.
         let result = self.receive_until(deadline);
         self.socket.set_read_timeout(self.limit)?;
         result
@@ -154,7 +154,7 @@ mod tests {
     use super::super::super::protocol::Turn;
     use super::*;
 
-    /// A client that has said this much.
+    /// A client that has sent these bytes.
     struct Said(&'static [u8]);
 
     impl Source for Said {}
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Letters mean themselves; anything else breaks the protocol.
+    /// A layer in which letters are themselves, and anything else violates the protocol.
     struct Letters(Next);
 
     impl Layer for Letters {

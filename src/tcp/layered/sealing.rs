@@ -216,10 +216,11 @@ mod tests {
 
     use super::*;
 
-    /// A client that takes so many bytes, and lets writers wait after that.
+    /// A client that accepts a number of bytes, and blocks writers after that.
     #[derive(Default)]
     struct Slow {
-        state: StdMutex<(usize, usize, Vec<u8>)>, // what it takes yet, how many wait, what it has
+        // the bytes that it still accepts, the number of waiting writers, the bytes received
+        state: StdMutex<(usize, usize, Vec<u8>)>,
         changed: Condvar,
     }
 
@@ -268,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Capitals on the wire; each question mark is answered.
+    /// A layer that sends capitals and answers each question mark.
     struct Shouts;
 
     impl Layer for Shouts {
@@ -344,7 +345,7 @@ mod tests {
         assert_eq!(slow.has(), "!".repeat(SEALED_AHEAD + 1));
     }
 
-    /// A client that is gone.
+    /// A client that has disconnected.
     struct Gone;
 
     impl Sink for Gone {

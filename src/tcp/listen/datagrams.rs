@@ -42,7 +42,7 @@ impl Listen {
         };
         settings.check_for(&place)?;
         if settings.backlog.is_some() {
-            return Err(invalid("a backlog is for those who connect, and datagrams don't"));
+            return Err(invalid("a backlog is only for listeners, not for datagrams"));
         }
         match place {
             Place::Host(host, port) => inet::open_host(&host, port, &settings, open_inet),
@@ -52,7 +52,7 @@ impl Listen {
                 Ok(vec![bound(socket, file)?])
             }
             Place::Made(socket) => Ok(vec![made_elsewhere(socket)?]),
-            Place::Text(_) => Err(invalid("it is no address")),
+            Place::Text(_) => Err(invalid("it is not an address")),
             Place::Descriptor(number) => Ok(vec![made_elsewhere(inherited::descriptor(number, Kind::Datagrams)?)?]),
             Place::Systemd(name) => {
                 let sockets = inherited::of_systemd(name.as_deref(), Kind::Datagrams)?;
@@ -71,7 +71,7 @@ fn open_inet(address: SocketAddr, settings: &Settings) -> io::Result<DatagramSoc
 
 fn made_elsewhere(socket: OwnedFd) -> io::Result<DatagramSocket> {
     if sockopt::socket_type(&socket)? != SocketType::DGRAM {
-        return Err(invalid("it is no socket for datagrams"));
+        return Err(invalid("it is not a socket for datagrams"));
     }
     bound(socket.into(), None)
 }

@@ -54,7 +54,7 @@ pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Ope
 /// them.
 fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
     let mut listeners: Vec<S> = Vec::new();
-    let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name stands for no address");
+    let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for address in addresses {
         let mut address = *address;
         if let Some(port) = listeners.first().and_then(Bound::port) {

@@ -43,8 +43,8 @@ impl Kind {
 
     fn refused(self) -> io::Error {
         invalid(match self {
-            Kind::Listens => "this descriptor is no socket that listens",
-            Kind::Datagrams => "this descriptor is no socket for datagrams",
+            Kind::Listens => "this descriptor is not a listening socket",
+            Kind::Datagrams => "this descriptor is not a socket for datagrams",
         })
     }
 }
@@ -110,7 +110,7 @@ pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
         _ => {} // left out by a parent that does not know the number of its child
     }
     let count = count.parse::<u32>().ok().filter(|count| *count < 4096);
-    let count = count.ok_or_else(|| invalid("there is no number in LISTEN_FDS"))?;
+    let count = count.ok_or_else(|| invalid("LISTEN_FDS is not a number"))?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let wanted: Vec<u32> = (FIRST..FIRST + count)

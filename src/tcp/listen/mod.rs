@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use socket2::SockRef;
@@ -21,7 +22,7 @@ pub(crate) use datagrams::DatagramSocket;
 
 use super::address::{Address, write_printable};
 use super::listener::Listener;
-use super::sys::{address_of, is_listening, limit_unsent};
+use super::sys::{address_of, is_listening, limit_unsent, probe};
 use inherited::Kind;
 
 /// An address at which a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) accepts anything
@@ -52,7 +53,7 @@ use inherited::Kind;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "listens once it is given to `TcpServer::bind`"]
+#[must_use = "listens once it is passed to `TcpServer::bind`"]
 pub struct Listen {
     place: Place,
     settings: Settings,
@@ -156,7 +157,7 @@ impl Listen {
         };
         settings.check_for(&place)?;
         match place {
-            Place::Text(_) => Err(invalid("it is no address")),
+            Place::Text(_) => Err(invalid("it is not an address")),
             Place::Host(host, port) => inet::open_host(&host, port, &settings, inet::open),
             Place::Inet(address) => Ok(vec![inet::open(address, &settings)?]),
             Place::Unix(path) => Ok(vec![unix::open(&path, &settings)?]),
@@ -185,16 +186,16 @@ impl Settings {
             _ => (false, false),
         };
         let wrong = [
-            (self.reuse_port && !is_inet, "reuse_port is for IP addresses, before they are bound"),
-            (self.ipv6_only && !is_inet, "ipv6_only is for IP addresses, before they are bound"),
-            (self.mode.is_some() && !is_file, "a mode is for the file of a Unix socket, before it is bound"),
+            (self.reuse_port && !is_inet, "reuse_port applies only to IP addresses that are not bound yet"),
+            (self.ipv6_only && !is_inet, "ipv6_only applies only to IP addresses that are not bound yet"),
+            (self.mode.is_some() && !is_file, "a mode applies only to the file of a Unix socket that is not bound yet"),
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(invalid(why)))
     }
 
     fn made_elsewhere(&self, socket: OwnedFd) -> io::Result<Listener> {
         if sockopt::socket_type(&socket)? != SocketType::STREAM || !is_listening(&socket)? {
-            return Err(invalid("it is no stream socket that listens"));
+            return Err(invalid("it is not a listening stream socket"));
         }
         match self.backlog {
             None => listener(socket, UNKNOWN_QUEUE),
@@ -202,6 +203,9 @@ impl Settings {
         }
     }
 }
+
+/// A client whose system has vanished, or has forgotten the connection, is found after this much silence.
+const VANISHED_AFTER: Duration = Duration::from_secs(60);
 
 /// Makes a socket listen.
 fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
@@ -217,6 +221,7 @@ fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
         AddressFamily::INET | AddressFamily::INET6 => {
             options.set_tcp_nodelay(true)?;
             limit_unsent(&socket, NOT_SENT)?;
+            probe(&socket, VANISHED_AFTER);
         }
         AddressFamily::UNIX => {}
         _ => return Err(invalid("it is neither a TCP nor a Unix socket")),

@@ -71,7 +71,7 @@ fn address(path: &Path) -> io::Result<SockAddr> {
         return abstract_address(&name[1..]);
     }
     if name.contains(&0) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path has a NUL in it"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path contains a NUL"));
     }
     SockAddr::unix(path)
 }
@@ -80,7 +80,7 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     let in_use = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => return in_use("there is a file that is no socket"),
+        Ok(found) if !found.file_type().is_socket() => return in_use("there is a file that is not a socket"),
         Ok(_) => {}
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed a moment ago
         Err(err) => return Err(err),

@@ -2,6 +2,7 @@
 //! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
 //! sees a socket, a thread or a lock.
 
+mod guarded; // conversations, as the engine calls them
 mod handover; // handing a connection over
 mod layer; // code below a conversation
 
@@ -17,10 +18,11 @@ use super::kept::Kept;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
 use super::memory::CONNECTION;
 use super::output::Output;
-use super::scheduler::{Link, Waker};
+use super::scheduler::{Link, MayBlock, Waker};
 use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
 use super::sync::{self, Instant};
+pub use guarded::{Guarded, meet};
 pub use handover::Handover;
 pub use layer::Layer;
 pub(super) use layer::RECORD;
@@ -29,15 +31,15 @@ pub(super) use layer::RECORD;
 ///
 /// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read. `None` turns the client away: it sees
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client: it sees
     /// the end of the stream (Python's `verify_request`).
     ///
     /// It runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
-    /// How much memory a connection may need, in bytes, with what the kernel needs for it, and without what its conversation
-    /// [keeps](Conversation::kept). The default of [`TcpServer::max_connections`](crate::TcpServer::max_connections) is as many as fit
-    /// in half of the [memory](crate::TcpServer::memory).
+    /// How much memory a connection may need, in bytes, including the kernel's part, and without what its conversation
+    /// [keeps](Conversation::kept). By default, [`TcpServer::max_connections`](crate::TcpServer::max_connections) is
+    /// the number of connections that fit in half of the [memory](crate::TcpServer::memory).
     ///
     /// By default 8 KiB.
     fn connection_memory(&self) -> u64 {
@@ -77,15 +79,15 @@ pub trait Conversation: Send {
         Next::Close
     }
 
-    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block as long
-    /// as it likes.
+    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block for any
+    /// time.
     ///
     /// Default: closes the connection.
     fn take(self: Box<Self>, stream: Stream) {
         drop(stream);
     }
 
-    /// Called before an idle connection ([`Next::Idle`]) is closed: past its time limit, for a new client, or because
+    /// Called before an idle connection ([`Next::Idle`]) is closed: after its time limit, for a new client, or because
     /// the server shuts down. Its output is sent first. A protocol that ends with a goodbye (`close_notify` in TLS)
     /// appends it here. It must not block: it runs without a permit.
     ///
@@ -100,9 +102,9 @@ pub trait Conversation: Send {
         true
     }
 
-    /// How many bytes of what its client sent it keeps by itself, of a message that is not complete or not answered:
-    /// they count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), as do those that it leaves in `turn.input`. Asked
-    /// at the end of a turn, unless the connection is idle.
+    /// How many bytes of its client the conversation itself keeps, for a message that is incomplete or not answered.
+    /// They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it leaves in
+    /// `turn.input`. Called at the end of a turn, unless the connection is idle.
     ///
     /// By default none.
     fn kept(&self) -> usize {
@@ -127,6 +129,7 @@ pub struct Turn<'a> {
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
+    pub(super) may_block: Option<MayBlock>,
     pub(super) blocking: Option<&'a dyn BlockingSource>,
     pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
 }
@@ -183,6 +186,7 @@ impl<'a> Turn<'a> {
             server: None,
             shutting_down: false,
             current: None,
+            may_block: Some(MayBlock::without_a_server()),
             blocking: None,
             handover: None,
         }
@@ -191,6 +195,13 @@ impl<'a> Turn<'a> {
     /// The turn of a server that is shutting down, for tests.
     pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.shutting_down = true;
+        self
+    }
+
+    /// A turn without a permit, for tests of this crate's own conversations: it must not block.
+    #[doc(hidden)]
+    pub fn without_permit(mut self) -> Turn<'a> {
+        self.may_block = None;
         self
     }
 
@@ -213,6 +224,12 @@ impl<'a> Turn<'a> {
     /// Sets when a poll brought the bytes of this turn, for tests. `None`: no poll did.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
+    }
+
+    /// The proof that this turn may block: after [`Next::Handle`] and [`Next::Brief`], in an [`Event`], and in a turn
+    /// without a server.
+    pub(crate) fn may_block(&self) -> Option<MayBlock> {
+        self.may_block
     }
 
     /// Whether the server is shutting down, or this connection has to make room for another: state it in the response,
@@ -272,8 +289,22 @@ impl<'a> Turn<'a> {
     /// Returns this turn with other input and output, for a layer above another.
     pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
         let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        let (blocking, handover) = (None, None);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
+        let (may_block, blocking, handover) = (None, None, None);
+        Turn {
+            input,
+            output,
+            client,
+            now,
+            wall,
+            polled,
+            link,
+            server,
+            shutting_down,
+            current,
+            may_block,
+            blocking,
+            handover,
+        }
     }
 
     /// Returns a waker, which calls this connection from any thread: its conversation then gets [`Event::Called`]. (In
@@ -294,9 +325,9 @@ pub struct Stage(pub u32);
 /// What comes next, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "is heard only if it is returned"]
+#[must_use = "has an effect only if it is returned"]
 pub enum Next {
-    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). Past it:
+    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). After that:
     /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.
     /// After the end of the stream it means [`Next::Close`].
     Read {
@@ -312,7 +343,7 @@ pub enum Next {
         /// [`Event::Late`].
         at_min_rate: bool,
     },
-    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. Past it:
+    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. After that:
     /// [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the client's bytes causes
     /// one turn and ends nothing, because the client may still read. A client that has disconnected is noticed when
     /// something is sent to it, or after about a minute.
@@ -322,13 +353,13 @@ pub enum Next {
         /// How long the whole stage can take.
         within: Option<Duration>,
     },
-    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. Past
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. After
     /// the limit (`None`: no limit) the connection is closed.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block as long as it likes. It comes with a permit, or [`Event::NoPermit`] comes instead.
+    /// The next turn may block for any time. It comes with a permit, or [`Event::NoPermit`] comes instead.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
@@ -340,7 +371,7 @@ pub enum Next {
     Again,
     /// Leave the engine once all output is written: [`Conversation::take`] is called with the socket, on a thread of
     /// its own. If no thread is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)), the connection waits
-    /// for one as for a handler. Past that: [`Event::NoThread`].
+    /// for one as for a handler. After that: [`Event::NoThread`].
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
     /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
@@ -398,9 +429,9 @@ pub struct Raw<P>(pub P);
 /// settings, or [`Raw`] around a [`Protocol`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
-    label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.with_state(state)`",
-    note = "anything else implements `RequestHandler`"
+    label = "this is neither a `RequestHandler` nor wrapped in `Raw(..)`",
+    note = "wrap a closure in `handler_fn(|request| ..)` and a `Protocol` in `Raw(..)`; pass routes as `routes.with_state(state)`",
+    note = "any other type must implement `RequestHandler`"
 )]
 pub trait IntoProtocol {
     /// The protocol that is served.

@@ -61,7 +61,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not ASCII")?;
     let words: Vec<&str> = line.split(' ').collect();
     let [family, source, destination, source_port, destination_port] = words[..] else {
-        return Err("the line has not six words with a space between them");
+        return Err("the line does not consist of six words with one space between them");
     };
     let address = |text: &str| -> Result<IpAddr, Malformed> {
         match family {
@@ -92,7 +92,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     };
     let Some(kind) = bytes.get(13) else { return Ok(None) };
     if command == Command::Proxy && (kind >> 4 > 3 || kind & 0x0f > 2) {
-        return Err("no such address family or transport protocol");
+        return Err("unknown address family or transport protocol");
     }
     let Some([high, low]) = bytes.get(14..FIXED) else { return Ok(None) };
     let rest = usize::from(u16::from_be_bytes([*high, *low]));

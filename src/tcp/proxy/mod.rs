@@ -12,12 +12,13 @@ use log::debug;
 
 use super::client::Client;
 use super::network::IpNetwork;
-use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protocol, Stage, Turn};
+use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protocol, Stage, Turn, meet};
+use super::scheduler::MayBlock;
 
 /// A protocol behind proxies that use the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
 /// load balancer. Its [`Client`] is the one that the proxy names.
 ///
-/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are turned away, or
+/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are rejected, or
 /// [served under their own address](ProxyProtocol::serve_untrusted), and a header from them is not parsed. So no client
 /// can choose an address by sending a header.
 ///
@@ -33,7 +34,7 @@ use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protoco
 /// let behind = ProxyProtocol::new(app).trust("10.0.0.0/8".parse()?);
 /// # Ok::<(), modest::InvalidNetwork>(())
 /// ```
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct ProxyProtocol {
     inner: Arc<dyn Protocol>,
     trusted: Vec<IpNetwork>,
@@ -60,7 +61,7 @@ impl ProxyProtocol {
         self
     }
 
-    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are turned away,
+    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are rejected,
     /// because a client that reaches the server around its proxies may be one that they block.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
@@ -84,7 +85,7 @@ impl Protocol for ProxyProtocol {
         if self.serve_untrusted {
             return self.inner.meet(client);
         }
-        debug!("{client} is turned away: it is none of the trusted proxies");
+        debug!("{client} is rejected: it is not a trusted proxy");
         None
     }
 
@@ -134,9 +135,16 @@ impl Proxied {
             Err(why) => refuse(turn.client, why),
         }
     }
+
+    fn meet(&self, client: Client, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        match meet(&*self.inner, &client, may_block) {
+            Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
+            None => Next::Linger,
+        }
+    }
 }
 
-/// Resets the connection: the proxy notices, and nothing could be taken for a response.
+/// Resets the connection. The proxy notices that, and nothing can be mistaken for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort
@@ -144,10 +152,13 @@ fn refuse(proxy: &Client, why: &str) -> Next {
 
 impl Conversation for Proxied {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        let Some(client) = self.meeting.take() else { return self.receive_header(turn) };
-        match self.inner.meet(&client) {
-            Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
-            None => Next::Linger,
+        match (self.meeting.take(), turn.may_block()) {
+            (Some(client), Some(may_block)) => self.meet(client, may_block, turn),
+            (None, _) => self.receive_header(turn),
+            (meeting, None) => {
+                self.meeting = meeting;
+                Next::Brief
+            }
         }
     }
 

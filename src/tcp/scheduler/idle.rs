@@ -1,5 +1,5 @@
-//! Idle workers: which ones sleep, which one is woken, and the watchdog. A part of [`Scheduler`]. A wake costs 3 to 8
-//! µs, so there is one at a time, and only if needed.
+//! Idle workers: which ones sleep, which one is woken, and the watchdog. Part of [`Scheduler`]. A wake costs 3 to 8 µs,
+//! so workers are woken one at a time, and only if needed.
 
 use std::time::Duration;
 
@@ -27,20 +27,27 @@ pub struct Parker {
     pub woken: AtomicBool,
 }
 
-/// A worker that began to wait inside the poll less than this ago counts as awake: its clients are about to send again,
-/// and a third worker beside two busy ones on two cores would only take over their connections. (With the order of
-/// polls and draws in `Worker::next` 0.88 of the CPU time for 64 clients of `hello`, alone 1.01.)
+/// A worker that began to wait inside the poll less than this ago counts as awake. Its clients are about to send again,
+/// and a third worker beside two busy ones on two cores would only take over their connections. CPU time for 64 clients
+/// of `hello`: 0.88 with this and the order of polls and draws in `Worker::next`, 1.01 with this alone.
 const LATELY: Duration = Duration::from_millis(2);
+/// The time between two checks of the watchdog: a connection behind a blocked worker waits up to this long. Shorter
+/// ticks would cost more (see `CALM_AFTER`).
 const TICK: Duration = Duration::from_millis(1);
+/// After this many ticks in a row without progress and without work the watchdog sleeps until it is woken. So an idle
+/// server makes no system calls, and a short pause between requests does not end the ticks.
 const QUIET_TICKS: u32 = 4;
-/// After this many ticks in a row that found no standstill and no long handler, ticks are less frequent until one finds
-/// something: the first blocked worker after that is found up to 3 ms later. A tick is a timer, two context switches
-/// and 10 to 20 µs of CPU time: at a thousand per second a quarter of the CPU time of a download at 450 MiB/s.
+/// After this many ticks in a row that found no standstill and no long handler, ticks last `CALM_TICK` until one finds
+/// something. A tick is a timer, two context switches and 10 to 20 µs of CPU time. At a thousand ticks per second that
+/// was a quarter of the CPU time of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
+/// The length of a tick after `CALM_AFTER`: the first blocked worker is then found up to 3 ms later than with `TICK`.
 const CALM_TICK: Duration = Duration::from_millis(4);
-/// After a standstill of this many ticks one more worker serves, whatever the others do.
+/// After a standstill of this many ticks one more worker serves, even if no core is idle. Without it, waiting
+/// connections could wait for as long as other workers compute.
 const STOOD_LONG: u32 = 8;
-/// The watchdog reads the kernel's state of up to this many long handlers. It counts the others as blocked.
+/// The watchdog reads the kernel's state of up to this many long handlers, and counts the others as blocked. Each costs
+/// some 5 µs, so a tick stays below 50 µs.
 const ASKED_AT_MOST: usize = 8;
 
 /// The watchdog's observations, tick by tick.
@@ -51,7 +58,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Records a tick. Returns whether the watchdog has to go to work.
+    /// Records a tick. Returns whether the watchdog has to become an ordinary worker.
     fn steps_in(&mut self, stands: bool, goes_on: bool, a_core_is_idle: bool) -> bool {
         self.quiet = if stands || goes_on { 0 } else { self.quiet + 1 };
         self.stood = if stands { self.stood + 1 } else { 0 };
@@ -73,8 +80,8 @@ fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64))
     poller_free && before.0 == after.0 || ready && before.1 == after.1
 }
 
-/// Whether fewer workers than cores are running or runnable. Another one, beside a client on the same cores, would
-/// serve no connection sooner, and take time from the client's thread.
+/// Whether fewer workers than cores are running or runnable. If not, one more worker would serve no connection sooner,
+/// and would take time from a client's thread on the same cores.
 fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
     awake < cores + blocked
 }
@@ -133,7 +140,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.next_of(&mut lock(&self.idle))
     }
 
-    /// The watchdog last.
+    /// Takes the watchdog last.
     fn next_of(&self, idle: &mut IdleWorkers) -> Option<usize> {
         idle.asleep.pop().or_else(|| {
             self.ticking.store(false, Ordering::SeqCst);
@@ -191,8 +198,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The watchdog: sleeps by the tick, and goes to work if the poller has been free, or the queue has not moved,
-    /// since the last one because workers are blocked. After some quiet ticks it sleeps until woken.
+    /// The watchdog. It sleeps for a tick at a time. It becomes an ordinary worker if the poller has been free, or the
+    /// queue has not moved, since the last tick because workers are blocked. After some quiet ticks it sleeps until it
+    /// is woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut watch = Watch::default();
@@ -245,7 +253,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     /// How many workers have been in code that may block for longer than this, and wait for something other than a
-    /// core: beside a client on the same cores a worker that computes for microseconds is often not run for
+    /// core. Beside a client on the same cores, a worker that computes for microseconds often does not run for
     /// milliseconds.
     fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
         let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
@@ -267,8 +275,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 mod tests {
     use super::*;
 
-    /// Each row is a tick: whether something stands, whether something goes on, whether a core is idle; whether the watchdog
-    /// steps in, and whether it is quiet.
+    /// Each row is a tick. Its inputs: whether there is a standstill, progress, an idle core. Its results: whether the
+    /// watchdog becomes a worker, and whether it is quiet.
     #[test]
     fn the_watchdog_steps_in_for_an_idle_core_or_after_eight_ticks() {
         type Row = ((bool, bool, bool), (bool, bool));

@@ -22,7 +22,7 @@ pub struct Link {
 
 /// The client has closed its side, or the connection was reset: set by the poller's event.
 const PEER_CLOSED: u8 = 1;
-/// The connection is over: set when its table entry is given up.
+/// The connection is over: set when its table entry is released.
 const OVER: u8 = 2;
 /// A call is on its way, and the conversation has not got it yet.
 const CALLED: u8 = 4;
@@ -228,7 +228,7 @@ mod tests {
     use super::super::super::sync;
     use super::*;
 
-    /// An engine that writes down what it was called for: the numbers of each call.
+    /// An engine that records its calls: the numbers of the connections in each.
     #[derive(Default)]
     struct Engine(Mutex<Vec<Vec<usize>>>);
 
@@ -342,7 +342,7 @@ mod tests {
             let all: Vec<usize> = std::iter::once(0).chain(3..2 * BATCH + 3).collect();
             let calls = engines[0].calls();
             assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 1]);
-            assert_eq!(calls.concat(), all, "without the one that is called already");
+            assert_eq!(calls.concat(), all, "all but the connection that was called already");
             wakers =
                 [(0, 1), (0, 2), (1, 3), (1, 4), (0, 5)].map(|(engine, number)| engines[engine].waker(number)).into();
             assert_eq!(Waker::wake_all(&wakers), 5);

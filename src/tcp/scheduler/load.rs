@@ -1,11 +1,11 @@
-//! The durations of turns, and what follows for wakes. Fed by `workers` with each turn; read by
-//! [`Scheduler`](super::Scheduler) before a wake.
+//! The durations of turns, and whether they justify a wake. `workers` records each turn;
+//! [`Scheduler`](super::Scheduler) reads the result before a wake.
 
 use std::time::Duration;
 
 use super::super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// The durations of turns. A wake depends on the time that it would save.
+/// The durations of turns, as moving means. They show how much time a wake would save.
 #[derive(Default)]
 pub struct Load {
     mean: AtomicU64,    // of a turn, in ns, moving by 1/64
@@ -14,15 +14,21 @@ pub struct Load {
     stuck: AtomicUsize, // handlers that had been blocked for over 1 ms at the last tick
 }
 
-/// A wake costs 3 to 8 µs. CPU time per request with 8 connections, by this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs;
-/// 50 to 300 µs: 5.8 µs. If 8 turns take 50 µs anyway, that limit woke workers for nothing: 1.01 of nginx, and 0.93
-/// with 100 µs.
+/// A wake must save more waiting time than this. A wake costs 3 to 8 µs. CPU time per request with 8 connections, by
+/// this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs; 50 to 300 µs: 5.8 µs. Where 8 turns take 50 µs, a limit of 50 µs woke
+/// workers for nothing: 1.01 of the CPU time of nginx, and 0.93 with 100 µs.
 const WORTH_A_WAKE: Duration = Duration::from_micros(100);
+/// A longer duration counts as this long in a mean. Otherwise a turn of some seconds would dominate the mean for hundreds
+/// of turns.
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
+/// A duration counts as at most this many times the mean, or as `FIRST_LEAP` if that is more: see `follow`.
 const LEAP: u64 = 8;
+/// Without this least step a mean of 0 could never rise.
 const FIRST_LEAP: Duration = Duration::from_micros(100);
+/// The blocked part of a turn is measured only while the mean is longer than this: in shorter turns the two system calls of
+/// a measurement would be a large part of the turn.
 const MEASURED_OVER: Duration = Duration::from_micros(20);
-/// A handler that runs longer waits for something, or has much to compute.
+/// A handler that runs longer waits for something or computes for long. The watchdog checks which of the two.
 pub const LONG: Duration = Duration::from_millis(1);
 
 impl Load {
@@ -53,8 +59,8 @@ impl Load {
     }
 
     /// Whether handlers wait rather than compute: for more than half of a turn. Beside a client on the same two cores a
-    /// computing handler waits for its core a third of the time. With a quarter as the limit that counted as waiting,
-    /// and 8 clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5 ms.
+    /// computing handler waits for its core a third of the time. A limit of a quarter took that for waiting, and 8
+    /// clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5 ms.
     pub fn blocks(&self) -> bool {
         let mean = self.mean.load(Ordering::Relaxed);
         self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 2
@@ -71,14 +77,14 @@ impl Load {
     }
 }
 
-/// On a busy machine one turn in a hundred is pre-empted for milliseconds, and would outweigh many. So a mean follows
-/// new values by limited steps, and reaches a lasting value within a hundred turns.
+/// Updates a mean by limited steps. On a busy machine one turn in a hundred is pre-empted for milliseconds, and would
+/// outweigh many others. A mean reaches a lasting value within a hundred turns.
 fn follow(mean: &AtomicU64, wall: Duration) {
     let leap = Duration::from_nanos(mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
     approach(mean, wall.min(leap));
 }
 
-/// Two workers may overwrite each other here, which does not matter for a mean of 64.
+/// Two workers may overwrite each other's values here. That does not matter for a mean over 64 values.
 fn approach(mean: &AtomicU64, value: Duration) {
     let value = value.min(LONGEST_COUNTED).as_nanos() as i64;
     let old = mean.load(Ordering::Relaxed) as i64;

@@ -39,7 +39,7 @@ use std::time::Duration;
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
 use load::Load;
-pub use permits::{Admission, Class, Permits, RESERVED, Work};
+pub use permits::{Admission, Class, MayBlock, Permits, RESERVED, Work};
 pub use poller_guard::{Patience, PollerGuard};
 use queue::{Ready, ReadyQueue};
 pub use shards::{Parked, ShardedTable};
@@ -149,9 +149,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Another thread calls these connections. Parked ones become ready, with their recorded events. For others the
-    /// call is recorded. Returns connections as [`push_from_outside`](Scheduler::push_from_outside) does.
-    #[must_use = "they are in nobody's hands but the caller's"]
+    /// Called by another thread for these connections. Parked ones become ready, with their recorded events. For others
+    /// the call is recorded. Returns connections as [`push_from_outside`](Scheduler::push_from_outside) does.
+    #[must_use = "the caller owns these connections"]
     pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) -> Vec<C> {
         let mut some = false;
         for (mut connection, readiness) in tokens.filter_map(|token| self.table.call(token)) {
@@ -164,7 +164,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Pushes a connection that is ready, from a thread that is not a worker. After the end no worker takes it from the
     /// queue, so it is returned, with all others in the queue.
-    #[must_use = "they are in nobody's hands but the caller's"]
+    #[must_use = "the caller owns these connections"]
     pub fn push_from_outside(&self, connection: C) -> Vec<C> {
         self.queue.push(connection, None);
         self.pushed_from_outside()
@@ -320,7 +320,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 }
 
-/// A panic under a lock cannot leave these in between: each is changed by steps that do not panic.
+/// No panic under a lock can leave a value half changed, so a poisoned lock is still used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

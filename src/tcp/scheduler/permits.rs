@@ -9,6 +9,7 @@
 //! use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::super::sync::Instant;
@@ -16,12 +17,12 @@ use super::super::sync::Instant;
 /// What a permit is needed for, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
-    /// A handler: it may run as long as it likes. The wait for its permit is bounded in number and time.
+    /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
     Handler,
     /// A handler that has sent a part of its response: it needs the same permit. The wait has no limit: a response that
-    /// has begun is not broken off because others are slow.
+    /// has begun is not cut off because others are slow.
     Begun,
-    /// Work that is expected to be short, and may block all the same: an event, a destructor, a part of a file. The
+    /// Work that is expected to be short, but may block: an event, a destructor, a part of a file. The
     /// wait has no limit.
     Short,
     /// Meeting a new client. The wait has no limit.
@@ -36,6 +37,39 @@ impl Class {
     /// Whether a permit of this class is suitable for this work.
     pub fn allows(self, work: Work) -> bool {
         self.0 <= work
+    }
+}
+
+/// The proof that the running code may block: its worker has a permit for this work, and other workers know of it. User
+/// code, destructors of user values and disk reads need one, so they can't be reached without a permit.
+///
+/// It is valid for one turn. It isn't `Send`, so no value that outlives the turn can keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct MayBlock {
+    work: Work,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl MayBlock {
+    /// Called with a permit only.
+    pub(super) fn granted(work: Work) -> MayBlock {
+        MayBlock { work, of_this_thread: PhantomData }
+    }
+
+    /// Without a server no client waits for the thread: for tests of handlers and conversations.
+    pub fn without_a_server() -> MayBlock {
+        MayBlock::granted(Work::Handler)
+    }
+
+    /// For tests of the engine's parts.
+    #[cfg(test)]
+    pub fn pretended(work: Work) -> MayBlock {
+        MayBlock::granted(work)
+    }
+
+    /// Whether it was given for this work, or for work with fewer permits.
+    pub fn allows(self, work: Work) -> bool {
+        self.work <= work
     }
 }
 
@@ -77,7 +111,7 @@ struct Pace {
     before: u64,  // in a window before that
 }
 
-/// Long enough for a pause of a busy or virtual machine, in which no thread is run.
+/// Long enough for a pause of a busy or virtual machine, in which no thread runs.
 const WINDOW: Duration = Duration::from_millis(200);
 /// Fewer in a window are not enough to judge.
 const LEAST: u64 = 16;
@@ -166,7 +200,8 @@ impl<C> Permits<C> {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in it.
+    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in
+    /// it.
     fn has_shrunk(&mut self) {
         if self.handlers().len() <= self.queue_limit {
             self.overfull_until = None;
@@ -257,6 +292,16 @@ mod tests {
             assert_eq!(permits.try_acquire(work), class.map(Class), "{work:?}, {:?} free", permits.free);
         }
         assert_eq!(permits.taken(), 4);
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_work_and_for_work_with_more_permits() {
+        let all = CLASSES.map(|class| class.0);
+        for (number, given) in all.into_iter().enumerate() {
+            for (other, work) in all.into_iter().enumerate() {
+                assert_eq!(MayBlock::pretended(given).allows(work), other >= number, "{given:?} for {work:?}");
+            }
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
 
 impl<C, P, W: PollWaker> Drop for PollerGuard<'_, C, P, W> {
     fn drop(&mut self) {
-        // Under the lock: stored after it, `poller_free` could be true while the poller is taken again, and workers
+        // Stored under the lock. Stored later, `poller_free` could be true while the poller is taken again, and workers
         // that look for work would spin.
         let mut poller = lock(&self.scheduler.poller);
         *poller = self.poller.take();

@@ -27,9 +27,9 @@ pub struct ReadyQueue<C> {
     filled: Padded<AtomicUsize>,
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
-    /// How many in `called` can be popped: each is counted after it is pushed, and popped by the thread that took it
-    /// off the count, so no worker searches for one that is not there. (Checking both queues costs 200 instructions per
-    /// request.)
+    /// How many connections in `called` can be popped. Each is counted after it is pushed, and a thread takes one off
+    /// the count before it pops, so no worker searches for one that is not there. (Checking both queues costs 200
+    /// instructions per request.)
     calls: AtomicUsize,
 }
 

@@ -135,7 +135,8 @@ impl<C> ShardedTable<C> {
         self.waited_for.store(NO_HINT, Ordering::SeqCst);
     }
 
-    /// Until when the poller may wait. It is remembered, so that who parks with an earlier deadline wakes it.
+    /// Until when the poller may wait. The result is stored, so that a worker that parks a connection with an earlier
+    /// deadline wakes the poller.
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.earliest.load(Ordering::SeqCst);
         self.waited_for.store(first, Ordering::SeqCst);
@@ -193,7 +194,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
-    /// Three shards, without their locks: these are of whatever `sync` is.
+    /// Three shards without their locks, because the locks differ between builds (`sync`).
     struct Shards(Vec<ConnectionTable<u32>>, Vec<Token>);
 
     impl Shards {
@@ -238,7 +239,7 @@ mod tests {
         ] {
             shards.park(number, eviction);
         }
-        // A byte more of a message makes it no younger; a new idle time begins at the end.
+        // Another byte of a message does not make it younger. A new idle time begins at the end of the list.
         for (number, eviction) in [(0, Eviction::Begun(now + SECOND)), (2, Eviction::Idle(now + 2 * SECOND))] {
             shards.take(number);
             shards.park(number, eviction);

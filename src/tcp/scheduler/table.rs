@@ -213,6 +213,7 @@ impl<C> ConnectionTable<C> {
 
     /// Parks a connection, unless an event arrived for it meanwhile. Returns the bucket of its deadline if that is a
     /// new hint.
+    #[inline]
     pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {
         let shutdown = self.shutdown;
         let entry = &mut self.entries[token.index as usize];
@@ -230,6 +231,7 @@ impl<C> ConnectionTable<C> {
     }
 
     /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
+    #[inline]
     pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let entry = self.get(token)?;
         entry.note.merge(readiness);
@@ -268,7 +270,7 @@ impl<C> ConnectionTable<C> {
     /// The first of a list, or the next after this one, and the time of its place.
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
-        let entry = self.entries.get(index as usize)?; // NONE: there is no such entry
+        let entry = self.entries.get(index as usize)?; // NONE is the index of no entry
         Some((Instant::from_nanos(entry.since), index))
     }
 
@@ -549,7 +551,7 @@ mod tests {
         table.remove(gone);
         let token = insert(&mut table);
         assert_eq!((token.index, token.generation), (gone.index, 1));
-        assert!(table.call(gone).is_none(), "for one that is gone: neither told nor noted");
+        assert!(table.call(gone).is_none(), "a call for a removed connection is ignored");
         table.remove(gone);
         for (interest, meets) in [(READABLE, false), (called, true)] {
             assert!(table.park(token, 7, Wait { interest, ..wait(None, Eviction::Never) }).is_ok());
@@ -593,8 +595,8 @@ mod tests {
         assert_eq!((table.drain(), table.drain(), table.parked()), (vec![1], vec![], 0));
     }
 
-    /// Who is parked again within 64 ms keeps its place in the order of eviction and notes by how much it is younger; a
-    /// message that has begun keeps it as long as it is the same.
+    /// A connection that is parked again within 64 ms keeps its place in the order of eviction, and its entry records
+    /// by how much it is younger. An incomplete message keeps its place as long as it is the same message.
     #[test]
     fn a_soon_reparked_connection_keeps_its_place() {
         const WHILE: Duration = Duration::from_nanos(KEEPS_ITS_PLACE);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::sync::{self, Instant, Ordering, current, fence, thread_id};
 use super::queue::Ready;
-use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
+use super::{Admission, Class, MayBlock, PollWaker, PollerGuard, Scheduler, Work, lock};
 
 /// What a worker does next.
 pub enum Task<'a, C, P, W: PollWaker> {
@@ -35,6 +35,8 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     polls_seen: u64,
 }
 
+/// A poll is overdue after this many draws of a worker, or after `TIME_BETWEEN_POLLS` (invariant 4). Without these limits a
+/// queue that never empties would keep parked and new clients waiting.
 const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 
@@ -77,9 +79,9 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 self.found();
                 return Task::Serve(connection);
             }
-            // A poll comes before connections that another has polled, unless workers are blocked: each of two busy
-            // workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores:
-            // 0.88 of the CPU time.)
+            // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
+            // two busy workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two
+            // cores: 0.88 of the CPU time.)
             let in_vain = std::mem::take(&mut self.in_vain);
             let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
@@ -141,18 +143,17 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         let polled = Instant::from_nanos(scheduler.polled.load(Ordering::Relaxed));
         let is_due = self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
             || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS;
-        is_due && !scheduler.queue.is_empty() // otherwise there is nothing to put before the poll
+        is_due && !scheduler.queue.is_empty() // with an empty queue, the poll comes next anyway
     }
 
     /// Acquires a permit for this work, if the one it holds is suitable or another is free.
-    pub fn acquire_permit(&mut self, work: Work) -> bool {
-        if self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
-            return true;
+    pub fn acquire_permit(&mut self, work: Work) -> Option<MayBlock> {
+        if !self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
+            let scheduler = self.scheduler;
+            let class = scheduler.with_permits(|permits| permits.try_acquire(work))?;
+            self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
         }
-        let scheduler = self.scheduler;
-        let Some(class) = scheduler.with_permits(|permits| permits.try_acquire(work)) else { return false };
-        self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
-        true
+        Some(MayBlock::granted(work))
     }
 
     /// Whether connections wait for permits: then a worker that has used one returns it before it uses it again.
@@ -265,7 +266,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 }
 
 impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
-    /// A worker that was woken and dies before it finds anything must not keep others from being woken.
+    /// If a woken worker dies before it finds anything, other workers must be woken again.
     fn drop(&mut self) {
         self.end_blocking();
         if self.woken {

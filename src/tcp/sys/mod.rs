@@ -1,8 +1,8 @@
 //! Sockets, the poller and other services of the kernel, under one name each. The engine takes them only from here, so
 //! that the simulation can run its own files on a simulated machine (`tests/simulation`).
 //!
-//! What systems do differently is in `linux` and in `portable`, by the same names. The portable form uses what every
-//! Unix has. `--cfg modest_portable` selects it on Linux also, for tests.
+//! Differences between systems are in `linux` and `portable`, under the same names. `portable` uses calls that every
+//! Unix has. `--cfg modest_portable` selects it on Linux, for tests.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux/mod.rs"]
@@ -60,8 +60,8 @@ impl ListeningSocket {
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
     }
 
-    /// From now on no client can begin to connect. Connected clients can still be accepted, and then none is left to be
-    /// reset when the socket is closed. Only for a socket that no other process has, because it applies to all.
+    /// Refuses clients that begin to connect from now on. Connected clients can still be accepted, so none is left to
+    /// be reset when the socket is closed. Only for a socket that no other process has, because it applies to all.
     ///
     /// # Errors
     /// If the kernel does not support that.
@@ -103,8 +103,8 @@ fn end_both_ways(socket: &Socket) {
     let _ = socket.shutdown(Shutdown::Both);
 }
 
-/// Limits how many unsent bytes the kernel holds for a client, or for all clients of a listening socket. Where the
-/// kernel does not count unsent bytes alone, the limit is one of the whole buffer, up to `MOST_BUFFERED`.
+/// Limits how many unsent bytes the kernel holds for a client, or for all clients of a listening socket. If the kernel
+/// does not count unsent bytes separately, the limit applies to the whole buffer, up to `MOST_BUFFERED`.
 ///
 /// # Errors
 /// If neither limit can be set.
@@ -185,12 +185,15 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     Ok(ClientStream(socket.into()))
 }
 
-/// Makes the kernel probe the peer's system, after this much silence and at that interval, for whether it still knows
-/// the connection. Not needed for a Unix socket: its poller reports the end.
+/// Makes the kernel check, after this much silence, whether the peer's system still knows the connection. Clients inherit
+/// it from their listener. A Unix socket does not need it: its poller reports the end.
 pub fn probe(stream: &impl AsFd, after: Duration) {
-    let probes = TcpKeepalive::new().with_time(after).with_interval(after);
+    let probes = TcpKeepalive::new().with_time(after).with_interval(after.min(PROBED_EVERY));
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }
+
+/// The time between probes that are not answered.
+const PROBED_EVERY: Duration = Duration::from_secs(15);
 
 /// Sends a part of a file as far as it fits into the socket, through a buffer of this thread: for systems and file
 /// systems without `sendfile`.

@@ -1,4 +1,4 @@
-//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+//! Calls that every Unix has. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, IoSliceMut};
@@ -17,33 +17,34 @@ use rustix::net::{
 };
 use socket2::{SockAddr, SockRef, Socket};
 
-/// Which way is used for what.
+/// The call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
     ("readiness", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
     ("files to clients", "copies"),
-    ("unsent bytes", "a limit of each socket's buffer; a client that takes anything in a window takes enough"),
+    ("unsent bytes", "a limit of each socket's buffer; any progress of a client within a window suffices"),
     ("clients at a shutdown", "those that connect in the last moment are reset, and streams that don't end see an end"),
-    ("state of threads", "unknown: a handler that runs for long counts as one that waits"),
-    ("listening sockets", "a stream's with an address and no peer"),
+    ("state of threads", "unknown: a long handler counts as waiting"),
+    ("listening sockets", "a stream socket with an address and no peer"),
     ("abstract Unix sockets", "no"),
     ("memory", "2 GiB assumed"),
 ];
 
-/// A client that has disconnected causes an error, not a signal to the process: see `accept` for Apple's systems.
+/// Makes a write to a disconnected client an error instead of a signal to the process. For Apple's systems see
+/// `accept`.
 #[cfg(not(target_vendor = "apple"))]
 pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub const NO_SIGNAL: SendFlags = SendFlags::empty();
-/// These bytes go out at once.
+/// These bytes are sent at once.
 pub const MORE: SendFlags = SendFlags::empty();
 
-/// What a machine is assumed to have.
+/// The memory that a machine is assumed to have.
 const ASSUMED_MEMORY: u64 = 2 << 30;
 
-/// Times before the first call exist: up to a year.
+/// An offset, so that times before the first call can be represented: up to a year.
 const BEFORE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 
-/// A stream that does not block, and its client's address.
+/// Accepts a non-blocking stream, with its client's address.
 pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     let (stream, address) = acceptfrom(listener)?;
     fcntl_setfd(&stream, FdFlags::CLOEXEC)?;
@@ -53,7 +54,7 @@ pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketA
     Ok((stream, address))
 }
 
-/// No call refuses clients and keeps those that are connected.
+/// No call refuses new clients and keeps the connected ones.
 pub fn refuse_newcomers(_: SockRef<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -68,8 +69,9 @@ pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Ends a socket, even if a thread waits on it: a thread that reads gets the end, and one that writes an error. Closing
-/// it resets the rest: its client sees that the response was interrupted, unless all that was written has arrived.
+/// Closes a socket in both directions, even if a thread waits on it: a thread that reads gets the end, and one that
+/// writes an error. Closing it resets the rest, so its client sees that the response was interrupted, unless everything
+/// written has arrived.
 pub fn cut_off(socket: &Socket) {
     super::end_both_ways(socket);
 }
@@ -116,7 +118,7 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<
     Ok((received.bytes + lost, received.address))
 }
 
-/// A file without a name cannot get one.
+/// An unnamed file cannot get a name.
 pub fn link_unnamed(_: &File, _: &Path) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }

@@ -1,4 +1,4 @@
-//! What both forms promise.
+//! What the Linux code and the portable code have in common.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ fn a_client_stream_does_not_block_and_is_not_inherited() {
     assert!(rustix::io::fcntl_getfd(&stream).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
 }
 
-/// From any position, up to any count, up to the end of the file.
+/// A part of a file is sent from any position, up to any count, up to the end of the file.
 #[test]
 fn a_part_of_a_file_is_sent() {
     let mut file = tempfile::NamedTempFile::new().unwrap().into_file();
@@ -63,7 +63,7 @@ fn a_part_of_a_file_is_sent() {
 fn a_disconnected_client_causes_an_error() {
     let (client, stream) = pair();
     drop(client);
-    // Its system says so after the first bytes.
+    // The client's system resets the connection after the first bytes.
     let _ = send(&stream, b"x", NO_SIGNAL);
     wait_until_ready(&stream, PollFlags::HUP, Some(Duration::from_secs(30))).unwrap();
     let error = send(&stream, b"x", NO_SIGNAL.union(MORE)).unwrap_err();
@@ -78,7 +78,7 @@ fn unsent_bytes_are_limited() {
     while let Ok(count) = send(&stream, &[b'x'; 4096], NO_SIGNAL) {
         sent += count;
     }
-    // What the client's own buffer takes comes on top.
+    // The client's own buffer accepts more.
     assert!(sent < 8 << 20, "{sent} bytes for a client that reads nothing");
     limit_unsent(&stream, u32::MAX).unwrap();
 }

@@ -11,7 +11,7 @@ use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::{Panicked, catch, contain};
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
-use super::scheduler::{Task, Work, Worker};
+use super::scheduler::{MayBlock, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
@@ -117,8 +117,8 @@ impl<'a> WorkerLoop<'a> {
             Ok(Outcome::Take) => self.take(connection, end),
             Ok(Outcome::Closed) => self.close(connection, end),
             Err(panicked) => {
+                self.tell(panicked.of(connection.client(), settings.current.what()));
                 settings.current.end();
-                self.tell(panicked.of(connection.client()));
                 connection.panicked();
                 // They may contain output of this client, whose destructors may also panic.
                 let buffers = std::mem::take(&mut self.buffers);
@@ -144,7 +144,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Another connection now has the permit, and is served next.
+    /// Another connection has the permit now and is served next.
     fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
         self.permit.used = false;
         connection.brought_by(None); // the file system may have changed since its poll
@@ -155,7 +155,7 @@ impl<'a> WorkerLoop<'a> {
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         let may_block = catch("a conversation", || connection.drop_may_block());
         let may_block = may_block.map_err(|panicked| self.tell(panicked)).unwrap_or(true);
-        if may_block && !self.permit.begin(Work::Short, now) {
+        if may_block && self.permit.begin(Work::Short, now).is_none() {
             connection.causes().dropped = true;
             return self.await_permit(connection, Work::Short, now);
         }
@@ -180,22 +180,22 @@ struct HeldPermit<'a> {
 }
 
 impl PermitAccess for HeldPermit<'_> {
-    fn begin(&mut self, work: Work, now: Instant) -> bool {
+    fn begin(&mut self, work: Work, now: Instant) -> Option<MayBlock> {
         let is_handler = work <= Work::Begun;
         if is_handler {
             if self.used && self.worker.others_want_permits() {
-                return false;
+                return None;
             }
             self.used = true;
         }
-        let acquired = self.worker.acquire_permit(work);
-        // With a single client nothing waits while its handler runs, except a new client: until the next tick.
-        match acquired {
-            true if is_handler && !self.engine.has_one_client() => self.worker.begin_blocking(now),
-            true => self.worker.begin_short(now),
-            false => {}
+        let may_block = self.worker.acquire_permit(work)?;
+        // With a single client, only a new client could wait while its handler runs, and at most until the next tick.
+        if is_handler && !self.engine.has_one_client() {
+            self.worker.begin_blocking(now);
+        } else {
+            self.worker.begin_short(now);
         }
-        acquired
+        Some(may_block)
     }
 
     fn handler_took(&mut self, wall: Duration) {

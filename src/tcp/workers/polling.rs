@@ -18,18 +18,18 @@ use super::super::sys::ClientStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
-/// How many new clients a poll accepts: existing ones come first.
+/// How many new clients a poll accepts, so that existing clients do not wait long.
 const NEWCOMERS: usize = 64;
 /// How long to wait after a failed poll: errors are not expected to last, and would be logged in a loop.
 const AFTER_A_FAILED_POLL: Duration = Duration::from_millis(10);
 
-/// Workers that serve many clients hardly ever sleep, so the kernel runs them until their time slices are used up, one
-/// after the other, and clients on the same machine not at all for 10 ms and more. So a worker yields its core before
-/// it polls, unless its last poll found at most one connection and no other worker is awake, and between turns when it
-/// has neither polled nor yielded for this long. Measured with and without, in turns (wrk beside the server on two
-/// cores, each in its own session; files of 1 KiB): p99 with 8, 64 and 512 connections 0.4, 3.8 and 6.9 ms instead of
-/// 0.9, 7.4 and 9.2 ms, p99.9 with 64 connections 9 ms instead of 31 ms; CPU time per request 0.97 to 1.05. With one
-/// connection there is no yield: it would cost 5 to 9 %.
+/// How long a worker takes turns before it yields its core, if it has not polled. Workers that serve many clients
+/// hardly ever sleep. So the kernel runs them until their time slices are used up, and clients on the same machine do
+/// not run for 10 ms and more. Therefore a worker yields between turns after this time, and before it polls, unless it
+/// is the only one awake and its last poll found at most one connection. Measured with and without, in turns (wrk
+/// beside the server on two cores, each in its own session; files of 1 KiB): p99 with 8, 64 and 512 connections 0.4,
+/// 3.8 and 6.9 ms instead of 0.9, 7.4 and 9.2 ms, p99.9 with 64 connections 9 ms instead of 31 ms; CPU time per request
+/// 0.97 to 1.05. With one connection a yield would cost 5 to 9 %.
 pub const YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// A message to be logged.
@@ -147,7 +147,7 @@ impl WorkerLoop<'_> {
         for _ in 0..most {
             if engine.is_full() {
                 if guard.poller().acceptor().somebody_waits() {
-                    self.make_room(guard, now, "as many clients as are allowed (max_connections) are connected");
+                    self.make_room(guard, now, "the maximum number of clients (max_connections) is connected");
                 }
                 return;
             }
@@ -180,7 +180,7 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                // Accepting from other listeners goes on while this one pauses.
+                // Accepting from other listeners continues while this one pauses.
                 Accepted::Failing { err, first, for_good } => {
                     if first {
                         self.notices.push((Level::Error, err.to_string()));
@@ -195,12 +195,12 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// A further client of an address at its limit: reset, so that nothing of it stays in the kernel.
+    /// Resets a further client of an address at its limit, so that the kernel keeps nothing of it.
     fn refuse(&mut self, stream: ClientStream, client: &Client) {
         Transport::new(stream).reset();
         // The logger itself is not called to check its level: its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
-            let notice = format!("refused {client}: its address has as many connections as it may");
+            let notice = format!("rejected {client}: its address has the maximum number of connections");
             self.notices.push((Level::Debug, notice));
         }
     }
@@ -217,7 +217,7 @@ impl WorkerLoop<'_> {
         }
         acceptor.pause(now, evicted.more_at);
         if acceptor.may_complain(now) {
-            let notice = format!("no room for more clients: {why}; idle ones are closed for new ones");
+            let notice = format!("no room for more clients: {why}; idle connections are closed for new clients");
             self.notices.push((Level::Warn, notice));
         }
         self.engine.evict(evicted.connections.len());
@@ -256,9 +256,9 @@ impl WorkerLoop<'_> {
     /// Calls what is due, if there is a permit.
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
-        if !self.permit.begin(Work::Short, now) {
+        let Some(_may_block) = self.permit.begin(Work::Short, now) else {
             return self.engine.timers.put_off(due, now);
-        }
+        };
         for call in due {
             contain("a timer", call);
         }

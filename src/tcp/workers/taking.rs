@@ -9,6 +9,7 @@ use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
 use super::super::contain::{catch, contain};
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
+use super::super::handle::ServerHandle;
 use super::super::layered::layered;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
@@ -46,7 +47,7 @@ impl WorkerLoop<'_> {
 fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
-    let started = sync::spawn("modest-stream".to_owned(), move || {
+    let started = sync::spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
         let mut next = take_out(&theirs);
         while let Some(connection) = next {
             run(&engine_there, connection);
@@ -82,7 +83,7 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     match taken {
         Ok(Ok(())) => {}
         Ok(Err(err)) => _ = contain("the logger", || debug!("a connection could not be taken: {err}")),
-        Err(panicked) => panicked.of(&client).tell(),
+        Err(panicked) => panicked.of(&client, None::<&str>).tell(),
     }
 }
 
@@ -96,6 +97,10 @@ struct Place {
 impl stream::Registered for Place {
     fn is_shutting_down(&self) -> bool {
         self.engine.scheduler.is_shutting_down()
+    }
+
+    fn server(&self) -> ServerHandle {
+        self.engine.handle().clone()
     }
 
     fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {

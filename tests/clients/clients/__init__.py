@@ -1,1 +1,1 @@
-"""One file a client: what it needs, and its checks in the order they are made."""
+"""One file for each client: its requirements, and its checks in order."""

@@ -1,4 +1,4 @@
-"""apt, from a small repository, with a root of its own: nothing of this machine's is touched."""
+"""apt, with a small repository and a separate root: nothing of this machine is changed."""
 
 import os
 import time
@@ -16,7 +16,7 @@ def version(at):
 
 
 def package(at, number):
-    """A package that holds one file."""
+    """A package that contains one file."""
     tree = at.folder(f"apt-package-{number}")
     make(tree / "usr/share/modest-sample/text", f"version {number}\n".encode())
     make(
@@ -31,7 +31,7 @@ def package(at, number):
 
 
 def publish(at):
-    """The lists of the repository anew."""
+    """Writes the lists of the repository again."""
     top = at.root / "debian"
     lists = top / "dists/stable/main/binary-all"
     lists.mkdir(parents=True, exist_ok=True)
@@ -45,15 +45,15 @@ def publish(at):
         "APT::FTPArchive::Release::Architectures=all",
     ]
     release = at.run(["apt-ftparchive", *names, "release", "dists/stable"], cwd=top).good().out
-    # Of two versions in one second the server dates neither, and apt goes by the date.
+    # The server dates no file that was changed within the current second, and apt needs the date.
     path = top / "dists/stable/Release"
     while path.exists() and int(path.stat().st_mtime) == int(time.time()):
-        time.sleep(0.02)  # the clock is what is waited for
+        time.sleep(0.02)  # waits for the clock
     path.write_bytes(release)
 
 
 def root(at):
-    """A root for apt: its lists, its cache, its idea of what is installed."""
+    """A root for apt: its lists, its cache, and its record of installed packages."""
     top = new(at.made / "away/apt-root")
     for folder in (
         "etc/apt/apt.conf.d",
@@ -82,7 +82,7 @@ def apt(at, top, *words):
 
 
 def check_update_and_download(at):
-    """update and download; nothing fetched again while nothing changes; a new version after it does"""
+    """update and download; nothing is downloaded again without a change, and a new version is found"""
     first = package(at, "1.0")
     publish(at)
     at.settle("/debian/dists/stable/Release")
@@ -105,12 +105,12 @@ def check_update_and_download(at):
 
 
 def check_resume(at):
-    """a download that broke off goes on where it was"""
+    """a broken download continues"""
     top = at.made / "away/apt-root"
     whole = at.root / "debian/pool/modest-sample_1.1_all.deb"
     content = whole.read_bytes()
     (top / "cache" / whole.name).unlink(missing_ok=True)
-    # apt dates what it has of a file as the server dated the file, and asks for the rest if that still holds (If-Range).
+    # apt gives a partial file the server's date, and requests the rest only if the date still holds (If-Range).
     part = make(top / "cache/archives/partial" / whole.name, content[: len(content) // 2])
     stamp = int(time.time()) - DAY
     for path in (whole, part):

@@ -1,4 +1,4 @@
-"""unzip, 7z, bsdtar, tar and gzip: what they make of archives of folders."""
+"""unzip, 7z, bsdtar, tar and gzip, with archives of folders."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ def version(at):
 
 
 def site(at):
-    """A server with archives, and the folder it serves: small and large files, text and noise, and an empty folder."""
+    """A server with archives, and its folder: small and large files, text and noise, and an empty folder."""
     if not hasattr(at, "archiving"):
         folder = at.folder("archived")
         for number, name in enumerate(NAMES):
@@ -40,7 +40,7 @@ def fetched(at, form, name="tree"):
 
 
 def unpacked(at, words, form, stdin=b""):
-    """Unpack by a command that runs in a new folder, and compare all of it."""
+    """Unpacks with a command that runs in a new folder, and compares all files."""
     _, folder = site(at)
     copy = at.folder(f"unpacked-{next(NUMBERS)}")
     at.run([*words], stdin=stdin, cwd=copy, within=60).good()
@@ -49,21 +49,21 @@ def unpacked(at, words, form, stdin=b""):
 
 
 def check_unzip(at):
-    """-t finds no fault, and what is unpacked is what was there"""
+    """-t finds no error, and the unpacked files are equal"""
     path = fetched(at, "zip")
     assert "No errors detected" in at.run(["unzip", "-t", path]).good().text
     unpacked(at, ["unzip", "-q", path], "zip")
 
 
 def check_7z(at):
-    """t finds no fault in any format, and what is unpacked is what was there"""
+    """t finds no error in any format, and the unpacked files are equal"""
     for form in ["zip", "tar", "tar.gz"]:
         assert "Everything is Ok" in at.run(["7z", "t", fetched(at, form)]).good().text, form
     unpacked(at, ["7z", "x", fetched(at, "zip")], "zip")
 
 
 def check_bsdtar(at):
-    """all formats, also as they come, without the end of a zip"""
+    """all formats, also as a stream, without the end of a zip"""
     for form in ["zip", "tar", "tar.gz"]:
         path = fetched(at, form)
         unpacked(at, ["bsdtar", "-xf", path], form)
@@ -91,7 +91,7 @@ def check_more_entries_than_16_bits(at):
 
 
 def check_a_file_beyond_4_gib(at):
-    """5 GiB of nothing with a word behind it: sizes of 64 bits, in a zip and in a tar"""
+    """5 GiB of zeros and a word: sizes of 64 bits, in a zip and in a tar"""
     server, folder = site(at)
     (folder / "huge").mkdir()
     with open(folder / "huge" / "huge.bin", "wb") as file:

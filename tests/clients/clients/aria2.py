@@ -20,11 +20,11 @@ def check_parts(at):
     at.run([*WORDS, "-x8", "-s8", "-k1M", "--piece-length=1M", "-d", folder, f"{at.site.url}/aria.bin"]).good()
     same(digest(folder / "aria.bin"), digest(whole), "the file")
     parts = [line for line in at.site.logged(mark, "/aria.bin") if '" 206 ' in line]
-    assert len(parts) >= 8 - 1, f"only {len(parts)} parts were asked for"  # the first is asked for whole
+    assert len(parts) >= 8 - 1, f"only {len(parts)} parts were asked for"  # the first request is for the whole file
 
 
 def check_many_files(at):
-    """forty files from a list, eight at once, each with the digest it should have"""
+    """forty files from a list, eight at once, each with the expected digest"""
     folder, url = at.served("aria2-many")
     paths = [make(folder / f"{number}.bin", noise(50_000 + number, number)) for number in range(40)]
     lines = "".join(f"{url}/{path.name}\n checksum=sha-256={digest(path)}\n" for path in paths)
@@ -35,7 +35,7 @@ def check_many_files(at):
 
 
 def check_resume(at):
-    """-c: the rest of a file that another client began"""
+    """-c: the rest of a file that another client has begun"""
     whole = at.root / "aria.bin"
     half = make(at.folder("aria2-resume") / "aria.bin", whole.read_bytes()[: 5 << 20])
     mark = at.site.mark()

@@ -49,7 +49,7 @@ def publish(at, *numbers):
 
 
 def check_sparse_registry(at):
-    """fetch: the index and a package; 304 while nothing changes; the new version once it is there"""
+    """fetch: the index and a package; 304 without a change; a new version is found"""
     publish(at, "1.0.0")
     home, work = at.folder("cargo-home"), at.folder("cargo-work")
     make(home / "config.toml", f'[registries.ours]\nindex = "sparse+{at.site.url}/registry/"\n'.encode())

@@ -1,4 +1,4 @@
-"""Chromium, driven by playwright from npm. The checks are in scripts/chromium.mjs; here is what they look at."""
+"""Chromium, driven by playwright from npm. The checks are in scripts/chromium.mjs; this file makes their content."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ DEBIAN = {"chromium": "chromium", "ffmpeg": "ffmpeg", "node": "nodejs", "npm": "
 NPM = ["playwright-core"]
 LIMITS = {"script": 240}
 
-# What a name may be on Linux, and what a browser may make of it. The content of each file is its number.
+# Names that are valid on Linux and that a browser could change. The content of each file is its number.
 ODD_NAMES = [
     b"plain.txt",
     b"with space.txt",
@@ -56,7 +56,7 @@ def version(at):
 
 
 def odd_names(at):
-    """A folder of odd names; gives what each file says by its name, as a browser is to show it."""
+    """A folder of odd names. Returns the content of each file by its name, as a browser should show it."""
     folder, _ = at.served("odd")
     for number, name in enumerate(ODD_NAMES):
         path = bytes(folder) + b"/" + name
@@ -66,7 +66,7 @@ def odd_names(at):
 
 
 def page(at):
-    """A page of everything that wants the right type: modules, wasm, a font, a worker, many pictures."""
+    """A page of content that needs the right type: modules, wasm, a font, a worker, many pictures."""
     folder, _ = at.served("page")
     make(folder / "sum.mjs", b"export const sum = (a, b) => a + b;\n")
     make(folder / "main.mjs", b"import { sum } from './sum.mjs';\nwindow.summed = sum(1, 2);\n")

@@ -1,4 +1,4 @@
-"""curl: what most people try first."""
+"""curl: the first client that most people try."""
 
 import email
 import gzip
@@ -19,12 +19,12 @@ def version(at):
 
 
 def curl(at, *words, stdin=b"", within=30):
-    """One curl, silent but for errors."""
+    """One curl, which prints only errors."""
     return at.run(["curl", "-sS", *words], stdin=stdin, within=within)
 
 
 def told(at, what, *words, stdin=b""):
-    """What `-w` tells; the body goes away."""
+    """The output of `-w`, without the body."""
     return curl(at, "-o", "/dev/null", "-w", what, *words, stdin=stdin).good().text
 
 
@@ -38,7 +38,7 @@ def big(at):
 
 
 def text(at):
-    """A text with sidecars in every coding there is a tool for."""
+    """A text with a sidecar in each coding for which there is a tool."""
     path = at.root / "curl" / "text.js"
     if not path.exists():
         make(path, TEXT)
@@ -48,13 +48,13 @@ def text(at):
                     path.with_name(f"text.js.{suffix}"),
                     subprocess.run([tool, "-c"], input=TEXT, stdout=-1, check=True).stdout,
                 )
-        make(path.with_name("text.js.gz"), gzip.compress(TEXT))  # the last: once it counts, all do
+        make(path.with_name("text.js.gz"), gzip.compress(TEXT))  # the last one: once it is accepted, all are
         at.settle("/curl/text.js", "gzip")
     return path, f"{at.site.url}/curl/text.js"
 
 
 def check_get(at):
-    """a file whole: every byte, its type and its length"""
+    """a whole file: all bytes, its type and its length"""
     path, url = big(at)
     same(digest(curl(at, url).good().out), digest(path), "the body")
     same(
@@ -65,7 +65,7 @@ def check_get(at):
 
 
 def check_head(at):
-    """-I: the fields of the file and no body"""
+    """-I: the fields of the file, and no body"""
     path, url = big(at)
     said = curl(at, "-I", url).good().text.lower()
     for wanted in (
@@ -80,7 +80,7 @@ def check_head(at):
 
 
 def check_resume(at):
-    """-C - goes on where a download broke off, and leaves a whole one alone"""
+    """-C - continues a broken download, and downloads nothing of a complete file"""
     path, url = big(at)
     half = make(at.folder("curl-resume") / "big.bin", path.read_bytes()[:1_234_567])
     same(curl(at, "-C", "-", "-o", half, "-w", "%{http_code}", url).good().text, "206", "the status")
@@ -91,7 +91,7 @@ def check_resume(at):
 
 
 def check_ranges(at):
-    """-r: first, last, open, beyond the end, and no range at all"""
+    """-r: the first bytes, the last ones, open, beyond the end, and no range at all"""
     path, url = big(at)
     whole = path.read_bytes()
     for asked, part in {
@@ -132,14 +132,14 @@ def check_many_ranges(at):
 
 
 def check_absurd_ranges(at):
-    """a thousand overlapping ranges cost no more than the file"""
+    """a thousand overlapping ranges send no more than the file"""
     path, url = big(at)
     length = int(told(at, "%{size_download}", "-r", ",".join("0-" for _ in range(1000)), url))
     assert length <= path.stat().st_size + 1000, f"{length} bytes were sent"
 
 
 def check_time_conditions(at):
-    """-z: 304 for what is not newer, the file for what is"""
+    """-z: 304 for an older file, the content for a newer one"""
     path, url = big(at)
     stamp = path.stat().st_mtime
     for name, seconds, wanted in (("older", -DAY, "200 3000000"), ("equal", 0, "304 0"), ("newer", 3600, "304 0")):
@@ -155,7 +155,7 @@ def check_time_conditions(at):
 
 
 def check_etags(at):
-    """--etag-save and --etag-compare: nothing the second time, the edit the third"""
+    """--etag-save and --etag-compare: nothing the second time, the new content the third time"""
     page = make(at.root / "curl" / "page.html", b"<p>one")
     at.settle("/curl/page.html")
     tag = at.folder("curl-etags") / "tag"
@@ -172,7 +172,7 @@ def check_etags(at):
 
 
 def check_upload_with_expect(at):
-    """upload with Expect: 100-continue first, then the body, and the same body back"""
+    """upload: Expect: 100-continue, then the body, and the same body back"""
     body = noise(5 << 20)
     done = curl(
         at,
@@ -192,7 +192,7 @@ def check_upload_with_expect(at):
 
 
 def check_upload_refused(at):
-    """an upload that is refused from its head sends no body at all"""
+    """an upload that is rejected from its head sends no body"""
     body = make(at.folder("curl-refused") / "body", noise(5 << 20))
     said = told(
         at,
@@ -214,7 +214,7 @@ def check_upload_refused(at):
 
 
 def check_too_large(at):
-    """a body over the limit is refused with 413 that arrives while it is still sent"""
+    """a body above the limit gets a 413, which arrives while the body is sent"""
     body = at.folder("curl-large") / "body"
     with body.open("wb") as file:
         file.truncate(64 << 20)
@@ -227,7 +227,7 @@ def check_too_large(at):
 
 
 def check_chunked_upload(at):
-    """an upload in chunks from a pipe, of 0 bytes to 2 MB"""
+    """a chunked upload from a pipe, of 0 bytes to 2 MB"""
     for length in (0, 1, 65_536, 2_000_000):
         body = noise(length)
         done = curl(
@@ -237,7 +237,7 @@ def check_chunked_upload(at):
 
 
 def check_compressed(at):
-    """--compressed: the sidecar comes, is decoded to the same bytes, and says so"""
+    """--compressed: the sidecar is sent with its coding, and decodes to the same bytes"""
     path, url = text(at)
     done = curl(
         at, "--compressed", "-w", "%{stderr}%{http_code} %header{content-encoding} %header{vary} %{content_type}", url
@@ -254,7 +254,7 @@ def check_compressed(at):
 
 
 def check_http_1_0(at):
-    """-0: no chunks, and the end of the connection where no length is known"""
+    """-0: no chunks; the end of the connection ends a body of unknown length"""
     path, url = big(at)
     same(digest(curl(at, "-0", url).good().out), digest(path), "a file")
     wanted = b"".join(b"%d\n" % number for number in range(1, 200_001))
@@ -273,8 +273,8 @@ def check_stream(at):
 
 
 def check_paths(at):
-    """--path-as-is: no way out of the folder, however it is written"""
-    make(at.made / "secret.txt", b"secret")  # beside the folder that is served
+    """--path-as-is: no spelling of a path leads out of the folder"""
+    make(at.made / "secret.txt", b"secret")  # beside the served folder
     text(at)
     for path, statuses in {
         "/../secret.txt": "400",
@@ -304,7 +304,7 @@ def check_kept(at):
 
 
 def check_parallel(at):
-    """-Z: sixty at once, each of them right"""
+    """-Z: sixty at once, all of them correct"""
     path, url = big(at)
     folder = at.folder("curl-parallel")
     curl(at, "-Z", "--parallel-max", "60", "-o", f"{folder}/#1", f"{url}?[1-60]").good()
@@ -313,7 +313,7 @@ def check_parallel(at):
 
 
 def check_upgrade(at):
-    """--http2 asks for an upgrade that is not had: HTTP/1.1 goes on"""
+    """--http2 requests an upgrade that the server does not support: HTTP/1.1 continues"""
     path, url = text(at)
     same(
         told(at, "%{http_version} %{http_code} %{size_download}", "--http2", url),
@@ -330,7 +330,7 @@ def check_as_through_a_proxy(at):
 
 
 def check_methods(at):
-    """OPTIONS, OPTIONS *, TRACE, DELETE and a method nobody knows"""
+    """OPTIONS, OPTIONS *, TRACE, DELETE and an unknown method"""
     _, url = text(at)
     same(told(at, "%{http_code} %header{allow}", "-X", "OPTIONS", url), "204 GET, HEAD, OPTIONS", "OPTIONS")
     said = told(at, "%{http_code}", "-X", "OPTIONS", "--request-target", "*", at.site.url)
@@ -364,7 +364,7 @@ def check_beyond_4_gib(at):
 
 
 def check_slow_reader(at):
-    """a reader that takes its time gets it all, and nobody else waits"""
+    """a slow reader gets everything, and delays no other client"""
     path, url = big(at)
     slow = at.folder("curl-slow") / "big.bin"
     words = ["curl", "-sS", "--limit-rate", "1500k", "-o", slow, url]
@@ -381,7 +381,7 @@ def check_slow_reader(at):
 
 
 def check_users(at):
-    """-u: who may read what, however it is spelled; wrong passwords are slowed"""
+    """-u: rights of users, under any spelling; wrong passwords are slowed down"""
     url = at.guarded().url
     key = ["-o", "/dev/null", "-w", "%{http_code}", "--path-as-is"]
     for path in ("/private/key.txt", "/%70rivate/key.txt", "//private/key.txt", "/x/../private/key.txt", "/private/"):

@@ -1,4 +1,4 @@
-"""ffmpeg and ffprobe: what is in a film, a picture from its middle, and a playlist played to its end."""
+"""ffmpeg and ffprobe: the properties of a film, a picture from its middle, and a whole playlist."""
 
 import json
 
@@ -19,10 +19,10 @@ def ffmpeg(at, *words):
 
 
 def film(at):
-    """A film of some megabytes whose index is at its end, as cameras write it, so that a player must seek to begin."""
+    """A film of some megabytes with its index at the end, as cameras write it, so that a player must seek before it can start."""
     path = at.root / "film.mp4"
     if not path.exists():
-        # Noise in the picture makes the file large: a small one would be read to its end instead of sought in.
+        # Noise in the picture makes the file large: in a small one the player would read to the end instead of seeking.
         picture = ["-f", "lavfi", "-i", f"testsrc2=size=320x240:rate=25:duration={SECONDS},noise=alls=40:allf=t"]
         sound = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={SECONDS}"]
         coded = [
@@ -46,14 +46,14 @@ def film(at):
 
 
 def check_probe(at):
-    """ffprobe: the same as of the file itself"""
+    """ffprobe: the same output as for the file itself"""
     path, url = film(at)
     words = ["ffprobe", "-v", "error", "-show_streams", "-of", "json"]
     same(json.loads(at.run([*words, url]).good().out), json.loads(at.run([*words, path]).good().out), "the streams")
 
 
 def check_seek(at):
-    """a picture from far into the film: the same, by ranges and not by reading it all"""
+    """a picture from the middle of the film: equal, by ranges and without reading everything"""
     path, url = film(at)
     folder = at.folder("ffmpeg-seek")
     for second in (30, 5, 38):
@@ -66,14 +66,14 @@ def check_seek(at):
 
 
 def check_play(at):
-    """the whole film decoded: every picture and sound as from the file"""
+    """the whole film decoded: all pictures and sound equal those of the file"""
     path, url = film(at)
     sums = [ffmpeg(at, "-i", source, "-f", "md5", "-").out for source in (url, path)]
     same(sums[0], sums[1], "the sum of all pictures and sounds")
 
 
 def check_playlist(at):
-    """m3u8: a playlist of pieces, played to its end"""
+    """m3u8: a whole playlist of pieces"""
     path, _ = film(at)
     folder, url = at.served("playlist")
     ffmpeg(at, "-i", path, "-c", "copy", "-f", "hls", "-hls_time", "4", "-hls_list_size", "0", folder / "film.m3u8")

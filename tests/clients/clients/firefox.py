@@ -15,7 +15,7 @@ def version(at):
 
 
 def check_listing(at):
-    """the listing: order, filter, local times, icons, in light and in dark"""
+    """the listing: order, filter, local times, icons, light and dark"""
     folder, url = at.served("firefox")
     names = ["file 10.txt", "file 2.txt", "picture.png", "Grüße 你好 שלום.txt", "packed.zip", "x" * 200 + ".txt"]
     for number, name in enumerate(names):
@@ -40,8 +40,8 @@ def check_listing(at):
 
 
 def check_narrow(at):
-    """the listing on a phone: 320 and 390 px without overflow, rows of 44 px and more"""
-    # A window of Firefox is never narrower than 500 px; a frame is.
+    """the listing on a phone: 320 and 390 px without overflow, rows of at least 44 px"""
+    # A window of Firefox is never narrower than 500 px; a frame can be.
     make(at.root / "frame.html", b"<!DOCTYPE html><body style='margin:0'><iframe style='border:0' height=700 src='/firefox/'></iframe>")
     with Firefox(at.folder("firefox-narrow")) as firefox:
         firefox.open(f"{at.site.url}/frame.html")
@@ -56,7 +56,7 @@ def check_narrow(at):
 
 
 def check_many(at):
-    """10,000 names are there, and laid out when they come near"""
+    """10,000 names are in the page, and are laid out when they come near"""
     folder, url = at.served("firefox-many")
     for number in range(10_000):
         (folder / f"number {number}.txt").touch()
@@ -69,7 +69,7 @@ def check_many(at):
 
 
 def check_error(at):
-    """the page of an error: what happened, and a link to the nearest folder, which leads there"""
+    """the error page: the error, and a link to the nearest existing folder"""
     folder, url = at.served("firefox-error")
     make(folder / "deep" / "page.txt", b"x")
     with Firefox(at.folder("firefox-error-profile")) as firefox:

@@ -39,7 +39,7 @@ def publish(at, work):
 
 
 def check_clone(at):
-    """clone, loose objects and packs; then fetch what came since"""
+    """clone, loose objects and packs; then fetch the new commits"""
     work = at.folder("git-work")
     git(at, "init", "-q", "-b", "main", cwd=work)
     git(at, "init", "-q", "--bare", "-b", "main", at.root / "repo.git", cwd=work)

@@ -1,4 +1,4 @@
-"""lftp: a tree through its listings, and what is new of it."""
+"""lftp: a tree through its listings, and its new files."""
 
 from kit.bench import make, noise, tree
 from kit.checks import same
@@ -18,7 +18,7 @@ def mirror(at, folder, copy):
 
 
 def check_mirror(at):
-    """mirror: a whole tree through its listings, names in any script, the same bytes"""
+    """mirror: a whole tree through its listings, names in any script, equal bytes"""
     folder, _ = at.served("lftp")
     for number, name in enumerate(NAMES):
         make(folder / name, noise(1000 * number + 1, number))
@@ -29,7 +29,7 @@ def check_mirror(at):
 
 
 def check_again(at):
-    """mirror, again: only what has changed is fetched"""
+    """mirror again: only changed files are downloaded"""
     folder, copy = at.root / "lftp", at.made / "away" / "lftp-mirror" / "copy"
     make(folder / "plain.txt", noise(5000, 99), age=0)
     at.settle("/lftp/plain.txt")

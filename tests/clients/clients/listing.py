@@ -13,14 +13,14 @@ DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = ["playwright-core", "axe-core"]
 LIMITS = {"script": 240}
 
-# 2026-01-02 23:30 in UTC: another day where it is later.
+# 2026-01-02 23:30 in UTC: the next day in zones to the east.
 LATE = 1_767_396_600
 
 version = chromium.version
 
 
 def shelf(at):
-    """A folder with a name of each kind, each larger and older than the one before it."""
+    """A folder with a name of each kind. Each file is larger and older than the previous one."""
     folder, _ = at.served("shelf of all kinds")
     names = ["Annual report 2024.txt", "annual report 2025.txt", "film.mp4", "packed.tar.gz", "picture.PNG"]
     names += ["photo\u202egpj.exe", "Grüße 你好 שלום.txt", "x" * 200 + ".txt"]

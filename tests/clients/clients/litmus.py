@@ -1,4 +1,4 @@
-"""litmus, the test suite of WebDAV: as a user who is logged in, because only such a user can lock folders."""
+"""litmus, the test suite of WebDAV, with a login, because only users can lock folders."""
 
 import re
 
@@ -19,7 +19,7 @@ def check_all(at):
     users.write_bytes(at.run([at.built["modest"], "--hash-password", "ada"], stdin=b"secret-of-ada\n").good().out)
     words = ["--upload", "--overwrite", "replace", "--allow-delete", "--webdav", "--auth", users]
     server = at.serve("modest", at.folder("litmus"), "-b", "127.0.0.1", "-p", "0", *words)
-    logs = at.folder("litmus logs")  # it writes some where it is started
+    logs = at.folder("litmus logs")  # it writes logs to its working folder
     for suite, count in SUITES.items():
         done = at.run(["env", "-C", logs, f"TESTS={suite}", "litmus", "-k", f"{server.url}/", "ada", "secret-of-ada"], within=60)
         found = re.search(r"of (\d+) tests run: (\d+) passed, (\d+) failed", done.text)

@@ -1,4 +1,4 @@
-"""ab, wrk and hey for a moment each, with keep-alive and without: every answer right, none lost. A sanity check, no benchmark."""
+"""ab, wrk and hey for a moment each, with and without keep-alive: every response is correct, and none is lost. A sanity check, not a benchmark."""
 
 import re
 
@@ -22,7 +22,7 @@ def file(at):
 
 
 def check_ab(at):
-    """ab: 3000 requests from 20 clients, kept and not, of HTTP/1.0"""
+    """ab: 3000 requests from 20 clients, with and without keep-alive, HTTP/1.0"""
     for url, length in ((file(at), 10_000), (f"{at.hello.url}/", 13)):
         for words in ([], ["-k"]):
             said = at.run(["ab", "-q", "-n", "3000", "-c", "20", *words, url], within=50).good().text
@@ -40,7 +40,7 @@ def check_ab(at):
 
 
 def check_wrk(at):
-    """wrk: two seconds with 50 connections, kept and not"""
+    """wrk: two seconds with 50 connections, with and without keep-alive"""
     for url in (file(at), f"{at.hello.url}/"):
         for words in ([], ["-H", "Connection: close"]):
             said = at.run(["wrk", "-t2", "-c50", "-d2s", *words, url], within=30).good().text
@@ -51,7 +51,7 @@ def check_wrk(at):
 
 
 def check_hey(at):
-    """hey: 2000 requests from 50 clients, kept and not"""
+    """hey: 2000 requests from 50 clients, with and without keep-alive"""
     for words in ([], ["-disable-keepalive"]):
         said = at.run(["hey", "-n", "2000", "-c", "50", *words, file(at)], within=50).good().text
         same(re.findall(r"\[(\d+)\]\s+(\d+) responses", said), [("200", "2000")], f"the statuses {words}")

@@ -1,4 +1,4 @@
-"""nc and telnet: bytes by hand. Pipelining, half-closes, and a person who types."""
+"""nc and telnet: raw bytes. Pipelining, half-closes, and typed requests."""
 
 import socket
 import subprocess
@@ -17,13 +17,13 @@ def version(at):
 
 
 def nc(at, said, server=None):
-    """Say all of it, half-close, and take what comes until the other end closes."""
+    """Sends everything, half-closes, and returns all bytes until the other end closes."""
     server = server or at.site
     return at.run(["nc", "-N", "-w", "20", server.host, str(server.port)], stdin=said, within=25).good().out
 
 
 def check_pipeline(at):
-    """fifty requests in one breath: fifty answers, in order"""
+    """fifty requests in one write: fifty responses, in order"""
     folder, _ = at.served("nc")
     for number in range(50):
         make(folder / f"{number}.txt", b"<%d>" % number)
@@ -35,7 +35,7 @@ def check_pipeline(at):
 
 
 def check_pipeline_with_bodies(at):
-    """bodies with a length and in chunks in one breath, each answered with its own"""
+    """bodies with a length and chunked ones in one write, each with its own response"""
     asked = (
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst"
         b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nsec\r\n3;x=y\r\nond\r\n0\r\nTrailer: t\r\n\r\n"
@@ -48,7 +48,7 @@ def check_pipeline_with_bodies(at):
 
 
 def check_half_close(at):
-    """who half-closes after asking is still answered; half a request is not"""
+    """a half-closed client gets its response; half a request gets none"""
     assert nc(at, b"GET /nc/7.txt HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\n<7>")
     assert nc(at, b"GET /nc/7.txt HTTP/1.1\r\nHost: a\r\n\r\n").endswith(b"\r\n\r\n<7>")
     for half in (b"", b"GET", b"GET / HTTP/1.1\r\nHo"):
@@ -57,7 +57,7 @@ def check_half_close(at):
 
 
 def check_simplest(at):
-    """HTTP/0.9, a TLS greeting, HTTP/2 and a wrong Host are refused in words, not with silence"""
+    """HTTP/0.9, a TLS greeting, HTTP/2 and a wrong Host get an error in words"""
     for said, wanted in (
         (b"GET /nc/7.txt\r\n", (b"400", b"505")),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60), (b"400",)),
@@ -70,7 +70,7 @@ def check_simplest(at):
 
 
 def check_telnet(at):
-    """telnet: typed line by line, answered, and closed as HTTP/1.0 wants it"""
+    """telnet: typed line by line, gets a response, and is closed as in HTTP/1.0"""
     process = start(
         ["telnet", at.site.host, at.site.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -78,7 +78,7 @@ def check_telnet(at):
         for line in (b"GET /nc/9.txt HTTP/1.0\n", b"Host: typed\n", b"\n"):
             process.stdin.write(line)
             process.stdin.flush()
-        said = process.stdout.read()  # until telnet sees the end, and ends
+        said = process.stdout.read()  # until telnet sees the end and exits
     finally:
         end(process)
         process.stdin.close()

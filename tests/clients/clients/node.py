@@ -1,4 +1,4 @@
-"""node: npm itself, and node's own fetch, its own http, and undici: those checks are in scripts/fetch.mjs."""
+"""node: npm itself; and fetch, http and undici, whose checks are in scripts/fetch.mjs."""
 
 import json
 import tarfile

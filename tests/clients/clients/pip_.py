@@ -1,4 +1,4 @@
-"""pip, from a simple index that is nothing but folders and their listings."""
+"""pip, with a simple index that consists only of folders and their listings."""
 
 import sys
 import zipfile
@@ -14,7 +14,7 @@ def version(at):
 
 
 def wheel(folder, number):
-    """A wheel of a package that says its version, and nothing else."""
+    """A wheel of a package that contains only its version."""
     info = f"modest_sample-{number}.dist-info"
     path = folder / f"modest_sample-{number}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as packed:
@@ -33,7 +33,7 @@ def pip(at, *words):
 
 
 def check_download(at):
-    """download: the newest of two wheels that a listing shows, byte for byte"""
+    """download: the newest of two wheels in a listing, with equal bytes"""
     folder = new(at.root / "simple" / "modest-sample")
     wheel(folder, "1.0")
     newest = wheel(folder, "1.1")

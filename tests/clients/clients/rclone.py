@@ -1,4 +1,4 @@
-"""rclone: a folder as a remote, found by its listings."""
+"""rclone: a folder as a remote, through its listings."""
 
 import json
 from datetime import datetime, timezone
@@ -33,7 +33,7 @@ def rclone(at, *words):
 
 
 def remote(at):
-    """The remote, and the folder it is."""
+    """The remote, and its folder."""
     folder = at.root / "rclone"
     if not folder.exists():
         for number, name in enumerate(NAMES):
@@ -43,7 +43,7 @@ def remote(at):
 
 
 def check_ls(at):
-    """lsjson: every name, its size and its time"""
+    """lsjson: each name with its size and time"""
     there, folder = remote(at)
     listed = json.loads(rclone(at, "lsjson", "-R", "--files-only", there).good().out)
     got = {entry["Path"]: (entry["Size"], entry["ModTime"][:19]) for entry in listed}
@@ -56,7 +56,7 @@ def check_ls(at):
 
 
 def check_copy(at):
-    """copy: all of it, and nothing the second time"""
+    """copy: everything, and nothing the second time"""
     there, folder = remote(at)
     copy = at.folder("rclone-copy")
     rclone(at, "copy", there, copy).good()
@@ -68,7 +68,7 @@ def check_copy(at):
 
 
 def check_check(at):
-    """check --download: byte for byte; and a difference is found"""
+    """check --download: equal bytes; a difference is found"""
     there, folder = remote(at)
     copy = at.folder("rclone-check")
     rclone(at, "copy", there, copy).good()

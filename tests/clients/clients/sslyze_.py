@@ -1,4 +1,4 @@
-"""sslyze, from PyPI: Mozilla's "intermediate" configuration, and what else it looks for. The server is that of `tls`."""
+"""sslyze, from PyPI: Mozilla's "intermediate" configuration and its other checks, with the server of `tls`."""
 
 import json
 
@@ -17,7 +17,7 @@ def version(at):
 
 
 def scan(at, name, *words):
-    """What it said, its exit status, and its findings by name."""
+    """Its output, its exit status, and its findings by name."""
     server, authority = secured(at)
     file = at.folder(f"sslyze-{name}") / "found.json"
     sslyze = [packages.python(), "-W", "ignore", "-m", "sslyze", "--certinfo_ca_file", authority, "--json_out", file]
@@ -29,7 +29,7 @@ def scan(at, name, *words):
 
 
 def check_mozilla(at):
-    """Mozilla's intermediate configuration is kept to, the certificate verified, and none of the known holes is there"""
+    """conforms to Mozilla's intermediate configuration; a valid certificate; none of the known vulnerabilities"""
     said, found = scan(at, "mozilla")
     assert "OK - Compliant" in said, said[-1000:]
     assert "Supplied CA file CA Store (N/A):   OK - Certificate is trusted" in said, said
@@ -43,11 +43,11 @@ def check_mozilla(at):
 
 
 def check_the_rest(at):
-    """no early data, sessions are resumed, HSTS is said"""
+    """no early data; sessions are resumed; HSTS is sent"""
     _, found = scan(at, "rest", "--early_data", "--resum", "--http_headers")
     assert not found["tls_1_3_early_data"]["supports_early_data"]
-    # Of tickets it says that none is taken, for it looks for the same one to come back. A session that is resumed gets a new one
-    # here; that tickets are taken is seen by openssl, in `tls`.
+    # It reports that no ticket is accepted, because it expects the same one back. A resumed session gets a new one
+    # here; `tls` checks with openssl that tickets are accepted.
     resumption = found["session_resumption"]
     same(resumption["session_id_successful_resumptions_count"], 5, "sessions resumed by their id")
     same(found["http_headers"]["strict_transport_security_header"]["max_age"], 31536000, "HSTS")

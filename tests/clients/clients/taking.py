@@ -1,4 +1,4 @@
-"""A folder that takes files: curl, rclone, cadaver and GNOME's gio put files into it, by PUT, by forms and by WebDAV."""
+"""A folder that accepts uploads: curl, rclone, cadaver and GNOME's gio store files in it, by PUT, by forms and by WebDAV."""
 
 import shutil
 import time
@@ -16,7 +16,7 @@ def version(at):
 
 
 def inbox(at, name, *more):
-    """A server with a folder of its own, and that folder."""
+    """A server with a separate folder, and that folder."""
     folder = at.folder(name)
     return at.serve("modest", folder, "-b", "127.0.0.1", "-p", "0", "--upload", *more), folder
 
@@ -30,7 +30,7 @@ def status(at, *words):
 
 
 def check_curl(at):
-    """-T, -F, MKCOL and DELETE; what is refused is refused from the head"""
+    """-T, -F, MKCOL and DELETE; rejections come from the head"""
     server, folder = inbox(at, "curl inbox", "--allow-delete", "--upload-limit", "50m")
     file = make(at.folder("curl away") / "one file.bin", noise(LARGE, 3))
     same(status(at, "-T", file, f"{server.url}/"), "201", "-T")
@@ -49,7 +49,7 @@ def check_curl(at):
 
 
 def check_curl_goes_on(at):
-    """-C: an upload that broke off goes on where it was"""
+    """-C: a broken upload continues"""
     server, folder = inbox(at, "curl resumes", "--resumable")
     file = make(at.folder("curl breaks") / "big", noise(LARGE, 4))
     url, all_of = f"{server.url}/big?upload=0123456789abcdef", f"bytes 0-{LARGE - 1}/{LARGE}"
@@ -109,6 +109,6 @@ def check_gio(at):
         raise Skipped("gio has no WebDAV here")
     until = time.monotonic() + 5
     while not (folder / "new").exists() and time.monotonic() < until:
-        time.sleep(0.02)  # gio's daemon ends its work after gio, and tells nobody
+        time.sleep(0.02)  # gio's daemon finishes after gio, without a notification
     same(sorted(path.name for path in folder.iterdir()), ["b", "new"], said.text)
     same(said.text.strip().endswith("letters"), True, said.text)

@@ -13,7 +13,7 @@ def version(at):
 
 
 def dumps(at, url):
-    """What each of them shows of a page."""
+    """The text that each of them shows for a page."""
     home = at.made / "away" / "home"
     home.mkdir(parents=True, exist_ok=True)
     for words in (
@@ -26,7 +26,7 @@ def dumps(at, url):
 
 
 def check_listing(at):
-    """a listing: names, sizes and dates stand in their rows"""
+    """a listing: names, sizes and dates are in their rows"""
     folder, url = at.served("shelf")
     make(folder / "plain.txt", bytes(999))
     make(folder / "large.bin", bytes(12 << 20))
@@ -45,7 +45,7 @@ def check_listing(at):
 
 
 def check_site(at):
-    """the project's own site reads well without style and script"""
+    """the project's own site is readable without style and script"""
     site = at.serve("modest", at.project / "www", "-b", "127.0.0.1", "-p", "0")
     for name, text in dumps(at, f"{site.url}/"):
         for wanted in (
@@ -58,6 +58,6 @@ def check_site(at):
 
 
 def check_missing(at):
-    """what is missing is shown with its status"""
+    """a missing page is shown with its status"""
     for name, text in dumps(at, f"{at.site.url}/none"):
         assert "404 Not Found" in text, f"{name}: {text}"

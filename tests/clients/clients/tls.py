@@ -18,7 +18,7 @@ def version(at):
 
 
 def secured(at):
-    """A server with a certificate of an authority of its own, once for all checks: the server, and the authority's file."""
+    """A server with a certificate of a new authority, once for all checks: the server, and the authority's file."""
     if not hasattr(at, "secured"):
         folder = at.folder("tls")
         req = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
@@ -45,7 +45,7 @@ def s_client(at, *words, said=b"Q\n"):
 
 
 def check_curl(at):
-    """curl: the file, by both versions, with the certificate checked"""
+    """curl: the file, with both versions, and with the certificate checked"""
     make(at.root / "tls.txt", b"letters")
     server, _ = secured(at)
     for version in (["--tlsv1.3"], ["--tls-max", "1.2"]):
@@ -55,7 +55,7 @@ def check_curl(at):
 
 
 def check_large_file(at):
-    """100 MiB and its ranges: the same bytes"""
+    """100 MiB and its ranges: equal bytes"""
     content = noise(100 << 20)
     make(at.root / "tls.bin", content)
     server, _ = secured(at)
@@ -66,7 +66,7 @@ def check_large_file(at):
 
 
 def check_plain_http(at):
-    """plain HTTP at the port: redirected, a POST refused"""
+    """plain HTTP at the port: redirected, and a POST is rejected"""
     server, _ = secured(at)
     plain = server.url.replace("https:", "http:")
     said = at.run(["curl", "-sSi", f"{plain}/a?b"]).good().text
@@ -88,13 +88,13 @@ def check_resumption(at):
 
 
 def check_application_protocols(at):
-    """openssl: http/1.1 is agreed on, h2 alone refused"""
+    """openssl: http/1.1 is selected, h2 alone is rejected"""
     assert "ALPN protocol: http/1.1" in s_client(at, "-alpn", "h2,http/1.1")
     assert "no application protocol" in s_client(at, "-alpn", "h2")
 
 
 def check_renegotiation(at):
-    """openssl: a renegotiation is refused"""
+    """openssl: a renegotiation is rejected"""
     said = s_client(at, "-tls1_2", said=b"R\nQ\n")
     assert "no renegotiation" in said or "Secure Renegotiation IS NOT" in said or "alert" in said, said[-600:]
 
@@ -113,7 +113,7 @@ def check_python(at):
 
 
 def check_sslscan(at):
-    """sslscan: TLS 1.2 and 1.3 alone, no compression, no Heartbleed"""
+    """sslscan: only TLS 1.2 and 1.3, no compression, no Heartbleed"""
     server, _ = secured(at)
     said = at.run(["sslscan", "--no-colour", f"127.0.0.1:{server.port}"], within=100).good().text
     for line in ("SSLv2     disabled", "SSLv3     disabled", "TLSv1.0   disabled", "TLSv1.1   disabled", "TLSv1.2   enabled",
@@ -122,7 +122,7 @@ def check_sslscan(at):
 
 
 def check_testssl(at):
-    """testssl.sh: no finding that is worse than low but what comes of the certificate"""
+    """testssl.sh: no finding above low, except those about the certificate"""
     server, authority = secured(at)
     folder = at.folder("testssl")
     words = ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--add-ca", authority, "--jsonfile", folder / "found.json"]
@@ -130,9 +130,9 @@ def check_testssl(at):
     found = json.loads((folder / "found.json").read_text())
     assert len(found) > 80, f"{len(found)} findings"
     bad = [f"{row['id']}: {row['finding']}" for row in found if row["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")]
-    # It was made for this, by an authority of this run.
-    # The client's order of ciphers is followed: all that are offered are good, and a telephone knows best which it is fast at.
-    # BREACH wants a secret beside what the attacker's request says: a listing, which is compressed, has neither.
+    # The certificate was made for this run, by a new authority.
+    # The client's order of ciphers applies: all of them are good, and a phone knows which one is fast for it.
+    # BREACH needs a secret beside text of the attacker's request: a compressed listing has neither.
     known = r"cert_|DNS_CAArecord|overall_grade|cipher_order: NOT a cipher order|BREACH"
     bad = [line for line in bad if not re.match(known, line)]
     same(bad, [], "what was found")

@@ -1,4 +1,4 @@
-"""Chromium and the page of a folder that takes files: every button, conflicts, breaks, rights, with and without script. In scripts/uploads.mjs."""
+"""Chromium and the page of a folder that accepts uploads: every button, conflicts, interruptions, rights, with and without script. In scripts/uploads.mjs."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""wget: mirrors, and comes back for what changed."""
+"""wget: mirrors, and updates of them."""
 
 from kit.bench import DAY, digest, make, noise, tree
 from kit.checks import same
@@ -16,7 +16,7 @@ def wget(at, *words, cwd=None):
 
 
 def check_mirror(at):
-    """-m: a whole tree through its listings, names in any script, the same bytes"""
+    """-m: a whole tree through its listings, names in any script, equal bytes"""
     folder, url = at.served("mirror")
     names = [
         "plain.txt",
@@ -49,7 +49,7 @@ def check_mirror(at):
 
 
 def check_orders(at):
-    """-r: a folder is stored once, not once for each order that its headings offer"""
+    """-r: a folder is stored once, not once for each order in its headings"""
     folder, url = at.served("orders")
     make(folder / "inside" / "file.txt", b"x")
     away = at.folder("orders-by-wget")
@@ -58,7 +58,7 @@ def check_orders(at):
 
 
 def check_newer(at):
-    """-N: once, not again, and again when it changed"""
+    """-N: once, not again, and again after a change"""
     page = make(at.root / "wget-newer.html", b"<p>one")
     at.settle("/wget-newer.html")
     copy, url = at.folder("wget-newer"), f"{at.site.url}/wget-newer.html"
@@ -73,7 +73,7 @@ def check_newer(at):
 
 
 def check_resume(at):
-    """-c: the rest of a file, and nothing of a whole one"""
+    """-c: the rest of a file, and nothing of a complete one"""
     whole = make(at.root / "wget.bin", noise(2_000_000, 3))
     at.settle("/wget.bin")
     half = make(at.folder("wget-resume") / "wget.bin", whole.read_bytes()[:777_777])
@@ -98,13 +98,13 @@ def check_page_with_all_it_needs(at):
 
 
 def check_missing(at):
-    """what is missing is an error, and its status is told"""
+    """a missing file is an error with its status"""
     done = wget(at, f"{at.site.url}/there/is/no/such/thing", cwd=at.folder("wget-missing"))
     assert done.status == 8 and b"404" in done.err, done.err
 
 
 def check_users(at):
-    """--user and --password: asked for once, and then it goes on"""
+    """--user and --password: a challenge once, then it continues"""
     url = f"{at.guarded().url}/private/"
     refused = wget(at, "-O", "/dev/null", url)
     assert "401" in refused.text or refused.status != 0, refused

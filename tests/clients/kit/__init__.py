@@ -1,1 +1,1 @@
-"""What all clients share: building, packages, servers, commands with a time limit, checks and their table."""
+"""The common part of all clients: building, packages, servers, commands with timeouts, checks and their table."""

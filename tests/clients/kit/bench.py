@@ -1,6 +1,6 @@
-"""What a check is given: servers, a folder that is served, folders of its own, and ways to make files and wait for facts.
+"""The environment of a check: servers, a served folder, other folders, and functions that make files and wait for events.
 
-Everything lies in one temporary folder that goes away with the run; every process that was started ends with it.
+All files are in one temporary folder, which is removed after the run. All started processes end with the run.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Bench:
         shutil.rmtree(self.made, ignore_errors=True)
 
     def serve(self, program, *words):
-        """A server more."""
+        """Starts another server."""
         logs = self.made / f"log-{len(self.servers)}"
         logs.mkdir()
         server = Server([self.built[program], *words], logs)
@@ -56,7 +56,7 @@ class Bench:
         return server
 
     def guarded(self):
-        """A server with users: `ada` has `a long secret`, and alone may read `private`."""
+        """A server with users: `ada` has `a long secret`, and only she may read `private`."""
         if not hasattr(self, "_guarded"):
             folder, users = self.folder("guarded"), self.made / "users"
             make(folder / "open.txt", b"open")
@@ -68,7 +68,7 @@ class Bench:
         return self._guarded
 
     def farewell(self):
-        """What the servers themselves say after all clients: nothing leaked, nothing broke, a clean end."""
+        """The reports of the servers after all clients: no leak, no error, a clean end."""
         row = Row("the servers")
         print("\n== the servers")
         for server in self.servers:
@@ -77,7 +77,7 @@ class Bench:
                 f"{name}: no panic and no error in its log",
                 "\n".join(line for line in server.lines() if is_trouble(line)) or None,
             )
-            # The program keeps files open, by design; the examples take signals as the system does.
+            # The program keeps files open by design. The examples have the system's default handling of signals.
             if name != "modest":
                 row.note(f"{name}: no descriptor is left", left(server))
                 continue
@@ -92,22 +92,22 @@ class Bench:
         return new(self.made / "away" / name)
 
     def served(self, name):
-        """A new folder that is served; also gives its address."""
+        """A new folder that is served, and its address."""
         return new(self.root / name), f"{self.site.url}/{name}"
 
     def settle(self, url_path, coding=None):
-        """Wait until a file that was just made has both its validators, and its sidecar in this coding counts: younger ones
-        could not tell two edits apart, or might still be written."""
+        """Waits until a new file has both validators, and its sidecar in this coding is accepted. The validators of younger files could
+        belong to two edits, and younger sidecars might be incomplete."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
             fields = self.head(url_path, {"Accept-Encoding": coding} if coding else {})
             if fields.get("etag") and fields.get("last-modified") and fields.get("content-encoding") == coding:
                 return fields
-            time.sleep(0.02)  # the server tells only who asks
+            time.sleep(0.02)  # there is no notification
         raise AssertionError(f"{url_path} has no validators, or is not sent as {coding}: {fields}")
 
     def head(self, url_path, fields=None):
-        """The fields of a HEAD, by Python's own client."""
+        """The fields of the response to HEAD, by Python's own client."""
         asked = http.client.HTTPConnection(self.site.host, self.site.port, timeout=10)
         try:
             asked.request("HEAD", url_path, headers=fields or {})
@@ -119,12 +119,12 @@ class Bench:
 
 
 def left(server):
-    """What is wrong with the descriptors of a server that has no client any more."""
+    """The error in the descriptors of a server without clients."""
     until = time.monotonic() + 10
     while server.descriptors() > server.at_rest:
         if time.monotonic() > until:
             return f"{server.descriptors()} descriptors are open, {server.at_rest} at rest"
-        time.sleep(0.05)  # /proc tells only who asks
+        time.sleep(0.05)  # there is no notification
     return None
 
 
@@ -138,12 +138,12 @@ def new(path):
 
 
 def noise(length, seed=7):
-    """Bytes that look like nothing, the same in every run."""
+    """Bytes without a pattern, equal in each run."""
     return random.Random(seed).randbytes(length)
 
 
 def make(path, content, age=DAY):
-    """A file of a certain age in seconds."""
+    """A file with this age in seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     when = int(time.time()) - age
@@ -160,5 +160,5 @@ def digest(thing):
 
 
 def tree(folder):
-    """What is in a folder: the digest of each file by its path."""
+    """The content of a folder: the digest of each file by its path."""
     return {str(path.relative_to(folder)): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -5,13 +5,13 @@ import subprocess
 
 
 def build(project):
-    """Build what is driven; gives the path of each program by its name."""
+    """Builds the programs; returns the path of each by its name."""
     examples = ["hello", "download", "dashboard", "chat"]
     return cargo_build(project, "--bin", "modest", *(word for name in examples for word in ("--example", name)))
 
 
 def build_apps(project):
-    """The same of the programs in `apps` that a browser is given."""
+    """Builds the programs in `apps` that the browser checks use."""
     return cargo_build(project / "apps", "--bin", "login", "--bin", "inbox", "--bin", "spa")
 
 

@@ -1,4 +1,4 @@
-"""Make the checks of a client one by one: each has a time limit, and none keeps the next from being made."""
+"""Runs the checks of a client one by one. Each has a timeout, and none prevents the next one."""
 
 import contextlib
 import inspect
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from . import packages
 from .commands import TookTooLong, end, start
 
-LIMIT = 60  # seconds for a check that names no other
+LIMIT = 60  # seconds for a check without its own limit
 
 
 class Skipped(Exception):
-    """This can't be checked here, and why."""
+    """This can't be checked here, with the reason."""
 
 
 @dataclass
 class Row:
-    """What came of a client."""
+    """The results of a client."""
 
     name: str
     version: str = ""
@@ -31,7 +31,7 @@ class Row:
     took: float = 0.0
 
     def note(self, name, why=None, skip=False):
-        """One check's outcome: without a `why` it passed."""
+        """The result of one check: without a `why` it passed."""
         mark = "skip" if skip else "FAIL" if why else "ok"
         print(f"  {mark:4} {name}" + (f"\n         {why}" if why else ""), flush=True)
         if skip:
@@ -62,7 +62,7 @@ def every(client, bench):
             row.note(title)
         except Skipped as why:
             row.note(title, str(why), skip=True)
-        except Exception as error:  # whatever it is, the next check is made
+        except Exception as error:  # after any error the next check runs
             row.note(title, what_went_wrong(error))
     if hasattr(client, "script"):
         follow(row, client.script(bench), getattr(client, "LIMITS", {}).get("script", 120))
@@ -73,17 +73,17 @@ def every(client, bench):
 def version(client, bench):
     try:
         return client.version(bench)
-    except Exception:  # a client that can't tell its version fails its checks, if it must
+    except Exception:  # a client without a version may still pass its checks
         return "?"
 
 
 def functions(client):
-    """The checks of a module, in the order they are written."""
+    """The checks of a module, in the order of their definition."""
     return [(name[6:], value) for name, value in vars(client).items() if name.startswith("check_")]
 
 
 def follow(row, words, limit):
-    """Checks that a script makes in its own language; it tells of each with a line of JSON: name, and why if it failed."""
+    """Checks that a script runs in its own language. It reports each one in a line of JSON: the name, and the reason if it failed."""
     process = start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     ended = False
     try:
@@ -121,7 +121,7 @@ def at_most(seconds):
 
 
 def what_went_wrong(error):
-    """The message, and for what is no plain assertion also the line."""
+    """The message, and the line unless it is a plain assertion."""
     if isinstance(error, (AssertionError, TookTooLong)) and str(error):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
@@ -129,7 +129,7 @@ def what_went_wrong(error):
 
 
 def same(got, wanted, what):
-    """Insist that two things are alike; long ones are shown by their beginnings."""
+    """Asserts that two values are equal. Long ones are shown by their beginnings."""
     if got != wanted:
         raise AssertionError(f"{what}: got {shortly(got)}, not {shortly(wanted)}")
 

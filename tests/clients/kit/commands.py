@@ -1,6 +1,6 @@
-"""Run a command: in a group of its own, with a time limit, and without this machine's proxies and mirrors.
+"""Runs a command in a separate process group, with a timeout, and without this machine's proxies and mirrors.
 
-When the limit passes, or the check that waits for it is given up, the group that was started is ended, and nothing else.
+At the timeout, or if its check is given up, the group of the command is ended, and nothing else.
 """
 
 import os
@@ -8,17 +8,17 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
-# What would send a client elsewhere than to the server it is given.
+# Variables that could send a client to another server.
 ELSEWHERE = ("_proxy", "_PROXY", "PIP_", "npm_config_", "RCLONE_", "GIT_")
 
 
 class TookTooLong(Exception):
-    """The time of a command or of a check is up."""
+    """A command or a check has reached its timeout."""
 
 
 @dataclass
 class Done:
-    """What came of a command."""
+    """The result of a command."""
 
     words: list
     status: int
@@ -30,7 +30,7 @@ class Done:
         return self.out.decode("utf-8", "replace")
 
     def good(self):
-        """Insist that it ended well."""
+        """Asserts that it ended successfully."""
         if self.status != 0:
             raise AssertionError(f"{self} ended with {self.status}: {last_lines(self.err) or last_lines(self.out)}")
         return self
@@ -49,16 +49,16 @@ def plain_environment(**more):
 
 
 def start(words, **more):
-    """Start a process whose group `end` ends."""
+    """Starts a process whose group `end` ends."""
     more.setdefault("env", plain_environment())
     words = [str(word) for word in words]
     return subprocess.Popen(words, start_new_session=True, **more)
 
 
 def end(process, with_signal=signal.SIGKILL):
-    """End a process that `start` started, and its children; gives its exit status."""
+    """Ends a process that `start` has started, and its children. Returns its exit status."""
     try:
-        # Until it is waited for, its number is nobody else's.
+        # Until `wait`, no other process can have its number.
         if process.returncode is None:
             os.killpg(process.pid, with_signal)
     except ProcessLookupError:
@@ -71,7 +71,7 @@ def end(process, with_signal=signal.SIGKILL):
 
 
 def run(words, within=30, stdin=b"", **more):
-    """Run a command to its end; what it was and said comes back whatever its status."""
+    """Runs a command to its end. Returns its result and its output, whatever its status."""
     process = start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
     try:
         out, err = process.communicate(stdin, timeout=within)

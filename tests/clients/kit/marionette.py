@@ -1,6 +1,6 @@
-"""Firefox, driven by its own protocol (Marionette): a script runs in a page, and what it returns comes back. Needs no driver beside it.
+"""Firefox, driven by its own protocol (Marionette): a script runs in a page, and its result is returned. Needs no separate driver.
 
-Each message is its length, a colon, and JSON: [0, number, command, parameters] there, [1, number, error, result] back.
+Each message is its length, a colon, and JSON: [0, number, command, parameters] to Firefox, [1, number, error, result] back.
 """
 
 import base64
@@ -14,7 +14,7 @@ PATIENCE = 60
 
 
 class Firefox:
-    """One headless Firefox, with a profile of its own in this folder."""
+    """One headless Firefox, with a separate profile in this folder."""
 
     def __init__(self, folder, *, dark=False):
         with socket.socket() as free:
@@ -61,8 +61,8 @@ class Firefox:
             except OSError:
                 if time.monotonic() > until or self.process.poll() is not None:
                     raise
-                time.sleep(0.05)  # Firefox does not say when it listens
-        self.receive()  # which protocol it is
+                time.sleep(0.05)  # there is no notification when Firefox listens
+        self.receive()  # the version of the protocol
         self("WebDriver:NewSession", capabilities={"alwaysMatch": {}})
 
     def receive(self):
@@ -96,12 +96,12 @@ class Firefox:
         return self("WebDriver:ExecuteScript", script=script, args=list(given))
 
     def wait(self, script, what):
-        """Ask the page for a fact until it is so."""
+        """Waits until the condition holds in the page."""
         until = time.monotonic() + PATIENCE
         while not self.run(script):
             if time.monotonic() > until:
                 raise AssertionError(f"not within {PATIENCE} s: {what}")
-            time.sleep(0.02)  # the page tells only who asks
+            time.sleep(0.02)  # there is no notification
 
     def shot(self, path):
         path.write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", full=False)))

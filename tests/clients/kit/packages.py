@@ -1,7 +1,7 @@
-"""Clients are had from Debian, from PyPI (into a venv of this run) and from npm (into a folder of this run).
+"""Clients come from Debian, from PyPI (into a venv of this run) and from npm (into a folder of this run).
 
-A module says what it needs: `DEBIAN`, a dict of commands to packages; `PYPI` and `NPM`, packages. Registries are used through
-their ordinary clients, as this machine sets them up. What can't be had makes a client's row say so, and nothing else.
+A module lists its requirements: `DEBIAN`, a dict of commands to packages; `PYPI` and `NPM`, packages. Registries are used through
+their ordinary clients, with the settings of this machine. If a package is not available, the row of the client reports this.
 """
 
 import json
@@ -15,7 +15,7 @@ _here = {"venv": None, "npm": None, "python": set(), "node": set()}
 
 
 def install(clients, made, willing):
-    """Get what is missing; `made` is the folder that goes away with this run."""
+    """Installs missing packages; `made` is the folder that is removed after the run."""
     debian = {command: package for client in clients for command, package in getattr(client, "DEBIAN", {}).items()}
     pypi = sorted({package for client in clients for package in getattr(client, "PYPI", ())})
     npm = sorted({package for client in clients for package in getattr(client, "NPM", ())})
@@ -29,7 +29,7 @@ def install(clients, made, willing):
 
 
 def missing(client):
-    """What a client needs and this machine hasn't got."""
+    """The requirements of a client that this machine does not have."""
     commands = [
         f"{command} ({package} of Debian)"
         for command, package in getattr(client, "DEBIAN", {}).items()
@@ -63,7 +63,7 @@ def found(command):
 
 
 def from_debian(wanted):
-    """One call for all; if that fails, one for each, so that one name does not keep the others out."""
+    """One call for all packages. If it fails, one call for each, so that one wrong name does not prevent the others."""
     wanted = sorted(set(wanted))
     if not wanted:
         return
@@ -99,7 +99,7 @@ def from_npm(wanted, folder):
 
 
 def quietly(words, within):
-    """Whether it worked; its last lines are shown if it didn't."""
+    """Whether it succeeded. Its last lines are shown if it did not."""
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     words = [str(word) for word in words]
     try:

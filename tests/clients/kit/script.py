@@ -1,4 +1,4 @@
-"""The words that start a script of a client's own language, and the folder it plays with."""
+"""The command that starts a script in a client's own language, and its folder."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ LENGTH = 3_000_000
 
 
 def given(at, **more):
-    """What a script is told, as JSON."""
+    """The arguments of a script, as JSON."""
     whole = at.root / "script" / "whole.bin"
     if not whole.exists():
         make(whole, noise(LENGTH, 21))

@@ -1,4 +1,4 @@
-"""A server under test: started on a port of its choosing, asked where it is, watched by its log, stopped as a user would."""
+"""A server under test: started on a free port, observed through its log, and stopped as a user would stop it."""
 
 import http.client
 import re
@@ -31,23 +31,23 @@ class Server:
         return found[0]
 
     def first_answer(self):
-        """Ask once, so that all there is to open is open; gives the number of descriptors without the client's."""
+        """Sends a request, so that all files are open; returns the number of descriptors without the client's."""
         if self.url.startswith("https:"):
-            anybody = ssl._create_unverified_context()  # who it is, its own checks ask
+            anybody = ssl._create_unverified_context()  # other checks verify the certificate
             asked = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=anybody)
         else:
             asked = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         asked.request("HEAD", "/", headers={"connection": "close"})
         asked.getresponse().read()
         asked.close()
-        # The banner may be out before the server waits for clients, and the last descriptor goes a moment after the answer.
+        # The banner may come before the server accepts clients, and the last descriptor is closed a moment after the response.
         return self.descriptors()
 
     def lines(self):
         return self.log.read_text("utf-8", "replace").splitlines()
 
     def logged(self, since, *wanted):
-        """Wait until all of these stand in what was logged after line `since`; gives those lines."""
+        """Waits until all of these are in the log after line `since`; returns those lines."""
         until = time.monotonic() + PATIENCE
         while True:
             new = self.lines()[since:]
@@ -58,14 +58,14 @@ class Server:
             time.sleep(0.02)
 
     def mark(self):
-        """Where the log stands: what is logged from now on comes after."""
+        """The position in the log: later lines come after it."""
         return len(self.lines())
 
     def descriptors(self):
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def stop(self):
-        """By SIGTERM; gives the exit status."""
+        """Stops it by SIGTERM; returns the exit status."""
         if self.process.poll() is not None:
             return self.process.returncode
         status = end(self.process, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The table at the end, and every failure once more below it."""
+"""The table at the end, followed by all failures."""
 
 
 def show(rows, took):

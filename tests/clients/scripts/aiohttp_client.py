@@ -1,4 +1,4 @@
-"""aiohttp: sessions that are kept, streams, ranges, and clients that give up."""
+"""aiohttp: kept sessions, streams, ranges, and clients that disconnect."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ URL = f"{SITE}/script/whole.bin"
 
 @check
 async def kept():
-    """a session of one connection asks for twenty files"""
+    """a session with one connection downloads twenty files"""
     made = []
 
     async def count(*_):
@@ -28,7 +28,7 @@ async def kept():
 
 @check
 async def stream():
-    """content in pieces as they come, a file and chunks"""
+    """content in pieces as they arrive, a file and chunks"""
     async with aiohttp.ClientSession() as session:
         for url, wanted in ((URL, WHOLE), (f"{DOWNLOAD}/lines/100000", numbers(100_000))):
             got = bytearray()
@@ -40,7 +40,7 @@ async def stream():
 
 @check
 async def ranges():
-    """eight ranges at once make a whole"""
+    """eight ranges at once give the whole file"""
     step = len(WHOLE) // 8
 
     async def part(session, number):
@@ -55,7 +55,7 @@ async def ranges():
 
 @check
 async def post():
-    """a body in chunks with Expect: 100-continue, and a large one"""
+    """a chunked body with Expect: 100-continue, and a large one"""
 
     async def pieces():
         for number in range(1, 50_001):
@@ -70,7 +70,7 @@ async def post():
 
 @check
 async def gives_up():
-    """fifty clients that leave in the middle of an answer; the next is served at once"""
+    """fifty clients disconnect in the middle of a response; the next one is served at once"""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def leave():
@@ -85,7 +85,7 @@ async def gives_up():
 
 @check
 async def many():
-    """three hundred at once, each on a connection of its own"""
+    """three hundred at once, each on a separate connection"""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
 
         async def ask(number):

@@ -1,4 +1,4 @@
-// A browser and the programs of `apps`, as people use them: with their cookies, forms, files and the button "back".
+// A browser and the programs of `apps`, as people use them: with cookies, forms, files and the "back" button.
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { browser, looks, open } from "./browser.mjs";
@@ -28,7 +28,7 @@ async function logIn(page, password) {
 for (const [look, options] of Object.entries(looks)) {
   check(`login, ${look}: wrong password, right one, out again`, async () => {
     const { page, trouble, close } = await open(options);
-    const flash = () => page.locator(".flash").textContent(); // hidden while it is empty
+    const flash = () => page.locator(".flash").textContent(); // hidden while empty
     await page.goto(login);
     same(new URL(page.url()).pathname, "/login", "who is nobody is sent to");
     same(await flash(), "", "nothing is said at first");
@@ -55,7 +55,7 @@ check("login: the cookie is for no script, and a form of another site logs nobod
   await page.goto(login);
   await logIn(page, "correct horse");
   same(await page.evaluate(() => document.cookie), "", "what scripts see of the cookie");
-  // A page of another origin sends the form: the browser keeps the cookie to itself (SameSite), and there is no token.
+  // A page of another origin sends the form: the browser does not send the cookie (SameSite), and there is no token.
   await page.goto(spa);
   const answered = page.waitForResponse(`${login}/logout`);
   const shown = page.waitForURL(`${login}/logout`);

@@ -1,12 +1,12 @@
-// Chromium, started as `given` says, and a page in it that is watched.
+// Chromium, started with the settings in `given`, and an observed page in it.
 import { given } from "./telling.mjs";
 
 const { chromium } = (await import(given.playwright)).default;
-// Nothing of the browser's own leaves this machine.
+// The browser itself sends nothing out of this machine.
 const flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
 export const browser = await chromium.launch({ executablePath: given.chromium, args: [...flags.split(" "), "--autoplay-policy=no-user-gesture-required"] });
 
-// A page in a context of its own, watched: what the console and the network complain of stands in `trouble`.
+// An observed page in a separate context: errors of the console and the network are in `trouble`.
 export async function open(options = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();

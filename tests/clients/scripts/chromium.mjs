@@ -1,4 +1,4 @@
-// A browser and the server: films, modules, workers, listings, edits, and the project's own site as people see it.
+// A browser and the server: films, modules, workers, listings, edits, and the project's own site.
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, looks, open } from "./browser.mjs";
@@ -9,14 +9,14 @@ for (const [look, options] of Object.entries(looks)) {
   check(`the project's site, ${look}: nothing in the console, nothing missing, nothing wider than the window`, async () => {
     const { page, trouble, close } = await open(options);
     for (const [name, path] of [["index", "/"], ["handler", "/handler.html"], ["listing", "/files/"], ["404", "/no-such-page"], ["405", null]]) {
-      // The folder's own pages, and at last one that the library makes: an encoded slash is no name.
+      // The folder's own pages, and finally one that the library makes: an encoded slash is not a name.
       const answer = await page.goto(`${www}${path ?? "/%zz"}`, { waitUntil: "networkidle" });
       same(answer.status(), { 404: 404, 405: 400 }[name] ?? 200, path);
       const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       if (wide[0] > wide[1]) throw new Error(`${name} is ${wide[0]} wide in a window of ${wide[1]}`);
       await page.screenshot({ path: join(shots, `${look}-${name === "405" ? "400" : name}.png`), fullPage: true });
     }
-    // What was asked for and is not there is said so, and that is right.
+    // The errors for missing pages are expected.
     same(trouble.filter((line) => !/\/no-such-page|\/%zz|\/%25zz/.test(line)), [], "trouble");
     await close();
   });
@@ -49,7 +49,7 @@ check("a film plays, and is sought in forward and back by ranges", async () => {
   }
   same([...new Set(parts)], [206], "the statuses");
   if (parts.length < 2) throw new Error("the film was read in one go");
-  // Who seeks gives up what it was reading.
+  // Seeking aborts the previous download.
   same(trouble.filter((line) => !line.includes("film.mp4 net::ERR_ABORTED")), [], "trouble");
   await close();
 });
@@ -91,7 +91,7 @@ check("a reload shows an edit made a moment ago: a page and its style, thirty ti
   const folder = join(root, "edits");
   mkdirSync(folder);
   const write = (number) => {
-    // All of one length, so that only the time could tell them apart.
+    // All have one length, so that only the time distinguishes them.
     writeFileSync(join(folder, "style.css"), `body { color: rgb(0, 0, ${100 + number}) }\n`);
     writeFileSync(join(folder, "index.html"), `<!doctype html><title>Edits</title><link rel="icon" href="data:,"><link rel="stylesheet" href="style.css"><p>${100 + number}</p>`);
   };

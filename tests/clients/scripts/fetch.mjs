@@ -1,4 +1,4 @@
-// node's fetch, node's http with a kept agent, and undici's client with pipelining.
+// node's fetch, node's http with a keep-alive agent, and undici's client with pipelining.
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { check, digest, given, same, tellAll } from "./telling.mjs";

@@ -1,4 +1,4 @@
-"""httpx: kept clients, streams both ways, many at once."""
+"""httpx: kept clients, streams in both directions, many at once."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ URL = f"{SITE}/script/whole.bin"
 
 @check
 def kept():
-    """a client asks for twenty files on one connection"""
+    """a client downloads twenty files on one connection"""
     connects = []
 
     def watch(name, _):
@@ -29,7 +29,7 @@ def kept():
 
 @check
 def stream():
-    """a stream read in pieces, one left in the middle, and one in chunks"""
+    """a stream read in pieces, one that is abandoned in the middle, and a chunked one"""
     with httpx.Client(trust_env=False) as client:
         with client.stream("GET", URL) as answer:
             assert digest(b"".join(answer.iter_raw(9999))) == digest(WHOLE)

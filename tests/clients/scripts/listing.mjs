@@ -26,7 +26,7 @@ const [small, ...larger] = ["Annual report 2024.txt", "annual report 2025.txt", 
 const kinds = ["README.md", ..."png jpg jpeg gif webp avif svg mp3 mp4 m4a mkv mov webm flac ogg wav zip gz 7z xz zst bz2 txt pdf".split(" ").map((end) => `a.${end}`)];
 const bySize = [small, ...larger];
 
-// Nothing of it runs in a page without script; that page differs in nothing it looks at.
+// axe needs the script of the page. The page without script has the same structure, so it is not checked.
 async function accessible(page, { javaScriptEnabled = true } = {}) {
   if (!javaScriptEnabled) return;
   await page.evaluate(axe);
@@ -34,7 +34,7 @@ async function accessible(page, { javaScriptEnabled = true } = {}) {
   same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], "axe");
 }
 
-// What README.md shows, in docs/images.
+// The pictures of README.md, in docs/images.
 for (const [name, width, height] of [["desktop", 720, 500], ["phone", 320, 500]]) {
   for (const colorScheme of ["light", "dark"]) {
     check(`the picture of README.md: ${name}, ${colorScheme}`, async () => {
@@ -74,7 +74,7 @@ for (const { name, phone, options } of windows) {
       same(seen.slice(0, 2).sort(), ["deeper/", "other/"], `folders first, ${query}`);
       if (wanted) same(seen.slice(2), wanted, query);
     }
-    // On a phone the whole row is the link: its date is touched.
+    // On a phone the whole row is the link: the check taps its date.
     const row = page.locator("tr", { hasText: "other/" });
     await (phone ? row.locator("time") : row.locator("a")).click({ force: true });
     await page.waitForURL(`${shelf}other/?sort=-name`);
@@ -132,7 +132,7 @@ check("the filter: words in any order, a count, / and Escape, by keys alone", as
   await page.keyboard.press("Escape");
   same([await page.locator("output").innerText(), (await names(page)).length], ["", 10], "after Escape");
   await page.keyboard.type("deep");
-  // Out of the field, over the headings and `..`, to what is left.
+  // From the field, over the headings and `..`, to the remaining rows.
   const focused = () => page.evaluate(() => document.activeElement.innerText.trim());
   for (let tabs = 0; tabs < 8 && (await focused()) !== "deeper/"; tabs++) await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
@@ -164,7 +164,7 @@ check("many names: the height is right before they are laid out, all are printed
       await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
       return performance.now() - begun;
     }, words);
-    // Each from what the one before has left: also all of them from none.
+    // Each filter starts from the result of the previous one: also from no rows to all rows.
     for (const words of ["no such name", "", "9 number"]) {
       const took = await type(words);
       if (took > 1000) throw new Error(`${JSON.stringify(words)} took ${took} ms`);
@@ -194,7 +194,7 @@ check("the filter stays while the page is sorted, reloaded, left and come back t
   await page.locator("thead").getByRole("button", { name: "Name" }).click();
   await page.waitForURL(`${shelf}?sort=name`);
   same(await state(), ["", "", 10], "without a filter");
-  // A file of plain text can't say that it has no icon, so a browser may ask for one.
+  // A plain text file can't declare that it has no icon, so a browser may request one.
   same(trouble.filter((it) => !it.includes("/favicon.ico")), [], "trouble");
   await close();
 });
@@ -292,7 +292,7 @@ check("names in subfolders are found, and folders have sizes, on request", async
   await page.locator("input").fill("");
   await page.getByRole("button", { name: "Folder sizes" }).click();
   await page.locator("tr", { hasText: "sub/" }).getByText("10 B", { exact: true }).waitFor();
-  same(trouble.filter((line) => !line.includes("favicon")), [], "trouble"); // of the file that was opened
+  same(trouble.filter((line) => !line.includes("favicon")), [], "trouble"); // for the opened file
   await close();
 });
 

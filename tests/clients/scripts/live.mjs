@@ -1,4 +1,4 @@
-// A browser that stays while its server goes and comes again, on the same port: EventSource, WebSocket, long polls.
+// A browser that stays open while its server is restarted at the same port: EventSource, WebSocket, long polls.
 import { join } from "node:path";
 import { browser, looks, open } from "./browser.mjs";
 import { start as startServer } from "./starting.mjs";
@@ -74,7 +74,7 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
       const first = await start(chat);
       const [one, other] = [await open(looks.desktop), await open(looks.phone)];
       await one.page.goto(`${first.url}/${kind == "polls" ? "?polls" : ""}`);
-      await other.page.goto(first.url); // by WebSocket: both kinds are in one room
+      await other.page.goto(first.url); // by WebSocket: both kinds of clients are in one chat
       const say = async (page, text) => {
         await page.getByRole("textbox").fill(text);
         await page.getByRole("button", { name: "Send" }).click();

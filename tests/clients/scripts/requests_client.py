@@ -1,4 +1,4 @@
-"""requests: kept sessions, streams, ranges, and what it posts."""
+"""requests: kept sessions, streams, ranges, and posted bodies."""
 
 import threading
 
@@ -11,7 +11,7 @@ URL = f"{SITE}/script/whole.bin"
 
 @check
 def session():
-    """a session asks for twenty files on one connection"""
+    """a session downloads twenty files on one connection"""
     with requests.Session() as session:
         for number in range(20):
             answer = session.get(f"{SITE}/script/{number}.txt", timeout=10)
@@ -23,7 +23,7 @@ def session():
 
 @check
 def stream():
-    """stream=True: in pieces, all of it; and left in the middle, the session goes on"""
+    """stream=True: all of it in pieces; after an abandoned one the session continues"""
     with requests.Session() as session:
         with session.get(URL, stream=True, timeout=10) as answer:
             assert digest(b"".join(answer.iter_content(7777))) == digest(WHOLE)
@@ -34,7 +34,7 @@ def stream():
 
 @check
 def chunks():
-    """an answer in chunks, and a body in chunks from a generator"""
+    """a chunked response, and a chunked body from a generator"""
     answer = requests.get(f"{DOWNLOAD}/lines/100000", timeout=20)
     assert answer.headers["transfer-encoding"] == "chunked" and digest(answer.content) == digest(numbers(100_000))
     answer = requests.post(f"{HELLO}/echo", data=(b"%d\n" % n for n in range(1, 50_001)), timeout=20)
@@ -56,7 +56,7 @@ def ranges():
 
 @check
 def conditions():
-    """If-None-Match: 304 without a body, and the connection goes on"""
+    """If-None-Match: 304 without a body, and the connection continues"""
     with requests.Session() as session:
         tag = session.get(URL, timeout=10).headers["etag"]
         for _ in range(3):
@@ -67,7 +67,7 @@ def conditions():
 
 @check
 def redirects_and_names():
-    """a folder without its slash is followed with its query, and a name in any script is found"""
+    """the redirect to a folder keeps the query, and names in any script are found"""
     answer = requests.get(f"{SITE}/script?a=b", timeout=10)
     assert answer.url == f"{SITE}/script/?a=b" and answer.history[0].status_code == 301, answer.url
     answer = requests.get(f"{SITE}/script/Grüße 你好.txt", timeout=10)
@@ -90,7 +90,7 @@ def errors():
 
 @check
 def threads():
-    """thirty-two threads with a session each, twenty requests a thread"""
+    """thirty-two threads with a session each, twenty requests per thread"""
     wrong = []
 
     def ask():
@@ -113,7 +113,7 @@ def threads():
 
 @check
 def users():
-    """auth=: who may read what, and a session keeps its password"""
+    """auth=: rights of users, and a session keeps its password"""
     key = f"{GIVEN['guarded']}/private/key.txt"
     assert requests.get(key, timeout=20).status_code == 401
     assert requests.get(key, auth=("ada", "wrong"), timeout=20).status_code == 401

@@ -7,7 +7,7 @@ import { connect, createServer } from "node:net";
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
-// A server, once it has printed where it listens.
+// A server, once it has printed its address.
 export async function start(program, ...words) {
   const child = spawn(program, words, { stdio: ["ignore", "pipe", process.env.SERVERS ? "inherit" : "ignore"] });
   running.add(child);
@@ -23,7 +23,7 @@ export async function start(program, ...words) {
   return { url, address: url.slice("http://".length), port: url.split(":").pop(), stop };
 }
 
-// A proxy that removes a prefix from paths, and nothing else: fields with URLs stay as they are.
+// A proxy that only removes a prefix from paths: fields with URLs are unchanged.
 export async function behindPrefix(server, prefix) {
   const proxy = createHttpServer((request, response) => {
     if (!request.url.startsWith(`${prefix}/`)) return response.writeHead(404).end();
@@ -39,7 +39,7 @@ export async function behindPrefix(server, prefix) {
   return { url: `http://127.0.0.1:${proxy.address().port}${prefix}`, close: () => (proxy.closeAllConnections(), proxy.close()) };
 }
 
-// A way to a server that can be cut, as a network is: `cut` breaks all connections and refuses new ones until `mend`.
+// A proxy that simulates a broken network: `cut` breaks all connections and rejects new ones until `mend`.
 export async function through(server) {
   const sockets = new Set();
   let isCut = false;

@@ -1,10 +1,10 @@
-// For scripts of node: each check tells how it went in a line of JSON, which the conductor reads; none waits for ever.
+// For scripts in node: each check reports its result in a line of JSON, which the conductor reads; each has a timeout.
 import { createHash } from "node:crypto";
 
 export const given = JSON.parse(process.argv[2]);
 const checks = [];
 
-// `only`: those with this in their name, while one is being written.
+// `only`: runs only checks with this in their name, for development.
 export function check(name, run) {
   if (name.includes(given.only ?? "")) checks.push({ name, run });
 }

@@ -1,6 +1,6 @@
-"""For scripts that make their checks in the venv: each check tells how it went in a line of JSON, which the conductor reads.
+"""For scripts that run checks in the venv: each check reports its result in a line of JSON, which the conductor reads.
 
-A script's arguments are the JSON of what it is given: addresses, and the digests of what is there.
+The argument of a script is JSON with addresses and digests of files.
 """
 
 import asyncio
@@ -37,5 +37,5 @@ def digest(content):
 
 
 def numbers(last):
-    """What `/lines/N` of the download example is."""
+    """The content of `/lines/N` of the download example."""
     return b"".join(b"%d\n" % number for number in range(1, last + 1))

@@ -1,4 +1,4 @@
-// A browser and the page of a folder that takes files: the form without a script, and what the script makes of it.
+// A browser and the page of a folder that accepts uploads: the form without a script, and with the script.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, open } from "./browser.mjs";
@@ -8,7 +8,7 @@ import { check, digest, given, same, tellAll } from "./telling.mjs";
 const { inbox, away, shots, modest, users } = given;
 const axe = readFileSync(given.axe, "utf8");
 
-// What is to be sent: files, and a folder with folders in it, some of which no one wants.
+// The upload: files, and a folder with other folders in it, some of which the script leaves out.
 const file = (name, content) => (writeFileSync(join(away, name), content), join(away, name));
 const one = file("one file.txt", "one");
 const two = file("Grüße 50% #2.txt", "two");
@@ -49,7 +49,7 @@ async function accessible(page, what) {
   same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], `axe, ${what}`);
 }
 
-// A check with a server of its own, and a page of it.
+// A check with a separate server and a page of it.
 function served(name, words, run, options = {}) {
   check(name, async () => {
     const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", ...words);
@@ -140,7 +140,7 @@ served("what is dropped; a folder that can't be read costs itself alone", [], as
   empty();
   await page.goto(url);
   await page.evaluate(() => {
-    // A folder as a browser has it, whose first one inside can't be read.
+    // A folder as browsers represent it, whose first subfolder can't be read.
     const entry = (name, more) => ({ name, isDirectory: !("file" in more), ...more });
     const folder = (name, ...inside) => entry(name, { createReader: () => ({ readEntries: (then) => then(inside.splice(0)) }) });
     const locked = entry("locked", { createReader: () => ({ readEntries: (_, no) => no(new DOMException("no", "NotReadableError")) }) });
@@ -383,7 +383,7 @@ served("delete of a file that is sent compressed: not of what was stored there s
   page.on("request", (request) => request.method() === "DELETE" && deletions.push(request.headers()["if-match"]));
   await page.goto(url);
   await page.clock.install();
-  // Once it has been sent compressed, HEAD has the tag of that form, unless the file itself is asked for.
+  // After a compressed response, HEAD has the tag of that form, unless the request is for the uncompressed file.
   await until(async () => (await page.evaluate(() => fetch("text.txt").then((it) => it.headers.get("content-encoding")))) === "gzip", "compressed");
   const looked = page.waitForResponse((answer) => answer.request().headers().range === "bytes=0-0");
   await act(page, "text.txt", "Delete");
@@ -428,7 +428,7 @@ served("delete, with undo; the count is right and the focus is kept", ["--allow-
   await act(page, "c.txt", "Delete");
   await until(() => !existsSync(join(inbox, "b.txt")), "b.txt goes when another one does");
   same(existsSync(join(inbox, "c.txt")), true, "c.txt can still be undone");
-  // What has its name by now is not deleted in its place.
+  // Another file that has the name by now is not deleted.
   await choose(page, [file("c.txt", "new")]);
   await page.getByText("1 file uploaded").waitFor();
   same(readFileSync(join(inbox, "c.txt"), "utf8"), "new", "what was uploaded since");
@@ -456,7 +456,7 @@ served("who is not logged in sees Log in, and no form; then the name and Log out
   await page.getByText("ada").waitFor();
   await page.getByRole("button", { name: "Upload files" }).waitFor();
   await accessible(page, "logged in");
-  // At the root, too: it was asked there.
+  // Also at the root, where the login was.
   await page.goto(`${url}/`);
   await page.getByText("ada").waitFor();
   await choose(page, [one]);

@@ -1,4 +1,4 @@
-//! Folders in which something changes in every way, while they are listed plainly, in another order, as JSON, by tag and in gzip.
+//! Folders change in every way while they are listed plainly, in another order, as JSON, by tag and in gzip.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -19,17 +19,17 @@ enum Way {
     Cut,
     Replaced,
     Dated,
-    /// By another name that lies elsewhere.
+    /// Through another name of the file, elsewhere.
     HardLink,
-    /// By another name that it got just before, and loses again.
+    /// Through another name that was just created and is then removed.
     NewLink,
-    /// It is a link, and its target is written.
+    /// `x` is a link, and its target is written.
     Target,
-    /// It is a folder that gets a name, and is dated.
+    /// `x` is a folder that gets an entry and a date.
     Subfolder,
-    /// The folder and another one change places.
+    /// The folder and another one exchange names.
     Swapped,
-    /// It gets another name.
+    /// `x` is renamed.
     Named,
 }
 
@@ -45,7 +45,7 @@ const WAYS: [Way; 10] = [
     Way::Swapped,
     Way::Named,
 ];
-/// 2000-01-01: a version is that many minutes later, and so many bytes more than `SIZE` long.
+/// 2000-01-01. Version N is dated N minutes later, and its file has N bytes more than `SIZE`.
 const START: u64 = 946_684_800;
 const SIZE: u64 = 1000;
 const MOST: u64 = 500;
@@ -55,11 +55,11 @@ struct Listed {
     folder: PathBuf,
     elsewhere: PathBuf,
     target: String,
-    /// The version that every answer to a request sent from now on must have, or a later one.
+    /// Each response to a request that is sent from now on must have this version or a later one.
     version: AtomicU64,
-    /// While a name goes and another comes, who reads the folder may see both or none.
+    /// A reader of the folder during a rename can see both names or none.
     changing: RwLock<()>,
-    /// The bodies that tags name, and their versions.
+    /// The bodies and their versions, by tag.
     told: Mutex<HashMap<String, (Vec<u8>, u64)>>,
 }
 
@@ -78,7 +78,7 @@ impl Listed {
         match way {
             Way::HardLink => fs::hard_link(sized(elsewhere.join("x")), &x).unwrap(),
             Way::Target => {
-                // A link that leads out is not listed.
+                // A link to outside the root is not listed.
                 let target = sized(folder.with_extension("target"));
                 symlink(format!("../{}", target.file_name().unwrap().to_str().unwrap()), &x).unwrap();
             }
@@ -98,7 +98,7 @@ impl Listed {
         Listed { way, folder, elsewhere, target, version, changing, told }
     }
 
-    /// Whether there is more than one step to it: then nobody asks meanwhile.
+    /// Whether the change takes several steps. Then no request is made meanwhile.
     fn is_torn(&self) -> bool {
         matches!(self.way, Way::Named | Way::Subfolder)
     }
@@ -143,7 +143,7 @@ impl Listed {
         self.version.store(version, SeqCst);
     }
 
-    /// The version that a page shows.
+    /// The version in a page.
     fn version_of(&self, page: &str, is_json: bool) -> Option<u64> {
         let row = page.lines().find(|line| {
             line.contains("\"name\":\"x")
@@ -232,7 +232,7 @@ fn churn(inotify: bool) {
                 if is_over() {
                     break;
                 }
-                // One is kept a second after its last change: each folder rests while others change.
+                // A listing is cached a second after the last change, so each folder rests while others change.
                 let changed = all.iter().enumerate().filter(|(number, _)| (round + number) % 3 == 0);
                 changed.for_each(|(_, listed)| listed.change());
                 std::thread::sleep(Duration::from_millis([0, 20, 450, 5, 450, 450][round % 6]));

@@ -1,4 +1,4 @@
-//! WebDAV: what file managers ask for. Real ones are in `tests/clients`.
+//! WebDAV: the requests of file managers. Real ones are in `tests/clients`.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ fn propfind(server: &TestServer, target: &str, depth: &str) -> SentResponse {
     ask(server, "PROPFIND", target, fields, b"")
 }
 
-/// What is told of: where it is, whether it is a folder, and its size.
+/// The entries of a response: path, whether it is a folder, and size.
 fn told(got: &SentResponse) -> Vec<String> {
     let between = |text: &str, start: &str, end: &str| {
         text.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(found, _)| found.to_owned())
@@ -73,7 +73,7 @@ fn propfind_describes_files_and_folders() {
     assert!(propfind(&server, "/", "").text().contains("<D:propfind-finite-depth/>"));
     let options = ask(&server, "OPTIONS", "/", &[], b"");
     assert_eq!((options.header("dav"), options.header("allow")), (Some("1"), Some("GET, HEAD, OPTIONS, PROPFIND")));
-    // Document types are rejected, so none of the tricks of XML work; nor is a long one received.
+    // Document types and long bodies are rejected, so none of the attacks with XML work.
     for (body, status) in [
         (b"<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><x>&e;</x>".to_vec(), 400),
         (b"<".to_vec(), 400),
@@ -94,7 +94,7 @@ fn propfind_describes_files_and_folders() {
     assert_eq!(["/a.txt", "/", "/sub/"].map(|target| propfind(&one, target, "0").status().as_u16()), [207, 404, 404]);
 }
 
-/// A folder of many is streamed, whole.
+/// The response for a folder with many entries is streamed completely.
 #[test]
 fn many_entries() {
     let folder = Folder::new(&[]);
@@ -166,7 +166,7 @@ fn moves() {
     assert_eq!(put(&server, "/b", b"b"), 201);
 }
 
-/// What a COPY, a MOVE or a DELETE of whole folders leaves.
+/// The files after a COPY, a MOVE or a DELETE of whole folders.
 #[test]
 fn whole_folders_are_copied_moved_and_deleted() {
     let start = &[
@@ -194,7 +194,7 @@ fn whole_folders_are_copied_moved_and_deleted() {
         ("COPY", "/none", &[("destination", "/b")], 404, all.into()),
         ("COPY", "/tree/.hidden/z", &[("destination", "/b")], 404, all.into()),
         ("COPY", "/out", &[("destination", "/b")], 404, all.into()),
-        // Nothing that is not served, and no link.
+        // A copy contains only served files, and no links.
         ("COPY", "/tree/", &[("destination", "/b/")], 201, copy("b/in/y=y b/x=x")),
         ("COPY", "/tree/", &[("destination", "/b/"), ("depth", "0")], 201, copy("b/")),
         ("COPY", "/tree/", &[("destination", "/b/"), ("depth", "1")], 400, all.into()),
@@ -207,7 +207,7 @@ fn whole_folders_are_copied_moved_and_deleted() {
             204,
             all.replace("plain/in/q=q plain/p=p", "plain/in/y=y plain/x=x"),
         ),
-        ("COPY", "/plain", &[("destination", "/tree")], 409, all.into()), // it has hidden files
+        ("COPY", "/plain", &[("destination", "/tree")], 409, all.into()), // it contains hidden files
         ("COPY", "/plain", &[("destination", "/a")], 204, all.replace("a=a other", "a/in/q=q a/p=p other")),
         ("COPY", "/a", &[("destination", "/plain")], 204, all.replace("plain/in/q=q plain/p=p", "plain=a")),
         (
@@ -257,7 +257,7 @@ fn whole_folders_are_copied_moved_and_deleted() {
     assert_eq!((copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()), (501, 409), "only with WebDAV");
 }
 
-/// A copy that fails on the way: the file that it would have replaced is still there, and nothing else has changed.
+/// A copy that fails in the middle leaves everything unchanged, including the file that it would have replaced.
 #[test]
 fn what_is_not_replaced_comes_back() {
     let start = &[("dst/in/kept", "kept"), ("file", "kept"), ("src/a", "a"), ("src/in/long", "long and longer")];
@@ -282,6 +282,87 @@ fn what_is_not_replaced_comes_back() {
         assert_eq!(got.status(), status, "{target} to {destination}: {}", got.text());
         assert_eq!(names(), before, "{target} to {destination}");
     }
+}
+
+/// `If` applies to every method that changes something, and names files of this server only.
+#[test]
+fn conditions_of_copies_and_new_folders() {
+    let folder = Folder::new(&[("a", "a"), ("b", "b")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    let tag = |name: &str| server.get(name).header("etag").unwrap().to_owned();
+    let (of_a, of_b) = (tag("/a"), tag("/b"));
+    let host = "h:8000";
+    for (condition, expected) in [
+        (format!("([{of_a}])"), true),
+        (format!("([{of_b}])"), false),
+        (format!("</b> ([{of_b}])"), true),
+        (format!("</b> ([{of_a}])"), false),
+        (format!("<http://{host}/b> ([{of_b}])"), true),
+        (format!("<http://other.example/b> ([{of_b}])"), false),
+        (format!("</missing> ([{of_b}])"), false),
+        ("(<urn:uuid:00000000-0000-0000-0000-000000000000>)".to_owned(), false),
+        ("(Not <DAV:no-lock>)".to_owned(), true),
+    ] {
+        for (method, target, status) in [
+            ("COPY", "/a", 201),
+            ("MOVE", "/a", 201),
+            ("MKCOL", "/new", 201),
+            ("PUT", "/a", 204),
+            ("DELETE", "/a", 204),
+        ] {
+            // The tags of what is to be made, and of a file that is gone, never hold.
+            if method == "MKCOL" && condition.starts_with("([") {
+                continue;
+            }
+            let fields = [("host", host), ("if", &*condition), ("destination", "/new")];
+            let fields = if matches!(method, "COPY" | "MOVE") { &fields[..] } else { &fields[..2] };
+            let got = ask(&server, method, target, fields, b"a");
+            let wanted = if expected { status } else { 412 };
+            assert_eq!(got.status(), wanted, "{method} {condition}: {}", got.text());
+            let made = folder.path("new");
+            assert_eq!(made.exists(), expected && status == 201, "{method} {condition}");
+            let _ = fs::remove_dir(&made).or_else(|_| fs::remove_file(&made));
+            folder.write("a", "a");
+        }
+    }
+}
+
+/// Copies of large files and folders keep workers: only a few are in progress at once, and none without its client.
+#[test]
+fn long_copies_leave_workers_and_end_with_their_client() {
+    let folder = Folder::new(&[("small", "x"), ("folder/x", "x")]);
+    for (name, size) in [("long", 4 << 30), ("short", 2 << 20)] {
+        fs::File::create(folder.path(name)).unwrap().set_len(size).unwrap();
+    }
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).copies_at_once(1).reserve(0);
+    let server = serve(folder.handler().webdav(true).uploads(uploads));
+    let copy = |from, to| ask(&server, "COPY", from, &[("destination", to)], b"").status().as_u16();
+    let mut client = connect(&server);
+    client.write_all(b"COPY /long HTTP/1.1\r\nhost: a\r\ndestination: /long2\r\n\r\n").unwrap();
+    wait_until("the copy is in progress", || copy("/short", "/short2") == 503);
+    assert_eq!((copy("/folder", "/folder2"), copy("/small", "/small2")), (503, 201), "small files need no place");
+    drop(client);
+    wait_until("the copy has ended", || copy("/short", "/short3") != 503);
+    assert!(!folder.path("long2").exists());
+    assert_eq!(copy("/folder", "/folder2"), 201);
+}
+
+/// A copy that fails takes nothing of the quota, however much of it was copied before.
+#[test]
+fn failed_copies_leave_the_quota() {
+    let folder = Folder::new(&[]);
+    for (name, size) in [("in/a", 600_000), ("in/b", 900_000)] {
+        folder.write(name, &"x".repeat(size));
+    }
+    let day = std::time::Duration::from_secs(86_400);
+    let server = serve(folder.handler().webdav(true).uploads(Uploads::new().quota((1_400_000, day))));
+    let got = ask(&server, "COPY", "/in", &[("destination", "/out")], b"");
+    assert!(got.status() == 429 && !folder.path("out").exists(), "{got:?}");
+    assert_eq!(put(&server, "/new", &vec![b'x'; 1_000_000]), 201);
+    fs::remove_file(folder.path("in/b")).unwrap();
+    let copy = |to| ask(&server, "COPY", "/in", &[("destination", to)], b"").status().as_u16();
+    assert_eq!(copy("/out"), 429, "1.6 MB");
 }
 
 const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
@@ -333,13 +414,13 @@ fn locks() {
         ("UNLOCK", "/a", &[("lock-token", "<urn:uuid:other>")], 409),
         ("UNLOCK", "/sub/b", &[("lock-token", &token)], 409),
         ("PUT", "/a", &[("if", &with_tag)], 204),
-        ("PUT", "/a", &[("if", &with_tag)], 412), // it has another tag now
+        ("PUT", "/a", &[("if", &with_tag)], 412), // its tag has changed
         ("PUT", "/a", &[("if", &mine)], 204),
         ("PUT", "/a", &[("if", &tagged)], 204),
         ("MOVE", "/free", &[to("/a"), ("if", &tagged)], 204),
         ("PUT", "/sub/b", &[], 204),
         ("LOCK", "/sub/", &[], 403),
-        ("LOCK", "/sub", &[], 403), // nobody is logged in
+        ("LOCK", "/sub", &[], 403), // no user is logged in
         ("LOCK", "/sub/b/", &[], 409),
         ("LOCK", "/", &[], 403),
         ("LOCK", "/no/such", &[], 409),
@@ -347,7 +428,7 @@ fn locks() {
         ("LOCK", "/x", &[("depth", "1")], 400),
         ("LOCK", "/x", &[("origin", "http://evil.example")], 403),
         ("MOVE", "/a", &[to("/c"), ("if", &mine)], 201),
-        ("PUT", "/a", &[], 201), // the lock has not moved, and its file has gone
+        ("PUT", "/a", &[], 201), // a move removes the lock of the source
         ("PUT", "/c", &[], 204),
         ("DELETE", "/sub/new%20one", &[("if", &other)], 204),
         ("PUT", "/sub/new%20one", &[], 201),
@@ -385,14 +466,14 @@ fn locks() {
     assert_eq!(lock(&server, "/a", &[], "").status(), 412);
     assert_eq!(ask(&server, "UNLOCK", "/a", &[("lock-token", &token)], b"").status(), 204);
     assert_eq!(put(&server, "/a", b"x"), 204);
-    // Who stores what is new alone replaces nothing, and so locks nothing.
+    // A handler that only stores new files replaces nothing, so it supports no locks.
     let refuses = serve(folder.handler().uploads(Uploads::new()).webdav(true));
     assert_eq!(ask(&refuses, "OPTIONS", "/", &[], b"").header("dav"), Some("1"));
     assert_eq!(lock(&refuses, "/a", &[], LOCK).status(), 501);
 }
 
-/// A lock is that of the file, by whatever path: also by a link to its folder, and by another to that. And a name that is locked is not
-/// given to a folder.
+/// A lock applies to the file under any path: also through a link to its folder, and through another link to that
+/// folder. A folder can't take a locked name.
 #[test]
 fn a_lock_holds_for_every_path_to_the_file() {
     let folder = Folder::new(&[("real/deep/a", "a"), ("b", "b")]);
@@ -426,7 +507,7 @@ fn a_lock_holds_for_every_path_to_the_file() {
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
 }
 
-/// A lock holds wherever its folder is served, also at a place that has no locks of its own.
+/// A lock holds wherever its folder is served, also at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;
@@ -456,7 +537,7 @@ fn a_lock_holds_at_every_mount_of_a_folder() {
     assert_eq!(put(&server, "/c/file", b"c"), 204);
 }
 
-/// A token is of use to its user alone (section 6.4), and told to nobody else.
+/// Only the user of a token can use it and see it (section 6.4).
 #[test]
 fn a_lock_belongs_to_its_user() {
     use modest::RequestHandler;
@@ -478,7 +559,7 @@ fn a_lock_belongs_to_its_user() {
     assert_eq!([told(ada), told(bob)], [true, false]);
 }
 
-/// The lock of a folder covers everything in it, and is for users who are known and may write all of it.
+/// The lock of a folder covers everything in it. Only a logged-in user who may write all of it can take it.
 #[test]
 fn locks_of_folders() {
     use modest::RequestHandler;
@@ -508,7 +589,7 @@ fn locks_of_folders() {
         ("MOVE", "/d", &[bob, ("destination", "/sub/d")], 423),
         ("MOVE", "/sub/a", &[bob, ("destination", "/e")], 423),
         ("COPY", "/d", &[bob, ("destination", "/sub/deep/d")], 423),
-        ("PUT", "/sub/a", &[bob, ("if", &*untagged)], 423), // her token is not of use to him
+        ("PUT", "/sub/a", &[bob, ("if", &*untagged)], 423), // he can't use her token
         ("PUT", "/d", &[bob], 204),
         ("PUT", "/sub/a", &[ada, ("if", &*untagged)], 204),
         ("PUT", "/sub/deep/new", &[ada, ("if", &*tagged)], 201),
@@ -531,17 +612,19 @@ fn locks_of_folders() {
             "{path}: {his}"
         );
     }
-    assert!(lock(&server, "/sub/deep/b", &[ada, ("if", &untagged)], "").status() == 200, "renewed by what it covers");
+    assert!(
+        lock(&server, "/sub/deep/b", &[ada, ("if", &untagged)], "").status() == 200,
+        "a request for a resource under the lock renews it"
+    );
     assert_eq!(ask(&server, "DELETE", "/sub/", &[ada, ("if", &tagged)], b"").status(), 204);
     assert_eq!(ask(&server, "MKCOL", "/sub", &[bob], b"").status(), 201, "its lock has gone with it");
     assert_eq!(put(&server, "/x", b""), 401);
 }
 
-/// The length of a file whose copy takes a while.
+/// The length of a file whose copy takes some time.
 const LONG: u64 = 512 << 20;
 
-/// A change that takes long, and a lock that another user takes while it is under way: the change is refused when it is
-/// complete, or the lock is.
+/// Another user takes a lock during a long change. The server then rejects the change when it completes.
 #[test]
 fn a_lock_in_the_middle_of_a_change() {
     use modest::RequestHandler;
@@ -607,7 +690,7 @@ fn has_hidden_name(folder: &std::path::Path) -> bool {
     paths.any(|path| path.to_string_lossy().contains("/.modest-upload-") || has_hidden_name(&path))
 }
 
-/// A copy replaces only what was there when it began, and no request finds a part of a folder.
+/// A copy replaces only the content that existed when it began, and no request sees an incomplete folder.
 #[test]
 fn a_copied_folder_appears_at_once() {
     for (to, change, status) in [
@@ -639,7 +722,7 @@ fn a_copied_folder_appears_at_once() {
     }
 }
 
-/// XML that takes a parser long is rejected quickly.
+/// XML that would take a parser long is rejected quickly.
 #[test]
 fn expensive_requests_are_rejected() {
     let folder = Folder::new(&[("a", "a")]);
@@ -671,7 +754,7 @@ fn expensive_requests_are_rejected() {
     assert_eq!(ask(&server, "PUT", "/a", &[("if", &format!("({})", "<urn:1>".repeat(64)))], b"x").status(), 412);
 }
 
-/// PROPPATCH (section 9.2). On file systems that keep no attributes, and systems without them, nothing can be set.
+/// PROPPATCH (section 9.2). Nothing can be set if the file system or the system supports no attributes.
 #[test]
 fn properties_that_clients_give() {
     let folder = Folder::new(&[("a", "a"), ("b", "b"), ("sub/c", "c")]);
@@ -747,7 +830,7 @@ fn properties_that_clients_give() {
     assert!(got.text().contains(lacks), "{}", got.text());
 }
 
-/// The requests that Windows' Explorer ([MS-WDV]) and macOS' Finder send to store, rename and delete a file.
+/// The requests of Windows' Explorer ([MS-WDV]) and macOS' Finder to store, rename and delete a file.
 #[test]
 fn sessions_of_file_managers() {
     let folder = Folder::new(&[("old.txt", "old")]);

@@ -78,20 +78,20 @@ fn form(names: impl Iterator<Item = String>) -> Vec<u8> {
     (parts + "--x--\r\n").into_bytes()
 }
 
-/// One form keeps a worker busy for a bounded time, and its error is short.
+/// One form occupies a worker for a bounded time, and its error message is short.
 #[test]
 fn forms_are_bounded() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, Uploads::new());
     let fields = [("content-type", "multipart/form-data; boundary=x")];
     let send = |names: Vec<String>| ask(&server, "POST", "/", &fields, &form(names.into_iter()));
-    // Folders, however deep.
+    // Folders are counted at any depth.
     let got = send((0..30).map(|number| format!("{number}/{}f", "d/".repeat(60))).collect());
     assert_eq!(got.status(), 413, "{}", got.text());
     assert!(got.text().contains("in at most 1000 folders"), "{}", got.text());
     let made = tree(folder.as_ref()).iter().filter(|name| name.ends_with('/')).count();
     assert_eq!(made, 1000);
-    // Many files in one folder are fine; what an error shows of them is short.
+    // A form may have many files in one folder. Its error message names only some of them.
     let long = |number: usize| format!("many/{number}-{}", "n".repeat(200));
     assert_eq!(send((0..500).map(long).collect()).status(), 303);
     let mut names: Vec<String> = (500..600).map(long).collect();
@@ -101,7 +101,7 @@ fn forms_are_bounded() {
     assert!(got.text().len() < 5000 && got.text().contains("and 90 more"), "{}", got.text());
 }
 
-/// Lets the request wait at one name until its client has gone.
+/// The request waits at one name until its client has disconnected.
 struct Waits(Mutex<mpsc::Receiver<()>>);
 
 impl Layer for Waits {

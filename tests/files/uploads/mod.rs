@@ -1,4 +1,4 @@
-//! What is put into a folder, over real sockets: files, their tags and conditions, and what is refused from the head.
+//! Files stored over real sockets: their tags and conditions, and requests that are rejected from the head.
 
 mod dav;
 mod forms;
@@ -36,7 +36,7 @@ fn put(server: &TestServer, target: &str, body: &[u8]) -> u16 {
     ask(server, "PUT", target, &[], body).status().as_u16()
 }
 
-/// Every name beneath a folder, hidden ones too, and what is in the files.
+/// Each name below a folder, including hidden ones, with the content of files.
 fn tree(folder: &Path) -> Vec<String> {
     let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(path) = open.pop() {
@@ -56,12 +56,12 @@ fn tree(folder: &Path) -> Vec<String> {
     found
 }
 
-/// The same without files that are incomplete, which have names where there are no unnamed files. They are never served.
+/// Like `tree`, without incomplete files: they have names on systems without unnamed files. They are never served.
 fn visible(folder: &Path) -> Vec<String> {
     tree(folder).into_iter().filter(|name| !name.starts_with(".modest-upload-")).collect()
 }
 
-/// Wait until something is so.
+/// Waits until the condition holds.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -70,9 +70,9 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// No connection is left: whatever a client has left behind has been dropped.
+/// Waits until no connection is left, so that incomplete files were removed.
 fn wait_for_silence(server: &TestServer) {
-    server.get("/"); // who connected before has been accepted by now
+    server.get("/"); // all earlier connections have been accepted by now
     wait_until("no client is connected", || server.handle().stats().connections == 0);
 }
 
@@ -103,7 +103,7 @@ fn a_put_file_is_returned_with_the_same_tag() {
         let got = server.get(target);
         assert!(got.body() == body, "{target}");
         assert!(made.header("etag").is_none() || made.header("etag") == got.header("etag"), "{target}: {made:?}");
-        // A large file has a tag once its second is over, which a slow disk may wait for.
+        // A large file has a tag once its second is over, which may be before a slow disk has stored it.
         assert!(made.header("etag").is_some() || length > 64 << 10, "{target}");
     }
     let mut chunked = connect(&server);
@@ -123,7 +123,7 @@ fn uploads_work_without_a_server() {
     assert_eq!(super::get(&handler, "/a").text(), "by hand");
 }
 
-/// What has been missing, listed and cached is there with the next request, and so is what has replaced it.
+/// The next request sees a stored file that was missing, listed or cached before, and also its replacement.
 #[test]
 fn a_put_file_is_visible_at_once() {
     let folder = Folder::new(&[("sub/other", "")]);
@@ -192,7 +192,7 @@ fn conditions() {
     }
 }
 
-/// Nobody sends a body in vain: the answer comes after the head, and no `100 Continue` before it.
+/// A rejection comes right after the head, without a `100 Continue`, so no client sends its body for nothing.
 #[test]
 fn uploads_are_rejected_from_the_head() {
     let folder = Folder::new(&[("there", "x"), ("sub/x", "")]);
@@ -244,7 +244,7 @@ fn limits_apply_while_a_chunked_upload_arrives() {
         client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         let piece = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
         for _ in 0..4 {
-            let _ = client.write_all(piece.as_bytes()); // it may have been refused by now
+            let _ = client.write_all(piece.as_bytes()); // the server may have rejected it by now
         }
         let answer = answer(&mut client);
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{answer}");

@@ -1,4 +1,4 @@
-//! Under which names something is stored, by whom, and what is made of it later.
+//! The names under which files are stored, the users who may store them, and how the files are served later.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -63,7 +63,7 @@ fn malicious_names_are_rejected() {
             }
             for target in ["/out/y", "/out", "/dangling", "/../beside/y", "/out/", "/", "/in/x/", "/in"] {
                 if target == "/out" && links == modest::Symlinks::Follow {
-                    continue; // served, it may be deleted: the link, not what it leads to
+                    continue; // it is served, so it may be deleted: the link, not its target
                 }
                 let status = ask(&server, "DELETE", target, &[], b"").status().as_u16();
                 assert!(status >= 400, "DELETE {target}: {status}");
@@ -74,7 +74,7 @@ fn malicious_names_are_rejected() {
                 }
             }
             assert_eq!(tree(around.as_ref()), before, "hidden {hidden}, {links:?}");
-            // Through a link that stays within the folder it is the folder's own.
+            // A link that stays within the folder leads to one of its own files.
             assert_eq!(put(&server, "/within/new", b"new"), 201);
             assert_eq!(fs::read(around.path("root/in/new")).unwrap(), b"new");
             fs::remove_file(around.path("root/in/new")).unwrap();
@@ -108,12 +108,12 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
     assert_eq!(tree(folder.as_ref()).len(), 62);
 }
 
-/// Pages of other sites can't write, whatever they make a browser send.
+/// Pages of other sites can't write, whatever request they make a browser send.
 #[test]
 fn pages_of_other_sites_cannot_write() {
     let folder = Folder::new(&[("old", "x")]);
     let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
-    let own = "http://localhost"; // as the test's client calls it
+    let own = "http://localhost"; // the address that the client of the test uses
     let form = ("content-type", "multipart/form-data; boundary=x");
     let body = b"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"new\"\r\n\r\nnew\r\n--x--\r\n";
     for (fields, is_own) in [
@@ -121,7 +121,7 @@ fn pages_of_other_sites_cannot_write() {
         (&[("sec-fetch-site", "same-site")], false),
         (&[("origin", "http://evil.example")], false),
         (&[("origin", "null")], false),
-        (&[("sec-fetch-site", "same-origin"), ("origin", "null")], true), // what the browser says of the site counts
+        (&[("sec-fetch-site", "same-origin"), ("origin", "null")], true), // `sec-fetch-site` has priority
         (&[("sec-fetch-site", "same-origin")], true),
         (&[("origin", own)], true),
     ] {
@@ -169,7 +169,7 @@ fn folders_are_created_and_deleted() {
         ("DELETE", "/file/", 404),
         ("DELETE", "/file", 204),
         ("DELETE", "/.hidden", 403),
-        ("DELETE", "/link", 204), // the link alone
+        ("DELETE", "/link", 204), // only the link
         ("DELETE", "/", 403),
         ("PROPPATCH", "/", 501),
     ] {
@@ -179,8 +179,7 @@ fn folders_are_created_and_deleted() {
     assert_eq!(ask(&server, "MKCOL", "/gr%C3%BCn", &[], b"").header("location"), Some("/gr%C3%BCn/"));
 }
 
-/// What others have put there is not trusted: it is not another file's coding, and no page of this server.
-/// What is to stay free is left by folders and by empty files, too.
+/// Folders and empty files also count for the reserved space.
 #[test]
 fn folders_leave_the_reserved_space_free() {
     let folder = Folder::new(&[]);
@@ -194,6 +193,7 @@ fn folders_leave_the_reserved_space_free() {
     assert_eq!(tree(folder.as_ref()), [""; 0]);
 }
 
+/// An uploaded file is never the coding of another file, and uploaded pages are sandboxed.
 #[test]
 fn uploaded_files_are_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);
@@ -235,7 +235,7 @@ fn uploaded_files_are_not_trusted() {
     assert_eq!(policies(&serve(folder.handler()).get("/page.html")), [""; 0]);
     assert_eq!(policies(&serve(folder.handler().untrusted(true)).get("/page.html")), ["sandbox"]);
     assert_eq!(policies(&serve(folder.handler().uploads(Uploads::new()).untrusted(false)).get("/page.html")), [""; 0]);
-    // Markdown as HTML has the policies of its file beside its own.
+    // Markdown as HTML has its own policies and those of its file.
     assert_eq!(put(&server, "/a.md", b"[b](//c) ![d](/e?f)"), 201);
     for (handler, expected) in [
         (folder.handler().uploads(Uploads::new()), &["default-src", "sandbox"][..]),
@@ -249,7 +249,7 @@ fn uploaded_files_are_not_trusted() {
         let page = "<!doctype html><meta charset=utf-8><body>\n<p><a href=\"\">b</a> <img src=\"\" alt=\"d\" /></p>\n";
         assert_eq!((got.text(), policies(&got)), (page, expected.iter().map(|policy| policy.to_string()).collect()));
     }
-    // Pages that stand for others.
+    // Error pages and app pages are sandboxed as well.
     assert_eq!(put(&server, "/404.html", b"<script>"), 201);
     let missing = server.get("/no/such");
     assert_eq!((missing.status().as_u16(), policies(&missing)), (404, vec!["sandbox".to_owned()]));

@@ -1,4 +1,4 @@
-//! Two at once, folders that are swapped, clients that leave, disks that are full, and many who send slowly.
+//! Concurrent uploads, swapped folders, disconnecting clients, full disks, and many slow uploads.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use super::super::Folder;
 use super::super::system::exchange;
 use super::{PATIENCE, answer, ask, connect, put, taking, tree, visible, wait_for_silence, wait_until};
 
-/// Of many who send to one name at once one is told that it is stored, and it is.
+/// If many clients send to one new name at once, exactly one gets a 201, and its content is stored.
 #[test]
 fn concurrent_uploads_to_one_name_have_one_winner() {
     let folder = Folder::new(&[("kept", "0")]);
@@ -56,7 +56,7 @@ fn concurrent_uploads_to_one_name_have_one_winner() {
     assert_eq!(tree(folder.as_ref()).len(), 11);
 }
 
-/// The folder is moved away, and a link that leads out put in its place, while a file comes for it.
+/// During an upload its folder is moved away and replaced by a link to outside.
 #[test]
 fn replacing_the_folder_by_a_link_stores_nothing_outside() {
     let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
@@ -79,7 +79,7 @@ fn replacing_the_folder_by_a_link_stores_nothing_outside() {
     );
 }
 
-/// Whoever swaps folders and links all the time wins nothing: all that is stored is in the folder.
+/// Folders and links are swapped all the time, and every stored file is in the folder.
 #[test]
 fn races_with_renames_and_links() {
     let around = Folder::new(&[("root/a/x", ""), ("beside/y", "")]);
@@ -102,7 +102,7 @@ fn races_with_renames_and_links() {
     assert_eq!(fs::read_dir(around.path("beside")).unwrap().count(), 1, "nothing outside");
 }
 
-/// A client that leaves at any byte leaves nothing.
+/// A client that disconnects at any byte leaves no file.
 #[test]
 fn disconnected_clients_leave_no_files() {
     let folder = Folder::new(&[]);
@@ -126,12 +126,12 @@ fn disconnected_clients_leave_no_files() {
     let whole = "PUT /new HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nall";
     let mut client = connect(&server);
     client.write_all(whole.as_bytes()).unwrap();
-    drop(client); // it does not wait for the answer
+    drop(client); // it does not wait for the response
     wait_until("it is stored", || folder.path("new").exists());
     assert_eq!(tree(folder.as_ref()), ["new=all"]);
 }
 
-/// A file system with a megabyte, as far as one may be mounted here.
+/// A file system of one megabyte. `None`: this process may not mount one.
 struct Small(tempfile::TempDir);
 
 impl Small {
@@ -180,7 +180,7 @@ fn uploads_to_a_full_disk_are_rejected() {
     }
 }
 
-/// Files that come slowly hold no worker: whoever asks meanwhile is answered.
+/// Slow uploads occupy no worker, so other requests are served meanwhile.
 #[test]
 fn hundreds_of_slow_uploads_hold_no_worker() {
     let folder = Folder::new(&[("here", "here")]);

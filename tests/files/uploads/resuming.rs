@@ -1,4 +1,4 @@
-//! Uploads that go on where they broke off: by ranges, and as the IETF's draft has it.
+//! Uploads that continue after an interruption: by ranges, and as in the draft of the IETF.
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +36,7 @@ fn uploads_resume_by_ranges() {
         ("bytes */11", "", 404, ""),
         ("bytes */10", "abc", 400, ""),
         ("bytes 5-9/10", "fghij", 409, "bytes=0-3"),
-        ("bytes 0-1/10", "xy", 202, "bytes=0-1"), // begun anew
+        ("bytes 0-1/10", "xy", 202, "bytes=0-1"), // starts again
         ("bytes 2-3/10", "cd", 202, "bytes=0-3"),
         ("bytes 4-6/10", "ef", 400, ""),
         ("bytes 4-6/6", "efg", 400, ""),
@@ -55,7 +55,7 @@ fn uploads_resume_by_ranges() {
     assert_eq!(range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0, 400, "not unless it is wanted");
 }
 
-/// Two clients behind one address, without a name, that send files of one length to one path: each goes on with its own.
+/// Two clients without a user, behind one address, send files of one length to one path. Each continues its own upload.
 #[test]
 fn resuming_by_ranges_needs_the_uploads_secret() {
     let folder = Folder::new(&[]);
@@ -82,7 +82,7 @@ fn resuming_by_ranges_needs_the_uploads_secret() {
     assert_eq!(tree(folder.as_ref()), ["a (1)=BBBBBBBBBB", "a=AAAAAAAAAA"]);
 }
 
-/// What has come before the connection broke is kept, and seen by nobody.
+/// The bytes that came before the connection broke are kept, and no request sees them.
 #[test]
 fn an_upload_survives_a_broken_connection() {
     let folder = Folder::new(&[]);
@@ -147,12 +147,12 @@ fn uploads_resume_as_in_the_draft() {
         [begin("/taken"), begin("/no/such"), begin("/.hidden")].map(|got| got.status().as_u16()),
         [409, 409, 403]
     );
-    // One that is not wanted any more, by its own URL alone.
+    // An upload can be cancelled only by its own URL.
     let at = begin("/new").header("location").unwrap().to_owned();
     let elsewhere = at.replace("/new", "/other");
     let delete = |target: &str| server.send(TestRequest::new(modest::Method::DELETE, target)).status().as_u16();
     assert_eq!([delete(&elsewhere), delete("/new?upload=guess"), delete(&at), delete(&at)], [404, 404, 204, 404]);
-    // So many at once.
+    // The number of unfinished uploads is limited.
     let all: Vec<u16> = (0..5).map(|number| begin(&format!("/many{number}")).status().as_u16()).collect();
     assert_eq!(all, [201, 201, 201, 201, 503]);
     assert_eq!(put(&server, "/plain", b"x"), 201, "others go on");
@@ -161,7 +161,7 @@ fn uploads_resume_as_in_the_draft() {
     assert_eq!(allowed.as_deref(), Some("GET, HEAD, OPTIONS, POST, PUT, MKCOL, PATCH"));
 }
 
-/// Who asks how far it is has the upload from then on: what an older connection still sends is refused.
+/// After a client has asked for the offset, data of an older connection is rejected.
 #[test]
 fn the_last_client_to_query_continues_the_upload() {
     let folder = Folder::new(&[]);
@@ -185,8 +185,9 @@ fn the_last_client_to_query_continues_the_upload() {
     assert_eq!(tree(folder.as_ref()), ["a=new"]);
 }
 
-/// A last step without a body writes nothing that could be refused: who waits with it while the upload is ended, or another goes
-/// on with it, stores nothing, and what was given back of a quota stays free.
+/// A last step without a body has no data that could be rejected. A client waits before it, and meanwhile the upload is
+/// ended or another client continues it. Then the waiting client stores nothing, and the returned part of a quota stays
+/// free.
 #[test]
 fn a_waiting_last_step_stores_nothing_after_the_end() {
     for overwrite in [Overwrite::Refuse, Overwrite::Rename, Overwrite::Replace] {

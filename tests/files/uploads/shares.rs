@@ -1,4 +1,4 @@
-//! How much each may add, and how many uploads are under way.
+//! Quotas of users and addresses, and limits of uploads in progress.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn quota(bytes: u64) -> Uploads {
     Uploads::new().overwrite(Overwrite::Replace).delete(true).quota((bytes, DAY))
 }
 
-/// A request under way: its head, and some of its body.
+/// An unfinished request: its head only.
 fn half(server: &TestServer, head: &str) -> std::net::TcpStream {
     let mut client = connect(server);
     let sent = format!("{head}\r\nHost: here\r\nExpect: 100-continue\r\n\r\n");
@@ -29,13 +29,13 @@ fn uploads_stay_within_the_quota() {
     let folder = Folder::new(&[]);
     let server = taking(&folder, quota(100_000));
     for (method, target, length, expected) in [
-        ("PUT", "/a", 100_001, 413), // never
+        ("PUT", "/a", 100_001, 413), // more than the whole quota
         ("PUT", "/a", 50_000, 201),
         ("PUT", "/a", 50_001, 429),
         ("PUT", "/no/such", 10_000, 409), // counts nothing
-        ("PUT", "/a", 30_000, 204),       // what was replaced counts all the same
+        ("PUT", "/a", 30_000, 204),       // replaced bytes are not subtracted
         ("PUT", "/b", 20_001, 429),
-        ("PUT", "/b", 1, 201), // a block: 4,096
+        ("PUT", "/b", 1, 201), // counts as a block of 4,096
         ("MKCOL", "/c", 0, 201),
         ("MKCOL", "/c", 0, 405), // counts nothing
         ("DELETE", "/b", 0, 204),
@@ -56,7 +56,8 @@ fn uploads_stay_within_the_quota() {
     }
 }
 
-/// What breaks off, is refused or does not come leaves no trace, in whatever way it was sent.
+/// Broken, rejected and missing bodies are not counted, however they are sent. An upload that can continue keeps its
+/// part.
 #[test]
 fn failed_uploads_return_their_quota() {
     let folder = Folder::new(&[]);
@@ -73,8 +74,8 @@ fn failed_uploads_return_their_quota() {
         drop(client);
         wait_for_silence(&server);
         if head.contains("Content-Range") {
-            assert_eq!(put(&server, "/b", b"x"), 429, "what may go on is held");
-            // Anew: in the place of what had come.
+            assert_eq!(put(&server, "/b", b"x"), 429, "a resumable upload must keep its quota");
+            // Starts again and replaces the data that had arrived.
             let again =
                 ask(&server, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-0/100000")], b"x");
             assert_eq!(again.status(), 202, "{}", again.text());

@@ -1,4 +1,4 @@
-//! What is served: the target of a request says what its handler does.
+//! The application: the target of a request determines what its handler does.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,10 +22,10 @@ pub struct App {
     changed: Signal,
 }
 
-/// What a handler has seen of a body before it waited.
+/// The part of a body that a handler has read before it waited.
 struct Seen(String);
 
-/// Kept in a request, a writer or a source, and counted.
+/// A value in a request, a writer or a source. Live values are counted.
 struct Guard(Arc<AtomicUsize>);
 
 impl Guard {
@@ -41,12 +41,12 @@ impl Drop for Guard {
     }
 }
 
-/// The content of a response or of a request's body of this length.
+/// The content of a response or of a request body of this length.
 pub fn content(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at * 7 + at / 251 + size) as u8).collect()
 }
 
-/// What a body was, in few letters.
+/// A short checksum of a body.
 pub fn sum(bytes: &[u8]) -> String {
     let sum = bytes.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     format!("{}-{sum:x}", bytes.len())
@@ -59,7 +59,7 @@ static FILES: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// The content of a response, in pieces, with an error where it breaks off.
+/// The content of a response, in pieces, with an error if it is a broken one.
 struct Source {
     content: Vec<u8>,
     at: usize,
@@ -78,7 +78,7 @@ impl Read for Source {
     }
 }
 
-/// Where a body is saved.
+/// The destination of a saved body.
 struct Saved(Arc<Mutex<Vec<u8>>>, #[expect(dead_code, reason = "it is counted")] Guard);
 
 impl Write for Saved {
@@ -92,7 +92,7 @@ impl Write for Saved {
     }
 }
 
-/// Sends back what comes.
+/// Sends back all bytes.
 struct Echo(#[expect(dead_code, reason = "it is counted")] Guard);
 
 impl Conversation for Echo {
@@ -120,7 +120,7 @@ impl App {
         App { calls: Mutex::default(), alive: Arc::default(), changed: Signal::new() }
     }
 
-    /// What handlers saw of the body of each request.
+    /// The bodies that handlers have read, by request.
     pub fn calls(&self) -> HashMap<usize, Vec<String>> {
         self.calls.lock().unwrap().clone()
     }
@@ -129,7 +129,7 @@ impl App {
         eventually("all is dropped", || self.alive.load(SeqCst) == 0);
     }
 
-    /// Waits until a handler was called, or does not.
+    /// Waits until a handler was called, for a limited number of checks.
     pub fn wait_for_a_call(&self, patience: usize) {
         for _ in 0..patience {
             if !self.calls.lock().unwrap().is_empty() {

@@ -1,4 +1,4 @@
-//! The client of a case: what it sends and when, and what it has read in the end.
+//! The client of a case: it sends requests and collects everything that it reads.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,15 +10,15 @@ use super::app::{App, content};
 use super::{Behaviour, BodyKind, Case, Ending, Exchange, Random, ResponseKind};
 use crate::server::{Client, PATIENCE, Running};
 
-/// What a client has read.
+/// The bytes that a client has read.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub responses: Vec<Answer>,
-    /// What came after them.
+    /// The bytes after the responses.
     pub rest: Vec<u8>,
-    /// How it ended: `None` if the client left.
+    /// The end of the connection. `None`: the client has closed it.
     pub end: Option<End>,
-    /// The client has sent all it had to.
+    /// Whether the client has sent all its requests.
     pub sent_all: bool,
 }
 
@@ -33,7 +33,7 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
-    /// Its end is that of the connection.
+    /// Whether the end of the connection is its end.
     pub until_close: bool,
 }
 
@@ -54,12 +54,12 @@ impl Answer {
     }
 }
 
-/// What is said in the new protocol after an upgrade.
+/// The text of the new protocol after an upgrade.
 pub fn tail(id: usize) -> Vec<u8> {
     format!("what exchange {id} says in the new protocol\n").into_bytes()
 }
 
-/// Head and body of a request; the body apart if it is held back.
+/// Head and body of a request. They are sent separately if the body waits for a 100.
 fn wire(exchange: &Exchange, id: usize) -> (Vec<u8>, Vec<u8>) {
     let Exchange { body, length, reading, response, size, old, close } = *exchange;
     let method = if body == BodyKind::None { "GET" } else { "POST" };
@@ -152,7 +152,7 @@ fn read_nothing(case: &Case, server: &Running, mut client: Client) -> Seen {
         client.stream.write_all(&head).and_then(|()| client.stream.write_all(&body)).is_ok()
     });
     if case.exchanges.last().is_some_and(|last| matches!(last.response, ResponseKind::Upgrade | ResponseKind::Switch)) {
-        let _ = client.stream.shutdown(Shutdown::Write); // the new protocol has no clock
+        let _ = client.stream.shutdown(Shutdown::Write); // the new protocol has no timeout
     }
     server.wait_for("it is given up", |stats| stats.connections == 0);
     let mut reader = Reading { case, seen: Seen { sent_all, ..Seen::default() }, used: 0, tell: channel().0 };
@@ -160,11 +160,11 @@ fn read_nothing(case: &Case, server: &Running, mut client: Client) -> Seen {
     reader.seen
 }
 
-/// What the writing side is told.
+/// Messages for the writing side.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
     Continue,
-    /// A final response, and whether the connection goes on.
+    /// A final response, and whether the connection continues.
     Response(bool),
 }
 
@@ -190,7 +190,7 @@ fn talk(case: &Case, client: Client, mut random: Random) -> Seen {
     })
 }
 
-/// Sends all requests. False: not all, because the connection has ended.
+/// Sends all requests. Returns false if the connection ended before.
 fn write_all(case: &Case, stream: &mut TcpStream, news: &Receiver<News>, random: &mut Random) -> bool {
     let waits = matches!(case.behaviour, Behaviour::Whole | Behaviour::Slow);
     let mut together = Vec::new();
@@ -206,7 +206,7 @@ fn write_all(case: &Case, stream: &mut TcpStream, news: &Receiver<News>, random:
             }
             match news.recv() {
                 Ok(News::Continue) => {}
-                Ok(News::Response(_)) | Err(_) => return false, // it is not wanted
+                Ok(News::Response(_)) | Err(_) => return false, // the server does not want the body
             }
             if !send(case, stream, &body, random) {
                 return false;
@@ -257,12 +257,12 @@ fn send(case: &Case, stream: &mut TcpStream, bytes: &[u8], random: &mut Random) 
 struct Reading<'a> {
     case: &'a Case,
     seen: Seen,
-    used: usize, // of `seen.rest`, by final responses
+    used: usize, // bytes of `seen.rest` that belong to final responses
     tell: Sender<News>,
 }
 
 impl Reading<'_> {
-    /// Reads until all responses have come and the client has no reason to stay, or to the end.
+    /// Reads until the client has all responses and no reason to stay, or until the end.
     fn read(&mut self, stream: &mut impl Read, mut size: impl FnMut() -> usize) {
         let start = Instant::now();
         let mut buffer = [0; 16 * 1024];

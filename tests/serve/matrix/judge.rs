@@ -1,4 +1,4 @@
-//! What may come of a case.
+//! The valid outcomes of a case.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>) {
     assert!(why.is_none(), "{why:?}\n{}", told());
 }
 
-/// Whether so much of a chunked body is not read that the connection ends.
+/// Whether the unread rest of a chunked body is so long that the connection ends.
 fn is_left(exchange: &Exchange) -> bool {
     let left = match exchange.reading {
         Reading::Half => exchange.length / 2,
@@ -38,7 +38,7 @@ fn is_left(exchange: &Exchange) -> bool {
     exchange.body == BodyKind::Chunked && left > 60_000
 }
 
-/// Whether a handler is called only once the body has arrived.
+/// Whether the handler is called only after the body has arrived.
 fn arrives_first(reading: Reading) -> bool {
     matches!(reading, Reading::Whole | Reading::Ignored | Reading::Saved)
 }
@@ -54,7 +54,7 @@ fn switches(exchange: &Exchange) -> bool {
     matches!(exchange.response, ResponseKind::Upgrade | ResponseKind::Switch)
 }
 
-/// What is wrong with a response that looks whole.
+/// The error in a response that looks complete.
 fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<String> {
     let is_whole = |body: &[u8]| *body == content(exchange.size);
     match answer.status {
@@ -72,12 +72,13 @@ fn wrong(exchange: &Exchange, answer: &Answer, was_called: bool) -> Option<Strin
         500 if matches!(exchange.response, ResponseKind::Panic) => None,
         500 if exchange.response == ResponseKind::Broken => None, // it broke before its first byte
         400 if is_cut(exchange.body) => None,
-        400 if switches(exchange) && matches!(exchange.reading, Reading::Half | Reading::Unread) => None, // an upgrade takes no body
+        // an upgrade takes no body
+        400 if switches(exchange) && matches!(exchange.reading, Reading::Half | Reading::Unread) => None,
         status => Some(format!("a {status}")),
     }
 }
 
-/// What is missing although nothing explains it.
+/// A missing response without a valid reason.
 fn incomplete(case: &Case, seen: &Seen) -> Option<String> {
     if case.behaviour == Behaviour::Vanishing {
         return None;
@@ -85,7 +86,7 @@ fn incomplete(case: &Case, seen: &Seen) -> Option<String> {
     let last = case.exchanges.last().expect("there is one");
     let arrived = seen.responses.len();
     let ended_before = seen.responses.last().is_some_and(|answer| answer.says_close() || answer.status == 101);
-    // Bytes of a response that is not whole: its end has to be visible.
+    // The end of an incomplete response has to be visible.
     if let Some(answer) = seen.responses.last().filter(|answer| answer.status == 101) {
         let id = arrived - 1;
         if !tail(id).starts_with(&seen.rest) && !is_cut(last.body) {
@@ -98,9 +99,9 @@ fn incomplete(case: &Case, seen: &Seen) -> Option<String> {
     if ended_before && !seen.rest.is_empty() {
         return Some("bytes after the last response".into());
     }
-    // A body whose length is not announced may turn out too long to be dropped after its response.
+    // A body without a length may turn out to be too long to be read after its response.
     let was_too_long = arrived > 0 && is_left(&case.exchanges[arrived - 1]);
-    // A reset also destroys what its client has not read of earlier responses.
+    // A reset also destroys unread parts of earlier responses.
     let is_reset = case.exchanges[arrived..].iter().any(|exchange| exchange.response == ResponseKind::Broken);
     let may_break = was_too_long
         || is_reset && seen.end == Some(End::Reset)

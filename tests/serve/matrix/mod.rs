@@ -1,12 +1,13 @@
-//! Each kind of request body meets each kind of response, each kind of client and each end, drawn from a seed. Whatever
-//! happens, a response is whole or visibly broken, a handler is called once or not at all, and nothing stays behind.
+//! All combinations of request bodies, responses, clients and ends, chosen by a seed. In any case a response is
+//! complete or visibly broken, a handler is called at most once per request, and nothing is left in memory.
 //!
-//! `cargo test --test serve matrix` runs a few cases, `MODEST_MATRIX=20000 MODEST_SEED=7` many others. A failure prints its
-//! case, with the seed that runs it alone (`MODEST_SEED=... MODEST_MATRIX=1`). `MODEST_TRANSPORT` chooses the transport.
+//! `cargo test --test serve matrix` runs a few cases, `MODEST_MATRIX=20000 MODEST_SEED=7` runs many others. A failure
+//! prints its case, with the seed that runs only this case (`MODEST_SEED=... MODEST_MATRIX=1`). `MODEST_TRANSPORT`
+//! chooses the transport.
 
-mod app; // what is served
-mod client; // how it is asked
-mod judge; // what may come of it
+mod app; // the application
+mod client; // its clients
+mod judge; // the valid outcomes
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use modest::Http;
 use self::app::App;
 use crate::server::{PATIENCE, serve};
 
-/// How many cases are run unless `MODEST_MATRIX` says otherwise.
+/// The number of cases without `MODEST_MATRIX`.
 const CASES: u64 = 120;
 
-/// After so many failures on one thread no more cases are run.
+/// After this many failures a thread runs no further cases.
 const MOST_FAILED: usize = 5;
 
-/// Random numbers: the same for the same seed.
+/// Pseudorandom numbers, equal for equal seeds.
 pub struct Random(u64);
 
 impl Random {
@@ -50,37 +51,37 @@ impl Random {
     }
 }
 
-/// How a request's body comes.
+/// The kinds of request bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
     None,
     Length,
     Chunked,
-    /// `Expect: 100-continue`.
+    /// With `Expect: 100-continue`.
     HeldBack,
-    /// It ends before its announced length, and the connection with it.
+    /// The connection ends before the announced length.
     CutShort,
     CutShortChunked,
 }
 
-/// What the handler does with it.
+/// What the handler does with the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// It is received before the handler is called, and read.
+    /// Received before the handler is called, and read.
     Whole,
-    /// ... and not read.
+    /// Received before, and not read.
     Ignored,
-    /// It is written to a writer of the handler's.
+    /// Written to a writer of the handler.
     Saved,
-    /// It is read while it comes.
+    /// Read while it arrives.
     Streamed,
-    /// ... half of it.
+    /// Half of it is read while it arrives.
     Half,
-    /// ... nothing of it.
+    /// None of it is read.
     Unread,
 }
 
-/// What the response is made of.
+/// The kinds of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseKind {
     Bytes,
@@ -90,9 +91,9 @@ pub enum ResponseKind {
     Channel,
     /// Bytes after a long poll.
     Wait,
-    /// Another protocol, on a thread of its own.
+    /// Another protocol, in its own thread.
     Upgrade,
-    /// Another protocol, without one.
+    /// Another protocol, without a thread.
     Switch,
     /// A stream that fails after half of its bytes.
     Broken,
@@ -102,31 +103,31 @@ pub enum ResponseKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// A request at a time, each in one piece.
+    /// One request at a time, each in one piece.
     Whole,
-    /// A request at a time, in small pieces; responses are read in small pieces.
+    /// One request at a time, in small pieces. Responses are also read in small pieces.
     Slow,
     /// All requests at once.
     Pipelined,
-    /// ... and then the end.
+    /// All requests at once, and then a half-close.
     HalfClosed,
-    /// Part of the requests, and then it is gone.
+    /// A part of the requests, then a close.
     Vanishing,
-    /// All requests at once, and nothing is read before the server has given up.
+    /// All requests at once, and nothing is read before the server closes the connection.
     NeverReading,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The client leaves when it has all responses.
+    /// The client closes when it has all responses.
     KeepAlive,
     /// The last request has `Connection: close`.
     Close,
-    /// The last request is of HTTP/1.0.
+    /// The last request is HTTP/1.0.
     Old,
     /// The server shuts down meanwhile.
     Shutdown,
-    /// The client stays until the server ends the connection.
+    /// The client stays until the server closes the connection.
     Idle,
 }
 

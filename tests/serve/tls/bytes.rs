@@ -1,4 +1,4 @@
-//! What is said inside: files, ranges, uploads, pipelines, other protocols.
+//! Data inside of TLS: files, ranges, uploads, pipelines, other protocols.
 
 use std::io::{Read, Write};
 
@@ -35,7 +35,7 @@ impl RequestHandler for Sums {
     }
 }
 
-/// Bytes that look alike nowhere.
+/// Bytes without repetitions.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     (0..length)
@@ -98,7 +98,7 @@ fn pipelined_requests_get_responses_in_order() {
             assert_eq!(client.answer().unwrap(), format!("/{number}").into_bytes());
         }
     }
-    // And cut into records of a byte.
+    // Also in records of one byte.
     for byte in get("/b").as_bytes() {
         client.send([*byte]);
     }
@@ -115,7 +115,7 @@ fn keys_can_be_renewed() {
     }
 }
 
-/// A client that asks for new keys and sends nothing costs, and is not served for ever.
+/// A client that requests new keys and sends nothing else causes work, so the server ends the connection.
 #[test]
 fn key_renewals_are_limited() {
     let site = Site::new(Sums);
@@ -128,7 +128,7 @@ fn key_renewals_are_limited() {
             refused = Some(number);
             break;
         }
-        // Its answers and, in the end, the alert.
+        // It gets its responses and finally the alert.
         client.0.sock.set_nonblocking(true).unwrap();
         let read = client.0.conn.read_tls(&mut client.0.sock);
         client.0.sock.set_nonblocking(false).unwrap();

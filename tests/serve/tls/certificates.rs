@@ -1,4 +1,4 @@
-//! Certificates: for which name, of which client, in which files, and anew.
+//! Certificates: for which name, of which client, in which files, and after a change.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn each_name_gets_its_certificate() {
         ("x.b.example", Some(1)),
         ("X.B.EXAMPLE", Some(1)),
         ("c.example", Some(2)),
-        ("x.y.b.example", None), // a star is one label; the first certificate is shown, and refused
+        ("x.y.b.example", None), // a star is one label, so the first certificate is sent, which the client rejects
         ("other.example", None),
     ] {
         let mut client = Inside::new(server.address, Arc::new(config(&authority, &[&TLS13])), name);
@@ -48,7 +48,7 @@ fn each_name_gets_its_certificate() {
             None => assert!(shaken.unwrap_err().to_string().contains("not valid for name"), "{name}"),
         }
     }
-    // Without a name: the first.
+    // Without a name the client gets the first certificate.
     let mut config = config(&authority, &[&TLS13]);
     config.enable_sni = false;
     assert_eq!(Inside::new(server.address, Arc::new(config), "first.example").certificate(), der(&pairs[0].0));
@@ -82,7 +82,7 @@ fn clients_with_and_without_certificates() {
     }
 }
 
-/// Each ticket leads to the next: but none outlives the certificate that it stands for.
+/// Each ticket leads to a new one, but none outlives its certificate.
 #[test]
 fn a_ticket_expires_with_its_certificate() {
     let folder = Folder::new();
@@ -103,7 +103,7 @@ fn a_ticket_expires_with_its_certificate() {
                 .map(|said| String::from_utf8(said).unwrap())
         };
         for config in &known {
-            // Clients go on asking, with ever newer tickets, until they are refused: their certificates have expired.
+            // The client connects with ever newer tickets until it is rejected, because its certificate has expired.
             let mut resumed = 0;
             let until = std::time::Instant::now() + Duration::from_secs(20);
             let refused = loop {
@@ -123,7 +123,7 @@ fn a_ticket_expires_with_its_certificate() {
     }
 }
 
-/// A root that is taken away ends its tickets, also if none is left, and whatever is wrong with the other files.
+/// Removing a root invalidates its tickets, even if no root is left, and even if the other files are wrong.
 #[test]
 fn a_ticket_is_invalid_once_its_root_is_removed() {
     let (folder, other) = (Folder::new(), Authority::new());
@@ -147,7 +147,7 @@ fn a_ticket_is_invalid_once_its_root_is_removed() {
         for config in &known {
             assert_eq!([said(config).unwrap(), said(config).unwrap()], [b"1 false", &b"1 true "[..6]], "{roots:?}");
         }
-        std::fs::remove_file(folder.path().join("key.pem")).unwrap(); // so that the files of the server are wrong
+        std::fs::remove_file(folder.path().join("key.pem")).unwrap(); // so that the server's own files are wrong
         match roots {
             "torn" => drop(folder.write("ca.pem", &authority.pem()[..100])),
             "both" => drop(folder.write("ca.pem", authority.pem() + &other.pem())),
@@ -184,7 +184,7 @@ fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let config = Arc::new(config(&authority, &[&TLS13]));
     let write = |pair: &(String, String)| {
-        // As those who replace a file should: all at once, one after the other.
+        // Files should be replaced like this: each one atomically, one after the other.
         for (name, text) in [("cert.pem", &pair.0), ("key.pem", &pair.1)] {
             let new = folder.write("new", text);
             std::fs::rename(new, folder.path().join(name)).unwrap();
@@ -202,7 +202,7 @@ fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     write(&second);
     eventually("the new one is shown", || shown() == der(&second.0));
     kept.text("/");
-    // What does not belong together, is torn or gone, changes nothing.
+    // Files that do not belong together, are incomplete or missing change nothing.
     let third = authority.issue(&["a.example"]);
     folder.write("cert.pem", &third.0);
     for _ in 0..5 {
@@ -254,13 +254,13 @@ fn file_errors_are_reported_in_one_line() {
         ("none", "key", "none", "no such file", ErrorKind::NotFound),
         ("cert", "none", "none", "no such file", ErrorKind::NotFound),
         ("empty", "key", "empty", "there is no certificate in it", ErrorKind::InvalidData),
-        ("torn", "key", "torn", "it is no PEM", ErrorKind::InvalidData),
+        ("torn", "key", "torn", "it is not valid PEM", ErrorKind::InvalidData),
         ("key", "key", "key", "there is no certificate in it", ErrorKind::InvalidData),
         ("cert", "cert", "cert", "there is no private key in it", ErrorKind::InvalidData),
-        ("cert", "other", "cert", "is not that of this certificate", ErrorKind::InvalidData),
-        ("cert", "old", "old", "the key is encrypted in the old way", ErrorKind::InvalidData),
-        ("cert", "secret", "secret", "its password is needed", ErrorKind::InvalidData),
-        ("cert", "noise", "noise", "the key is of no kind", ErrorKind::InvalidData),
+        ("cert", "other", "cert", "does not belong to this certificate", ErrorKind::InvalidData),
+        ("cert", "old", "old", "the key has the old encryption", ErrorKind::InvalidData),
+        ("cert", "secret", "secret", "its password is missing", ErrorKind::InvalidData),
+        ("cert", "noise", "noise", "the kind of the key is not supported", ErrorKind::InvalidData),
     ] {
         let err = Tls::from_pem_files(at(certificate), at(key)).expect_err(certificate);
         let said = err.to_string();
@@ -268,7 +268,7 @@ fn file_errors_are_reported_in_one_line() {
         assert_eq!((said.lines().count(), err.kind()), (1, kind), "{said}");
     }
     let wrong = Tls::new(Identity::from_pem_files(at("cert"), at("secret")).password("wrong")).unwrap_err().to_string();
-    assert!(wrong.ends_with("the password is not that of this key"), "{wrong}");
+    assert!(wrong.ends_with("the password of the key is wrong"), "{wrong}");
     let tls = || Tls::from_pem_files(at("cert"), at("key")).unwrap();
     for (roots, why) in [("none", "no such file"), ("empty", "there is no certificate in it")] {
         let said = tls().client_certificates(at(roots), ClientCertificates::Required).unwrap_err().to_string();
@@ -280,8 +280,9 @@ fn file_errors_are_reported_in_one_line() {
     );
 }
 
-/// Made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:sesame`, the same by `openssl
-/// pkcs8 -topk8 -v2 des3`, as `openssl req -newkey` still writes it, and its certificate.
+/// The key was created by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:sesame`,
+/// the other form of it by `openssl pkcs8 -topk8 -v2 des3`, which `openssl req -newkey` still uses, and the certificate
+/// belongs to it.
 #[test]
 fn a_key_can_have_a_password() {
     let certificate = include_str!("encrypted.crt");

@@ -1,4 +1,4 @@
-//! Ends: goodbyes of both sides, streams that are cut off, stops.
+//! Ends: goodbyes of both sides, streams that are cut off, shutdowns.
 
 use std::io;
 use std::net::Shutdown;
@@ -51,7 +51,7 @@ fn a_goodbye_is_distinguished_from_a_cut() {
     }
 }
 
-/// What a client sends behind its goodbye is nobody's.
+/// Bytes that a client sends after its goodbye are ignored.
 #[test]
 fn bytes_after_a_goodbye_are_ignored() {
     let ends = Ends::default();
@@ -126,7 +126,7 @@ fn a_stop_finishes_current_requests_and_sends_goodbyes() {
     assert!(site.server.wait_for_end() < PATIENCE);
 }
 
-/// `close_notify` ends one direction (RFC 8446, section 6.1): a client that has said it may still read.
+/// `close_notify` ends one direction (RFC 8446, section 6.1): after sending it a client can still read.
 #[test]
 fn a_client_that_sends_a_goodbye_gets_its_response() {
     let (signal, senders) = (Signal::new(), Arc::new(Mutex::new(Vec::new())));
@@ -159,7 +159,7 @@ fn a_client_that_sends_a_goodbye_gets_its_response() {
         let said = client.read_to_end().expect("a goodbye");
         assert!(said.ends_with(b"\r\n\r\ndone"), "{path}, {also_closes}: {}", said.escape_ascii());
     }
-    // Without a goodbye it was cut off, and sees that it was.
+    // Without a goodbye the connection was cut off, which the client can see.
     let mut client = site.client();
     client.send("GET /pushed HTTP/1.0\r\n\r\n");
     site.server.wait_for("it waits", |stats| stats.listeners == 1);

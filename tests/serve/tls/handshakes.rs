@@ -1,4 +1,4 @@
-//! Handshakes: whole ones, cut and dripped ones, thousands of halves, broken ones, and what is none.
+//! Handshakes: complete, incomplete, slow and malformed ones, thousands at once, and other protocols.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use super::{Authority, Inside, Site, config, hello, read_all};
 use crate::server::{Gate, PATIENCE, Running, get};
 
-/// What a handler sees of the connection.
+/// The properties of the connection that a handler sees.
 fn mirror() -> impl RequestHandler {
     handler_fn(|request: &Request| {
         let tls = request.client().tls().expect("TLS");
@@ -30,8 +30,7 @@ fn hello_world() -> impl RequestHandler {
 #[test]
 fn a_handler_sees_how_its_client_is_secured() {
     let site = Site::new(mirror());
-    for (version, cipher) in [(&TLS13, "TLS13_AES_256_GCM_SHA384"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
-    {
+    for (version, cipher) in [(&TLS13, "TLS_AES_256_GCM_SHA384"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")] {
         let mut config = config(&site.authority, &[version]);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let wanted =
@@ -51,7 +50,7 @@ fn a_hello_can_be_cut_anywhere() {
         let mut stream = site.server.client().stream;
         stream.write_all(&bytes[..cut]).unwrap();
         if cut % 4 == 0 {
-            stream.shutdown(std::net::Shutdown::Write).unwrap(); // half a hello and no more
+            stream.shutdown(std::net::Shutdown::Write).unwrap(); // only half of a hello
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).expect("an end, and no reset");
             assert_eq!(rest, b"", "after {cut} bytes");
@@ -110,7 +109,7 @@ fn a_hello_in_many_records_is_one() {
     }
 }
 
-/// A thousand that stop somewhere in their handshake hold no worker, no permit and nobody up.
+/// A thousand incomplete handshakes hold no worker and no permit, and delay no client.
 #[test]
 fn a_thousand_partial_handshakes_cost_nothing() {
     let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(3 * PATIENCE));
@@ -165,14 +164,14 @@ fn an_incomplete_handshake_times_out() {
         stream.read_to_end(&mut said).expect("an end");
         assert_eq!(said.is_empty(), length < bytes.len());
     }
-    // One that drips is no better off.
+    // A client that sends slowly gets no more time.
     let mut stream = site.server.client().stream;
     stream.set_nonblocking(false).unwrap();
     for byte in bytes.iter().cycle() {
         if stream.write_all(&[*byte]).is_err() || start.elapsed() > PATIENCE {
             break;
         }
-        std::thread::sleep(Duration::from_millis(5)); // the pace of the client, not a wait
+        std::thread::sleep(Duration::from_millis(5)); // the speed of the client, not a wait for an event
     }
     assert!(start.elapsed() < PATIENCE);
 }
@@ -221,12 +220,27 @@ fn an_unsupported_application_protocol_is_rejected() {
         let err = site.client_with(Arc::new(config)).shake_hands().unwrap_err().to_string();
         assert!(err.contains("NoApplicationProtocol"), "{err}");
     }
-    let site = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
-    let mut config = config(&site.authority, &[&TLS13]);
-    config.alpn_protocols = vec![b"y".to_vec()];
-    let mut client = site.client_with(Arc::new(config));
-    client.shake_hands().unwrap();
-    assert_eq!(client.0.conn.alpn_protocol(), Some(&b"y"[..]));
+}
+
+#[test]
+fn the_first_application_protocol_that_both_have_is_negotiated() {
+    let own = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
+    let default = Site::new(hello_world());
+    for (site, offered, expected) in [
+        (&own, &["y"][..], "y"),
+        (&own, &["y", "x"], "x"),
+        (&default, &["http/1.1"], "http/1.1"),
+        (&default, &["http/1.0"], "http/1.0"),
+        (&default, &["http/1.0", "http/1.1"], "http/1.1"),
+        (&default, &["h2", "http/1.0"], "http/1.0"),
+    ] {
+        let mut config = config(&site.authority, &[&TLS13]);
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut client = site.client_with(Arc::new(config));
+        client.shake_hands().unwrap();
+        assert_eq!(client.0.conn.alpn_protocol(), Some(expected.as_bytes()), "{offered:?}");
+        assert_eq!(client.text("/"), "hello", "{offered:?}");
+    }
 }
 
 #[test]
@@ -238,7 +252,7 @@ fn plain_http_gets_an_error_or_redirect() {
         let mut client = site.server.client();
         let said = String::from_utf8(client.send(request).half_close().read_to_end()).unwrap();
         assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-        assert!(said.ends_with("\r\n\r\nThis port speaks TLS: ask for it by https://.\n"), "{said}");
+        assert!(said.ends_with("\r\n\r\nThis port serves HTTPS: use a URL with https://.\n"), "{said}");
     }
     let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
     let mut client = site.server.client();
@@ -294,7 +308,8 @@ fn tls_works_inside_the_proxy_protocol() {
     assert_eq!(client.text("/"), "203.0.113.7:4321 a.example");
 }
 
-/// With other groups than the server likes best there are two hellos, and the second is the one that costs.
+/// If the client's first group is not the one the server prefers, there are two hellos, and the second one needs the
+/// computation.
 #[test]
 fn a_second_hello_can_be_required() {
     let site = Site::new(hello_world());
@@ -317,7 +332,7 @@ fn a_second_hello_can_be_required() {
     assert_eq!(Inside(rustls::StreamOwned::new(connection, stream)).text("/"), "hello");
 }
 
-/// A client that does not like our certificate says so, and is gone.
+/// A client that rejects the certificate sends an alert and disconnects.
 #[test]
 fn an_alert_from_the_client_ends_the_connection() {
     let site = Site::new(hello_world());

@@ -1,9 +1,9 @@
-//! TLS over real sockets: rustls at the other end, and bytes of our own where that is too polite.
+//! TLS over real sockets: rustls as the client, and raw bytes where rustls would not send them.
 
-mod bytes; // what is said inside
-mod certificates; // whose, for which name, and anew
-mod ends; // goodbyes, truncation, stops
-mod handshakes; // whole, half, slow, broken
+mod bytes; // data inside of TLS
+mod certificates; // names, clients, files and changes
+mod ends; // goodbyes, truncation, shutdowns
+mod handshakes; // complete, incomplete, slow and malformed ones
 mod streams; // connections that leave the engine
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use crate::server::{Client, PATIENCE, Running, serve};
 use crate::transport::{Authority, builder, config};
 
-/// A server behind TLS, and what its clients need.
+/// A server with TLS, and what its clients need.
 pub struct Site {
     pub server: Running,
     pub authority: Authority,
@@ -26,7 +26,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// For `a.example`.
+    /// A server for `a.example`.
     pub fn new(app: impl IntoProtocol) -> Site {
         Site::with(app, |tls, _| tls)
     }
@@ -47,7 +47,7 @@ impl Site {
     }
 }
 
-/// A client behind its handshake, which comes with the first bytes.
+/// A client. Its handshake happens with the first bytes.
 pub struct Inside(pub StreamOwned<ClientConnection, TcpStream>);
 
 impl Inside {
@@ -60,7 +60,7 @@ impl Inside {
         Inside(StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream))
     }
 
-    /// To the end of the handshake.
+    /// Completes the handshake.
     pub fn shake_hands(&mut self) -> io::Result<()> {
         while self.0.conn.is_handshaking() {
             self.0.conn.complete_io(&mut self.0.sock)?;
@@ -82,13 +82,13 @@ impl Inside {
         self
     }
 
-    /// Everything up to the goodbye; an end without one is an error.
+    /// All bytes until the goodbye. An end without one is an error.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         self.0.read_to_end(&mut all).map(|_| all)
     }
 
-    /// The content of the answer to this request, which has a length.
+    /// The content of the response to this request, by its length.
     #[track_caller]
     pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> Vec<u8> {
         self.try_fetch(request).expect("an answer")
@@ -145,7 +145,7 @@ impl Folder {
     }
 }
 
-/// The records that a client sends first: its hello.
+/// The first records of a client: its hello.
 pub fn hello(config: &Arc<ClientConfig>) -> (ClientConnection, Vec<u8>) {
     let mut connection = ClientConnection::new(config.clone(), ServerName::try_from("a.example").unwrap()).unwrap();
     let mut bytes = Vec::new();
@@ -153,7 +153,7 @@ pub fn hello(config: &Arc<ClientConfig>) -> (ClientConnection, Vec<u8>) {
     (connection, bytes)
 }
 
-/// Have rustls read what comes, to an end of the stream. What it says to that.
+/// Gives rustls all bytes until the end of the stream. Returns its error, if there is one.
 pub fn read_all(connection: &mut ClientConnection, stream: &mut TcpStream) -> Result<(), String> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     loop {

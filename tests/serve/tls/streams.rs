@@ -1,4 +1,4 @@
-//! Blocking streams inside TLS: what a handler that has taken its connection reads and writes.
+//! Blocking streams inside of TLS: reads and writes of a handler that has taken its connection.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,7 +13,7 @@ use modest::{IntoProtocol, ProxyProtocol, Response, Tls, handler_fn};
 use super::{Authority, Inside, Site, config};
 use crate::server::{Gate, PATIENCE, serve};
 
-/// Lines come back, as they do from Python's echo server.
+/// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
@@ -23,7 +23,7 @@ fn echo(stream: &mut Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// What handlers found, in order.
+/// A channel for the results of handlers, in order.
 fn told<T: Send + 'static>() -> (impl Fn(T) + Send + Sync + 'static, Receiver<T>) {
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
@@ -35,7 +35,7 @@ fn end(client: &mut Inside) {
     client.0.conn.complete_io(&mut client.0.sock).unwrap();
 }
 
-/// The server's bytes that have come are there for `client`, and nothing is sent.
+/// Sends these bytes one by one.
 fn drip(client: &mut Inside, bytes: &[u8]) {
     for byte in bytes {
         client.0.sock.write_all(&[*byte]).unwrap();
@@ -83,7 +83,7 @@ fn bytes_can_arrive_one_at_a_time() {
     client.expect("a line\n");
 }
 
-/// The switch of protocols is said, and all after it, inside.
+/// The upgrade and all bytes after it are encrypted.
 #[test]
 fn http_is_upgraded_to_a_stream() {
     let app = handler_fn(|_| {
@@ -127,7 +127,7 @@ fn a_tls_stream_behind_a_proxy_has_client_and_server_name() {
     assert_eq!(client.read_to_end().expect("a goodbye"), b"192.0.2.7:4711 a.example\n");
 }
 
-/// What a handler reads, and how that ends.
+/// The bytes that a handler reads, and their end.
 fn reads(tell: impl Fn((Vec<u8>, Option<ErrorKind>, bool)) + Send + Sync + 'static) -> impl IntoProtocol {
     streams(move |stream: &mut Stream| {
         let mut all = Vec::new();
@@ -174,7 +174,7 @@ fn a_protocol_violation_is_an_error_and_gets_an_alert() {
     assert_eq!(found.recv_timeout(PATIENCE).unwrap(), wanted);
 }
 
-/// Half a record is nothing yet: it may wait as long as a read may, however slowly it comes.
+/// An incomplete record gives no bytes, so the timeout of a read applies, however slowly the record arrives.
 #[test]
 fn silent_and_dripping_clients_time_out() {
     let (tell, found) = told();
@@ -204,7 +204,7 @@ fn silent_and_dripping_clients_time_out() {
             }
         };
         assert!(matches!(late, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{late:?}");
-        // Each byte would renew the clock, and only the last one be late.
+        // If each byte extended the time, the timeout would come only after the last one.
         let is_first = took >= Duration::from_millis(290) && sent < record.len() - 1;
         assert!(is_first, "{took:?}, drips: {drips}, {sent} of {} bytes", record.len());
         client.0.sock.write_all(&record[sent..]).unwrap();
@@ -218,7 +218,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// Two threads on either side: neither waits for the other.
+/// Two threads on each side: neither waits for the other.
 #[test]
 fn large_data_flows_both_ways_at_once() {
     let (tell, found) = told();
@@ -231,7 +231,7 @@ fn large_data_flows_both_ways_at_once() {
         tell(all == noise(MUCH));
         writing.join().expect("no panic")
     }));
-    // The client reads nothing before it has sent all.
+    // The client reads nothing before it has sent everything.
     let mut client = site.client();
     client.shake_hands().unwrap();
     for part in noise(MUCH).chunks(16_000) {
@@ -243,7 +243,7 @@ fn large_data_flows_both_ways_at_once() {
     assert!(client.read_to_end().expect("a goodbye") == noise(MUCH));
 }
 
-/// Writes until the client takes no more, and goes; it tells how much it wrote.
+/// Writes until the client accepts no more, and ends. Reports how much it has written.
 fn floods(tell: impl Fn(usize) + Send + Sync + 'static) -> impl IntoProtocol {
     streams(move |stream: &mut Stream| {
         stream.set_timeout(Duration::from_millis(100))?;
@@ -268,8 +268,8 @@ fn read_flood(client: &mut Inside, count: usize) {
     assert!(all.chunks(1 << 20).all(|part| *part == unit[..part.len()]), "other bytes");
 }
 
-/// It has all that was written and the goodbye, although the thread that wrote has ended long before: also while the
-/// server shuts down.
+/// The client gets all written bytes and the goodbye, although the writing thread has ended long before. This also
+/// holds during a shutdown.
 #[test]
 fn a_slow_reader_gets_the_rest_from_the_engine() {
     for shuts_down in [false, true] {
@@ -328,7 +328,7 @@ fn closing_the_write_side_keeps_reading_open() {
     site.server.wait_for("no panic, and no wait", |stats| stats.streams == 0 && stats.connections == 0);
 }
 
-/// As of a plain socket: another thread ends the reading.
+/// As with a plain socket, another thread can end the reading.
 #[test]
 fn another_thread_can_end_a_read() {
     for how in [Shutdown::Read, Shutdown::Both] {

@@ -1,16 +1,16 @@
-//! How a connection ends: at once or after lingering, cut off, and what it owed then.
+//! The end of a connection: at once or after lingering, or cut off; and its unsent output.
 
 use super::*;
 
 #[test]
 fn a_connection_closes_at_once_or_after_lingering() {
     alone(|| {
-        // What the conversation does when it is met, what the client sends then, and what the conversation does with that.
+        // The conversation's first step, the client's bytes, and the step after them.
         for (met, sent, then, ended, after) in [
             (idle(), "a", does(Next::Close).saying(b"bye"), false, After::Closed),
             (idle(), "ab", does(Next::Close).saying(b"bye").using(1), false, lingering(2 * SECOND)),
             (idle(), "ab", does(Next::Close).saying(b"bye").using(1), true, After::Closed),
-            (idle(), "ab", does(Next::Close).using(1), false, After::Closed), // it has been told nothing
+            (idle(), "ab", does(Next::Close).using(1), false, After::Closed), // it has got no output
             (idle(), "a", does(Next::Linger).saying(b"bye"), false, lingering(2 * SECOND)),
             (idle(), "a", does(Next::Linger).saying(b"bye"), true, After::Closed),
             (read(1, 60), "a", does(Next::Close).saying(b"bye"), false, lingering(2 * SECOND)),
@@ -38,7 +38,7 @@ fn unread_clients_are_lingered_for() {
         assert_eq!(one.sees(), ("go away".to_owned(), "end"));
         drop(one);
 
-        // What was read to its end some messages ago is no reason to linger.
+        // A client whose earlier input was read to its end needs no lingering.
         let mut one = One::new(MUCH);
         one.will([does(read(1, 60)), does(idle()), does(Next::Close).saying(b"bye")]);
         one.turn();
@@ -96,7 +96,7 @@ fn unread_bytes_cause_lingering() {
     });
 }
 
-/// One that lingers.
+/// A lingering connection.
 fn half_closed() -> One {
     let mut one = One::new(MUCH);
     one.will([does(Next::Linger).saying(b"bye")]);
@@ -117,7 +117,7 @@ fn lingering_ends_after_silence_or_a_fixed_limit() {
         assert_eq!(one.late(), After::Closed);
         assert_eq!(one.heard(), ["met", ""]);
 
-        // It is not read for ever in one turn, either.
+        // Lingering has a limit within one turn as well.
         for (passed, after) in [(29_999 * MS, After::Requeued), (30_000 * MS, After::Closed)] {
             let mut one = half_closed();
             one.pass(passed);
@@ -165,7 +165,7 @@ fn cut_off_responses_are_reset_and_counted() {
             one.turn();
             one.known.lock().unwrap().drop_panics = true;
             let connection = one.connection.take().unwrap();
-            drop(connection.cut_off()); // and it is no matter that this panics
+            drop(connection.cut_off()); // a panic there has no effect
             assert_eq!(one.sees().1, seen);
             assert_eq!(one.known.lock().unwrap().unsent, unsent);
         }
@@ -190,7 +190,7 @@ fn unsent_bytes_are_counted_at_the_end() {
 #[test]
 fn an_aborted_connection_does_not_wait() {
     alone(|| {
-        // Whoever reads nothing is given up by its conversation: at once, or when another thread calls it.
+        // A conversation can abort a client that reads nothing: at once, or when another thread calls it.
         for called in [false, true] {
             let mut one = One::new(10);
             let says = |next| does(next).saying(&[b'x'; 100]);

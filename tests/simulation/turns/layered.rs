@@ -1,10 +1,10 @@
-//! A connection whose conversation is above a layer: the engine's rules hold for it as they do without one.
+//! A connection with a conversation above a layer: the rules of the engine hold as without one.
 
 use super::super::input::Input;
 use super::super::protocol::Layer;
 use super::*;
 
-/// A byte that says how many follow; none is a goodbye, and 127 breaks the protocol.
+/// A frame: a byte with the length, then the bytes. Length 0 is a goodbye, and 127 is an error.
 pub struct Framed;
 
 const BROKEN: u8 = 127;
@@ -40,15 +40,15 @@ impl Layer for Framed {
     }
 }
 
-/// These bytes, as they are above the layer.
+/// These bytes as frames.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::new();
     Framed.seal(bytes, &mut sealed);
     sealed
 }
 
-/// What a client was sent, and how that ends: by a goodbye, by the answer to a broken frame, within a frame, or at the end
-/// of one.
+/// The content of the bytes that a client has received, and their end: a goodbye, the reply to an invalid frame, within
+/// a frame, or between two frames.
 fn opened(said: &str) -> (String, &'static str) {
     let (mut rest, mut plain) = (said.as_bytes(), Vec::new());
     while let [length, after @ ..] = rest {
@@ -65,7 +65,7 @@ fn opened(said: &str) -> (String, &'static str) {
     (String::from_utf8(plain).unwrap(), "open")
 }
 
-/// A connection above this many layers, whose conversation does these things.
+/// A connection above this many layers, whose conversation takes these steps.
 fn above(layers: usize, room: usize, steps: impl IntoIterator<Item = Step>) -> One {
     let mut one = One::new(room);
     one.will((0..layers).map(|_| Step { layers: true, ..does(Next::Again) }));
@@ -93,7 +93,7 @@ fn a_partial_frame_renews_no_deadline() {
             one.sends(&[last]);
             let After::Parked { eviction: "begun", .. } = one.turn() else { panic!("not parked") };
             assert_eq!(one.heard(), ["ab"]);
-            // What is late is late, although half a frame came.
+            // An incomplete frame does not extend the time.
             one.pass(10 * SECOND);
             one.sends(&[9]);
             assert_eq!(one.late(), idling(60 * SECOND));
@@ -105,7 +105,7 @@ fn a_partial_frame_renews_no_deadline() {
 #[test]
 fn received_bytes_are_opened_before_they_are_handled() {
     alone(|| {
-        // What is sent, what the conversation is asked, and how it is seen to end.
+        // The client's bytes, the steps of the conversation, and the end that the client sees.
         let whole = [framed(b"a"), framed(b"b")].concat();
         for (sent, ends, heard, seen) in [
             (&whole[..], false, &["ab"][..], "open"),
@@ -217,12 +217,12 @@ fn a_handler_keeps_reading_through_the_layer() {
                 with(|machine| machine.on_net(None, |net, chance| net.client_sends(id, b"f\x03ghi\x02j", chance)));
                 let mut room = [0; 4];
                 let count = input.read(&mut room).unwrap();
-                assert_eq!(&room[..count], b"efgh", "what was opened, as far as there is room");
+                assert_eq!(&room[..count], b"efgh", "decrypted data fills the buffer");
                 input.write_all(b"100").unwrap();
             }),
         ));
         one.turn();
-        assert_eq!(one.heard(), ["abcd", "i"], "what was opened beyond that is news");
+        assert_eq!(one.heard(), ["abcd", "i"], "the decrypted rest is received as new data");
         assert_eq!(opened(&one.sees().0), ("100".to_owned(), "open"));
         one.sends(b"k");
         one.turn();

@@ -1,14 +1,15 @@
-//! One connection alone, turn by turn: what it does next, when it is to be woken, and what its client sees. The runs ask what
-//! becomes of whole conversations; here are the bounds of times and bytes, which chance rarely meets to the point.
+//! A single connection, turn by turn: its next step, its next wake-up, and the bytes that its client sees. The runs
+//! check whole conversations; these tests check exact limits of time and bytes, which random runs rarely reach.
 //!
-//! Nothing runs beside it and nothing goes wrong: a turn's time is the one that is told, and bytes are there once they are sent.
+//! Nothing runs beside it, and there are no faults. A turn takes the time that the test sets, and sent bytes arrive at
+//! once.
 
 mod ending; // at once, after lingering, cut off
 mod layered; // above a layer
 mod moving; // bytes, permits, the end of a turn
-mod reading_on; // by a handler, within its turn
-mod tasks; // of a worker: polls, and who is told before code that blocks
-mod waiting; // deadlines and lateness
+mod reading_on; // a handler that reads on within its turn
+mod tasks; // tasks of a worker: polls, and wake-ups before code that blocks
+mod waiting; // deadlines and timeouts
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,7 +26,7 @@ use super::kept::Kept;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
 use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
-use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
+use super::scheduler::{Eviction, Link, MayBlock, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
 use super::sync::Instant;
@@ -39,7 +40,7 @@ use crate::schedule::{self, Seeded};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the conversation does when it is asked or told something, one after the other; after that it is idle.
+/// The steps of the conversation for its turns and events, in order; after them it is idle.
 #[derive(Clone)]
 struct Step {
     says: Vec<u8>,
@@ -47,7 +48,7 @@ struct Step {
     shares: Vec<SharedBytes>,
     uses: usize,
     next: Next,
-    /// The conversation goes on in the same way above a layer.
+    /// Continue above a layer.
     layers: bool,
 }
 
@@ -78,28 +79,28 @@ fn idle() -> Next {
     Next::Idle { within: Some(60 * SECOND) }
 }
 
-/// What is known of it all, from both sides.
+/// Data about a connection, from both sides.
 #[derive(Default)]
 struct Known {
     steps: VecDeque<Step>,
-    /// What the conversation was asked and told.
+    /// The events of the conversation.
     heard: Vec<String>,
     drop_may_block: bool,
     goodbye: &'static [u8],
-    /// When the poll came that brought its bytes.
+    /// The time of the poll that found its bytes.
     polled: Option<time::Instant>,
-    /// What was told as unsent at its end.
+    /// The number of unsent bytes, as reported at its end.
     unsent: Option<u64>,
     drop_panics: bool,
-    /// What else its drop does.
+    /// A further action of its drop.
     drops: Option<Drops>,
-    /// Whom to call it by: one a turn.
+    /// Wakers to call it with, one for each turn.
     wakers: Vec<Waker>,
-    /// What it does in its next turn with a handle to read on by, and for how long it may be waited for.
+    /// The action of the next turn of its handler with a handle to read on, and the time limit of its waits.
     reads_on: Option<(Option<Duration>, ReadsOn)>,
-    /// How long each of its turns takes.
+    /// The time that each of its turns takes.
     takes: Duration,
-    /// What it does with its stream.
+    /// The action with its stream.
     streams: Option<Streams>,
 }
 
@@ -118,9 +119,11 @@ impl Scripted {
         known.polled = turn.polled();
         known.wakers.push(turn.waker());
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
-        if let Some((within, reads_on)) = known.reads_on.take() {
+        let input = known.reads_on.as_ref().and_then(|(within, _)| turn.blocking_input(*within));
+        if let Some(mut input) = input {
+            let (_, reads_on) = known.reads_on.take().expect("just seen");
             drop(known);
-            reads_on(&mut *turn.blocking_input(within).expect("there is a socket"));
+            reads_on(&mut *input);
             known = self.0.lock().unwrap();
         }
         let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
@@ -207,7 +210,7 @@ impl Registered for Entry {
     }
 }
 
-/// Permits for all, but for these works; and what was asked for.
+/// Permits for all work except these kinds, and the permits that were requested.
 #[derive(Default)]
 struct Permits {
     none_for: Vec<Work>,
@@ -217,9 +220,9 @@ struct Permits {
 }
 
 impl PermitAccess for Permits {
-    fn begin(&mut self, work: Work, _now: Instant) -> bool {
+    fn begin(&mut self, work: Work, _now: Instant) -> Option<MayBlock> {
         self.asked.push(work);
-        !self.none_for.contains(&work)
+        (!self.none_for.contains(&work)).then(|| MayBlock::pretended(work))
     }
 
     fn handler_took(&mut self, wall: Duration) {
@@ -259,7 +262,7 @@ impl ServerState for Server {
     }
 }
 
-/// A connection, its client, and what its worker has. One at a time: each has a machine of its own.
+/// A connection, its client, and the data of its worker. Only one at a time, because each has its own machine.
 struct One {
     connection: Option<Connection<Entry>>,
     known: Shared,
@@ -273,7 +276,7 @@ struct One {
     _listener: ListeningSocket,
 }
 
-/// What became of a turn.
+/// The outcome of a turn.
 #[derive(Debug, PartialEq)]
 enum After {
     Parked { readable: bool, writable: bool, deadline: Option<Duration>, eviction: &'static str, told: bool },
@@ -284,7 +287,7 @@ enum After {
 }
 
 impl One {
-    /// With so many bytes of room for what the server sends.
+    /// With a buffer of this size for the server's output.
     fn new(room: usize) -> One {
         let mut chance = Chance::new(1);
         let mut plan = Plan::new(&mut chance);
@@ -328,13 +331,13 @@ impl One {
         self.connection().saw(Readiness { readable: true, ..Readiness::NONE });
     }
 
-    /// These were sent too, and no poll has brought the news yet.
+    /// Sends bytes that no poll has found yet.
     fn sends_unseen(&mut self, bytes: &[u8]) {
         let sent = with(|machine| machine.on_net(None, |net, chance| net.client_sends(self.id, bytes, chance)));
         assert_eq!(sent, Some(bytes.len()));
     }
 
-    /// Its last byte was sent.
+    /// Closes the client's sending side.
     fn shuts_down(&mut self) {
         with(|machine| machine.on_net(None, |net, _| net.client_shuts_down(self.id)));
         self.connection().saw(Readiness { readable: true, closed: true, ..Readiness::NONE });
@@ -344,7 +347,7 @@ impl One {
         with(|machine| machine.on_net(None, |net, _| net.reset_by_client(self.id)));
     }
 
-    /// So many bytes at most; how many there were.
+    /// The client reads at most this many bytes. Returns their number.
     fn reads(&mut self, most: usize) -> usize {
         match with(|machine| machine.on_net(None, |net, _| net.client_reads(self.id, most))) {
             Read::Bytes(bytes) => bytes.len(),
@@ -352,7 +355,7 @@ impl One {
         }
     }
 
-    /// What the client reads up to the end, and how that is.
+    /// All bytes that the client reads, and the end after them.
     fn sees(&mut self) -> (String, &'static str) {
         let mut all = Vec::new();
         loop {
@@ -366,12 +369,12 @@ impl One {
         }
     }
 
-    /// The time passes.
+    /// Advances the time.
     fn pass(&self, time: Duration) {
         with(|machine| machine.advance(machine.nanos() + time.as_nanos() as u64));
     }
 
-    /// What was asked of the conversation since the last time.
+    /// The events of the conversation since the last call.
     fn heard(&self) -> Vec<String> {
         std::mem::take(&mut self.known.lock().unwrap().heard)
     }
@@ -399,13 +402,13 @@ impl One {
         }
     }
 
-    /// A deadline has passed.
+    /// Runs a turn after a deadline has passed.
     fn late(&mut self) -> After {
         self.connection().causes().late = true;
         self.turn()
     }
 
-    /// Room is short.
+    /// Runs a turn after the connection was chosen for eviction.
     fn evict(&mut self) -> After {
         self.connection().causes().evicted = true;
         self.turn()
@@ -428,7 +431,7 @@ fn parked(wait: Wait) -> After {
     After::Parked { readable, writable, deadline, eviction, told: wait.shutdown_seen }
 }
 
-/// On a machine of its own.
+/// Runs a test on a separate machine.
 fn alone(test: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 256 * 1024;
@@ -452,7 +455,7 @@ fn held_up(readable: bool, deadline: Option<Duration>, told: bool) -> After {
     After::Parked { readable, writable: true, deadline, eviction: "never", told }
 }
 
-/// Read this stage, for so many seconds.
+/// Reads this stage, within this many seconds.
 fn read(stage: u32, seconds: u32) -> Next {
     Next::read(Stage(stage), SECOND * seconds)
 }
@@ -463,5 +466,5 @@ fn half(stage: u32) -> Next {
 
 const MUCH: usize = 1 << 22;
 
-/// When the kernel is first asked, with a limit of 30 s.
+/// The time of the first check with the kernel, with a limit of 30 s.
 const LOOK: Duration = Duration::from_millis(1875);

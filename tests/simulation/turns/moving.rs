@@ -1,4 +1,4 @@
-//! What one turn moves, asks and may do.
+//! The input, output and permits of one turn.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +36,7 @@ fn a_connection_has_a_name_and_a_client() {
 #[test]
 fn a_turn_is_bounded() {
     alone(|| {
-        // 64 questions.
+        // 64 calls of the conversation.
         let mut one = One::new(MUCH);
         one.will(std::iter::repeat_n(does(Next::Again), 70));
         assert_eq!(one.turn(), After::Requeued);
@@ -44,7 +44,7 @@ fn a_turn_is_bounded() {
         assert_eq!(one.turn(), idling(60 * SECOND));
         drop(one);
 
-        // A MiB of a file.
+        // 1 MiB of a file.
         let mut one = One::new(MUCH);
         one.will([Step { file: 2_000_000, ..does(idle()) }]);
         assert_eq!(one.turn(), After::Requeued);
@@ -52,7 +52,7 @@ fn a_turn_is_bounded() {
         assert_eq!(one.turn(), idling(60 * SECOND));
         drop(one);
 
-        // And as much that comes.
+        // The same amount of input.
         let mut one = One::new(MUCH);
         one.sends(&vec![b'x'; 2_000_000]);
         assert_eq!(one.turn(), After::Requeued);
@@ -70,7 +70,7 @@ fn a_read_that_fills_the_buffer_is_repeated() {
         one.sends(&vec![b'x'; 65_536 + 30]);
         one.turn();
         assert_eq!(one.heard(), ["65536 bytes", "30 bytes"]);
-        // So is one with the end behind it.
+        // The end after it has the same effect.
         one.sends(b"a");
         one.shuts_down();
         assert_eq!(one.turn(), After::Closed);
@@ -117,7 +117,7 @@ fn each_step_asks_for_its_kind_of_permit() {
             assert_eq!(one.permits.took.len(), handlers, "{what}");
             assert!(one.permits.took.iter().all(|took| *took >= 5 * MS), "{what}: {:?}", one.permits.took);
         }
-        // With more of the input unused it may be another answer that is asked for.
+        // With more unused input, the conversation may wait for another response.
         let mut one = One::new(MUCH);
         one.will([does(idle()), does(Next::Handle).using(1), part().using(1), part()]);
         one.turn();
@@ -152,7 +152,7 @@ fn asking_again_for_a_denied_permit_closes_the_connection() {
     });
 }
 
-/// Shared bytes whose destructor is code of others.
+/// Shared bytes whose destructor is user code.
 struct Bytes(Vec<u8>, Arc<AtomicBool>);
 
 impl AsRef<[u8]> for Bytes {
@@ -187,7 +187,7 @@ fn shared_bytes_are_dropped_with_a_permit_only() {
     });
 }
 
-/// Pieces in memory are sent while all permits are taken. Until they are dropped, nothing more is read.
+/// Pieces in memory are sent while all permits are in use. Nothing more is read until they are dropped.
 #[test]
 fn a_response_in_shared_pieces_needs_no_permit_to_be_sent() {
     alone(|| {

@@ -1,18 +1,18 @@
-//! A handler that reads on and writes by itself, while it has its turn.
+//! A handler that reads and writes by itself during its turn.
 
 use super::*;
 
-/// What a client does with the socket of this number.
+/// A client's action on the socket of this number.
 type Does = fn(&mut Net, usize, &mut Chance);
 
-/// A handler that reads on from its client by a second handle, which waits for so long at most; the client does these things,
-/// each so long after the one before.
+/// A handler that reads on from its client by a second handle, whose waits have this limit. The client does these
+/// actions, each after this time.
 fn reading_on(
     within: Option<Duration>,
     client: &[(Duration, Does)],
     reads_on: impl FnOnce(&mut dyn BlockingInput) + Send + 'static,
 ) -> One {
-    // The first that is started: it runs when nobody else can.
+    // Started first, so it runs when no other thread can.
     let clock = shuttle::thread::spawn(|| {
         while !with(|machine| machine.over) {
             if schedule::all_tasks_wait() {
@@ -24,6 +24,7 @@ fn reading_on(
     let mut one = One::new(10);
     one.limits.min_rate = Some(MinRate { bytes_per_second: 500, over: 30 * SECOND });
     one.turn();
+    one.will([does(Next::Handle)]);
     one.known.lock().unwrap().reads_on = Some((within, Box::new(reads_on)));
     let (id, client) = (one.id, client.to_vec());
     let client = shuttle::thread::spawn(move || {
@@ -41,7 +42,7 @@ fn reading_on(
     one
 }
 
-/// How long this takes.
+/// The result of this, and the time that it took.
 fn time_of<R>(what: impl FnOnce() -> R) -> (R, Duration) {
     let start = super::super::sync::now();
     let result = what();
@@ -65,7 +66,7 @@ fn a_handler_reads_bytes_as_they_arrive() {
                 assert_eq!(input.read(&mut []).unwrap(), 0);
             },
         );
-        assert!(!one.link.is_peer_closed(), "there was no room to find an end with");
+        assert!(!one.link.is_peer_closed(), "no room was left to read, so the end is not seen yet");
     });
     alone(|| {
         let one = reading_on(None, &[(SECOND, |net, id, _| net.client_shuts_down(id))], |input| {
@@ -78,7 +79,7 @@ fn a_handler_reads_bytes_as_they_arrive() {
 #[test]
 fn a_handlers_wait_for_its_client_is_limited() {
     alone(|| {
-        // Each wait counts, and what lies between them does not.
+        // The time of all waits counts, not the time between them.
         reading_on(
             Some(5 * SECOND),
             &[(3 * SECOND, |net, id, chance| _ = net.client_sends(id, b"b", chance))],
@@ -91,7 +92,7 @@ fn a_handlers_wait_for_its_client_is_limited() {
             },
         );
     });
-    // The least rate: whoever was fast enough has another window, in which nothing comes.
+    // The minimum rate: after a window that was fast enough, the client has another one, in which nothing arrives.
     for (bytes, late) in [(14_999, 20 * SECOND), (15_000, 50 * SECOND)] {
         alone(move || {
             let sends: Does = match bytes {

@@ -1,5 +1,5 @@
-//! A worker alone, task by task: where it yields its core, whom it wakes before code that may block, and what it does in a poll
-//! with those who are too many, and with its listener. The other workers rest, or are awake and do nothing.
+//! A single worker, task by task: yielding its core, wake-ups before code that may block, and polls with too many
+//! connections and with its listener. The other workers sleep, or are awake and do nothing.
 
 use shuttle::Runner;
 use shuttle::scheduler::RoundRobinScheduler;
@@ -21,10 +21,10 @@ struct Worker<'a> {
     now: Instant,
 }
 
-/// What the other workers do.
+/// The state of the other workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Others {
-    /// Nothing, and they are awake.
+    /// They are awake, without work.
     Awake,
     /// One of them ticks, and the others sleep.
     Tick,
@@ -36,13 +36,13 @@ impl Worker<'_> {
         self.now = self.worker.task(self.now).expect("it is not over");
     }
 
-    /// A client that has connected.
+    /// A client connects.
     fn connects(&self) -> usize {
         let id = with(|machine| machine.on_net(None, |net, chance| net.connect((1 << 16, 1 << 16), chance)));
         id.flatten().expect("there is room")
     }
 
-    /// So many clients, who are met.
+    /// This many clients connect and are accepted.
     fn meets(&mut self, count: usize) -> Vec<usize> {
         let mut meet = |_| {
             let client = self.connects();
@@ -55,7 +55,7 @@ impl Worker<'_> {
         clients
     }
 
-    /// All who are ready.
+    /// Serves all ready connections.
     fn serves_all(&mut self) {
         while self.engine.scheduler.ready() > 0 {
             self.task();
@@ -71,7 +71,7 @@ impl Worker<'_> {
         with(|machine| machine.on_net(None, |net, _| net.client_reads(id, usize::MAX)))
     }
 
-    /// From now on the other workers do this. Who is woken has one task, and ends.
+    /// Puts the other workers into this state. A woken worker takes one task and ends.
     fn others(&mut self, what: Others) {
         if what == Others::Awake {
             return;
@@ -96,7 +96,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Until a wake is worth it, where nobody polls while a handler runs.
+    /// Runs long handlers until a wake-up is worth it when no worker polls during a handler.
     fn has_long_handlers(&mut self, client: usize) {
         self.known.lock().unwrap().takes = 10 * MS;
         for _ in 0..100 {
@@ -117,12 +117,12 @@ impl Worker<'_> {
     }
 }
 
-/// A poll with nothing to do.
+/// Makes the poll return without an event.
 fn wake_poll() {
     with(|machine| machine.on_net(None, |net, _| net.wake()));
 }
 
-/// The others run until it is so.
+/// Runs the other threads until the condition holds.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let is_so = (0..10_000).any(|_| {
         machine::switch();
@@ -133,9 +133,9 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 const WORKERS: usize = 4;
 
-/// A worker on a machine of its own.
+/// Runs a test with a worker on a separate machine.
 fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + Sync + 'static) {
-    run::prepare(); // who is logged to
+    run::prepare(); // sets the logger
     let mut config = Config::new();
     config.stack_size = 256 * 1024;
     config.failure_persistence = FailurePersistence::None;
@@ -223,8 +223,8 @@ fn a_worker_yields_after_a_millisecond_of_turns() {
     }
 }
 
-/// Where the poller is left to one that ticks, another is woken for a handler, if these take long and there is somebody it might
-/// hold up; and for a logger.
+/// If the polling worker only ticks, another one is woken before a handler, if handlers take long and other connections
+/// could wait for it. It is also woken before a logger.
 #[test]
 fn another_worker_is_woken_before_long_blocking_work() {
     type Will = fn(&mut Known);
@@ -252,7 +252,7 @@ fn another_worker_is_woken_before_long_blocking_work() {
                 worker.has_long_handlers(clients[0]);
                 worker.others(Others::Tick);
                 will(&mut worker.known.lock().unwrap());
-                with(|machine| machine.plan.faults.register = 1000); // who has no room can't be waited for
+                with(|machine| machine.plan.faults.register = 1000); // a connection that can't be registered is closed
                 let before = worker.engine.scheduler.wakes();
                 worker.sends(clients[0]);
                 worker.task();
@@ -317,7 +317,7 @@ fn listeners_are_closed_ten_milliseconds_after_a_shutdown_begins() {
     );
 }
 
-/// It says so itself, on its own thread; and once it is over, its connection is ready for the engine again.
+/// The stream itself, in its own thread, sees the shutdown. After its end the connection is ready for the engine again.
 #[test]
 fn a_stream_sees_a_shutdown_and_lingers_in_the_engine() {
     worker(
@@ -343,8 +343,8 @@ fn a_stream_sees_a_shutdown_and_lingers_in_the_engine() {
     );
 }
 
-/// The server ends while another thread has taken connections out of the table to call them: they are cut off, all of them before
-/// anything of them is dropped, and that is on no thread of the caller's, unless there is no other.
+/// The server ends while another thread has taken connections out of the table to call them. They are cut off, all
+/// before anything of them is dropped. The drops are not in the caller's thread, unless there is no other one.
 #[test]
 fn connections_called_during_the_end_are_cut_off() {
     for (threads, panics) in [(true, false), (true, true), (false, false), (false, true)] {

@@ -1,11 +1,12 @@
-//! What is waited for, and until when: stages, being idle, room for others, a shutdown, clients that are slow or gone.
+//! The waits of a connection and their deadlines: stages, idle connections, eviction, a shutdown, clients that are slow
+//! or gone.
 
 use super::*;
 
 #[test]
 fn a_stage_has_one_deadline() {
     alone(|| {
-        // What is said first, what five seconds later, and how long is left then.
+        // The first step, the step five seconds later, and the time that is left then.
         for (first, then, after) in [
             (read(1, 10), read(1, 10), reading(5 * SECOND)),
             (read(1, 10), read(2, 10), reading(10 * SECOND)),
@@ -22,7 +23,7 @@ fn a_stage_has_one_deadline() {
             one.sends(b"a");
             assert_eq!(one.turn(), after, "{first:?}, {then:?}");
         }
-        // Being idle ends a stage.
+        // An idle connection ends its stage.
         let mut one = One::new(MUCH);
         one.will([does(read(1, 10)), does(idle()), does(read(1, 10))]);
         one.turn();
@@ -42,7 +43,7 @@ fn lateness_is_reported_at_the_deadline() {
         for (passed, after, heard) in
             [(9_999 * MS, reading(MS), None), (10_000 * MS, reading(10 * SECOND), Some("Late(Stage(1))"))]
         {
-            // By its deadline, by bytes that mean nothing at just that time, or by an event without bytes.
+            // At its deadline, or by an event at that time.
             for late in [true, false] {
                 let mut one = One::new(MUCH);
                 one.will([does(read(1, 10)), does(read(1, 10))]);
@@ -53,7 +54,7 @@ fn lateness_is_reported_at_the_deadline() {
                 assert_eq!(one.heard(), Vec::from_iter(heard));
             }
         }
-        // A stage that is over is not waited on.
+        // A stage without a valid next step ends the wait.
         let mut one = One::new(MUCH);
         one.will([does(read(1, 10)).saying(b"x"), does(Next::Unchanged).saying(b"late")]);
         one.turn();
@@ -123,7 +124,7 @@ fn a_shutdown_leaves_time_for_a_last_request() {
             (idle(), 501 * MS, After::Closed, Some("goodbye")),
             (read(1, 10), 5000 * MS, left("never", 5 * SECOND), Some("ShuttingDown (the last)")),
         ] {
-            // It is told to begin, or finds that it has begun.
+            // The connection is notified of the shutdown, or finds that it has begun.
             for told in [true, false] {
                 let mut one = One::new(MUCH);
                 one.will([does(next.clone()), does(next.clone())]);
@@ -138,7 +139,7 @@ fn a_shutdown_leaves_time_for_a_last_request() {
                 assert_eq!(one.heard(), Vec::from_iter(heard), "{next:?}, after {passed:?}");
             }
         }
-        // Who reads slowly what it was told last has all the time it takes, and half a second more.
+        // A client that reads its last output slowly has as much time as that takes, and half a second more.
         let mut one = One::new(10);
         one.will([does(idle()).saying(&[b'x'; 25])]);
         one.turn();
@@ -158,13 +159,13 @@ fn a_shutdown_leaves_time_for_a_last_request() {
 #[test]
 fn reading_continues_while_little_output_is_pending() {
     alone(|| {
-        // How much is owed, and what comes next: whether it is read, and the deadline.
+        // The size of the output and the next step; then whether the connection reads, and its deadline.
         let much = 65_536 + 10;
         for (says, next, readable, deadline) in [
             (20, read(1, 1), true, SECOND),
             (20, read(1, 10), true, LOOK),
             (20, idle(), true, LOOK),
-            (20, Next::Idle { within: Some(SECOND) }, true, LOOK), // who is not answered yet is not idle
+            (20, Next::Idle { within: Some(SECOND) }, true, LOOK), // a connection with unsent output is not idle
             (much, read(1, 1), true, SECOND),
             (much + 1, read(1, 1), false, LOOK),
             (much + 1, idle(), false, LOOK),
@@ -177,7 +178,7 @@ fn reading_continues_while_little_output_is_pending() {
             assert_eq!(one.turn(), held_up(readable, Some(deadline), !readable), "{says}, {next:?}");
             assert_eq!(one.permits.asked, [Work::Meet]);
         }
-        // Who has a message to send and an answer to take may be late with both.
+        // A client can be late with a message while it still has output to read.
         let mut one = One::new(10);
         one.will([does(read(1, 10)).saying(&[b'x'; 30])]);
         one.turn();
@@ -223,7 +224,7 @@ fn a_client_that_reads_nothing_is_dropped() {
         }
         one.pass(LOOK);
         assert!(matches!(one.late(), After::Parked { .. }));
-        // Turns in which it takes nothing do not help.
+        // Turns without progress of the client do not extend its time.
         for _ in 0..2 {
             one.pass(14 * SECOND);
             assert!(matches!(one.turn(), After::Parked { .. }));
@@ -256,7 +257,7 @@ fn a_client_that_sends_too_slowly_is_late() {
             assert_eq!(if late { one.late() } else { one.turn() }, reading(over), "{bytes}");
             assert_eq!(one.heard().concat(), heard);
         }
-        // Only where the protocol wants it so.
+        // Only if the protocol requires it.
         let mut one = One::new(MUCH);
         one.limits.min_rate = Some(MinRate { bytes_per_second: 500, over });
         one.will([does(read(1, 100))]);
@@ -282,7 +283,7 @@ fn a_client_disconnect_is_reported() {
 #[test]
 fn logging_is_announced_before_it_happens() {
     alone(|| {
-        log::set_max_level(log::LevelFilter::Warn); // as the runs do
+        log::set_max_level(log::LevelFilter::Warn); // as in the runs
         let mut one = One::new(10);
         one.will([does(idle()).saying(&[b'x'; 100])]);
         with(|machine| machine.plan.faults.register = 1000);
@@ -292,6 +293,6 @@ fn logging_is_announced_before_it_happens() {
         let mut one = One::new(10);
         one.will([does(Next::Abort)]);
         assert_eq!(one.turn(), After::Closed);
-        assert_eq!(one.permits.logged, 0, "nobody wants to hear of that");
+        assert_eq!(one.permits.logged, 0, "such an error is not logged");
     });
 }

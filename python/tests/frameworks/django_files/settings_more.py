@@ -1,5 +1,5 @@
 
-# What the tutorial and its deployment pages add.
+# Settings of the tutorial and its deployment pages.
 INSTALLED_APPS.insert(0, "polls.apps.PollsConfig")
 STATIC_ROOT = BASE_DIR / "static"
 MEDIA_ROOT = BASE_DIR / "media"

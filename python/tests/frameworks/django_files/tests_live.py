@@ -1,4 +1,4 @@
-"""Django's own live-server tests, with modest in the place of its development server."""
+"""Django's own live-server tests, with modest in place of its development server."""
 
 import threading
 import urllib.request
@@ -19,7 +19,7 @@ class ModestThread(LiveServerThread):
         handler = self.static_handler(WSGIHandler())
 
         def application(environ, start_response):
-            for alias, connection in self.connections_override.items():  # as Django's own server does in each thread
+            for alias, connection in self.connections_override.items():  # as in each thread of Django's own server
                 connections[alias] = connection
             return handler(environ, start_response)
 

@@ -1,4 +1,4 @@
-"""What Flask's patterns have besides: uploads, downloads, streams, JSON, errors."""
+"""More of Flask's patterns: uploads, downloads, streams, JSON, errors."""
 
 import hashlib
 import io

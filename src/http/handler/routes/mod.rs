@@ -75,10 +75,10 @@ use table::Table;
 /// # Panics
 /// Its methods panic if a pattern does not begin with a slash, is ambiguous with another, or could match no path: with
 /// empty or dot segments, percent-encodings, or names in the syntax of other frameworks (`:id`, `<int:id>`, `*path`).
-#[must_use = "serves nobody until it is given its state by `serve`"]
+#[must_use = "serves no client until `with_state` adds its state"]
 pub struct Routes<S = ()> {
     resources: Vec<Resource<S>>,
-    /// The route added last, for `before_body`: its resource and its index there.
+    /// The route added last, for `before_body`: its resource, and its index in that resource.
     last: Option<(usize, usize)>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
@@ -221,9 +221,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     fn add(&mut self, at: usize, route: Route<S>) {
         let Resource { pattern, serves } = &mut self.resources[at];
-        let Serves::Methods { routes, .. } = serves else {
-            panic!("the pattern {pattern:?} has a handler of its own already")
-        };
+        let Serves::Methods { routes, .. } = serves else { panic!("the pattern {pattern:?} already has a handler") };
         let is_new = routes.iter().all(|known| known.method != route.method);
         assert!(is_new, "the pattern {pattern:?} has two functions for {}", route.method);
         self.last = Some((at, routes.len()));
@@ -253,7 +251,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Sets the maximum body length in bytes for the route added last. Past it: 413. Replaces
+    /// Sets the maximum body length in bytes for the route added last. Longer bodies get 413. Replaces
     /// [`Http::body_limit`](crate::Http::body_limit).
     ///
     /// # Panics
@@ -291,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
+        last.unwrap_or_else(|| panic!("a route: `{method}` applies to the one added last"))
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
@@ -346,8 +344,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Why no path could match this pattern, for one that comes from a user: [`mount`](Routes::mount) and the setters of
-    /// routes panic at it. `None`: it is a pattern.
+    /// Returns why no path could match this pattern. For patterns that come from users, because
+    /// [`mount`](Routes::mount) and the setters of routes panic for them. `None` for a valid pattern.
     ///
     /// ```
     /// assert!(modest::Routes::<()>::fault_of("/a%20b").is_some());
@@ -462,7 +460,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 #[track_caller]
 fn check_prefix(prefix: &str) {
     let is_one = prefix.starts_with('/') && !prefix.ends_with('/');
-    assert!(is_one, "the prefix {prefix:?} must begin with a slash and have none at its end, as \"/static\"");
+    assert!(is_one, "the prefix {prefix:?} must begin with a slash and not end with one, as in \"/static\"");
 }
 
 /// # Panics
@@ -471,7 +469,7 @@ fn check_prefix(prefix: &str) {
 fn check_pattern(pattern: &str) {
     assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
     if let Some(why) = path::fault(pattern) {
-        panic!("{pattern:?} is no pattern: {why}");
+        panic!("{pattern:?} is not a valid pattern: {why}");
     }
 }
 

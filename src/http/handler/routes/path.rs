@@ -1,5 +1,5 @@
-//! Patterns of paths: what is wrong with a pattern that no path can match, the names in it, and the prefixes of mounts.
-//! Pure functions. Used by `routes`.
+//! Patterns of paths: the fault of a pattern that no path can match, the names in a pattern, and the prefixes of
+//! mounts. Pure functions. Used by `routes`.
 
 /// The names in a valid pattern.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
@@ -57,7 +57,7 @@ fn has_encoding(segment: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Prefix(Vec<Segment>);
 
-/// Fixed text with up to one name in it.
+/// A segment: fixed text with up to one name in it.
 #[derive(Debug, Default)]
 struct Segment {
     before: String,

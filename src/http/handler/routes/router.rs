@@ -17,7 +17,7 @@ use crate::http::response::{Response, Result};
 use crate::tcp::Client;
 
 /// Routes and their state: a handler, made by [`Routes::with_state`](super::Routes::with_state).
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+#[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Router<S> {
     state: S,
     /// Maps paths to indices into `resources`. Requests keep a reference together with their match.

@@ -8,7 +8,7 @@ use matchit::InsertError;
 use super::path::{self, Prefix};
 use crate::http::request::route_match::{Found, RouteTable};
 
-/// The matcher has a letter for each name but the last.
+/// The matcher identifies each name but the last by a letter.
 const MOST_NAMES: usize = 25;
 
 /// The patterns of a router, each with the number of its resource.
@@ -26,8 +26,8 @@ impl Table {
     /// If the pattern is invalid.
     pub(super) fn add_mount(&mut self, pattern: &str, resource: usize) {
         let prefix = Prefix::parse(pattern);
-        let prefix =
-            prefix.unwrap_or_else(|| panic!("{pattern:?} is no pattern of a mount, such as \"/users/{{id}}\""));
+        let prefix = prefix
+            .unwrap_or_else(|| panic!("{pattern:?} is not a valid pattern of a mount, such as \"/users/{{id}}\""));
         check_names(pattern);
         self.patterns.push(pattern.to_owned());
         self.mounts.push((prefix, resource));
@@ -38,7 +38,7 @@ impl Table {
     /// If the pattern is invalid.
     pub(super) fn add_route(&mut self, pattern: &str, resource: usize) {
         let count = path::names(pattern).len();
-        assert!(count <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
+        assert!(count <= MOST_NAMES, "{pattern:?} is not a valid pattern: it has more than {MOST_NAMES} names");
         if let Err(error) = self.matcher.insert(pattern, resource) {
             panic!("{}", explained(pattern, &error));
         }
@@ -50,16 +50,16 @@ impl Table {
 fn check_names(pattern: &str) {
     let mut names = path::names(pattern);
     let odd = names.iter().find(|name| !path::is_name(name));
-    assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
+    assert!(odd.is_none(), "{pattern:?} is not a valid pattern: {:?} is not a valid name", odd.unwrap_or(&""));
     names.sort_unstable();
     let is_one_twice = names.windows(2).any(|two| two[0] == two[1]);
-    assert!(!is_one_twice, "the pattern {pattern:?} has two parts of one name");
+    assert!(!is_one_twice, "the pattern {pattern:?} uses a name twice");
 }
 
 fn explained(pattern: &str, error: &InsertError) -> String {
     match error {
-        InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be told from {with:?}"),
-        error => format!("{pattern:?} is no pattern: {error}"),
+        InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be distinguished from {with:?}"),
+        error => format!("{pattern:?} is not a valid pattern: {error}"),
     }
 }
 

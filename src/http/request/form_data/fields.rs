@@ -160,8 +160,8 @@ fn names(disposition: &str) -> Result<(String, Option<String>), Malformed> {
     Ok((name, file_name))
 }
 
-/// Browsers encode three characters of a name, and nothing else (WHATWG HTML, "multipart/form-data encoding algorithm").
-/// A quote within the text had a backslash before it.
+/// Browsers encode three characters of a name, and nothing else (WHATWG HTML, "multipart/form-data encoding
+/// algorithm"). A quote in the text follows a backslash.
 fn decode_name(value: Value<'_>) -> String {
     match value {
         Value::Token(text) => text.to_owned(),
@@ -197,7 +197,8 @@ fn first_word(value: &str) -> (&str, &str) {
 
 const OWS: [char; 2] = [' ', '\t'];
 
-/// `; name=value` over and over (RFC 9110, section 5.6.6: without spaces about the equals sign). An item of `None` is malformed.
+/// Any number of `; name=value` (RFC 9110, section 5.6.6: without spaces around the equals sign). An item of `None` is
+/// malformed.
 struct Parameters<'a> {
     rest: &'a str,
     /// Whether a backslash in quotes escapes the next character. In Content-Disposition browsers send it literally, and
@@ -264,7 +265,8 @@ fn ends_value(rest: &str) -> bool {
 }
 
 impl Value<'_> {
-    /// A boundary can have more characters than a token, and some clients send it without quotes (`===1===`).
+    /// Accepts the value unless it is invalid. A boundary can have more characters than a token, and some clients send
+    /// it without quotes (`===1===`).
     fn checked(self) -> Option<Self> {
         let Value::Token(text) = self else { return Some(self) };
         let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",\\".contains(&byte);
@@ -272,7 +274,7 @@ impl Value<'_> {
     }
 }
 
-/// A value whose quoted form has escapes.
+/// The text of a value whose quoted form can have escapes.
 fn unescape(value: Value<'_>) -> String {
     match value {
         Value::Token(text) => text.to_owned(),

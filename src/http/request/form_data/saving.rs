@@ -1,6 +1,6 @@
 //! Forms with files that are written while they arrive, part by part, without a worker while the client sends:
-//! `BodyPlan::save_form`. A [`FormSink`] is the writer of such a body. Its results wait in the request, as a
-//! [`SavedForm`], until the handler takes them.
+//! `BodyPlan::save_form`. A [`FormSink`] is the writer of such a body. Its results wait in the request as a
+//! [`SavedForm`] until the handler takes them.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::{FormData, FormDataLimits, file_name, new_file};
 use crate::http::error::Error;
 use crate::tcp;
 
-/// What becomes of a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+/// What happens to a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
 #[derive(Debug)]
 pub struct PartPlan(Plan);
 
@@ -27,8 +27,8 @@ enum Plan {
 }
 
 impl PartPlan {
-    /// Keeps the content in memory. All kept parts of a form can have up to [`FormDataLimits::field`] bytes together: past
-    /// it 413.
+    /// Keeps the content in memory. The kept parts of a form can have up to [`FormDataLimits::field`] bytes together; a
+    /// form with more gets 413.
     pub fn keep() -> PartPlan {
         PartPlan(Plan::Keep)
     }
@@ -123,12 +123,12 @@ struct Saved {
     parts: Vec<SavedPart>,
     is_whole: bool,
     error: Option<Error>,
-    /// The files are the handler's.
+    /// The handler has taken the files, so they are not removed.
     is_taken: bool,
 }
 
 impl SavedForm {
-    /// All parts. Their files stay from now on.
+    /// Returns all parts. Their files are kept from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = self.lock();
         if let Some(error) = saved.error.take() {
@@ -141,7 +141,7 @@ impl SavedForm {
         Ok(saved.parts.clone())
     }
 
-    /// Why no more of it was accepted.
+    /// Returns the reason why the form was not accepted completely.
     pub(crate) fn take_error(&self) -> Option<Error> {
         self.lock().error.take()
     }
@@ -162,15 +162,15 @@ fn remove(path: &Path) {
     if let Err(err) = fs::remove_file(path)
         && err.kind() != io::ErrorKind::NotFound
     {
-        log::error!("a file of a form that was not accepted stays in {}: {err}", path.display());
+        log::error!("can't remove {}, a file of a rejected form: {err}", path.display());
     }
 }
 
-/// Bytes that have arrived and were not split. Without any it fails, until the end.
+/// Bytes that have arrived and are not split yet. If there are none, reading fails until the end of the body.
 struct Feed {
     bytes: Vec<u8>,
     ended: bool,
-    /// It has failed for want of bytes.
+    /// Whether reading has failed because no bytes were left.
     is_starved: bool,
 }
 
@@ -203,8 +203,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// The heads of all parts stay in memory until the form is complete: as many bytes of names and types for each part that a
-/// form can have, but not for each part that it has.
+/// Bytes of names and types per part that a form can have. The heads of all parts stay in memory until the form is
+/// complete. Their sum is limited, not each single head.
 const HEAD: usize = 128;
 
 type Planning = Box<dyn FnMut(&PartHead) -> Result<PartPlan, Error> + Send>;
@@ -235,7 +235,7 @@ impl FormSink {
         Ok((FormSink { form, plan, part: None, may_keep, may_name, saved: saved.clone() }, saved))
     }
 
-    /// Splits what has arrived.
+    /// Splits the bytes that have arrived.
     fn go_on(&mut self) -> Result<(), Error> {
         loop {
             let went_on = match self.part.is_some() {
@@ -256,7 +256,7 @@ impl FormSink {
         }
     }
 
-    /// False: there are no more parts.
+    /// Returns false if there are no more parts.
     fn begin_part(&mut self) -> Result<bool, Error> {
         let Some(part) = self.form.next_part()? else { return Ok(false) };
         let head = part.head;
@@ -315,7 +315,7 @@ fn created(path: PathBuf) -> io::Result<Target> {
     Ok(Target::File(file, Unfinished(Some(path))))
 }
 
-/// Under a free name.
+/// Creates a file under a free name.
 fn create_in(folder: &Path, head: &PartHead) -> Result<Target, Error> {
     let name = head.safe_file_name().unwrap_or_else(|| "file".to_owned());
     let mut path = folder.join(&name);
@@ -332,7 +332,8 @@ impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
         if let Err(error) = self.go_on() {
-            // It becomes the response, in place of this, which is logged unless the client is at fault.
+            // The stored error becomes the response. This one replaces it here, and is logged unless the client is at
+            // fault.
             let kind = match error.status().is_client_error() {
                 true => io::ErrorKind::ResourceBusy,
                 false => io::ErrorKind::Other,
@@ -349,7 +350,7 @@ impl Write for FormSink {
     }
 }
 
-/// All of the body was written, or no more of it comes. The last boundary may end with the body.
+/// The body was written completely, or its rest will not arrive. The last boundary may end with the body.
 impl Drop for FormSink {
     fn drop(&mut self) {
         let has_failed = self.saved.lock().error.is_some();
@@ -410,7 +411,7 @@ mod tests {
         }
     }
 
-    /// Cut anywhere, nothing stays; whole and not taken, nothing stays either.
+    /// If the form is cut anywhere, no file stays. If it is complete but not taken, no file stays either.
     #[test]
     fn files_of_a_rejected_form_are_removed() {
         for end in 0..=BODY.len() {

@@ -82,7 +82,7 @@ impl<R: Read> Splitter<R> {
     /// A line that begins with the boundary and continues differently from a delimiter is malformed. By RFC 2046 it is
     /// a delimiter, others treat it as content, and no well-behaved client sends it.
     pub(super) fn pass_delimiter(&mut self, limit: usize) -> Result<bool, Failure> {
-        const JUNK: Failure = Failure::Malformed("the form has a boundary with something behind it");
+        const JUNK: Failure = Failure::Malformed("the form has text after a boundary");
         let mut at = self.delimiter.needle().len();
         let limit = at + limit;
         let last = self.buffered(at + 2)? && self.unused()[at..].starts_with(b"--");

@@ -1,4 +1,4 @@
-//! Forms as browsers send them, and all that is malformed, each cut into reads of several sizes.
+//! Forms as browsers send them, and malformed forms, each cut into reads of several sizes.
 
 mod files; // that are saved, their names, and forms of any content
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{FormData, FormDataLimits, fields, file_name};
 
-/// Gives at most so many bytes a read.
+/// Returns up to this many bytes per read.
 #[derive(Debug)]
 struct Slow<'a>(&'a [u8], usize);
 
@@ -171,7 +171,7 @@ fn delimiters() {
         (format!("\r\n--abc\r\n{part}v\r\n--abc--\r\n"), Ok(v)),
         (format!("before\r\n --abc\r\n-- abc\n--abc\r\n\r\n--abc\r\n{part}v\r\n--abc--\r\n"), Ok(v)),
         (format!("--abc\r\n{part}\r\n--abc--\r\n"), Ok(empty)),
-        (format!("--abc\r\n{part}--abc--\r\n"), Ok(empty)), // the line break of the empty line is the delimiter's
+        (format!("--abc\r\n{part}--abc--\r\n"), Ok(empty)), // the line break of the empty line belongs to the delimiter
         (format!("--abc\r\n{part}v\r\n--abc\r\n{part}--abc--\r\n"), Ok(&[v[0], empty[0]])),
         (with_content("\r\n"), Ok(&[("n", None, None, "\r\n")])),
         (with_content("a\n--abc\nb\r--abc\rc--abc--\r\n-abc\r\n--ab\r\r\n--"), {
@@ -180,7 +180,7 @@ fn delimiters() {
         (with_content("\r\n--ab\r\n--ab\r\n--aabc\r\n--ABC\r\n--Abc"), {
             Ok(&[("n", None, None, "\r\n--ab\r\n--ab\r\n--aabc\r\n--ABC\r\n--Abc")])
         }),
-        // It ends early.
+        // The body ends early.
         (String::new(), Err(400)),
         ("\r\n".to_owned(), Err(400)),
         ("no boundary".to_owned(), Err(400)),
@@ -193,7 +193,7 @@ fn delimiters() {
         (format!("--abc\r\n{part}v\r\n--abc-"), Err(400)),
         (format!("--abc\r\n{part}v\r\n--abc\r\n"), Err(400)),
         (format!("--abc\r\n{part}v\r\n--abc--\r"), Err(400)),
-        // A boundary with something behind it.
+        // A boundary with text after it.
         (format!("--abcd\r\n{part}v\r\n--abc--\r\n"), Err(400)),
         (format!("--abc x\r\n{part}v\r\n--abc--\r\n"), Err(400)),
         (format!("--abc\n{part}v\r\n--abc--\r\n"), Err(400)),
@@ -279,7 +279,8 @@ fn heads() {
         (" Content-Disposition: form-data; name=n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\nno field\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\n: x\r\n", Err(400)),
-        ("Content-Disposition: form-data; name=n\r\n--abc: x\r\n", Err(400)), // a delimiter to others
+        // other readers take the line for a delimiter
+        ("Content-Disposition: form-data; name=n\r\n--abc: x\r\n", Err(400)),
         ("--abc: x\r\nContent-Disposition: form-data; name=n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\nContent-Disposition: form-data; name=n\r\n", Err(400)),
         ("Content-Type: a/b\r\nContent-Disposition: form-data; name=n\r\ncontent-type: a/b\r\n", Err(400)),
@@ -438,7 +439,7 @@ fn unread_parts_are_skipped() {
     }
 }
 
-/// Interrupted at every other read; after so many bytes it fails once, or panics.
+/// Every other read is interrupted. After a number of bytes it fails once, or panics.
 struct Failing<'a> {
     bytes: &'a [u8],
     left: usize,

@@ -22,7 +22,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Of this object, or a stand-in with all fields that are declared.
+    /// The fields of this object, or a stand-in with all declared fields.
     pub(super) fn of(
         object: Option<&'a Map<String, Value>>,
         declared: &'static [&'static str],
@@ -81,7 +81,7 @@ impl<'de> SeqAccess<'de> for List<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
         let Some(value) = self.values.get(self.next) else { return Ok(None) };
-        // A list of texts has one name: that of its field.
+        // Values in a list of texts have one name: that of their field.
         let path = if self.findings.is_text { self.path.to_owned() } else { format!("{}[{}]", self.path, self.next) };
         self.next += 1;
         let value =

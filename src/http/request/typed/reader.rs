@@ -8,7 +8,7 @@ use super::fields::{Fields, List};
 use super::{Findings, Stop};
 
 pub(super) struct Reader<'a> {
-    /// `None`: a stand-in, which is never used: there is a fault.
+    /// `None` for a stand-in. Its result is never used, because a fault is recorded.
     pub(super) value: Option<&'a Value>,
     pub(super) path: String,
     pub(super) findings: &'a Findings,
@@ -21,7 +21,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What this makes of the value; if nothing, a fault is noted.
+    /// Converts the value. If that is not possible, a fault is recorded.
     fn take<T>(&self, what: &str, of: impl Fn(&Value) -> Option<T>) -> Option<T> {
         let taken = self.value.and_then(of);
         match self.value {
@@ -59,7 +59,7 @@ impl Reader<'_> {
     }
 }
 
-/// Methods for numbers: the value, or 1, which nearly every type of numbers has.
+/// Methods for numbers. The stand-in is 1, which nearly every numeric type accepts.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $what:expr;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {

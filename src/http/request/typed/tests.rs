@@ -47,7 +47,7 @@ struct Search {
     initial: Option<char>,
 }
 
-/// A query, and the value or the message.
+/// A query, and the expected value or message.
 #[test]
 fn queries() {
     for (query, expected) in [
@@ -152,7 +152,7 @@ fn json() {
     }
 }
 
-/// What is read of any JSON is what serde_json reads of it.
+/// Any JSON is read as serde_json reads it.
 #[test]
 fn values_are_read_as_by_serde_json() {
     for text in ["7", "-7", "300", "1.5", "true", "\"a\"", "null", "[1]", "{\"a\":1}", "18446744073709551615"] {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Counts how often it is read, and returns these many bytes each time.
+/// Counts the reads, and returns this many bytes each time.
 struct Counted {
     reads: Arc<AtomicUsize>,
     gives: Vec<usize>,
@@ -66,7 +66,7 @@ fn an_announced_length_is_kept_or_reported() {
     assert_eq!((large.body.len(), large.length), (1_000_000, 1_000_000));
 }
 
-/// Interrupted first, which is no failure; fails after one read.
+/// The first read is interrupted, which is not a failure. The third one fails.
 struct Failing(usize);
 
 impl Read for Failing {
@@ -121,11 +121,12 @@ fn a_file_is_served_by_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     File::create(&path).unwrap().write_all(BODY.as_bytes()).unwrap();
-    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(5); // no date within its own second
+    // older than a second, so that the file has a date
+    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(5);
     File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
     let sent = send(Response::file(&path), &get().with_header("range", "bytes=-1"));
     assert_eq!((sent.status, sent.text(), sent.field("Last-Modified").is_some()), (206, "9", true));
-    // It has a tag once no later change can have the same times, after 20 ms.
+    // The file has a tag after 20 ms, when no later change can have the same times.
     let mut looks = std::iter::repeat_with(|| send(Response::file(&path), &get()).field("ETag").map(str::to_owned));
     let tag = looks.by_ref().take(1_000_000).flatten().next().expect("a tag");
     let known = get().with_header("if-none-match", tag);

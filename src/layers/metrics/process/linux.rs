@@ -14,7 +14,7 @@ use super::{Accounts, seconds};
 /// Which data the metrics have of the process.
 pub const WAY: &str = "/proc; CPU time and the limit of descriptors without it";
 
-/// What could be opened: nothing where there is no `/proc`, as in some sandboxes.
+/// The files that could be opened: none without `/proc`, as in some sandboxes.
 pub struct Source {
     stat: Option<File>,
     descriptors: Option<Mutex<Dir>>,

@@ -1,5 +1,5 @@
-//! The kernel's data about this process. What systems do differently is in `linux` and in `portable`, by the same names:
-//! see `tcp::sys`.
+//! The kernel's data about this process. Differences between systems are in `linux` and in `portable`, by the same
+//! names: see `tcp::sys`.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux.rs"]

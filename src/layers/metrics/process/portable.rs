@@ -1,4 +1,4 @@
-//! What every Unix has. Compiled for systems other than Linux, and for tests of these ways on Linux.
+//! Data that every Unix has. Compiled for systems other than Linux, and for tests on Linux.
 
 use super::Accounts;
 

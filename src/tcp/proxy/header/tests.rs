@@ -1,4 +1,4 @@
-//! Headers as they may be, and as they may not: whole, cut after every byte, and with bytes behind them.
+//! Valid and invalid headers: whole, cut after every byte, and followed by bytes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What Linux has, and other systems do not. Where a sandbox or an old kernel forbids a call, the portable way follows.
+//! Calls that only Linux has. If a sandbox or an old kernel forbids one, the portable code is used.
 
 mod cgroups; // limits of memory
 mod unacknowledged; // unacknowledged bytes, by the kernel's count
@@ -22,24 +22,24 @@ use socket2::{SockAddr, SockFilter, SockRef, Socket};
 
 pub use unacknowledged::unacknowledged;
 
-/// Which way is used for what.
+/// The system call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
     ("readiness", "epoll"),
     ("files to clients", "sendfile, or copies where it is forbidden"),
     ("unsent bytes", "TCP_NOTSENT_LOWAT, and sock_diag where it is permitted"),
-    ("clients at a shutdown", "those that connect are refused, and streams that don't end are reset"),
+    ("clients at a shutdown", "new ones are refused, and streams that don't end are reset"),
     ("state of threads", "/proc"),
     ("listening sockets", "SO_ACCEPTCONN"),
     ("abstract Unix sockets", "yes"),
     ("memory", "the machine's, or the limit of the control group"),
 ];
 
-/// A client that has disconnected causes an error, not a signal to the process.
+/// Makes a write to a disconnected client an error instead of a signal to the process.
 pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// These bytes wait for the next ones, for both to go out in one segment.
+/// Makes these bytes wait for the next ones, so that both are in one segment.
 pub const MORE: SendFlags = SendFlags::MORE;
 
-/// A stream that does not block, and its client's address.
+/// Accepts a non-blocking stream, with its client's address.
 pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
 }
@@ -65,7 +65,7 @@ const NO_SYN: &[SockFilter] = &[
 /// Sends a part of a file, as far as it fits into the socket.
 pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
     match rustix::fs::sendfile(&stream, file, Some(start), count) {
-        // Forbidden by a sandbox, or not possible for this file system.
+        // A sandbox forbids it, or this file system does not support it.
         Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => super::send_copy(stream, file, start, count),
         sent => sent,
     }
@@ -76,11 +76,11 @@ pub fn limit_unsent(socket: &SockRef<'_>, most: u32) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(most)
 }
 
-/// Resets a socket at once, even if a thread waits on it: its client sees that the response was interrupted, and a
-/// thread that reads or writes gets an error. A Unix socket cannot be reset: it ends both ways.
+/// Resets a socket at once, even if a thread waits on it. Its client sees that the response was interrupted, and a
+/// thread that reads or writes gets an error. A Unix socket cannot be reset, so it is closed in both directions.
 pub fn cut_off(socket: &Socket) {
-    // It fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
-    // an end wakes the thread, and closing it resets the rest.
+    // This fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
+    // shutting the socket down wakes the thread, and closing it resets the rest.
     if rustix::net::connect_unspec(socket).is_err() {
         super::end_both_ways(socket);
     }
@@ -120,7 +120,8 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<
     Ok((length, from))
 }
 
-/// Gives a name to a file without one, which has no other name than this link to a descriptor, which `linkat` follows.
+/// Gives a name to an unnamed file. It has no other name than the link to its descriptor in /proc, which `linkat`
+/// follows.
 pub fn link_unnamed(file: &File, path: &Path) -> rustix::io::Result<()> {
     let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
     linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
@@ -176,7 +177,7 @@ mod tests {
         });
         let id = told.recv().unwrap();
         while id.is_runnable() {
-            yield_now(); // until it waits
+            yield_now(); // until the other thread waits
         }
         drop(end);
         waits.join().unwrap();

@@ -1,9 +1,9 @@
 //! How much of the output has not arrived yet, by the kernel's count. Used by `transport`.
 //!
-//! A socket becomes writable only when a large part of its buffer is free (64 KiB, or a third of the buffer): a client
-//! that reads 1 KiB per second seems to read nothing for a minute. The exact number is available from `SIOCOUTQ`, which
-//! needs `unsafe`, or from sock_diag(7): a netlink socket, a question and its answer, some 11 µs together. So it is
-//! asked only for clients that seem to have read nothing for a while.
+//! A socket becomes writable only when a large part of its buffer is free (64 KiB, or a third of the buffer). So a
+//! client that reads 1 KiB per second seems to read nothing for a minute. The exact number is available from
+//! `SIOCOUTQ`, which needs `unsafe`, or from sock_diag(7): a netlink socket, a request and its answer, some 11 µs
+//! together. So the kernel is asked only for clients that seem to have read nothing for a while.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,7 +27,8 @@ pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG)).ok()?;
     send(&socket, &request(local, peer), SendFlags::empty()).ok()?; // without an address: to the kernel
     let mut answer = [0; 1024];
-    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?; // the answer is there when the question returns
+    // the answer exists when the send call returns
+    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?;
     parse(&answer[..length])
 }
 
@@ -75,7 +76,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    /// Also where the kernel does not tell, these must not fail: only what it tells must be true.
+    /// These calls must not fail where the kernel reports nothing. What it reports must be right.
     #[test]
     fn the_kernel_reports_unacknowledged_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {

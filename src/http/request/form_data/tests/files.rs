@@ -16,7 +16,7 @@ fn files_are_saved_whole_or_not_at_all() {
     assert_eq!(save(&body), Ok(content.len() as u64));
     assert_eq!(fs::read_to_string(&path).unwrap(), content);
     assert_eq!(save(&with_content("other")), Err(409));
-    assert_eq!(fs::read_to_string(&path).unwrap(), content, "what is there stays");
+    assert_eq!(fs::read_to_string(&path).unwrap(), content, "the existing file is kept");
     fs::remove_file(&path).unwrap();
     assert_eq!(save(&body[..body.len() / 2]), Err(400));
     assert!(!path.exists(), "half a file is removed");
@@ -96,7 +96,8 @@ proptest! {
         prop_assert_eq!(file_name::safe(&safe), safe);
     }
 
-    /// What is written is read, through any cuts, for content that is full of beginnings of delimiters.
+    /// The saved content equals the sent content, however the body is cut. The content is full of beginnings of
+    /// delimiters.
     #[test]
     fn written_content_is_read_back(contents in prop::collection::vec("(\r|\n|-|ab|\r\n--ab|x){0,40}", 0..5), cut in 1usize..40) {
         prop_assume!(contents.iter().all(|content| !format!("\r\n{content}").contains("\r\n--abc")));
@@ -124,7 +125,7 @@ fn a_free_file_name_is_chosen() {
         (&long(""), &[&long("")], long("-1")),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        // A link that leads nowhere takes a name as well.
+        // A dangling link also takes a name.
         there.iter().for_each(|name| std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap());
         let body = format!(
             "--abc\r\nContent-Disposition: form-data; name=f; filename=\"{file_name}\"\r\n\r\nphoto\r\n--abc--"

@@ -1,0 +1,39 @@
+//! The call that reports whether a response was sent.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::tcp::MayBlock;
+
+/// Called once: with whether the whole response was written to the client's socket.
+pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
+
+impl OnSent {
+    pub(super) fn new(call: impl FnOnce(bool) + Send + 'static) -> OnSent {
+        OnSent(Some(Box::new(call)))
+    }
+
+    /// All of it was written.
+    pub(crate) fn sent(mut self, _: MayBlock) {
+        self.call(true);
+    }
+
+    fn call(&mut self, whole: bool) {
+        let Some(call) = self.0.take() else { return };
+        if catch_unwind(AssertUnwindSafe(|| call(whole))).is_err() {
+            log::error!("a function of `Response::on_sent` panicked");
+        }
+    }
+}
+
+impl Drop for OnSent {
+    fn drop(&mut self) {
+        self.call(false);
+    }
+}
+
+impl fmt::Debug for OnSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSent(..)")
+    }
+}

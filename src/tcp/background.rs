@@ -1,0 +1,297 @@
+//! Work beside requests: threads with a name, which a server counts, stops at its shutdown, and waits for; and queues
+//! of jobs for them. Started by `server` and `handle`. It knows nothing of connections.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::contain::catch;
+use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
+
+/// The stop of a thread beside requests: [`TcpServer::background`](crate::TcpServer::background). Clones share it.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    over: bool, // no thread is waited for
+    threads: HashMap<u64, String>,
+    calls: HashMap<u64, Arc<dyn Fn() + Send + Sync>>,
+    entered: u64,
+}
+
+impl Stop {
+    /// Whether the shutdown has begun: end soon.
+    pub fn is_set(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// Waits up to this time, or until the shutdown begins. Returns whether to go on: `while stop.wait(MINUTE) { .. }`.
+    pub fn wait(&self, time: Duration) -> bool {
+        let Some(end) = sync::now().checked_add(time) else { return !self.is_set() };
+        self.wait_while(Some(end), |state| !state.stopping);
+        !self.is_set()
+    }
+
+    /// Calls this when the shutdown begins, or at once if it has begun, unless the returned value was dropped. It can
+    /// wake a thread that waits for something else, such as a socket. It must not block.
+    pub fn on_stop(&self, call: impl Fn() + Send + Sync + 'static) -> OnStop {
+        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(call);
+        let mut state = self.lock();
+        state.entered += 1;
+        let number = state.entered;
+        state.calls.insert(number, Arc::clone(&call));
+        let is_set = state.stopping;
+        drop(state);
+        if is_set {
+            call();
+        }
+        OnStop { stop: self.clone(), number }
+    }
+
+    /// Starts a thread that is counted and waited for.
+    pub(super) fn start(&self, name: String, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
+        let at_work = self.enter(&name)?;
+        sync::spawn(name.clone(), move || {
+            if let Err(panicked) = catch("a thread beside requests", || work(&at_work.stop)) {
+                panicked.named(&name).tell();
+            }
+        })
+    }
+
+    fn enter(&self, name: &str) -> io::Result<AtWork> {
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(io::Error::other(format!("the server has shut down: {name} is not started")));
+        }
+        state.entered += 1;
+        let number = state.entered;
+        state.threads.insert(number, name.to_owned());
+        Ok(AtWork { stop: self.clone(), number })
+    }
+
+    /// How many threads there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().threads.len()
+    }
+
+    /// Notes that the shutdown has begun.
+    pub(crate) fn set(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        let calls: Vec<_> = state.calls.values().cloned().collect();
+        drop(state);
+        self.0.changed.notify_all();
+        calls.iter().for_each(|call| call());
+    }
+
+    /// Ends all waits for threads.
+    pub(super) fn abandon(&self) {
+        self.lock().over = true;
+        self.set();
+    }
+
+    /// Waits until all threads have ended, up to this time (`None`: without a limit). Logs those that have not.
+    pub(crate) fn wait_for_threads(&self, until: Option<Instant>) {
+        self.wait_while(until, |state| !state.threads.is_empty() && !state.over);
+        let mut names: Vec<String> = self.lock().threads.values().cloned().collect();
+        names.sort();
+        for name in names {
+            log::warn!("the thread {name} still runs at the end of the server");
+        }
+    }
+
+    fn wait_while(&self, until: Option<Instant>, goes_on: impl Fn(&State) -> bool) {
+        let mut state = self.lock();
+        while goes_on(&state) {
+            let left = until.map(|until| until.saturating_duration_since(sync::now()));
+            state = match left {
+                Some(Duration::ZERO) => return,
+                Some(left) => self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread at work; dropped when it ends, or could not be started.
+struct AtWork {
+    stop: Stop,
+    number: u64,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.stop.lock().threads.remove(&self.number);
+        self.stop.0.changed.notify_all();
+    }
+}
+
+/// A call at the beginning of the shutdown, until this is dropped: [`Stop::on_stop`].
+#[must_use = "is called only until this is dropped"]
+pub struct OnStop {
+    stop: Stop,
+    number: u64,
+}
+
+impl Drop for OnStop {
+    fn drop(&mut self) {
+        let call = self.stop.lock().calls.remove(&self.number);
+        drop(call); // without the lock
+    }
+}
+
+/// A bounded queue of jobs: handlers add them, and [threads beside requests](crate::TcpServer::background) take them.
+/// Clones share it.
+///
+/// ```
+/// use modest::background::Jobs;
+/// use modest::{OrStatus, Request, Response, Result, Routes, TcpServer};
+///
+/// struct Mails(Jobs<String>);
+///
+/// impl Mails {
+///     fn add(&self, request: &Request) -> Result<Response> {
+///         self.0.push(request.text()?.into_owned()).or_status(503)?; // too many wait
+///         Ok(Response::new(202))
+///     }
+/// }
+///
+/// let jobs = Jobs::new(1000);
+/// let app = Routes::new().post("/mails", Mails::add).with_state(Mails(jobs.clone()));
+/// let server = TcpServer::bind("127.0.0.1:0", app)?.background("mails", move |stop| {
+///     while let Some(mail) = jobs.next(stop) {
+///         println!("sent: {mail}");
+///     }
+/// });
+/// # drop(server);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Jobs<T>(Arc<SharedJobs<T>>);
+
+struct SharedJobs<T> {
+    queue: Mutex<Queue<T>>,
+    changed: Condvar,
+    limit: usize,
+}
+
+struct Queue<T> {
+    jobs: VecDeque<T>,
+    closed: bool,
+}
+
+/// A job that was not accepted: the queue is full, or its threads have ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Refused<T>(pub T);
+
+impl<T> Jobs<T> {
+    /// Creates a queue for up to this many jobs.
+    pub fn new(limit: usize) -> Jobs<T> {
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
+        Jobs(Arc::new(SharedJobs { queue, changed: Condvar::default(), limit }))
+    }
+
+    /// Adds a job. It does not wait.
+    ///
+    /// # Errors
+    /// Returns the job if the queue is full, or if a thread has ended with its server.
+    pub fn push(&self, job: T) -> Result<(), Refused<T>> {
+        let mut queue = self.lock();
+        if queue.closed || queue.jobs.len() >= self.0.limit {
+            return Err(Refused(job));
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next job. After the beginning of a shutdown it returns those that are queued, and then `None`: no
+    /// further job is accepted then.
+    pub fn next(&self, stop: &Stop) -> Option<T>
+    where
+        T: Send + 'static,
+    {
+        let jobs = self.clone();
+        let _registered = stop.on_stop(move || {
+            drop(jobs.lock()); // a thread that has checked, and is about to wait, holds the lock until it does
+            jobs.0.changed.notify_all();
+        });
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if stop.is_set() {
+                queue.closed = true;
+                return None;
+            }
+            queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The number of queued jobs.
+    pub fn len(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
+    /// Whether no job is queued.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for Jobs<T> {
+    fn clone(&self) -> Jobs<T> {
+        Jobs(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Display for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the queue of jobs is full or closed")
+    }
+}
+
+impl<T> fmt::Debug for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refused(..)")
+    }
+}
+
+impl<T> std::error::Error for Refused<T> {}
+
+impl<T> fmt::Debug for Jobs<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("is_set", &self.is_set()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OnStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStop(..)")
+    }
+}

@@ -1,0 +1,205 @@
+//! A server that misbehaves on purpose, for tests of clients.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{TestServer, serve};
+use crate::raw::{Stream, streams};
+
+/// Serves a script on a free port of `127.0.0.1`, for a test of a client: it is called for each connection, in a
+/// separate thread, and can send any bytes. The server is stopped when the value is dropped.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use modest::testing;
+///
+/// let fake = testing::fake_server(|client| {
+///     while client.request().is_some() {
+///         client.send("HTTP/1.1 299 Strange\r\nContent-Length: 100\r\n\r\nonly this");
+///         return; // hangs up
+///     }
+/// });
+/// let mut stream = TcpStream::connect(fake.address())?; // the client to be tested
+/// stream.write_all(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+/// let mut response = String::new();
+/// stream.read_to_string(&mut response)?;
+/// assert!(response.ends_with("only this"));
+/// assert_eq!(fake.requests()[0].line(), "GET /a HTTP/1.1");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// If there is no free port or no thread.
+pub fn fake_server(script: impl Fn(&mut FakeClient<'_>) + Send + Sync + 'static) -> FakeServer {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let server = serve(streams(move |stream: &mut Stream| {
+        stream.set_timeout(None)?;
+        script(&mut FakeClient { stream, seen: &seen });
+        Ok(())
+    }));
+    FakeServer { server, requests }
+}
+
+/// A server that misbehaves: [`fake_server`].
+#[derive(Debug)]
+#[must_use = "it is stopped when it is dropped"]
+pub struct FakeServer {
+    server: TestServer,
+    requests: Arc<Mutex<Vec<FakeRequest>>>,
+}
+
+impl FakeServer {
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The URL of a path on it: `http://127.0.0.1:40123/path`.
+    pub fn url(&self, path: &str) -> String {
+        self.server.url(path)
+    }
+
+    /// The requests that its script has read so far.
+    pub fn requests(&self) -> Vec<FakeRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A client of a [`FakeServer`], as its script sees it. When the script returns, the connection ends normally.
+#[derive(Debug)]
+pub struct FakeClient<'a> {
+    stream: &'a mut Stream,
+    seen: &'a Mutex<Vec<FakeRequest>>,
+}
+
+impl FakeClient<'_> {
+    /// Reads a whole request: its head, and a body with a length or in chunks. `None` if the client has disconnected,
+    /// or the server is stopped.
+    pub fn request(&mut self) -> Option<FakeRequest> {
+        let request = FakeRequest::read(self.stream).ok().flatten()?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        Some(request)
+    }
+
+    /// Sends bytes as they are. Returns whether the client was still there.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends one chunk of a body in chunks.
+    pub fn chunk(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let bytes = bytes.as_ref();
+        self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
+    }
+
+    /// Sends bytes one at a time, with a pause after each.
+    pub fn send_slowly(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) -> bool {
+        bytes.as_ref().iter().all(|byte| {
+            thread::sleep(pause);
+            self.send([*byte])
+        })
+    }
+
+    /// Does nothing for some time.
+    pub fn pause(&mut self, time: Duration) {
+        thread::sleep(time);
+    }
+
+    /// Sends nothing until the client has disconnected, or the server is stopped.
+    pub fn stall(&mut self) {
+        while self.stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
+    }
+
+    /// Resets the connection when the script returns.
+    pub fn reset(&mut self) {
+        self.stream.reset();
+    }
+
+    /// The connection, for all other uses.
+    pub fn stream(&mut self) -> &mut Stream {
+        self.stream
+    }
+}
+
+/// A request that a [`FakeServer`] has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeRequest {
+    line: String,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl FakeRequest {
+    /// The request line, as sent.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The first field of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// All fields, in order.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
+    /// The body, decoded from chunks.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn read(from: &mut Stream) -> io::Result<Option<FakeRequest>> {
+        let line = read_line(from)?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let mut request = FakeRequest { line, fields: Vec::new(), body: Vec::new() };
+        request.fields = read_fields(from)?;
+        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        match request.header("transfer-encoding") {
+            Some(_) => read_chunks(from, &mut request.body)?,
+            None => read_exactly(from, length, &mut request.body)?,
+        }
+        Ok(Some(request))
+    }
+}
+
+fn read_line(from: &mut Stream) -> io::Result<String> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line)?;
+    Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn read_fields(from: &mut Stream) -> io::Result<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let line = read_line(from)?;
+        let Some((name, value)) = line.split_once(':') else { return Ok(fields) };
+        fields.push((name.to_owned(), value.trim().to_owned()));
+    }
+}
+
+fn read_chunks(from: &mut Stream, body: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let line = read_line(from)?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        if size == 0 {
+            return read_fields(from).map(drop);
+        }
+        read_exactly(from, size, body)?;
+        read_line(from)?;
+    }
+}
+
+fn read_exactly(from: &mut Stream, count: u64, to: &mut Vec<u8>) -> io::Result<()> {
+    let found = from.take(count).read_to_end(to)?;
+    if found as u64 == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

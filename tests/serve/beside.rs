@@ -1,0 +1,164 @@
+//! Work beside requests: threads that a server counts, stops and waits for, and jobs for them.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use modest::background::{Jobs, Refused};
+use modest::{Datagram, RequestHandler, Response, UdpServer, handler_fn};
+
+use crate::server::{Gate, PATIENCE, alone, capture_the_log, eventually, get, serve};
+
+fn hello() -> impl RequestHandler {
+    handler_fn(|_| Ok(Response::text("hello")))
+}
+
+#[test]
+fn a_shutdown_stops_background_threads_and_waits_for_them() {
+    let gate = Gate::default();
+    let (at_gate, (ended, end)) = (gate.clone(), channel());
+    let mut server = serve(hello(), move |server| {
+        server.shutdown_timeout(PATIENCE).background("clock", move |stop| {
+            assert_eq!(std::thread::current().name(), Some("clock"));
+            while stop.wait(Duration::from_millis(1)) {}
+            assert!(stop.is_set() && !stop.wait(PATIENCE), "it does not wait any more");
+            at_gate.pass();
+            ended.send(()).unwrap();
+        })
+    });
+    server.wait_for("it runs", |stats| stats.background == 1);
+    server.client().fetch(get("/"));
+    server.handle.shutdown();
+    gate.wait_for_arrivals(1);
+    assert!(!server.has_ended(), "the thread still runs");
+    assert!(server.handle.background("late", |_| ()).is_err(), "none begins during a shutdown");
+    gate.open();
+    server.wait_for_end();
+    end.try_recv().expect("it has ended before the server");
+    assert_eq!(server.handle.stats().background, 0);
+}
+
+#[test]
+fn the_shutdown_timeout_applies_to_background_threads() {
+    alone("beside::the_shutdown_timeout_applies_to_background_threads", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let mut server = serve(hello(), |server| {
+            let server = server.shutdown_timeout(Duration::from_millis(50));
+            server.background("stubborn", |_| loop_for_ever())
+        });
+        server.wait_for("it runs", |stats| stats.background == 1);
+        server.handle.shutdown();
+        server.wait_for_end();
+        let log = log.lock().unwrap();
+        assert!(log.iter().any(|line| line.contains("the thread stubborn still runs")), "{log:?}");
+    });
+}
+
+fn loop_for_ever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_panic_ends_its_own_thread_and_is_logged() {
+    alone("beside::a_panic_ends_its_own_thread_and_is_logged", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let server = serve(hello(), |server| server.background("careless", |_| panic!("as it was told")));
+        eventually("it is logged", || {
+            log.lock().unwrap().iter().any(|line| line.ends_with("(careless) panicked: as it was told"))
+        });
+        server.wait_for("it has ended", |stats| stats.background == 0);
+        assert!(server.client().fetch(get("/")).contains("hello"));
+    });
+}
+
+#[test]
+fn handlers_start_threads() {
+    let (done, result) = channel();
+    let done = Mutex::new(done);
+    let app = handler_fn(move |request| {
+        let done = done.lock().unwrap().clone();
+        request.server().background("mail", move |stop| done.send(stop.is_set()).unwrap())?;
+        Ok(Response::new(202))
+    });
+    let server = serve(app, |server| server);
+    assert!(server.client().fetch(get("/")).starts_with("HTTP/1.1 202"));
+    assert_eq!(result.recv_timeout(PATIENCE), Ok(false));
+}
+
+#[test]
+fn queued_jobs_are_done_before_the_end_and_later_ones_are_refused() {
+    let (gate, jobs, (done, results)) = (Gate::default(), Jobs::new(3), channel());
+    let (at_gate, queue) = (gate.clone(), jobs.clone());
+    let mut server = serve(hello(), move |server| {
+        server.shutdown_timeout(PATIENCE).background("jobs", move |stop| {
+            while let Some(job) = queue.next(stop) {
+                at_gate.pass();
+                done.send(job).unwrap();
+            }
+        })
+    });
+    jobs.push(0).unwrap();
+    gate.wait_for_arrivals(1);
+    (1..4).for_each(|job| jobs.push(job).unwrap());
+    assert!(jobs.push(4) == Err(Refused(4)) && jobs.len() == 3, "the queue is full: {jobs:?}");
+    server.handle.shutdown();
+    gate.open();
+    server.wait_for_end();
+    assert_eq!(results.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(jobs.push(5), Err(Refused(5)), "a finished server must reject jobs");
+}
+
+#[test]
+fn a_stop_wakes_threads_that_wait_for_jobs_or_for_something_else() {
+    let jobs: Jobs<()> = Jobs::new(1);
+    let (told, tells) = channel();
+    let mut server = serve(hello(), move |server| {
+        let server = server.shutdown_timeout(PATIENCE);
+        let server = (0..4).fold(server, |server, number| {
+            let jobs = jobs.clone();
+            server.background(format!("idle {number}"), move |stop| while jobs.next(stop).is_some() {})
+        });
+        server.background("other", move |stop| {
+            let (wake, woken) = channel();
+            let _call = stop.on_stop(move || wake.send(()).unwrap());
+            woken.recv().unwrap();
+            drop(stop.on_stop(move || told.send("at once, as it has begun").unwrap()));
+        })
+    });
+    server.wait_for("all run", |stats| stats.background == 5);
+    server.handle.shutdown();
+    server.wait_for_end();
+    assert_eq!(tells.try_iter().count(), 1);
+}
+
+#[test]
+fn an_immediate_shutdown_waits_for_no_thread() {
+    let gate = Gate::default();
+    let _opened = gate.opened_at_end();
+    let at_gate = gate.clone();
+    let mut server =
+        serve(hello(), move |server| server.shutdown_timeout(None).background("stubborn", move |_| at_gate.pass()));
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown_now();
+    server.wait_for_end();
+}
+
+#[test]
+fn servers_of_datagrams_have_background_threads_too() {
+    let server = UdpServer::bind("127.0.0.1:0", |_: &Datagram| Ok(())).unwrap();
+    let (handle, (ended, end)) = (server.handle(), channel());
+    handle
+        .background("clock", move |stop| {
+            while stop.wait(PATIENCE) {}
+            ended.send(()).unwrap();
+        })
+        .unwrap();
+    assert_eq!(server.stats().background, 1);
+    handle.shutdown();
+    server.serve_forever().unwrap();
+    end.try_recv().expect("it has ended before the server");
+}

@@ -110,9 +110,9 @@ fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
     // Browsers do not support link-local addresses with a zone.
     interfaces.retain(|interface| !interface.is_link_local() && (has_ipv6 || interface.ip().is_ipv4()));
     interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
-    let unlisted = interfaces
-        .is_empty()
-        .then(|| (Reached { interface: "this machine".to_owned(), is_loopback: true }, Ipv4Addr::LOCALHOST.into()));
+    let loopback = if has_ipv6 { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+    let this_machine = || (Reached { interface: "this machine".to_owned(), is_loopback: true }, loopback);
+    let unlisted = interfaces.is_empty().then(this_machine);
     let listed = interfaces.into_iter().map(|interface| {
         let (ip, is_loopback) = (interface.ip(), interface.is_loopback());
         (Reached { interface: interface.name, is_loopback }, ip)

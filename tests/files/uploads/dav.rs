@@ -353,7 +353,7 @@ fn long_copies_leave_workers_and_end_with_their_client() {
 fn failed_copies_leave_the_quota() {
     let folder = Folder::new(&[]);
     for (name, size) in [("in/a", 600_000), ("in/b", 900_000)] {
-        folder.write(name, &"x".repeat(size));
+        folder.write(name, "x".repeat(size));
     }
     let day = std::time::Duration::from_secs(86_400);
     let server = serve(folder.handler().webdav(true).uploads(Uploads::new().quota((1_400_000, day))));

@@ -1,7 +1,7 @@
 //! The messages on stdout: the served places at the start, and a summary at the end. Called by `lib`.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
             at => writeln!(lines, "  {kind} {} at {}/", quoted(&path), encode_path(at)),
         };
     }
-    for (name, url) in urls(addresses, scheme, &opened).into_iter().filter(|(name, _)| !name.is_empty()) {
-        let _ = writeln!(lines, "  {url} ({name})");
+    for (at, url) in urls(addresses, scheme, &opened) {
+        let _ = at.map(|at| writeln!(lines, "  {url} ({})", at.interface));
     }
     lines
 }
@@ -79,30 +79,45 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
 /// The address to open. Prefers one that other machines can reach.
 pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, opened);
-    let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
+    let is_of_others = |at: &Option<Reached>| at.as_ref().is_some_and(|at| !at.is_loopback);
+    let of_others = urls.iter().find(|(at, _)| is_for_others && is_of_others(at));
     of_others.or(urls.first()).map(|(_, url)| url.clone())
 }
 
-/// One URL per address. An address of all interfaces has one URL per interface, with the interface's name.
-fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(String, String)> {
+/// The interface through which a URL is reached.
+struct Reached {
+    interface: String,
+    is_loopback: bool,
+}
+
+/// One URL per address. An address of all interfaces has one URL per interface.
+fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reached>, String)> {
     let path = encode_path(opened);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{path}", SocketAddr::new(ip, port));
     let mut urls = Vec::new();
     for address in addresses.iter().filter_map(Address::socket_addr) {
-        if !address.ip().is_unspecified() {
-            urls.push((String::new(), url(address.ip(), address.port())));
-            continue;
+        match address.ip().is_unspecified() {
+            false => urls.push((None, url(address.ip(), address.port()))),
+            true => urls.extend(interfaces(address.is_ipv6()).map(|(at, ip)| (Some(at), url(ip, address.port())))),
         }
-        let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-        // Browsers do not support link-local addresses with a zone.
-        interfaces.retain(|interface| !interface.is_link_local() && (address.is_ipv6() || interface.ip().is_ipv4()));
-        interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
-        urls.extend(interfaces.into_iter().map(|interface| {
-            let url = url(interface.ip(), address.port());
-            (interface.name, url)
-        }));
     }
     urls
+}
+
+/// All interfaces and their addresses, loopback first. Where a sandbox forbids listing them, loopback alone.
+fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
+    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    // Browsers do not support link-local addresses with a zone.
+    interfaces.retain(|interface| !interface.is_link_local() && (has_ipv6 || interface.ip().is_ipv4()));
+    interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
+    let loopback = if has_ipv6 { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+    let this_machine = || (Reached { interface: "this machine".to_owned(), is_loopback: true }, loopback);
+    let unlisted = interfaces.is_empty().then(this_machine);
+    let listed = interfaces.into_iter().map(|interface| {
+        let (ip, is_loopback) = (interface.ip(), interface.is_loopback());
+        (Reached { interface: interface.name, is_loopback }, ip)
+    });
+    unlisted.into_iter().chain(listed)
 }
 
 /// A QR code.

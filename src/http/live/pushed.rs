@@ -404,6 +404,7 @@ impl Channel {
 
     /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for
     /// more. Default: the [idle timeout](Channel::idle_timeout).
+    #[cfg(feature = "proxy")]
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
         self.half_close_timeout = Some(limit);
         self

@@ -26,8 +26,8 @@ fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>)
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
     let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
-    let _ = tunnel.backend.shutdown(how(copied.is_ok())); // an error: the backend has ended it
-    tunnel.end();
+    let _ = tunnel.backend.shutdown(Shutdown::Write); // an error: the backend has ended it
+    tunnel.end(copied.is_ok());
     downstream.join().unwrap_or(Ok(())).and(copied)
 }
 
@@ -51,13 +51,17 @@ impl Tunnel {
     fn copy_down(&self, upstream: Upstream, client: StreamWriter) -> io::Result<()> {
         let mut noted = Noted { to: client, tunnel: self };
         let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
-        let ended = noted.to.shutdown(how(copied.is_ok()));
-        self.end();
+        let ended = noted.to.shutdown(Shutdown::Write);
+        self.end(copied.is_ok());
         copied.map(drop).and(ended)
     }
 
-    /// Called when one direction has ended. Waits for the other, and ends both sides when it is silent for too long.
-    fn end(&self) {
+    /// Called when one direction has ended. Waits for the other, and ends both sides when it is silent for too long, or at
+    /// once after an error: the other direction may be blocked by a side that no longer reads.
+    fn end(&self, is_complete: bool) {
+        if !is_complete {
+            self.end_both();
+        }
         let mut state = self.lock();
         state.ended += 1;
         state.passed = Instant::now();
@@ -66,12 +70,15 @@ impl Tunnel {
         while state.ended < 2 {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                // they may already be closed
-                let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both));
-                return;
+                return self.end_both();
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn end_both(&self) {
+        // They may already be closed.
+        let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,14 +104,9 @@ impl<W: Write> Write for Noted<'_, W> {
     }
 }
 
-/// A side that has ended its output may still read.
-fn how(is_complete: bool) -> Shutdown {
-    if is_complete { Shutdown::Write } else { Shutdown::Both }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{ErrorKind, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
@@ -133,6 +135,37 @@ mod tests {
         let head = read_head(&mut client);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         (client, upstream)
+    }
+
+    /// Writes until nothing more is accepted.
+    fn fill(stream: &mut TcpStream) {
+        stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while stream.write(&[b'x'; 65_536]).is_ok() {}
+    }
+
+    /// Neither side reads, and one of them is reset: the other one does not wait for it.
+    #[test]
+    fn a_reset_ends_a_tunnel_that_is_full() {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap();
+        let handle = server.handle();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.serve_forever().unwrap());
+            for first in ["client", "backend"] {
+                let (client, upstream) = tunnel(&server, &backend);
+                let (mut one, mut other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+                fill(&mut one);
+                fill(&mut other);
+                drop(one); // with unread bytes: a reset
+                other.set_read_timeout(Some(PATIENCE)).unwrap();
+                let rest = std::io::copy(&mut other, &mut std::io::sink());
+                let is_ended = rest.as_ref().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true);
+                assert!(is_ended, "{first}: {rest:?}");
+            }
+            handle.shutdown();
+        });
     }
 
     /// When one side has ended, the other side is ended once it is silent, and the place is free again.

@@ -212,21 +212,16 @@ fn pages() -> Vec<String> {
 /// things stand or lie somewhere. A comma separates the words for one place.
 const HARD: &[&str] = &[
     ".,;,: who,whoever,whatever",
-    ".,: what",
     "whoever",
     "for,to,by,of,from,beside who",
-    "nobody,somebody,everybody,anybody",
     "unless told,said,set,asked",
-    "is,are,be told,said,asked,wanted",
     "hears,hear,heard",
-    "log,option,options says,tells",
     "stands,lies,stood",
     "goes by",
     "lays,laid out",
     "so many,much",
     "as it is .,COMMA,;,|,)",
     "COMMA too .,COMMA,;,:,|,)",
-    "line,thread,request,connection,entry a client,request,connection",
     "besides",
     "past it",
     "anew",
@@ -240,38 +235,21 @@ const HARD: &[&str] = &[
     "takes its time",
 ];
 
-/// The patterns of [`HARD`] that have no plain use in comments.
-const HARD_IN_COMMENTS: &[&str] = &[
-    ".,;,: who,whoever,whatever",
-    "whoever",
-    "for,to,by,of,from,beside who",
-    "unless told,said,set,asked",
-    "hears,hear,heard",
-    "stands,lies,stood",
-    "goes by",
-    "lays,laid out",
-    "so many,much",
-    "as it is .,COMMA,;,|,)",
-    "COMMA too .,COMMA,;,:,|,)",
-    "besides",
-    "past it",
-    "anew",
-    "at present",
-    "under way",
-    "told,tells",
-    "turned away",
-    "owes,owed",
-    "in vain",
-    "let go",
-    "takes its time",
+/// More of them, which have a plain use in comments.
+const HARD_IN_PAGES: &[&str] = &[
+    ".,: what",
+    "nobody,somebody,everybody,anybody",
+    "is,are,be told,said,asked,wanted",
+    "log,option,options says,tells",
+    "line,thread,request,connection,entry a client,request,connection",
 ];
 
 #[test]
 fn plain_files_stay_plain() {
-    let prose = plain_texts().into_iter().map(|(path, text)| (path, text, HARD));
+    let prose = plain_texts().into_iter().map(|(path, text)| (path, text, [HARD, HARD_IN_PAGES].concat()));
     let folders = ["src", "program", "tests", "benches", "apps", "fuzz", "lessons", "python"];
     let comments = folders.into_iter().filter(|folder| root().join(folder).exists()).flat_map(comments);
-    let comments = comments.map(|(path, text)| (path, text, HARD_IN_COMMENTS));
+    let comments = comments.map(|(path, text)| (path, text, HARD.to_vec()));
     let mut faults = Vec::new();
     for (path, text, patterns) in prose.chain(comments) {
         let tokens = tokens(&text);

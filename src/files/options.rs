@@ -150,9 +150,9 @@ impl StaticFileHandler {
     /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default:
     /// no. A listing shows its README in this form; without this setting it shows the plain text.
     ///
-    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are loaded
-    /// only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no scripts, so the file
-    /// may be by anyone. The policies of the file also apply to the page.
+    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are
+    /// loaded only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no
+    /// scripts, so the file may be by anyone. The policies of the file also apply to the page.
     #[cfg(feature = "markdown")]
     pub fn markdown(mut self, rendered: bool) -> Self {
         self.markdown = rendered;

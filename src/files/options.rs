@@ -202,9 +202,9 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes some 400 KB, and for
-    /// a zip some 150 bytes per entry, and a worker only while it reads the next 64 KiB. On slow disks keep it below
-    /// the number of workers.
+    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes about half a megabyte
+    /// of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next 64 KiB. On
+    /// slow disks keep the number below that of workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
         self.archives.slots = super::slots::Slots::new(number);

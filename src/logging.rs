@@ -70,8 +70,8 @@ pub fn log_to_stderr() -> StderrLog {
 /// [`RequestIds`](crate::layers::RequestIds) gives it one: in brackets, or as the member `id`.
 /// [`LogScope`](crate::LogScope) takes it to other threads.
 ///
-/// At `modest=info` the reason of each 4xx is logged, with client and request line: `127.0.0.1 "GET /a HTTP/1.1": 404 Not
-/// Found: there is no note 7`.
+/// At `modest=info` the reason of each 4xx is logged, with client and request line: `127.0.0.1 "GET /a HTTP/1.1": 404
+/// Not Found: there is no note 7`.
 #[derive(Clone, Debug)]
 #[must_use = "logs nothing until it is started"]
 pub struct Logger {
@@ -80,7 +80,8 @@ pub struct Logger {
 }
 
 impl Logger {
-    /// Creates the settings: `info` for the program and its crates, `warn` for this crate, and its access lines, as text.
+    /// Creates the settings: `info` for the program and its crates, `warn` for this crate, and its access lines, as
+    /// text.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Logger {
         Logger { levels: Levels::default(), format: LogFormat::Python }

@@ -54,7 +54,7 @@ pub struct Options {
 
 /// What to serve.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Files")]
+#[command(next_help_heading = "Files to serve")]
 pub struct Serving {
     /// Serve this folder or file. Same as the argument, for compatibility with Python
     #[arg(short, long, value_name = "DIR", action = ArgAction::Append)]

@@ -80,8 +80,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// - Regular files. FIFOs, sockets and devices are a 404, and never opened.
 /// - No name that begins with a dot, except `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link with
 ///   another name is served under that name.
-/// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts `/private/`
-///   by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
+/// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts
+///   `/private/` by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
 /// - Files that the server cannot read are a 403. Missing ones are a 404 with the `404.html` of the folder if there is
 ///   one.
 /// - GET and HEAD. OPTIONS lists them. Other methods are a 405 and unknown ones a 501, before their body is read.

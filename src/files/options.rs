@@ -150,9 +150,9 @@ impl StaticFileHandler {
     /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default:
     /// no. A listing shows its README in this form; without this setting it shows the plain text.
     ///
-    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are loaded
-    /// only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no scripts, so the file
-    /// may be by anyone. The policies of the file also apply to the page.
+    /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are
+    /// loaded only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no
+    /// scripts, so the file may be by anyone. The policies of the file also apply to the page.
     #[cfg(feature = "markdown")]
     pub fn markdown(mut self, rendered: bool) -> Self {
         self.markdown = rendered;
@@ -202,9 +202,9 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes some 400 KB, and for
-    /// a zip some 150 bytes per entry, and a worker only while it reads the next 64 KiB. On slow disks keep it below
-    /// the number of workers.
+    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes about half a megabyte
+    /// of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next 64 KiB. On
+    /// slow disks keep the number below that of workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
         self.archives.slots = super::slots::Slots::new(number);

@@ -100,8 +100,8 @@ impl Rights {
         Rights { judge, reached: None }
     }
 
-    /// The rights for the contents of a folder as a whole: without what requests would not reach, because other routes or
-    /// mounts are there.
+    /// The rights for the contents of a folder as a whole: without what requests would not reach, because other routes
+    /// or mounts are there.
     pub fn within_reach(&self, request: &Request, mount: &[u8], folder: &[u8]) -> Rights {
         let reach = request.reach();
         let path = path::on_server(mount, folder);

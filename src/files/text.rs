@@ -37,8 +37,8 @@ const UTF_8_LABELS: [&str; 15] = [
 ];
 
 impl Beginning<'_> {
-    /// Whether its first 4 KiB are text in any encoding: no control characters but white space and ESC, or the byte order mark of
-    /// UTF-16 (WHATWG MIME Sniffing, section 7.2). An empty file is.
+    /// Whether its first 4 KiB are text in any encoding: no control characters but white space and ESC, or the byte
+    /// order mark of UTF-16 (WHATWG MIME Sniffing, section 7.2). An empty file is.
     pub fn is_text(&self) -> bool {
         let start = &self.bytes[..self.bytes.len().min(TEXT_SCAN)];
         let binary = |byte: u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
@@ -217,7 +217,8 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r')
 }
 
-/// The label in `text/html; charset=LABEL` (WHATWG HTML, section 2.5.5, "extracting a character encoding"), in lower case.
+/// The label in `text/html; charset=LABEL` (WHATWG HTML, section 2.5.5, "extracting a character encoding"), in lower
+/// case.
 fn label_in_content(content: &[u8]) -> Option<Vec<u8>> {
     let mut rest = content;
     loop {

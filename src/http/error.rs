@@ -69,8 +69,8 @@ impl RefUnwindSafe for Error {}
 impl Error {
     /// Creates an error with this status and a message for the client. An empty message means none.
     ///
-    /// A number that is not a final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
-    /// becomes a 500, and is logged.
+    /// A number that is not a final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler.
+    /// It becomes a 500, and is logged.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
         S: TryInto<StatusCode>,

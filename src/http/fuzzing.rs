@@ -33,7 +33,8 @@ pub struct Framing {
     pub expects_continue: bool,
 }
 
-/// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is a status.
+/// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is
+/// a status.
 pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
     let limits = HeadLimits { line: 1024, head: 4096, fields: 20, bare_lf: false };
     let mut parser = HeadParser::default();
@@ -67,8 +68,8 @@ fn shown(length: usize, head: &super::request::head::Head) -> Head {
     }
 }
 
-/// The result of decoding a chunked body that has arrived up to each of these positions in turn: how many bytes are used,
-/// and the body; `Ok(None)` needs more, `Err` is a status.
+/// The result of decoding a chunked body that has arrived up to each of these positions in turn: how many bytes are
+/// used, and the body; `Ok(None)` needs more, `Err` is a status.
 pub fn chunked(
     bytes: &[u8],
     ends: impl IntoIterator<Item = usize>,

@@ -144,8 +144,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.head.bare_lf = accept)
     }
 
-    /// Sets the closure that responds to CONNECT, for a program that wants to be a proxy: with
-    /// [`Response::tunnel`](crate::Response::tunnel), or an error. [`Request::host`](crate::Request::host) is the
+    /// Sets the closure that responds to CONNECT, for a program that is a proxy. It returns
+    /// [`Response::tunnel`](crate::Response::tunnel) or an error. [`Request::host`](crate::Request::host) is the
     /// destination, with its port. No handler and no layer gets CONNECT, so check here which clients may connect to
     /// which destinations: an unrestricted proxy opens its network to everyone. It may block. Default: 501.
     ///
@@ -157,10 +157,13 @@ impl<H: RequestHandler> Http<H> {
     ///
     /// let http = Http::new(handler_fn(|_| Err(Error::new(404, "only CONNECT")))).on_connect(|request| {
     ///     let destination = request.host().filter(|host| *host == "example.org:443").or_status(403)?;
-    ///     let (mut to, mut from) = TcpStream::connect(destination).and_then(|to| Ok((to.try_clone()?, to))).or_status(502)?;
+    ///     let to = TcpStream::connect(destination).and_then(|to| Ok((to.try_clone()?, to)));
+    ///     let (mut to, mut from) = to.or_status(502)?;
     ///     Ok(Response::tunnel(move |mut stream| {
     ///         let mut back = stream.writer();
-    ///         let answers = thread::spawn(move || io::copy(&mut from, &mut back).and_then(|_| back.shutdown(std::net::Shutdown::Both)));
+    ///         let answers = thread::spawn(move || {
+    ///             io::copy(&mut from, &mut back).and_then(|_| back.shutdown(std::net::Shutdown::Both))
+    ///         });
     ///         let _ = io::copy(&mut stream, &mut to).and_then(|_| to.shutdown(std::net::Shutdown::Write));
     ///         let _ = answers.join(); // the stream ends after its writer
     ///     }))

@@ -9,15 +9,15 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 /// Rejects requests that a page of another site makes the browser send, with the user's cookies and passwords, unless
 /// their method changes nothing: 403 before the body is read.
 ///
-/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the page's
-/// site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs such as
-/// curl send neither and pass: no page makes them send anything.
+/// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the
+/// page's site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs
+/// such as curl send neither and pass: no page makes them send anything.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
 /// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of a
-/// `application/x-www-form-urlencoded` form, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions) must
-/// be outside this one.
+/// `application/x-www-form-urlencoded` form, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions)
+/// must be outside this one.
 ///
 /// ```
 /// use modest::layers::Csrf;

@@ -20,8 +20,8 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
-/// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy` would
-/// become `HTTP_PROXY` there, the proxy for the program's own requests.
+/// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy`
+/// would become `HTTP_PROXY` there, the proxy for the program's own requests.
 const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",

@@ -39,15 +39,14 @@ use failure::Failure;
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
 ///   the place of the [mount](crate::Routes::mount)'s: with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
 /// - *Host*: the backend gets the client's, so that its redirects and its checks of origins and names are about the
-///   address that the client uses.
-///   An empty `Host` stays empty.
+///   address that the client uses. An empty `Host` stays empty.
 /// - *Fields*: those of one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
-///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended. What a client writes there does not
-///   arrive, nor in any other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. They have what this server
-///   knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
+///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended. What a client writes there
+///   does not arrive, nor in any other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. They
+///   have what this server knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
 /// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
-/// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because some
-///   servers remove what follows `;`, or take a backslash for a slash.
+/// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because
+///   some servers remove what follows `;`, or take a backslash for a slash.
 /// - *Methods* are passed on unchanged, so a backend should not take `get` for `GET`: rights see two methods.
 /// - *Destination* (WebDAV) is rewritten like the path. One outside the mount is a 502.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
@@ -58,7 +57,8 @@ use failure::Failure;
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If it breaks off in the middle of a response, the client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never see different ends of a body. Each request has a new connection to the backend.
+///   that this server and its clients never see different ends of a body. Each request has a new connection to the
+///   backend.
 ///
 /// ```no_run
 /// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};

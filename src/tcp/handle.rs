@@ -85,8 +85,8 @@ impl ServerHandle {
         self.stop().start(name.into(), work)
     }
 
-    /// Whether a shutdown was asked for: health checks should fail from now on. It has [begun](ServerHandle::is_shutting_down) once
-    /// the [delay](crate::TcpServer::shutdown_delay) is over.
+    /// Whether a shutdown was asked for: health checks should fail from now on. It has
+    /// [begun](ServerHandle::is_shutting_down) once the [delay](crate::TcpServer::shutdown_delay) is over.
     pub fn is_draining(&self) -> bool {
         let state = self.state();
         state.asked.is_some() || state.shutdown_began.is_some()

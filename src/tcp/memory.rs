@@ -19,8 +19,8 @@ pub fn available_memory() -> u64 {
 /// The memory of a connection that is not counted elsewhere: some 4 KiB with the kernel's part, and 2 KiB of uncounted
 /// input.
 pub const CONNECTION: u64 = 8 * 1024;
-/// With TLS: keys and buffers of rustls take some 16 KiB; a client that reads slowly has up to 64 KiB of records, sealed
-/// ahead. 74 KiB were measured for each of many such clients.
+/// With TLS: keys and buffers of rustls take some 16 KiB; a client that reads slowly has up to 64 KiB of records,
+/// sealed ahead. 74 KiB were measured for each of many such clients.
 pub const TLS_CONNECTION: u64 = 80 * 1024;
 /// The minimum.
 const LEAST_CONNECTIONS: usize = 16;

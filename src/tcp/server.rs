@@ -265,9 +265,9 @@ impl TcpServer {
     /// [`Next::Take`](crate::raw::Next::Take). Further connections wait as long as requests wait for a handler.
     ///
     /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
-    /// another: as many silent clients as there are threads keep others out for that long. Where anyone can connect, set a
-    /// short timeout and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or a
-    /// [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
+    /// another: as many silent clients as there are threads keep others out for that long. Where anyone can connect,
+    /// set a short timeout and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or
+    /// a [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
     ///
     /// # Panics
     /// If it is 0.

@@ -16,8 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
 
-/// How many processors this process may use. A control group's quota counts: `num_cpus` reads that of the innermost one, and the
-/// standard library those around it.
+/// How many processors this process may use. A control group's quota counts: `num_cpus` reads that of the innermost
+/// one, and the standard library those around it.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get())
 }

@@ -53,7 +53,8 @@ impl<'a> Browser<'a> {
         self.send(request.with_header("Sec-Fetch-Site", "same-origin"))
     }
 
-    /// Sends any request, with the cookies that belong to its path. Those of the response are kept, replaced or removed.
+    /// Sends any request, with the cookies that belong to its path. Those of the response are kept, replaced or
+    /// removed.
     ///
     /// # Panics
     /// As [`TestServer::get`].

@@ -1,4 +1,5 @@
-//! Servers for tests, and small clients for them; and a server that misbehaves, for tests of clients. It uses only the public API.
+//! Servers for tests, and small clients for them; and a server that misbehaves, for tests of clients. It uses only the
+//! public API.
 
 mod asserting; // assertions about responses
 mod browser; // a client that keeps its cookies
@@ -172,8 +173,8 @@ impl TestServer {
         self.open_with(None)
     }
 
-    /// Opens a connection with a small receive buffer, so that a test that reads nothing is soon a client that reads too
-    /// slowly. The system may double the number, and has a minimum of some 2 KiB.
+    /// Opens a connection with a small receive buffer, so that a test that reads nothing is soon a client that reads
+    /// too slowly. The system may double the number, and has a minimum of some 2 KiB.
     ///
     /// # Panics
     /// If there is no connection.

@@ -8,8 +8,8 @@ use tungstenite::{Message as Frame, WebSocket};
 use super::PATIENCE;
 use crate::websocket::Message;
 
-/// A WebSocket connection to a [`TestServer`](super::TestServer): [`TestServer::websocket`](super::TestServer::websocket).
-/// Dropping it disconnects without a close.
+/// A WebSocket connection to a [`TestServer`](super::TestServer):
+/// [`TestServer::websocket`](super::TestServer::websocket). Dropping it disconnects without a close.
 pub struct TestWebSocket(WebSocket<TcpStream>);
 
 impl TestWebSocket {
@@ -46,7 +46,8 @@ impl TestWebSocket {
         }
     }
 
-    /// Closes the connection, and waits until the server has also closed it. Messages that arrive meanwhile are dropped.
+    /// Closes the connection, and waits until the server has also closed it. Messages that arrive meanwhile are
+    /// dropped.
     ///
     /// # Panics
     /// If that takes over 30 seconds.

@@ -122,7 +122,8 @@ impl Layer for Session {
     }
 }
 
-/// The names of rustls are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_` (RFC 8446, section B.4).
+/// The names of rustls are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_` (RFC 8446,
+/// section B.4).
 fn registered_name(cipher: &'static str) -> &'static str {
     match cipher {
         "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",

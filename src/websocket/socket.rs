@@ -89,11 +89,11 @@ impl Socket {
         Socket(Arc::new(Shared { client, protocol, limit, state: Mutex::default(), room: Condvar::new() }))
     }
 
-    /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which is
-    /// sent to the client whenever its handler is not running.
+    /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which
+    /// is sent to the client whenever its handler is not running.
     ///
-    /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client can
-    /// read nothing meanwhile. They are sent before its next message is read.
+    /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client
+    /// can read nothing meanwhile. They are sent before its next message is read.
     ///
     /// # Errors
     /// [`SendError::Full`] if the queue is full because the client reads too slowly: its queue is dropped, and the
@@ -123,8 +123,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends this message, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
-    /// sets the pace. For threads: the client's own handler never waits here.
+    /// Sends this message, and waits for room in the queue up to the limit (`None`: without a limit), so that the
+    /// client sets the pace. For threads: the client's own handler never waits here.
     ///
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.

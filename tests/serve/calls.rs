@@ -177,8 +177,8 @@ fn an_abort_ends_a_connection_in_any_state() {
     }
 }
 
-/// 1,000 idle listeners cost nothing, and a message to all of them delays no other client much. (`benches/soak/live.rs` does
-/// this with 10,000.)
+/// 1,000 idle listeners cost nothing, and a message to all of them delays no other client much. (`benches/soak/live.rs`
+/// does this with 10,000.)
 #[test]
 fn many_silent_listeners_cost_nothing() {
     let room = Room::default();

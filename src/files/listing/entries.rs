@@ -89,8 +89,8 @@ pub(super) struct Entry<'a> {
 impl Entries {
     /// Reads the entries that are served and visible, and sorts them. If there are more than `free`, they reserve
     /// memory while they are read: an error if other folders use too much. A folder that was removed is not found.
-    /// `told` is dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write to
-    /// are found too.
+    /// `told` is dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write
+    /// to are found too.
     pub fn read(
         finder: &Finder,
         (folder, rights, boxes): (Granted<'_, List>, &Rights, bool),

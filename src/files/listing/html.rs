@@ -286,13 +286,15 @@ fn push_number(to: &mut String, mut number: u128) {
 // - An icon is a shape cut out of the colour of its link, chosen by the end of the link, so rows have no bytes for it.
 // - On a phone, the link's `:after` covers the row, so that the whole row reacts to a touch.
 // - A link that gets the focus is scrolled below the sticky headings (`scroll-padding`).
-// - The script converts a block's times to local time when the block comes near the window. A time with a title is done.
-// - The script reads the names for the filter when the filter is first used, and hides rows. A block then has the height
-//   of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and the
-//   browser would compute their layout when their rows come back.
+// - The script converts a block's times to local time when the block comes near the window. A time with a title is
+//   done.
+// - The script reads the names for the filter when the filter is first used, and hides rows. A block then has the
+//   height of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and
+//   the browser would compute their layout when their rows come back.
 // - The filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them.
-// - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while the
-//   page is open. So the server needs no recursive walk with limits, and only listings that the user can read are shown.
+// - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while
+//   the page is open. So the server needs no recursive walk with limits, and only listings that the user can read are
+//   shown.
 // - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
 //   otherwise as plain text.
 // - Log out sends two requests: one that makes Chromium forget the password without a dialog, then one for the page.

@@ -59,8 +59,8 @@ impl Taking {
         Ok(true)
     }
 
-    /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC 4918,
-    /// section 9.6.1), unless a client asks for the empty folder by `Depth: 0`, as the page does.
+    /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC
+    /// 4918, section 9.6.1), unless a client asks for the empty folder by `Depth: 0`, as the page does.
     pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = existing_path(place, request)?;

@@ -2,8 +2,8 @@
 //! settings.
 //!
 //! A body is written to an unnamed file in the target folder while it arrives (`new_file`), so no worker is held and no
-//! byte is written twice. Rejections come from the head where possible. Whether a file of that name exists, and
-//! the conditions of the request, are checked twice: before the body arrives, so that no client sends it for nothing, and
+//! byte is written twice. Rejections come from the head where possible. Whether a file of that name exists, and the
+//! conditions of the request, are checked twice: before the body arrives, so that no client sends it for nothing, and
 //! afterwards with a lock on the name, so that of two simultaneous requests the second one sees the first.
 
 mod resuming; // resumable uploads

@@ -178,8 +178,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// around this one is called, and the outermost default is a small page with the status and the error's message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
-    /// returned, is not a failure and has no page. Parts that the page leaves out are taken from the error: the status, if
-    /// the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
+    /// returned, is not a failure and has no page. Parts that the page leaves out are taken from the error: the status,
+    /// if the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
     ///
     /// ```
     /// # use modest::{Error, Request, RequestHandler, Response};
@@ -296,8 +296,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Whether this handler has responses to GET and HEAD for users that can write to a path but not read it, such as a
-    /// page with a form for uploads (see [`layers::PathRights`](crate::layers::PathRights)). By default no method of a handler is called for such a request,
-    /// except `before_body`, and the response is 403.
+    /// page with a form for uploads (see [`layers::PathRights`](crate::layers::PathRights)). By default no method of a
+    /// handler is called for such a request, except `before_body`, and the response is 403.
     fn serves_writers(&self) -> bool {
         false
     }

@@ -52,8 +52,8 @@ impl Body {
         BodyReader { body: self, at: 0 }
     }
 
-    /// Returns the same body again, to keep for longer than the request. Bytes in memory are copied; a temporary file is shared. A
-    /// stream is received completely first.
+    /// Returns the same body again, to keep for longer than the request. Bytes in memory are copied; a temporary file
+    /// is shared. A stream is received completely first.
     ///
     /// # Errors
     /// If there is no descriptor for the file, or the stream can't be received.

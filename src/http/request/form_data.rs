@@ -172,8 +172,8 @@ impl<R: Read> Part<'_, R> {
     /// Returns the content as text, up to [`FormDataLimits::field`] bytes.
     ///
     /// # Errors
-    /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type has
-    /// a charset other than UTF-8 (or ASCII); 500 if the reader fails.
+    /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type
+    /// has a charset other than UTF-8 (or ASCII); 500 if the reader fails.
     pub fn text(self) -> Result<String, Error> {
         if let Some(charset) = self.content_type().and_then(fields::charset)
             && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))

@@ -89,8 +89,8 @@ impl HeadParser {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// The end of the next line, without and with its CRLF, or LF where that is accepted (RFC 9112, section 2.2). The search stops at the limits, so that
-    /// a rejection does not depend on how the bytes were split.
+    /// The end of the next line, without and with its CRLF, or LF where that is accepted (RFC 9112, section 2.2). The
+    /// search stops at the limits, so that a rejection does not depend on how the bytes were split.
     fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, usize)>, Rejection> {
         self.first_byte(bytes, limits)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };

@@ -251,7 +251,8 @@ impl Request {
         self.head.values(name)
     }
 
-    /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control characters.
+    /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control
+    /// characters.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.head.fields()
     }
@@ -387,8 +388,8 @@ impl Request {
 
     /// The pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
     /// [mounts](crate::Routes::mount) it is the patterns of all routers on the way. `None` if there is no route, and
-    /// before a router has been asked: in `before_body` and `handle` of a layer around the routes. For logs and metrics by
-    /// route, which do not grow with the number of paths.
+    /// before a router has been asked: in `before_body` and `handle` of a layer around the routes. For logs and metrics
+    /// by route, which do not grow with the number of paths.
     ///
     /// ```
     /// use modest::{Http, Request, Response, Routes};
@@ -564,8 +565,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name, which
-/// then has no prefix such as `__Host-`.
+/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name,
+/// which then has no prefix such as `__Host-`.
 fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }

@@ -22,8 +22,8 @@ impl Request {
     /// Whether a page of this server, or the user, made the browser send the request: by `Sec-Fetch-Site`, or else by
     /// `Origin`. `None` if it has neither field: it is from a program such as curl, or from an old browser.
     ///
-    /// A browser sends requests that a page of another site has made with the user's cookies and passwords. Reject those
-    /// that change something, as the layer [`Csrf`](crate::layers::Csrf) does.
+    /// A browser sends requests that a page of another site has made with the user's cookies and passwords. Reject
+    /// those that change something, as the layer [`Csrf`](crate::layers::Csrf) does.
     ///
     /// ```
     /// use modest::Request;

@@ -60,7 +60,8 @@ impl Request {
     /// The path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the mount's
     /// own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
     ///
-    /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal digits.
+    /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal
+    /// digits.
     pub fn raw_path(&self) -> &str {
         without_names(self.head.path(), self.mounted())
     }
@@ -110,9 +111,9 @@ impl Request {
     }
 
     /// The path of a URL of this server, or of a path alone: for fields such as `Destination` (RFC 4918, section 10.3).
-    /// It is parsed like the target of a request. A path without a slash at its beginning, such as `../b`, is relative to
-    /// the path of the request (RFC 3986, section 5.2). So it is right even behind a proxy that removes a prefix from
-    /// paths.
+    /// It is parsed like the target of a request. A path without a slash at its beginning, such as `../b`, is relative
+    /// to the path of the request (RFC 3986, section 5.2). So it is right even behind a proxy that removes a prefix
+    /// from paths.
     ///
     /// # Errors
     /// 400 if it is none of these, or has a query; 502 if it is a URL of another server.

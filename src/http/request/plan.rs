@@ -200,9 +200,9 @@ impl BodyPlan {
         self
     }
 
-    /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the client
-    /// sends. The function is called with the head of each part, in a turn that may block, and returns what becomes of
-    /// its content. The handler is called when the form has arrived, and gets its parts from
+    /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the
+    /// client sends. The function is called with the head of each part, in a turn that may block, and returns what
+    /// becomes of its content. The handler is called when the form has arrived, and gets its parts from
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
     /// An error of the function becomes the response, and no more of the form is received. If the form does not arrive

@@ -118,8 +118,8 @@ impl RouteMatches {
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
     }
 
-    /// The patterns of the resources that were found, from the outermost router inwards, as one. `None` if the innermost
-    /// router found none.
+    /// The patterns of the resources that were found, from the outermost router inwards, as one. `None` if the
+    /// innermost router found none.
     pub(crate) fn pattern(&self) -> Option<String> {
         let mut whole = String::new();
         let mut next = self;

@@ -102,7 +102,8 @@ impl StoredBody {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
                 // Linking fails across file systems (EXDEV), on systems and file systems without links or unnamed
-                // files, and without /proc: then the file is copied. If that fails as well, its error is the clearer one.
+                // files, and without /proc: then the file is copied. If that fails as well, its error is the clearer
+                // one.
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
@@ -135,8 +136,8 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the kernel's
-/// own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
+/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the
+/// kernel's own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
     let named = || Ok(tempfile::Builder::new().make_in(folder, open)?.into_file());

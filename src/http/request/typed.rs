@@ -26,9 +26,9 @@ impl Request {
     /// Reads the query as a value of this type: a struct with a field for each parameter.
     ///
     /// A field can be text, a number, a `bool` (`true`, `1`, `on` or `yes`; `false`, `0`, `off` or `no`), an enum of
-    /// names, an `Option` (`None` if the parameter is missing or empty), a `Vec` (of all parameters of that name), or of a type that
-    /// deserializes from one of these. `#[serde(default)]` gives a default to a missing parameter. Other parameters are
-    /// ignored, unless the type has `#[serde(deny_unknown_fields)]`.
+    /// names, an `Option` (`None` if the parameter is missing or empty), a `Vec` (of all parameters of that name), or
+    /// of a type that deserializes from one of these. `#[serde(default)]` gives a default to a missing parameter. Other
+    /// parameters are ignored, unless the type has `#[serde(deny_unknown_fields)]`.
     ///
     /// ```
     /// use modest::{Request, Response, Result};
@@ -96,8 +96,8 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 404 if a part does not fit, because such a path names nothing. 500 if the pattern lacks a name of the type, which is
-    /// a mistake in the program.
+    /// 404 if a part does not fit, because such a path names nothing. 500 if the pattern lacks a name of the type,
+    /// which is a mistake in the program.
     pub fn path_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs: Vec<_> =
             self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

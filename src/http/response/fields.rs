@@ -319,8 +319,8 @@ where
     Ok((name, value))
 }
 
-/// Caches compare entity tags and dates, so an invalid one would be misunderstood. A handler that sets `Transfer-Encoding` frames its
-/// chunks by hand, as for Python's `wfile`: here they would be content.
+/// Caches compare entity tags and dates, so an invalid one would be misunderstood. A handler that sets
+/// `Transfer-Encoding` frames its chunks by hand, as for Python's `wfile`: here they would be content.
 fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     let is_valid = match *name {
         header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),

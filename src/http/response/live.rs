@@ -70,8 +70,8 @@ impl Response {
         Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
     }
 
-    /// [`wait_for`](Response::wait_for) without a limit, for a response that another thread is bound to make: the request
-    /// also waits while the server shuts down.
+    /// [`wait_for`](Response::wait_for) without a limit, for a response that another thread is bound to make: the
+    /// request also waits while the server shuts down.
     #[cfg(feature = "proxy")]
     pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {
         Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })

@@ -58,8 +58,8 @@ impl Response {
     }
 
     /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and times. The
-    /// date is left out until the second of the last change is over, and the tag for 20 ms: a later change could have the
-    /// same (RFC 9110, section 8.8.1).
+    /// date is left out until the second of the last change is over, and the tag for 20 ms: a later change could have
+    /// the same (RFC 9110, section 8.8.1).
     ///
     /// The path is opened as given and links are followed, so never pass a client's path. Use
     /// [`StaticFileHandler`](crate::StaticFileHandler) for those.
@@ -109,8 +109,8 @@ impl Response {
         Response::open_file_at(file, 0, length)
     }
 
-    /// Responds as [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is neither used
-    /// nor changed.
+    /// Responds as [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is
+    /// neither used nor changed.
     pub fn open_file_at(file: Arc<File>, start: u64, length: u64) -> Response {
         Response::of(ResponseBody::File { file, start, length })
     }

@@ -1,6 +1,6 @@
-//! Conditional requests (RFC 9110, section 13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range.
-//! Called by `sending` for any GET or HEAD with a 200 response, and by handlers that modify resources. Pure functions
-//! of fields and validators.
+//! Conditional requests (RFC 9110, section 13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since,
+//! If-Range. Called by `sending` for any GET or HEAD with a 200 response, and by handlers that modify resources. Pure
+//! functions of fields and validators.
 
 use std::time::SystemTime;
 
@@ -51,8 +51,8 @@ impl Validators {
 impl Request {
     /// Evaluates the request's preconditions against the `current` state of the resource (`None`: it does not exist).
     ///
-    /// For handlers that modify resources: call it before the change. (GET and HEAD don't need it: the preconditions are
-    /// evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, in that order.
+    /// For handlers that modify resources: call it before the change. (GET and HEAD don't need it: the preconditions
+    /// are evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, in that order.
     ///
     /// ```
     /// use modest::{ETag, Method, Request, Validators};

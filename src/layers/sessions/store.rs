@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
 /// and the other methods when something has changed. All of them may block.
 ///
-/// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs one table:
+/// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs
+/// one table:
 ///
 /// ```sql
 /// CREATE TABLE sessions (key TEXT PRIMARY KEY, data BLOB NOT NULL, expires INTEGER NOT NULL)

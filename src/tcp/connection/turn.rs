@@ -54,8 +54,8 @@ impl Buffers {
         self.output.owed_memory() // what is sealed is bounded, and counted with the connection
     }
 
-    /// Whether shared pieces are sent, and still to be dropped. Above a layer a piece is spent once it is sealed, and its
-    /// client has none of it.
+    /// Whether shared pieces are sent, and still to be dropped. Above a layer a piece is spent once it is sealed, and
+    /// its client has none of it.
     pub(super) fn has_spent(&self) -> bool {
         self.output.has_spent() && self.sealed.is_empty()
     }
@@ -132,8 +132,8 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(())
     }
 
-    /// If its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep new
-    /// clients waiting.
+    /// If its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep
+    /// new clients waiting.
     pub(super) fn may_read_files(&self) -> Option<MayBlock> {
         self.may_block.filter(|held| held.allows(Work::Short))
     }

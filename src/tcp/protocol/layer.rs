@@ -63,10 +63,10 @@ use super::{Next, Turn};
 /// ```
 pub trait Layer: Send {
     /// Takes all complete records from `turn.input`, and appends their content to `plain`. At the goodbye of the client
-    /// it [ends](Input::end) `plain`, and discards all later bytes. Bytes that stay in `turn.input` are the beginning of a
-    /// record, at most 64 KiB. They count as nothing until the rest arrives. The layer appends its own responses (such
-    /// as a new key) to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are sent at
-    /// once if the socket has room, otherwise before the next write.
+    /// it [ends](Input::end) `plain`, and discards all later bytes. Bytes that stay in `turn.input` are the beginning
+    /// of a record, at most 64 KiB. They count as nothing until the rest arrives. The layer appends its own responses
+    /// (such as a new key) to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are sent
+    /// at once if the socket has room, otherwise before the next write.
     ///
     /// If the bytes end without a goodbye, the engine [cuts](Input::cut) `plain`.
     ///

@@ -18,15 +18,15 @@ pub struct Load {
 /// this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs; 50 to 300 µs: 5.8 µs. Where 8 turns take 50 µs, a limit of 50 µs woke
 /// workers for nothing: 1.01 of the CPU time of nginx, and 0.93 with 100 µs.
 const WORTH_A_WAKE: Duration = Duration::from_micros(100);
-/// A longer duration counts as this long in a mean. Otherwise a turn of some seconds would dominate the mean for hundreds
-/// of turns.
+/// A longer duration counts as this long in a mean. Otherwise a turn of some seconds would dominate the mean for
+/// hundreds of turns.
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
 /// A duration counts as at most this many times the mean, or as `FIRST_LEAP` if that is more: see `follow`.
 const LEAP: u64 = 8;
 /// Without this least step a mean of 0 could never rise.
 const FIRST_LEAP: Duration = Duration::from_micros(100);
-/// The blocked part of a turn is measured only while the mean is longer than this: in shorter turns the two system calls of
-/// a measurement would be a large part of the turn.
+/// The blocked part of a turn is measured only while the mean is longer than this: in shorter turns the two system
+/// calls of a measurement would be a large part of the turn.
 const MEASURED_OVER: Duration = Duration::from_micros(20);
 /// A handler that runs longer waits for something or computes for long. The watchdog checks which of the two.
 pub const LONG: Duration = Duration::from_millis(1);

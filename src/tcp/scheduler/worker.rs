@@ -35,8 +35,8 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     polls_seen: u64,
 }
 
-/// A poll is overdue after this many draws of a worker, or after `TIME_BETWEEN_POLLS` (invariant 4). Without these limits a
-/// queue that never empties would keep parked and new clients waiting.
+/// A poll is overdue after this many draws of a worker, or after `TIME_BETWEEN_POLLS` (invariant 4). Without these
+/// limits a queue that never empties would keep parked and new clients waiting.
 const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 

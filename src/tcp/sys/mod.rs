@@ -185,8 +185,8 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     Ok(ClientStream(socket.into()))
 }
 
-/// Makes the kernel check, after this much silence, whether the peer's system still knows the connection. Clients inherit
-/// it from their listener. A Unix socket does not need it: its poller reports the end.
+/// Makes the kernel check, after this much silence, whether the peer's system still knows the connection. Clients
+/// inherit it from their listener. A Unix socket does not need it: its poller reports the end.
 pub fn probe(stream: &impl AsFd, after: Duration) {
     let probes = TcpKeepalive::new().with_time(after).with_interval(after.min(PROBED_EVERY));
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);

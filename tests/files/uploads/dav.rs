@@ -677,7 +677,8 @@ fn a_lock_in_the_middle_of_a_change() {
     }
 }
 
-/// Whether a file below a folder is being written: one without a name, or with a hidden one where there are no such files.
+/// Whether a file below a folder is being written: one without a name, or with a hidden one where there are no such
+/// files.
 fn is_written(folder: &std::path::Path) -> bool {
     let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let mut open = open.filter_map(|entry| fs::read_link(entry.path()).ok());

@@ -23,8 +23,8 @@ use layers::Layers;
 pub use router::Router;
 use table::Table;
 
-/// Functions by path and method, for handlers that share a state `S`. [`with_state`](Routes::with_state) adds the state and
-/// returns a handler.
+/// Functions by path and method, for handlers that share a state `S`. [`with_state`](Routes::with_state) adds the state
+/// and returns a handler.
 ///
 /// ```
 /// use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -86,8 +86,8 @@ impl PartHead {
     /// - up to 255 bytes: its stem is cut between two characters, and an extension of up to 64 bytes is kept;
     /// - `file` if nothing is left.
     ///
-    /// `None` if there is no [`file_name`](PartHead::file_name), or an empty one, which a browser sends without content if
-    /// no file was chosen.
+    /// `None` if there is no [`file_name`](PartHead::file_name), or an empty one, which a browser sends without content
+    /// if no file was chosen.
     pub fn safe_file_name(&self) -> Option<String> {
         self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
     }

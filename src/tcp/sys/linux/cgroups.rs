@@ -18,7 +18,8 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// A line of `/proc/self/mountinfo`: number, parent, device, root, mount point, options, ..., `-`, type, source, options.
+    /// A line of `/proc/self/mountinfo`: number, parent, device, root, mount point, options, ..., `-`, type, source,
+    /// options.
     fn of(line: &'a str, groups: &'a str) -> Option<Mount<'a>> {
         let (of_mount, of_system) = line.split_once(" - ")?;
         let mut of_mount = of_mount.split(' ').skip(3);

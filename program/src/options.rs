@@ -135,7 +135,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct Taking {
-    /// Accept uploads in all folders, or in the one at PATH. By a form in each listing and by PUT. May be repeated
+    /// Accept uploads in every folder, or at PATH. By a form in each listing and by PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,

@@ -137,15 +137,18 @@ fn respond_once<H: RequestHandler + ?Sized>(
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
-    if *request.method() == Method::CONNECT {
+    let may_block = MayBlock::without_a_server;
+    let response = if *request.method() == Method::CONNECT {
         // as a connection responds to it
-        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy");
-        return respond_with(responder, config, request, &error);
-    }
-    if !request.body().is_empty() {
-        responder.accepts(request, &mut BodyPlan::default(), MayBlock::without_a_server()); // as a connection does
-    }
-    let response = responder.respond(request, &|_| {}, MayBlock::without_a_server());
+        let no_proxy = || Err(Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
+        let connect = || config.on_connect.as_ref().map_or_else(no_proxy, |connect| connect(request));
+        responder.respond_by(request, connect, may_block())
+    } else {
+        if !request.body().is_empty() {
+            responder.accepts(request, &mut BodyPlan::default(), may_block()); // as a connection does
+        }
+        responder.respond(request, &|_| {}, may_block())
+    };
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),
@@ -167,12 +170,11 @@ pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
 
 /// The response as a client gets it.
 fn send<H: RequestHandler + ?Sized>(
-    mut response: Checked,
+    response: Checked,
     responder: &Responder<'_, H>,
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
-    let on_sent = response.take_on_sent();
     let context = ResponseContext {
         request,
         keep_alive: true,
@@ -198,7 +200,7 @@ fn send<H: RequestHandler + ?Sized>(
     }
     match SentResponse::read(&mut &wire[..], request.method()) {
         Ok(sent) if !broken => {
-            if let Some(on_sent) = on_sent {
+            if let Some(on_sent) = encoded.on_sent {
                 on_sent.sent(MayBlock::without_a_server());
             }
             sent

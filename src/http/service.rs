@@ -91,9 +91,9 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. When the
-    /// quota is used up, further requests get 507 with `Retry-After`. If the head has the length of a body, the whole
-    /// length is reserved, or the request is rejected before the body is read. Bodies in memory have a quota of their
-    /// own: [`body_memory_quota`](Http::body_memory_quota).
+    /// quota is used up, further requests get 507 with `Retry-After`. If the head has the length of a body, the request is
+    /// rejected before the body is read unless there is room for all of it; the first 16 MiB are reserved, and the rest as it
+    /// arrives. Bodies in memory have a quota of their own: [`body_memory_quota`](Http::body_memory_quota).
     ///
     /// Keep the maximum body length a small part of the quota: a client that sends a body slowly holds its reservation
     /// for that time.

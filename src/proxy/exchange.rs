@@ -70,6 +70,15 @@ impl Drop for Pending {
     }
 }
 
+/// Answers when the thread ends, if nothing else has: after a panic.
+struct Answered<'a>(&'a Exchange);
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        self.0.answer(Err(Failure::Ended("the exchange failed".into())));
+    }
+}
+
 impl Exchange {
     /// Starts the thread, which keeps the place while it is connected.
     pub(super) fn begin(
@@ -82,6 +91,7 @@ impl Exchange {
         let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
         let own = Arc::clone(&exchange);
         let spawned = thread.spawn(move || {
+            let _answered = Answered(&own);
             if let Err(failure) = connect().and_then(|stream| own.exchange(stream, body, place)) {
                 own.answer(Err(failure));
             }

@@ -194,8 +194,14 @@ impl ReverseProxy {
 
     /// The path that the backend gets. `raw`: as the client wrote it.
     fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
+        let refused = |why: &str| Err(Error::new(StatusCode::NOT_FOUND, why));
         if path.names().any(has_other_reading) {
-            return Err(Error::new(StatusCode::NOT_FOUND, "The application for this path may read it as another one."));
+            return refused("The application for this path may read it as another one.");
+        }
+        let prefix =
+            UrlPath::parse(&self.prefix).map_or_else(|_| self.prefix.as_bytes().to_vec(), |at| at.as_bytes().to_vec());
+        if path.beneath(&prefix).or_else(|| path.beneath(self.prefix.as_bytes())).is_none() {
+            return refused("This path does not begin with the prefix of the application.");
         }
         let raw = raw.map_or_else(|| path.to_string(), str::to_owned);
         let dropped = self.dropped(request);

@@ -37,8 +37,7 @@ impl Stop {
 
     /// Waits up to this time, or until the shutdown begins. Returns whether to go on: `while stop.wait(MINUTE) { .. }`.
     pub fn wait(&self, time: Duration) -> bool {
-        let Some(end) = sync::now().checked_add(time) else { return !self.is_set() };
-        self.wait_while(Some(end), |state| !state.stopping);
+        self.wait_while(sync::now().checked_add(time), |state| !state.stopping); // `None`: without a limit
         !self.is_set()
     }
 
@@ -87,16 +86,26 @@ impl Stop {
     /// Notes that the shutdown has begun.
     pub(crate) fn set(&self) {
         let mut state = self.lock();
-        state.stopping = true;
-        let calls: Vec<_> = state.calls.values().cloned().collect();
+        if std::mem::replace(&mut state.stopping, true) {
+            return;
+        }
+        let numbers: Vec<u64> = state.calls.keys().copied().collect();
         drop(state);
         self.0.changed.notify_all();
-        calls.iter().for_each(|call| call());
+        for number in numbers {
+            let call = self.lock().calls.get(&number).cloned(); // unless it was dropped meanwhile
+            if let Some(call) = call
+                && let Err(panicked) = catch("a call at the shutdown", || call())
+            {
+                panicked.tell();
+            }
+        }
     }
 
     /// Ends all waits for threads.
     pub(super) fn abandon(&self) {
         self.lock().over = true;
+        self.0.changed.notify_all();
         self.set();
     }
 

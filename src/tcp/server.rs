@@ -478,7 +478,10 @@ impl TcpServer {
         let work = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         for (name, work) in work.into_iter().filter(|_| !self.handle.is_shutting_down()) {
             let named = |err: io::Error| io::Error::new(err.kind(), format!("can't start the thread {name}: {err}"));
-            self.handle.background(name.clone(), work).map_err(named)?;
+            match self.handle.background(name.clone(), work) {
+                Err(_) if self.handle.is_shutting_down() => return Ok(()), // it has just begun
+                started => started.map_err(named)?,
+            }
         }
         Ok(())
     }

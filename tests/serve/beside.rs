@@ -135,6 +135,29 @@ fn a_stop_wakes_threads_that_wait_for_jobs_or_for_something_else() {
     assert_eq!(tells.try_iter().count(), 1);
 }
 
+/// Also a thread that waits for ever is woken, and a call that panics keeps nothing else from happening.
+#[test]
+fn a_call_that_panics_does_not_keep_a_server_running() {
+    let (told, tells) = channel();
+    let mut server = serve(hello(), move |server| {
+        server.shutdown_timeout(PATIENCE).background("panics", move |stop| {
+            let _first = stop.on_stop(|| panic!("for the test"));
+            let (call, called) = channel();
+            let _second = stop.on_stop(move || call.send("called").unwrap());
+            told.send("ready").unwrap();
+            while stop.wait(Duration::MAX) {}
+            told.send(called.recv_timeout(PATIENCE).unwrap()).unwrap();
+            told.send("ended").unwrap();
+        })
+    });
+    assert_eq!(tells.recv_timeout(PATIENCE), Ok("ready"));
+    server.wait_for("it runs", |stats| stats.background == 1);
+    server.handle.shutdown();
+    server.handle.shutdown();
+    server.wait_for_end();
+    assert_eq!(tells.try_iter().collect::<Vec<_>>(), ["called", "ended"]);
+}
+
 #[test]
 fn an_immediate_shutdown_waits_for_no_thread() {
     let gate = Gate::default();

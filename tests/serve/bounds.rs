@@ -40,7 +40,7 @@ fn connections_of_one_address_are_limited() {
 fn rejections_by_address_are_logged_at_debug_level() {
     alone("bounds::rejections_by_address_are_logged_at_debug_level", || {
         let lines =
-            capture_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("refused")));
+            capture_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("rejected")));
         let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server.max_per_address(1));
         let mut first = server.client();
         assert!(is_served(&mut first));

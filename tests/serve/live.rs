@@ -954,6 +954,7 @@ fn a_response_reports_whether_it_was_sent_whole() {
                 response
             }
             "/invalid" => Response::text("a").with_header("a", "b\r\nc"),
+            "/tagged" => Response::text("a").with_etag(modest::ETag::strong("a").unwrap()),
             _ => Response::new(304),
         };
         Ok(response.on_sent(move |whole| told.send((name, whole)).unwrap()))
@@ -967,6 +968,10 @@ fn a_response_reports_whether_it_was_sent_whole() {
     for path in ["/text", "/big", "/stream", "/big-stream", "/pushed", "/304"] {
         server.get(path);
         assert!(next(path), "{path}");
+    }
+    for (field, value, status) in [("if-match", "\"x\"", 412), ("range", "bytes=999999999-", 416)] {
+        let sent = server.send(Request::get("/tagged").with_header(field, value));
+        assert_eq!((sent.status().as_u16(), next("/tagged")), (status, false), "another response was sent");
     }
     let mut kept = server.open();
     for _ in 0..2 {

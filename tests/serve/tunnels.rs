@@ -73,7 +73,11 @@ fn a_program_can_be_a_proxy_with_tunnels() {
         ("10.0.0.1:80", "Proxy-Authorization: secret", 403),
         (&allowed, "Content-Length: 1", 400),
     ] {
-        ask(destination, field).response("GET").assert_status(status);
+        let mut client = ask(destination, field);
+        client.send("GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"); // bytes for the tunnel, and no request
+        client.response("GET").assert_status(status);
+        let (rest, _) = client.rest();
+        assert!(rest.is_empty(), "{status}: {}", rest.escape_ascii());
     }
     let mut other = proxy.open();
     other.send_request(Request::get("/path")).response("GET").assert_text("/path");

@@ -184,7 +184,7 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
         ("unset LISTEN_FDS", "systemd", "no sockets were handed over: LISTEN_FDS is not set"),
         ("export LISTEN_FDS=1 LISTEN_PID=1", "systemd", "no sockets were handed over to process "),
         ("export LISTEN_FDS=0 LISTEN_PID=$$", "systemd", "no such socket was handed over"),
-        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "LISTEN_FDS is not a number"),
+        ("export LISTEN_FDS=x LISTEN_PID=$$", "systemd", "the variable LISTEN_FDS is not a number"),
         ("export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=a", "systemd:b", "no such socket was handed over"),
         ("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$", "systemd", "fd:3: this descriptor is not a"),
     ] {

@@ -354,7 +354,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The response to CONNECT, which no handler gets.
-    fn connect(&mut self, exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn connect(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+        // The client may already have sent bytes for the tunnel. After a rejection, they are not its next request.
+        exchange.keep_alive = false;
         let request = &exchange.request;
         let connect = || match &self.config().on_connect {
             Some(connect) => connect(request),

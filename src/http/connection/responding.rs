@@ -25,10 +25,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn send_response(
         &mut self,
         mut exchange: Box<Exchange>,
-        mut response: Checked,
+        response: Checked,
         turn: &mut Turn<'_>,
     ) -> Next {
-        exchange.on_sent = response.take_on_sent();
         let request = &exchange.request;
         let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
@@ -40,7 +39,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             page: &|error| self.responder().page_in_place(request, error),
         };
         let encoded = encode(response, &context, turn.output);
-        exchange.keep_alive = encoded.keep_alive;
+        (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
         let status = encoded.status;
         match encoded.rest {
             None => {

@@ -268,7 +268,8 @@ impl Response {
 
     /// Calls this with the bytes of the body as they are sent, without changing the body. Unlike
     /// [`map_body`](Response::map_body) it also applies to bodies that other threads push. Use it to copy a response;
-    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. It should be short.
+    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. It should be short, and
+    /// must not wait: for a body that other threads push, it is called on a worker that has no permit to block.
     ///
     /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream.
     /// Nothing of a stream is read for HEAD.

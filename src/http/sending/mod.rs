@@ -67,6 +67,8 @@ pub(crate) struct Encoded {
     pub(crate) keep_alive: bool,
     /// The rest of the body: it must be sent before the next response.
     pub(crate) rest: Option<RestOfBody>,
+    /// Called when the response was sent, or can't be.
+    pub(crate) on_sent: Option<OnSent>,
 }
 
 /// A response that can be sent: it has no stored error, its status is final, its length is right.
@@ -96,11 +98,6 @@ impl Checked {
         self.0.status
     }
 
-    /// Called when it was sent, or can't be.
-    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
-        self.0.take_on_sent()
-    }
-
     /// Whether its body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
         matches!(self.0.body, ResponseBody::Pushed(_))
@@ -114,7 +111,7 @@ impl Checked {
 
 /// Encodes a response into the output.
 pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
-    let (response, selection) = apply_conditions(response.0, context);
+    let (mut response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);
     let has_body = *context.request.method() != Method::HEAD && may_have_body(response.status);
     let keep_alive = context.keep_alive && !response.close && !(has_body && length == ResponseLength::UntilClose);
@@ -134,7 +131,8 @@ pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &
             + inline_length(&response.body),
     );
     head.write(out);
-    let mut encoded = Encoded { status: response.status, length: 0, keep_alive, rest: None };
+    let on_sent = response.take_on_sent(); // after `apply_conditions`, which may have replaced the response
+    let mut encoded = Encoded { status: response.status, length: 0, keep_alive, rest: None, on_sent };
     if has_body {
         if let ResponseLength::Known(length) = length {
             encoded.length = length;
@@ -158,7 +156,7 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         return Some(Error::from(format!("{} is not a valid status of a response", status.as_str())));
     }
     if status.is_success() && *request.method() == Method::CONNECT {
-        return Some(Error::from("a response to CONNECT must not be a success: there are no tunnels"));
+        return Some(Error::from("a response to CONNECT must not be a success, unless it is a tunnel"));
     }
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
     // A handler's own `do_head` can set the length that the body would have.

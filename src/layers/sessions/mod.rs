@@ -222,6 +222,9 @@ impl Layer for Sessions {
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let result = next.run(request);
+        if result.as_ref().is_ok_and(Response::is_to_wait) {
+            return result; // there is no response that could have the cookie; the request is handled again
+        }
         let Some(session) = request.value::<Session>() else { return result };
         let Some(cookie) = self.save(request, &session)? else { return result };
         match result {

@@ -266,6 +266,22 @@ fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     }
 }
 
+/// The response that has the cookie is the one after the wait.
+#[test]
+fn a_session_that_begins_before_a_wait_is_not_lost() {
+    let signal = crate::live::Signal::new();
+    let app = handler_fn(move |request| {
+        if request.is_late() {
+            return Ok(Response::text("late"));
+        }
+        Session::of(request)?.log_in(User::new("ada"));
+        Ok(Response::wait_for(signal.ticket(), Duration::from_millis(1)))
+    });
+    let store = Arc::new(MemorySessions::new());
+    let sent = testing::serve(app.layer(Sessions::new(Arc::clone(&store)))).get("/");
+    assert!(sent.text() == "late" && sent.header("set-cookie").is_some() && store.len() == 1, "{sent:?}");
+}
+
 #[test]
 fn a_client_begins_a_bounded_number_of_sessions() {
     let store = Arc::new(MemorySessions::new());

@@ -110,7 +110,7 @@ pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
         _ => {} // left out by a parent that does not know the number of its child
     }
     let count = count.parse::<u32>().ok().filter(|count| *count < 4096);
-    let count = count.ok_or_else(|| invalid("LISTEN_FDS is not a number"))?;
+    let count = count.ok_or_else(|| invalid("the variable LISTEN_FDS is not a number"))?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let wanted: Vec<u32> = (FIRST..FIRST + count)

@@ -20,7 +20,7 @@ impl Photos {
     fn add(&self, request: &Request) -> Result<Response> {
         let mut form = request.form_data()?;
         while let Some(mut part) = form.next_part()? {
-            let is_photo = part.content_type().is_some_and(|kind| ["image/jpeg", "image/png"].contains(&&*kind));
+            let is_photo = part.content_type().is_some_and(|kind| ["image/jpeg", "image/png"].contains(&kind));
             match part.safe_file_name() {
                 Some(_) if is_photo => self.jobs.push(part.save_in(&self.folder)?).or_status(503)?, // too many wait
                 Some(name) => return Err(Error::new(415, format!("{name} is neither a JPEG nor a PNG"))),

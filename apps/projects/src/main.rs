@@ -6,7 +6,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _log = modest::log_to_stderr();
     let words: Vec<String> = std::env::args().collect();
     let [_, address, origin] = &words[..] else {
-        return Ok(projects::routes().list().iter().for_each(|route| println!("{route}"))); // --routes
+        projects::routes().list().iter().for_each(|route| println!("{route}")); // --routes
+        return Ok(());
     };
     let server = TcpServer::bind(address.as_str(), projects::app(&std::env::var("API_TOKENS")?, origin))?;
     server.handle().shutdown_on_signals()?;

@@ -157,7 +157,7 @@ fn a_datagram_has_its_sender_and_length() {
 fn an_error_and_a_panic_cost_one_datagram() {
     install_log_capture();
     let moody = |datagram: &Datagram| match datagram.bytes() {
-        b"panic" => panic!("as it was told"),
+        b"panic" => panic!("for the test"),
         b"panic in panic" => {
             struct Bomb;
             impl Drop for Bomb {
@@ -167,7 +167,7 @@ fn an_error_and_a_panic_cost_one_datagram() {
             }
             panic::panic_any(Bomb)
         }
-        b"error" => Err(io::Error::other("as it was told")),
+        b"error" => Err(io::Error::other("for the test")),
         b"too long" => datagram.reply(vec![0; 70_000]), // gives an error and does not panic
         _ => upper(datagram),
     };
@@ -179,7 +179,7 @@ fn an_error_and_a_panic_cost_one_datagram() {
         assert_eq!(ask(&client, b"hello"), b"HELLO", "after {said}");
     }
     until(&running.handle, "nobody runs", |stats| stats.running == 0);
-    let line = format!("ERROR the datagram of {}: as it was told", client.local_addr().unwrap());
+    let line = format!("ERROR the datagram of {}: for the test", client.local_addr().unwrap());
     assert_eq!(heard(&line), [line]);
     let too_long = |line: &&String| line.contains(&client.local_addr().unwrap().to_string());
     assert_eq!(HEARD.0.lock().unwrap().iter().filter(too_long).count(), 2, "a reply that is too long is an error");

@@ -40,7 +40,7 @@ const DROPPED_AFTER: Duration = Duration::from_secs(1);
 /// At which comparison an entry is watched.
 const WATCHED_AT: u32 = 2;
 
-/// What an entry depends on. The entry is valid as long as nothing of this has changed.
+/// The files and folders that an entry depends on. The entry is valid as long as none of them has changed.
 #[derive(Debug)]
 pub(super) struct Basis {
     /// Folders and files, with their metadata when they were looked up.

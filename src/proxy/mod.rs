@@ -41,9 +41,9 @@ use failure::Failure;
 /// - *Host*: the backend gets the client's, so that its redirects and its checks of origins and names are about the
 ///   address that the client uses. An empty `Host` stays empty.
 /// - *Fields*: those of one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
-///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended. What a client writes there
-///   does not arrive, nor in any other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. They
-///   have what this server knows: see [`TrustedProxies`](crate::layers::TrustedProxies). `Via` is added.
+///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended: they have what this
+///   server knows (see [`TrustedProxies`](crate::layers::TrustedProxies)). The client's own values are dropped, like any
+///   other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. `Via` is added.
 /// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
 /// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because
 ///   some servers remove what follows `;`, or take a backslash for a slash.

@@ -137,6 +137,23 @@ mod tests {
         (client, upstream)
     }
 
+    /// Checks a tunnel whose client is the first side, and then one whose backend is.
+    fn for_each_side(set: impl Fn(ReverseProxy) -> ReverseProxy, check: impl Fn(&str, TcpStream, TcpStream)) {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let server = TcpServer::bind("127.0.0.1:0", set(ReverseProxy::new(&url).unwrap())).unwrap();
+        let handle = server.handle();
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.serve_forever().unwrap());
+            for first in ["client", "backend"] {
+                let (client, upstream) = tunnel(&server, &backend);
+                let (one, other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+                check(first, one, other);
+            }
+            handle.shutdown();
+        });
+    }
+
     /// Writes until nothing more is accepted.
     fn fill(stream: &mut TcpStream) {
         stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -146,16 +163,9 @@ mod tests {
     /// Neither side reads, and one of them is reset: the other one does not wait for it.
     #[test]
     fn a_reset_ends_a_tunnel_that_is_full() {
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
-        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap();
-        let handle = server.handle();
-        std::thread::scope(|scope| {
-            scope.spawn(|| server.serve_forever().unwrap());
-            for first in ["client", "backend"] {
-                let (client, upstream) = tunnel(&server, &backend);
-                let (mut one, mut other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+        for_each_side(
+            |proxy| proxy.half_close_timeout(None),
+            |first, mut one, mut other| {
                 fill(&mut one);
                 fill(&mut other);
                 drop(one); // with unread bytes: a reset
@@ -163,25 +173,17 @@ mod tests {
                 let rest = std::io::copy(&mut other, &mut std::io::sink());
                 let is_ended = rest.as_ref().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true);
                 assert!(is_ended, "{first}: {rest:?}");
-            }
-            handle.shutdown();
-        });
+            },
+        );
     }
 
     /// When one side has ended, the other side is ended once it is silent, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
         let limit = Duration::from_millis(400);
-        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(limit).at_once(1);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap();
-        let handle = server.handle();
-        std::thread::scope(|scope| {
-            scope.spawn(|| server.serve_forever().unwrap());
-            for first in ["client", "backend"] {
-                let (client, upstream) = tunnel(&server, &backend);
-                let (mut one, mut other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+        for_each_side(
+            |proxy| proxy.half_close_timeout(limit).at_once(1),
+            |first, mut one, mut other| {
                 one.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: its end is passed on");
                 // The other side can continue for longer than the limit.
@@ -193,8 +195,7 @@ mod tests {
                 let silent = Instant::now();
                 assert_eq!(one.read(&mut [0]).unwrap(), 0, "{first}: the other side is silent");
                 assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
-            }
-            handle.shutdown();
-        });
+            },
+        );
     }
 }

@@ -9,7 +9,7 @@ use log::error;
 
 use super::client::Client;
 
-/// What panicked, and the payload, for the log.
+/// The part that panicked and the payload, for the log.
 #[must_use]
 pub struct Panicked {
     what: &'static str,

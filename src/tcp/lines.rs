@@ -358,7 +358,7 @@ struct LineConversation {
     searched: usize, // this many bytes of the input contain no line end
 }
 
-/// What other threads send. Dropping it reports that the client has disconnected.
+/// The lines that other threads send. Dropping it reports that the client has disconnected.
 struct Sending {
     sender: LineSender,
     is_attached: bool, // otherwise no other thread has a clone

@@ -60,7 +60,7 @@ impl CurrentHandler {
         }
     }
 
-    /// What a handler that has not ended was called for.
+    /// The request of a handler that has not ended.
     pub fn what(&self) -> Option<String> {
         let is_running = self.running.load(Ordering::Relaxed);
         self.handler().as_ref().filter(|_| is_running).map(Handler::what)

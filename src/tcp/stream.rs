@@ -32,7 +32,7 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// one system call for plain TCP: use a [`BufWriter`](io::BufWriter) for many small writes. One `write!` or `writeln!`
 /// is one write.
 pub struct Stream {
-    socket: Arc<Socket>,
+    pub(super) socket: Arc<Socket>,
     client: Client,
     source: Box<dyn Source>,
     sink: Arc<dyn Sink>,
@@ -169,12 +169,6 @@ impl Stream {
     /// The server: to shut it down, or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> ServerHandle {
         self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
-    }
-
-    /// The socket.
-    #[allow(dead_code)] // a simulated one has no descriptor
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
     }
 
     /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without

@@ -66,9 +66,9 @@ fn a_panic_ends_its_own_thread_and_is_logged() {
     alone("beside::a_panic_ends_its_own_thread_and_is_logged", || {
         let log = capture_the_log(|record| Some(record.args().to_string()));
         log::set_max_level(log::LevelFilter::Warn);
-        let server = serve(hello(), |server| server.background("careless", |_| panic!("as it was told")));
+        let server = serve(hello(), |server| server.background("careless", |_| panic!("for the test")));
         eventually("it is logged", || {
-            log.lock().unwrap().iter().any(|line| line.ends_with("(careless) panicked: as it was told"))
+            log.lock().unwrap().iter().any(|line| line.ends_with("(careless) panicked: for the test"))
         });
         server.wait_for("it has ended", |stats| stats.background == 0);
         assert!(server.client().fetch(get("/")).contains("hello"));

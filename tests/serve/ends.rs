@@ -293,7 +293,7 @@ fn a_destructor_that_panics_costs_one_connection() {
     }
     impl Drop for Body {
         fn drop(&mut self) {
-            panic!("a destructor panics, as it was told");
+            panic!("a destructor panics, for the test");
         }
     }
     let app = handler_fn(|request| match request.path() {

@@ -14,7 +14,7 @@ use crate::server::{Client, Gate, eventually, has_addresses, is_plain, serve};
 fn echo() -> Lines {
     Lines::new(|line, reply| {
         if line == "panic" {
-            panic!("a handler panics, as it was told");
+            panic!("a handler panics, for the test");
         }
         reply.extend_from_slice(format!("{line}\n").as_bytes());
         if line == "quit" { Flow::Close } else { Flow::Continue }

@@ -67,7 +67,7 @@ impl Conversation for Talk {
         }
         if let Some(gate) = self.handling.take() {
             if gate == "panic" {
-                panic!("a handler panics, as it was told");
+                panic!("a handler panics, for the test");
             }
             self.script.wait_at(&gate);
             turn.output.bytes().extend_from_slice(b"done\n");
@@ -101,7 +101,7 @@ impl Conversation for Talk {
                 return Next::Close;
             }
             ["abort"] => return Next::Abort,
-            ["panic"] => panic!("a turn panics, as it was told"),
+            ["panic"] => panic!("a turn panics, for the test"),
             ["panic", "late"] => {
                 self.handling = Some("panic".to_owned());
                 return Next::Handle;

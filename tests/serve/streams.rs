@@ -64,7 +64,7 @@ impl Conversation for Sniffs {
         if &rest == b"wait" {
             self.0.pass();
         }
-        assert_ne!(&rest, b"boom", "as it was told");
+        assert_ne!(&rest, b"boom", "for the test");
         stream.write_all(&rest).expect("the client takes it");
     }
 }
@@ -296,6 +296,26 @@ fn a_stream_has_its_server_its_socket_and_a_numbered_thread() {
     let is_tcp = crate::server::has_addresses();
     server.client().expect(format!("modest-stream-1 {is_tcp} 1\n"));
     server.wait_for_end();
+}
+
+/// A client whose system has vanished is found, whatever its connection waits for: the kernel has a keepalive timer for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn silent_connections_have_a_keepalive_timer() {
+    if !crate::server::has_addresses() {
+        return; // a Unix socket
+    }
+    let server = serve(modest::handler_fn(|_| Ok(modest::Response::text(""))), |server| server);
+    let client = server.client();
+    server.wait_for("it is connected", |stats| stats.connections == 1);
+    let port = |address: std::net::SocketAddr| format!(":{:04X} ", address.port());
+    let (own, other) = (port(client.stream.peer_addr().unwrap()), port(client.stream.local_addr().unwrap()));
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    // proc_pid_net_tcp: sl, local_address, rem_address, st, tx_queue:rx_queue, tr:when
+    let row = table.lines().find(|row| row.find(&own).zip(row.find(&other)).is_some_and(|(own, other)| own < other));
+    let timer = row.and_then(|row| row.split_whitespace().nth(5)).unwrap_or_else(|| panic!("{own}{other}: {table}"));
+    let (kind, ticks) = timer.split_once(':').unwrap();
+    assert!(kind == "02" && u64::from_str_radix(ticks, 16).unwrap() <= 6000, "keepalive, within 60 s: {timer}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
 #[test]
 fn a_panicking_stream_closes_its_connection() {
     let (_folder, path) = place();
-    let server = serve(&path, streams(|_: &mut Stream| panic!("as it was told")), |server| server);
+    let server = serve(&path, streams(|_: &mut Stream| panic!("for the test")), |server| server);
     let mut rest = Vec::new();
     let _end_or_reset = connect(&path).read_to_end(&mut rest);
     assert_eq!(rest, b"");

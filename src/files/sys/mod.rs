@@ -45,7 +45,7 @@ pub struct Metadata {
     pub inode: u64,
 }
 
-/// What is watched. It determines which changes are reported.
+/// The kind of an inotify watch, which determines the changes that are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A file: its content, its metadata, its number of links.

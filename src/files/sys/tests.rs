@@ -1,4 +1,4 @@
-//! What the Linux code and the portable code have in common.
+//! Checks that the Linux code and the portable code both pass.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};

@@ -1,4 +1,4 @@
-//! What the kernel reports, and that no watches are left behind. Each check uses the real kernel.
+//! Checks with the real kernel: it reports changes, and no watches are left behind.
 
 use std::fs;
 use std::os::fd::AsRawFd;

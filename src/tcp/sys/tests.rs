@@ -1,4 +1,4 @@
-//! What the Linux code and the portable code have in common.
+//! Checks that the Linux code and the portable code both pass.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -353,7 +353,7 @@ fn another_thread_can_end_a_read() {
 fn a_panic_is_a_reset_without_a_goodbye() {
     let site = Site::new(streams(|stream: &mut Stream| {
         stream.write_all(b"half\n")?;
-        panic!("as it was told");
+        panic!("for the test");
     }));
     let mut client = site.client();
     let err = client.read_to_end().expect_err("no goodbye");

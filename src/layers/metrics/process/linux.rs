@@ -1,4 +1,4 @@
-//! What Linux reports by proc(5). The files stay open, because a process that is confined later can't open them.
+//! Data of the process from proc(5). The files stay open, because a process that is confined later can't open them.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

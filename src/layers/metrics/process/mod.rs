@@ -22,7 +22,7 @@ pub struct Process {
     pub more: Option<Accounts>,
 }
 
-/// What proc(5) has in addition.
+/// Further data from proc(5).
 #[derive(Debug, Default, PartialEq)]
 pub struct Accounts {
     pub threads: u64,

@@ -76,7 +76,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    /// These calls must not fail where the kernel reports nothing. What it reports must be right.
+    /// These calls must not fail where the kernel reports nothing. Its reports must be right.
     #[test]
     fn the_kernel_reports_unacknowledged_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {

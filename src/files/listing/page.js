@@ -43,6 +43,7 @@ m+=!o}
 b.hidden=!m
 b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
+find.hidden=sizes.hidden||!w.length
 F.textContent=w.length?num(n)+" shown":""},
 fresh=()=>{B=$("tbody:not(#up)",T)
 K=null
@@ -50,7 +51,7 @@ O.disconnect()
 B.map(b=>O.observe(b))
 let a=links()
 sizes.hidden=!a.some(a=>name(a).endsWith("/"))
-find.hidden=sizes.hidden
+find.hidden=1
 grid.hidden=!a.some(a=>picture.test(a.pathname))
 if(words().length)filter()},
 count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
@@ -100,7 +101,7 @@ show=()=>{T.classList.toggle("g",G)
 grid.ariaPressed=G
 if(!G)for(let i of $("td img",T))i.remove()}
 q.setAttribute("form","f")
-N.append(grid,sizes,F,find,q)
+N.append(grid,sizes,find,F,q)
 show()
 fresh()
 onbeforeprint=()=>B.map(near)
@@ -119,5 +120,10 @@ let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profi
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)
 for(let f of $("form.out"))f.onsubmit=async e=>{e.preventDefault()
-await fetch(f.action+"=now",{method:"POST"}).catch(()=>0)
+let u=f.action+"=now",out=()=>fetch(u,{method:"POST"}).catch(()=>0)
+await out()
+if((await out()).status==401)await new Promise(then=>{let x=new XMLHttpRequest
+x.onloadend=then
+x.open("POST",u,true,Math.random(),"-")
+x.send()})
 f.submit()}

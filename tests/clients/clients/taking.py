@@ -102,7 +102,7 @@ def check_gio(at):
         raise Skipped("not to be had")
     server, folder = inbox(at, "gio inbox", "--allow-delete", "--webdav")
     file = make(at.folder("gio away") / "file", b"letters")
-    there = server.url.replace("http", "dav") + "/"
+    there = server.url.replace("http", "dav", 1) + "/"
     steps = [f"gio mount {there}", f"gio copy '{file}' {there}a", f"gio rename {there}a b", f"gio mkdir {there}new", f"gio list {there}", f"gio cat {there}b"]
     said = at.run(["dbus-run-session", "--", "sh", "-c", " && ".join(steps)], within=50)
     if "not supported" in said.text or "not mountable" in said.text or "volume doesn" in said.text:

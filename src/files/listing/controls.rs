@@ -100,11 +100,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-5ubvYJSy3KqBkAhcDZS/0qAoaWzbyl1f3mfJV4ndcf0='; \
-    script-src 'sha256-NbZ+WPR3XKaoGYIQVFVmpefllF0xkGJhhODJI5MNfm8='; \
+    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-5ubvYJSy3KqBkAhcDZS/0qAoaWzbyl1f3mfJV4ndcf0=' 'sha256-u9rL5iMwy2SQZIsS94IK8jZdA/HOEyviQuxhf6uxfRA='; \
-    script-src 'sha256-NbZ+WPR3XKaoGYIQVFVmpefllF0xkGJhhODJI5MNfm8=' 'sha256-er1kgFgzpM8E3uBm++ZjrgvMf4gobp4RXJl2YSZrTp8='; \
+    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ=' 'sha256-u9rL5iMwy2SQZIsS94IK8jZdA/HOEyviQuxhf6uxfRA='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-er1kgFgzpM8E3uBm++ZjrgvMf4gobp4RXJl2YSZrTp8='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

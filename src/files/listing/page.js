@@ -43,7 +43,7 @@ m+=!o}
 b.hidden=!m
 b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
-find.hidden=sizes.hidden||!w.length
+W.hidden=!w.length
 F.textContent=w.length?num(n)+" shown":""},
 fresh=()=>{B=$("tbody:not(#up)",T)
 K=null
@@ -51,7 +51,7 @@ O.disconnect()
 B.map(b=>O.observe(b))
 let a=links()
 sizes.hidden=!a.some(a=>name(a).endsWith("/"))
-find.hidden=1
+find.hidden=sizes.hidden
 grid.hidden=!a.some(a=>picture.test(a.pathname))
 if(words().length)filter()},
 count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
@@ -97,11 +97,13 @@ grid=tool("Pictures",()=>{G=!G
 show()
 remember()
 fresh()}),
+W=el("div",{className:"f",hidden:true},F,find),
 show=()=>{T.classList.toggle("g",G)
 grid.ariaPressed=G
 if(!G)for(let i of $("td img",T))i.remove()}
 q.setAttribute("form","f")
-N.append(grid,sizes,find,F,q)
+N.append(grid,sizes,q)
+N.after(W)
 show()
 fresh()
 onbeforeprint=()=>B.map(near)

@@ -526,6 +526,7 @@ check("pages of another site, and pages that were uploaded, can store and delete
 served("names do nothing but be names", ["--allow-delete"], async ({ page, trouble, url }) => {
   const names = ["<img src=x onerror=alert(1)>.png", "a&lt;b.txt", "javascript:alert(1)", '"onclick="x', "%2e%2e"];
   empty(...names);
+  writeFileSync(join(inbox, names[0]), "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
   page.on("dialog", (dialog) => (trouble.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
   await page.goto(url);
   await page.getByRole("button", { name: `Rename, move or delete %2e%2e` }).waitFor();
@@ -537,7 +538,7 @@ served("names do nothing but be names", ["--allow-delete"], async ({ page, troub
   }
   await act(page, "%2e%2e", "Delete");
   await page.getByRole("button", { name: "Pictures" }).click();
-  same(await page.locator("td img").count(), 1, "pictures");
+  await page.locator("td img").waitFor();
   same(trouble.filter((line) => !line.includes("failed")), [], "trouble");
 });
 

@@ -14,6 +14,7 @@ def version(at):
 
 def dumps(at, url):
     """The text that each of them shows for a page."""
+    url = url.replace("127.0.0.1", "localhost")  # lynx does not find addresses in a certificate
     home = at.made / "away" / "home"
     home.mkdir(parents=True, exist_ok=True)
     for words in (

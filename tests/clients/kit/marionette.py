@@ -65,7 +65,7 @@ class Firefox:
                     raise
                 time.sleep(0.05)  # there is no notification when Firefox listens
         self.receive()  # the version of the protocol
-        self("WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
+        self("WebDriver:NewSession", acceptInsecureCerts=True)  # other clients verify the certificate
 
     def receive(self):
         length = b""

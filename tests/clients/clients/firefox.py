@@ -158,6 +158,11 @@ def shown(firefox, names, what):
     firefox.wait(f"return JSON.stringify({NAMES}) == JSON.stringify({json.dumps(names)})", what)
 
 
+def last_menu(firefox, action):
+    """Does this to the button of the last row's menu. The buttons are added after the rows."""
+    firefox.wait(f"let b = document.querySelector('tbody:last-of-type tr:last-child .m'); b?.{action}(); return !!b", "a menu")
+
+
 def check_uploads(at):
     """uploads, a name that is taken, a new folder, rename, delete and undo, by mouse and keys"""
     away = at.folder("firefox-away")
@@ -179,7 +184,7 @@ def check_uploads(at):
         firefox.run("document.querySelector('dialog input').select()")
         firefox.keys(*"new one", "Enter")
         shown(firefox, ["new one/", "Grüße 50% #2.txt", "one (1).txt", "one.txt"], "the folder")
-        firefox.run("[...document.querySelectorAll('.m')].pop().focus()")
+        last_menu(firefox, "focus")
         firefox.keys("Enter")
         firefox.keys("Enter")
         firefox.wait("return document.querySelector('dialog input')?.value == 'one.txt'", "the question for a name")
@@ -190,7 +195,7 @@ def check_uploads(at):
         firefox.click("#m button")
         shown(firefox, ["new one/", "Grüße 50% #2.txt", "one (1).txt", "one.txt"], "the old name")
         for undone in (True, False):
-            firefox.run("[...document.querySelectorAll('.m')].pop().click()")
+            last_menu(firefox, "click")
             firefox.click("#k button:last-child")
             shown(firefox, ["new one/", "Grüße 50% #2.txt", "one (1).txt"], "after Delete")
             if undone:

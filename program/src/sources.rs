@@ -197,12 +197,13 @@ fn merge(
     Ok((options, shown))
 }
 
-/// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is ignored.
+/// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is an error, because `MODEST_AUTH=$USERS` must
+/// not serve without users.
 fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Said> {
     let ours = |(name, value): (OsString, OsString)| {
         let name = name.as_bytes().strip_prefix(b"MODEST_")?;
         let name = String::from_utf8_lossy(name).into_owned();
-        (!value.is_empty() && name != "CONFIG" && !is_of_kubernetes(&name, &value)).then_some((name, value))
+        (name != "CONFIG" && !is_of_kubernetes(&name, &value)).then_some((name, value))
     };
     let mut ours: Vec<_> = variables.filter_map(ours).collect();
     if ours.is_empty() {
@@ -297,6 +298,9 @@ impl Source {
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&name) && is_setting(arg));
         let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command))) };
         let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
+        if matches!(self, Source::Environment) && values.iter().all(|value| value.is_empty()) {
+            return Err(wrong("the variable is empty: give it a value, or remove it".into()));
+        }
         if is_list && !matches!(arg.get_action(), ArgAction::Append) {
             return Err(wrong("expected one value, not a list".into()));
         }
@@ -599,7 +603,6 @@ mod tests {
             ("MODEST_LOG_FILE", "x", &["--log-file=x"][..]),
             ("MODEST_HEADER", "A: b\nC: d", &["--header=A: b", "--header=C: d"]),
             ("MODEST_NO_LISTING", "no", &[]),
-            ("MODEST_NO_LISTNG", "", &[]),
             ("MODESTY", "x", &[]),
             ("MODEST_PORT", "tcp://10.0.0.1:80", &[]),
             ("MODEST_PORT_80_TCP", "tcp://10.0.0.1:80", &[]),
@@ -621,6 +624,11 @@ mod tests {
             ),
             ("MODEST_VERSION", "1", "there is no variable MODEST_VERSION"),
             ("MODEST_WORKERS", "0", "MODEST_WORKERS 0: expected a number from 1"),
+            ("MODEST_AUTH", "", "MODEST_AUTH: the variable is empty: give it a value, or remove it"),
+            ("MODEST_HEADER", "", "MODEST_HEADER: the variable is empty"),
+            ("MODEST_HEADER", "\n", "MODEST_HEADER: the variable is empty"),
+            ("MODEST_QUIET", "", "MODEST_QUIET: the variable is empty"),
+            ("MODEST_NO_LISTNG", "", "there is no variable MODEST_NO_LISTNG"),
             ("MODEST_PORT", "x", "MODEST_PORT x: a port is a number"),
         ] {
             let line = said(name, value).expect_err(name);

@@ -183,6 +183,12 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     let (status, out, err) = check();
     assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
     assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
+    std::fs::write(files.path().join("redirects"), "/a /b\n").unwrap();
+    mode("redirects", 0o600);
+    mode("a.key", 0o644);
+    let (status, _, err) =
+        run(modest(words).args(["--check", "--user", "65534:65533", "--redirects", "redirects"]).current_dir(&files));
+    assert!(status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user of --user"), "{err}");
     // The password stays in memory: its file is read only at the start.
     mode("password", 0o600);
     mode("a.key", 0o644);

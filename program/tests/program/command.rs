@@ -1273,6 +1273,9 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
         assert_eq!(modest.get("/a").body, if status == 200 { "new" } else { "old" }, "{name}");
         if status == 503 {
             assert!(up.body.starts_with(&*path.to_string_lossy()), "{up:?}");
+            let why =
+                if words.contains(&"--confine") { "another folder is at this path now" } else { "no such folder" };
+            assert!(up.body.contains(why), "{up:?}");
             let ran = std::process::Command::new("sh").args(["-c", back]).current_dir(&files).status().unwrap();
             assert!(ran.success(), "{back}");
             assert_eq!(modest.get("/up").status, 200, "{name}: {back}");

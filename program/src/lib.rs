@@ -21,9 +21,9 @@ mod taking; // `--upload`
 
 mod rights; // `--user`
 
-mod reloaded; // files that are read again
-
 mod signals; // SIGINT and SIGTERM, and SIGHUP
+
+mod reloaded; // files that are read again
 
 mod logging; // the log, on stderr or in a file
 

@@ -1264,7 +1264,7 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
         std::os::unix::fs::symlink("site", files.path().join("current")).unwrap();
         let path = files.path().join(name);
         let words = [&["-p", "0", "--health", "/up"], words].concat();
-        let modest = Built::start(modest(words).arg(&path));
+        let modest = Built::start(modest(&words).arg(&path));
         assert_eq!((modest.get("/up").status, &*modest.get("/a").body), (200, "old"), "{name}");
         change(files.path());
         let up = modest.get("/up");

@@ -92,7 +92,7 @@ impl Reader {
     pub fn reset(&mut self) -> Result<(), String> {
         loop {
             let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes) {
+            match transport::read(&mut self.stream, &mut bytes) {
                 Ok(0) if !transport::shows_resets() => return Ok(()),
                 Ok(0) => return Err("a clean end, where the answer was to break off".into()),
                 Ok(count) => self.held.extend_from_slice(&bytes[..count]),
@@ -150,7 +150,7 @@ impl Reader {
     /// Reads more bytes. `false`: the stream has ended.
     fn more(&mut self) -> Result<bool, String> {
         let mut bytes = [0; 16 * 1024];
-        let count = self.stream.read(&mut bytes).map_err(|err| {
+        let count = transport::read(&mut self.stream, &mut bytes).map_err(|err| {
             let held = &self.held[..self.held.len().min(200)];
             format!("after {:?}: {err}", held.escape_ascii().to_string())
         })?;

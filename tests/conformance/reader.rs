@@ -1,7 +1,7 @@
 //! A strict client: it reads a response byte by byte. Anything that RFC 9112 forbids a server to send, or that RFC 9110
 //! requires and that is missing, is an error. Called by `run` for each response.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 

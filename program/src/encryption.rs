@@ -166,32 +166,11 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// Checks that the user of this process can read the files that are reloaded when they change. The password of the keys
-/// stays in memory.
-pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
-    let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
-    let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
-    for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
-        fs::File::open(file).map_err(|error| {
-            let (file, why) = (quoted(file), reason(&error));
-            CliError::failure(format!(
-                "{option}: {file} can't be read by the user of --user, so that a renewal would fail: {why}"
-            ))
-        })?;
-    }
-    Ok(())
-}
-
 /// Reloads certificate files on SIGHUP.
 pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Reloads) {
     if !wanted.tls_cert.is_empty() {
         reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
-}
-
-/// The folders of the certificate files, which are reloaded when they change.
-pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
-    crate::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
 }
 
 /// The error of an address that cannot be listened on.

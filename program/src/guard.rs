@@ -13,7 +13,6 @@ use modest::{Forwarded, Request};
 use crate::error::CliError;
 use crate::error::quoted;
 use crate::options::Options;
-use crate::places;
 use crate::places::Place;
 use crate::signals::Reloads;
 
@@ -169,20 +168,4 @@ pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
         )));
     }
     Ok(())
-}
-
-/// Checks that the user of this process can read the file of users.
-pub fn check_file(options: &Options) -> Result<(), CliError> {
-    if let Some(file) = &options.guarding.auth
-        && let Err(error) = std::fs::File::open(file)
-    {
-        let why = crate::error::reason(&error);
-        return Err(CliError::failure(format!("--auth: the user of --user can't read {}: {why}", quoted(file))));
-    }
-    Ok(())
-}
-
-/// The folder of the file of users, which is reloaded when it changes.
-pub fn folders(options: &Options) -> Vec<PathBuf> {
-    places::folders_of(&options.guarding.auth)
 }

@@ -23,6 +23,8 @@ mod rights; // `--user`
 
 mod signals; // SIGINT and SIGTERM, and SIGHUP
 
+mod reloaded; // files that are read again
+
 mod logging; // the log, on stderr or in a file
 
 pub mod sources; // the command line, the environment and a file
@@ -78,23 +80,24 @@ pub fn run() -> ExitCode {
 
 /// Runs this program with these arguments. The first one is the program's name.
 pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString>) -> u8 {
-    let result = match sources::parse(args, program) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let result = match sources::parse(args.iter().cloned(), program) {
         Ok(Action::Serve(options)) => {
             let zone = logging::Zone::of_machine();
             let lines = logging::Lines::of(&options, &zone);
-            serve(*options, program, &zone, &lines).map_err(|error| (error, Some(lines)))
+            serve(*options, program, &zone, &lines).map_err(|error| (error, lines))
         }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
             Ok(())
         }
-        Err(error) => Err((error, None)),
+        Err(error) => Err((error, Lines::of_invalid(&args))),
     };
     match result {
         Ok(()) => 0,
         Err((error, lines)) => {
             // If stderr is closed, the status still reports the failure.
-            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines));
             error.status()
         }
     }
@@ -223,9 +226,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     if let Some(user) = &options.starting.user {
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
-        guard::check_file(options)?;
-        #[cfg(feature = "tls")]
-        encryption::check_files(&options.encryption)?;
+        reloaded::check(options)?;
     }
     taking::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
@@ -242,9 +243,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         {
             return Err(CliError::log_file(log, &error));
         }
-        let read = places.iter().flat_map(Place::folders).chain(guard::folders(options));
-        #[cfg(feature = "tls")]
-        let read = read.chain(encryption::folders(&options.encryption));
+        let read = places.iter().flat_map(Place::folders).chain(reloaded::folders(options));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,

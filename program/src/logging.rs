@@ -1,6 +1,7 @@
 //! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
 //! callers. Started by `lib`; all modules log by the macros of `log`.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 
@@ -12,6 +13,7 @@ use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger
 
 use crate::error::{CliError, escape_controls};
 use crate::options::{Options, Verbosity};
+use crate::sources;
 
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
@@ -55,8 +57,16 @@ pub struct Lines {
 
 impl Lines {
     pub fn of(options: &Options, zone: &Zone) -> Lines {
-        let is_journal = options.logging.log_file.is_none() && !is_json(options) && stderr_is_journal();
-        Lines { zone: zone.known.clone(), is_json: is_json(options), is_journal }
+        Lines::new(is_json(options), options.logging.log_file.is_none(), zone)
+    }
+
+    /// For the error of arguments that are invalid.
+    pub fn of_invalid(args: &[OsString]) -> Lines {
+        Lines::new(sources::are_for_json(args), true, &Zone::of_machine())
+    }
+
+    fn new(is_json: bool, is_stderr: bool, zone: &Zone) -> Lines {
+        Lines { zone: zone.known.clone(), is_json, is_journal: is_stderr && !is_json && stderr_is_journal() }
     }
 
     /// One line. `message` can contain any text of a client or an error.
@@ -123,10 +133,10 @@ fn json_string(text: &str) -> String {
 }
 
 /// The last line of a program that fails, for stderr.
-pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
-    match lines.filter(|lines| lines.is_json || lines.is_journal) {
-        Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
-        None => format!("modest: {error}"),
+pub fn last_line(error: &CliError, lines: &Lines) -> String {
+    match lines.is_json || lines.is_journal {
+        true => lines.line(Level::Error, "modest", &error.to_string()),
+        false => format!("modest: {error}"),
     }
 }
 

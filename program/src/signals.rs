@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::error::escape_controls;
 use crate::logging::{Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
+use crate::reloaded::Config;
 
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
@@ -66,11 +67,12 @@ impl Reloads {
             return Ok(());
         }
         let mut signals = Signals::new([SIGHUP])?;
-        let wait = move || signals.forever().for_each(|_| self.reload(&log));
+        let config = Config::of(options);
+        let wait = move || signals.forever().for_each(|_| self.reload(&log, config.as_ref()));
         thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
     }
 
-    fn reload(&self, log: &LogHandle) {
+    fn reload(&self, log: &LogHandle, config: Option<&Config>) {
         let (mut done, mut level) = (Vec::new(), Level::Info);
         for (option, reload) in &self.files {
             done.push(match reload() {
@@ -88,6 +90,7 @@ impl Reloads {
         count.fetch_add(1, Relaxed);
         done.extend(log.reopen().then(|| "--log-file".to_owned()));
         let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
-        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings and files need a restart");
+        let change = config.and_then(Config::change).map(|change| format!(" ({change})")).unwrap_or_default();
+        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings need a restart{change}");
     }
 }

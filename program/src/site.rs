@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -43,7 +43,7 @@ pub fn open(
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-        site = Box::new(site.layer(redirects(file)?.beneath(prefix)));
+        site = Box::new(site.layer(CurrentRedirects::of(file, prefix, reloads)?));
     }
     site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
@@ -311,11 +311,33 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
     })
 }
 
-fn redirects(file: &Path) -> Result<Redirects, CliError> {
+/// The redirects of the file when it was last read: at the start or at a reload.
+struct CurrentRedirects(Arc<RwLock<Redirects>>);
+
+impl CurrentRedirects {
+    fn of(file: &Path, prefix: &str, reloads: &mut Reloads) -> Result<CurrentRedirects, CliError> {
+        let (file, prefix) = (file.to_owned(), prefix.to_owned());
+        let read = move || redirects(&file).map(|rules| rules.beneath(&prefix));
+        let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
+        let shared = Arc::clone(&current);
+        reloads.add("--redirects", move || {
+            *shared.write().unwrap_or_else(PoisonError::into_inner) = read().map_err(io::Error::other)?;
+            Ok(String::new())
+        });
+        Ok(CurrentRedirects(current))
+    }
+}
+
+impl Layer for CurrentRedirects {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).before_body(request, plan)
+    }
+}
+
+fn redirects(file: &Path) -> Result<Redirects, String> {
     let name = quoted(file);
-    let text = fs::read_to_string(file)
-        .map_err(|error| CliError::usage(format!("--redirects: {name} can't be read: {}", reason(&error))))?;
-    Redirects::parse(&text).map_err(|error| CliError::usage(format!("{name}, {error}")))
+    let text = fs::read_to_string(file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
+    Redirects::parse(&text).map_err(|error| format!("{name}, {error}"))
 }
 
 fn cors(origins: &[String]) -> Cors {

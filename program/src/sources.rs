@@ -15,6 +15,7 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use modest::LogFormat;
 
 use crate::effective::{self, Origins, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
@@ -69,6 +70,31 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
     }
     options.words = program.words(options.words).map_err(CliError::usage)?;
     Ok(Action::Serve(Box::new(options)))
+}
+
+/// Whether the log is in JSON according to these arguments and the other sources. They can be invalid otherwise: this is
+/// for the line that reports their error.
+pub fn are_for_json(args: &[OsString]) -> bool {
+    let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
+    let of_file = || {
+        let settings = from_file(Path::new(&source("config")?)).ok()?;
+        settings.into_iter().find(|said| said.name == "log-format")?.values.pop()
+    };
+    let format = source("log-format").or_else(of_file);
+    format.as_ref().and_then(|format| format.to_str()).and_then(|format| values::log_format(format).ok())
+        == Some(LogFormat::Json)
+}
+
+/// The last value of an option: `--name=value` or `--name value`.
+fn of_words(args: &[OsString], name: &str) -> Option<OsString> {
+    let after = |word: &OsString, next: Option<&OsString>| match word
+        .as_bytes()
+        .strip_prefix(format!("--{name}").as_bytes())?
+    {
+        b"" => next.cloned(),
+        rest => rest.strip_prefix(b"=").map(|value| OsStr::from_bytes(value).to_owned()),
+    };
+    (0..args.len()).rev().find_map(|at| after(&args[at], args.get(at + 1)))
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.

@@ -58,7 +58,7 @@ impl RootLocation {
     /// # Errors
     /// If it is missing, not a folder, or cannot be read; the message contains its path.
     pub fn open(path: &Path) -> io::Result<RootLocation> {
-        let failed = |errno| error_with_path(path, errno);
+        let failed = |errno| error_with_path(path, errno, false);
         let base = match path.is_absolute() {
             true => None,
             false => Some(open_folder(CWD, Path::new("."), sys::PASS).map_err(failed)?),
@@ -103,11 +103,12 @@ impl RootLocation {
             Some(base) => stat(base, self.path.as_os_str().as_bytes(), true),
             None => stat(CWD, self.path.as_os_str().as_bytes(), true),
         };
-        if found.is_ok_and(|found| found.identity() == self.now().identity) {
+        if found.as_ref().is_ok_and(|found| found.identity() == self.now().identity) {
             self.is_reachable();
             return Ok(false);
         }
-        let opened = identified(self.base.as_ref(), &self.path).map_err(|errno| self.unreachable(errno))?;
+        let opened =
+            identified(self.base.as_ref(), &self.path).map_err(|errno| self.unreachable(errno, found.is_ok()))?;
         self.is_reachable();
         log::debug!(target: "modest::files", "{}: another folder is at this path now", self.path.display());
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
@@ -122,11 +123,11 @@ impl RootLocation {
         }
     }
 
-    /// Logs once why the path leads to nothing that can be opened. A lack of descriptors or memory is not about the
-    /// path.
-    fn unreachable(&self, errno: Errno) -> io::Error {
+    /// Logs once why the path leads to nothing that can be opened. `is_another`: something else is there. A lack of
+    /// descriptors or memory is not about the path.
+    fn unreachable(&self, errno: Errno, is_another: bool) -> io::Error {
         let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
-        let error = error_with_path(&self.path, errno);
+        let error = error_with_path(&self.path, errno, is_another);
         if is_of_path && !self.is_warned_of.swap(true, Relaxed) {
             log::warn!(target: "modest::files", "{error}; the previous folder is still served");
         }
@@ -196,11 +197,17 @@ fn open_folder(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> rustix
     rustix::fs::openat(at, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn error_with_path(root: &Path, errno: Errno) -> io::Error {
+fn error_with_path(root: &Path, errno: Errno, is_another: bool) -> io::Error {
     let error = io::Error::from(errno);
     let reason = match errno {
         Errno::NOENT => "no such folder".to_owned(),
         Errno::NOTDIR => "not a folder".to_owned(),
+        // Landlock forbids opening a folder, and permits its metadata.
+        Errno::ACCESS | Errno::PERM if is_another => {
+            "another folder is at this path now, and there is no permission to read it (a confined process needs a \
+             restart)"
+                .to_owned()
+        }
         Errno::ACCESS | Errno::PERM => "no permission to read the folder".to_owned(),
         _ => error.to_string(),
     };

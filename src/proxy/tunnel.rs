@@ -110,7 +110,7 @@ mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    use crate::{ReverseProxy, TcpServer};
+    use crate::{ReverseProxy, ServerHandle, TcpServer};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,11 +125,38 @@ mod tests {
         String::from_utf8(head).unwrap()
     }
 
+    /// A request that the backend has accepted. It is rejected as long as an earlier tunnel has the only place, which is
+    /// free shortly after its sides have seen their ends.
+    fn request(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
+        backend.set_nonblocking(true).unwrap();
+        let begun = Instant::now();
+        loop {
+            let mut client = TcpStream::connect(server.local_addr().to_string()).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
+            client.set_nonblocking(true).unwrap();
+            while client.peek(&mut [0]).is_err() {
+                if let Ok((upstream, _)) = backend.accept() {
+                    [&client, &upstream].iter().for_each(|stream| stream.set_nonblocking(false).unwrap());
+                    return (client, upstream);
+                }
+                assert!(begun.elapsed() < PATIENCE, "no request reaches the backend");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Shuts the server down, also if a check fails.
+    struct Serving(ServerHandle);
+
+    impl Drop for Serving {
+        fn drop(&mut self) {
+            self.0.shutdown();
+        }
+    }
+
     /// Both sides of an upgraded connection.
     fn tunnel(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
-        let mut client = TcpStream::connect(server.local_addr().to_string()).unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
-        let mut upstream = backend.accept().unwrap().0;
+        let (mut client, mut upstream) = request(server, backend);
         read_head(&mut upstream);
         upstream.write_all(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
         let head = read_head(&mut client);
@@ -142,15 +169,14 @@ mod tests {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
         let server = TcpServer::bind("127.0.0.1:0", set(ReverseProxy::new(&url).unwrap())).unwrap();
-        let handle = server.handle();
         std::thread::scope(|scope| {
+            let _serving = Serving(server.handle());
             scope.spawn(|| server.serve_forever().unwrap());
             for first in ["client", "backend"] {
                 let (client, upstream) = tunnel(&server, &backend);
                 let (one, other) = if first == "client" { (client, upstream) } else { (upstream, client) };
                 check(first, one, other);
             }
-            handle.shutdown();
         });
     }
 
@@ -180,7 +206,7 @@ mod tests {
     /// When one side has ended, the other side is ended once it is silent, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
-        let limit = Duration::from_millis(400);
+        let limit = Duration::from_secs(1); // long enough for this thread to run meanwhile on a busy machine
         for_each_side(
             |proxy| proxy.half_close_timeout(limit).at_once(1),
             |first, mut one, mut other| {

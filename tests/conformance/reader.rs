@@ -1,7 +1,7 @@
 //! A strict client: it reads a response byte by byte. Anything that RFC 9112 forbids a server to send, or that RFC 9110
 //! requires and that is missing, is an error. Called by `run` for each response.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -92,7 +92,7 @@ impl Reader {
     pub fn reset(&mut self) -> Result<(), String> {
         loop {
             let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes) {
+            match transport::read(&mut self.stream, &mut bytes) {
                 Ok(0) if !transport::shows_resets() => return Ok(()),
                 Ok(0) => return Err("a clean end, where the answer was to break off".into()),
                 Ok(count) => self.held.extend_from_slice(&bytes[..count]),
@@ -150,7 +150,7 @@ impl Reader {
     /// Reads more bytes. `false`: the stream has ended.
     fn more(&mut self) -> Result<bool, String> {
         let mut bytes = [0; 16 * 1024];
-        let count = self.stream.read(&mut bytes).map_err(|err| {
+        let count = transport::read(&mut self.stream, &mut bytes).map_err(|err| {
             let held = &self.held[..self.held.len().min(200)];
             format!("after {:?}: {err}", held.escape_ascii().to_string())
         })?;

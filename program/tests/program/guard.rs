@@ -303,9 +303,9 @@ fn serving_the_servers_own_files_is_rejected() {
     ] {
         for bind in ["127.0.0.1:0", "0.0.0.0:0", "unix:modest.sock"] {
             let (code, _, err) =
-                run(modest(["www", "-b", bind, "--user", "nobody-of-that-name"]).args(words).current_dir(&files));
-            // If the file is not rejected, the start fails later, because the user does not exist.
-            assert!(err.contains(said.unwrap_or("nobody-of-that-name")), "{words:?} {bind}: {code:?} {err}");
+                run(modest(["www", "-b", bind, "--auth", "no-such-users"]).args(words).current_dir(&files));
+            // If the file is not rejected, the start fails later, because there is no file of users.
+            assert!(err.contains(said.unwrap_or("no-such-users")), "{words:?} {bind}: {code:?} {err}");
             assert_eq!(err.lines().count(), 1, "{words:?} {bind}: {err}");
         }
     }

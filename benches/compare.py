@@ -8,7 +8,7 @@ else: handlers with JSON and SQLite beside axum, actix-web and may_minihttp, TLS
 dufs and miniserve, WebSockets and events beside axum and tungstenite, lines beside Redis, datagrams beside tokio.
 
 The servers take turns under the same load (wrk), round by round, so that a noisy machine affects all of them; `--busy`
-adds noise by this many busy loops. CPU time is user and system time of all threads, read from /proc before and after,
+adds noise by this many busy loops. CPU time is user and system time of all threads, read from the clocks of its processes before and after,
 per response (or MiB, for large files). Each row has the medians, their spread over the rounds, and the ratio to the
 best peer: the median of the ratios within a round.
 Latency is measured with each server in a separate session and so in a separate scheduling group, and (`--groups both`, half
@@ -115,7 +115,8 @@ def measure(args, rows, group, folder):
 
 def compare(args, row, group, count, servers, folder):
     print(f"\n{row.name}: {row.what}{', client and server in one group' * (group == 'shared')}", flush=True)
-    compared = [Target(row, server, folder, servers.www) for server in servers.all if row.site in server.ports]
+    compared = [Target(row, server, folder, servers.www) for server in servers.all
+                if row.site in server.ports and server.name not in row.without]
     rounds = {target.server.name: [] for target in compared}
     for turn in range(count):
         for target in compared if turn % 2 == 0 else reversed(compared):

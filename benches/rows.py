@@ -173,7 +173,7 @@ SERVICE_ROWS = [
     listing(100_000, 1, seconds=4, without=("caddy", "dufs")),
     programs("tar", "1,000 files of 4 KiB as a tar, 1 connection", 1, "/files-1000/?archive=tar", site="archive", without=("dufs",),
              paths={"miniserve": "/files-1000/?download=tar"}, check=lambda body: names_in(body) == 1000),
-    programs("zip", "1,000 files of 4 KiB as a zip, 1 connection", 1, "/files-1000/?archive=zip", site="archive", seconds=2,
+    programs("zip", "1,000 files of 4 KiB as a zip, 1 connection", 1, "/files-1000/?archive=zip", site="archive", seconds=5,
              paths={"dufs": "/files-1000/?zip", "miniserve": "/files-1000/?download=zip"}, check=lambda body: names_in_zip(body) == 1000),
 ]
 

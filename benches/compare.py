@@ -54,7 +54,8 @@ def main():
     if args.write and len({row.table for row in rows}) != 1:
         sys.exit("choose rows of one table to write it")
     install(PACKAGES)
-    build(args.servers.split(","), {row.site for row in rows})
+    if not args.cached:
+        build(args.servers.split(","), {row.site for row in rows})
     groups = {"both": ["own", "shared"]}.get(args.groups, [args.groups])
     with tempfile.TemporaryDirectory(prefix="modest-bench-", dir=args.folder) as folder:
         folder = Path(folder)
@@ -83,6 +84,7 @@ def arguments():
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PROGRAM", help="another build of modest")
     parser.add_argument("--groups", choices=["own", "shared", "both"], default="own")
     parser.add_argument("--busy", type=int, default=0, help="processes that only take CPU time meanwhile")
+    parser.add_argument("--cached", action="store_true", help="the programs are built")
     parser.add_argument("--folder", help="where the site is made; the usual place of temporary files")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE)}")
     return parser.parse_args()

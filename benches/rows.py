@@ -97,7 +97,7 @@ def is_world(world):
 HANDLER_ROWS = [
     programs("json-order", "an order in JSON of 600 bytes, its bill in JSON, 64 connections", 64, "/order", site="app", method="POST",
              body=json.dumps(ORDER).encode(), headers=AS_JSON, check=lambda body: json.loads(body) == BILL),
-    programs("te-plaintext", "`Hello, World!`, 64 connections, 16 requests at once", 64, "/plaintext", site="plaintext", pipeline=16,
+    programs("te-plaintext", "`Hello, World!`, 64 connections, 16 requests at once", 64, "/plaintext", site="plaintext", pipeline=16, paths={"hyper": "/"},
              check=is_hello),
     programs("te-json", "a JSON object, 64 connections", 64, "/json", site="app",
              check=lambda body: json.loads(body) == {"message": "Hello, World!"}),

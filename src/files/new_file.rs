@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, openat, renameat, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -192,7 +193,8 @@ fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
 /// such limit.
 pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
-    has_bytes(&found, bytes, reserve) && (found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve))
+    has_bytes(&found, bytes, reserve)
+        && (found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve))
 }
 
 /// As many as ext4 creates for this many bytes, unless the file system has few.

@@ -57,6 +57,7 @@ impl<R: Registered> Connection<R> {
     /// CPU time.
     pub(super) fn output_waits(&self, turn: &ConnectionTurn<'_>) -> bool {
         turn.output_can_wait
+            && !turn.buffers.output.is_empty()
             && self.next == Next::Handle
             && !self.begun
             && turn.questions > 0

@@ -110,7 +110,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
     pub(super) gives_up_half: bool, // room is short, and a message is incomplete; also checked then
     pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
-    pub(super) output_can_wait: bool,           // for the output of the next handler, by the same conversation
+    pub(super) output_can_wait: bool, // for the output of the next handler, by the same conversation
 }
 
 impl ConnectionTurn<'_> {

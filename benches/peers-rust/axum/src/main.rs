@@ -84,7 +84,10 @@ async fn main() -> std::io::Result<()> {
         .route("/queries", get(queries))
         .route("/page", page)
         .route("/echo", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo).into_response()))
-        .route("/chat", get(async |State(app): Shared, upgrade: WebSocketUpgrade| upgrade.on_upgrade(|socket| chat(socket, app))))
+        .route(
+            "/chat",
+            get(async |State(app): Shared, upgrade: WebSocketUpgrade| upgrade.on_upgrade(|socket| chat(socket, app))),
+        )
         .route("/events", get(events))
         .route("/publish", post(publish))
         .with_state(app);

@@ -21,8 +21,13 @@ pub fn text(number: usize) -> String {
 pub fn connect(kind: &str, address: &str, path: &str) -> io::Result<Box<dyn Client>> {
     Ok(match kind {
         "udp" => Box::new(Datagrams::connect(address)?),
-        "ws" => Box::new(Socket(open(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{UPGRADE}\r\n"), "101")?)),
-        _ => Box::new(Listener(open(address, &format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n"), "200")?, Vec::new())),
+        "ws" => {
+            Box::new(Socket(open(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{UPGRADE}\r\n"), "101")?))
+        }
+        _ => Box::new(Listener(
+            open(address, &format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n"), "200")?,
+            Vec::new(),
+        )),
     })
 }
 

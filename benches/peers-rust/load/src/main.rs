@@ -48,7 +48,8 @@ fn shares(what: &str, kind: &str, address: &str, connections: usize) -> io::Resu
 
 /// Returns the time of each round of each thread.
 fn echo(shares: Vec<Vec<Box<dyn Client>>>, time: Duration) -> Vec<Duration> {
-    let threads: Vec<_> = shares.into_iter().map(|share| std::thread::spawn(move || echo_on_one(share, time))).collect();
+    let threads: Vec<_> =
+        shares.into_iter().map(|share| std::thread::spawn(move || echo_on_one(share, time))).collect();
     threads.into_iter().flat_map(|thread| thread.join().expect("a thread of the load")).collect()
 }
 
@@ -102,7 +103,10 @@ fn publisher(kind: &str, address: &str) -> io::Result<Publish> {
     let address = address.to_owned();
     Ok(Box::new(move |text| {
         let length = text.len();
-        write!(stream, "POST /publish HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}")?;
+        write!(
+            stream,
+            "POST /publish HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}"
+        )?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

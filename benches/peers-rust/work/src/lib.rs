@@ -39,7 +39,12 @@ pub struct Bill {
 impl Order {
     pub fn bill(self) -> Bill {
         let total = self.lines.iter().map(|line| u64::from(line.count) * line.cents).sum();
-        Bill { id: self.id, customer: self.customer, total, names: self.lines.into_iter().map(|line| line.name).collect() }
+        Bill {
+            id: self.id,
+            customer: self.customer,
+            total,
+            names: self.lines.into_iter().map(|line| line.name).collect(),
+        }
     }
 }
 
@@ -72,7 +77,8 @@ pub fn worlds(count: usize) -> Vec<World> {
 
 fn open() -> Connection {
     let path = std::env::args().nth(2).expect("the path of the database");
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX).expect("the database")
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .expect("the database")
 }
 
 fn row(database: &Connection) -> World {
@@ -100,7 +106,8 @@ pub fn count_in(query: &str) -> usize {
 
 /// A page of 64 KiB that compresses as a listing of names and numbers does.
 pub fn page() -> String {
-    let lines = (0..).map(|n: u32| format!("<tr><td>name-{n:05}<td>{}<td>{:x}\n", n * 7919, n.wrapping_mul(2_654_435_761)));
+    let lines =
+        (0..).map(|n: u32| format!("<tr><td>name-{n:05}<td>{}<td>{:x}\n", n * 7919, n.wrapping_mul(2_654_435_761)));
     let mut page = String::new();
     for line in lines {
         if page.len() + line.len() > 64 * 1024 {

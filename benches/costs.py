@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The costs besides CPU time: memory per idle connection, time to the first response, sizes of programs, and time to build.
 
-    benches/costs.py [memory] [start] [size] [build]
+    benches/costs.py [--cached] [memory] [start] [size] [build]
 
-All of them by default, which takes some ten minutes, most of it for builds. It prints a table. Memory is `RssAnon` of all processes of a
+All of them by default, which takes some ten minutes, most of it for builds. `--cached`: the program is built. It prints a table. Memory is `RssAnon` of all processes of a
 server, which does not include buffers of the kernel: the difference after so many clients have had one response each and stay connected, divided by their number.
 
 Needs cargo; installs nginx and Caddy from Debian where they are missing.
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from builds import HERE, INSTALLED, Programs, build, install
+from builds import HERE, INSTALLED, Programs, build, install, make_certificate
 from peers import Server, Servers
 
 CLIENTS = 4000
@@ -30,11 +30,12 @@ STARTS = 31
 
 
 def main():
-    chosen = sys.argv[1:] or list(COSTS)
+    chosen = [word for word in sys.argv[1:] if word != "--cached"] or list(COSTS)
     if unknown := set(chosen) - set(COSTS):
         sys.exit(f"no such cost: {', '.join(unknown)}; there are {', '.join(COSTS)}")
     install(["nginx", "caddy"])
-    build(["modest", "nginx", "caddy"], ["files"])
+    if "--cached" not in sys.argv:
+        build(["modest", "nginx", "caddy"], ["files"])
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     print("| cost | modest | beside |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="modest-costs-") as folder:
@@ -80,7 +81,7 @@ CONTEXT = ssl._create_unverified_context()
 
 
 def ask(client):
-    client.sendall(b"GET /1k.txt HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.sendall(b"GET /1k.txt HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     response = b""
     while not response.endswith(b"x\n"):
         part = client.recv(65536)
@@ -97,12 +98,13 @@ def anonymous(server, site):
 def start(folder, www):
     """From the start of the process to the end of the first response."""
     times = {"modest": [], "nginx": [], "caddy": []}
+    certificate = make_certificate(folder)
     for turn in range(STARTS):
         for name, found in times.items():
             inner = folder / f"start-{name}-{turn}"
             inner.mkdir()
             inner.chmod(0o777)
-            found.append(first_response(inner, www, name))
+            found.append(first_response(inner, www, name, certificate))
     own, *others = (f"{name} {statistics.median(found) * 1000:.1f} ms" for name, found in times.items())
     yield f"start to first response, median of {STARTS}", own.split(" ", 1)[1], ", ".join(others)
 
@@ -110,9 +112,10 @@ def start(folder, www):
 class Started(Servers):
     """One server, which is asked as soon as it accepts."""
 
-    def __init__(self, folder, www, name):
+    def __init__(self, folder, www, name, certificate):
         self.folder, self.www, self.sites, self.own_session = folder, www, ["files", "listing"], True
-        self.certificate, self.key, self.database, self.backend, self.started, self.took = "", "", "", 0, [], 0
+        self.certificate, self.key = certificate
+        self.database, self.backend, self.started, self.took = "", 0, [], 0
         self.server = Server(name)
 
     def listens(self, server, process, ports):
@@ -132,8 +135,8 @@ class Started(Servers):
         return super().start(command, **settings)
 
 
-def first_response(folder, www, name):
-    servers = Started(folder, www, name)
+def first_response(folder, www, name, certificate):
+    servers = Started(folder, www, name, certificate)
     try:
         servers.start_modest(servers.server, Programs()) if name == "modest" else servers.start_peer(servers.server)
         return servers.took

@@ -2,6 +2,7 @@
 //! the file up, `prepare` makes fields and content. `http` applies preconditions, ranges and HEAD.
 
 mod changing; // methods that write
+mod getting; // GET and HEAD
 
 mod properties; // PROPFIND
 
@@ -18,28 +19,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use http::header::{ALLOW, VARY};
+use http::header::ALLOW;
 use http::{HeaderMap, Method, StatusCode};
 
 #[cfg(feature = "archive")]
 use super::archive::Archives;
 use super::cache::{Cache, CacheLimits};
-use super::codings::ContentCoding;
 #[cfg(feature = "compress")]
 use super::compressed::Compressed;
 use super::dav;
-use super::find::{Finder, FoundFile, Lookup};
+use super::find::Finder;
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
-#[cfg(feature = "markdown")]
-use super::markdown;
-use super::open::{OpenError, Root, Symlinks};
-use super::path::{self, FilePath, ResolvedPath};
-use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
-use super::rights::{List, Read, Rights};
+use super::open::{Root, Symlinks};
+use super::path::{self, FilePath};
+use super::prepare::{FileContent, Preparer, Resource, Variant};
+use super::rights::Rights;
 use super::taking::Taking;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 use open_files::OpenFiles;
@@ -288,166 +286,9 @@ impl StaticFileHandler {
         FolderCheck(self.finder.root.clone())
     }
 
-    /// The response for a path whose result is completely cached.
-    fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
-        let kept = self.kept(key, asked)?;
-        match &kept.what {
-            What::File(resource) => Some(self.negotiate(asked, resource)),
-            What::Index(path) => match &self.kept(path, asked)?.what {
-                What::File(resource) => Some(self.negotiate(asked, resource)),
-                What::Index(_) => None, // a folder has replaced the file
-            },
-        }
-    }
-
-    fn get(&self, asked: Asked<'_>) -> Result<Response> {
-        let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
-        if let Some(key) = path::key(&path, mount) {
-            self.may_read(asked, key)?;
-            let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
-            if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
-                return response;
-            }
-            if self.is_known_missing(key, asked) {
-                return self.error_response(asked, OpenError::NotFound);
-            }
-        }
-        match path::resolve(&path, mount) {
-            ResolvedPath::Path(path) => self.serve(asked, &path),
-            ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, &path::location(mount, b"", true))),
-            ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-        }
-    }
-
     /// The decoded path at which the folder is served, without a trailing slash.
     pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         self.mount.as_deref().unwrap_or(request.mount_path())
-    }
-
-    fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
-        let only = match &self.only {
-            Some(name) if path.bytes.is_empty() || path.bytes == *name && !path.trailing_slash => {
-                Some(FilePath { bytes: name.clone(), trailing_slash: false })
-            }
-            Some(_) => return self.error_response(asked, OpenError::NotFound),
-            None => None,
-        };
-        let path = only.as_ref().unwrap_or(path);
-        self.may_read(asked, &path.bytes)?;
-        if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
-            return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
-        }
-        let key = path.key();
-        if let Some(response) = self.cached_response(&key, asked) {
-            return response;
-        }
-        if self.is_known_missing(&key, asked) {
-            self.say_why_not(asked.request, path);
-            return self.error_response(asked, OpenError::NotFound);
-        }
-        let now = SystemTime::now();
-        let found = self.retry_after_clearing_cache(|| self.finder.find(path, asked.polled, now));
-        if !matches!(found, Ok(Lookup::File(_))) {
-            self.cache.forget(&key);
-        }
-        if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
-            self.say_why_not(asked.request, path);
-        }
-        match found {
-            Ok(Lookup::File(found)) => self.found(&key, found, asked, now),
-            Ok(Lookup::NeedsSlash | Lookup::Folder) if let Some(page) = self.app_response_to_folder(asked, path) => {
-                page
-            }
-            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
-            Ok(Lookup::Folder) if self.listing => {
-                // Only here it is certain that this is a folder without an index.
-                let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
-                #[cfg(feature = "archive")]
-                if let Some(format) = self.archive_format(asked.request)? {
-                    return self.archive(asked, listed, format);
-                }
-                self.list(asked, listed).or_else(|error| self.error_response(asked, error))
-            }
-            Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
-            Ok(Lookup::Missing(basis)) => {
-                self.keep_missing(&key, basis, asked, now);
-                self.error_response(asked, OpenError::NotFound)
-            }
-            Err(error) => self.error_response(asked, error),
-        }
-    }
-
-    /// A file that was looked up.
-    fn found(&self, key: &[u8], found: FoundFile, asked: Asked<'_>, now: SystemTime) -> Result<Response> {
-        let kept = self.keep(key, found, asked, now)?;
-        match &kept.what {
-            What::File(resource) => self.negotiate(asked, resource),
-            What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
-        }
-    }
-
-    fn say_why_not(&self, request: &Request, path: &FilePath) {
-        if log::log_enabled!(target: "modest::files", log::Level::Debug)
-            && let Some(why) = self.finder.why_not(path)
-        {
-            log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
-        }
-    }
-
-    /// Called before anything is looked up, so that a rejection does not reveal whether the path exists.
-    fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
-        match asked.rights.grant::<Read>(path) {
-            Some(_) => Ok(()),
-            None => Err(self.refused(asked)),
-        }
-    }
-
-    #[cold]
-    fn refused(&self, asked: Asked<'_>) -> Error {
-        self.refusal(asked.rights.refusal())
-    }
-
-    fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
-        let Some(file) = resource.of(asked.rights) else { return Err(self.refused(asked)) };
-        #[cfg(feature = "markdown")]
-        if self.markdown && asked.request.query().is_some() && markdown::is_asked(asked.request, file.path_and_length())
-        {
-            let file = response(file.identity());
-            let fields = file.headers().clone();
-            return Ok(markdown::page(&file.into_bytes()?, &fields));
-        }
-        if !file.is_coded() {
-            return Ok(response(file.identity()));
-        }
-        let by_preference =
-            ContentCoding::ALL.into_iter().filter(|coding| file.codings().any(|known| known == *coding));
-        let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
-        let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
-        match asked.request.choose_coding(&names) {
-            Ok(name) => Ok(match name.and_then(coding_of) {
-                Some(coding) => self.coded(&file, coding),
-                None => response(file.identity()),
-            }),
-            Err(_) => {
-                let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
-                let why = match codings[..] {
-                    [] => "Available uncompressed.".to_owned(),
-                    _ => format!("This is available without a content coding, or in {}.", codings.join(", ")),
-                };
-                Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
-            }
-        }
-    }
-
-    fn coded(&self, resource: &Readable<'_>, coding: ContentCoding) -> Response {
-        if let Some(sidecar) = resource.coded(coding) {
-            return response(sidecar);
-        }
-        #[cfg(feature = "compress")]
-        if let Some(response) = self.compressed.of(resource, response) {
-            return response;
-        }
-        response(resource.identity())
     }
 
     /// The rights of a request.

@@ -148,6 +148,7 @@ fn names_in_security_exist() {
                 "TcpServer" => "src/tcp/server.rs",
                 "Http" => "src/http/service.rs",
                 "Request" if ["path", "original_path"].contains(&option) => "src/http/request/path.rs",
+                "Request" if option.starts_with("client_") => "src/http/request/from_client.rs",
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",

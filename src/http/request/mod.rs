@@ -5,6 +5,8 @@ pub(crate) mod plan; // the plan of a body
 
 mod path; // the path, and the part that mounts have taken
 
+mod cookies; // cookies
+mod from_client; // its client
 mod log_in; // where users log in
 mod origin; // whether a URL is of this server
 
@@ -59,7 +61,6 @@ pub use values::{Access, Forwarded, Permissions, RequestId, User};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -68,7 +69,7 @@ use std::time::{self, Duration, SystemTime};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
-use crate::tcp::{self, Address, Client, Instant, ServerHandle, Waker};
+use crate::tcp::{self, Client, Instant, Waker};
 use arriving::ArrivingEnd;
 use asked::Asked;
 use head::Head;
@@ -267,27 +268,6 @@ impl Request {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
-    pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.cookies().find(|(found, _)| *found == name).map(|(_, value)| value)
-    }
-
-    /// All cookies in the order in which they were sent: name and value. Cookies that are not UTF-8 are passed over. A
-    /// name can occur more than once; the first is that of the longest path (RFC 6265, section 5.4).
-    ///
-    /// ```
-    /// use modest::Request;
-    ///
-    /// let request = Request::get("/").with_header("cookie", "a=1; b=\"2\"; a=3");
-    /// assert_eq!(request.cookies().collect::<Vec<_>>(), [("a", "1"), ("b", "2"), ("a", "3")]);
-    /// ```
-    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.header_all("cookie")
-            .flat_map(|line| line.split(|byte| *byte == b';'))
-            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
-            .map(|(name, value)| (trimmed(name), unquoted(trimmed(value))))
-    }
-
     /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
     /// ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), otherwise the target's if it is a URL,
     /// otherwise the Host field. `None` if all are absent, which HTTP/1.0 allows.
@@ -459,73 +439,6 @@ impl Request {
         self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
 
-    /// The client.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// The address of the client (Python's `client_address`): IP address and port, or a Unix socket.
-    pub fn client_address(&self) -> &Address {
-        self.client.address()
-    }
-
-    /// The IP address of the client: the one that a [trusted proxy](crate::layers::TrustedProxies) reported, if that
-    /// layer is around this handler, otherwise the connection's. `None` for a Unix socket.
-    pub fn client_ip(&self) -> Option<IpAddr> {
-        let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
-        told.or_else(|| self.client.ip())
-    }
-
-    /// Whether the request was encrypted: by TLS on this connection ([`Client::tls`]), or as reported by a proxy that
-    /// is trusted with it ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), which has precedence.
-    pub fn is_secure(&self) -> bool {
-        match self.value::<Forwarded>().and_then(|forwarded| forwarded.scheme.clone()) {
-            Some(scheme) => scheme == "https",
-            None => self.client.tls().is_some(),
-        }
-    }
-
-    /// `https` if the request [is secure](Request::is_secure), otherwise `http`.
-    pub fn scheme(&self) -> &'static str {
-        if self.is_secure() { "https" } else { "http" }
-    }
-
-    /// Whether the client has closed its side of the connection, or the connection is broken, so that a long handler
-    /// can give up. It costs one atomic load, and becomes true shortly after the client has left, while the handler
-    /// runs.
-    ///
-    /// A client that has sent its last byte and still reads (it shut down its sending side) also counts as gone: the
-    /// two look alike until something is sent. A request made by a test is never gone.
-    ///
-    /// ```
-    /// # use modest::{Request, Response, Result, Error};
-    /// fn wait_for_news(request: &Request) -> Result<Response> {
-    ///     while !request.client_is_gone() {
-    ///         // check for news; return them if there are any
-    /// #       break;
-    ///     }
-    ///     Err(Error::new(503, "nobody is listening any more"))
-    /// }
-    /// # assert!(wait_for_news(&Request::get("/")).is_err());
-    /// ```
-    pub fn client_is_gone(&self) -> bool {
-        self.waker.as_ref().is_some_and(Waker::client_is_gone)
-    }
-
-    /// A handle of the server: its statistics, and the way to shut it down (Python's `self.server`). A request made by
-    /// a test has a handle that serves nothing.
-    ///
-    /// ```no_run
-    /// # use modest::{Request, Response, Result};
-    /// fn stop(request: &Request) -> Result<Response> {
-    ///     request.server().shutdown(); // this request still gets its response
-    ///     Ok(Response::text("Goodbye.\n"))
-    /// }
-    /// ```
-    pub fn server(&self) -> ServerHandle {
-        self.waker.as_ref().and_then(Waker::server).unwrap_or_default()
-    }
-
     /// When the poll that brought the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled). For
     /// caches: a file system check made since then is as fresh as a new one.
     pub fn polled(&self) -> Option<time::Instant> {
@@ -563,15 +476,4 @@ impl fmt::Debug for Request {
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }
-}
-
-/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name,
-/// which then has no prefix such as `__Host-`.
-fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
-}
-
-/// A cookie value may be quoted (RFC 6265, section 4.1.1).
-fn unquoted(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }

@@ -1,0 +1,273 @@
+//! The header fields of a response: setting, adding and removing them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::fields::{self, FieldList, Fields};
+use super::prepared::PreparedFields;
+use super::{Cookie, Response};
+use crate::http::date;
+use crate::http::error::{Error, parse_field};
+use crate::http::etag::ETag;
+
+impl Response {
+    /// Sets a field, and replaces any of that name.
+    #[doc(alias = "send_header")]
+    pub fn with_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.insert(fields::parse_checked(name, value), true)
+    }
+
+    /// Adds a field beside others of that name. A field that a response has only once (`Content-Type`, `ETag`,
+    /// `Location`) is replaced.
+    pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.insert(fields::parse_checked(name, value), false)
+    }
+
+    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or
+    /// `Last-Modified` with an invalid value: for gateways, which forward the fields of an application.
+    pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.insert(parse_field(name, value), false)
+    }
+
+    /// Removes the fields of that name, also the effect of `Connection: close` and `Content-Length`.
+    pub fn without_header(mut self, name: &str) -> Response {
+        if let Ok(name) = HeaderName::try_from(name) {
+            self.remove(&name);
+        }
+        self
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.map.take();
+        match *name {
+            header::CONNECTION => self.close = false,
+            header::CONTENT_LENGTH => self.declared_length = None,
+            _ => {}
+        }
+        self.unshare(name);
+        self.own.remove(name);
+    }
+
+    /// Sets `Content-Type`.
+    pub fn with_content_type(self, media_type: &str) -> Response {
+        self.with_header(header::CONTENT_TYPE, media_type)
+    }
+
+    /// Adds a cookie, beside others.
+    pub fn with_cookie(self, cookie: Cookie) -> Response {
+        let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
+        self.insert(field, false)
+    }
+
+    /// Sets `ETag`: the preconditions of GET and HEAD are then evaluated.
+    pub fn with_etag(self, tag: ETag) -> Response {
+        self.with_header(header::ETAG, tag)
+    }
+
+    /// Sets `Last-Modified`, rounded down to the second: the preconditions of GET and HEAD are then evaluated.
+    ///
+    /// A time later than the response is sent as the time of the response. A time before the year 0
+    /// or after 9999 is left out.
+    pub fn with_last_modified(self, time: SystemTime) -> Response {
+        match date::value(time) {
+            Some(value) => self.set_field(header::LAST_MODIFIED, value),
+            None => self,
+        }
+    }
+
+    /// Uses prepared fields, which replace any of their names.
+    pub fn with_fields(mut self, fields: Arc<Fields>) -> Response {
+        self.map.take();
+        if let Some(before) = self.prepared.take() {
+            let mut own = before.list().clone();
+            self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
+            self.own = own;
+        }
+        if !self.own.is_empty() {
+            fields.list().iter().for_each(|(name, _)| self.own.remove(name));
+        }
+        self.prepared = Some(PreparedFields::Shared(fields));
+        self
+    }
+
+    /// Takes the status and the fields of an error, which replace any of their names: for error pages of your own.
+    pub fn with_error(mut self, error: &Error) -> Response {
+        for name in error.headers().keys() {
+            self.remove(name);
+            for value in error.headers().get_all(name) {
+                self = self.with_added_header(name, value);
+            }
+        }
+        self.with_status(error.status())
+    }
+
+    /// Sets a field that is known to be valid.
+    pub(super) fn set_field(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        self.map.take();
+        self.unshare(&name);
+        self.own.set(name, value);
+        self
+    }
+
+    fn insert(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
+        match field {
+            Err(error) => self.record_error(error),
+            // RFC 9110, section 15.5.22: a 426 names the protocol.
+            Ok((name, value)) if name == header::UPGRADE => return self.set_field(name, value),
+            Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
+            Ok((name, value)) if replace || fields::is_singleton(&name) => return self.set_field(name, value),
+            Ok((name, value)) => {
+                self.map.take();
+                self.own.append(name, value);
+            }
+        }
+        self
+    }
+
+    /// `Connection: close` and `Content-Length` are not sent as set, but have an effect.
+    fn apply_managed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == header::CONNECTION {
+            let close = value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.close |= close;
+        } else if *name == header::CONTENT_LENGTH {
+            match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
+                Some(Ok(length)) => self.declared_length = Some(length),
+                _ => {
+                    self.record_error(Error::from(format!("the response's Content-Length is not a length: {value:?}")))
+                }
+            }
+        }
+    }
+
+    /// If the prepared fields have one of that name, copies the others into this response's own.
+    fn unshare(&mut self, name: &HeaderName) {
+        if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
+            let mut own = FieldList::default();
+            let others = fields.iter().filter(|(other, _)| *other != name);
+            others.for_each(|(other, value)| own.append(other.clone(), value.clone()));
+            self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
+            self.own = own;
+            if let Some(error) = fields.deferred_error() {
+                self.record_error(Error::from(error.to_string()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(response: &Response) -> Vec<String> {
+        response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn prepared_fields_are_copied_when_changed() {
+        let fields = Arc::new(Fields::new().with_header("a", "1").with_header("b", "2"));
+        for (row, response, expected) in [
+            ("as they are", Response::new(200).with_fields(fields.clone()), vec!["a: 1", "b: 2"]),
+            (
+                "one more",
+                Response::new(200).with_fields(fields.clone()).with_header("c", "3"),
+                vec!["a: 1", "b: 2", "c: 3"],
+            ),
+            (
+                "one replaced",
+                Response::new(200).with_fields(fields.clone()).with_header("A", "3"),
+                vec!["b: 2", "a: 3"],
+            ),
+            (
+                "one appended",
+                Response::new(200).with_fields(fields.clone()).with_added_header("a", "3"),
+                vec!["a: 1", "a: 3", "b: 2"],
+            ),
+            ("one taken out", Response::new(200).with_fields(fields.clone()).without_header("A"), vec!["b: 2"]),
+            (
+                "over one of the response's",
+                Response::new(200).with_header("a", "0").with_fields(fields.clone()),
+                vec!["a: 1", "b: 2"],
+            ),
+            (
+                "over others",
+                Response::new(200)
+                    .with_fields(Arc::new(Fields::new().with_header("b", "0").with_header("c", "3")))
+                    .with_fields(fields.clone()),
+                vec!["a: 1", "b: 2", "c: 3"],
+            ),
+        ] {
+            let (mut found, mut expected) = (shown(&response), expected);
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{row}");
+        }
+        assert_eq!(fields.iter().count(), 2);
+    }
+
+    #[test]
+    fn a_default_media_type_can_be_overridden() {
+        type Make = fn() -> Response;
+        let kinds: [(Make, &str); 3] = [
+            (|| Response::text("a"), "text/plain; charset=utf-8"),
+            (|| Response::html("a"), "text/html; charset=utf-8"),
+            (|| Response::bytes("a"), "application/octet-stream"),
+        ];
+        for (make, media_type) in kinds {
+            let fields = || Arc::new(Fields::new().with_header("content-type", "a/b").with_header("x", "1"));
+            for (row, response, expected) in [
+                ("as it is", make(), vec![format!("content-type: {media_type}")]),
+                (
+                    "beside another",
+                    make().with_header("x", "1"),
+                    vec![format!("content-type: {media_type}"), "x: 1".into()],
+                ),
+                (
+                    "replaced",
+                    make().with_header("x", "1").with_content_type("a/b"),
+                    vec!["content-type: a/b".into(), "x: 1".into()],
+                ),
+                ("added to", make().with_added_header("content-type", "a/b"), vec!["content-type: a/b".into()]),
+                ("removed", make().without_header("Content-Type"), vec![]),
+                ("below prepared ones", make().with_fields(fields()), vec!["content-type: a/b".into(), "x: 1".into()]),
+                ("of nobody else", make(), vec![format!("content-type: {media_type}")]),
+            ] {
+                let mut found = shown(&response);
+                found.sort();
+                assert_eq!(found, expected, "{media_type}, {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_header_map_reflects_changes() {
+        let response = Response::text("a");
+        assert_eq!(response.headers().len(), 1);
+        let response = response.with_header("x", "1");
+        assert_eq!(response.headers()["x"], "1");
+        let response = response.with_added_header("x", "2").without_header("content-type");
+        assert_eq!(shown(&response), ["x: 1", "x: 2"]);
+    }
+}

@@ -1,0 +1,269 @@
+//! The buffer between the threads that log and the one that writes.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use log::Level;
+
+use super::message_line;
+use super::writers::buffer;
+
+pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
+const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
+
+/// The destination of a buffer. Used by one thread.
+pub(super) trait Sink: Write {
+    /// Opens the file again after it was renamed.
+    ///
+    /// # Errors
+    /// If opening fails; the old file is kept.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The message for stderr after the first failed write or reopen.
+    fn failure(&self, error: &io::Error) -> Option<String> {
+        let _ = error;
+        None
+    }
+}
+
+/// From a level and a message to a line without its end.
+pub(super) type FormatLine = Box<dyn Fn(Level, &str) -> String + Send + Sync>;
+
+/// The buffer between the threads that log and the one that writes.
+#[derive(Default)]
+pub(super) struct LogBuffer {
+    own_lines: OnceLock<FormatLine>,
+    pub(super) lost: AtomicU64,
+    state: Mutex<BufferState>,
+    pub(super) reopen: AtomicBool,
+    not_empty: Condvar,
+    drained: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct BufferState {
+    lines: Vec<u8>,
+    dropped: u64,
+    /// What the writing thread is doing.
+    writer: WriterState,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum WriterState {
+    /// Writing, or about to check for more lines: needs no wake-up.
+    #[default]
+    Busy,
+    /// Waiting for a line: it must be woken.
+    Waiting,
+}
+
+impl fmt::Debug for LogBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogBuffer").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl LogBuffer {
+    pub(super) fn own_lines(&self, format: FormatLine) {
+        let _ = self.own_lines.set(format); // the first applies
+    }
+
+    /// Formats a line of the writer itself.
+    fn own_line(&self, level: Level, message: &str) -> String {
+        let line = match self.own_lines.get() {
+            Some(format) => format(level, message),
+            None => message_line(level, message, SystemTime::now()),
+        };
+        line + "\n"
+    }
+
+    fn report(&self, out: &dyn Sink, error: &io::Error) {
+        if let Some(message) = out.failure(error) {
+            buffer().push(self.own_line(Level::Error, &message).as_bytes());
+        }
+    }
+
+    /// Appends a line if there is space. Never waits for the writer.
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.lines.len() + line.len() > CAPACITY {
+            state.dropped += 1;
+            return;
+        }
+        state.lines.extend_from_slice(line);
+        let wake = std::mem::take(&mut state.writer) == WriterState::Waiting;
+        drop(state);
+        if wake {
+            self.not_empty.notify_one();
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let mut state = self.lock();
+        state.writer = WriterState::Busy;
+        drop(state);
+        self.not_empty.notify_one();
+    }
+
+    /// The loop of the writing thread. Lines that can't be written are lost, and it continues.
+    pub(super) fn write_to(&self, out: &mut dyn Sink) {
+        let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
+        loop {
+            let dropped = self.take(&mut batch);
+            slow += dropped;
+            self.lost.fetch_add(dropped, Relaxed);
+            if self.reopen.swap(false, Relaxed)
+                && let Err(error) = out.reopen()
+            {
+                self.report(out, &error);
+            }
+            match write_batch(out, &batch, &mut torn) {
+                Ok(()) => {}
+                Err((error, lost)) => {
+                    if failed == 0 {
+                        self.report(out, &error);
+                    }
+                    failed += lost;
+                    self.lost.fetch_add(lost, Relaxed);
+                }
+            }
+            batch.clear();
+            // Written after lines that could be written, so there is space again.
+            if slow + failed > 0 && write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
+                (slow, failed) = (0, 0);
+            }
+            thread::sleep(WRITE_INTERVAL); // the pause lets lines gather
+        }
+    }
+
+    /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped.
+    fn take(&self, into: &mut Vec<u8>) -> u64 {
+        let mut state = self.lock();
+        while state.lines.is_empty() && !self.reopen.load(Relaxed) {
+            state.writer = WriterState::Waiting;
+            self.drained.notify_all();
+            state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer = WriterState::Busy;
+        std::mem::swap(&mut state.lines, into);
+        std::mem::take(&mut state.dropped)
+    }
+
+    fn lost_lines(&self, slow: u64, failed: u64) -> String {
+        [(slow, "they were not read in time"), (failed, "they could not be written")]
+            .into_iter()
+            .filter(|(lost, _)| *lost > 0)
+            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log were lost: {why}")))
+            .collect()
+    }
+
+    pub(super) fn drain(&self, within: Duration) {
+        let busy = |state: &mut BufferState| state.writer == WriterState::Busy;
+        drop(self.drained.wait_timeout_while(self.lock(), within, busy));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last bytes written do
+/// not end a line, so a line end is written before the next one.
+fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
+    let mut rest = batch;
+    let mut is_begun = false;
+    while !rest.is_empty() {
+        let ends_it = *torn && !is_begun;
+        match out.write(if ends_it { b"\n" } else { rest }) {
+            Ok(written) if written > 0 && ends_it => *torn = false,
+            Ok(written) if written > 0 => {
+                *torn = rest[written - 1] != b'\n';
+                is_begun = true;
+                rest = &rest[written..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            failed => {
+                let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                return Err((error, memchr::memchr_iter(b'\n', rest).count() as u64));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that is full for a while.
+    struct Disk {
+        written: Vec<u8>,
+        space: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let some = bytes.len().min(self.space);
+            self.space -= some;
+            self.written.extend_from_slice(&bytes[..some]);
+            if some > 0 { Ok(some) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Sink for Disk {}
+
+    #[test]
+    fn lines_lost_to_a_full_disk_are_counted() {
+        for (space, lost, written) in
+            [(9, 0, "one\ntwo\n"), (8, 0, "one\ntwo\n"), (7, 1, "one\ntwo"), (3, 2, "one"), (0, 2, "")]
+        {
+            let mut disk = Disk { written: Vec::new(), space };
+            let mut torn = false;
+            let found = write_batch(&mut disk, b"one\ntwo\n", &mut torn).err().map_or(0, |(_, lost)| lost);
+            assert_eq!((found, &*String::from_utf8_lossy(&disk.written)), (lost, written), "{space} bytes");
+            // Once there is space again, the next line is written from its beginning.
+            disk.space = 100;
+            assert!(write_batch(&mut disk, b"six\n", &mut torn).is_ok() && !torn);
+            let all = String::from_utf8_lossy(&disk.written).into_owned();
+            let end = if written.is_empty() || written.ends_with('\n') { "" } else { "\n" };
+            assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");
+        }
+        let buffer = LogBuffer::default();
+        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log were lost: they could not be written\n");
+        assert!(line.starts_with("[WARN] [") && line.ends_with(&format!(":{}] {said}", &line[26..28])), "{line}");
+        buffer.own_lines(Box::new(|level, message| format!("{level}: {message}")));
+        assert_eq!(buffer.lost_lines(0, 3), format!("WARN: {said}"));
+    }
+
+    #[test]
+    fn lines_beyond_the_capacity_are_dropped_and_counted() {
+        let buffer = LogBuffer::default();
+        let line = [b'x'; 1024];
+        for _ in 0..CAPACITY / line.len() + 7 {
+            buffer.push(&line);
+        }
+        let mut batch = Vec::new();
+        assert_eq!((buffer.take(&mut batch), batch.len()), (7, CAPACITY));
+        buffer.push(b"again\n");
+        batch.clear();
+        assert_eq!((buffer.take(&mut batch), &batch[..]), (0, &b"again\n"[..]));
+    }
+
+    #[test]
+    fn draining_is_bounded() {
+        let buffer = LogBuffer::default();
+        buffer.push(b"nobody writes this\n");
+        buffer.drain(Duration::from_millis(1)); // returns, though no thread ever takes the line
+        assert!(!buffer.lock().lines.is_empty());
+    }
+}

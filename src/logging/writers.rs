@@ -1,0 +1,221 @@
+//! The writers that never wait: to stderr, and to a file, which the program also uses.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use log::Level;
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+
+use super::FLUSH_TIMEOUT;
+use super::buffer::{CAPACITY, LogBuffer, Sink};
+
+/// A writer to stderr that never waits: a line is copied into a buffer of 1 MiB that all such writers of the process
+/// share, and a thread writes it out. Use it in loggers: a logger that writes to stderr directly stops the server if
+/// its reader does not read.
+///
+/// A line is passed on when it ends. A line that finds no space is dropped and counted, and the count is logged later.
+///
+/// ```
+/// use modest::StderrWriter;
+/// use std::io::Write;
+///
+/// let mut log = StderrWriter::new();
+/// writeln!(log, "starting")?;
+/// log.drain(); // at the end
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct StderrWriter {
+    line: Vec<u8>,
+}
+
+impl StderrWriter {
+    /// Creates a writer. The first of a process starts the thread.
+    pub fn new() -> StderrWriter {
+        buffer();
+        StderrWriter::default()
+    }
+
+    /// Sets how the writer's own lines are formatted, such as the one that counts lost lines: from a level and a
+    /// message to a line without its end. Default: the format of [`log_to_stderr`]. The first call applies to the whole
+    /// process.
+    pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        buffer().own_lines(Box::new(format));
+    }
+
+    /// Returns how many lines of this process were lost so far: stderr did not take them in time, or not at all.
+    pub fn lost_lines(&self) -> u64 {
+        buffer().lost.load(Relaxed)
+    }
+
+    /// Waits up to one second until all lines are written. Call it at the end of the program.
+    pub fn drain(&self) {
+        buffer().drain(FLUSH_TIMEOUT);
+    }
+}
+
+impl Write for StderrWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        push_lines(&mut self.line, bytes, buffer());
+        Ok(bytes.len())
+    }
+
+    /// Does nothing, because many loggers flush after each line. See [`StderrWriter::drain`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A writer to a file that never waits, like [`StderrWriter`], with a buffer and a thread of its own. Lines are
+/// appended.
+///
+/// A line that finds no space in the buffer or on the disk is dropped. The number of dropped lines is logged once there
+/// is space again. The first error is also written to stderr.
+///
+/// ```no_run
+/// use modest::LogFile;
+/// use std::io::Write;
+///
+/// let mut log = LogFile::open("/var/log/modest.log")?;
+/// writeln!(log, "starting")?;
+/// log.reopen(); // it was renamed: open a new one
+/// log.drain(); // at the end
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    line: Vec<u8>,
+    buffer: Arc<LogBuffer>,
+}
+
+impl LogFile {
+    /// Opens a file, or creates it. The path stays valid if the working directory changes.
+    ///
+    /// # Errors
+    /// If the file cannot be opened for writing, or there is no thread.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<LogFile> {
+        let path = std::path::absolute(path.into())?;
+        let mut out = FileSink { file: append(&path)?, path };
+        let buffer = Arc::new(LogBuffer::default());
+        let thread = Arc::clone(&buffer);
+        thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut out))?;
+        Ok(LogFile { line: Vec::new(), buffer })
+    }
+
+    /// Reopens the path before the next line, after the file was renamed or removed, for example by `logrotate`. If
+    /// that fails, the old file is kept, and the error is written to stderr.
+    pub fn reopen(&self) {
+        self.buffer.reopen.store(true, Relaxed);
+        self.buffer.wake();
+    }
+
+    /// Sets how the writer's own lines are formatted: see [`StderrWriter::own_lines`]. The first call applies to this
+    /// file.
+    pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        self.buffer.own_lines(Box::new(format));
+    }
+
+    /// Returns how many lines were lost so far: the disk did not take them in time, or not at all.
+    pub fn lost_lines(&self) -> u64 {
+        self.buffer.lost.load(Relaxed)
+    }
+
+    /// Waits up to one second until all lines are written. Call it at the end of the program.
+    pub fn drain(&self) {
+        self.buffer.drain(FLUSH_TIMEOUT);
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        push_lines(&mut self.line, bytes, &self.buffer);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing, because many loggers flush after each line. See [`LogFile::drain`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opened without blocking, because opening a FIFO would wait for its reader. A FIFO without a reader is an error.
+fn append(path: &std::path::Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO without a reader"),
+        _ => error,
+    })?;
+    fcntl_setfl(&file, OFlags::APPEND)?; // the thread that writes may wait
+    Ok(file)
+}
+
+impl Sink for io::Stderr {}
+
+struct FileSink {
+    path: PathBuf,
+    file: File,
+}
+
+impl Write for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for FileSink {
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = append(&self.path)?;
+        Ok(())
+    }
+
+    fn failure(&self, error: &io::Error) -> Option<String> {
+        Some(format!("the log {:?} can't be written: {error}", self.path))
+    }
+}
+
+/// Passes each complete line on.
+fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
+    line.extend_from_slice(bytes);
+    // A line that never ends is dropped, like a line that finds no space.
+    if bytes.ends_with(b"\n") || line.len() > CAPACITY {
+        buffer.push(line);
+        line.clear();
+    }
+}
+
+/// The buffer of stderr. Its first use starts the thread. Without a thread nothing is written and it fills up, but the
+/// server keeps running.
+pub(super) fn buffer() -> &'static LogBuffer {
+    static BUFFER: OnceLock<Arc<LogBuffer>> = OnceLock::new();
+    BUFFER.get_or_init(|| {
+        let buffer = Arc::new(LogBuffer::default());
+        let thread = Arc::clone(&buffer);
+        let _ = thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut io::stderr()));
+        buffer
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_whole() {
+        let mut writer = StderrWriter::default();
+        write!(writer, "one {}", 1).unwrap();
+        assert_eq!(writer.line, b"one 1");
+        writer.write_all(b"\n").unwrap();
+        assert!(writer.line.is_empty());
+    }
+}

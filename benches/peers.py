@@ -4,78 +4,17 @@ Used by `compare.py`. Each is started in a separate session, and so in a separat
 one per session (`sched_autogroup_enabled`); or in the group of the caller.
 """
 
+import contextlib
 import os
-import re
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
-CORES = os.cpu_count() or 1
+from builds import HERE, HYPER, INSTALLED, RUST, Programs, free_ports, make_certificate, make_database, wait_for
+from configs import APP, CADDY, H2O, LIGHTTPD, NGINX, NGINX_SETTINGS, NGINX_SITES, SITES
 
-NGINX = """
-worker_processes auto; daemon off; pid {folder}/nginx.pid; error_log stderr crit; worker_rlimit_nofile 16384;
-events {{ worker_connections 4096; }}
-http {{
-  keepalive_requests 1000000000; default_type text/plain; autoindex on; {settings}
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{files} backlog=4096; root {www}; access_log off; }}
-  server {{ listen 127.0.0.1:{log} backlog=4096; root {www}; access_log {folder}/access.log combined; }}
-  server {{ listen 127.0.0.1:{hello} backlog=4096; access_log off; location / {{ return 200 "Hello, World!"; }} }}
-  server {{
-    listen 127.0.0.1:{tls} ssl backlog=4096; root {www}; access_log off;
-    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
-  }}
-}}
-"""
-NGINX_SETTINGS = {
-    "nginx": "sendfile on;",
-    "nginx-copy": "sendfile off;",
-    "nginx-cached": "sendfile on; open_file_cache max=4096; open_file_cache_min_uses 1;",
-}
-H2O = """
-num-threads: {cores}
-error-log: {folder}/h2o.log
-file.dirlisting: on
-hosts:
-  "files:{files}":
-    listen: {{ host: 127.0.0.1, port: {files} }}
-    paths: {{ "/": {{ file.dir: "{www}" }} }}
-  "log:{log}":
-    listen: {{ host: 127.0.0.1, port: {log} }}
-    paths: {{ "/": {{ file.dir: "{www}" }} }}
-    access-log: {folder}/access-h2o.log
-"""
-LIGHTTPD = """
-server.document-root = "{www}"
-server.bind = "127.0.0.1"
-server.port = {files}
-server.max-worker = {cores}
-server.max-fds = 16384
-server.max-keep-alive-requests = 65535
-server.listen-backlog = 4096
-server.errorlog = "{folder}/lighttpd.log"
-server.modules += ( "mod_dirlisting", "mod_accesslog" )
-dir-listing.activate = "enable"
-mimetype.assign = ( ".txt" => "text/plain", ".bin" => "application/x-binary" )
-$SERVER["socket"] == "127.0.0.1:{log}" {{ accesslog.filename = "{folder}/access-lighttpd.log" }}
-"""
-HYPER = HERE / "benches/hyper"
-PEERS = [*NGINX_SETTINGS, "h2o", "lighttpd", "static-web-server", "hyper"]
-TITLES = {
-    "modest": "modest",
-    "nginx": "nginx",
-    "nginx-copy": "nginx, `sendfile off`",
-    "nginx-cached": "nginx, `open_file_cache`",
-    "h2o": "h2o",
-    "lighttpd": "lighttpd",
-    "static-web-server": "static-web-server",
-    "hyper": "hyper",
-}
+CORES = os.cpu_count() or 1
 
 
 class Server:
@@ -93,15 +32,18 @@ class Server:
         return [root, *map(int, children)]
 
     def spent(self, site):
-        """CPU time in µs, and context switches, of all threads so far."""
+        """CPU time in µs of all threads so far, and context switches of those that there are."""
         cpu = switches = 0
         for process in self.processes(site):
-            for task in Path(f"/proc/{process}/task").iterdir():
-                cpu += int((task / "schedstat").read_text().split()[0]) / 1000
-                for line in (task / "status").read_text().splitlines():
-                    if "ctxt_switches" in line:
-                        switches += int(line.split()[1])
+            cpu += time.clock_gettime(~process << 3 | 2) * 1e6  # its CPU-time clock, which also counts threads that have ended
+            switches += sum(map(switches_of, Path(f"/proc/{process}/task").iterdir()))
         return cpu, switches
+
+
+def switches_of(task):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        return sum(int(line.split()[1]) for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line)
+    return 0
 
 
 class Servers:
@@ -110,23 +52,19 @@ class Servers:
     def __init__(self, folder, www, names, others, sites, own_session):
         self.folder, self.www, self.sites, self.own_session = folder, www, sites, own_session
         self.certificate, self.key = make_certificate(folder)
+        self.database = make_database(folder) if "app" in sites else ""
+        self.backend = 0
         self.started = []
         self.all = []
         try:
+            if "proxy" in sites:
+                self.backend = self.start_backend()
             for name in names:
                 server = Server(name)
-                if name in NGINX_SETTINGS:
-                    self.start_nginx(server)
-                elif name == "h2o":
-                    self.start_configured(server, H2O, ["h2o", "-c"])
-                elif name == "lighttpd":
-                    self.start_configured(server, LIGHTTPD, ["lighttpd", "-D", "-f"])
-                elif name == "static-web-server":
-                    self.start_static_web_server(server)
-                elif name == "hyper":
-                    self.start_hyper(server)
+                if name in SITES:
+                    self.start_peer(server)
                 else:
-                    self.start_modest(server, others.get(name, HERE / "target/release/modest"))
+                    self.start_modest(server, Programs(others.get(name)))
                 self.all.append(server)
         except BaseException:
             self.stop()
@@ -135,55 +73,115 @@ class Servers:
     def start(self, command, **settings):
         # At its end lighttpd signals its whole process group, so it must not be in ours.
         group = {"start_new_session": True} if self.own_session else {"process_group": 0}
-        process = subprocess.Popen(list(map(str, command)), **group, **settings)
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, **group, **settings)
         self.started.append(process)
         return process
 
-    def start_modest(self, server, program):
-        commands = {
-            "files": [program, self.www, "-p", "0", "--quiet"],
-            "log": [program, self.www, "-p", "0"],
-            "hello": [HERE / "target/release/examples/hello", "127.0.0.1:0"],
-            "tls": [program, self.www, "-p", "0", "--quiet", "--tls-cert", self.certificate, "--tls-key", self.key],
-        }
-        for site in self.sites:
-            with open(self.folder / f"access-{server.name}.log", "ab") as log:
-                process = self.start(commands[site], stdout=subprocess.PIPE, stderr=log, text=True)
-            port = re.search(r"https?://[^/]*:(\d+)/", process.stdout.readline()).group(1)
-            server.ports[site], server.roots[site] = int(port), process
+    def start_modest(self, server, programs):
+        files = [programs.modest, self.www, "--quiet"]
+        proxy = [programs.modest, f"/static={self.www}", "--quiet", "--proxy", f"/=http://127.0.0.1:{self.backend}"]
+        app = [programs.app, "{address}", self.database]
+        self.start_one(server, ("files", "listing"), [*files, "-p", "{port}"])
+        self.start_one(server, ("log",), [programs.modest, self.www, "-p", "{port}"])
+        self.start_one(server, ("hello",), [programs.hello, "{address}"])
+        self.start_one(server, ("tls",), [*files, "-p", "{port}", "--tls-cert", self.certificate, "--tls-key", self.key])
+        self.start_one(server, ("gzip", "precompressed"), [*files, "-p", "{port}", "--compress"])
+        self.start_one(server, ("archive",), [*files, "-p", "{port}", "--archive"])
+        uploads = [programs.modest, self.uploaded(server), "--quiet", "--upload", "--overwrite", "replace", "-p", "{port}"]
+        self.start_one(server, ("uploads", "forms"), uploads)
+        self.start_one(server, ("proxy",), [*proxy, "-p", "{port}"])
+        self.start_one(server, (*APP, "page", "sockets", "events"), app)
+        self.start_one(server, ("lines",), [programs.lines, "{address}", "turns"])
+        self.start_one(server, ("datagrams",), [programs.app, "{address}", "udp"])
+
+    def start_peer(self, server):
+        name, sites, rust = server.name, SITES[server.name], RUST / "target/release"
+        installed = INSTALLED / "bin" / name
+        if name in NGINX_SETTINGS:
+            self.start_nginx(server)
+        elif name == "h2o":
+            self.start_configured(server, H2O, ["h2o", "-c"], ("files", "log"))
+        elif name == "lighttpd":
+            self.start_configured(server, LIGHTTPD, ["lighttpd", "-D", "-f"], ("files", "log"))
+        elif name == "caddy":
+            self.start_configured(server, CADDY, ["caddy", "run", "--adapter", "caddyfile", "--config"], ("listing", "gzip", "proxy"))
+        elif name == "static-web-server":
+            self.start_one(server, sites, [name, "--host", "127.0.0.1", "--port", "{port}", "--root", self.www,
+                                           "--log-level", "error", "--directory-listing", "true"])
+        elif name == "hyper":
+            self.start_one(server, sites, [HYPER / "target/release/hyper-hello", "{address}"])
+        elif name == "dufs":
+            dufs = [installed, "--bind", "127.0.0.1", "--port", "{port}", "--log-format", "", "--allow-archive"]
+            self.start_one(server, ("listing", "archive"), [*dufs, self.www])
+            self.start_one(server, ("uploads",), [*dufs, "--allow-all", self.uploaded(server)])
+        elif name == "miniserve":
+            miniserve = [installed, "--interfaces", "127.0.0.1", "--port", "{port}"]
+            self.start_one(server, ("listing", "archive"), [*miniserve, "--enable-tar", "--enable-zip", self.www])
+            self.start_one(server, ("forms",), [*miniserve, "--upload-files", "--overwrite-files", self.uploaded(server)])
+        elif name == "redis":
+            self.start_one(server, sites, ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        elif name == "std":
+            self.start_one(server, sites, [rust / "bench-udp", "{address}"])
+        else:
+            tcp = [site for site in sites if site != "datagrams"]
+            self.start_one(server, tcp, [rust / f"bench-{name}", "{address}", self.database])
+            if "datagrams" in sites:
+                self.start_one(server, ("datagrams",), [rust / f"bench-{name}", "{address}", "udp"])
+
+    def start_one(self, server, sites, command):
+        """A program with one port, for these sites; only if a row needs one of them."""
+        if not set(sites) & set(self.sites):
+            return
+        [port] = free_ports(1)
+        words = [str(word).replace("{port}", str(port)).replace("{address}", f"127.0.0.1:{port}") for word in command]
+        with open(self.folder / f"stderr-{server.name}.log", "ab") as log:
+            process = self.start(words, stderr=log)
+        self.listens(server, process, {site: port for site in sites})
 
     def start_nginx(self, server):
         folder = self.folder / server.name
         folder.mkdir()
-        ports = dict(zip(("files", "log", "hello", "tls"), free_ports(4)))
+        ports = dict(zip(NGINX_SITES, free_ports(len(NGINX_SITES))))
         conf = folder / "nginx.conf"
-        conf.write_text(NGINX.format(folder=folder, www=self.www, certificate=self.certificate, key=self.key,
-                                     settings=NGINX_SETTINGS[server.name], **ports))
+        conf.write_text(NGINX.format(folder=folder, www=self.www, certificate=self.certificate, key=self.key, backend=self.backend or 1,
+                                     uploaded=self.uploaded(server), settings=NGINX_SETTINGS[server.name], **ports))
         process = self.start(["nginx", "-p", folder, "-c", conf], stderr=subprocess.DEVNULL)
-        self.listens(server, process, ports)
+        ports |= {"listing": ports["files"], "plaintext": ports["hello"]}
+        self.listens(server, process, {site: ports[site] for site in SITES[server.name]})
 
-    def start_configured(self, server, text, command):
-        ports = dict(zip(("files", "log"), free_ports(2)))
+    def start_configured(self, server, text, command, sites):
+        ports = dict(zip(sites, free_ports(len(sites))))
+        if not set(SITES[server.name]) & set(self.sites):
+            return
         conf = self.folder / f"{server.name}.conf"
-        conf.write_text(text.format(folder=self.folder, www=self.www, cores=CORES, **ports))
-        self.listens(server, self.start([*command, conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), ports)
+        conf.write_text(text.format(folder=self.folder, www=self.www, cores=CORES, backend=self.backend or 1, **ports))
+        environment = os.environ | {"XDG_DATA_HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
+        process = self.start([*command, conf], stderr=subprocess.DEVNULL, env=environment)
+        same = {"listing": "files", "precompressed": "gzip"}
+        self.listens(server, process, ports | {site: ports[same[site]] for site in SITES[server.name] if site not in ports})
 
-    def start_static_web_server(self, server):
-        ports = dict(zip(("files",), free_ports(1)))
-        command = ["static-web-server", "--host", "127.0.0.1", "--port", ports["files"], "--root", self.www,
-                   "--log-level", "error", "--directory-listing", "true"]
-        self.listens(server, self.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), ports)
+    def start_backend(self):
+        """The server behind those of the row `proxy`. Its own CPU time is not counted."""
+        server = Server("nginx")
+        server.name = "nginx-cached"
+        folder = self.folder
+        self.folder = folder / "backend"
+        self.folder.mkdir()
+        self.folder.chmod(0o777)
+        self.start_nginx(server)
+        self.folder = folder
+        return server.ports["files"]
 
-    def start_hyper(self, server):
-        """It serves no files, and is built only if a row needs it."""
-        if "hello" in self.sites:
-            subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", "target"], cwd=HYPER, check=True)
-            ports = dict(zip(("hello",), free_ports(1)))
-            self.listens(server, self.start([HYPER / "target/release/hyper-hello", f"127.0.0.1:{ports['hello']}"]), ports)
+    def uploaded(self, server):
+        """The folder for uploads to this server."""
+        folder = self.folder / f"uploaded-{server.name}"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+        return folder
 
     def listens(self, server, process, ports):
         for site, port in ports.items():
-            wait_for(server.name, process, port)
+            wait_for(server.name, process, port, socket.SOCK_DGRAM if site == "datagrams" else socket.SOCK_STREAM)
             server.ports[site], server.roots[site] = port, process
 
     def stop(self):
@@ -191,38 +189,3 @@ class Servers:
             process.terminate()
         for process in self.started:
             process.wait()
-
-
-def available(names):
-    """The servers of this list that are installed, or built here."""
-    programs = {name: name.split("-")[0] if name.startswith("nginx") else name for name in names}
-    return [name for name, program in programs.items() if name == "hyper" or shutil.which(program)]
-
-
-def make_certificate(folder):
-    """One certificate for all servers, with a key on P-256."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
-                    "-out", certificate, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-                   check=True, capture_output=True)
-    return certificate, key
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def wait_for(name, process, port):
-    for _ in range(500):
-        if process.poll() is not None:
-            sys.exit(f"{name} has ended with {process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.01)
-    sys.exit(f"{name} does not listen on port {port}")

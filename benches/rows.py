@@ -1,16 +1,15 @@
-"""The load of the comparison: the folder that the servers serve, the rows, and one round of load by wrk.
+"""The rows of the comparison: what is asked of which site of the servers, and what a right response is.
 
 Used by `compare.py`.
 """
 
-import http.client
-import random
-import re
-import resource
-import ssl
-import subprocess
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 KIB, MIB = 1024, 1024 * 1024
 FILES = 1000
@@ -24,9 +23,17 @@ class Row:
     connections: int
     path: str = "/1k.txt"
     status: int = 200
-    site: str = "files"  # the site of a server: `files`, `files` with an access log (`log`) or TLS (`tls`), or `hello`
+    site: str = "files"  # see `SITES` in configs.py, or `log`: with an access log
+    table: str = "files"  # that the row is in: `files` or `programs`
     unit: str = "request"  # or "MiB"
+    method: str = "GET"
+    body: bytes = b""
     headers: dict = field(default_factory=dict)
+    paths: dict = field(default_factory=dict)  # of servers with another path
+    without: tuple = ()  # servers that can't do it, or not within a round
+    check: Callable[[bytes], bool] = lambda body: True  # whether the body of a response is right
+    load: str = "wrk"  # see `LOADS` in loads.py
+    pipeline: int = 1  # requests that wrk sends at once
     tagged: bool = False  # with If-None-Match and the tag that this server has sent
     many: bool = False  # random files of the many ones
     seconds: int = 0  # the minimum time of a round
@@ -45,17 +52,13 @@ def hello(connections):
                connections, path="/", site="hello", optional=True)
 
 
-def encrypted(name, what, connections, **more):
-    return Row(f"tls-{name}", f"TLS: {what}", connections, site="tls", optional=True, **more)
-
-
 MIDDLE = {"Range": f"bytes={LARGE // 2}-{LARGE // 2 + MIB - 1}"}
-ROWS = [
+FILE_ROWS = [
     Row("many", "1,000 files of 0.5 to 256 KiB at random, 64 connections", 64, many=True, latency=True,
         with_client=True),
     Row("large", "100 MiB file, 4 connections, per MiB", 4, path="/large.bin", unit="MiB", seconds=2, with_client=True),
     Row("range", "1 MiB range of it, 16 connections", 16, path="/large.bin", status=206, headers=MIDDLE,
-        with_client=True),
+        with_client=True, check=lambda body: len(body) == MIB),
     Row("404", "404, 64 connections", 64, path="/nothing", status=404),
     small(1, latency=True),
     small(64, latency=True),
@@ -64,132 +67,128 @@ ROWS = [
     Row("close", "connection per request, 64 at once", 64, headers={"Connection": "close"}),
     Row("log", "1 KiB file, 64 connections, access log to a file", 64, site="log"),
     Row("listing", "listing of 10,000 names, 1 connection", 1, path="/names-10000/", seconds=2),
-    Row("listing-100k", "listing of 100,000 names, 1 connection", 1, path="/names-100000/", seconds=6, optional=True),
     small(8),
     small(512),
     *map(hello, [1, 8, 64, 512]),
+]
+for row in FILE_ROWS:
+    row.optional |= row.name in ("file-8", "file-512")
+
+
+def programs(name, what, connections, path, **more):
+    return Row(name, what, connections, path=path, table="programs", **more)
+
+
+def is_hello(body):
+    return body == b"Hello, World!"
+
+
+ORDER = {"id": 4711, "customer": "Ada Lovelace", "lines": [
+    {"name": f"part number {number}", "count": number, "cents": 250 * number} for number in range(1, 11)]}
+BILL = {"id": 4711, "customer": "Ada Lovelace", "total": sum(250 * n * n for n in range(1, 11)),
+        "names": [f"part number {number}" for number in range(1, 11)]}
+AS_JSON = {"Content-Type": "application/json"}
+
+
+def is_world(world):
+    return set(world) == {"id", "randomNumber"}
+
+
+HANDLER_ROWS = [
+    programs("json-order", "an order in JSON of 600 bytes, its bill in JSON, 64 connections", 64, "/order", site="app", method="POST",
+             body=json.dumps(ORDER).encode(), headers=AS_JSON, check=lambda body: json.loads(body) == BILL),
+    programs("te-plaintext", "`Hello, World!`, 64 connections, 16 requests at once", 64, "/plaintext", site="plaintext", pipeline=16, paths={"hyper": "/"},
+             check=is_hello),
+    programs("te-json", "a JSON object, 64 connections", 64, "/json", site="app",
+             check=lambda body: json.loads(body) == {"message": "Hello, World!"}),
+    programs("te-query", "a row of SQLite as JSON, 64 connections", 64, "/query", site="app", check=lambda body: is_world(json.loads(body))),
+    programs("te-queries", "20 rows of SQLite as JSON, 64 connections", 64, "/queries?n=20", site="app",
+             check=lambda body: len(json.loads(body)) == 20 and all(map(is_world, json.loads(body)))),
+]
+
+
+def encrypted(name, what, connections, path="/1k.txt", **more):
+    return programs(f"tls-{name}", f"TLS: {what}", connections, path, site="tls", **more)
+
+
+TLS_ROWS = [
     encrypted("1", "1 KiB file, 1 connection", 1),
     encrypted("64", "1 KiB file, 64 connections", 64),
     encrypted("large", "100 MiB file, 4 connections, per MiB", 4, path="/large.bin", unit="MiB", seconds=2),
-    encrypted("close", "a handshake and a 1 KiB file, 64 at once", 64, headers={"Connection": "close"}),
+    encrypted("new", "a handshake (ECDSA, P-256) and a 1 KiB file", 1, load="handshakes"),
+    encrypted("resumed", "a resumed handshake and a 1 KiB file", 1, load="resumed"),
 ]
-for row in ROWS:
-    row.optional |= row.name in ("file-8", "file-512")
-
-# The requests of one thread of wrk. All threads have the list `{paths}`; each has its own seed.
-MANY = """
-local paths = {{ {paths} }}
-local requests, threads = {{}}, 0
-function setup(thread) thread:set("number", threads); threads = threads + 1 end
-function init(args)
-  math.randomseed(9 + number)
-  for i, path in ipairs(paths) do requests[i] = wrk.format("GET", path) end
-end
-function request() return requests[math.random(#requests)] end
-"""
-DONE = """
-function done(summary, latency, requests)
-  io.write(string.format("DONE %d %d %d %d %d %d %d\\n", summary.requests, summary.bytes, summary.duration,
-    latency:percentile(50), latency:percentile(99), latency:percentile(99.9), summary.errors.status))
-end
-"""
 
 
-def make_site(www, rows):
-    """The files that these rows need, with the same bytes on each machine."""
-    www.mkdir()
-    (www / "1k.txt").write_text("x" * 1023 + "\n")
-    paths = [row.path for row in rows]
-    if "/large.bin" in paths:
-        (www / "large.bin").write_bytes(b"0123456789abcdef" * (LARGE // 16))
-    for count in (10_000, 100_000):
-        if f"/names-{count}/" in paths:
-            folder = www / f"names-{count}"
-            folder.mkdir()
-            for number in range(count):
-                (folder / f"file-{number:06}.txt").touch()
-    if any(row.many for row in rows):
-        make_many(www / "many")
+def form(name, size):
+    """A form with one file. Its parts are named as miniserve wants it; modest stores all files of a form."""
+    head = f'--bound\r\nContent-Disposition: form-data; name="path"; filename="{name}"\r\nContent-Type: text/plain\r\n\r\n'
+    return head.encode() + b"x" * size + b"\r\n--bound--\r\n"
 
 
-def make_many(folder):
-    """Sizes from 0.5 to 256 KiB, each power of two as likely as the others."""
-    folder.mkdir()
-    chance = random.Random(9)
-    for number in range(FILES):
-        size = int(512 * 2 ** chance.uniform(0, 9))
-        (folder / f"{number}.txt").write_bytes((b"%08d " % number * (size // 9 + 1))[:size])
+def upload(name, what, connections, size, **more):
+    return programs(f"put-{name}", f"PUT of {what}, {connections} connections", connections, "/up{n}.bin", site="uploads", status=201,
+                    method="PUT", body=b"x" * size, **more)
 
 
-def script(folder, row):
-    """The file for `wrk -s`."""
-    paths = ", ".join(f'"/many/{number}.txt"' for number in range(FILES))
-    path = folder / f"{row.name}.lua"
-    path.write_text((MANY.format(paths=paths) if row.many else "") + DONE)
-    return path
+UPLOAD_ROWS = [
+    upload("1k", "1 KiB", 64, KIB),
+    upload("1m", "1 MiB", 16, MIB),
+    upload("large", "64 MiB", 4, 64 * MIB, seconds=3),
+    programs("form", "a form with a file of 16 KiB, 16 connections", 16, "/", site="forms", status=303, method="POST",
+             body=form("up.bin", 16 * KIB), headers={"Content-Type": "multipart/form-data; boundary=bound"},
+             paths={"miniserve": "/upload?path=/"}),
+]
+GZIP = {"Accept-Encoding": "gzip"}
 
 
-def headers_for(row, port):
-    """The header fields of this row's requests to this server, tried once: the response must be the one to compare."""
-    headers = dict(row.headers)
-    if row.tagged:
-        _, tag, _ = ask(port, row, headers)
-        headers["If-None-Match"] = tag or "none was sent"
-    status, _, length = ask(port, row, headers)
-    if status != row.status:
-        raise ValueError(f"port {port} answers {row.name} with {status}, not {row.status}")
-    if row.status == 206 and length != MIB:
-        raise ValueError(f"port {port} sends {length} bytes for a range of 1 MiB")
-    return headers
+def is_page(body):
+    return len(gzip.decompress(body)) in range(64 * KIB - 100, 64 * KIB + 1)
 
 
-def ask(port, row, headers):
-    if row.site == "tls":
-        anybody = ssl._create_unverified_context()  # its certificate was made for this
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=anybody)
-    else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/many/0.txt" if row.many else row.path, headers=headers)
-    response = connection.getresponse()
-    length = len(response.read())
-    connection.close()
-    return response.status, response.headers.get("ETag"), length
+def names_in(archive):
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return sum(entry.isfile() for entry in tar)
 
 
-@dataclass
-class Round:
-    """The result of one round of load, all times in µs. `cpu`: of the server, per request or MiB; `client`: of wrk."""
-
-    cpu: float
-    client: float
-    switches: float
-    rate: float
-    p50: float
-    p99: float
-    p999: float
+def names_in_zip(archive):
+    with zipfile.ZipFile(io.BytesIO(archive)) as zipped:
+        return sum(not entry.is_dir() for entry in zipped.infolist())
 
 
-def children_time():
-    """CPU time, in µs, of the programs that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (used.ru_utime + used.ru_stime) * 1e6
+def listing(count, connections, **more):
+    return programs(f"names-{count}", f"listing of {count:,} names, {connections} connection{'s' * (connections > 1)}", connections,
+                    f"/names-{count}/", site="listing", check=lambda body: len(body) > 20 * count, **more)
 
 
-def load(row, lua, port, headers, spent, seconds):
-    """One round. `spent` returns the CPU time in µs and the context switches of the server so far."""
-    threads = "1" if row.connections == 1 else "2"
-    fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t", threads, "-c", str(row.connections), "-d", f"{max(seconds, row.seconds)}s", "--timeout", "10s",
-               "-s", lua, *fields, f"http{'s' * (row.site == 'tls')}://127.0.0.1:{port}{row.path}"]
-    before, children = spent(), children_time()
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    after = spent()
-    if trouble := re.search(r"Socket errors.*", out):
-        print(f"  {row.name}, port {port}: {trouble.group(0)}", flush=True)
-    found = re.search(r"^DONE (.*)$", out, re.MULTILINE)
-    requests, size, duration, p50, p99, p999, refused = map(int, found.group(1).split())
-    if row.status < 400 and refused:
-        print(f"  {row.name}, port {port}: {refused} answers were errors", flush=True)
-    count = size / MIB if row.unit == "MiB" else requests
-    client = children_time() - children
-    return Round((after[0] - before[0]) / count, client / count, (after[1] - before[1]) / count, count / duration * 1e6, p50, p99, p999)
+SERVICE_ROWS = [
+    programs("gzip-first", "64 KiB of HTML by gzip, changed since the last request", 1, "/page.html", site="gzip", headers=GZIP,
+             check=is_page, load="changed"),
+    programs("gzip-again", "the same again, 64 connections (nginx: `gzip_static`)", 64, "/page.html", site="precompressed", headers=GZIP,
+             check=is_page),
+    programs("gzip-page", "64 KiB of HTML of a handler by gzip, 16 connections", 16, "/page", site="page", headers=GZIP, check=is_page),
+    programs("proxy", "1 KiB file of a backend, 32 connections", 32, "/1k.txt", site="proxy", check=lambda body: len(body) == KIB),
+    listing(20, 16),
+    listing(1000, 4, seconds=2),
+    listing(100_000, 1, seconds=4, without=("caddy", "dufs")),
+    programs("tar", "1,000 files of 4 KiB as a tar, 1 connection", 1, "/files-1000/?archive=tar", site="archive", without=("dufs",),
+             paths={"miniserve": "/files-1000/?download=tar"}, check=lambda body: names_in(body) == 1000),
+    programs("zip", "1,000 files of 4 KiB as a zip, 1 connection", 1, "/files-1000/?archive=zip", site="archive", seconds=5,
+             paths={"dufs": "/files-1000/?zip", "miniserve": "/files-1000/?download=zip"}, check=lambda body: names_in_zip(body) == 1000),
+]
+
+
+def live(name, what, connections, site, load, **more):
+    return programs(name, what, connections, "/", site=site, load=load, **more)
+
+
+LIVE_ROWS = [
+    live("ws-echo", "WebSocket: a text of 64 bytes and back, 64 connections", 64, "sockets", "echo"),
+    live("ws-all", "WebSocket: a text of 64 bytes to each of 1,000", 1000, "sockets", "all"),
+    live("events", "an event of 64 bytes to each of 1,000 listeners", 1000, "events", "all"),
+    live("events-10k", "an event of 64 bytes to each of 9,000 listeners", 9000, "events", "all"),
+    live("lines", "PING of Redis, 50 connections", 50, "lines", "redis"),
+    live("lines-16", "PING of Redis, 50 connections, 16 at once", 50, "lines", "redis", pipeline=16),
+    live("udp", "a datagram of 64 bytes and back, 64 clients", 64, "datagrams", "echo"),
+]
+ROWS = FILE_ROWS + HANDLER_ROWS + TLS_ROWS + UPLOAD_ROWS + SERVICE_ROWS + LIVE_ROWS

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstatvfs, openat, renameat, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -181,14 +182,19 @@ impl Write for Writer {
 
 /// Whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
 pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
-    let Ok(found) = fstatvfs(on) else { return true };
+    fstatvfs(on).map_or(true, |found| has_bytes(&found, bytes, reserve))
+}
+
+fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
     found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
 }
 
-/// Whether the file system has inodes for one more file, beyond the reserve. One without a count has no such limit.
-pub(super) fn may_add(on: impl AsFd, reserve: u64) -> bool {
+/// Whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. One without a count of inodes has no
+/// such limit.
+pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
-    found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve)
+    has_bytes(&found, bytes, reserve)
+        && (found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve))
 }
 
 /// As many as ext4 creates for this many bytes, unless the file system has few.

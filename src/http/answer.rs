@@ -98,6 +98,11 @@ impl AnswerBody {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
     }
 
+    /// Whether its announced length is at most this.
+    pub(crate) fn is_within(&self, bytes: usize) -> bool {
+        matches!(self, AnswerBody::Framed(BodyDecoder::Sized(left)) if *left <= bytes as u64)
+    }
+
     /// Returns how many bytes of input are used, and what they are.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, Step<'a>), &'static str> {
         match self {

@@ -13,6 +13,7 @@ use http::header;
 
 use super::failure::Failure;
 use super::fields;
+use super::threads::Threads;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
 use crate::http::{BodyStep, LivePlace};
@@ -21,6 +22,9 @@ use crate::{Body, Method, Response, StatusCode};
 
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
+
+/// Up to this many bytes of a body, if they have arrived with the head, are sent together with it. They fit into the queue of a channel.
+const AT_ONCE: usize = 32 * 1024;
 
 /// A request in progress.
 pub(super) struct Exchange {
@@ -80,23 +84,23 @@ impl Drop for Answered<'_> {
 }
 
 impl Exchange {
-    /// Starts the thread, which keeps the place while it is connected.
+    /// Starts it on a thread, which keeps the place while it is connected.
     pub(super) fn begin(
         asked: Asked,
         body: Body,
         place: LivePlace,
         connect: impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static,
+        threads: &Threads,
     ) -> Result<Pending, Failure> {
         let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
-        let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
         let own = Arc::clone(&exchange);
-        let spawned = thread.spawn(move || {
+        let begun = threads.run(move || {
             let _answered = Answered(&own);
             if let Err(failure) = connect().and_then(|stream| own.exchange(stream, body, place)) {
                 own.answer(Err(failure));
             }
         });
-        spawned.map(|_| Pending(exchange)).map_err(|_| Failure::Full)
+        begun.map(|()| Pending(exchange)).map_err(|_| Failure::Full)
     }
 
     /// Sends the request, and passes the response on.
@@ -124,8 +128,14 @@ impl Exchange {
         let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
         let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
-        self.answer(Ok(Answer::Streamed(head, response)));
-        self.send(upstream, body, sender);
+        let answer = Ok(Answer::Streamed(head, response));
+        if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
+            self.send(upstream, body, sender); // the client gets it with the head
+            self.answer(answer);
+        } else {
+            self.answer(answer);
+            self.send(upstream, body, sender);
+        }
         Ok(())
     }
 

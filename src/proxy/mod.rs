@@ -6,6 +6,8 @@ mod tunnel; // bytes in both directions after a 101
 
 mod exchange; // one request to the backend, on a thread of its own
 
+mod threads; // the threads of exchanges
+
 mod upstream; // its connection to the backend
 
 mod failure; // why a backend gives no response
@@ -25,6 +27,7 @@ use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, 
 use backend::Backend;
 use exchange::{Answer, Asked, Exchange, Pending};
 use failure::Failure;
+use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
 /// development, or for an application beside a folder.
@@ -77,6 +80,7 @@ pub struct ReverseProxy {
     half_close_timeout: Option<Duration>,
     body_limit: Option<u64>,
     places: Arc<Live>,
+    threads: Threads,
     passes_authorization: bool,
     prefix: String,
 }
@@ -94,6 +98,7 @@ impl ReverseProxy {
             half_close_timeout: Some(Duration::from_secs(60)),
             body_limit: Some(256 << 20),
             places: places(256),
+            threads: Threads::new(),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -180,7 +185,7 @@ impl ReverseProxy {
         head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = Asked { method, upgrade, head, limit: self.response_timeout };
-        Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector())?)
+        Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector(), &self.threads)?)
     }
 
     /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.

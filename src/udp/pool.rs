@@ -23,6 +23,8 @@ struct State {
     received: u64,
     dropped: u64,
     running: usize,
+    idle: usize,  // workers that wait for work
+    waking: bool, // one of them was notified and has not woken up yet
     workers: usize,
     stopping: bool, // nothing more is received; queued datagrams are handled
     over: bool,     // queued datagrams are not handled either
@@ -50,6 +52,16 @@ impl Pool {
             state.dropped += 1;
         } else {
             state.queue.push_back(datagram);
+            self.wake_one(state);
+        }
+    }
+
+    /// Wakes an idle worker for a queued datagram, unless one is on its way: it wakes the next one before it runs its handler. So a burst
+    /// takes as many wakes as workers, instead of one per datagram.
+    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+        if state.idle > 0 && !state.waking && !state.queue.is_empty() {
+            state.waking = true;
+            drop(state);
             self.work.notify_one();
         }
     }
@@ -59,18 +71,23 @@ impl Pool {
         self.state().dropped
     }
 
-    /// Waits for the next datagram; `None` if there are no more.
-    fn next(&self) -> Option<Datagram> {
+    /// Waits for the next datagram of a worker, whose last one is handled; `None` if there are no more.
+    fn next(&self, has_handled: bool) -> Option<Datagram> {
         let mut state = self.state();
+        state.running -= usize::from(has_handled);
         loop {
             if let Some(datagram) = state.queue.pop_front() {
                 state.running += 1;
+                self.wake_one(state);
                 return Some(datagram);
             }
             if state.stopping {
                 return None;
             }
+            state.idle += 1;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+            state.waking = false;
         }
     }
 
@@ -127,10 +144,11 @@ pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandl
     pool.state().workers += 1;
     let (at_work, handler) = (AtWork(Arc::clone(pool)), Arc::clone(handler));
     sync::spawn(format!("modest-udp-{me}"), move || {
-        while let Some(datagram) = at_work.0.next() {
+        let mut next = at_work.0.next(false);
+        while let Some(datagram) = next {
             handle(&*handler, &datagram);
             drop(datagram);
-            at_work.0.state().running -= 1;
+            next = at_work.0.next(true);
         }
         contain("the destructor of a handler", || drop(handler)); // it may hold the last reference
     })

@@ -164,6 +164,11 @@ impl DavLocks {
         if is_free(covering) && locks.values().all(inside) { Ok(()) } else { Err(locked()) }
     }
 
+    /// Whether nothing is locked.
+    pub fn are_none(&self) -> bool {
+        self.held().is_empty()
+    }
+
     fn retain(&self, mut stays: impl FnMut(&DavLock) -> bool) {
         self.held().retain(|_, locks| {
             locks.retain(&mut stays);

@@ -61,7 +61,11 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
         let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
-        self.uploads.locks.dav.check(&target.spot(existing)?, &lists.tokens(), request)
+        let locks = &self.uploads.locks.dav;
+        if locks.are_none() {
+            return Ok(()); // a spot opens every folder above it
+        }
+        locks.check(&target.spot(existing)?, &lists.tokens(), request)
     }
 
     /// Removes the locks of something that was deleted, and of everything below it.

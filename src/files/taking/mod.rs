@@ -46,7 +46,7 @@ use rustix::io::Errno;
 
 use super::find::Finder;
 use super::listing::Accepts;
-use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
+use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
 use super::open::Opened;
 use super::path;
 use super::prepare::Preparer;
@@ -265,8 +265,7 @@ impl Taking {
 
     /// Checks whether one more file or folder of this many bytes fits beside the reserve.
     fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
-        let reserve = self.uploads.reserve;
-        if may_add(&on, reserve) && has_room(on, bytes, reserve) { Ok(()) } else { Err(no_room()) }
+        if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
     fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> Charged {

@@ -322,6 +322,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
             turn.input.consume(length);
+            if exchange.request.method().is_safe() {
+                turn.let_output_wait(); // responses to earlier requests
+            }
             return self.ask_for_permit(State::Handling(exchange));
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);

@@ -52,6 +52,7 @@ impl<R: Registered> Connection<R> {
     #[inline]
     fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Next {
         turn.questions -= 1;
+        turn.output_can_wait = false;
         let Some(conversation) = &mut self.conversation else { return Next::Abort };
         let handles = self.next == Next::Handle;
         let is_last = handles && turn.settings.server.takes_last_answer();

@@ -214,6 +214,7 @@ impl<R: Registered> Connection<R> {
             is_late: false,
             gives_up_half: false,
             handover: None,
+            output_can_wait: false,
         };
         let flow = self.handle_causes(&mut turn);
         let mut outcome = self.run(flow, &mut turn);
@@ -307,6 +308,12 @@ impl<R: Registered> Connection<R> {
         if self.registration.link().is_aborted() {
             self.transport.reset();
             return self.fail_to_send(turn);
+        }
+        if self.output_waits(turn) {
+            match self.ask_with_permit(Work::Handler, turn) {
+                ControlFlow::Break(Outcome::AwaitPermit(_)) => {} // which may take long
+                flow => return flow,
+            }
         }
         let written = self.write(turn);
         let undropped = turn.drop_spent();

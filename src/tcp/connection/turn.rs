@@ -26,6 +26,9 @@ pub trait PermitAccess {
     /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
 
+    /// Whether handlers usually end within 100 µs.
+    fn handlers_are_short(&self) -> bool;
+
     /// Announces that a logger is called, which may block. It has no permit.
     fn begin_to_log(&mut self, now: Instant);
 }
@@ -107,6 +110,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
     pub(super) gives_up_half: bool, // room is short, and a message is incomplete; also checked then
     pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
+    pub(super) output_can_wait: bool, // for the output of the next handler, by the same conversation
 }
 
 impl ConnectionTurn<'_> {
@@ -170,6 +174,7 @@ impl ConnectionTurn<'_> {
             may_block,
             blocking: None,
             handover: Some(&mut self.handover),
+            output_can_wait: Some(&mut self.output_can_wait),
         }
     }
 
@@ -190,6 +195,7 @@ impl ConnectionTurn<'_> {
             may_block: None,
             blocking: None,
             handover: None,
+            output_can_wait: None,
         }
     }
 }

@@ -132,6 +132,7 @@ pub struct Turn<'a> {
     pub(super) may_block: Option<MayBlock>,
     pub(super) blocking: Option<&'a dyn BlockingSource>,
     pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
+    pub(super) output_can_wait: Option<&'a mut bool>,
 }
 
 /// The socket, for a conversation that reads on in a turn that may block.
@@ -189,6 +190,7 @@ impl<'a> Turn<'a> {
             may_block: Some(MayBlock::without_a_server()),
             blocking: None,
             handover: None,
+            output_can_wait: None,
         }
     }
 
@@ -280,6 +282,14 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// The output need not be written before [`Next::Handle`] is followed: it can be sent with the output of that turn.
+    /// It waits only if handlers are short. For responses to several requests that have arrived at once.
+    pub(crate) fn let_output_wait(&mut self) {
+        if let Some(can_wait) = &mut self.output_can_wait {
+            **can_wait = true;
+        }
+    }
+
     /// Stores what is [handed over](Turn::hand_over) in this turn in `slot`, for tests without a server.
     pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
         self.handover = Some(slot);
@@ -304,6 +314,7 @@ impl<'a> Turn<'a> {
             may_block,
             blocking,
             handover,
+            output_can_wait: None,
         }
     }
 

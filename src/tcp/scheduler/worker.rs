@@ -240,6 +240,11 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.scheduler.load.handler_took(wall);
     }
 
+    /// Whether a handler is not worth a wake.
+    pub fn handlers_are_short(&self) -> bool {
+        !self.scheduler.load.is_worth_a_wake(0, true)
+    }
+
     /// The code that may block has ended.
     pub fn end_blocking(&self) {
         let running = &self.scheduler.workers[self.me].running_since;

@@ -202,6 +202,10 @@ impl PermitAccess for HeldPermit<'_> {
         self.worker.handler_took(wall);
     }
 
+    fn handlers_are_short(&self) -> bool {
+        self.worker.handlers_are_short()
+    }
+
     fn begin_to_log(&mut self, now: Instant) {
         self.worker.begin_blocking(now);
     }

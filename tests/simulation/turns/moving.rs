@@ -79,6 +79,32 @@ fn a_read_that_fills_the_buffer_is_repeated() {
 }
 
 #[test]
+fn output_waits_only_for_that_of_a_short_handler() {
+    alone(|| {
+        let short = Duration::from_micros(99);
+        // Whether the handler is called before the client reads, of whose output one byte fits into the buffer.
+        for (what, waits, length, took, called) in [
+            ("it can wait", true, 2, short, true),
+            ("it can't", false, 2, short, false),
+            ("handlers are long", true, 2, short * 2, false),
+            ("as much as can wait", true, 16 * 1024, short, true),
+            ("more", true, 16 * 1024 + 1, short, false),
+        ] {
+            let mut one = One::new(1);
+            one.permits.took.push(took);
+            one.will([Step { waits, ..does(Next::Handle).saying(&vec![b'x'; length]) }, does(idle()).saying(b"y")]);
+            one.turn();
+            assert_eq!(one.heard(), ["met", "", ""][..2 + usize::from(called)], "{what}");
+        }
+        // It does not wait for a permit.
+        let mut one = One::new(MUCH);
+        one.permits.none_for.push(Work::Handler);
+        one.will([Step { waits: true, ..does(Next::Handle).saying(b"said") }]);
+        assert_eq!((one.turn(), one.sees()), (After::Awaits(Work::Handler), ("said".to_owned(), "open")));
+    });
+}
+
+#[test]
 fn each_step_asks_for_its_kind_of_permit() {
     alone(|| {
         use Work::{Begun, Handler, Meet, Short};

@@ -5,14 +5,14 @@ __version__: str
 def run(args: Sequence[str]) -> int: ...
 def running() -> int: ...
 def serve(
-    application: Callable[..., Iterable[bytes]],
+    load: Callable[[], Callable[..., Iterable[bytes]]],
     args: Sequence[str],
     *,
     names_application: bool,
     name: str,
     server: Server,
     multiprocess: bool = False,
-    descriptors: Optional[Sequence[int]] = None,
+    listeners: Optional[tuple[Listeners, int]] = None,
     ready: Optional[Callable[[], object]] = None,
     retire: Optional[tuple[int, Callable[[], object]]] = None,
     signals: str = "program",
@@ -37,13 +37,20 @@ class Settings:
     chdir: Optional[str]
     environment: list[tuple[str, str]]
     reload: bool
+    drain: Optional[float]
     quiet: bool
     is_check: bool
 
 class Listeners:
-    def __init__(self, args: Sequence[str]) -> None: ...
-    @property
-    def descriptors(self) -> list[int]: ...
+    def __init__(self, args: Sequence[str], processes: int) -> None: ...
+
+class Watch:
+    """On Linux only."""
+
+    def __init__(self) -> None: ...
+    def add(self, folder: str) -> None: ...
+    def fileno(self) -> int: ...
+    def clear(self) -> None: ...
 
 class FileWrapper:
     def __init__(self, filelike: Any, block_size: int = 65536, /) -> None: ...

@@ -85,15 +85,16 @@ class Supervisor:
 
     def wait(self) -> None:
         pipes = {child.pipe: child for child in self.children.values() if child.pipe >= 0}
-        watched = [self.files.watch] if self.files and self.files.watch else []
-        ready, _, _ = select.select([self.signals, *pipes, *watched], [], [], self.timeout())
+        watched = self.files.watch.fileno() if self.files and self.files.watch else None
+        sources = [self.signals, *pipes, *([] if watched is None else [watched])]
+        ready, _, _ = select.select(sources, [], [], self.timeout())
         for pipe in ready:
             if pipe == self.signals:
                 for number in os.read(pipe, 512):
                     self.on_signal(number)
             elif pipe in pipes:
                 self.on_report(pipes[pipe])
-            else:
+            elif self.files:
                 self.files.on_reports()
         self.reap()
         for child in list(self.children.values()):
@@ -352,7 +353,8 @@ class Files:
             log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
 
     def on_reports(self) -> None:
-        self.watch.clear()
+        if self.watch:
+            self.watch.clear()
         self.compared_at = min(self.compared_at, time.monotonic() + SETTLE)
 
     def have_changed(self) -> bool:

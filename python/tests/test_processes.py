@@ -550,3 +550,25 @@ def test_reports_of_changed_files(tmp_path, monkeypatch):
     (tmp_path / "env" / "site.py").touch()
     files.compared_at = 0.0
     assert not files.have_changed()
+
+
+@pytest.mark.parametrize("args", [(), ("--processes", "1")])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_close_is_called_when_the_server_ends(serve, tmp_path, args, end):
+    """A response that its client does not read is cut off by the shutdown timeout. Its iterable is closed once."""
+    if end == signal.SIGHUP and not args:
+        pytest.skip("a single process is not replaced")
+    (tmp_path / "closes.py").write_text(
+        "class Body:\n"
+        "    def __iter__(self):\n        return self\n"
+        "    def __next__(self):\n        return b'x' * 65536\n"
+        "    def close(self):\n        open('closed', 'a').write('closed\\n')\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/plain')])\n    return Body()\n")
+    server = serve("--chdir", str(tmp_path), "closes", "--shutdown-timeout", "300ms", "-q", *args, env=env())
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(10)
+        server.process.send_signal(end)
+        until((tmp_path / "closed").exists, "close()")
+        assert server.stop() == 0
+    assert (tmp_path / "closed").read_text() == "closed\n"

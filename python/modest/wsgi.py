@@ -24,23 +24,48 @@ def serve(app, *, server=None, **options) -> None:
     gives one without a value, None leaves it out. Signals are handled if this is the main thread.
     """
     args = list(_words(options))
-    is_main = threading.current_thread() is threading.main_thread()
-    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
-    before = [(number, signal.getsignal(number)) for number in handled]
+    server = Server() if server is None else server
+
+    def run():
+        status = _modest.serve(lambda: app, args, names_application=False, name=_name_of(app), server=server, signals="caller")
+        if status:
+            raise OSError(f"the server has ended with status {status}; its reason is on stderr")
+
+    if threading.current_thread() is threading.main_thread():
+        _with_signals(run, server)
+    else:
+        run()
+
+
+def _with_signals(run, server) -> None:
+    """Runs this in a thread. Python calls handlers of signals in the main thread only, which waits."""
+    raised, handlers = [], {}
+
+    def work():
+        try:
+            run()
+        except BaseException as error:
+            raised.append(error)
+
+    def on_signal(number, _):
+        for each in handlers:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
+        server.shutdown()
+
+    thread = threading.Thread(target=work, name="modest")
     try:
-        status = _modest.serve(
-            lambda: app,
-            args,
-            names_application=False,
-            name=_name_of(app),
-            server=server or Server(),
-            signals="program" if is_main else "caller",
-        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, on_signal)
+        thread.start()
+        thread.join()
+    except BaseException:  # of another handler, such as one of SIGALRM
+        server.shutdown()
+        raise
     finally:
-        for number, handler in before:
+        for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if status:
-        raise OSError(f"the server has ended with status {status}; its reason is on stderr")
+    if raised:
+        raise raised[0]
 
 
 def _words(options):
@@ -182,7 +207,7 @@ def run(args, settings, begin=None, **how) -> int:
         if begin is not None:
             begin()
         try:
-            return load(settings.application)
+            app = load(settings.application)
         except LoadError:
             raise
         except BaseException:  # also SystemExit, which would hide the reason
@@ -190,6 +215,10 @@ def run(args, settings, begin=None, **how) -> int:
 
             traceback.print_exc()
             raise LoadError(f"{settings.application} can't be loaded; the traceback is above") from None
+        if how.get("signals") != "parent" and threading.current_thread() is threading.main_thread():
+            # From here on the server handles it. Python's own handler would raise KeyboardInterrupt after the shutdown.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return app
 
     how.setdefault("server", Server())
     return _modest.serve(loaded, args, names_application=True, name=settings.application, **how)

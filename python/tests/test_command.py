@@ -251,3 +251,44 @@ def test_static_files_and_other_methods(serve, tmp_path):
         assert answer.status in (405, 501) and b"PATH_INFO" not in answer.body, answer
     if os.getuid():
         assert server.get("/static/secret").status in (403, 404)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_command(serve, name):
+    import signal
+
+    server = serve("apps")
+    assert server.get("/tuple").status == 200
+    assert server.stop(getattr(signal, name)) == 0
+    assert all(line is None or "GET /tuple" in line for line in server.log), server.log
+
+
+def test_signals_and_serve():
+    """`serve` returns after a signal, as often as it is called, and restores the handlers."""
+    code = (
+        "import os, signal, threading, time\n"
+        "from modest.wsgi import Server, serve\n"
+        "import apps\n"
+        "before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):\n"
+        "    server = Server()\n"
+        "    def end():\n"
+        "        while not server.addresses: time.sleep(0.01)\n"
+        "        os.kill(os.getpid(), number)\n"
+        "    threading.Thread(target=end).start()\n"
+        "    serve(apps.app, server=server, port=0, quiet=True)\n"
+        "    print('returned', flush=True)\n"
+        "    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "def alarm(*_): raise TimeoutError\n"
+        "signal.signal(signal.SIGALRM, alarm)\n"
+        "signal.alarm(1)\n"
+        "try: serve(apps.app, port=0, quiet=True)\n"
+        "except TimeoutError: print('alarmed')\n"
+        "try: serve(apps.app, bind='no address')\n"
+        "except ValueError: print('wrong')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    words = [line for line in done.stdout.split("\n") if line in ("returned", "interrupted", "alarmed", "wrong")]
+    assert words == ["returned"] * 3 + ["interrupted", "alarmed", "wrong"] and done.returncode == 0, done

@@ -127,13 +127,13 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 /// ```
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.writer.socket.as_fd()
     }
 }
 
 /// The descriptor of the socket (Python's `fileno`).
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.writer.socket.as_raw_fd()
     }
 }

@@ -24,6 +24,7 @@ mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
 mod rates; // clients that send or read too slowly
 mod script; // a protocol whose clients control it
+mod sent; // whether a response was sent
 mod server; // a server in its own thread, and clients with timeouts
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
@@ -46,7 +47,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// suites use the whole processor.
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
-    let about_ends = ["ends::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
+    let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
     let others = ["shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {

@@ -1,7 +1,11 @@
 //! A connection that has left the engine: a blocking stream on a thread of its own. Made by `workers`. Nothing here is
 //! polled, and the owner of a stream can wait for its client as long as it likes.
 
-use std::borrow::Cow;
+mod socket; // the socket as source and sink
+mod writer; // the writing half
+
+pub use writer::StreamWriter;
+
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::Shutdown;
@@ -10,9 +14,9 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::handle::ServerHandle;
-use super::input::READ_AHEAD;
-use super::sync::{self, Mutex, MutexGuard, PoisonError};
-use super::sys::{NO_SIGNAL, SendFlags, Socket};
+use super::sync;
+use super::sys::Socket;
+use socket::SocketSource;
 
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
 ///
@@ -32,24 +36,13 @@ use super::sys::{NO_SIGNAL, SendFlags, Socket};
 /// one system call for plain TCP: use a [`BufWriter`](io::BufWriter) for many small writes. One `write!` or `writeln!`
 /// is one write.
 pub struct Stream {
-    pub(super) socket: Arc<Socket>,
+    pub(super) writer: StreamWriter,
     client: Client,
     source: Box<dyn Source>,
-    sink: Arc<dyn Sink>,
-    whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
     line_limit: usize,
     ended: bool,
     is_reset: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
-}
-
-/// The writing half of a [`Stream`], for another thread than the one that reads.
-///
-/// The bytes of one call (`write_all`, `write!`, `writeln!`) arrive together, even if other threads write.
-pub struct StreamWriter {
-    socket: Arc<Socket>,
-    sink: Arc<dyn Sink>,
-    whole: Arc<Mutex<()>>,
 }
 
 /// The source of a stream's bytes: the socket, or a layer above another source. An empty buffer is the end.
@@ -102,7 +95,6 @@ pub trait Registered: Send {
 
 /// The default maximum length of a line.
 const LINE_LIMIT: usize = 1024 * 1024;
-const BUFFER: usize = 16 * 1024;
 /// The shortest timeout of a socket: a shorter one would mean no timeout.
 pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
 
@@ -114,10 +106,9 @@ impl Stream {
         ended: bool,
         registration: Box<dyn Registered>,
     ) -> Stream {
-        let source = Box::new(SocketSource { socket: socket.clone(), buffer: unread, start: 0, ended });
-        let registration = Some(registration);
-        let (sink, whole, line_limit) = (socket.clone(), Arc::new(Mutex::new(())), LINE_LIMIT);
-        Stream { sink, socket, client, source, whole, line_limit, ended: false, is_reset: false, registration }
+        let source = Box::new(SocketSource::new(socket.clone(), unread, ended));
+        let (writer, registration) = (StreamWriter::new(socket), Some(registration));
+        Stream { writer, client, source, line_limit: LINE_LIMIT, ended: false, is_reset: false, registration }
     }
 
     /// The client.
@@ -131,7 +122,7 @@ impl Stream {
         layer: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),
     ) -> Stream {
         let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
-        (self.source, self.sink) = layer(source, self.sink.clone(), &self.socket);
+        (self.source, self.writer.sink) = layer(source, self.writer.sink.clone(), &self.writer.socket);
         self
     }
 
@@ -147,10 +138,10 @@ impl Stream {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout must not be zero; `None` turns it off"));
         }
         let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
-        self.socket.set_read_timeout(limit)?;
-        self.socket.set_write_timeout(limit)?;
+        self.writer.socket.set_read_timeout(limit)?;
+        self.writer.socket.set_write_timeout(limit)?;
         self.source.set_timeout(limit);
-        self.sink.set_timeout(limit);
+        self.writer.sink.set_timeout(limit);
         Ok(())
     }
 
@@ -181,7 +172,7 @@ impl Stream {
     /// Returns a writer for another thread. It ends with the connection, so wait for that thread before you drop this
     /// stream.
     pub fn writer(&self) -> StreamWriter {
-        StreamWriter { socket: self.socket.clone(), sink: self.sink.clone(), whole: self.whole.clone() }
+        self.writer.clone()
     }
 
     /// Sends the end of the stream. Reading is still possible. Inside TLS it may wait for the client, like a write.
@@ -189,7 +180,7 @@ impl Stream {
     /// # Errors
     /// If the client has disconnected.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        self.sink.end()
+        self.writer.sink.end()
     }
 
     /// Resets the connection when the stream is dropped: the client sees that what it got is incomplete.
@@ -263,168 +254,21 @@ impl BufRead for Stream {
     }
 }
 
-/// Each of these is one write, because each is one segment for a client, and one record for TLS.
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _whole = lock(&self.whole);
-        self.sink.send_some(bytes, true)
+        self.writer.write(bytes)
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        send_all(&*self.sink, &self.whole, bytes)
+        self.writer.write_all(bytes)
     }
 
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        self.write_all(formatted(text)?.as_bytes())
+        self.writer.write_fmt(text)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-}
-
-impl StreamWriter {
-    /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).
-    /// `Write` sends the end of the stream, and reading is still possible (inside TLS it may wait for the client, like
-    /// a write). `Read` lets the [`Stream`] read only what has arrived. `Both` does not wait.
-    ///
-    /// # Errors
-    /// If the client has disconnected.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        if how == Shutdown::Write {
-            return self.sink.end();
-        }
-        self.sink.end_reading();
-        if how == Shutdown::Both {
-            let _ = self.sink.finish(&[]); // without it the client sees that it was cut off
-        }
-        self.socket.shutdown(how)
-    }
-}
-
-impl Write for StreamWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _whole = lock(&self.whole);
-        self.sink.send_some(bytes, true)
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        send_all(&*self.sink, &self.whole, bytes)
-    }
-
-    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        self.write_all(formatted(text)?.as_bytes())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-}
-
-/// Sends all bytes together, even if other threads write.
-fn send_all(sink: &dyn Sink, whole: &Mutex<()>, mut bytes: &[u8]) -> io::Result<()> {
-    let _whole = lock(whole);
-    while !bytes.is_empty() {
-        match sink.send_some(bytes, true) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
-}
-
-fn formatted(text: fmt::Arguments<'_>) -> io::Result<Cow<'static, str>> {
-    if let Some(text) = text.as_str() {
-        return Ok(text.into());
-    }
-    let mut formatted = String::new();
-    fmt::write(&mut formatted, text).map_err(|_| io::Error::other("a value can't be formatted"))?;
-    Ok(formatted.into())
-}
-
-fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
-    whole.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The socket itself, after the bytes that had arrived and were not used.
-struct SocketSource {
-    socket: Arc<Socket>,
-    buffer: Vec<u8>,
-    start: usize, // the bytes before this have been read
-    ended: bool,
-}
-
-impl Source for SocketSource {}
-
-/// The source of a stream while a layer is put above it.
-impl Source for io::Empty {}
-
-impl Read for SocketSource {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.buffer.len() && bytes.len() >= BUFFER && !self.ended {
-            let count = retry(|| (&*self.socket).read(bytes))?; // directly into a large buffer
-            self.ended = count == 0;
-            return Ok(count);
-        }
-        let count = self.fill_buf()?.read(bytes)?;
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl BufRead for SocketSource {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.buffer.len() && !self.ended {
-            self.buffer.resize(self.buffer.capacity().clamp(BUFFER, READ_AHEAD), 0);
-            self.start = self.buffer.len(); // empty if the read fails
-            let count = retry(|| (&*self.socket).read(&mut self.buffer))?;
-            self.buffer.truncate(count);
-            self.start = 0;
-            self.ended = count == 0;
-        }
-        Ok(&self.buffer[self.start..])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.buffer.len());
-    }
-}
-
-impl Sink for Socket {
-    fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
-        // A client that has disconnected causes an error, not a signal to the process.
-        let flags = if waits { NO_SIGNAL } else { NO_SIGNAL | SendFlags::DONTWAIT };
-        retry(|| self.send_with_flags(bytes, flags.bits() as i32))
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn finish(&self, mut last: &[u8]) -> io::Result<Vec<u8>> {
-        while !last.is_empty() {
-            match self.send_some(last, false) {
-                Ok(count) => last = &last[count..],
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(last.to_vec())
-    }
-}
-
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+        self.writer.flush()
     }
 }
 
@@ -433,15 +277,15 @@ impl Drop for Stream {
         if sync::panicking() || self.is_reset {
             return; // without an end it is reset
         }
-        let owed = self.sink.finish(&[]).unwrap_or_default();
+        let owed = self.writer.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {
-            let _ = self.socket.set_linger(None); // fails only if the connection is already broken
+            let _ = self.writer.socket.set_linger(None); // fails only if the connection is already broken
         }
         // The engine writes what is unsent, because its clients wait without a thread.
-        if (!owed.is_empty() || self.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
+        if (!owed.is_empty() || self.writer.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
             && let Some(registration) = self.registration.take()
         {
-            registration.linger(&self.socket, self.client.clone(), owed);
+            registration.linger(&self.writer.socket, self.client.clone(), owed);
         }
     }
 }
@@ -449,11 +293,5 @@ impl Drop for Stream {
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("client", &self.client).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for StreamWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamWriter").finish_non_exhaustive()
     }
 }

@@ -1,0 +1,97 @@
+//! The writing half of a stream. The stream itself writes through one.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use super::Sink;
+use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
+use crate::tcp::sys::Socket;
+
+/// The writing half of a [`Stream`], for another thread than the one that reads.
+///
+/// The bytes of one call (`write_all`, `write!`, `writeln!`) arrive together, even if other threads write.
+#[derive(Clone)]
+pub struct StreamWriter {
+    pub(in crate::tcp) socket: Arc<Socket>,
+    pub(super) sink: Arc<dyn Sink>,
+    whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
+}
+
+impl StreamWriter {
+    pub(super) fn new(socket: Arc<Socket>) -> StreamWriter {
+        StreamWriter { sink: socket.clone(), socket, whole: Arc::default() }
+    }
+
+    /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).
+    /// `Write` sends the end of the stream, and reading is still possible (inside TLS it may wait for the client, like
+    /// a write). `Read` lets the [`Stream`] read only what has arrived. `Both` does not wait.
+    ///
+    /// # Errors
+    /// If the client has disconnected.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how == Shutdown::Write {
+            return self.sink.end();
+        }
+        self.sink.end_reading();
+        if how == Shutdown::Both {
+            let _ = self.sink.finish(&[]); // without it the client sees that it was cut off
+        }
+        self.socket.shutdown(how)
+    }
+}
+
+/// Each of these is one write, because each is one segment for a client, and one record for TLS.
+impl Write for StreamWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _whole = lock(&self.whole);
+        self.sink.send_some(bytes, true)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        send_all(&*self.sink, &self.whole, bytes)
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(formatted(text)?.as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+/// Sends all bytes together, even if other threads write.
+fn send_all(sink: &dyn Sink, whole: &Mutex<()>, mut bytes: &[u8]) -> io::Result<()> {
+    let _whole = lock(whole);
+    while !bytes.is_empty() {
+        match sink.send_some(bytes, true) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+fn formatted(text: fmt::Arguments<'_>) -> io::Result<Cow<'static, str>> {
+    if let Some(text) = text.as_str() {
+        return Ok(text.into());
+    }
+    let mut formatted = String::new();
+    fmt::write(&mut formatted, text).map_err(|_| io::Error::other("a value can't be formatted"))?;
+    Ok(formatted.into())
+}
+
+fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
+    whole.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for StreamWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamWriter").finish_non_exhaustive()
+    }
+}

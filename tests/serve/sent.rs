@@ -1,0 +1,145 @@
+//! Whether a response was sent: `on_sent` and `tee`, for each kind of body, behind the layers that change bodies, and
+//! for each kind of request and end.
+
+use std::io::{Cursor, Read, Write};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
+use modest::layers::{Compress, ETags};
+use modest::{Request, RequestHandler, Response, Result, handler_fn};
+
+use crate::server::{PATIENCE, Running, serve};
+
+const SHORT: usize = 1_000;
+const LONG: usize = 150_000;
+/// More than all buffers between server and client take.
+const ENDLESS: usize = 40_000_000;
+
+const BODIES: [&str; 7] = ["bytes", "shared", "chunks", "stream", "sized-stream", "file", "channel"];
+
+/// What the handler learned: the path of the request, whether its response was sent whole, and the bytes of `tee`.
+type Report = (String, bool, Vec<u8>);
+
+fn content(length: usize) -> Vec<u8> {
+    let mut content = b"abcdefghij\n".repeat(length / 11 + 1);
+    content.truncate(length);
+    content
+}
+
+fn response(kind: &str, length: usize) -> Result<Response> {
+    let bytes = content(length);
+    Ok(match kind {
+        "bytes" => Response::bytes(bytes),
+        "shared" => Response::shared(Arc::new(bytes)),
+        "chunks" => Response::chunks(bytes.chunks(10_000).map(<[u8]>::to_vec).collect::<Vec<_>>()),
+        "stream" => Response::stream(Cursor::new(bytes)),
+        "sized-stream" => Response::sized_stream(Cursor::new(bytes), length as u64),
+        "file" => {
+            let mut file = tempfile::NamedTempFile::new()?;
+            file.write_all(&bytes)?;
+            Response::file(file.path())
+        }
+        "channel" => {
+            let (sender, response) = Response::channel();
+            thread::spawn(move || {
+                for piece in bytes.chunks(10_000) {
+                    if sender.send_timeout(piece, PATIENCE).is_err() {
+                        return;
+                    }
+                }
+                sender.finish();
+            });
+            response
+        }
+        other => unreachable!("{other}"),
+    }
+    .with_content_type("text/plain"))
+}
+
+/// Serves `/KIND/LENGTH`, behind the layers with these names.
+fn server(layers: &str) -> (Running, mpsc::Receiver<Report>) {
+    let (reports, received) = mpsc::channel();
+    let reports = Mutex::new(reports);
+    let app = handler_fn(move |request: &Request| {
+        let (_, rest) = request.path().split_once('/').expect("a path");
+        let (kind, length) = rest.split_once('/').expect("a kind and a length");
+        let (path, reports) = (request.path().to_owned(), reports.lock().unwrap().clone());
+        let copy = Arc::new(Mutex::new(Vec::new()));
+        let into = copy.clone();
+        let response = response(kind, length.parse()?)?.tee(move |bytes| into.lock().unwrap().extend_from_slice(bytes));
+        Ok(response.on_sent(move |is_whole| {
+            let _ = reports.send((path, is_whole, std::mem::take(&mut *copy.lock().unwrap())));
+        }))
+    });
+    let app: Box<dyn RequestHandler> = match layers {
+        "" => Box::new(app),
+        "Compress" => Box::new(app.layer(Compress::new())),
+        "ETags" => Box::new(app.layer(ETags::new())),
+        "ETags, Compress" => Box::new(app.layer(ETags::new()).layer(Compress::new())),
+        other => unreachable!("{other}"),
+    };
+    (serve(app, |server| server), received)
+}
+
+/// Whether this is a head, and the whole content that it announces.
+fn is_complete(received: &[u8], has_content: bool) -> bool {
+    let Some(at) = received.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let (head, content) = (String::from_utf8_lossy(&received[..at]).to_lowercase(), &received[at + 4..]);
+    match head.split_once("\r\ncontent-length: ") {
+        _ if !has_content => content.is_empty(),
+        Some((_, rest)) => content.len() == rest.lines().next().unwrap().parse::<usize>().unwrap(),
+        None => content.ends_with(b"0\r\n\r\n"),
+    }
+}
+
+#[test]
+fn every_response_is_reported_once_and_copied_whole() {
+    for layers in ["", "Compress", "ETags", "ETags, Compress"] {
+        let (server, reports) = server(layers);
+        for kind in BODIES {
+            for length in [0, SHORT, LONG] {
+                for (method, field) in
+                    [("GET", ""), ("GET", "Accept-Encoding: gzip\r\n"), ("HEAD", ""), ("GET", "Range: bytes=1-2\r\n")]
+                {
+                    let path = format!("/{kind}/{length}");
+                    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{field}Connection: close\r\n\r\n");
+                    let received = server.client().send(&head).read_to_end();
+                    let row = format!(
+                        "behind {layers:?}: {head:?}, then {:?}",
+                        received[..received.len().min(300)].escape_ascii().to_string()
+                    );
+                    assert!(is_complete(&received, method == "GET"), "{row}");
+                    let (told, is_whole, copy) = reports.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{row}"));
+                    // A range that the body does not have gets a 416 in its place.
+                    let is_own = !received.starts_with(b"HTTP/1.1 416");
+                    assert_eq!((told, is_whole), (path, is_own), "{row}");
+                    let all = content(length);
+                    let is_copied = match method {
+                        "HEAD" => copy.is_empty() || copy == all,
+                        _ => copy == all || !is_own && copy.is_empty(),
+                    };
+                    assert!(is_copied, "{} of {length} bytes were copied; {row}", copy.len());
+                }
+            }
+        }
+        assert!(reports.try_recv().is_err(), "behind {layers:?}: a second report");
+    }
+}
+
+#[test]
+fn a_response_that_its_client_leaves_is_reported_as_incomplete() {
+    for layers in ["", "ETags"] {
+        let (server, reports) = server(layers);
+        for kind in BODIES {
+            let path = format!("/{kind}/{ENDLESS}");
+            let mut client = server.client();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            client.stream.read_exact(&mut [0; 9]).unwrap();
+            drop(client);
+            let (told, is_whole, copy) = reports.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{path}: no report"));
+            assert_eq!((&told, is_whole), (&path, false), "behind {layers:?}");
+            assert!(content(ENDLESS).starts_with(&copy), "{path} behind {layers:?}: {} bytes", copy.len());
+        }
+        assert!(reports.try_recv().is_err(), "behind {layers:?}: a second report");
+    }
+}

@@ -15,7 +15,6 @@ use rustix::fs::{StatVfs, statvfs};
 use crate::address::BindAddress;
 use crate::error::CliError;
 use crate::header;
-use crate::inherited;
 use crate::logging::LogHandle;
 use crate::options::Options;
 use crate::signals::Reloads;
@@ -101,7 +100,7 @@ impl Figures {
         let none = Page { server: None, running: None, line: String::new() };
         let (Some(metrics), Some(address)) = (&self.metrics, address(options)) else { return Ok(none) };
         metrics.of(server.clone());
-        let mut address = descriptor.map_or(address, inherited::address);
+        let mut address = descriptor.map_or(address, BindAddress::inherited);
         if options.starting.check {
             address = address.to_check().0;
         }

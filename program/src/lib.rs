@@ -5,6 +5,8 @@
 
 mod banner; // messages on stdout
 
+pub mod shared; // sockets that a parent process makes for its children
+
 pub mod listening; // the server: where it listens, behind which proxies, within which limits
 
 #[cfg(feature = "tls")]
@@ -28,8 +30,6 @@ mod logging; // the log, on stderr or in a file
 pub mod sources; // the command line, the environment and a file
 
 pub mod program; // the program that uses the options
-
-pub mod inherited; // sockets that a parent process makes for its children
 
 mod password; // `--hash-password`
 
@@ -116,7 +116,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let inherited = program.inherited();
     let addresses = match inherited.sockets.is_empty() {
         true => addresses,
-        false => inherited.sockets.iter().copied().map(inherited::address).collect(),
+        false => inherited.sockets.iter().copied().map(BindAddress::inherited).collect(),
     };
     let unused = listening::unused(&options, &addresses)?;
     let mut in_use = Vec::new();
@@ -150,7 +150,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             let redirecting = match inherited.redirects.is_empty() {
                 true => encryption::redirecting(&options, &addresses)?,
-                false => inherited.redirects.iter().copied().map(inherited::address).collect(),
+                false => inherited.redirects.iter().copied().map(BindAddress::inherited).collect(),
             };
             for address in redirecting {
                 let redirect = encryption::redirect(&options, server.port(), front())?;

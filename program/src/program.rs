@@ -6,7 +6,20 @@ use std::ffi::OsString;
 use modest::{RequestHandler, TcpServer};
 
 use crate::error::CliError;
-use crate::inherited::Inherited;
+
+/// What a child uses in place of its options, because its parent has made it for all children.
+#[derive(Clone, Default)]
+pub struct Inherited {
+    /// Descriptors in place of the addresses. Empty: there is no parent.
+    pub sockets: Vec<u32>,
+    /// In place of the addresses of `--redirect-to-https`.
+    pub redirects: Vec<u32>,
+    /// In place of the address of `--metrics-bind`.
+    pub metrics: Option<u32>,
+    /// The certificate of `--tls-self-signed`.
+    #[cfg(feature = "tls")]
+    pub identity: Option<modest::Identity>,
+}
 
 /// A program's changes to `modest`.
 pub trait Program {

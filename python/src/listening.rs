@@ -7,7 +7,8 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use crate::settings::Own;
-use modest_cli::inherited::{Inherited, Shared};
+use modest_cli::program::Inherited;
+use modest_cli::shared::Shared;
 
 /// The sockets. While this exists, they listen, and the file of a Unix socket stays.
 #[pyclass(frozen, module = "modest._modest")]

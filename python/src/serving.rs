@@ -18,8 +18,7 @@ use crate::environ::Template;
 use crate::listening::Listeners;
 use crate::settings::{Own, with_name};
 use modest_cli::error::CliError;
-use modest_cli::inherited::Inherited;
-use modest_cli::program::Program;
+use modest_cli::program::{Inherited, Program};
 
 /// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]

@@ -1,5 +1,5 @@
 //! What a parent process makes for the processes that it forks: sockets, which all of them share, and a self-signed
-//! certificate. Made by the parent of `modest-wsgi`, and used by `lib` in its children.
+//! certificate. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -11,25 +11,7 @@ use crate::figures;
 use crate::listening;
 use crate::options::Options;
 use crate::places;
-
-/// What one child uses in place of its options.
-#[derive(Clone, Default)]
-pub struct Inherited {
-    /// Descriptors in place of the addresses. Empty: there is no parent.
-    pub sockets: Vec<u32>,
-    /// In place of the addresses of `--redirect-to-https`.
-    pub redirects: Vec<u32>,
-    /// In place of the address of `--metrics-bind`.
-    pub metrics: Option<u32>,
-    /// The certificate of `--tls-self-signed`.
-    #[cfg(feature = "tls")]
-    pub identity: Option<modest::Identity>,
-}
-
-/// The address of an inherited socket.
-pub fn address(descriptor: u32) -> BindAddress {
-    BindAddress { socket: Some(format!("fd:{descriptor}")), ..BindAddress::default() }
-}
+use crate::program::Inherited;
 
 /// The sockets in the parent. While this exists, they listen, and the files of Unix sockets stay.
 pub struct Shared {
@@ -49,12 +31,12 @@ impl Shared {
     /// If an address is not free or not valid.
     pub fn new(options: &Options, processes: usize) -> Result<Shared, CliError> {
         let addresses = places::addresses(options)?;
-        let mut server = listening::bind(options, &addresses, nothing())?;
+        let server = listening::bind(options, &addresses, nothing())?;
         let count = server.local_addrs().len();
         #[cfg(feature = "tls")]
-        for address in crate::encryption::redirecting(options, &addresses)? {
-            server = listening::also(server, options, &address, nothing())?;
-        }
+        let server = crate::encryption::redirecting(options, &addresses)?
+            .iter()
+            .try_fold(server, |server, address| listening::also(server, options, address, nothing()))?;
         let mut sockets = shared(&server)?;
         let redirects = sockets.split_off(count);
         let pages = pages(options, processes)?;

@@ -303,13 +303,24 @@ def slow_to_load(tmp_path):
     return tmp_path
 
 
+def serving(serve, folder, name, *args):
+    """A server whose parent knows that its process serves: it has notified systemd."""
+    path = str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(DEADLINE)
+        server = serve("--chdir", str(folder), name, "--processes", "1", "-q", *args, env={**env(), "NOTIFY_SOCKET": path})
+        assert b"READY=1" in systemd.recv(1000)
+    return server
+
+
 def env():
     return {"PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def test_a_process_that_dies_while_it_is_replaced(serve, slow_to_load):
     """Its successor takes its place, and no third process starts."""
-    server = serve("--chdir", str(slow_to_load), "slow", "--processes", "1", "-q", env=env())
+    server = serving(serve, slow_to_load, "slow")
     (old,) = children(server)
     (slow_to_load / "wait").touch()
     server.process.send_signal(signal.SIGHUP)
@@ -326,7 +337,7 @@ def test_a_process_that_dies_while_it_is_replaced(serve, slow_to_load):
 
 
 def test_children_that_load_end_with_their_parent(serve, slow_to_load):
-    server = serve("--chdir", str(slow_to_load), "slow", "--processes", "1", "-q", env=env())
+    server = serving(serve, slow_to_load, "slow")
     before = children(server)
     (slow_to_load / "wait").touch()
     server.process.send_signal(signal.SIGHUP)
@@ -341,7 +352,7 @@ def test_children_that_load_end_with_their_parent(serve, slow_to_load):
 
 def test_a_process_that_always_dies_is_not_started_all_the_time(serve, tmp_path):
     (tmp_path / "dies.py").write_text("import os\nif os.path.exists('die'):\n    os._exit(7)\nfrom apps import app\n")
-    server = serve("--chdir", str(tmp_path), "dies", "--processes", "1", "-q", env=env())
+    server = serving(serve, tmp_path, "dies")
     (tmp_path / "die").touch()
     os.kill(min(children(server)), signal.SIGKILL)
     begun = time.monotonic()

@@ -214,8 +214,8 @@ impl BasicAuth {
                 let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
                 Err(match (user, &*how) {
                     (None, _) => to(""),
-                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers do
-                    // so only after a dialog.
+                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers need
+                    // a script (`page.js`) or a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })

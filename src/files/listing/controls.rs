@@ -9,7 +9,7 @@
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
 //! - After a change the rows are fetched again and replaced, so that the page keeps its other state.
 //! - A deletion is sent after eight seconds, or when the page is left or anything else is changed. Until then it can be
-//!   undone.
+//!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones.
 
 use std::fmt::Write;
 
@@ -100,11 +100,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-a7VqOpAmiTwJd+IKHe8XVpqkAG0gGt/jat+l2Jzfr9g='; \
-    script-src 'sha256-pLhx1htNuxlmH5ySzHZX/cewVdNYWXL4iVyUTmIFnC0='; \
+    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-a7VqOpAmiTwJd+IKHe8XVpqkAG0gGt/jat+l2Jzfr9g=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
-    script-src 'sha256-pLhx1htNuxlmH5ySzHZX/cewVdNYWXL4iVyUTmIFnC0=' 'sha256-50WA1QcU5VS4hzoXpL6AK1f/EP+OpGWrRtRWW3jzwI0='; \
+    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ=' 'sha256-u9rL5iMwy2SQZIsS94IK8jZdA/HOEyviQuxhf6uxfRA='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-er1kgFgzpM8E3uBm++ZjrgvMf4gobp4RXJl2YSZrTp8='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -297,7 +297,8 @@ fn push_number(to: &mut String, mut number: u128) {
 //   shown.
 // - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
 //   otherwise as plain text.
-// - Log out sends two requests: one that makes Chromium forget the password without a dialog, then one for the page.
+// - Log out makes a browser forget the password without a dialog: Chromium after a 401 with another scheme, Firefox after
+//   a request with another password. The request for the page comes last, because other browsers forget it then.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");

@@ -43,6 +43,7 @@ m+=!o}
 b.hidden=!m
 b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
+W.hidden=!w.length
 F.textContent=w.length?num(n)+" shown":""},
 fresh=()=>{B=$("tbody:not(#up)",T)
 K=null
@@ -96,11 +97,13 @@ grid=tool("Pictures",()=>{G=!G
 show()
 remember()
 fresh()}),
+W=el("div",{className:"f",hidden:true},F,find),
 show=()=>{T.classList.toggle("g",G)
 grid.ariaPressed=G
 if(!G)for(let i of $("td img",T))i.remove()}
 q.setAttribute("form","f")
-N.append(grid,sizes,F,find,q)
+N.append(grid,sizes,q)
+N.after(W)
 show()
 fresh()
 onbeforeprint=()=>B.map(near)
@@ -119,5 +122,10 @@ let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profi
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)
 for(let f of $("form.out"))f.onsubmit=async e=>{e.preventDefault()
-await fetch(f.action+"=now",{method:"POST"}).catch(()=>0)
+let u=f.action+"=now",out=()=>fetch(u,{method:"POST"}).catch(()=>0)
+await out()
+if((await out()).status==401)await new Promise(then=>{let x=new XMLHttpRequest
+x.onloadend=then
+x.open("POST",u,true,Math.random(),"-")
+x.send()})
 f.submit()}

@@ -317,7 +317,8 @@ begin()})
 addEventListener("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
 addEventListener("visibilitychange",()=>document.hidden||pump())
-addEventListener("beforeunload",e=>{if(Q.some(j=>!over(j)))e.preventDefault()})
+addEventListener("beforeunload",e=>{flush()
+if(Q.some(j=>!over(j)))e.preventDefault()})
 addEventListener("pagehide",flush)
 if("d"in D&&!box){
 body.append(menu)

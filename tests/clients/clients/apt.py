@@ -70,7 +70,8 @@ def root(at):
         top / "apt.conf",
         f'Dir "{top}"; Dir::Etc "etc/apt"; Dir::State "state"; Dir::State::status "{top}/status"; Dir::Cache "cache"; Dir::Log "log";\n'
         f'APT::Architecture "amd64"; APT::Architectures {{ "amd64"; }}; APT::Sandbox::User ""; APT::Get::AllowUnauthenticated "true";\n'
-        f'Acquire::Languages "none"; Acquire::Retries "0"; Acquire::http::Proxy "DIRECT"; Dir::Bin::methods "/usr/lib/apt/methods";\n'.encode(),
+        f'Acquire::Languages "none"; Acquire::Retries "0"; Acquire::http::Proxy "DIRECT"; Dir::Bin::methods "/usr/lib/apt/methods";\n'.encode()
+        + "".join(f'Acquire::https::CaInfo "{file}";\n' for file in at.trusting("")).encode(),
     )
     return top
 

@@ -11,4 +11,4 @@ def version(at):
 
 
 def script(at):
-    return scripts.python(at, "httpx_client.py")
+    return scripts.python(at, "httpx_client.py", authority=at.trusting(""))

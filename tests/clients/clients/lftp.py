@@ -13,7 +13,8 @@ def version(at):
 
 
 def mirror(at, folder, copy):
-    words = "set net:max-retries 1; set net:timeout 10; set xfer:log no; set cmd:fail-exit yes"
+    words = "set net:max-retries 1; set net:timeout 10; set xfer:log no; set cmd:fail-exit yes; "
+    words += " ".join(at.trusting("set", "ssl:ca-file", ""))
     return at.run(["lftp", "--norc", "-c", f"{words}; open {at.site.url}; mirror --no-perms /{folder}/ {copy}"])
 
 

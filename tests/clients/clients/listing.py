@@ -11,7 +11,7 @@ from . import chromium
 NAME = "chromium, listing"
 DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = ["playwright-core", "axe-core"]
-LIMITS = {"script": 240}
+LIMITS = {"script": 600}
 
 # 2026-01-02 23:30 in UTC: the next day in zones to the east.
 LATE = 1_767_396_600
@@ -43,7 +43,7 @@ def shelf(at):
     kinds, _ = at.served("kinds")
     readme = "# Read <b>me</b>\n\nThis is *one* and **two** and `three`: [a link](a.txt), [no link](javascript:document.title=1).\n\n"
     readme += "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">\n\n"
-    readme += "|" + "wide column|" * 12 + "\n" + "|-" * 12 + "|\n|four|5|\n\n![a picture](../pictures/picture%200.svg)\n"
+    readme += "|" + "wide column|" * 12 + "\n" + "|-" * 12 + "|\n|four|5|\n\n![a picture](picture%200.svg) ![of another folder](../pictures/picture%200.svg)\n"
     described, _ = at.served("read me")
     make(described / "README.md", readme.encode())
     make(described / "a.txt", b"x")
@@ -59,6 +59,7 @@ def shelf(at):
     for number, colour in enumerate(("#567", "#a65", "#796")):
         text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="{colour}" d="M0 0h4v3H0z"/></svg>'
         make(pictures / f"picture {number}.svg", text.encode())
+        make(described / f"picture {number}.svg", text.encode())
     many, _ = at.served("many")
     for number in range(10_050):
         (many / f"number {number}.txt").touch()

@@ -9,6 +9,7 @@ from . import chromium
 NAME = "chromium, live"
 DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = chromium.NPM
+PLAIN = "these programs are served without TLS"
 LIMITS = {"script": 120}
 
 version = chromium.version

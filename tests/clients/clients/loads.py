@@ -47,12 +47,14 @@ def check_wrk(at):
             assert "Non-2xx" not in said, said
             trouble = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
             assert not trouble or set(trouble.groups()) == {"0"}, said
-            assert int(re.search(r"(\d+) requests in", said)[1]) > 500, said
+            assert int(re.search(r"(\d+) requests in", said)[1]) > 50, said  # on a busy machine, over TLS, without keep-alive
 
 
 def check_hey(at):
     """hey: 2000 requests from 50 clients, with and without keep-alive"""
-    for words in ([], ["-disable-keepalive"]):
+    # Over TLS it would send the port in the server name (SNI), which is not allowed there.
+    host = ["-host", "localhost"] if at.tls else []
+    for words in (host, [*host, "-disable-keepalive"]):
         said = at.run(["hey", "-n", "2000", "-c", "50", *words, file(at)], within=50).good().text
         same(re.findall(r"\[(\d+)\]\s+(\d+) responses", said), [("200", "2000")], f"the statuses {words}")
         assert "Error distribution" not in said, said

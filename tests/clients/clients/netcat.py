@@ -8,6 +8,7 @@ from kit.checks import same
 from kit.commands import end, start
 
 NAME = "nc and telnet"
+PLAIN = "without TLS"
 DEBIAN = {"nc": "netcat-openbsd", "telnet": "telnet"}
 
 

@@ -28,7 +28,7 @@ def wheel(folder, number):
 
 
 def pip(at, *words):
-    index = ["--index-url", f"{at.site.url}/simple/", "--no-cache-dir", "--disable-pip-version-check", "--retries", "0"]
+    index = ["--index-url", f"{at.site.url}/simple/", "--no-cache-dir", "--disable-pip-version-check", "--retries", "0", *at.trusting("--cert", "")]
     return at.run([sys.executable, "-m", "pip", "--isolated", *words, *index], within=60).good()
 
 

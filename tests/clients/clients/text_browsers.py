@@ -14,12 +14,13 @@ def version(at):
 
 def dumps(at, url):
     """The text that each of them shows for a page."""
+    url = url.replace("127.0.0.1", "localhost")  # lynx does not find addresses in a certificate
     home = at.made / "away" / "home"
     home.mkdir(parents=True, exist_ok=True)
     for words in (
         ["lynx", "-dump", "-nolist", "-width=120", url],
-        ["w3m", "-dump", "-cols", "120", url],
-        ["links2", "-dump", "-width", "120", url],
+        ["w3m", "-dump", "-cols", "120", *at.trusting("-o", "ssl_ca_file="), url],
+        ["links2", "-dump", "-width", "120", *(["-ssl.certificates", "0"] if at.tls else []), url],
     ):
         done = at.run(words, env=plain_environment(HOME=str(home), TERM="dumb"))
         yield words[0], done.text + done.err.decode()

@@ -20,16 +20,8 @@ def version(at):
 def secured(at):
     """A server with a certificate of a new authority, once for all checks: the server, and the authority's file."""
     if not hasattr(at, "secured"):
-        folder = at.folder("tls")
-        req = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        authority = ["-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign"]
-        at.run([*req, "-keyout", "ca.key", "-out", "ca.pem", *authority], cwd=folder).good()
-        leaf = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-        leaf += ["-addext", "keyUsage=critical,digitalSignature", "-addext", "extendedKeyUsage=serverAuth"]
-        server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        at.run([*req, *leaf, *server, "-keyout", "key.pem", "-out", "cert.pem"], cwd=folder).good()
-        words = ["--tls-cert", folder / "cert.pem", "--tls-key", folder / "key.pem", "--hsts"]
-        at.secured = at.serve("modest", at.root, "-b", "127.0.0.1", "-p", "0", *words), folder / "ca.pem"
+        words = [*at.authority.words, "--hsts"]
+        at.secured = at.serve("modest", at.root, "-b", "127.0.0.1", "-p", "0", *words), at.authority.certificate
     return at.secured
 
 

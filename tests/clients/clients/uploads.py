@@ -9,7 +9,7 @@ from . import chromium
 NAME = "chromium, uploads"
 DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = ["playwright-core", "axe-core"]
-LIMITS = {"script": 240}
+LIMITS = {"script": 600}
 
 version = chromium.version
 

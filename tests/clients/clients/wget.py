@@ -12,7 +12,7 @@ def version(at):
 
 
 def wget(at, *words, cwd=None):
-    return at.run(["wget", "-nv", "--tries=1", "--no-config", *words], cwd=cwd)
+    return at.run(["wget", "-nv", "--tries=1", "--no-config", *at.trusting("--ca-certificate="), *words], cwd=cwd)
 
 
 def check_mirror(at):

@@ -3,8 +3,8 @@
 All files are in one temporary folder, which is removed after the run. All started processes end with the run.
 """
 
+import functools
 import hashlib
-import http.client
 import os
 import random
 import shutil
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import commands
+from . import authority, commands
 from .checks import Row
 from .server import Server
 
@@ -22,18 +22,21 @@ DAY = 86_400
 class Bench:
     """The servers and the folders of one run."""
 
-    def __init__(self, project, built, shots=None):
+    def __init__(self, project, built, shots=None, tls=False):
         self.project = project
         self.built = built
         self.made = Path(tempfile.mkdtemp(prefix="modest-clients-"))
         self.root = self.made / "root"
         self.shots = shots or self.made / "shots"
         self.servers = []
+        self.tls = tls  # whether the program serves HTTPS
 
     def __enter__(self):
         try:
             self.root.mkdir()
             self.shots.mkdir(parents=True, exist_ok=True)
+            if self.tls:
+                authority.trust(self.authority.certificate)
             self.site = self.serve("modest", self.root, "-b", "127.0.0.1", "-p", "0")
             self.hello = self.serve("hello", "127.0.0.1:0")
             self.download = self.serve("download", "127.0.0.1:0")
@@ -47,8 +50,22 @@ class Bench:
             server.stop()
         shutil.rmtree(self.made, ignore_errors=True)
 
+    @functools.cached_property
+    def authority(self):
+        """The authority of this run."""
+        return authority.Authority(self.folder("authority"))
+
+    def trusting(self, *words):
+        """An option that ends with the authority's file, if the program serves HTTPS."""
+        return [*words[:-1], f"{words[-1]}{self.authority.certificate}"] if self.tls else []
+
+    def secure(self, program, words):
+        """The words with which a program is started."""
+        return [*words, *self.authority.words] if self.tls and program == "modest" and "--tls-cert" not in words else words
+
     def serve(self, program, *words):
         """Starts another server."""
+        words = self.secure(program, words)
         logs = self.made / f"log-{len(self.servers)}"
         logs.mkdir()
         server = Server([self.built[program], *words], logs)
@@ -96,19 +113,28 @@ class Bench:
         return new(self.root / name), f"{self.site.url}/{name}"
 
     def settle(self, url_path, coding=None):
-        """Waits until a new file has both validators, and its sidecar in this coding is accepted. The validators of younger files could
-        belong to two edits, and younger sidecars might be incomplete."""
+        """Waits until a new file has validators, and its sidecar in this coding is accepted. The validators of younger files could
+        belong to two edits, and younger sidecars might be incomplete. A sidecar has no date."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
             fields = self.head(url_path, {"Accept-Encoding": coding} if coding else {})
-            if fields.get("etag") and fields.get("last-modified") and fields.get("content-encoding") == coding:
+            if fields.get("etag") and (coding or fields.get("last-modified")) and fields.get("content-encoding") == coding:
                 return fields
             time.sleep(0.02)  # there is no notification
         raise AssertionError(f"{url_path} has no validators, or is not sent as {coding}: {fields}")
 
+    @staticmethod
+    def until(condition, what):
+        """Waits until the condition holds."""
+        end = time.monotonic() + 20
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"not within 20 s: {what}")
+            time.sleep(0.02)  # there is no notification
+
     def head(self, url_path, fields=None):
         """The fields of the response to HEAD, by Python's own client."""
-        asked = http.client.HTTPConnection(self.site.host, self.site.port, timeout=10)
+        asked = self.site.connection()
         try:
             asked.request("HEAD", url_path, headers=fields or {})
             return {name.lower(): value for name, value in asked.getresponse().getheaders()}

@@ -53,6 +53,9 @@ def every(client, bench):
         row.note("all of its checks", f"not available: {', '.join(missing)}", skip=True)
         return row
     row.version = version(client, bench)
+    if bench.tls and hasattr(client, "PLAIN"):
+        row.note("all of its checks", client.PLAIN, skip=True)
+        return row
     for name, check in functions(client):
         limit = getattr(client, "LIMITS", {}).get(name, LIMIT)
         title = inspect.getdoc(check).splitlines()[0]

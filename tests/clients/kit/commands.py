@@ -8,6 +8,8 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
+# Variables of all clients.
+EVERYWHERE = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 # Variables that could send a client to another server.
 ELSEWHERE = ("_proxy", "_PROXY", "PIP_", "npm_config_", "RCLONE_", "GIT_")
 
@@ -45,7 +47,7 @@ def plain_environment(**more):
         for name, value in os.environ.items()
         if not name.startswith(ELSEWHERE) and not name.endswith(ELSEWHERE)
     }
-    return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | more
+    return kept | EVERYWHERE | more
 
 
 def start(words, **more):

@@ -11,12 +11,13 @@ import time
 from . import commands
 
 PATIENCE = 60
+KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Down": "\ue015"}
 
 
 class Firefox:
     """One headless Firefox, with a separate profile in this folder."""
 
-    def __init__(self, folder, *, dark=False):
+    def __init__(self, folder, *, dark=False, scripts=True):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -24,6 +25,7 @@ class Firefox:
             "marionette.port": self.port,
             "ui.systemUsesDarkTheme": int(dark),
             "layout.css.prefers-color-scheme.content-override": 0 if dark else 1,
+            "javascript.enabled": scripts,
             "browser.shell.checkDefaultBrowser": False,
             "datareporting.policy.dataSubmissionEnabled": False,
             "toolkit.telemetry.enabled": False,
@@ -35,7 +37,7 @@ class Firefox:
         lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items())
         (folder / "user.js").write_text("".join(lines))
         self.log = open(folder / "firefox.log", "w")
-        words = ["firefox-esr", "--headless", "--no-remote", "--marionette", "--profile", folder]
+        words = ["firefox-esr", "--headless", "--no-remote", "--marionette", "--remote-allow-system-access", "--profile", folder]
         home = commands.plain_environment(HOME=str(folder), MOZ_HEADLESS="1")
         self.process = commands.start(words, env=home, stdout=self.log, stderr=self.log)
         self.number = 0
@@ -63,7 +65,7 @@ class Firefox:
                     raise
                 time.sleep(0.05)  # there is no notification when Firefox listens
         self.receive()  # the version of the protocol
-        self("WebDriver:NewSession", capabilities={"alwaysMatch": {}})
+        self("WebDriver:NewSession", acceptInsecureCerts=True)  # other clients verify the certificate
 
     def receive(self):
         length = b""
@@ -102,6 +104,53 @@ class Firefox:
             if time.monotonic() > until:
                 raise AssertionError(f"not within {PATIENCE} s: {what}")
             time.sleep(0.02)  # there is no notification
+
+    def element(self, selector):
+        """The first element with this selector. Works also in a page without scripts."""
+        (reference,) = self("WebDriver:FindElement", using="css selector", value=selector).values()
+        return reference
+
+    def texts(self, selector):
+        """The visible text of each element with this selector. Works also in a page without scripts."""
+        found = self("WebDriver:FindElements", using="css selector", value=selector)
+        return [self("WebDriver:GetElementText", id=next(iter(one.values()))) for one in found]
+
+    def click(self, selector):
+        self("WebDriver:ElementClick", id=self.element(selector))
+
+    def enter(self, selector, text):
+        """Enters text into a field, or chooses files by their paths, one per line."""
+        self("WebDriver:ElementSendKeys", id=self.element(selector), text=str(text))
+
+    def keys(self, *keys):
+        """Presses and releases each key, a character or one of `KEYS`, where the focus is."""
+        actions = [{"type": kind, "value": KEYS.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")]
+        self("WebDriver:PerformActions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
+
+    def will_log_in(self, user, password):
+        """Fills in the next dialog of the browser that asks for a login. `answer` ends it."""
+        self("Marionette:SetContext", value="chrome")
+        script = """
+            let [user, password] = arguments;
+            let fill = ({ document }) => {
+                Services.obs.removeObserver(fill, "common-dialog-loaded");
+                document.getElementById("loginTextbox").value = user;
+                document.getElementById("password1Textbox").value = password;
+            };
+            Services.obs.addObserver(fill, "common-dialog-loaded");"""
+        self("WebDriver:ExecuteScript", script=script, args=[user, password], sandbox="system")
+        self("Marionette:SetContext", value="content")
+
+    def answer(self, how):
+        """Waits for a dialog of the browser, and ends it: `Accept` or `Dismiss`."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self(f"WebDriver:{how}Alert")
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)  # there is no notification
 
     def shot(self, path):
         path.write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", full=False)))

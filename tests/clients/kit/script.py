@@ -20,7 +20,7 @@ def given(at, **more):
         make(whole.with_name("Grüße 你好.txt"), "Grüße\n".encode())
         at.settle("/script/whole.bin")
     return json.dumps(
-        {"site": at.site.url, "hello": at.hello.url, "download": at.download.url, "whole": str(whole)} | more
+        {"tls": [str(word) for word in at.secure("modest", [])], "site": at.site.url, "hello": at.hello.url, "download": at.download.url, "whole": str(whole)} | more
     )
 
 

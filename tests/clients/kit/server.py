@@ -32,16 +32,19 @@ class Server:
 
     def first_answer(self):
         """Sends a request, so that all files are open; returns the number of descriptors without the client's."""
-        if self.url.startswith("https:"):
-            anybody = ssl._create_unverified_context()  # other checks verify the certificate
-            asked = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=anybody)
-        else:
-            asked = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        asked = self.connection()
         asked.request("HEAD", "/", headers={"connection": "close"})
         asked.getresponse().read()
         asked.close()
         # The banner may come before the server accepts clients, and the last descriptor is closed a moment after the response.
         return self.descriptors()
+
+    def connection(self):
+        """A connection of Python's own client."""
+        if self.url.startswith("https:"):
+            anybody = ssl._create_unverified_context()  # other checks verify the certificate
+            return http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=anybody)
+        return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
 
     def lines(self):
         return self.log.read_text("utf-8", "replace").splitlines()

@@ -4,13 +4,13 @@ import { given } from "./telling.mjs";
 const { chromium } = (await import(given.playwright)).default;
 // The browser itself sends nothing out of this machine.
 const flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
-export const browser = await chromium.launch({ executablePath: given.chromium, args: [...flags.split(" "), "--autoplay-policy=no-user-gesture-required"] });
+export const browser = await chromium.launch({ executablePath: given.chromium, args: [...flags.split(" "), "--autoplay-policy=no-user-gesture-required", ...(given.tls.length ? ["--ignore-certificate-errors"] : [])] });
 
 // An observed page in a separate context: errors of the console and the network are in `trouble`.
 export async function open(options = {}) {
-  const context = await browser.newContext(options);
+  const context = await browser.newContext({ ignoreHTTPSErrors: given.tls.length > 0, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   const trouble = [];
   page.on("console", (said) => ["error", "warning"].includes(said.type()) && trouble.push(`console: ${said.text()} ${said.location().url}`));
   page.on("pageerror", (error) => trouble.push(`error: ${error}`));

@@ -1,11 +1,13 @@
 // node's fetch, node's http with a keep-alive agent, and undici's client with pipelining.
 import { readFileSync } from "node:fs";
-import http from "node:http";
+import * as http from "node:http";
+import * as https from "node:https";
 import { check, digest, given, same, tellAll } from "./telling.mjs";
 
 const { site, hello, download } = given;
 const whole = readFileSync(given.whole);
 const url = `${site}/script/whole.bin`;
+const { Agent, get: ask } = site.startsWith("https") ? https : http;
 
 check("fetch: twenty files one after the other, each its own", async () => {
   for (let number = 0; number < 20; number++) {
@@ -65,7 +67,7 @@ check("fetch: two hundred at once", async () => {
 
 function get(agent, path) {
   return new Promise((resolve, reject) => {
-    const asked = http.get(`${site}${path}`, { agent }, (answer) => {
+    const asked = ask(`${site}${path}`, { agent }, (answer) => {
       const parts = [];
       answer.on("data", (part) => parts.push(part));
       answer.on("end", () => resolve({ text: Buffer.concat(parts).toString(), kept: asked.reusedSocket }));
@@ -75,7 +77,7 @@ function get(agent, path) {
 }
 
 check("http: a kept agent uses one socket", async () => {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const kept = [];
   for (let number = 0; number < 10; number++) {
     const { text, kept: again } = await get(agent, `/script/${number}.txt`);

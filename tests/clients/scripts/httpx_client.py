@@ -1,12 +1,14 @@
 """httpx: kept clients, streams in both directions, many at once."""
 
 import asyncio
+import ssl
 
 import httpx
 from telling import DOWNLOAD, GIVEN, HELLO, SITE, check, digest, numbers, tell_all
 
 WHOLE = open(GIVEN["whole"], "rb").read()
 URL = f"{SITE}/script/whole.bin"
+TRUSTED = ssl.create_default_context(cafile=next(iter(GIVEN["authority"]), None))
 
 
 @check
@@ -18,7 +20,7 @@ def kept():
         if name == "connection.connect_tcp.started":
             connects.append(name)
 
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=TRUSTED) as client:
         for number in range(20):
             answer = client.get(f"{SITE}/script/{number}.txt", extensions={"trace": watch})
             assert (answer.status_code, answer.text, answer.http_version) == (200, f"number {number}\n", "HTTP/1.1"), (
@@ -30,7 +32,7 @@ def kept():
 @check
 def stream():
     """a stream read in pieces, one that is abandoned in the middle, and a chunked one"""
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=TRUSTED) as client:
         with client.stream("GET", URL) as answer:
             assert digest(b"".join(answer.iter_raw(9999))) == digest(WHOLE)
         with client.stream("GET", URL) as answer:
@@ -43,7 +45,7 @@ def stream():
 def post():
     """bodies of bytes, of a generator, of a form, and from a file"""
     parts = (b"%d\n" % n for n in range(1, 50_001))
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=TRUSTED) as client:
         assert digest(client.post(f"{HELLO}/echo", content=parts).content) == digest(numbers(50_000))
         assert client.post(f"{HELLO}/echo", data={"a": "b c"}).content == b"a=b+c"
         assert digest(client.post(f"{HELLO}/echo", content=WHOLE).content) == digest(WHOLE)
@@ -55,7 +57,7 @@ def post():
 @check
 def resumes():
     """a range, a condition, a redirect, a missing file"""
-    with httpx.Client(trust_env=False, follow_redirects=True) as client:
+    with httpx.Client(trust_env=False, verify=TRUSTED, follow_redirects=True) as client:
         answer = client.get(URL, headers={"Range": f"bytes={len(WHOLE) - 10}-"})
         assert (answer.status_code, answer.content) == (206, WHOLE[-10:])
         tag = answer.headers["etag"]
@@ -67,7 +69,7 @@ def resumes():
 @check
 async def many():
     """a hundred at once from one async client"""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=TRUSTED, timeout=20) as client:
         answers = await asyncio.gather(*(client.get(f"{SITE}/script/{number % 20}.txt") for number in range(100)))
     assert [answer.text for answer in answers] == [f"number {number % 20}\n" for number in range(100)]
 

@@ -157,13 +157,20 @@ check("many names: the height is right before they are laid out, all are printed
     same(await page.locator("tbody.b").first().evaluate((it) => getComputedStyle(it).contentVisibility), "visible", "in print");
     await page.emulateMedia({ media: "screen" });
     await page.locator("input").focus();
-    const type = (words) => page.evaluate(async (words) => {
-      const box = document.querySelector("input"), begun = performance.now();
-      box.value = words;
-      box.dispatchEvent(new Event("input"));
-      await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
-      return performance.now() - begun;
-    }, words);
+    // In CPU time, which other programs don't change as much.
+    const profiler = await page.context().newCDPSession(page);
+    await profiler.send("Performance.enable", { timeDomain: "threadTicks" });
+    const busy = async () => 1000 * (await profiler.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value;
+    const type = async (words) => {
+      const begun = await busy();
+      await page.evaluate(async (words) => {
+        const box = document.querySelector("input");
+        box.value = words;
+        box.dispatchEvent(new Event("input"));
+        await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
+      }, words);
+      return (await busy()) - begun;
+    };
     // Each filter starts from the result of the previous one: also from no rows to all rows.
     for (const words of ["no such name", "", "9 number"]) {
       const took = await type(words);
@@ -245,7 +252,8 @@ check("a README below the names: Markdown as HTML in which nothing acts, other t
     same(await shown.getByRole("link", { name: "a link" }).evaluate((a) => [a.href, getComputedStyle(a, ":before").content]), [`${site}/read%20me/a.txt`, "none"], "a link");
     same(await shown.getByText("no link").getAttribute("href"), "", "a script in a link");
     same(await shown.getByText("<script>").count(), 1, "raw HTML is text");
-    same(await shown.locator("img").evaluate((img) => [img.alt, img.complete && img.naturalWidth > 0]), ["a picture", true], "a picture of this folder");
+    await page.waitForFunction(() => document.querySelector("article img[alt='a picture']")?.naturalWidth > 0);
+    same(await shown.getByText("of another folder").count() + (await shown.locator("img").count()), 2, "pictures, and the text of one that is not loaded");
     same(await page.title(), "read me/ – Index of /read me/", "no script of it ran");
     same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "it fits the window");
     await page.screenshot({ path: join(shots, `readme-rendered-${name}.png`), fullPage: true });

@@ -1,15 +1,18 @@
 // Servers that a script starts and stops itself.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer as createHttpServer, request as ask } from "node:http";
+import * as http from "node:http";
+import * as https from "node:https";
 import { connect, createServer } from "node:net";
+import { given } from "./telling.mjs";
 
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 // A server, once it has printed its address.
 export async function start(program, ...words) {
-  const child = spawn(program, words, { stdio: ["ignore", "pipe", process.env.SERVERS ? "inherit" : "ignore"] });
+  const secured = program === given.modest ? given.tls : [];
+  const child = spawn(program, [...words, ...secured], { stdio: ["ignore", "pipe", process.env.SERVERS ? "inherit" : "ignore"] });
   running.add(child);
   const [said] = await Promise.race([once(child.stdout, "data"), once(child, "exit").then(() => [`nothing: ${words}`])]);
   const url = /https?:\/\/[^/ )]+/.exec(said)?.[0];
@@ -20,15 +23,16 @@ export async function start(program, ...words) {
     running.delete(child);
     return status;
   };
-  return { url, address: url.slice("http://".length), port: url.split(":").pop(), stop };
+  return { url, address: url.split("//")[1], port: url.split(":").pop(), stop };
 }
 
 // A proxy that only removes a prefix from paths: fields with URLs are unchanged.
 export async function behindPrefix(server, prefix) {
-  const proxy = createHttpServer((request, response) => {
+  const { request: ask } = server.url.startsWith("https") ? https : http;
+  const proxy = http.createServer((request, response) => {
     if (!request.url.startsWith(`${prefix}/`)) return response.writeHead(404).end();
     const { method, headers, url } = request;
-    const inner = ask({ host: "127.0.0.1", port: server.port, method, headers, path: url.slice(prefix.length) }, (answer) => {
+    const inner = ask({ host: "127.0.0.1", port: server.port, method, headers, path: url.slice(prefix.length), rejectUnauthorized: false }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);
     });
@@ -55,5 +59,5 @@ export async function through(server) {
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
   const cut = () => ((isCut = true), sockets.forEach((socket) => socket.destroy()));
-  return { url: `http://127.0.0.1:${proxy.address().port}`, cut, mend: () => (isCut = false), close: () => (cut(), proxy.close()) };
+  return { url: `${server.url.split(":")[0]}://127.0.0.1:${proxy.address().port}`, cut, mend: () => (isCut = false), close: () => (cut(), proxy.close()) };
 }

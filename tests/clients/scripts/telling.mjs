@@ -9,7 +9,7 @@ export function check(name, run) {
   if (name.includes(given.only ?? "")) checks.push({ name, run });
 }
 
-export async function tellAll(limit = 30_000) {
+export async function tellAll(limit = 90_000) {
   for (const { name, run } of checks) {
     const told = { name };
     let timer;

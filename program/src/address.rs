@@ -33,6 +33,11 @@ impl std::fmt::Display for BindAddress {
 }
 
 impl BindAddress {
+    /// The address of a socket that a parent process has opened.
+    pub fn inherited(descriptor: u32) -> BindAddress {
+        BindAddress { socket: Some(format!("fd:{descriptor}")), ..BindAddress::default() }
+    }
+
     /// Whether it is a Unix socket that the server creates.
     pub fn is_unix(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))

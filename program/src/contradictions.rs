@@ -9,8 +9,16 @@ use crate::places::Place;
 use crate::values::{Limit, Quota};
 
 /// Rejects such options.
-pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> Result<(), CliError> {
+pub fn check(
+    options: &Options,
+    places: &[Place],
+    addresses: &[BindAddress],
+    has_application: bool,
+) -> Result<(), CliError> {
     let refused = |what: String| Err(CliError::usage(what));
+    if options.starting.confine && has_application {
+        return refused("--confine is for folders only: an application reads files that no option names".to_owned());
+    }
     let is_without = |(_, is_given, _, is_there): &&(&str, bool, &str, bool)| *is_given && !is_there;
     if let Some((name, _, other, _)) = needs(options, places, addresses).iter().find(is_without) {
         return refused(format!("{name} has no effect without {other}"));

@@ -22,12 +22,22 @@ pub struct Opened {
 }
 
 /// Configures TLS, if it is enabled.
-pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opened>, CliError> {
+///
+/// `identity`: the self-signed certificate, if a parent process has made it.
+pub fn open(
+    options: &Options,
+    addresses: &[BindAddress],
+    identity: Option<&Identity>,
+) -> Result<Option<Opened>, CliError> {
     let wanted = &options.encryption;
     check(wanted)?;
-    let (mut tls, fingerprint) = if let Some(names) = &wanted.tls_self_signed {
-        let (tls, fingerprint) = self_signed(names, addresses)?;
-        (tls, Some(fingerprint))
+    let made = match identity {
+        Some(identity) => Some(identity.clone()),
+        None => self_signed(options, addresses)?,
+    };
+    let (mut tls, fingerprint) = if let Some(identity) = made {
+        let fingerprint = identity.fingerprint().map_err(not_self_signed)?;
+        (Tls::new(identity).map_err(not_self_signed)?, Some(fingerprint))
     } else if let Some(tls) = of_files(wanted)? {
         (tls, None)
     } else {
@@ -108,15 +118,18 @@ fn password(path: &Path) -> Result<String, CliError> {
     Ok(text.trim().to_owned())
 }
 
-fn self_signed(names: &str, addresses: &[BindAddress]) -> Result<(Tls, String), CliError> {
-    let names = match names {
+/// The certificate of `--tls-self-signed`, if that is set.
+pub fn self_signed(options: &Options, addresses: &[BindAddress]) -> Result<Option<Identity>, CliError> {
+    let Some(names) = &options.encryption.tls_self_signed else { return Ok(None) };
+    let names = match names.as_str() {
         "" => own_names(addresses),
         names => names.split(',').map(|name| name.trim().to_owned()).collect(),
     };
-    let wrong = |error: std::io::Error| CliError::usage(format!("--tls-self-signed: {}", reason(&error)));
-    let identity = Identity::self_signed(names).map_err(wrong)?;
-    let fingerprint = identity.fingerprint().map_err(wrong)?;
-    Ok((Tls::new(identity).map_err(wrong)?, fingerprint))
+    Identity::self_signed(names).map(Some).map_err(not_self_signed)
+}
+
+fn not_self_signed(error: std::io::Error) -> CliError {
+    CliError::usage(format!("--tls-self-signed: {}", reason(&error)))
 }
 
 /// The names and addresses of the server: `localhost`, and the addresses to listen on.

@@ -15,6 +15,7 @@ pub struct CliError {
 
 const FAILURE: u8 = 1; // the arguments are valid, but serving fails
 const USAGE: u8 = 2; // the arguments are invalid
+const APPLICATION: u8 = 3; // the application can't be loaded
 
 impl CliError {
     /// The arguments are invalid.
@@ -25,6 +26,11 @@ impl CliError {
     /// The arguments are valid, but serving fails.
     pub fn failure(line: impl Into<String>) -> CliError {
         CliError { line: line.into(), status: FAILURE }
+    }
+
+    /// The application of a program that has one can't be loaded.
+    pub fn application(line: impl Into<String>) -> CliError {
+        CliError { line: line.into(), status: APPLICATION }
     }
 
     /// The error of a log file that cannot be opened.

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use modest::layers::Metrics;
-use modest::{Http, Routes, TcpServer};
+use modest::{Http, IntoProtocol, Routes, TcpServer};
 use modest::{RequestHandler, ServerHandle};
 use rustix::fs::{StatVfs, statvfs};
 
+use crate::address::BindAddress;
 use crate::error::CliError;
 use crate::header;
 use crate::logging::LogHandle;
@@ -93,27 +94,38 @@ impl Figures {
         }
     }
 
-    /// Listens on the address of the metrics, if one is set. The metrics are those of `server`.
-    pub fn bind(&self, options: &Options, server: &ServerHandle) -> Result<Page, CliError> {
+    /// Listens on the address of the metrics, if one is set, or on this socket of a parent process. The metrics are
+    /// those of `server`.
+    pub fn bind(&self, options: &Options, descriptor: Option<u32>, server: &ServerHandle) -> Result<Page, CliError> {
         let none = Page { server: None, running: None, line: String::new() };
-        let (Some(metrics), Some(bind)) = (&self.metrics, &options.listening.metrics_bind) else { return Ok(none) };
+        let (Some(metrics), Some(address)) = (&self.metrics, address(options)) else { return Ok(none) };
         metrics.of(server.clone());
-        let mut address = bind.address.clone();
-        address.port = bind.port.unwrap_or(PORT);
+        let mut address = descriptor.map_or(address, BindAddress::inherited);
         if options.starting.check {
             address = address.to_check().0;
         }
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).with_state(())).access_log(None);
         let app = header::of_all(app, options)?;
-        let bound = TcpServer::bind(address.listen(), app);
-        let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;
+        let server = listen(&address, app)?;
         let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
         let line = format!("Metrics at http://{at}{path}\n");
         // A single worker and few connections, so that scrapers cannot take room from clients.
         let server = server.workers(1).max_connections(64);
         Ok(Page { server: Some(server), line, ..none })
     }
+}
+
+/// The address of `--metrics-bind`.
+pub fn address(options: &Options) -> Option<BindAddress> {
+    let bind = options.listening.metrics_bind.as_ref()?;
+    Some(BindAddress { port: bind.port.unwrap_or(PORT), ..bind.address.clone() })
+}
+
+/// Listens on that address.
+pub fn listen(address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let bound = TcpServer::bind(address.listen(), page);
+    bound.map_err(|error| CliError::binding("--metrics-bind", address, &error))
 }
 
 impl Page {

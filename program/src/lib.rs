@@ -5,6 +5,8 @@
 
 mod banner; // messages on stdout
 
+pub mod shared; // sockets that a parent process makes for its children
+
 pub mod listening; // the server: where it listens, behind which proxies, within which limits
 
 #[cfg(feature = "tls")]
@@ -112,9 +114,13 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     );
     sys::check(&options)?;
     guard::check_pair(&options)?;
-    contradictions::check(&options, &places, &addresses)?;
+    contradictions::check(&options, &places, &addresses, program.has_application())?;
     backends::check(&options, &places)?;
-    let addresses = listening::handed_over(addresses, program.descriptors());
+    let inherited = program.inherited();
+    let addresses = match inherited.sockets.is_empty() {
+        true => addresses,
+        false => inherited.sockets.iter().copied().map(BindAddress::inherited).collect(),
+    };
     let unused = listening::unused(&options, &addresses)?;
     let mut in_use = Vec::new();
     let mut to_check = |address: BindAddress| {
@@ -137,7 +143,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     #[cfg(not(feature = "tls"))]
     let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
     #[cfg(feature = "tls")]
-    let (server, served) = match encryption::open(&options, &addresses)? {
+    let (server, served) = match encryption::open(&options, &addresses, inherited.identity.as_ref())? {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
             let plain = encryption::redirect(&options, None, front())?;
@@ -145,7 +151,11 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
             certificates = Some(protected.certificates());
             let mut server = listening::bind(&options, &addresses, protected)?;
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
-            for address in encryption::redirecting(&options, &addresses)? {
+            let redirecting = match inherited.redirects.is_empty() {
+                true => encryption::redirecting(&options, &addresses)?,
+                false => inherited.redirects.iter().copied().map(BindAddress::inherited).collect(),
+            };
+            for address in redirecting {
                 let redirect = encryption::redirect(&options, server.port(), front())?;
                 let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
@@ -156,10 +166,11 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if served.scheme == "http" {
         guard::check(&options, server.local_addrs())?;
     }
-    let page = figures.bind(&options, &server.handle())?;
+    let page = figures.bind(&options, inherited.metrics, &server.handle())?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened by the user that
     // reopens it later.
     give_up_rights(&options, &places, server.local_addrs())?;
+    program.load()?;
     let log = logging::start(&options, zone)?;
     if program.handles_signals() {
         signals::shutdown_on_signals(&server.handle(), &options, lines.clone()).map_err(CliError::signals)?;

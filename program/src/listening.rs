@@ -15,13 +15,6 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// The addresses, or these descriptors of listening sockets in their place.
-pub fn handed_over(addresses: Vec<BindAddress>, descriptors: Option<&[u32]>) -> Vec<BindAddress> {
-    let Some(descriptors) = descriptors else { return addresses };
-    let named = descriptors.iter().map(|number| Some(format!("fd:{number}")));
-    named.map(|socket| BindAddress { socket, ..BindAddress::default() }).collect()
-}
-
 /// Listens on another address for another site.
 #[cfg(feature = "tls")]
 pub fn also(

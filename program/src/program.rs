@@ -5,6 +5,22 @@ use std::ffi::OsString;
 
 use modest::{RequestHandler, TcpServer};
 
+use crate::error::CliError;
+
+/// What a child uses in place of its options, because its parent has made it for all children.
+#[derive(Clone, Default)]
+pub struct Inherited {
+    /// Descriptors in place of the addresses. Empty: there is no parent.
+    pub sockets: Vec<u32>,
+    /// In place of the addresses of `--redirect-to-https`.
+    pub redirects: Vec<u32>,
+    /// In place of the address of `--metrics-bind`.
+    pub metrics: Option<u32>,
+    /// The certificate of `--tls-self-signed`.
+    #[cfg(feature = "tls")]
+    pub identity: Option<modest::Identity>,
+}
+
 /// A program's changes to `modest`.
 pub trait Program {
     /// The program's own defaults of options, as words of a command line. Any source overrides them.
@@ -30,10 +46,9 @@ pub trait Program {
         Ok(words)
     }
 
-    /// Listening sockets that replace the addresses of the options. Another process has created them from those
-    /// addresses.
-    fn descriptors(&self) -> Option<&[u32]> {
-        None
+    /// Whatever a parent process has made from the same options.
+    fn inherited(&self) -> Inherited {
+        Inherited::default()
     }
 
     /// Whether the program prints its addresses at the start and a summary at the end.
@@ -44,6 +59,15 @@ pub trait Program {
     /// The application, and its line of the banner. Called once.
     fn application(&mut self) -> Option<(Box<dyn RequestHandler>, String)> {
         None
+    }
+
+    /// Prepares the application. Called once, when the process listens and has the rights and the user with which it
+    /// serves, before the server starts a thread.
+    ///
+    /// # Errors
+    /// If there is nothing to serve. The program then ends.
+    fn load(&mut self) -> Result<(), CliError> {
+        Ok(())
     }
 
     /// Whether SIGINT and SIGTERM shut the server down, and SIGHUP reloads its files.

@@ -1,34 +1,36 @@
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...
 def running() -> int: ...
 def serve(
-    application: Callable[..., Iterable[bytes]],
+    load: Callable[[], Callable[..., Iterable[bytes]]],
     args: Sequence[str],
     *,
     names_application: bool,
     name: str,
     server: Server,
     multiprocess: bool = False,
-    descriptors: Optional[Sequence[int]] = None,
+    listeners: Optional[tuple[Listeners, int]] = None,
     ready: Optional[Callable[[], object]] = None,
     retire: Optional[tuple[int, Callable[[], object]]] = None,
     signals: str = "program",
     announce: bool = True,
 ) -> int: ...
 
+@final
 class Server:
     """A server that is to be started, or runs in another thread."""
 
-    def __init__(self) -> None: ...
+    def __new__(cls) -> Server: ...
     def shutdown(self) -> None: ...
     @property
     def addresses(self) -> list[str]: ...
 
+@final
 class Settings:
-    def __init__(self, args: Sequence[str]) -> None: ...
+    def __new__(cls, args: Sequence[str]) -> Settings: ...
     exit: Optional[tuple[str, int]]
     application: str
     processes: Optional[int]
@@ -37,16 +39,26 @@ class Settings:
     chdir: Optional[str]
     environment: list[tuple[str, str]]
     reload: bool
+    drain: Optional[float]
     quiet: bool
     is_check: bool
 
+@final
 class Listeners:
-    def __init__(self, args: Sequence[str]) -> None: ...
-    @property
-    def descriptors(self) -> list[int]: ...
+    def __new__(cls, args: Sequence[str], processes: int) -> Listeners: ...
 
+@final
+class Watch:
+    """On Linux only."""
+
+    def __new__(cls) -> Watch: ...
+    def add(self, folder: str) -> None: ...
+    def fileno(self) -> int: ...
+    def clear(self) -> None: ...
+
+@final
 class FileWrapper:
-    def __init__(self, filelike: Any, block_size: int = 65536, /) -> None: ...
+    def __new__(cls, filelike: Any, block_size: int = 65536, /) -> FileWrapper: ...
     def __iter__(self) -> Iterator[bytes]: ...
     def __next__(self) -> bytes: ...
     def close(self) -> None: ...

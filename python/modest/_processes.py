@@ -22,6 +22,14 @@ from . import _modest, wsgi
 YOUNG = 5.0
 # How long a process may take until it serves, before another one is started in its place.
 START = 120.0
+# When the replacement of a process has failed, another one follows after this time.
+RETRY = 60.0
+# A process that has not ended this long after its shutdown timeout is killed: code that never returns holds the interpreter.
+OVERTIME = 5.0
+# How often files are compared, with and without reports of the kernel. Some file systems, such as NFS, report nothing.
+COMPARE_WATCHED, COMPARE = 5.0, 0.3
+# The time from the first report until files are compared: an editor writes a file in several steps.
+SETTLE = 0.2
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT)
 
@@ -31,14 +39,16 @@ READY, RETIRE = b"R", b"X"
 class Child:
     """A process that serves, or will serve."""
 
-    def __init__(self, pid: int, pipe: int, age: float | None) -> None:
+    def __init__(self, pid: int, number: int, pipe: int, age: float | None) -> None:
         self.pid = pid
+        self.number = number  # that of its predecessor
         self.pipe = pipe  # the child reports here, and ends when the pipe is closed
         self.begun = time.monotonic()
         # A random part, so that processes that were started together are not replaced together.
         self.retires = None if age is None else self.begun + age * random.uniform(0.9, 1.1)
         self.is_ready = False
         self.is_ending = False
+        self.killed_at: float | None = None
         self.replaces: Child | None = None
 
 
@@ -47,7 +57,7 @@ class Supervisor:
         self.args = args
         self.settings = settings
         self.wanted = settings.processes or 1
-        self.listeners = _modest.Listeners(args)
+        self.listeners = _modest.Listeners(args, self.wanted)
         self.children: dict[int, Child] = {}
         self.is_stopping = False
         self.status = 0
@@ -75,30 +85,43 @@ class Supervisor:
 
     def wait(self) -> None:
         pipes = {child.pipe: child for child in self.children.values() if child.pipe >= 0}
-        ready, _, _ = select.select([self.signals, *pipes], [], [], self.timeout())
+        watched = self.files.watch.fileno() if self.files and self.files.watch else None
+        sources = [self.signals, *pipes, *([] if watched is None else [watched])]
+        ready, _, _ = select.select(sources, [], [], self.timeout())
         for pipe in ready:
             if pipe == self.signals:
                 for number in os.read(pipe, 512):
                     self.on_signal(number)
-            else:
+            elif pipe in pipes:
                 self.on_report(pipes[pipe])
+            elif self.files:
+                self.files.on_reports()
         self.reap()
-        now = time.monotonic()
         for child in list(self.children.values()):
-            if child.is_ready and not child.is_ending and child.retires is not None and child.retires <= now:
-                self.replace(child)
-            elif not child.is_ready and not child.is_ending and now - child.begun > START:
-                log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is stopped")
-                self.end(child, signal.SIGKILL)
+            self.on_time(child, time.monotonic())
         if self.files and not self.is_stopping and self.files.have_changed():
             log("INFO", f"{self.files.changed} has changed: starting again")
             self.reload()
 
+    def on_time(self, child: Child, now: float) -> None:
+        if child.is_ending:
+            if child.killed_at is not None and child.killed_at <= now:
+                log("ERROR", f"process {child.pid} does not end: it is killed")
+                self.end(child, signal.SIGKILL)
+        elif child.is_ready:
+            if child.retires is not None and child.retires <= now:
+                self.replace(child)
+        elif now - child.begun > START:
+            log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is killed")
+            self.end(child, signal.SIGKILL)
+
     def timeout(self) -> float | None:
+        children = [child for child in self.children.values() if not child.is_ending]
+        moments = [child.retires for child in children if child.is_ready and child.retires and not self.has_successor(child)]
+        moments += [child.begun + START for child in children if not child.is_ready]
+        moments += [child.killed_at for child in self.children.values() if child.killed_at is not None]
         if self.files:
-            return 0.3
-        moments = [child.retires for child in self.children.values() if child.retires is not None and not child.is_ending]
-        moments += [child.begun + START for child in self.children.values() if not child.is_ready]
+            moments.append(self.files.compared_at)
         if len(self.serving()) < self.wanted and not self.is_stopping:
             moments.append(min(self.not_before, time.monotonic() + 60))
         return None if not moments else max(0.0, min(moments) - time.monotonic()) + 0.01
@@ -129,8 +152,8 @@ class Supervisor:
             if child.replaces is not None:
                 self.end(child.replaces, signal.SIGTERM)
                 child.replaces = None
-        if RETIRE in report and not child.is_ending:
-            self.replace(child)
+        if RETIRE in report:
+            child.retires = time.monotonic()
 
     def reap(self) -> None:
         while self.children:
@@ -147,6 +170,9 @@ class Supervisor:
     def on_end(self, child: Child, code: int) -> None:
         if child.pipe >= 0:
             os.close(child.pipe)
+        for other in self.children.values():
+            if other.replaces is child:
+                other.replaces = None  # there is nothing left to end
         if not self.has_served:
             self.has_announced = False  # the next process prints the address
         if child.is_ending or self.is_stopping:
@@ -159,7 +185,8 @@ class Supervisor:
             is_young = True
             if child.replaces is not None:
                 log("ERROR", f"process {child.replaces.pid} goes on: its successor does not start")
-                child.replaces.retires = None
+                if child.replaces.retires is not None:
+                    child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
             if self.files:
                 self.not_before = float("inf")  # the next change may mend it
@@ -192,19 +219,24 @@ class Supervisor:
             self.replace(child)
 
     def replace(self, child: Child) -> None:
-        child.retires = None
-        if not any(other.replaces is child for other in self.children.values()):
+        if not self.has_successor(child):
             self.start(replaces=child)
+
+    def has_successor(self, child: Child) -> bool:
+        return any(other.replaces is child for other in self.children.values())
 
     def end(self, child: Child, number: int) -> None:
         child.is_ending = True
         child.replaces = None
+        is_limited = number == signal.SIGTERM and self.settings.drain is not None
+        child.killed_at = time.monotonic() + self.settings.drain + OVERTIME if is_limited else None
         try:
             os.kill(child.pid, number)
         except ProcessLookupError:
             pass
 
     def start(self, replaces: Child | None = None) -> None:
+        number = replaces.number if replaces else self.free_number()
         read, write = os.pipe()
         # Signals are blocked until the child has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -213,28 +245,33 @@ class Supervisor:
             code = 70
             try:
                 os.close(read)
-                code = self.serve(write)
+                code = self.serve(write, number)
             except BaseException:
                 traceback.print_exc()
             finally:
                 wsgi.end(code)  # without the parent's exit handlers
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(write)
-        child = Child(pid, read, self.settings.process_age)
+        child = Child(pid, number, read, self.settings.process_age)
         child.replaces = replaces
         self.children[pid] = child
         self.has_announced = True
 
+    def free_number(self) -> int:
+        taken = {child.number for child in self.serving()}
+        return next(number for number in range(self.wanted) if number not in taken)
+
     # In a child
 
-    def serve(self, pipe: int) -> int:
+    def serve(self, pipe: int, number: int) -> int:
         signal.set_wakeup_fd(-1)
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        # The parent handles the signals that a terminal sends to all processes.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The parent handles the signals that a terminal sends to all processes. They are not ignored here, because programs
+        # that the application starts would inherit that.
+        for number_ in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number_, lambda *_: None)
+            signal.siginterrupt(number_, False)
         os.environ.pop("NOTIFY_SOCKET", None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(self.alive)
@@ -243,14 +280,14 @@ class Supervisor:
                 os.close(child.pipe)
         server = _modest.Server()
         random.seed()
-        self.end_with_parent(server)
         requests = self.settings.process_requests
         return wsgi.run(
             self.args,
             self.settings,
+            begin=lambda: self.end_with_parent(server),
             server=server,
             multiprocess=self.wanted > 1,
-            descriptors=self.listeners.descriptors,
+            listeners=(self.listeners, number),
             ready=lambda: os.write(pipe, READY),
             retire=requests and (max(1, round(requests * random.uniform(0.9, 1.1))), lambda: os.write(pipe, RETIRE)),
             signals="parent",
@@ -272,27 +309,60 @@ class Files:
     """The files of modules that are imported by the application: those below the working directory, without installed packages."""
 
     def __init__(self) -> None:
-        self.seen = self.times()
+        self.watch: _modest.Watch | None = None
+        try:
+            self.watch = _modest.Watch()
+        except (AttributeError, OSError):
+            pass  # another system, or no instances left
         self.changed = ""
+        self.seen = self.found()
 
-    def times(self) -> dict[str, int]:
-        found = {}
-        for folder, folders, files in os.walk("."):
-            folders[:] = [name for name in folders if not name.startswith((".", "__pycache__")) and name != "node_modules"
-                          and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))]
-            for name in files:
-                if name.endswith((".py", ".toml", ".ini", ".cfg", ".env")):
-                    path = os.path.join(folder, name)
+    def found(self) -> dict[str, tuple[int, ...]]:
+        self.compared_at = time.monotonic() + (COMPARE_WATCHED if self.watch else COMPARE)
+        found: dict[str, tuple[int, ...]] = {}
+        folders = ["."]
+        while folders:
+            folder = folders.pop()
+            self.add(folder)  # before it is read, so that no change is missed
+            try:
+                entries = list(os.scandir(folder))
+            except OSError:
+                continue  # it was removed, or can't be read
+            if folder != "." and any(entry.name == "pyvenv.cfg" for entry in entries):
+                continue
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith((".", "__pycache__")) and entry.name != "node_modules":
+                        folders.append(entry.path)
+                elif entry.name.endswith((".py", ".toml", ".ini", ".cfg", ".env")):
                     try:
-                        found[path] = os.stat(path).st_mtime_ns
+                        stat = entry.stat()
                     except OSError:
-                        pass
+                        continue
+                    found[entry.path] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         return found
 
+    def add(self, folder: str) -> None:
+        try:
+            if self.watch:
+                self.watch.add(folder)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass  # it is gone, or can't be read
+        except OSError as error:
+            self.watch = None
+            log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
+
+    def on_reports(self) -> None:
+        if self.watch:
+            self.watch.clear()
+        self.compared_at = min(self.compared_at, time.monotonic() + SETTLE)
+
     def have_changed(self) -> bool:
-        times = self.times()
-        different = times.items() ^ self.seen.items()
-        self.seen = times
+        if time.monotonic() < self.compared_at:
+            return False
+        found = self.found()
+        different = found.items() ^ self.seen.items()
+        self.seen = found
         self.changed = min((path for path, _ in different), default="")
         return bool(different)
 
@@ -305,12 +375,15 @@ def notify(state: str) -> None:
             try:
                 to.sendto(f"MAINPID={os.getpid()}\n{state}".encode(), "\0" + address[1:] if address[0] == "@" else address)
             except OSError as error:
-                log("WARN", f"systemd can't be told {state}: {error}")
+                log("WARN", f"can't notify systemd of {state}: {error}")
 
 
 def log(level: str, text: str) -> None:
     now = time.strftime("%d/%b/%Y %H:%M:%S")
-    print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
+    try:
+        print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass  # stderr is closed, or its reader is gone: the processes serve on
 
 
 def supervise(args, settings) -> int:

@@ -24,23 +24,48 @@ def serve(app, *, server=None, **options) -> None:
     gives one without a value, None leaves it out. Signals are handled if this is the main thread.
     """
     args = list(_words(options))
-    is_main = threading.current_thread() is threading.main_thread()
-    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
-    before = [(number, signal.getsignal(number)) for number in handled]
+    server = Server() if server is None else server
+
+    def run():
+        status = _modest.serve(lambda: app, args, names_application=False, name=_name_of(app), server=server, signals="caller")
+        if status:
+            raise OSError(f"the server has ended with status {status}; its reason is on stderr")
+
+    if threading.current_thread() is threading.main_thread():
+        _with_signals(run, server)
+    else:
+        run()
+
+
+def _with_signals(run, server) -> None:
+    """Runs this in a thread. Python calls handlers of signals in the main thread only, which waits."""
+    raised, handlers = [], {}
+
+    def work():
+        try:
+            run()
+        except BaseException as error:
+            raised.append(error)
+
+    def on_signal(number, _):
+        for each in handlers:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
+        server.shutdown()
+
+    thread = threading.Thread(target=work, name="modest")
     try:
-        status = _modest.serve(
-            app,
-            args,
-            names_application=False,
-            name=_name_of(app),
-            server=server or Server(),
-            signals="program" if is_main else "caller",
-        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, on_signal)
+        thread.start()
+        thread.join()
+    except BaseException:  # of another handler, such as one of SIGALRM
+        server.shutdown()
+        raise
     finally:
-        for number, handler in before:
+        for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if status:
-        raise OSError(f"the server has ended with status {status}; its reason is on stderr")
+    if raised:
+        raise raised[0]
 
 
 def _words(options):
@@ -59,6 +84,10 @@ def _name_of(app) -> str:
     return f"{getattr(app, '__module__', '')}:{getattr(app, '__qualname__', type(app).__qualname__)}"
 
 
+class LoadError(ImportError):
+    """There is no such application. The message is enough to correct the name."""
+
+
 def load(name: str):
     """The application of this name: `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`."""
     module_name, _, attribute = name.partition(":")
@@ -68,24 +97,34 @@ def load(name: str):
             if hasattr(module, attribute):
                 break
         else:
-            raise ImportError(f"{module_name} has neither 'application' nor 'app'; name the callable, as in {module_name}:NAME")
+            raise LoadError(f"{module_name} has neither 'application' nor 'app'; name the callable, as in {module_name}:NAME")
     app = _evaluate(module, module_name, attribute)
     if not callable(app):
-        raise TypeError(f"{name} is not callable: {type(app).__name__}")
+        raise LoadError(f"{name} is not callable, but of the type {type(app).__name__}")
     return app
 
 
 def _module(name: str):
     if not name.endswith(".py"):
-        return importlib.import_module(name)
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name + ".").startswith(error.name + "."):
+                raise LoadError(f"{error}; modules are imported from {os.getcwd()} and Python's module path") from None
+            raise
     path = os.path.abspath(name)
     folder, file = os.path.split(path)
     if not os.path.isfile(path):
-        raise ImportError(f"there is no file {name}")
+        raise LoadError(f"there is no file {name}")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    # Imported by its own name, so that other modules can import the file and `reload` finds it.
-    return importlib.import_module(file[: -len(".py")])
+    # Imported by its own name, so that other modules can import it.
+    module_name = file[: -len(".py")]
+    module = importlib.import_module(module_name)
+    found = getattr(module, "__file__", None) or "a module of Python itself"
+    if not (os.path.exists(found) and os.path.samefile(found, path)):
+        raise LoadError(f"{name}: there is another module {module_name!r}, {found}; rename the file")
+    return module
 
 
 def _evaluate(module, module_name: str, text: str):
@@ -93,7 +132,7 @@ def _evaluate(module, module_name: str, text: str):
     try:
         node = ast.parse(text, mode="eval").body
     except SyntaxError:
-        raise ImportError(f"{text!r} is neither a name nor a call") from None
+        raise LoadError(f"{text!r} is neither a name nor a call") from None
     arguments, keywords = [], {}
     is_call = isinstance(node, ast.Call)
     if is_call:
@@ -101,20 +140,20 @@ def _evaluate(module, module_name: str, text: str):
             arguments = [ast.literal_eval(argument) for argument in node.args]
             keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
         except ValueError:
-            raise ImportError(f"{text!r}: arguments must be literals") from None
+            raise LoadError(f"{text!r}: arguments must be literals") from None
         node = node.func
     names = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
         node = node.value
     if not isinstance(node, ast.Name):
-        raise ImportError(f"{text!r} is neither a name nor a call")
+        raise LoadError(f"{text!r} is neither a name nor a call")
     found = module
     for name in [node.id, *reversed(names)]:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise ImportError(f"{module_name} has no {name!r}") from None
+            raise LoadError(f"{module_name} has no {name!r}") from None
     return found(*arguments, **keywords) if is_call else found
 
 
@@ -161,21 +200,28 @@ def end(status: int) -> None:
         os._exit(status)
 
 
-def run(args, settings, **how) -> int:
-    """Loads the application, and serves it in this process."""
-    try:
-        app = load(settings.application)
-    except BaseException as error:  # also SystemExit, which would hide the reason
-        if isinstance(error, (ImportError, TypeError)) and error.__traceback__.tb_next is None:
-            print(f"modest-wsgi: {error}", file=sys.stderr)
-        else:
+def run(args, settings, begin=None, **how) -> int:
+    """Loads the application, and serves it in this process. `begin` is called before."""
+
+    def loaded():
+        if begin is not None:
+            begin()
+        try:
+            app = load(settings.application)
+        except LoadError:
+            raise
+        except BaseException:  # also SystemExit, which would hide the reason
             import traceback
 
             traceback.print_exc()
-            print(f"modest-wsgi: {settings.application} can't be loaded", file=sys.stderr)
-        return 3
+            raise LoadError(f"{settings.application} can't be loaded; the traceback is above") from None
+        if how.get("signals") != "parent" and threading.current_thread() is threading.main_thread():
+            # From here on the server handles it. Python's own handler would raise KeyboardInterrupt after the shutdown.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return app
+
     how.setdefault("server", Server())
-    return _modest.serve(app, args, names_application=True, name=settings.application, **how)
+    return _modest.serve(loaded, args, names_application=True, name=settings.application, **how)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 //! A WSGI application as a handler of requests. The engine calls it with a permit once the body is complete, so a slow
 //! client never holds the interpreter.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use modest::{Error, Request, RequestHandler, Response, Result};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::attached::attached;
@@ -15,12 +16,13 @@ use crate::start_response::StartResponse;
 
 /// An application, and the data that its requests share. It is an ordinary handler: layers and routes can be around it.
 pub struct Application {
-    callable: Py<PyAny>,
+    /// Loaded before the server starts.
+    callable: Arc<OnceLock<Py<PyAny>>>,
     template: Arc<Template>,
 }
 
 impl Application {
-    pub(crate) fn new(callable: Py<PyAny>, template: Arc<Template>) -> Application {
+    pub(crate) fn new(callable: Arc<OnceLock<Py<PyAny>>>, template: Arc<Template>) -> Application {
         Application { callable, template }
     }
 
@@ -30,7 +32,7 @@ impl Application {
     /// An exception of the interpreter, such as `MemoryError`.
     pub fn of(callable: &Bound<'_, PyAny>, multithread: bool) -> PyResult<Application> {
         let template = Template::new(callable.py(), multithread, false)?;
-        Ok(Application::new(callable.clone().unbind(), Arc::new(template)))
+        Ok(Application::new(Arc::new(OnceLock::from(callable.clone().unbind())), Arc::new(template)))
     }
 
     /// Calls the application, and converts its result to a response.
@@ -44,10 +46,11 @@ impl Application {
     }
 
     fn respond(&self, py: Python<'_>, request: &Request) -> PyResult<Response> {
+        let callable = self.callable.get().ok_or_else(|| PyRuntimeError::new_err("the application is not loaded"))?;
         let environ = self.template.environ(py, request)?;
         let start_response = Bound::new(py, StartResponse::default())?;
         let context = Context::new(py)?;
-        let returned = context.call(py, (self.callable.bind(py), environ, &start_response))?;
+        let returned = context.call(py, (callable.bind(py), environ, &start_response))?;
         response::of(returned, &start_response, context, request)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use modest::Request;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// The log target of lines that applications write.
 const TARGET: &str = "modest::wsgi";
@@ -17,22 +18,21 @@ pub struct Errors {
 
 #[pymethods]
 impl Errors {
-    fn write(&self, text: &str) -> usize {
+    fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        let added = printable(text)?;
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.push_str(text);
-        while let Some(end) = line.find('\n') {
-            let rest = line.split_off(end + 1);
-            log_line(&line);
-            *line = rest;
+        for part in added.split_inclusive('\n') {
+            line.push_str(part);
+            if part.ends_with('\n') {
+                log_line(&line);
+                line.clear();
+            }
         }
-        text.chars().count()
+        text.len()
     }
 
     fn writelines(&self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
-        for line in lines.try_iter()? {
-            self.write(&line?.extract::<String>()?);
-        }
-        Ok(())
+        lines.try_iter()?.try_for_each(|line| self.write(line?.cast::<PyString>()?).map(drop))
     }
 
     fn flush(&self) {
@@ -45,6 +45,15 @@ impl Drop for Errors {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+/// Any text of Python, as its own stderr prints it. Lone surrogates, which names of files can have, become escapes.
+fn printable(text: &Bound<'_, PyString>) -> PyResult<String> {
+    if let Ok(text) = text.to_cow() {
+        return Ok(text.into_owned());
+    }
+    let bytes: Vec<u8> = text.call_method1("encode", ("utf-8", "backslashreplace"))?.extract()?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn log_line(line: &str) {
@@ -71,5 +80,5 @@ pub fn log_exception(py: Python<'_>, name: &str, raised: &PyErr) {
 fn traceback(py: Python<'_>, raised: &PyErr) -> PyResult<String> {
     let args = (raised.get_type(py), raised.value(py), raised.traceback(py));
     let lines = py.import("traceback")?.call_method1("format_exception", args)?;
-    pyo3::types::PyString::new(py, "").call_method1("join", (lines,))?.extract()
+    printable(PyString::new(py, "").call_method1("join", (lines,))?.cast()?)
 }

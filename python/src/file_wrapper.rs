@@ -46,10 +46,32 @@ pub struct RegularFile {
     pub length: u64,
 }
 
+/// The file of Python whose `read` this object calls. `None`: it has one of its own. `fileno` alone does not suffice: a
+/// `GzipFile` has it, but reads other bytes than those of its descriptor. `tempfile` and Django's `File` pass calls on.
+fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = filelike.py();
+    let mut read = filelike.getattr(intern!(py, "read")).ok()?;
+    for _ in 0..MOST_WRAPPERS {
+        let Some(inner) = read.getattr_opt(intern!(py, "__wrapped__")).ok()? else { break };
+        read = inner;
+    }
+    let file = read.getattr(intern!(py, "__self__")).ok()?;
+    let io = py.import("io").ok()?;
+    let is = |object: &Bound<'py, PyAny>, name| io.getattr(name).is_ok_and(|class| object.get_type().is(&class));
+    let raw = match is(&file, "BufferedReader") || is(&file, "BufferedRandom") {
+        true => file.getattr(intern!(py, "raw")).ok()?,
+        false => file.clone(),
+    };
+    Some(file).filter(|_| is(&raw, "FileIO"))
+}
+
+/// Functions around `read` (`functools.wraps`).
+const MOST_WRAPPERS: usize = 4;
+
 /// The wrapped file. `None`: it is not a regular file, or can't be reopened, so it is read.
 pub fn regular_file(wrapper: &Bound<'_, FileWrapper>) -> Option<RegularFile> {
     let py = wrapper.py();
-    let filelike = wrapper.get().filelike.bind(py);
+    let filelike = read_by(wrapper.get().filelike.bind(py))?;
     let number: u32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
     let start: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
     // A file that is opened through its descriptor has its own position, and the application may close its own one.

@@ -10,6 +10,9 @@ mod serving; // the server of an application
 
 mod listening; // sockets for several processes
 
+#[cfg(target_os = "linux")]
+mod watch; // changed files, for `--reload`
+
 mod application; // a request: the call of the application, with a permit
 
 mod attached; // threads that keep their state in the interpreter
@@ -17,14 +20,14 @@ mod attached; // threads that keep their state in the interpreter
 mod context; // its context variables
 
 mod environ; // the dictionary of a request
-mod errors;
-mod input; // wsgi.input // wsgi.errors, and tracebacks in the log
+mod errors; // wsgi.errors, and tracebacks in the log
+mod input; // wsgi.input
 
 mod start_response; // status and fields, `write()`
 
-mod file_wrapper;
+mod file_wrapper; // a file as a body
 mod pulled; // an iterable as a body
-mod response; // what the application has returned, as a response // the application's result as a response
+mod response; // the application's result as a response
 
 pub use application::Application;
 
@@ -49,5 +52,7 @@ fn _modest(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<settings::Settings>()?;
     module.add_class::<listening::Listeners>()?;
     module.add_class::<serving::Server>()?;
+    #[cfg(target_os = "linux")]
+    module.add_class::<watch::Watch>()?;
     module.add_class::<file_wrapper::FileWrapper>()
 }

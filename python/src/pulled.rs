@@ -23,21 +23,22 @@ pub struct Pulled {
     piece: Option<PyBackedBytes>,
     /// The number of bytes of the piece that were read.
     at: usize,
-    context: Context,
+    /// `None`: the response has ended.
+    context: Option<Context>,
     /// The name of the request in the log.
     name: String,
 }
 
 impl Pulled {
     pub fn new(returned: Bound<'_, PyAny>, context: Context, name: String) -> Pulled {
-        Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, context, name }
+        Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, context: Some(context), name }
     }
 
     /// Begins to iterate, and keeps the first non-empty piece. Returns its length; `None`: there is none.
     pub fn begin(&mut self, py: Python<'_>) -> PyResult<Option<usize>> {
-        let iterate = |returned: &Py<PyAny>| self.context.iterate(returned.bind(py));
-        let iterator = self.returned.as_ref().map(iterate).transpose()?;
-        self.iterator = iterator.map(Bound::unbind);
+        if let (Some(returned), Some(context)) = (&self.returned, &self.context) {
+            self.iterator = Some(context.iterate(returned.bind(py))?.unbind());
+        }
         self.next_piece(py)?;
         Ok(self.piece.as_ref().map(|piece| piece.len()))
     }
@@ -58,9 +59,9 @@ impl Pulled {
     }
 
     fn find_piece(&mut self, py: Python<'_>) -> PyResult<()> {
-        let Some(iterator) = &self.iterator else { return Ok(()) };
+        let (Some(iterator), Some(context)) = (&self.iterator, &self.context) else { return Ok(()) };
         let iterator = iterator.bind(py);
-        while let Some(piece) = self.context.next(iterator)? {
+        while let Some(piece) = context.next(iterator)? {
             let piece = bytes_of(&piece)?;
             if !piece.as_bytes().is_empty() {
                 self.piece = Some(PyBackedBytes::from(piece.clone()));
@@ -70,17 +71,18 @@ impl Pulled {
         Ok(())
     }
 
-    /// Calls `close()`, if there is one and it was not called. An exception is logged: the response can't change any
-    /// more.
+    /// Calls `close()`, if there is one and it was not called, and drops all objects of the request now: outside the
+    /// interpreter they would live until its next use. An exception is logged: the response can't change any more.
     pub fn close(&mut self, py: Python<'_>) {
         self.iterator = None;
+        let Some(context) = self.context.take() else { return };
         let Some(returned) = self.returned.take() else { return };
         let returned = returned.into_bound(py);
         if returned.is_exact_instance_of::<PyList>() || returned.is_exact_instance_of::<PyTuple>() {
             return;
         }
         let closed = match returned.getattr_opt(intern!(py, "close")) {
-            Ok(Some(close)) => self.context.call(py, (close,)).map(drop),
+            Ok(Some(close)) => context.call(py, (close,)).map(drop),
             Ok(None) => Ok(()),
             Err(raised) => Err(raised),
         };
@@ -127,7 +129,10 @@ impl Read for Pulled {
 impl Drop for Pulled {
     fn drop(&mut self) {
         if self.returned.is_some() {
-            attached(|py| self.close(py));
+            attached(|py| {
+                self.close(py);
+                self.piece = None;
+            });
         }
     }
 }

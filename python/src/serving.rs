@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
@@ -15,14 +15,28 @@ use signal_hook::iterator;
 
 use crate::application::Application;
 use crate::environ::Template;
+use crate::listening::Listeners;
 use crate::settings::{Own, with_name};
-use modest_cli::program::Program;
+use modest_cli::error::CliError;
+use modest_cli::program::{Inherited, Program};
 
 /// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
-pub struct Server {
-    running: Arc<OnceLock<(ServerHandle, Vec<String>)>>,
+pub struct Server(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Whether a call of `serve` has it.
+    is_taken: bool,
+    /// It may be shut down before it runs.
+    is_shut_down: bool,
+    running: Option<(ServerHandle, Vec<String>)>,
+}
+
+/// A panic elsewhere leaves the state complete.
+fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[pymethods]
@@ -32,35 +46,49 @@ impl Server {
         Server::default()
     }
 
-    /// Finishes the requests in progress, and stops.
+    /// Finishes the requests in progress, and stops. A server that is not yet started will stop at once.
     fn shutdown(&self) {
-        if let Some((handle, _)) = self.running.get() {
-            handle.shutdown();
-        }
+        let mut state = locked(&self.0);
+        state.is_shut_down = true;
+        let handle = state.running.as_ref().map(|(handle, _)| handle.clone());
+        drop(state);
+        handle.iter().for_each(ServerHandle::shutdown);
     }
 
     /// The addresses of the server; empty before it listens.
     #[getter]
     fn addresses(&self) -> Vec<String> {
-        self.running.get().map(|(_, addresses)| addresses.clone()).unwrap_or_default()
+        locked(&self.0).running.as_ref().map(|(_, addresses)| addresses.clone()).unwrap_or_default()
+    }
+}
+
+impl Server {
+    /// For one call of `serve`.
+    fn take(&self) -> PyResult<Arc<Mutex<State>>> {
+        match std::mem::replace(&mut locked(&self.0).is_taken, true) {
+            true => Err(PyValueError::new_err("this Server was used before; each call of serve() needs its own")),
+            false => Ok(Arc::clone(&self.0)),
+        }
     }
 }
 
 /// The options, and the application.
 struct Wsgi {
     own: Own,
-    application: Option<Application>,
+    /// Set by `load`.
+    callable: Arc<OnceLock<Py<PyAny>>>,
     template: Arc<Template>,
     how: How,
-    running: Arc<OnceLock<(ServerHandle, Vec<String>)>>,
+    state: Arc<Mutex<State>>,
 }
 
 /// The arguments of `serve`.
 struct How {
     /// The application's name in the banner.
     name: String,
-    /// Descriptors of sockets that replace the addresses of the options.
-    descriptors: Option<Vec<u32>>,
+    /// Returns the application.
+    load: Py<PyAny>,
+    inherited: Inherited,
     /// Called when the server accepts clients.
     ready: Option<Py<PyAny>>,
     /// Called after this many requests.
@@ -97,12 +125,12 @@ impl Program for Wsgi {
         self.own.words(words)
     }
 
-    fn descriptors(&self) -> Option<&[u32]> {
-        self.how.descriptors.as_deref()
+    fn inherited(&self) -> Inherited {
+        self.how.inherited.clone()
     }
 
     fn application(&mut self) -> Option<(Box<dyn RequestHandler>, String)> {
-        let application = self.application.take()?;
+        let application = Application::new(Arc::clone(&self.callable), Arc::clone(&self.template));
         let line = format!("  application {}\n", self.how.name);
         let Some((most, retire)) = self.how.retire.take() else { return Some((Box::new(application), line)) };
         let count = AtomicU64::new(0);
@@ -116,6 +144,14 @@ impl Program for Wsgi {
         Some((Box::new(counted), line))
     }
 
+    fn load(&mut self) -> Result<(), CliError> {
+        let loaded = Python::attach(|py| {
+            self.how.load.call0(py).map_err(|raised| CliError::application(raised.value(py).to_string()))
+        });
+        let _ = self.callable.set(loaded?); // called once
+        Ok(())
+    }
+
     fn handles_signals(&self) -> bool {
         self.how.signals == Signals::Program
     }
@@ -127,7 +163,12 @@ impl Program for Wsgi {
     fn bound(&mut self, server: &TcpServer) {
         Python::attach(|py| self.template.listens(py, server.local_addrs()));
         let addresses = server.local_addrs().iter().map(ToString::to_string).collect();
-        let _ = self.running.set((server.handle(), addresses));
+        let mut state = locked(&self.state);
+        state.running = Some((server.handle(), addresses));
+        if state.is_shut_down {
+            server.handle().shutdown();
+        }
+        drop(state);
         if self.how.signals == Signals::Parent
             && let Err(error) = shutdown_on_sigterm(server.handle())
         {
@@ -165,22 +206,23 @@ fn call(callable: &Py<PyAny>) {
 
 /// Serves an application until the server is shut down. Returns the exit status of the program.
 ///
-/// `args`: options of `modest-wsgi`; `names_application`: whether they contain the application.
+/// `load`: returns the application, or raises an exception whose text is printed. `args`: options of `modest-wsgi`;
+/// `names_application`: whether they contain the application. `listeners`: the parent's, with the number of this process.
 #[pyfunction]
 #[pyo3(signature = (
-    application, args, *, names_application, name, server, multiprocess = false, descriptors = None, ready = None,
+    load, args, *, names_application, name, server, multiprocess = false, listeners = None, ready = None,
     retire = None, signals = "program", announce = true
 ))]
 #[expect(clippy::too_many_arguments, reason = "named, in Python")]
 pub fn serve(
     py: Python<'_>,
-    application: Py<PyAny>,
+    load: Py<PyAny>,
     args: Vec<OsString>,
     names_application: bool,
     name: String,
     server: &Server,
     multiprocess: bool,
-    descriptors: Option<Vec<u32>>,
+    listeners: Option<(PyRef<'_, Listeners>, usize)>,
     ready: Option<Py<PyAny>>,
     retire: Option<(u64, Py<PyAny>)>,
     signals: &str,
@@ -194,9 +236,8 @@ pub fn serve(
         _ => Signals::Caller,
     };
     let template = Arc::new(Template::new(py, options.limits.workers != Some(1), multiprocess)?);
-    let how = How { name, descriptors, ready, retire, signals, announces: announce };
-    let application = Application::new(application, Arc::clone(&template));
-    let running = Arc::clone(&server.running);
-    let mut program = Wsgi { own, application: Some(application), template, how, running };
+    let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
+    let how = How { name, load, inherited, ready, retire, signals, announces: announce };
+    let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
     Ok(py.detach(|| modest_cli::run_as(&mut program, with_name(rest))))
 }

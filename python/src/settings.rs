@@ -226,6 +226,8 @@ pub struct Settings {
     chdir: Option<OsString>,
     environment: Vec<(OsString, OsString)>,
     reload: bool,
+    /// The seconds in which a process ends after SIGTERM; `None`: no limit.
+    drain: Option<f64>,
     quiet: bool,
     is_check: bool,
 }
@@ -253,6 +255,7 @@ impl Settings {
             chdir: None,
             environment: Vec::new(),
             reload: false,
+            drain: None,
             quiet: false,
             is_check: false,
         }
@@ -264,13 +267,6 @@ impl Settings {
             return Err((HELP.trim_end().to_owned(), 0));
         }
         let (own, options) = Own::parse(args, false)?;
-        let has_parent =
-            ["processes", "process-requests", "process-age", "reload"].iter().any(|name| !own.values(name).is_empty());
-        if let Some(option) = address_of_one_process(&options).filter(|_| has_parent) {
-            return Err(wrong(format!(
-                "{option}: only one process can listen there, so it can't be used with a parent process"
-            )));
-        }
         Ok(Settings {
             application: own.application.clone(),
             processes: own.number("processes").map_err(wrong)?,
@@ -279,23 +275,12 @@ impl Settings {
             chdir: own.values("chdir").last().cloned(),
             environment: own.environment(),
             reload: own.is_on("reload"),
+            drain: options.longest_shutdown().map(|time| time.as_secs_f64()),
             quiet: options.verbosity() == Verbosity::Quiet,
             is_check: options.starting.check,
             ..Settings::nothing()
         })
     }
-}
-
-/// An option with an address that processes can't share.
-fn address_of_one_process(options: &Options) -> Option<&'static str> {
-    if options.listening.metrics_bind.is_some() {
-        return Some("--metrics-bind");
-    }
-    if options.encryption.redirect_to_https.is_some() {
-        return Some("--redirect-to-https");
-    }
-    let _ = options;
-    None
 }
 
 const HELP: &str = include_str!("help.txt");

@@ -32,6 +32,8 @@ struct Begun {
     head: Option<Head>,
     /// The head is sent, so it can't change any more.
     is_sent: bool,
+    /// The application has returned its iterable, whose bytes follow those of `write()`.
+    has_returned: bool,
     written: Option<Written>,
 }
 
@@ -58,9 +60,11 @@ impl StartResponse {
         begun.head.take().ok_or_else(missing)
     }
 
-    /// The bytes of `write()`, if it was called.
+    /// Ends `write()`, because the application has returned. Returns its bytes, if it was called.
     pub fn take_written(&self, py: Python<'_>) -> Option<Written> {
-        self.begun(py).written.take()
+        let mut begun = self.begun(py);
+        begun.has_returned = true;
+        begun.written.take()
     }
 }
 
@@ -103,6 +107,10 @@ impl StartResponse {
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
         let mut begun = self.begun(py);
         let bytes = data.as_bytes();
+        if begun.has_returned {
+            // PEP 3333: "Applications must not invoke write() from within their return iterable".
+            return Err(PyAssertionError::new_err("write() was called after the application had returned"));
+        }
         if bytes.is_empty() {
             return Ok(());
         }

@@ -284,6 +284,100 @@ def write_too_much(environ, start_response):
     return []
 
 
+@at("/write-late", valid=False)
+def write_late(environ, start_response):
+    """PEP 3333 forbids `write()` in an iterable. The query says at which piece."""
+    late = int(environ["QUERY_STRING"])
+
+    def pieces(writes):
+        for number in range(3):
+            if number == late:
+                writes(b"lost")
+            yield b"piece"
+
+    return Body("write-late", pieces(ok(start_response)))
+
+
+@at("/status-list", valid=False)
+def status_list(environ, start_response):
+    start_response(f"{environ['QUERY_STRING']} Custom", [("Content-Length", "4")] if environ.get("HTTP_X_LENGTH") else [])
+    return [b"body"]
+
+
+@at("/ends", valid=False)
+def ends(environ, start_response):
+    """`WHERE;EXCEPTION`: raises this in the call, in `iter()`, in the first `next()`, in the second one, or in `close()`."""
+    where, _, name = environ["QUERY_STRING"].partition(";")
+
+    def at(place):
+        if place == where:
+            raise getattr(__builtins__, name, None) or __builtins__[name]
+
+    class Pieces:
+        def __iter__(self):
+            at("iter")
+            return self.pieces()
+
+        def pieces(self):
+            at("first")
+            yield b"one"
+            at("second")
+            yield b"two"
+
+        def close(self):
+            count("ends")
+            at("close")
+
+    at("call")
+    ok(start_response)
+    return Pieces()
+
+
+@at("/sleep-closing")
+def sleep_closing(environ, start_response):
+    time.sleep(0.5)
+    ok(start_response)
+    return Body("sleep-closing", [b"x" * 65536] * 100)
+
+
+class Held:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self):
+        sys.stderr.write(f"{self.name} was released\n")
+
+
+HELD = contextvars.ContextVar("held")
+
+
+@at("/held", valid=False)
+def held(environ, start_response):
+    """An object of the request's context, whose end is on stderr: a request would itself use the interpreter."""
+    name, _, pieces = environ["QUERY_STRING"].partition(";")
+    HELD.set(Held(name))
+    ok(start_response)
+    return Body("held", (b"x" * 65536 for _ in range(int(pieces))))
+
+
+@at("/signals")
+def signals(environ, start_response):
+    """The signals that a program of the application ignores."""
+    import subprocess
+
+    status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+    ok(start_response)
+    return [next(line for line in status.splitlines() if line.startswith("SigIgn")).encode()]
+
+
+@at("/stuck", valid=False)
+def stuck(environ, start_response):
+    """Holds the interpreter, as a C extension can."""
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(60)
+
+
 @at("/status")
 def status(environ, start_response):
     code = environ["QUERY_STRING"] or "200"
@@ -355,6 +449,7 @@ def errors(environ, start_response):
     stream.writelines(["a line\n", "the rest"])
     stream.flush()
     stream.write("bad \x1b[31m bytes\r\n")
+    stream.write(os.fsdecode(b"name \xff\n"))
     ok(start_response)
     return [b"logged"]
 
@@ -391,6 +486,56 @@ class Closing:
     def close(self):
         count(self.name)
         self.file.close()
+
+
+class Delegating:
+    """Like Django's `File`: the methods are those of the file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    read = property(lambda self: self.file.read)
+    fileno = property(lambda self: self.file.fileno)
+    tell = property(lambda self: self.file.tell)
+
+
+class Reversing(Delegating):
+    """Its bytes are not those of its descriptor."""
+
+    def read(self, size):
+        return self.file.read(size)[::-1]
+
+
+@at("/file-kind", valid=False)
+def send_file_of_a_kind(environ, start_response):
+    import bz2
+    import gzip
+    import io
+    import lzma
+
+    folder = tempfile.mkdtemp()
+    paths = {}
+    for name, opened in (("plain", open), ("gzip", gzip.open), ("bz2", bz2.open), ("lzma", lzma.open)):
+        paths[name] = os.path.join(folder, name)
+        with opened(paths[name], "wb") as file:
+            file.write(b"0123456789" * 20)
+    named = tempfile.NamedTemporaryFile()
+    named.write(b"0123456789" * 20)
+    named.seek(0)
+    kinds = {
+        "plain": lambda: open(paths["plain"], "rb"),
+        "unbuffered": lambda: open(paths["plain"], "rb", buffering=0),
+        "named": lambda: named,
+        "delegating": lambda: Delegating(open(paths["plain"], "rb")),
+        "gzip": lambda: gzip.open(paths["gzip"]),
+        "bz2": lambda: bz2.open(paths["bz2"]),
+        "lzma": lambda: lzma.open(paths["lzma"]),
+        "buffered-gzip": lambda: io.BufferedReader(gzip.open(paths["gzip"])),
+        "reversing": lambda: Reversing(open(paths["plain"], "rb")),
+        "text": lambda: open(paths["plain"]),
+    }
+    ok(start_response)
+    return environ["wsgi.file_wrapper"](kinds[environ["QUERY_STRING"]]())
 
 
 @at("/file-like")

@@ -48,12 +48,33 @@ def test_names(serve, name, body):
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
-    (["apps:app", "--reload", "--metrics-bind", "127.0.0.1:0"], 2, "--metrics-bind: only one process"),
+    (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 1, "so it must be an IP address"),
+    (["apps:app", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 1, "no 2 ports from 65535 on"),
+    (["apps:app", "--confine"], 2, "--confine is for folders only"),
+    (["random.py:app"], 3, "there is no file random.py"),
     (["apps:app", "--reload=no"], 2, "--reload takes no value"),
 ])
 def test_mistakes(args, status, line):
     done = run(*args)
     assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("name", ["apps:nothing", "missing:app", "missing.sub:app", "apps.sub:app", "missing.py:app", "apps:TEXT", "apps:a b"])
+def test_a_wrong_name_needs_no_traceback(name):
+    done = run(name, "-p", "0")
+    assert done.returncode == 3 and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_file_with_the_name_of_another_module(tmp_path):
+    (tmp_path / "signal.py").write_text("from apps import app\n")
+    done = run(str(tmp_path / "signal.py") + ":app", "-p", "0")
+    assert done.returncode == 3 and "there is another module 'signal'" in done.stderr and "rename the file" in done.stderr, done.stderr
+
+
+def test_an_application_that_fails_has_a_traceback(tmp_path):
+    (tmp_path / "needs.py").write_text("import missing_part\n")
+    done = run("--chdir", str(tmp_path), "needs:app", "-p", "0")
+    assert done.returncode == 3 and "needs.py" in done.stderr and "missing_part" in done.stderr, done.stderr
 
 
 def test_help_and_version():
@@ -201,3 +222,73 @@ def test_serve_from_python():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0 and "b'abc'" in done.stdout and "ended" in done.stdout, done
+
+
+def test_a_server_that_is_shut_down_before_it_starts():
+    code = (
+        "from modest.wsgi import Server, serve\n"
+        "import apps\n"
+        "server = Server()\n"
+        "server.shutdown()\n"
+        "serve(apps.app, server=server, port=0, quiet=True)\n"
+        "print('ended')\n"
+        "try: serve(apps.app, server=server, port=0, quiet=True)\n"
+        "except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0 and "ended" in done.stdout and "was used before" in done.stdout, done
+
+
+def test_static_files_and_other_methods(serve, tmp_path):
+    (tmp_path / "a.css").write_text("body {}")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").chmod(0)
+    server = serve("apps", "--static", f"/static={tmp_path}")
+    whole, head = server.get("/static/a.css"), server.get("/static/a.css", method="HEAD")
+    assert (head.status, head.body, head.field("content-length")) == (200, b"", "7") and whole.body == b"body {}"
+    for method in ("POST", "PUT", "DELETE", "PATCH", "PROPFIND", "BREW"):
+        answer = server.get("/static/a.css", method=method)
+        assert answer.status in (405, 501) and b"PATH_INFO" not in answer.body, answer
+    if os.getuid():
+        assert server.get("/static/secret").status in (403, 404)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_command(serve, name):
+    import signal
+
+    server = serve("apps")
+    assert server.get("/tuple").status == 200
+    assert server.stop(getattr(signal, name)) == 0
+    assert all(line is None or "GET /tuple" in line for line in server.log), server.log
+
+
+def test_signals_and_serve():
+    """`serve` returns after a signal, as often as it is called, and restores the handlers."""
+    code = (
+        "import os, signal, threading, time\n"
+        "from modest.wsgi import Server, serve\n"
+        "import apps\n"
+        "before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):\n"
+        "    server = Server()\n"
+        "    def end():\n"
+        "        while not server.addresses: time.sleep(0.01)\n"
+        "        os.kill(os.getpid(), number)\n"
+        "    threading.Thread(target=end).start()\n"
+        "    serve(apps.app, server=server, port=0, quiet=True)\n"
+        "    print('returned', flush=True)\n"
+        "    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "def alarm(*_): raise TimeoutError\n"
+        "signal.signal(signal.SIGALRM, alarm)\n"
+        "signal.alarm(1)\n"
+        "try: serve(apps.app, port=0, quiet=True)\n"
+        "except TimeoutError: print('alarmed')\n"
+        "try: serve(apps.app, bind='no address')\n"
+        "except ValueError: print('wrong')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    words = [line for line in done.stdout.split("\n") if line in ("returned", "interrupted", "alarmed", "wrong")]
+    assert words == ["returned"] * 3 + ["interrupted", "alarmed", "wrong"] and done.returncode == 0, done

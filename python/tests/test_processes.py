@@ -287,3 +287,299 @@ def test_reload_begins_with_a_mistake(serve, tmp_path):
     server.port = int(re.search(r"port (\d+)", line).group(1))
     assert server.get("/").body == b"mended"
     assert server.stop() == 0
+
+
+SLOW_TO_LOAD = """import os, time
+while os.path.exists("wait"):
+    time.sleep(0.02)
+from apps import app
+"""
+
+
+@pytest.fixture
+def slow_to_load(tmp_path):
+    """An application that loads when the file `wait` is gone."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_LOAD)
+    return tmp_path
+
+
+def serving(serve, folder, name, *args):
+    """A server whose parent knows that its process serves: it has notified systemd."""
+    path = str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(DEADLINE)
+        server = serve("--chdir", str(folder), name, "--processes", "1", "-q", *args, env={**env(), "NOTIFY_SOCKET": path})
+        assert b"READY=1" in systemd.recv(1000)
+    return server
+
+
+def env():
+    return {"PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_a_process_that_dies_while_it_is_replaced(serve, slow_to_load):
+    """Its successor takes its place, and no third process starts."""
+    server = serving(serve, slow_to_load, "slow")
+    (old,) = children(server)
+    (slow_to_load / "wait").touch()
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2, "the successor loads")
+    os.kill(old, signal.SIGKILL)
+    server.logged(f"process {old} ended by signal 9")
+    (slow_to_load / "wait").unlink()
+    until(lambda: pids(server, 1) and old not in children(server), "it serves")
+    server.process.send_signal(signal.SIGHUP)  # each process that there is gets a successor
+    (served,) = pids(server, 1)
+    until(lambda: served not in children(server), "another one")
+    until(lambda: len(children(server)) == 1, "a single process")
+    assert server.stop() == 0
+
+
+def test_children_that_load_end_with_their_parent(serve, slow_to_load):
+    server = serving(serve, slow_to_load, "slow")
+    before = children(server)
+    (slow_to_load / "wait").touch()
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2, "a process that loads")
+    left = children(server)
+    server.process.kill()
+    server.process.wait()
+    (slow_to_load / "wait").unlink()
+    until(lambda: all(has_ended(pid) for pid in left), "no child is left")
+    assert before < left
+
+
+def test_a_process_that_always_dies_is_not_started_all_the_time(serve, tmp_path):
+    (tmp_path / "dies.py").write_text("import os\nif os.path.exists('die'):\n    os._exit(7)\nfrom apps import app\n")
+    server = serving(serve, tmp_path, "dies")
+    (tmp_path / "die").touch()
+    os.kill(min(children(server)), signal.SIGKILL)
+    begun = time.monotonic()
+    server.logged("ended with status 7", count=3)
+    assert time.monotonic() - begun > 1.5, "it waits longer each time"
+    (tmp_path / "die").unlink()
+    assert server.get("/tuple").status == 200  # the socket accepts meanwhile
+    assert server.stop() == 0
+
+
+def test_programs_of_the_application_ignore_no_signals(serve):
+    for args in ((), ("--processes", "1")):
+        server = serve("apps", *args)
+        ignored = int(server.get("/signals").body.split()[1], 16)
+        assert ignored & (1 << signal.SIGINT - 1 | 1 << signal.SIGHUP - 1 | 1 << signal.SIGQUIT - 1) == 0, hex(ignored)
+        assert server.stop() == 0
+
+
+def test_a_parent_whose_messages_nobody_reads(serve, tmp_path):
+    """Its messages fail, and nothing else."""
+    with open("/dev/full", "w") as full:
+        server = serve("apps", "--processes", "1", stderr=full)
+        before = children(server)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: len(children(server)) == 1 and not children(server) & before, "another process")
+        assert server.get("/tuple").status == 200 and server.stop() == 0
+
+
+def test_a_process_that_never_ends_is_killed(serve):
+    """Code that holds the interpreter also holds the end of its process."""
+    server = serve("apps", "--processes", "1", "--shutdown-timeout", "100ms", "-q")
+    client = server.connect()
+    client.sendall(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+    (child,) = children(server)
+    until(lambda: "nanosleep" in wchans(child), "the call holds the interpreter")
+    server.process.send_signal(signal.SIGTERM)
+    server.logged(f"process {child} does not end: it is killed")
+    assert server.process.wait(DEADLINE) == 0
+
+
+def wchans(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/wchan") as file:
+            found.append(file.read())
+    return " ".join(found)
+
+
+def has_ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_processes_have_one_self_signed_certificate(serve):
+    import ssl
+
+    server = serve("apps", "--processes", "2", "--tls-self-signed")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def ask():
+        with context.wrap_socket(server.connect()) as client:
+            client.sendall(b"GET /pid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            certificate, received = client.getpeercert(True), b""
+            while True:
+                piece = client.recv(4096)
+                if not piece:
+                    return certificate, Answer(received).body
+                received += piece
+
+    found = set()
+    until(lambda: found.add(ask()) or len({pid for _, pid in found}) == 2, "both processes")
+    assert len({certificate for certificate, _ in found}) == 1
+    assert server.stop() == 0
+
+
+def test_redirect_to_https_by_all_processes(serve):
+    server = serve("apps", "--processes", "2", "--tls-self-signed", "--redirect-to-https=127.0.0.1:0")
+    line = server.wait_for(server.out, r"http://127.0.0.1:\d+/ redirects")
+    plain = int(re.search(r":(\d+)/", line).group(1))
+
+    def location():
+        with socket.create_connection(("127.0.0.1", plain), DEADLINE) as client:
+            client.sendall(b"GET /a?b HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            return Answer(read_all(client)).field("location")
+
+    before = children(server)
+    assert {location() for _ in range(20)} == {f"https://test:{server.port}/a?b"}
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2 and not children(server) & before, "new processes")
+    assert {location() for _ in range(20)} == {f"https://test:{server.port}/a?b"}
+    assert server.stop() == 0
+
+
+def free_ports(count):
+    """The first of this many free ports in a row."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+        try:
+            for number in range(count):
+                socket.create_server(("127.0.0.1", port + number)).close()
+            return port
+        except OSError:
+            continue
+
+
+def test_each_process_has_a_page_of_metrics(serve):
+    """Prometheus adds them up."""
+    first = free_ports(2)
+    server = serve("apps", "--processes", "2", "--metrics-bind", f"127.0.0.1:{first}", "-q")
+    until(lambda: len(pids(server)) == 2, "both serve")
+
+    def requests(number):
+        with socket.create_connection(("127.0.0.1", first + number), DEADLINE) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            page = read_all(client).decode()
+        return sum(int(float(value)) for value in re.findall(r"^modest_http_requests_total\S* (\S+)", page, re.M)), page
+
+    total = requests(0)[0] + requests(1)[0]
+    for _ in range(20):
+        server.get("/tuple")
+    until(lambda: requests(0)[0] + requests(1)[0] == total + 20, requests(0)[1])
+    before = children(server)
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2 and not children(server) & before, "new processes")
+    until(lambda: requests(0)[0] + requests(1)[0] < total + 20, "the pages are those of the new processes")
+    assert server.stop() == 0
+
+
+def others_may_read(path):
+    """Whether each user can read this."""
+    while path != "/":
+        if not os.stat(path).st_mode & 0o005 == 0o005:
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the user")
+def test_the_application_is_loaded_as_the_user(serve):
+    import shutil
+    import sys
+    import sysconfig
+    import tempfile
+
+    import modest
+
+    paths = [sysconfig.get_path("stdlib"), os.path.dirname(modest.__file__), sys.prefix]
+    if not all(others_may_read(os.path.realpath(path)) for path in paths):
+        pytest.skip("this Python can be read by root only")
+    folder = tempfile.mkdtemp()
+    try:
+        os.chmod(folder, 0o755)
+        with open(os.path.join(folder, "who.py"), "w") as file:
+            file.write("import os, threading\nLOADED = os.getuid()\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+                       "def app(environ, start_response):\n    start_response('200 OK', [])\n"
+                       "    return [f'{LOADED} {os.getuid()}'.encode()]\n")
+        for args in ((), ("--processes", "2")):
+            server = serve("--chdir", folder, "who", "--user", "65534:65534", *args)
+            assert server.get("/").body == b"65534 65534"
+            assert server.stop() == 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_reports_of_changed_files(tmp_path, monkeypatch):
+    """The kernel reports each change, also in folders that are made later; the comparison finds out what has changed."""
+    import select
+
+    from modest import _processes
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("1")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    files = _processes.Files()
+    assert files.watch, "Linux has inotify"
+
+    def changed():
+        assert select.select([files.watch], [], [], DEADLINE)[0], "a report"
+        files.on_reports()
+        files.compared_at = 0.0
+        return files.changed if files.have_changed() else None
+
+    def new_folder():
+        (tmp_path / "sub").mkdir()
+        assert changed() is None
+        (tmp_path / "sub" / "b.py").write_text("2")
+
+    for change, expected in [
+        (lambda: (tmp_path / "a.py").write_text("2"), "./a.py"),
+        (new_folder, "./sub/b.py"),
+        (lambda: (tmp_path / "notes.txt").write_text(""), None),
+        (lambda: (tmp_path / "a.py").rename(tmp_path / "c.py"), "./a.py"),
+        (lambda: (tmp_path / "c.py").unlink(), "./c.py"),
+        (lambda: os.utime(tmp_path / "sub" / "b.py", (0, 0)), "./sub/b.py"),
+    ]:
+        change()
+        assert changed() == expected
+    (tmp_path / ".git" / "d.py").touch()
+    (tmp_path / "env" / "site.py").touch()
+    files.compared_at = 0.0
+    assert not files.have_changed()
+
+
+@pytest.mark.parametrize("args", [(), ("--processes", "1")])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_close_is_called_when_the_server_ends(serve, tmp_path, args, end):
+    """A response that its client does not read is cut off by the shutdown timeout. Its iterable is closed once."""
+    if end == signal.SIGHUP and not args:
+        pytest.skip("a single process is not replaced")
+    (tmp_path / "closes.py").write_text(
+        "class Body:\n"
+        "    def __iter__(self):\n        return self\n"
+        "    def __next__(self):\n        return b'x' * 65536\n"
+        "    def close(self):\n        open('closed', 'a').write('closed\\n')\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/plain')])\n    return Body()\n")
+    server = serve("--chdir", str(tmp_path), "closes", "--shutdown-timeout", "300ms", "-q", *args, env=env())
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(10)
+        server.process.send_signal(end)
+        until((tmp_path / "closed").exists, "close()")
+        assert server.stop() == 0
+    assert (tmp_path / "closed").read_text() == "closed\n"

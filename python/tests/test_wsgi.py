@@ -396,6 +396,59 @@ def test_content_length(server, promised, pieces, body, is_broken, kind):
         assert answer.body == body and not answer.was_reset, answer
 
 
+@pytest.mark.parametrize("code", [204, 304])
+@pytest.mark.parametrize("fields", [(), ("X-Length: yes",)])
+def test_a_list_where_no_body_is_allowed(server, code, fields):
+    answer = server.get(f"/status-list?{code}", fields=fields)
+    assert (answer.status, answer.body, answer.field("transfer-encoding")) == (code, b"", None), answer
+    assert answer.field("content-length") is None, answer  # RFC 9110, section 8.6
+
+
+@pytest.mark.parametrize("piece", [0, 1, 2])
+def test_write_in_an_iterable_is_an_error(server, piece):
+    """PEP 3333 forbids it. Bytes that silently disappear would be worse than the error."""
+    before = count_of(server, "write-late")
+    answer = server.get(f"/write-late?{piece}")
+    assert b"lost" not in answer.raw and (answer.status == 500 if piece == 0 else not answer.is_whole or answer.was_reset), answer
+    server.logged("after the application had returned", count=piece + 1)
+    until(lambda: count_of(server, "write-late") == before + 1, "close()")
+
+
+ENDS = [(where, name) for where in ("call", "iter", "first", "second", "close")
+        for name in ("RuntimeError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "StopIteration", "MemoryError")]
+
+
+@pytest.mark.parametrize("where, name", ENDS)
+def test_every_exception_everywhere(server, where, name):
+    before = count_of(server, "ends")
+    answer = server.get(f"/ends?{where};{name}")
+    if where == "close":
+        assert answer.body == b"onetwo" and answer.is_whole and not answer.was_reset, answer
+    elif where == "second":
+        assert answer.status == 200 and (not answer.is_whole or answer.was_reset), answer
+    else:
+        assert answer.status == 500, answer
+    until(lambda: count_of(server, "ends") == before + (where != "call"), "close() once")
+
+
+def test_close_is_called_when_the_client_left_during_the_call(server):
+    before = count_of(server, "sleep-closing")
+    with server.connect() as client:
+        client.sendall(b"GET /sleep-closing HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: count_of(server, "sleep-closing") == before + 1, "close() after an early disconnect")
+
+
+@pytest.mark.parametrize("name, pieces, reads", [("whole", 1, True), ("none", 0, True), ("left", 10_000, False)])
+def test_objects_of_a_request_end_with_it(server, name, pieces, reads):
+    if reads:
+        server.get(f"/held?{name};{pieces}")
+    else:
+        with server.connect() as client:
+            client.sendall(f"GET /held?{name};{pieces} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert client.recv(10)
+    server.logged(f"{name} was released")
+
+
 CONTENT = b"0123456789" * 10_000
 
 
@@ -404,6 +457,21 @@ CONTENT = b"0123456789" * 10_000
 def test_file_wrapper(server, query, body):
     answer = server.get(f"/file-raw?{query}")
     assert answer.body == body and answer.field("content-length") == str(len(body)), answer
+
+
+@pytest.mark.parametrize("kind", ["plain", "unbuffered", "named", "delegating", "gzip", "bz2", "lzma", "buffered-gzip", "reversing"])
+def test_file_wrapper_sends_what_read_returns(server, kind):
+    answer = server.get(f"/file-kind?{kind}")
+    expected = CONTENT[:200]
+    assert answer.body == (expected[::-1] if kind == "reversing" else expected), answer
+    # Files of the system are sent by their descriptor, with their length.
+    is_sent = kind in ("plain", "unbuffered", "named", "delegating")
+    assert answer.field("content-length") == ("200" if is_sent else None), answer
+
+
+def test_file_wrapper_around_text(server):
+    assert server.get("/file-kind?text").status == 500
+    server.logged("must return bytes, not str")
 
 
 def test_a_file_that_is_shorter_than_promised(server):
@@ -425,7 +493,7 @@ def test_pieces_are_sent_at_once(server):
 
 def test_errors_go_to_the_log(server):
     server.get("/errors")
-    for line in ("] a line$", "] half a line$", "] the rest$", r"bad \\u\{1b\}\[31m bytes$"):
+    for line in ("] a line$", "] half a line$", "] the rest$", r"bad \\u\{1b\}\[31m bytes$", r"name \\+udcff$"):
         server.logged(line)
 
 

@@ -1,0 +1,97 @@
+//! What a parent process makes for the processes that it forks: sockets, which all of them share, and a self-signed
+//! certificate. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use modest::{Error, IntoProtocol, TcpServer, handler_fn};
+
+use crate::address::BindAddress;
+use crate::error::{CliError, reason};
+use crate::figures;
+use crate::listening;
+use crate::options::Options;
+use crate::places;
+use crate::program::Inherited;
+
+/// The sockets in the parent. While this exists, they listen, and the files of Unix sockets stay.
+pub struct Shared {
+    _servers: Vec<TcpServer>,
+    sockets: Vec<OwnedFd>,
+    redirects: Vec<OwnedFd>,
+    /// One for each process.
+    metrics: Vec<OwnedFd>,
+    #[cfg(feature = "tls")]
+    identity: Option<modest::Identity>,
+}
+
+impl Shared {
+    /// Listens on all addresses of the options, for this many processes. Starts no thread.
+    ///
+    /// # Errors
+    /// If an address is not free or not valid.
+    pub fn new(options: &Options, processes: usize) -> Result<Shared, CliError> {
+        let addresses = places::addresses(options)?;
+        let server = listening::bind(options, &addresses, nothing())?;
+        let count = server.local_addrs().len();
+        #[cfg(feature = "tls")]
+        let server = crate::encryption::redirecting(options, &addresses)?
+            .iter()
+            .try_fold(server, |server, address| listening::also(server, options, address, nothing()))?;
+        let mut sockets = shared(&server)?;
+        let redirects = sockets.split_off(count);
+        let pages = pages(options, processes)?;
+        let metrics = pages.iter().map(shared).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        Ok(Shared {
+            sockets,
+            redirects,
+            metrics,
+            _servers: std::iter::once(server).chain(pages).collect(),
+            #[cfg(feature = "tls")]
+            identity: crate::encryption::self_signed(options, &addresses)?,
+        })
+    }
+
+    /// What the process with this number uses, from 0 on. A process and its successor have the same number.
+    pub fn inherited(&self, number: usize) -> Inherited {
+        let descriptors = |of: &[OwnedFd]| of.iter().map(|fd| number_of(fd.as_raw_fd())).collect();
+        Inherited {
+            sockets: descriptors(&self.sockets),
+            redirects: descriptors(&self.redirects),
+            metrics: self.metrics.get(number).map(|fd| number_of(fd.as_raw_fd())),
+            #[cfg(feature = "tls")]
+            identity: self.identity.clone(),
+        }
+    }
+}
+
+/// A descriptor is never negative.
+fn number_of(descriptor: RawFd) -> u32 {
+    descriptor.unsigned_abs()
+}
+
+/// Metrics count in one process, so each process has a page of its own: at the port of `--metrics-bind`, and at those
+/// after it.
+fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError> {
+    let Some(first) = figures::address(options) else { return Ok(Vec::new()) };
+    if processes > 1 && first.socket.is_some() {
+        return Err(CliError::usage(format!(
+            "--metrics-bind {first}: each process has metrics of its own, at a port of its own, so it must be an IP address"
+        )));
+    }
+    let too_high = || CliError::usage(format!("--metrics-bind: there are no {processes} ports from {} on", first.port));
+    let port = |number: usize| match first.port {
+        0 => Ok(0),
+        port => u16::try_from(usize::from(port) + number).map_err(|_| too_high()),
+    };
+    let page = |number| figures::listen(&BindAddress { port: port(number)?, ..first.clone() }, nothing());
+    (0..processes).map(page).collect()
+}
+
+/// The parent never serves.
+fn nothing() -> impl IntoProtocol {
+    handler_fn(|_| Err(Error::new(503, "")))
+}
+
+fn shared(server: &TcpServer) -> Result<Vec<OwnedFd>, CliError> {
+    server.shared_listeners().map_err(|error| CliError::failure(reason(&error)))
+}

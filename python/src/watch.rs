@@ -1,0 +1,44 @@
+//! Changes in folders, for `--reload`, from inotify(7). Used by the parent process, which waits for the descriptor.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+/// The kernel's reports on some folders. The descriptor can be read when there are any.
+#[pyclass(frozen, module = "modest._modest")]
+pub struct Watch(OwnedFd);
+
+const CHANGES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::ONLYDIR);
+
+#[pymethods]
+impl Watch {
+    #[new]
+    fn new() -> PyResult<Watch> {
+        let opened = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
+        Ok(Watch(opened.map_err(io::Error::from)?))
+    }
+
+    /// Watches the files and folders in this folder, but not below those. A folder can be added again.
+    fn add(&self, folder: PathBuf) -> PyResult<()> {
+        inotify::add_watch(&self.0, folder, CHANGES).map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Drops all reports up to now.
+    fn clear(&self) {
+        let mut reports = [0; 4096];
+        while rustix::io::read(&self.0, &mut reports).is_ok() {} // ends with EAGAIN
+    }
+}

@@ -43,7 +43,7 @@ impl StderrWriter {
     }
 
     /// Sets how the writer's own lines are formatted, such as the one that counts lost lines: from a level and a
-    /// message to a line without its end. Default: the format of [`log_to_stderr`]. The first call applies to the whole
+    /// message to a line without its end. Default: the format of [`log_to_stderr`](crate::log_to_stderr). The first call applies to the whole
     /// process.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
         buffer().own_lines(Box::new(format));

@@ -67,7 +67,7 @@ mod tests {
     fn busy_threads_get_no_further_job() {
         let threads = Threads::new();
         let (go, gate) = channel::<()>();
-        threads.run(move || drop(gate.recv())).unwrap();
+        threads.run(move || gate.recv().unwrap()).unwrap();
         run(&threads);
         go.send(()).unwrap(); // the first job still waited
     }

@@ -46,7 +46,7 @@ pub trait Program {
         Ok(words)
     }
 
-    /// Whatever a parent process has made from the same options.
+    /// The sockets and certificates that a parent process has made from the same options.
     fn inherited(&self) -> Inherited {
         Inherited::default()
     }

@@ -533,7 +533,9 @@ fn draws_are_shared() {
         || {
             let (model, _callees) = Model::new(1, 60, Behaviour::default());
             let scheduler = &model.scheduler;
-            let Task::Poll(poller) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("it is free") };
+            let (Task::Poll(poller) | Task::PollNow(poller)) = scheduler.arrive(2).next(&mut sync::now()) else {
+                panic!("it is free")
+            };
             let tokens: Vec<Token> = (40..60).map(|client| model.links[client].token()).collect();
             let mut connections: Vec<Connection> =
                 (0..40).filter_map(|client| scheduler.table().call(model.links[client].token())).map(first).collect();
@@ -563,7 +565,9 @@ fn own_polls_come_first() {
         || {
             let (model, _callees) = Model::new(1, 4, Behaviour::default());
             let scheduler = &model.scheduler;
-            let Task::Poll(poller) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("it is free") };
+            let (Task::Poll(poller) | Task::PollNow(poller)) = scheduler.arrive(2).next(&mut sync::now()) else {
+                panic!("it is free")
+            };
             let mut connections = scheduler.table().drain();
             connections.sort_by_key(|connection| connection.client);
             for (connection, worker) in connections.into_iter().zip([1, 0, 1, 0]) {
@@ -633,7 +637,7 @@ fn an_overdue_poll_comes_first() {
                 let [mut worker, mut other] = [0, 1].map(|worker| scheduler.arrive(worker));
                 scheduler.push_polled(0, (0..drawn + ready).map(alone).collect::<Vec<_>>().into_iter());
                 let mut polled = sync::now();
-                let Task::Poll(guard) = other.next(&mut polled) else { unreachable!("it is free") };
+                let (Task::Poll(guard) | Task::PollNow(guard)) = other.next(&mut polled) else { panic!("it is free") };
                 guard.polled(polled);
                 let guard = another_polls.then_some(guard);
                 for _ in 0..drawn {

@@ -363,6 +363,10 @@ def test_a_process_that_always_dies_is_not_started_all_the_time(serve, tmp_path)
     assert server.stop() == 0
 
 
+@pytest.mark.skipif(
+    signal.SIG_IGN in map(signal.getsignal, (signal.SIGINT, signal.SIGQUIT)),
+    reason="the shell started these tests with ignored signals, which every process inherits",
+)
 def test_programs_of_the_application_ignore_no_signals(serve):
     for args in ((), ("--processes", "1")):
         server = serve("apps", *args)

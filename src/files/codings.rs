@@ -31,7 +31,7 @@ impl ContentCoding {
         let length = read_start(file, &mut start);
         match self {
             ContentCoding::Brotli => length > 0,
-            ContentCoding::Zstandard => start == [0x28, 0xb5, 0x2f, 0xfd] || start[1..] == [0x2a, 0x4d, 0x18], // or a frame to be skipped
+            ContentCoding::Zstandard => start == [0x28, 0xb5, 0x2f, 0xfd] || start[1..] == [0x2a, 0x4d, 0x18], // the second is a skippable frame
             ContentCoding::Gzip => start[..2] == [0x1f, 0x8b],
         }
     }
@@ -46,7 +46,8 @@ impl ContentCoding {
     }
 }
 
-/// How many of the first bytes are read. An error is found again when the file is sent.
+/// Reads the first bytes, and returns how many there are. After an error it returns 0, because sending the file fails
+/// again.
 fn read_start(file: &File, start: &mut [u8]) -> usize {
     file.read_at(start, 0).unwrap_or_default()
 }

@@ -1,6 +1,5 @@
 //! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find`
-//! determines whether a file exists and can be read. It decodes nothing: a request's path is canonical before it comes
-//! here.
+//! determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,7 +22,7 @@ pub(super) const UPLOAD: &str = ".modest-upload-";
 pub(super) enum ResolvedPath {
     /// A path below the folder.
     Path(FilePath),
-    /// The folder itself, without the slash at its end.
+    /// The folder itself, requested without the slash at its end.
     NeedsSlash,
     /// A path that no file can have, or one that is not below the folder.
     NotFound,
@@ -59,7 +58,8 @@ impl FilePath {
     }
 }
 
-/// Finds the path of a decoded request below the folder that is served at this path, which has no slash at its end.
+/// Converts the path of a request to a path below the folder. `mount`: the path at which the folder is served, without
+/// a slash at its end.
 pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
     match path.beneath(mount) {
         None => ResolvedPath::NotFound,
@@ -112,7 +112,7 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-/// A path below the folder as that of the server, decoded: `/mount/a/b`.
+/// Returns the decoded path on the server of a path below the folder: `/mount/a/b`.
 pub(super) fn on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     [mount, b"/", path].concat()
 }
@@ -122,9 +122,9 @@ pub(super) fn folder_on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     if path.is_empty() { on_server(mount, b"") } else { on_server(mount, &[path, b"/"].concat()) }
 }
 
-/// Appends a link to an entry of a folder. All characters except unreserved ones are encoded: a path can contain `'`,
-/// `&`, `;` and `(`, but they end a name or change it for clients that extract links with patterns (lftp, shell
-/// scripts). A link with a colon then needs no `./` before it (section 4.2).
+/// Appends a link to an entry of a folder. All characters except unreserved ones are encoded. A path could contain `'`,
+/// `&`, `;` and `(` unencoded, but clients that extract links with patterns (lftp, shell scripts) would misread the
+/// name. A link with a colon then needs no `./` before it (section 4.2).
 pub(super) fn push_link(to: &mut String, name: &[u8]) {
     to.extend(percent_encode(name, RESERVED));
 }

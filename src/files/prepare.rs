@@ -1,13 +1,13 @@
-//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`. It reads small
-//! files, and does not depend on the request.
+//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`. Small files are
+//! read into memory. The result does not depend on the request.
 //!
 //! # Validators
 //! A tag is strong: it never identifies two contents. The tag of a file in memory is a hash of its content (XXH3, 128
 //! bits), so it is the same on every machine with a copy. The tag of a larger file is made from size, mtime and ctime,
 //! which nothing can set back. It differs between machines, so behind a balancer a download that is resumed on another
-//! machine begins again. `Last-Modified` counts seconds. It is sent once no further change can have the same date, and
-//! only for the uncompressed file: sidecars mostly have the date of their file, and one date would identify two
-//! contents (RFC 9110, section 8.8.1).
+//! machine begins again. `Last-Modified` counts seconds. It is sent when no further change can have the same date, and
+//! only for the uncompressed file. Sidecars mostly have the date of their file, so the date would identify two contents
+//! (RFC 9110, section 8.8.1).
 
 use std::fs::File;
 use std::io;
@@ -41,7 +41,7 @@ pub(super) const FIELDS_SIZE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Whether files must not act as pages of this server, because others may have put them there.
+    /// Whether files must not act as pages of this server, because other people may have uploaded them.
     pub is_untrusted: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
@@ -56,15 +56,15 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests. So it is
-/// accessible only with the rights of one request, by [`Resource::of`].
+/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests, so access needs
+/// the rights of a request ([`Resource::of`]).
 #[derive(Debug)]
 pub(super) struct Resource {
     /// The path below the folder.
     path: Vec<u8>,
     /// The first is uncompressed.
     variants: Vec<Variant>,
-    /// The codings of the others, in their order, followed by the coding in which it can be compressed.
+    /// The codings of the other variants, in their order, followed by the coding in which the file can be compressed.
     codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
     compressible: Option<Box<Source>>,
@@ -104,7 +104,7 @@ impl Resource {
 }
 
 impl<'r> Readable<'r> {
-    /// Whether clients can get it in other codings, or could if they had the rights.
+    /// Returns whether there are other codings, whether or not this client has the rights to them.
     pub fn is_coded(&self) -> bool {
         !self.resource.codings.is_empty()
     }
@@ -128,7 +128,7 @@ impl<'r> Readable<'r> {
         self.resource.codings.iter().copied().filter(move |&coding| may(coding))
     }
 
-    /// The sidecar in one of those codings. `None`: it is to be compressed.
+    /// Returns the sidecar in this coding, or `None` if the file is to be compressed.
     pub fn coded(&self, coding: ContentCoding) -> Option<&'r Variant> {
         self.codings().find(|&known| known == coding).and_then(|coding| self.variant(coding))
     }
@@ -152,7 +152,7 @@ pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
 }
 
 impl Preparer {
-    /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
+    /// Prepares a file that was looked up after `now`. Files of up to `held` bytes are read into memory.
     pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, sidecars, mut basis, .. } = found;
         let mut codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
@@ -208,7 +208,8 @@ impl Preparer {
         ETag::strong(tag).ok()
     }
 
-    /// A page that is sent for a missing path: it has no validators, and no cache policy, which is for existing files.
+    /// Prepares a page that is sent for a missing path. It has no validators, and no cache policy, which is for
+    /// existing files.
     pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
@@ -241,7 +242,7 @@ impl Preparer {
         self.not_found.take();
     }
 
-    /// The error for missing files, which is the most frequent: its page is made once.
+    /// Returns the error for missing files. It is the most frequent error, so its page is created once.
     pub fn not_found(&self) -> Error {
         let make = || self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.");
         self.not_found.get_or_init(make).clone()
@@ -297,7 +298,7 @@ fn is_inert(media_type: &HeaderValue) -> bool {
     }
 }
 
-/// Scripts run, but in an origin of their own: they can neither read this one nor write to it.
+/// Scripts run, but in an origin of their own: they cannot read or write anything of this origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static(
     "sandbox allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-downloads",
 );
@@ -319,7 +320,8 @@ impl Resource {
     }
 }
 
-/// The fields of one variant, with the validators that can be sent `now`. When more can be sent, the basis ends.
+/// Returns the fields of one variant, with the validators that can be sent `now`. The basis ends when more validators
+/// can be sent.
 fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
@@ -347,8 +349,8 @@ fn with_validators(
     }
 }
 
-/// See the head of this module. `None`: a large file that was changed so recently that its times would not show another
-/// change.
+/// Returns the tag described at the head of this module. `None`: the file is large, and changed so recently that its
+/// times would not show another change.
 fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
     let tag = match content {
         FileContent::InMemory(bytes) => format!("{:032x}", xxh3_128((**bytes).as_ref())),
@@ -371,7 +373,7 @@ fn hex(time: FileTime) -> String {
     format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
 }
 
-/// Reads small files into memory. If one is written meanwhile, its times show it at the next request.
+/// Reads small files into memory. If a file is written during the read, its times show that at the next request.
 fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
     if stat.size > held as u64 {
         return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
@@ -396,8 +398,8 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with a slash
-/// is matched against the whole path, and against all files of a folder if it ends with a slash. Any other is matched
-/// against the name.
+/// is matched against the whole path; if it also ends with a slash, it matches all files of the folder. Any other
+/// pattern is matched against the name.
 fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
         [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
@@ -435,8 +437,8 @@ impl FileContent {
         }
     }
 
-    /// The content in memory, or the content of `buffer`. If that cannot be read, neither can the rest: it will be
-    /// noticed then.
+    /// The content in memory, or the content of `buffer`. A read error is ignored here, because sending the file will
+    /// fail again.
     fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
         match self {
             FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },
@@ -457,7 +459,7 @@ impl std::fmt::Debug for FileContent {
     }
 }
 
-/// A user's field, if it is valid.
+/// Checks a field that the user configured.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;

@@ -15,7 +15,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The permissions in the archive. They contain nothing else about the file's own permissions.
+    /// Returns the permissions for the archive. Of the file's own permissions they keep only whether it is executable.
     pub fn mode(&self) -> u32 {
         if self.is_folder || self.is_executable { 0o755 } else { 0o644 }
     }

@@ -1,5 +1,5 @@
-//! The methods of a `StaticFileHandler` that write: the results of `taking`, with the fields of every response. Called
-//! by `handler`.
+//! The methods of a `StaticFileHandler` that write. `taking` handles them; the fields of every response are added here.
+//! Called by `handler`.
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};

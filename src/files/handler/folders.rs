@@ -70,7 +70,7 @@ impl StaticFileHandler {
         Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
     }
 
-    /// What this user gets on the page of a folder.
+    /// Returns the controls for this user on the page of a folder.
     fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();

@@ -57,7 +57,7 @@ impl StaticFileHandler {
         if is_asked_for || has_index() { None } else { self.app_response(asked) }
     }
 
-    /// A file of the folder, as at its own path.
+    /// Returns a file of the folder as it is sent at its own path.
     fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
         let key = path.key();
         if let Some(response) = self.cached_response(&key, asked) {
@@ -111,7 +111,7 @@ impl StaticFileHandler {
         self.page(asked, key)
     }
 
-    /// A page that is sent for a missing path, by its key.
+    /// Returns a page that is sent for a missing path, by its cache key.
     fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
         if self.is_known_missing(key, asked) {
             return None;

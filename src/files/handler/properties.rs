@@ -94,7 +94,8 @@ fn check_xml(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// The properties that the request names and this response lacks, as empty elements (RFC 4918, section 9.1).
+/// Returns the properties that the request names and this response does not contain, as empty elements (RFC 4918,
+/// section 9.1).
 #[cfg(feature = "webdav")]
 fn missing(request: &Request, response: &str) -> Result<String> {
     let (body, mut missing) = (request.body().bytes()?, String::new());

@@ -2,8 +2,9 @@
 //! account. Called by `html`.
 //!
 //! `upload.css` and `upload.js` are sent unchanged, so they contain no comments:
-//! - The script replaces the form, which works without it, by buttons and a queue. Each file is sent by a PUT of its
-//!   own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their contents.
+//! - The script replaces the form by buttons and a queue. The form works without scripts. Each file is sent by a PUT of
+//!   its own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their
+//!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again.
 //!   If a name is taken (412, by `If-None-Match: *`), it asks once.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
@@ -15,14 +16,14 @@ use std::fmt::Write;
 
 use crate::escape_html;
 
-/// The controls of a page. Pages with equal controls look alike.
+/// The controls of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Controls {
     /// `None`: the reader of this page cannot upload.
     pub accepts: Option<Accepts>,
     /// Whether the reader can only add files, and so sees no entries.
     pub is_box: bool,
-    /// Whether folders below that can only be written to have a page, and so are shown.
+    /// Whether folders below this one that can only be written to are shown.
     pub shows_boxes: bool,
     pub account: Option<Account>,
 }
@@ -42,7 +43,7 @@ pub(in super::super) struct Accepts {
 /// The reader's account, if the server has a way to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Account {
-    /// The link for logging in and out, and the way back from there.
+    /// The path for logging in and out, and the path to return to afterwards.
     pub links: (String, String),
     pub user: Option<String>,
     /// Whether logging in may allow uploads here.

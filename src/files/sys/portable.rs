@@ -38,10 +38,10 @@ pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     rustix::fs::fstat(file).map(Metadata::from)
 }
 
-/// Visits the entries of a folder, until one breaks off.
+/// Calls `visit` for each entry of a folder, until a call returns an error.
 ///
 /// # Errors
-/// What the system reports, `NOENT` for a folder that was removed, and what a visit returns.
+/// Errors of the system, `NOENT` for a folder that was removed, and errors that `visit` returns.
 pub fn for_each_entry<E: From<Errno>>(
     folder: &OwnedFd,
     mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
@@ -96,7 +96,7 @@ pub fn reports_changes(_: &OwnedFd, _: bool) -> rustix::io::Result<bool> {
     Ok(false)
 }
 
-/// Nothing is watched.
+/// Returns `None`: these systems have no watches.
 pub fn max_watches() -> Option<usize> {
     None
 }

@@ -50,7 +50,7 @@ impl Taking {
         let document = xml::parse(&body)?;
         let changes = changes(document.root_element())?;
         let statuses = if changes.iter().any(|(_, property)| is_protected(*property)) {
-            // All changes are made, or none (section 9.2).
+            // If one change fails, none is made (section 9.2).
             changes.iter().map(|(_, property)| if is_protected(*property) { 403 } else { 424 }).collect()
         } else {
             vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
@@ -60,7 +60,7 @@ impl Taking {
     }
 }
 
-/// The properties to set (true) or to remove, in order.
+/// Returns the properties to set (true) or to remove (false), in order.
 fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Error> {
     if !xml::is_dav(update, "propertyupdate") {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected a propertyupdate element."));

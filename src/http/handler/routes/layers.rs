@@ -41,7 +41,7 @@ impl Layers {
         Ok(depth)
     }
 
-    /// The endpoint's response, changed by the layers.
+    /// Calls the layers, and the endpoint inside them. Returns their response.
     pub(super) fn handle(
         &self,
         request: &Request,

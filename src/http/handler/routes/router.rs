@@ -26,10 +26,10 @@ pub struct Router<S> {
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
-/// Where a request leads.
+/// The target of a request.
 enum Target<'a, S> {
     Route(&'a Route<S>),
-    /// A separate handler, and the number of path segments that it does not see.
+    /// A separate handler, and the number of path segments that are removed for it.
     Handler(&'a dyn RequestHandler, Option<&'a Layers>, u32),
     /// OPTIONS of a path with these methods.
     Options(&'a [Route<S>], &'a Layers),
@@ -113,7 +113,7 @@ impl<S> Router<S> {
 struct Inside<'a, 'd> {
     handler: &'a dyn RequestHandler,
     depth: Depth<'d>,
-    /// How many segments of the path it does not see.
+    /// How many segments of the path are removed for it.
     names: u32,
 }
 

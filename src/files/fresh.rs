@@ -200,7 +200,7 @@ impl Freshness {
         }
     }
 
-    /// Whether a new look-up would have the same result, for a request brought by the poll that returned then.
+    /// Returns whether a new look-up would have the same result, for a request that the poll of this time reported.
     pub fn holds(&self, basis: &Basis, root: &Root, polled: Option<Instant>) -> bool {
         let begin = polled.unwrap_or_else(Instant::now);
         if basis.until.is_some_and(|until| until <= begin) {

@@ -1,7 +1,7 @@
 //! Media types by file name, for `Response::file` and for serving folders. It never reads a file.
 //!
-//! The table has the types that browsers expect today rather than older registrations: scripts are `text/javascript`
-//! (RFC 9239), an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
+//! The table has the types that browsers expect today instead of older registrations: scripts are `text/javascript`
+//! (RFC 9239), `.ico` is `image/x-icon`, and text has the charset UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -59,7 +59,7 @@ fn by_extension(extension: &str) -> Option<&'static str> {
     Some(TABLE[row].1)
 }
 
-/// Files that customarily have no extension.
+/// Returns the type of a file whose name usually has no extension.
 fn by_name(name: &[u8]) -> Option<&'static str> {
     const TEXTS: [&[u8]; 16] = [
         b"AUTHORS",
@@ -218,7 +218,7 @@ const TABLE: &[(&str, &str)] = &[
     ("pdf", "application/pdf"),
     ("pem", "application/x-pem-file"),
     ("pfx", "application/x-pkcs12"),
-    ("php", PLAIN), // as source, since nothing here runs it
+    ("php", PLAIN), // sent as source code, because this server does not run it
     ("pl", PLAIN),
     ("png", "image/png"),
     ("ppt", "application/vnd.ms-powerpoint"),

@@ -12,7 +12,7 @@ pub(crate) struct Rejection {
     pub message: &'static str,
 }
 
-/// Inside an `io::Error`, for a body that is read while it arrives.
+/// So that an `io::Error` can contain the rejection of a body that is read while it arrives.
 impl std::error::Error for Rejection {}
 
 impl fmt::Display for Rejection {

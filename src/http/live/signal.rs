@@ -1,4 +1,4 @@
-//! Notifications for long polls, which wait for them without a worker and are then handled again.
+//! Notifications for long polls: a request waits for one without a worker and is then handled again.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -48,14 +48,14 @@ pub struct Signal(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How many times it was notified.
+    /// How many times the signal was notified.
     version: u64,
     /// The wakers, by registration number.
     waiting: HashMap<u64, Waker>,
     registered: u64,
 }
 
-/// A waiting request, until this is dropped.
+/// The registration of a waiting request, removed when dropped.
 pub(crate) struct Registered {
     signal: Signal,
     number: u64,
@@ -68,7 +68,8 @@ impl Drop for Registered {
     }
 }
 
-/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. No later notification is missed.
+/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. A request that waits with it misses no later
+/// notification.
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,
@@ -79,7 +80,7 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
-    /// Waits on when the server shuts down, for up to the shutdown timeout.
+    /// Whether the request keeps waiting when the server shuts down, for up to the shutdown timeout.
     pub(crate) outlasts_shutdown: bool,
 }
 
@@ -135,8 +136,8 @@ impl Ticket {
     }
 }
 
-/// A [`Signal`] for each key: a finished job wakes only the requests that wait for it. Clones share them. A key takes
-/// no memory when nothing waits for it.
+/// A [`Signal`] for each key, so that a finished job, for example, wakes only the requests that wait for that job.
+/// Clones share the signals. A key without waiting requests takes no memory.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -174,7 +175,7 @@ pub struct Signals<K>(Arc<Mutex<Keyed<K>>>);
 struct Keyed<K> {
     /// A signal lives as long as its tickets.
     signals: HashMap<K, Weak<Mutex<State>>>,
-    /// Keys without tickets are removed when there are this many.
+    /// Keys without tickets are removed when there are this many keys.
     prune_at: usize,
 }
 

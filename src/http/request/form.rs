@@ -1,5 +1,5 @@
 //! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
-//! Unlike a query, which is parsed leniently, a malformed form is rejected.
+//! A malformed form is rejected, unlike a malformed query.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct Form {
     fields: Vec<(String, String)>,
 }
 
-/// More fields are an attack on memory.
+/// The maximum number of fields. More would be an attack on memory.
 const MAX_FIELDS: usize = 10_000;
 
 impl Form {
@@ -37,7 +37,7 @@ impl Form {
     /// Parses the first value of that name, as [`Request::parse`](crate::Request::parse) does for the query.
     ///
     /// # Errors
-    /// 400 with the name of the field if it is missing or does not fit `T`.
+    /// 400 with the name of the field if it is missing or cannot be parsed as `T`.
     ///
     /// ```
     /// use modest::Request;

@@ -1,14 +1,15 @@
-//! The name of a request in the log: its line, and its id if it has one.
+//! How a request is named in the log: by its request line, and its id if it has one.
 
 use std::fmt;
 
 use super::{Request, RequestId};
 
-/// How many bytes of a handler's work are logged. Of a long line less is logged, so that the id fits.
+/// How many bytes of a request line and its id are logged as the name of a handler's work. A long line is cut so that
+/// the id fits.
 const KEPT: usize = 200;
 
 impl Request {
-    /// In messages: `"GET / HTTP/1.1" [8f3a..]`.
+    /// Returns the request's name for log messages: `"GET / HTTP/1.1" [8f3a..]`.
     pub(crate) fn for_log(&self) -> impl fmt::Display {
         InLog(self)
     }

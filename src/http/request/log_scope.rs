@@ -1,5 +1,5 @@
-//! The request for which a thread works now, so that every line it logs has the request's id. Set around each call of a
-//! handler, read by loggers.
+//! The request for which a thread is working, so that every line that the thread logs has the request's id. Set around
+//! each call of a handler, read by loggers.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ thread_local! {
 /// [`RequestIds`](crate::layers::RequestIds) has given it one.
 ///
 /// While a handler is called, its thread is in the scope of its request. The loggers of this library add the id to each
-/// line, whichever crate logs it; a logger of your own reads it from [`LogScope::current`]. For work on another thread,
-/// pass the scope along:
+/// line, whichever crate logs the line. A logger of your own reads it from [`LogScope::current`]. For work on another
+/// thread, pass the scope along:
 ///
 /// ```
 /// use modest::layers::RequestIds;
@@ -60,7 +60,7 @@ impl LogScope {
         self.id.as_ref().map(|id| id.0.as_str())
     }
 
-    /// Calls this closure within the scope. Afterwards the thread is in the scope it was in before, also after a panic.
+    /// Calls this closure within the scope. Afterwards, even after a panic, the thread is in its previous scope.
     #[inline]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         struct Leave(Option<LogScope>);

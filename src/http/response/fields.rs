@@ -1,4 +1,4 @@
-//! Header fields of a response: validated, in order, and (for `Fields`) serialized once. Set by handlers through
+//! Header fields of a response: validated, in order, and (in `Fields`) serialized once. Set by handlers through
 //! `response` and `error`, written by `sending`. Everything stored here is safe to send: no CR, LF or NUL, and no field
 //! that affects framing.
 
@@ -30,9 +30,9 @@ use crate::http::etag::{ETag, ETagRef};
 #[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
-    /// First the fields that a 304 leaves out.
+    /// The serialized lines. The fields that a 304 leaves out come first.
     lines: Vec<u8>,
-    /// The start of the fields that a 304 has.
+    /// The start of the fields that a 304 also has.
     unchanged: usize,
     flags: FieldFlags,
     last_modified: Option<SystemTime>,
@@ -145,7 +145,7 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Which of these fields are set: those that the server would otherwise add, and validators.
+/// Which fields are set, of those that the server would otherwise add, and of validators.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FieldFlags {
     pub(crate) date: bool,
@@ -239,8 +239,8 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), because the client has them. Fields that caches need are
-/// sent.
+/// Returns whether a 304 leaves out this field (RFC 9110, section 15.4.5), because the client has it. Fields that
+/// caches need are sent.
 pub(crate) fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -253,8 +253,8 @@ pub(crate) fn describes_body(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Whether several fields of that name apply together, whether a handler or a site sets them. Browsers enforce each
-/// policy.
+/// Returns whether several fields of that name apply together, such as policies, of which browsers enforce each. Then
+/// the site's field is added to the handler's.
 pub(crate) fn adds_up(name: &HeaderName) -> bool {
     [
         header::CONTENT_SECURITY_POLICY,
@@ -282,7 +282,7 @@ pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, H
     }
 }
 
-/// Fields that a response has once, and that can be the same for all responses.
+/// Fields that a response has at most once, and that can be the same for all responses.
 const RULED_BY_SITES: [HeaderName; 3] =
     [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::CONTENT_DISPOSITION, header::EXPIRES];
 
@@ -306,7 +306,7 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// A valid name and value, also by the grammar of that field, or an error that describes what is wrong.
+/// Checks a name and a value, also by the grammar of that field. The error describes the fault.
 pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,
@@ -319,8 +319,8 @@ where
     Ok((name, value))
 }
 
-/// Caches compare entity tags and dates, so an invalid one would be misunderstood. A handler that sets
-/// `Transfer-Encoding` frames its chunks by hand, as for Python's `wfile`: here they would be content.
+/// Rejects invalid entity tags and dates, which caches would misunderstand. Also rejects `Transfer-Encoding`: a handler
+/// that sets it writes chunks itself, as with Python's `wfile`, and here they would be content.
 fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     let is_valid = match *name {
         header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),

@@ -9,7 +9,7 @@ use http::HeaderValue;
 /// The delimiters and part headers around several ranges.
 pub(crate) struct Byteranges {
     boundary: String,
-    /// Each range, and the bytes that precede it.
+    /// Each range, after the bytes that precede it.
     pub(crate) parts: Vec<(Vec<u8>, Range<u64>)>,
     pub(crate) end: Vec<u8>,
 }

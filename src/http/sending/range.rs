@@ -1,5 +1,5 @@
 //! The `Range` field (RFC 9110, section 14).
-//! Called by `sending`. Pure: a field value and a length in, ranges out.
+//! Called by `sending`. Pure: it converts a field value and a length to ranges.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const MAX_RANGES: usize = 100;
 pub(crate) enum RequestedRange {
     /// The whole body: the field is malformed or ignored.
     Whole,
-    /// These ranges, in the requested order, none empty, none adjacent to another.
+    /// These ranges, in the requested order. No range is empty or adjacent to another.
     Parts(Vec<Range<u64>>),
     /// No range is within the body: 416.
     Unsatisfiable,
@@ -36,7 +36,7 @@ pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     match () {
         () if count == 0 => RequestedRange::Whole,
         () if !parts.is_empty() => RequestedRange::Parts(coalesce(parts)),
-        // A suffix of an empty body is satisfiable, but no `Content-Range` can express it.
+        // A suffix of an empty body is satisfiable, but `Content-Range` cannot express it.
         () if length == 0 && has_nonempty_suffix(set) => RequestedRange::Whole,
         () => RequestedRange::Unsatisfiable,
     }
@@ -48,7 +48,8 @@ fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// Section 14.1.2: one range of a body of this length, empty if it is after the end; `None` if malformed.
+/// Parses one range of a body of this length (section 14.1.2). It is empty if it is after the end, and `None` if it is
+/// malformed.
 fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
@@ -63,7 +64,7 @@ fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     (first <= last).then(|| first.min(length)..last.saturating_add(1).min(length))
 }
 
-/// Digits only; saturates at `u64::MAX`, which is larger than any body.
+/// Parses a number that consists of digits only. Saturates at `u64::MAX`, which is larger than any body.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

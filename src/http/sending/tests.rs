@@ -23,7 +23,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_132_800)
 }
 
-/// One response, its stream read to the end.
+/// A response, with its stream read to the end.
 #[derive(Debug)]
 struct Sent {
     status: u16,

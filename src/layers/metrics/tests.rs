@@ -67,8 +67,8 @@ fn requests_and_connections_are_counted() {
     assert!(!page.contains("BREW"), "no label contains text of a client");
 }
 
-/// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of
-/// refusals.
+/// A connection that waits for a thread is counted while it waits. A connection that gets no thread is counted as
+/// refused.
 #[test]
 fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
@@ -151,7 +151,7 @@ fn formats() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
-    // The fields of Prometheus 2.42 and 3.0, and others.
+    // `Accept` of Prometheus 2.42 and 3.0, and others.
     for (accept, is_open) in [
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -172,7 +172,7 @@ fn formats() {
     assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
 }
 
-/// promtool accepts each line, each family has help and type before it, and no sample occurs twice.
+/// promtool accepts each line, help and type precede each family, and no sample occurs twice.
 #[test]
 fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();

@@ -22,8 +22,8 @@ pub(super) struct Buckets<K> {
 }
 
 /// For each key the time at which its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic
-/// cell rate algorithm). Recent keys are in `recent`. When that holds half of the maximum, it becomes `older`, and the
-/// old `older` is dropped. So the table is bounded, and no search for old keys is needed.
+/// cell rate algorithm). Recent keys are in `recent`. When `recent` has half of the maximum, it becomes `older`, and
+/// the previous `older` is dropped. So the table is bounded, and no search for old keys is needed.
 struct Table<K> {
     recent: HashMap<K, u64>,
     older: HashMap<K, u64>,

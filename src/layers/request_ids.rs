@@ -46,9 +46,9 @@ impl RequestIds {
         }
     }
 
-    /// Accepts ids from peers in this network, in addition to those set before: proxies that assign ids. An id that
-    /// does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids in one
-    /// request. Default: none.
+    /// Accepts ids from peers in this network, such as proxies that assign ids, in addition to networks added before.
+    /// An id that does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids
+    /// in one request. Default: none.
     pub fn trust(mut self, network: IpNetwork) -> RequestIds {
         self.trusted.push(network);
         self
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!((sent.header("x-correlation-id"), sent.header("x-request-id")), (Some(sent.text()), None));
     }
 
-    /// Rejected before any handler is called.
+    /// Requests that are rejected before any handler is called have an id.
     #[test]
     fn rejected_requests_also_have_an_id() {
         let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());

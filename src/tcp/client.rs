@@ -1,4 +1,4 @@
-//! The client of a connection, and how the connection is secured.
+//! The client of a connection, and how the connection is encrypted.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,14 +10,15 @@ use super::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client(Kind);
 
-/// One word smaller than an address and an option: each connection has this twice, and most are not secured here.
+/// An enum is one word smaller than an address and an option. Each connection has two of these, and most connections
+/// are not encrypted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Plain(Address),
     Secured(Arc<(Address, TlsInfo)>),
 }
 
-/// How a connection is secured: the result of the handshake. Made by [`Tls`](crate::Tls), or by another conversation
+/// How a connection is encrypted: the result of the handshake. Created by [`Tls`](crate::Tls), by another conversation
 /// that encrypts, or by tests.
 ///
 /// ```
@@ -47,7 +48,7 @@ impl Client {
         Client(Kind::Plain(address.into().canonical()))
     }
 
-    /// Sets how the connection is secured.
+    /// Sets how the connection is encrypted.
     pub fn with_tls(self, tls: TlsInfo) -> Client {
         Client(Kind::Secured(Arc::new((self.address().clone(), tls))))
     }
@@ -65,8 +66,8 @@ impl Client {
         self.address().ip()
     }
 
-    /// How this connection is secured; `None` if this server does not encrypt it. A proxy in front may encrypt the
-    /// client's own connection.
+    /// How this connection is encrypted, or `None` if this server does not encrypt it. (A proxy in front may encrypt
+    /// the connection to the client.)
     pub fn tls(&self) -> Option<&TlsInfo> {
         match &self.0 {
             Kind::Plain(_) => None,
@@ -76,7 +77,7 @@ impl Client {
 }
 
 impl TlsInfo {
-    /// Creates the info of a session with this version: `TLSv1.3`, `TLSv1.2`.
+    /// Creates a description of a session with this version: `TLSv1.3`, `TLSv1.2`.
     pub fn new(version: &'static str) -> TlsInfo {
         TlsInfo { version, ..TlsInfo::default() }
     }

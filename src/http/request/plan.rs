@@ -207,10 +207,11 @@ impl BodyPlan {
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
     /// An error of the function becomes the response, and no more of the form is received. If the form does not arrive
-    /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. While
-    /// it arrives, a form uses about 100 KiB of memory, its kept parts, and the heads of all its parts. Names and media
-    /// types can have 128 bytes per part that [`FormDataLimits::parts`] allows, all together; a form with more gets
-    /// 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a body stays unchanged.
+    /// completely or is malformed, or if its handler does not take the parts, the files that were written are removed.
+    /// While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
+    /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]
+    /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a
+    /// body stays unchanged.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};

@@ -4,11 +4,12 @@ use std::io;
 
 /// The bytes that a conversation has not used.
 ///
-/// Up to 64 KiB are read ahead. A conversation that asks for more with that much unused is reset, unless it waits for
-/// something else ([`Next::Wait`](crate::raw::Next::Wait)): then further bytes are read once some of these are used.
+/// Up to 64 KiB are read ahead. If a conversation asks for more with that many bytes unused, its connection is reset.
+/// If it waits for something else ([`Next::Wait`](crate::raw::Next::Wait)), further bytes are read when some of these
+/// are used.
 #[derive(Debug, Default)]
 pub struct Input {
-    buffer: Vec<u8>, // as long as it can ever be filled; the unused bytes are `start..end`
+    buffer: Vec<u8>, // allocated up to `READ_AHEAD`; the unused bytes are `start..end`
     start: usize,
     end: usize,
     ended: bool,
@@ -55,7 +56,7 @@ impl Input {
         self.cut
     }
 
-    /// Appends bytes: how a test, or a conversation around another, feeds a conversation.
+    /// Appends bytes, for tests and for conversations around another.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.move_to_front();
         if self.buffer.len() < self.end + bytes.len() {
@@ -65,13 +66,14 @@ impl Input {
         self.end += bytes.len();
     }
 
-    /// Marks the end: the client has sent its last byte, and nothing is missing. For a test, or a conversation around
+    /// Marks the end: the client has sent its last byte, and nothing is missing. For tests and for conversations around
     /// another.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Marks the end, where bytes may be missing: it has [ended](Input::ended), and it [was cut](Input::was_cut).
+    /// Marks an end after which bytes may be missing: the input has [ended](Input::ended), and [was
+    /// cut](Input::was_cut).
     pub fn cut(&mut self) {
         self.ended = true;
         self.cut = true;

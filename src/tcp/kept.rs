@@ -1,5 +1,5 @@
 //! The memory for received and unused bytes: incomplete heads, heads whose body is incomplete, requests that wait
-//! behind a response. `connection` counts it from turn to turn, without the first bytes of each client.
+//! behind a response. `connection` counts the bytes at the end of each turn, except for the first bytes of each client.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ pub struct KeptBytes {
     bytes: usize,
 }
 
-/// How many bytes of each connection are not counted: the limit of connections bounds them. Most heads are shorter.
+/// How many bytes of each connection are not counted. Most heads are shorter. The limit of connections bounds these
+/// bytes.
 pub const FREE: usize = 2048;
 
 impl Kept {
@@ -48,8 +49,8 @@ impl Kept {
 }
 
 impl KeptBytes {
-    /// Sets the bytes of a connection. False: they have grown past the limit. They are counted all the same, because
-    /// they exist.
+    /// Sets the number of bytes of a connection. Returns false if the total has grown over the limit. The bytes are
+    /// counted in any case, because they exist.
     pub fn set(place: &mut Option<KeptBytes>, bytes: usize, kept: &Arc<Kept>) -> bool {
         let bytes = if bytes > FREE { bytes } else { 0 };
         let before = place.as_ref().map_or(0, |place| place.bytes);

@@ -1,4 +1,4 @@
-//! Reading through a layer: opens everything complete that has arrived.
+//! Reading through a layer: opens all complete records that have arrived.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Opened {
     plain: Input,
     limit: Option<Duration>,
     is_broken: bool,
-    /// The layer may hold bytes that it has received and not opened.
+    /// Whether the layer may hold bytes that it has received and not opened.
     is_unopened: bool,
 }
 
@@ -106,7 +106,7 @@ impl Opened {
         Ok(())
     }
 
-    /// Breaks the stream off. Bytes opened before are read first.
+    /// Ends the stream with an error, after the bytes that were opened before.
     fn break_off(&mut self, next: &Next, why: &str) {
         debug!("the stream of {} is broken off: {why}", self.client);
         self.is_broken = true;
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// A layer in which letters are themselves, and anything else violates the protocol.
+    /// A layer that passes letters unchanged and treats all other bytes as violations of the protocol.
     struct Letters(Next);
 
     impl Layer for Letters {

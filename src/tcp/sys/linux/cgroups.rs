@@ -10,7 +10,7 @@ pub fn smallest_limit(root: &Path) -> Option<u64> {
     mounts.lines().filter_map(|line| Mount::of(line, &groups)).filter_map(|mount| mount.limit(root)).min()
 }
 
-/// Where control groups with memory limits are mounted, and the path of this process's group.
+/// The mount point of control groups with memory limits, and the path of this process's group.
 struct Mount<'a> {
     point: &'a str,
     group: &'a str,
@@ -61,7 +61,7 @@ mod tests {
                       31 29 0:28 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n";
     const V1_OF_CONTAINER: &str = "31 29 0:28 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
 
-    /// (what is mounted, which groups the process is in, files and what is in them, the limit)
+    /// The mounts, the groups of the process, files with their contents, and the expected limit.
     type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<u64>);
 
     const ROWS: &[Row] = &[

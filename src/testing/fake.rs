@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{TestServer, serve};
 use crate::raw::{Stream, streams};
 
-/// Serves a script on a free port of `127.0.0.1`, for a test of a client: it is called for each connection, in a
-/// separate thread, and can send any bytes. The server is stopped when the value is dropped.
+/// Starts a server on a free port of `127.0.0.1`, for a test of a client. The script is called for each connection, in
+/// a separate thread, and can send any bytes. The server is stopped when the value is dropped.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -59,12 +59,12 @@ impl FakeServer {
         self.server.address()
     }
 
-    /// The URL of a path on it: `http://127.0.0.1:40123/path`.
+    /// The URL of a path on the server: `http://127.0.0.1:40123/path`.
     pub fn url(&self, path: &str) -> String {
         self.server.url(path)
     }
 
-    /// The requests that its script has read so far.
+    /// The requests that the script has read so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,13 +120,13 @@ impl FakeClient<'_> {
         self.stream.reset();
     }
 
-    /// The connection, for all other uses.
+    /// The connection itself, for anything else.
     pub fn stream(&mut self) -> &mut Stream {
         self.stream
     }
 }
 
-/// A request that a [`FakeServer`] has got.
+/// A request that a [`FakeServer`] has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FakeRequest {
     line: String,

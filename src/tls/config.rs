@@ -1,5 +1,5 @@
-//! The configuration of rustls: certificates, trusted roots, tickets, protocols. Created from files, and again when
-//! they change.
+//! The configuration of rustls: certificates, trusted roots, tickets, protocols. Created from files, and again when the
+//! files change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct Loaded {
 
 impl Sources {
     /// # Errors
-    /// If the files cannot be read, or do not fit together.
+    /// If the files cannot be read, or key and certificate do not match.
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
         let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
@@ -84,8 +84,9 @@ impl Sources {
         &self.first
     }
 
-    /// Reads all files again, and returns the first error. Content that cannot be used stays as it was. A certificate
-    /// and key that do not match for a moment must not keep a removed root in use.
+    /// Reads all files again. Content that cannot be used is replaced by the previous one, and the first error is
+    /// returned. Roots are replaced in any case: a certificate and key that do not match for a moment must not keep a
+    /// removed root in use.
     pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
         let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
@@ -106,7 +107,7 @@ impl Sources {
         Arc::new(ByName::new(&loaded.keys))
     }
 
-    /// Creates a configuration: for all connections, or for one if clients are asked for certificates.
+    /// Creates a configuration for all connections, or for one connection if clients are asked for certificates.
     pub fn config(&self, loaded: &Loaded, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions();
         let builder = builder.expect("ring has suites for both versions");
@@ -135,7 +136,7 @@ impl Loaded {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }
 
-    /// Whether clients are asked for certificates while no certificate is accepted.
+    /// Returns whether clients are asked for certificates but no root is trusted.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }

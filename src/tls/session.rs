@@ -1,5 +1,5 @@
-//! A rustls connection: it gets records one at a time, and after the handshake it is the `Layer` below the inner
-//! protocol. Used by `conversation`; it never waits.
+//! A rustls connection. It gets records one at a time. After the handshake it is the `Layer` below the inner protocol.
+//! Used by `conversation`; it never waits.
 
 use std::io::{BufRead, Write};
 
@@ -21,10 +21,10 @@ impl Session {
         Session { connection: Box::new(connection), is_over: false }
     }
 
-    /// Passes the first record of the input to rustls. The response is in the output.
+    /// Passes the first record of the input to rustls, whose response is appended to the output.
     ///
     /// # Errors
-    /// If the client violates the protocol: then an alert is in the output.
+    /// If the client violates the protocol. An alert is then appended to the output.
     pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>) -> Result<(), Error> {
         let mut record = &turn.input.bytes()[..length];
         while !record.is_empty() {
@@ -49,7 +49,8 @@ impl Session {
         self.connection.is_handshaking()
     }
 
-    /// Whether the keys of TLS 1.3 exist. Then, for a client without a certificate, only a hash is left to check.
+    /// Returns whether the keys of TLS 1.3 exist. If the client has no certificate, only a hash is then left to check,
+    /// which is not expensive.
     pub fn has_agreed(&self) -> bool {
         self.connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
             && self.connection.negotiated_key_exchange_group().is_some()

@@ -1,11 +1,11 @@
-//! Messages and closes, with their bytes on the wire.
+//! Messages and closes, and their encoding.
 
 use std::sync::Arc;
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 
-/// A complete message. A `&str`, a `String` and bytes convert into one.
+/// A complete message. A `&str`, a `String` and bytes can be converted into a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text; in a page, a string.
@@ -18,8 +18,9 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
-    /// 1000 and 1001 from a client that leaves, 1005 if it sent no code, 1006 if the connection ended without a close
-    /// (RFC 6455, section 7.4.1); the server's code, if it was the first to close.
+    /// The close code (RFC 6455, section 7.4.1). Clients mostly send 1000 or 1001. 1005 means that the client sent no
+    /// code, and 1006 that the connection ended without a close. If the server was the first to close, this is its
+    /// code.
     pub code: u16,
     /// The reason as text, often empty.
     pub reason: String,
@@ -56,7 +57,7 @@ impl Message {
 }
 
 impl Close {
-    /// The longest reason in bytes: a control frame has up to 125.
+    /// The maximum length of a reason in bytes: a control frame has up to 125 bytes, two of them for the code.
     const REASON: usize = 123;
 
     pub(super) fn new(code: u16, reason: impl Into<String>) -> Close {
@@ -66,17 +67,17 @@ impl Close {
         Close { code, reason }
     }
 
-    /// The connection ended without a close.
+    /// The close of a connection that ended without a close frame.
     pub(super) fn abnormal() -> Close {
         Close::new(1006, "")
     }
 
-    /// Its queue was full.
+    /// The close of a client whose queue was full.
     pub(super) fn too_slow() -> Close {
         Close::new(1008, "read too slowly")
     }
 
-    /// The client's close.
+    /// The close that the client sent.
     pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }

@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::places::Place;
 use crate::values::{Backend, Limit};
 
-/// Whether a backend takes the requests that no folder takes. Then no folder needs to be named.
+/// Returns whether a backend handles the requests that no folder handles. Then no folder needs to be named.
 pub fn take_the_rest(options: &Options) -> bool {
     options.serving.proxy.iter().any(|backend| backend.at.is_empty())
 }

@@ -11,7 +11,7 @@ use crate::error::quoted;
 use crate::places::{self, Place};
 use crate::site::Sums;
 
-/// The lines that Python prints, for scripts that wait for them.
+/// Returns the lines that Python prints, for scripts that wait for them.
 pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     let name = scheme.to_uppercase();
     addresses.iter().fold(String::new(), |mut lines, address| {
@@ -90,7 +90,7 @@ struct Reached {
     is_loopback: bool,
 }
 
-/// One URL per address. An address of all interfaces has one URL per interface.
+/// Returns one URL per address, or one per interface for an address of all interfaces.
 fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reached>, String)> {
     let path = encode_path(opened);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{path}", SocketAddr::new(ip, port));
@@ -104,7 +104,8 @@ fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reach
     urls
 }
 
-/// All interfaces and their addresses, loopback first. Where a sandbox forbids listing them, loopback alone.
+/// Returns all interfaces and their addresses, loopback first. If a sandbox forbids listing them, returns only
+/// loopback.
 fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
     let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     // Browsers do not support link-local addresses with a zone.

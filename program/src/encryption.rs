@@ -23,7 +23,7 @@ pub struct Opened {
 
 /// Configures TLS, if it is enabled.
 ///
-/// `identity`: the self-signed certificate, if a parent process has made it.
+/// `identity`: the self-signed certificate, if a parent process has created it.
 pub fn open(
     options: &Options,
     addresses: &[BindAddress],
@@ -85,7 +85,8 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// As in Python, the key can be in the certificate's file, and its password can be in another file.
+/// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in
+/// another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;

@@ -28,7 +28,7 @@ impl CliError {
         CliError { line: line.into(), status: FAILURE }
     }
 
-    /// The application of a program that has one can't be loaded.
+    /// The application of a program such as `modest-wsgi` cannot be loaded.
     pub fn application(line: impl Into<String>) -> CliError {
         CliError { line: line.into(), status: APPLICATION }
     }

@@ -133,7 +133,7 @@ fn row(arg: &Arg, help: &str) -> String {
     columns(&start, help)
 }
 
-/// `start`, then the words of `help` from `COLUMN` on.
+/// Returns `start`, followed by the words of `help` in lines from `COLUMN` on.
 fn columns(start: &str, help: &str) -> String {
     let mut lines = vec![start.to_owned()];
     if start.len() + 2 > COLUMN {
@@ -156,7 +156,7 @@ fn columns(start: &str, help: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// `-p` and `--port PORT`.
+/// Returns the spellings of an option: `-p` and `--port PORT`.
 fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
     let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
     let is_optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);

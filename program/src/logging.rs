@@ -15,7 +15,7 @@ use crate::error::{CliError, escape_controls};
 use crate::options::{Options, Verbosity};
 use crate::sources;
 
-/// The target of access lines: they contain their own time and address, so nothing is prepended.
+/// The target of access lines. They contain time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
 /// The target of messages that are not warnings and are always logged.
@@ -50,8 +50,8 @@ impl Zone {
 pub struct Lines {
     zone: TimeZone,
     is_json: bool,
-    /// stderr is the journal's. A line then begins with its priority (sd-daemon(3)), without the time, which the
-    /// journal adds.
+    /// Whether stderr is connected to the journal. A line then begins with its priority (sd-daemon(3)), without the
+    /// time, which the journal adds.
     is_journal: bool,
 }
 
@@ -60,7 +60,7 @@ impl Lines {
         Lines::new(is_json(options), options.logging.log_file.is_none(), zone)
     }
 
-    /// For the error of arguments that are invalid.
+    /// Returns the format for the error of invalid arguments.
     pub fn of_invalid(args: &[OsString]) -> Lines {
         Lines::new(sources::are_for_json(args), true, &Zone::of_machine())
     }
@@ -69,7 +69,7 @@ impl Lines {
         Lines { zone: zone.known.clone(), is_json, is_journal: is_stderr && !is_json && stderr_is_journal() }
     }
 
-    /// One line. `message` can contain any text of a client or an error.
+    /// Formats one line. `message` can contain any text from a client or an error.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
         if self.is_journal {
             return format!("<{}>{}", priority(level), escape_controls(message));

@@ -573,7 +573,7 @@ invalid arguments. The manual is printed by: modest --man | man -l -";
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Nothing once the server runs.
+    /// Nothing while the server runs.
     Quiet,
     /// One line for each request, warnings and errors.
     Normal,
@@ -582,7 +582,7 @@ pub enum Verbosity {
 }
 
 impl Options {
-    /// `-q` wins over `-v`: a script that asks for silence relies on it.
+    /// Returns how much is logged. `-q` has precedence over `-v`, because a script may rely on it.
     pub fn verbosity(&self) -> Verbosity {
         match (self.logging.quiet, self.logging.verbose) {
             (true, _) => Verbosity::Quiet,

@@ -63,8 +63,8 @@ pub fn is_taking(options: &Options, place: &Place) -> bool {
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
-/// Whether clients can put files into this place: it accepts uploads, is in a folder that accepts them, or contains
-/// one.
+/// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
+/// contains such a folder.
 pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
     let own = with_those_above(place);
     places(options, all).map(with_those_above).any(|taking| {
@@ -99,7 +99,7 @@ pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<It
     places.iter().filter(|place| is_taking(options, place))
 }
 
-/// Checks that the options fit each other and the places.
+/// Checks that the options are consistent with each other and with the places.
 pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     let taking = &options.taking;
     let others = [
@@ -130,7 +130,7 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Checks that the user of this process can write there.
+/// Checks that the user of this process can write to the places that accept uploads.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
     places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }

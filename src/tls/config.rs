@@ -21,7 +21,7 @@ pub struct Sources {
     client_auth: Option<ClientAuth>,
     pub protocols: Vec<Vec<u8>>,
     provider: Arc<CryptoProvider>,
-    /// The contents of the files when they were passed in.
+    /// The contents of the files at the start.
     first: Loaded,
 }
 
@@ -79,7 +79,7 @@ impl Sources {
         self.identities.iter().flat_map(Identity::files).chain(roots)
     }
 
-    /// The contents of the files when they were passed in.
+    /// The contents of the files at the start.
     pub fn first(&self) -> &Loaded {
         &self.first
     }

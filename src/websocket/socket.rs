@@ -63,7 +63,7 @@ enum End {
     Closing(Close),
     /// The queue was full: the connection is to be reset.
     TooSlow,
-    /// Nothing more is sent.
+    /// The queue has ended: nothing more is sent.
     Over,
 }
 
@@ -271,7 +271,7 @@ impl Socket {
         matches!(self.lock().end, End::TooSlow)
     }
 
-    /// Nothing more is sent.
+    /// The queue has ended: nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;

@@ -1,5 +1,5 @@
-//! Differences between systems, by the same names in `linux` and in `portable`. `--cfg modest_portable` selects the
-//! portable form also on Linux, for tests.
+//! Differences between systems, under the same names in `linux` and in `portable`. `--cfg modest_portable` selects the
+//! portable code on Linux, for tests.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux.rs"]

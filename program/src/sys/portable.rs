@@ -1,4 +1,4 @@
-//! Forms that work on every Unix. Compiled for systems other than Linux, and for tests on Linux.
+//! Code for every Unix. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::io;
 use std::path::PathBuf;

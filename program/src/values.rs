@@ -94,7 +94,8 @@ pub fn field(text: &str) -> Result<Field, String> {
     Ok(Field { pattern, name: name.into(), value: value.into() })
 }
 
-/// Parses `VALUE`, or `PATTERN=VALUE`. A pattern contains a slash, a dot or an asterisk, and the name of a directive does not.
+/// Parses `VALUE`, or `PATTERN=VALUE`. A pattern contains a slash, a dot or an asterisk, and the name of a directive
+/// contains none of them.
 pub fn caching(text: &str) -> Result<Caching, String> {
     let (pattern, value) = match text.split_once('=') {
         Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
@@ -175,7 +176,7 @@ pub fn prefix(text: &str) -> Result<String, String> {
 /// Stands for all served folders. It is not a valid path.
 pub const ALL: &str = "*";
 
-/// Parses all folders, or the path of one, without a slash at its end.
+/// Parses `*`, all folders, or the path of one folder, without a slash at its end.
 pub fn upload(text: &str) -> Result<String, String> {
     if text == ALL {
         return Ok(text.to_owned());
@@ -404,7 +405,7 @@ pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
     none_or(text, time)
 }
 
-/// Parses whether clients need a certificate.
+/// Parses the requirement of client certificates.
 #[cfg(feature = "tls")]
 pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, String> {
     match text {

@@ -210,7 +210,7 @@ pub mod live {
     };
 }
 
-/// Work beside requests: threads that a server counts, stops at its shutdown and waits for
+/// Background work: threads that a server counts, stops at its shutdown and waits for
 /// ([`TcpServer::background`]), and jobs for them.
 pub mod background {
     pub use crate::tcp::{Jobs, OnStop, Refused, Stop};

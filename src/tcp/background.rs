@@ -63,7 +63,7 @@ impl Stop {
     pub(super) fn start(&self, name: String, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), move || {
-            if let Err(panicked) = catch("a thread beside requests", || work(&at_work.stop)) {
+            if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
                 panicked.named(&name).tell();
             }
         })

@@ -46,7 +46,7 @@ struct State {
     asked: Option<Instant>,
     shutdown_began: Option<Instant>,
     last: Stats, // the statistics at the end
-    stop: Stop,  // of the threads beside requests
+    stop: Stop,  // of the background threads
 }
 
 impl ServerHandle {

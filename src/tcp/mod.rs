@@ -39,7 +39,7 @@ mod slow_handlers; // handlers that run for long
 
 mod handle; // shutdown and stats, from anywhere
 
-mod background; // threads beside requests
+mod background; // background threads
 mod timers; // calls at a later time
 
 mod contain; // catching panics of user code

@@ -1,4 +1,4 @@
-//! An inbox for photos: a form sends them, threads beside the requests make thumbnails, and each page shows a thumbnail as
+//! An inbox for photos: a form sends them, background threads make thumbnails, and each page shows a thumbnail as
 //! soon as it is there.
 //!
 //! `cargo run -p photos -- 127.0.0.1:8000 photos`, then open it in two browsers.
@@ -37,7 +37,7 @@ impl Photos {
         Ok(Response::events(names.fold(listener, |listener, name| listener.with_event(name.to_string_lossy()))))
     }
 
-    /// Called by a thread beside the requests.
+    /// Called by a background thread.
     fn shrink(&self, photo: &Path) -> Result<()> {
         let name = photo.file_name().ok_or("a photo has a name")?.to_string_lossy();
         let hidden = self.folder.join(format!(".{name}"));

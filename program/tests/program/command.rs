@@ -28,7 +28,7 @@ fn the_banner_matches_python_and_the_site_is_served() {
     let page = modest.get("/");
     assert!(page.status == 200 && page.body.contains("It works"), "{page:?}");
     let missing = modest.get("/no-such-page");
-    assert!(missing.status == 404 && missing.body.contains("Nothing lives at this address"), "{missing:?}");
+    assert!(missing.status == 404 && missing.body.contains("There is no page at this address"), "{missing:?}");
     for (target, kind) in [
         ("/style.css", "text/css; charset=utf-8"),
         ("/script.js", "text/javascript; charset=utf-8"),

@@ -4,7 +4,7 @@
 //! A body is written to an unnamed file in the target folder while it arrives (`new_file`), so no worker is held and no
 //! byte is written twice. A request is rejected before its body is read where possible. Two checks are made twice:
 //! whether a file of that name exists, and the conditions of the request. The first time is before the body arrives, so
-//! that no client sends it in vain. The second time is after it, with a lock on the name, so that the second of two
+//! that no client sends it needlessly. The second time is after it, with a lock on the name, so that the second of two
 //! simultaneous requests sees the result of the first.
 
 mod resuming; // resumable uploads
@@ -265,7 +265,8 @@ impl Taking {
         Ok(Arc::new(file))
     }
 
-    /// Checks whether the file system has room for one more file or folder of this many bytes, besides the reserve.
+    /// Checks whether the file system has room for one more file or folder of this many bytes, in addition to the
+    /// reserve.
     fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }

@@ -343,7 +343,7 @@ impl Response {
         Response { is_for_writers: true, ..self }
     }
 
-    /// Creates a response that stands for an error: the error is returned when the response is sent.
+    /// Creates a placeholder for an error, which is returned when the response is sent.
     fn failed(error: Error) -> Response {
         let mut response = Response::new(error.status());
         response.record_error(error);

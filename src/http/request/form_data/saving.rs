@@ -333,7 +333,7 @@ impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
         if let Err(error) = self.go_on() {
-            // The stored error becomes the response. The returned error stands for it here, and is logged unless the
+            // The stored error becomes the response. The error returned here represents it, and is logged unless the
             // client is at fault.
             let kind = match error.status().is_client_error() {
                 true => io::ErrorKind::ResourceBusy,

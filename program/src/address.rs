@@ -33,7 +33,7 @@ impl std::fmt::Display for BindAddress {
 }
 
 impl BindAddress {
-    /// The address of a socket that a parent process has opened.
+    /// Returns the address of a socket that a parent process has opened.
     pub fn inherited(descriptor: u32) -> BindAddress {
         BindAddress { socket: Some(format!("fd:{descriptor}")), ..BindAddress::default() }
     }
@@ -43,13 +43,13 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
-    /// Whether only programs on this machine can reach it by an IP address.
+    /// Returns whether only programs on this machine can reach it by an IP address.
     pub fn is_loopback(&self) -> bool {
         let is_name = self.host.eq_ignore_ascii_case("localhost");
         self.socket.is_none() && (is_name || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
     }
 
-    /// Whether it is an IPv4 address, not a name.
+    /// Returns whether it is an IPv4 address, not a name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
     }
@@ -122,7 +122,7 @@ pub fn redirect(text: &str) -> Result<Bind, String> {
     Ok(bind)
 }
 
-/// Whether systemd has passed sockets to this process (sd_listen_fds(3)).
+/// Returns whether systemd has passed sockets to this process (sd_listen_fds(3)).
 pub fn handed_over() -> bool {
     let this = std::process::id().to_string();
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
@@ -149,7 +149,7 @@ fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     sockets.filter(is_unused).map(line).collect()
 }
 
-/// Whether the library accepts the text unchanged. Such an address has neither host nor port.
+/// Returns whether the library accepts the text unchanged. Such an address has neither host nor port.
 fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }

@@ -43,7 +43,7 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     Ok(proxy)
 }
 
-/// The path of the backend on this server.
+/// Returns the path of the backend on this server.
 fn path(options: &Options, backend: &Backend) -> String {
     format!("{}{}", options.serving.prefix.as_deref().unwrap_or_default(), backend.at)
 }
@@ -65,7 +65,7 @@ pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The lines of the banner.
+/// Returns the lines of the banner.
 pub fn lines(options: &Options) -> String {
     options.serving.proxy.iter().fold(String::new(), |mut lines, backend| {
         let at = modest::encode_path(path(options, backend));

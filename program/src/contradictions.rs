@@ -164,7 +164,7 @@ fn count(given: Option<usize>) -> Option<u64> {
     given.map(|count| count as u64)
 }
 
-/// Whether the host of this URL is neither an address nor this machine.
+/// Returns whether the host of this URL is neither an address nor this machine.
 fn needs_lookup(url: &str) -> bool {
     let authority = url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
     let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);

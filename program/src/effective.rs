@@ -26,7 +26,7 @@ impl Origins {
     }
 }
 
-/// The whole output.
+/// Returns the whole output.
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
     let (words, defaults) = (places_and_port(matches), defaults(options));
     let (mut text, mut group) = (String::new(), None);
@@ -54,7 +54,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
     text.trim_end().to_owned()
 }
 
-/// The words of the command line, as folders and a port.
+/// Returns the words of the command line, as folders and a port.
 fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
@@ -152,7 +152,7 @@ fn default_of(arg: &Arg) -> String {
     }
 }
 
-/// The defaults that depend on this machine.
+/// Returns the defaults that depend on this machine.
 fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
     let limits = DefaultLimits::for_memory(options.limits.memory.unwrap_or_else(modest::available_memory));
     #[cfg(feature = "tls")]

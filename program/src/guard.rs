@@ -66,7 +66,7 @@ pub fn strangers(options: &Options) -> Vec<&str> {
     Vec::new()
 }
 
-/// Whether requests need a password.
+/// Returns whether requests need a password.
 pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
 }
@@ -149,7 +149,7 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     }
 }
 
-/// Whether requests to a listener stay on this machine.
+/// Returns whether requests to a listener stay on this machine.
 fn is_safe(address: &Address) -> bool {
     address.ip().is_none_or(|ip| ip.is_loopback())
 }

@@ -61,7 +61,7 @@ pub fn for_completions(command: Command) -> Command {
     })
 }
 
-/// The man page: the options from clap, and the rest from `man.roff`.
+/// Returns the man page: the options from clap, and the rest from `man.roff`.
 pub fn man(command: Command) -> Vec<u8> {
     const LEFT: &[u8] = b".ad l\n.nh\n"; // justified lines are hard to read
     let man = clap_mangen::Man::new(command);
@@ -111,7 +111,7 @@ pub fn help_of(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The first sentence, and the default if both fit in the line.
+/// Returns the first sentence, and the default if both fit in the line.
 fn first_sentence(arg: &Arg) -> String {
     let help = help_of(arg);
     let (text, default) = help.split_once(" [default: ").unwrap_or((&help, ""));

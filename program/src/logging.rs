@@ -91,14 +91,14 @@ impl Lines {
     }
 }
 
-/// Whether stderr is a stream to the journal: systemd sets `JOURNAL_STREAM` to its device and inode.
+/// Returns whether stderr is a stream to the journal: systemd sets `JOURNAL_STREAM` to its device and inode.
 fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// The priority of syslog(3).
+/// Returns the priority of syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -112,7 +112,7 @@ pub fn is_json(options: &Options) -> bool {
     options.logging.log_format == Some(LogFormat::Json)
 }
 
-/// An object of `time` (as in the access log), `level`, `target` and `message`.
+/// Returns an object of `time` (as in the access log), `level`, `target` and `message`.
 fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
     let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
     let (target, message) = (json_string(target), json_string(message));
@@ -132,7 +132,7 @@ fn json_string(text: &str) -> String {
     string + "\""
 }
 
-/// The last line of a program that fails, for stderr.
+/// Returns the last line of a program that fails, for stderr.
 pub fn last_line(error: &CliError, lines: &Lines) -> String {
     match lines.is_json || lines.is_journal {
         true => lines.line(Level::Error, "modest", &error.to_string()),
@@ -171,7 +171,7 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     Ok(writer)
 }
 
-/// Whether the output is a terminal whose user accepts colours (no-color.org).
+/// Returns whether the output is a terminal whose user accepts colours (no-color.org).
 pub fn has_colours(options: &Options) -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
@@ -197,7 +197,7 @@ impl LogHandle {
         }
     }
 
-    /// How many lines were lost so far.
+    /// Returns how many lines were lost so far.
     pub fn lost_lines(&self) -> u64 {
         match self {
             LogHandle::Stderr(writer) => writer.lost_lines(),

@@ -591,7 +591,8 @@ impl Options {
         }
     }
 
-    /// The longest time of a shutdown: `--shutdown-timeout`, 10 s, and `--shutdown-delay` before it. `None`: no limit.
+    /// Returns the longest time of a shutdown: `--shutdown-timeout`, 10 s, and `--shutdown-delay` before it. `None`: no
+    /// limit.
     pub fn longest_shutdown(&self) -> Option<Duration> {
         let timeout = self.limits.shutdown_timeout.map_or(Some(Duration::from_secs(10)), |Limit(limit)| limit)?;
         Some(timeout + self.limits.shutdown_delay.unwrap_or_default())

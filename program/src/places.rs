@@ -19,22 +19,22 @@ pub struct Place {
 }
 
 impl Place {
-    /// The served folder, or the folders of the served file.
+    /// Returns the served folder, or the folders of the served file.
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
 }
 
 impl Place {
-    /// The path with the file's name, if a file is served alone, so that a download is saved under that name. `None`:
-    /// this is a folder, or a file with a path of its own.
+    /// Returns the path with the file's name, if a file is served alone, so that a download is saved under that name.
+    /// `None`: this is a folder, or a file with a path of its own.
     pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {
         let name = self.path.file_name().filter(|_| self.at == prefix && self.path.is_file())?;
         Some([prefix.as_bytes(), b"/", name.as_bytes()].concat())
     }
 }
 
-/// The path that a browser opens.
+/// Returns the path that a browser opens.
 pub fn opened(places: &[Place], prefix: &str) -> Vec<u8> {
     let file = places.iter().find_map(|place| place.path_of_file(prefix));
     file.unwrap_or_else(|| format!("{prefix}/").into_bytes())
@@ -91,7 +91,8 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     for folder in &options.serving.directory {
         places.push(match word(folder.as_os_str())? {
             Word::Place(place) => place,
-            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // as the value of `--directory`, a number is not a port
+            // as the value of `--directory`, a number is not a port
+            Word::Port(_) => Place { at: String::new(), path: folder.clone() },
         });
     }
     if places.is_empty() && !has_application {
@@ -112,7 +113,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     Ok(places)
 }
 
-/// The addresses to listen on, with ports. If none is given, the sockets passed by systemd, or loopback.
+/// Returns the addresses to listen on, with ports. If none is given, the sockets passed by systemd, or loopback.
 pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     let listening = &options.listening;
     let mut port = listening.port.map(|port| ("--port", port));

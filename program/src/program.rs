@@ -25,7 +25,7 @@ pub struct Inherited {
 
 /// A program's changes to `modest`.
 pub trait Program {
-    /// The program's own defaults of options, as words of a command line. Any source overrides them.
+    /// Returns the program's own defaults of options, as words of a command line. Any source overrides them.
     fn defaults(&self) -> Vec<OsString> {
         Vec::new()
     }
@@ -53,12 +53,12 @@ pub trait Program {
         Inherited::default()
     }
 
-    /// Whether the program prints its addresses at the start and a summary at the end.
+    /// Returns whether the program prints its addresses at the start and a summary at the end.
     fn announces(&self) -> bool {
         true
     }
 
-    /// The application, and its line of the banner. Called once.
+    /// Returns the application, and its line of the banner. Called once.
     fn application(&mut self) -> Option<(Box<dyn RequestHandler>, String)> {
         None
     }
@@ -72,7 +72,7 @@ pub trait Program {
         Ok(())
     }
 
-    /// Whether SIGINT and SIGTERM shut the server down, and SIGHUP reloads its files.
+    /// Returns whether SIGINT and SIGTERM shut the server down, and SIGHUP reloads its files.
     fn handles_signals(&self) -> bool {
         true
     }

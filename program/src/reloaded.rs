@@ -9,8 +9,8 @@ use crate::error::{CliError, quoted, reason};
 use crate::options::Options;
 use crate::places;
 
-/// The files, by their options. The file with the password of keys is not included, because the password stays in
-/// memory.
+/// Returns the files, by their options. The file with the password of keys is not included, because the password stays
+/// in memory.
 fn files(options: &Options) -> Vec<(&'static str, &PathBuf)> {
     let mut files: Vec<_> = options.guarding.auth.iter().map(|file| ("--auth", file)).collect();
     files.extend(options.serving.redirects.iter().map(|file| ("--redirects", file)));

@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-/// A descriptor is never negative.
+/// Converts a descriptor, which is never negative.
 fn number_of(descriptor: RawFd) -> u32 {
     descriptor.unsigned_abs()
 }
@@ -88,7 +88,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
     (0..processes).map(page).collect()
 }
 
-/// A handler for the parent, which never serves.
+/// Returns a handler for the parent, which never serves.
 fn nothing() -> impl IntoProtocol {
     handler_fn(|_| Err(Error::new(503, "")))
 }

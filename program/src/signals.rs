@@ -53,7 +53,7 @@ impl Reloads {
         self.files.push((option, Box::new(reload)));
     }
 
-    /// The counts, for metrics.
+    /// Returns the counts, for metrics.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }

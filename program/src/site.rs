@@ -172,7 +172,7 @@ fn folder(
         .map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
-/// The memory from which defaults of limits are computed.
+/// Returns the memory from which defaults of limits are computed.
 fn memory(options: &Options) -> u64 {
     options.limits.memory.unwrap_or_else(modest::available_memory)
 }

@@ -85,7 +85,7 @@ pub fn are_for_json(args: &[OsString]) -> bool {
         == Some(LogFormat::Json)
 }
 
-/// The last value of an option: `--name=value` or `--name value`.
+/// Returns the last value of an option: `--name=value` or `--name value`.
 fn of_words(args: &[OsString], name: &str) -> Option<OsString> {
     let after = |word: &OsString, next: Option<&OsString>| match word
         .as_bytes()
@@ -305,7 +305,7 @@ impl Source {
         command().try_get_matches_from(words)
     }
 
-    /// The settings as words of a command line, each checked.
+    /// Returns the settings as words of a command line, each checked.
     fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
         let mut settings = Vec::new();
         for said in said {
@@ -351,7 +351,7 @@ impl Source {
         Ok(Setting { name, words })
     }
 
-    /// The name of an option in this source.
+    /// Returns the name of an option in this source.
     fn name(&self, long: &str) -> String {
         match self {
             Source::CommandLine => format!("--{long}"),
@@ -447,7 +447,7 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
     Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
 }
 
-/// A line for the file of `--auth`.
+/// Returns a line for the file of `--auth`.
 fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
     if let Some(name) = &options.starting.hash_password {
         return crate::password::line(name).map(Some);
@@ -482,7 +482,7 @@ mod tests {
         }
     }
 
-    /// The addresses and places of these arguments.
+    /// Returns the addresses and places of these arguments.
     fn resolved(args: &[&str]) -> Result<(String, String), String> {
         let options = parse(args)?;
         let addresses = places::addresses(&options).map_err(|error| error.to_string())?;

@@ -35,7 +35,7 @@ impl Default for CacheLimits {
 }
 
 impl CacheLimits {
-    /// The default size in bytes for this much memory.
+    /// Returns the default size in bytes for this much memory.
     pub fn bytes_for(memory: u64) -> usize {
         (memory / 32).min(64 << 20) as usize
     }

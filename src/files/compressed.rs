@@ -76,7 +76,7 @@ impl Default for Compressed {
     }
 }
 
-/// The size of the cache for this much memory.
+/// Returns the size of the cache for this much memory.
 pub(super) fn cache_of(memory: u64) -> usize {
     (memory / 64).min(BYTES) as usize
 }

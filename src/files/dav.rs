@@ -19,7 +19,7 @@ pub(super) fn is_propfind(method: &Method) -> bool {
     method.as_str() == "PROPFIND"
 }
 
-/// The requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
+/// Returns the requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
 ///
 /// # Errors
 /// 400 if it is malformed.

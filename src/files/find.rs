@@ -178,7 +178,7 @@ impl Finder {
         }
     }
 
-    /// Whether a path is neither listed nor served.
+    /// Returns whether a path is neither listed nor served.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
         if self.hidden { path::is_upload(path) } else { path::is_hidden(path) }
     }

@@ -53,7 +53,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Whether this name may exist.
+    /// Returns whether this name may exist.
     pub fn contains(&self, name: &[u8]) -> bool {
         let hash = self.keys.hash_one(name);
         self.files.contains(&hash) || self.others.contains(&hash)
@@ -175,7 +175,7 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// Whether the watched folder is the one that was read: no link is on its path.
+/// Returns `None` unless the watched folder is the folder that was read, which means that its path contains no link.
 pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
     let found = root.stat_without_links(path).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())

@@ -90,13 +90,13 @@ impl Basis {
         }
     }
 
-    /// The basis of a folder that is watched for all names in it.
+    /// Returns the basis of a folder that is watched for all names in it.
     pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
         Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
     }
 
-    /// The basis of a folder's listing, which was read since the watch was set, from `began` on. It is read again a
-    /// second later, for changes that are not reported.
+    /// Returns the basis of a folder's listing, which was read since the watch was set, from `began` on. It is read
+    /// again a second later, for changes that are not reported.
     pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
         Basis {
             paths: Vec::new(),
@@ -246,7 +246,7 @@ impl Freshness {
         self.keeps_untold.swap(false, Relaxed) || told > 0
     }
 
-    /// Whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
+    /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
     pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
@@ -278,7 +278,7 @@ impl Freshness {
         watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
     }
 
-    /// How many inodes are watched for listings.
+    /// Returns how many inodes are watched for listings.
     #[cfg(test)]
     pub fn watched_for_listings(&self) -> usize {
         self.of_listings.get().and_then(Option::as_ref).map_or(0, |watcher| watcher.watched())

@@ -288,17 +288,17 @@ impl StaticFileHandler {
         FolderCheck(self.finder.root.clone())
     }
 
-    /// The decoded path at which the folder is served, without a trailing slash.
+    /// Returns the decoded path at which the folder is served, without a trailing slash.
     pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         self.mount.as_deref().unwrap_or(request.mount_path())
     }
 
-    /// The rights of a request.
+    /// Returns the rights of a request.
     fn rights(&self, request: &Request) -> Rights {
         Rights::of(request, || self.mount(request))
     }
 
-    /// The URL path of a path in the folder.
+    /// Returns the URL path of a path in the folder.
     fn location(&self, request: &Request, path: &FilePath, is_folder: bool) -> String {
         path::location(self.mount(request), &path.bytes, is_folder)
     }
@@ -404,7 +404,7 @@ impl RequestHandler for StaticFileHandler {
     }
 }
 
-/// The cache key of an error page at this path. No path of a request has a NUL.
+/// Returns the cache key of an error page at this path. No path of a request has a NUL.
 pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
     [b"\0", path].concat()
 }

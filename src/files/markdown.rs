@@ -62,7 +62,7 @@ fn safe(event: Event<'_>) -> Event<'_> {
     }
 }
 
-/// The page itself has two levels of headings.
+/// Lowers a heading by two levels, which the page itself uses.
 fn lower(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,
@@ -72,8 +72,8 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The URL as browsers read it: they ignore control characters and white space before and in a scheme, and treat a
-/// backslash as a slash.
+/// Returns the URL as browsers read it: they ignore control characters and white space before and in a scheme, and
+/// treat a backslash as a slash.
 fn visible(url: &str) -> String {
     url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).map(|c| if c == '\\' { '/' } else { c }).collect()
 }
@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// The tags of a page, each with its name and its attributes.
+    /// Returns the tags of a page, each with its name and its attributes.
     fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
         let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag that ends").0);
         inside

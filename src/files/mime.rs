@@ -38,7 +38,8 @@ impl MediaTypes {
         self.default = Some(media_type);
     }
 
-    /// The type of a file with this name. `look` returns its beginning, and is called for text and for unknown names.
+    /// Returns the type of a file with this name. `look` returns its beginning, and is called for text and for unknown
+    /// names.
     pub fn of<'a>(&self, name: &[u8], look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
         let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str).map(str::to_lowercase);
         if let Some(added) = extension.as_ref().and_then(|extension| self.added.get(extension)) {

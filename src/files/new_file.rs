@@ -93,7 +93,7 @@ impl NewFile {
         self.written.load(Relaxed)
     }
 
-    /// The file, to read what was written.
+    /// Returns the file, to read what was written.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -180,7 +180,7 @@ impl Write for Writer {
     }
 }
 
-/// Whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
+/// Returns whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
 pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     fstatvfs(on).map_or(true, |found| has_bytes(&found, bytes, reserve))
 }
@@ -189,8 +189,8 @@ fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
     found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
 }
 
-/// Whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. A file
-/// system without a count of inodes counts as unlimited.
+/// Returns whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. A
+/// file system without a count of inodes counts as unlimited.
 pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     has_bytes(&found, bytes, reserve)

@@ -116,7 +116,7 @@ impl Root {
         self.location.now()
     }
 
-    /// Which links are followed.
+    /// Returns which links are followed.
     pub fn symlinks(&self) -> Symlinks {
         self.symlinks
     }

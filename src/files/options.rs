@@ -99,15 +99,15 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is always
-    /// served (RFC 8615).
+    /// Sets whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is
+    /// always served (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
         self.forget();
         self
     }
 
-    /// Whether a folder without an index file is listed. Default: true. If false, the response is a 404.
+    /// Sets whether a folder without an index file is listed. Default: true. If false, the response is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget();
@@ -159,8 +159,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest
-    /// folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
+    /// Sets whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the
+    /// nearest folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
     ///
     /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
     /// on the way, up to 32.
@@ -169,7 +169,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
+    /// Sets whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
     ///
     /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
     /// dates, independent of the properties that a request names. `Depth: infinity` is rejected for folders. With
@@ -181,7 +181,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
+    /// Sets whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
     /// `tar.gz` or `tar`. Its listing has buttons for the first two. Default: false.
     ///
     /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
@@ -227,14 +227,14 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
+    /// Sets whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
         self.forget();
         self
     }
 
-    /// Whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
+    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
     /// false.
     ///
     /// Each content is compressed once, when a client that accepts gzip first requests it, and cached
@@ -298,7 +298,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it. Each is
+    /// Sets whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it. Each is
     /// compressed once. Default: false. Other listings, and those with `Cache-Control: no-transform`, are passed to
     /// [`finish_listing`](Self::finish_listing) uncompressed.
     ///
@@ -359,8 +359,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the disk.
-    /// Default: true.
+    /// Sets whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the
+    /// disk. Default: true.
     ///
     /// It is used on file systems that report all changes (ext4, XFS, Btrfs, F2FS, tmpfs and others; not for network
     /// file systems, FUSE and overlays), as long as the user has watches left (`fs.inotify.max_user_watches`).
@@ -385,9 +385,9 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is then
-    /// redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over a
-    /// folder of its name.
+    /// Sets whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is
+    /// then redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over
+    /// a folder of its name.
     pub fn clean_urls(mut self, wanted: bool) -> Self {
         self.finder.clean_urls = wanted;
         self.forget();

@@ -96,7 +96,7 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    /// The file for a request with these rights. `None` if it must not be read.
+    /// Returns the file for a request with these rights. `None` if it must not be read.
     #[inline]
     pub fn of<'r>(&'r self, rights: &'r Rights) -> Option<Readable<'r>> {
         rights.grant::<Read>(&self.path).map(|_| Readable { resource: self, rights })
@@ -113,13 +113,13 @@ impl<'r> Readable<'r> {
         &self.resource.variants[0]
     }
 
-    /// Its path below the folder, and its length in bytes.
+    /// Returns the file's path below the folder, and its length in bytes.
     #[cfg(feature = "markdown")]
     pub fn path_and_length(&self) -> (&'r [u8], u64) {
         (&self.resource.path, self.identity().content.length())
     }
 
-    /// The codings that it can be sent in, including those of sidecars that can be read.
+    /// Returns the codings in which the file can be sent, including those of sidecars that can be read.
     pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
         let may = |coding: ContentCoding| {
             let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
@@ -144,7 +144,7 @@ impl<'r> Readable<'r> {
     }
 }
 
-/// Whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
+/// Returns whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
 pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
     let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
     let mut lines = fields.get_all(CACHE_CONTROL).iter();
@@ -187,7 +187,8 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// Whether a file is to be compressed: text of a suitable size without `no-transform` (RFC 9111, section 5.2.2.6).
+    /// Returns the source if the file is to be compressed: text of a suitable size without `no-transform` (RFC 9111,
+    /// section 5.2.2.6).
     #[cfg(feature = "compress")]
     fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
         let sizes = self.compressed.as_ref()?;
@@ -201,7 +202,7 @@ impl Preparer {
         None
     }
 
-    /// The current tag of a file without a coding.
+    /// Returns the current tag of a file without a coding.
     pub fn tag(&self, file: File, held: usize, now: SystemTime) -> Option<ETag> {
         let stat = stat_of(&file).ok()?;
         let tag = etag(&read(file, stat, held).ok()?, stat, None, now)?;
@@ -225,7 +226,7 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// The fields of responses that are not files: without the cache policy, which is for existing files.
+    /// Returns the fields of responses that are not files: without the cache policy, which is for existing files.
     pub fn default_fields(&self) -> HeaderMap {
         let make = || {
             let mut fields = self.added_fields();
@@ -248,12 +249,12 @@ impl Preparer {
         self.not_found.get_or_init(make).clone()
     }
 
-    /// An error with the fields of responses that are not files.
+    /// Returns an error with the fields of responses that are not files.
     pub fn error(&self, status: StatusCode, message: &str) -> Error {
         Error::new(status, message).with_headers(self.default_fields())
     }
 
-    /// The fields of existing files.
+    /// Returns the fields of existing files.
     pub fn added_fields(&self) -> HeaderMap {
         let mut fields = self.added.clone();
         fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -272,7 +273,8 @@ impl Preparer {
         fields
     }
 
-    /// A browser enforces all policies: the operator's policy stays in addition to the sandbox.
+    /// Adds the media type and, if the file is not trusted, the sandbox policy. A browser enforces all policies: the
+    /// operator's policy stays in addition to the sandbox.
     fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
         if self.is_untrusted && !is_inert(&media_type) {
             fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
@@ -286,8 +288,9 @@ impl Preparer {
     }
 }
 
-/// Whether no browser runs scripts in a file of this type, or shows it as a page. Types that are not listed count as
-/// dangerous: some browsers treat `text/xsl`, or a malformed type, as a page. (PDF viewers do not work in a sandbox.)
+/// Returns whether no browser runs scripts in a file of this type, or shows it as a page. Types that are not listed
+/// count as dangerous: some browsers treat `text/xsl`, or a malformed type, as a page. (PDF viewers do not work in a
+/// sandbox.)
 fn is_inert(media_type: &HeaderValue) -> bool {
     let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let media_type = media_type.to_ascii_lowercase();
@@ -306,7 +309,7 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 impl Resource {
-    /// The bytes in memory, and the number of open files.
+    /// Returns the bytes in memory, and the number of open files.
     pub fn held(&self) -> (usize, usize) {
         self.variants.iter().fold((0, 0), |(bytes, open), variant| match &variant.content {
             FileContent::InMemory(content) => (bytes + FIELDS_SIZE + (**content).as_ref().len(), open),
@@ -314,7 +317,7 @@ impl Resource {
         })
     }
 
-    /// The length of the longest variant.
+    /// Returns the length of the longest variant.
     pub fn longest(&self) -> u64 {
         self.variants.iter().map(|variant| variant.content.length()).max().unwrap_or_default()
     }
@@ -363,7 +366,7 @@ fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, no
     })
 }
 
-/// The tag of compressed content in memory.
+/// Returns the tag of compressed content in memory.
 #[cfg(feature = "compress")]
 pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
     ETag::strong(format!("{:032x}-{}", xxh3_128(bytes), coding.name())).ok()
@@ -397,9 +400,9 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with a slash
-/// is matched against the whole path; if it also ends with a slash, it matches all files of the folder. Any other
-/// pattern is matched against the name.
+/// Returns whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with
+/// a slash is matched against the whole path; if it also ends with a slash, it matches all files of the folder. Any
+/// other pattern is matched against the name.
 fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
         [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
@@ -437,8 +440,8 @@ impl FileContent {
         }
     }
 
-    /// The content in memory, or the content of `buffer`. A read error is ignored here, because sending the file will
-    /// fail again.
+    /// Returns the content in memory, or the content of `buffer`. A read error is ignored here, because sending the
+    /// file will fail again.
     fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
         match self {
             FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },

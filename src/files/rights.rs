@@ -93,7 +93,7 @@ impl Kind for Move {
 }
 
 impl Rights {
-    /// The rights of a request for content that is served at this decoded path, without a trailing slash.
+    /// Returns the rights of a request for content that is served at this decoded path, without a trailing slash.
     #[inline]
     pub fn of<'a>(request: &'a Request, mount: impl FnOnce() -> &'a [u8]) -> Rights {
         let permissions = request.value::<Permissions>();
@@ -124,12 +124,12 @@ impl Rights {
         self.grant(path).ok_or_else(|| self.refusal())
     }
 
-    /// Whether the user has the right, or might have it after logging in.
+    /// Returns whether the user has the right, or might have it after logging in.
     pub fn might<A: Kind>(&self, path: &[u8]) -> bool {
         self.grant::<A>(path).is_some() || self.refusal().status() == http::StatusCode::UNAUTHORIZED
     }
 
-    /// Whether some requests have fewer rights than others.
+    /// Returns whether some requests have fewer rights than others.
     pub fn are_limited(&self) -> bool {
         self.judge.is_some()
     }
@@ -141,7 +141,7 @@ impl Rights {
         who.unwrap_or_default() + &reached.unwrap_or_default()
     }
 
-    /// The response to a request without the right.
+    /// Returns the response to a request without the right.
     #[cold]
     pub fn refusal(&self) -> Error {
         match &self.judge {

@@ -77,12 +77,12 @@ impl RootLocation {
         }
     }
 
-    /// The folder that is open.
+    /// Returns the folder that is open.
     pub fn now(&self) -> Arc<Identified> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The open folder, even if it has been replaced.
+    /// Returns the open folder, even if it has been replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
         RootLocation::at(None, &self.path, self.now())
@@ -134,7 +134,7 @@ impl RootLocation {
         error
     }
 
-    /// How often another folder was found at the path.
+    /// Returns how often another folder was found at the path.
     pub fn replaced(&self) -> u64 {
         self.replaced.load(Acquire)
     }

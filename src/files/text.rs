@@ -65,7 +65,7 @@ impl Beginning<'_> {
         self.bytes.starts_with(b"\xfe\xff") || self.bytes.starts_with(b"\xff\xfe")
     }
 
-    /// The encoding that the text itself declares. A byte order mark has precedence over any declaration.
+    /// Returns the encoding that the text itself declares. A byte order mark has precedence over any declaration.
     fn declared(&self, media_type: &str) -> Option<Vec<u8>> {
         if self.bytes.starts_with(b"\xef\xbb\xbf") {
             return None;
@@ -217,8 +217,8 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r')
 }
 
-/// The label in `text/html; charset=LABEL` (WHATWG HTML, section 2.5.5, "extracting a character encoding"), in lower
-/// case.
+/// Returns the label in `text/html; charset=LABEL` (WHATWG HTML, section 2.5.5, "extracting a character encoding"), in
+/// lower case.
 fn label_in_content(content: &[u8]) -> Option<Vec<u8>> {
     let mut rest = content;
     loop {

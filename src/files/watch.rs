@@ -167,7 +167,7 @@ impl Watcher {
         table.replaced = root.location().replaced();
     }
 
-    /// Whether a change of an entry was reported since the last call.
+    /// Returns whether a change of an entry was reported since the last call.
     pub fn take_told(&self) -> bool {
         self.has_told.swap(false, Acquire)
     }
@@ -187,7 +187,8 @@ impl Watcher {
         names: Option<&[Vec<u8>]>,
     ) -> rustix::io::Result<Watch> {
         let (watcher, epoch, changed) = (Arc::clone(self), self.epoch.load(Relaxed), Arc::new(AtomicBool::new(false)));
-        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() }; // declared first, so dropped after the table is unlocked
+        // declared first, so dropped after the table is unlocked
+        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() };
         // Everything is opened and checked before the table is locked: a file system that does not answer delays no
         // other thread.
         let knows_way = self.table().above.is_some();
@@ -329,7 +330,7 @@ impl Watcher {
         self.has_told.store(true, Release); // Release: a thread that sees this also sees the marks above
     }
 
-    /// All earlier results become invalid, and folders are looked up again. Watches stay as long as entries do.
+    /// Invalidates all earlier results, so that folders are looked up again. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
         self.has_told.store(true, Release);
@@ -354,12 +355,13 @@ impl Watcher {
     }
 }
 
-/// The default maximum number of watched entries of listed folders: a quarter of the watches that the user can have.
+/// Returns the default maximum number of watched entries of listed folders: a quarter of the watches that the user can
+/// have.
 pub(super) fn most_by_default() -> usize {
     sys::max_watches().map_or(2048, |most| most / 4)
 }
 
-/// The folders on the way to the root, unless one of them is on a file system that does not report changes.
+/// Returns the folders on the way to the root, unless one of them is on a file system that does not report changes.
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
     root.location().walk(|folder, name| {

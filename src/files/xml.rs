@@ -42,12 +42,12 @@ pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     }
 }
 
-/// Whether this is WebDAV's element with that name.
+/// Returns whether this is WebDAV's element with that name.
 pub(super) fn is_dav(node: Node<'_, '_>, name: &str) -> bool {
     node.has_tag_name((DAV, name))
 }
 
-/// The first child that is WebDAV's element with that name.
+/// Returns the first child that is WebDAV's element with that name.
 pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| is_dav(*child, name))
 }

@@ -46,7 +46,7 @@ impl AnswerHead {
         }
     }
 
-    /// The values of all fields of that name.
+    /// Returns the values of all fields of that name.
     pub(crate) fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_bytes())
     }
@@ -66,7 +66,7 @@ impl AnswerHead {
         Ok(AnswerBody::Framed(BodyDecoder::new(length)))
     }
 
-    /// Whether the body is chunked.
+    /// Returns whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {
@@ -77,7 +77,7 @@ impl AnswerHead {
         }
     }
 
-    /// The length. Repeated values must be equal.
+    /// Returns the length. Repeated values must be equal.
     pub(crate) fn content_length(&self) -> Result<Option<u64>, &'static str> {
         let mut length = None;
         let values = self.values(&http::header::CONTENT_LENGTH).flat_map(|line| line.split(|&byte| byte == b','));
@@ -94,7 +94,7 @@ impl AnswerHead {
 }
 
 impl AnswerBody {
-    /// Whether the body has no bytes.
+    /// Returns whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
     }
@@ -162,7 +162,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), &'static str> {
 mod tests {
     use super::*;
 
-    /// The framing of the body, or the reason for the rejection.
+    /// Returns the framing of the body, or the reason for the rejection.
     fn framing(head: &str, method: Method) -> String {
         match AnswerHead::parse(head.as_bytes()) {
             Ok(None) => "incomplete".into(),

@@ -50,12 +50,12 @@ pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
     Some(text)
 }
 
-/// A date as a string.
+/// Returns a date as a string.
 pub(crate) fn text(time: SystemTime) -> Option<String> {
     write(time).map(|text| text.iter().copied().map(char::from).collect())
 }
 
-/// A date as a field value.
+/// Returns a date as a field value.
 pub(crate) fn value(time: SystemTime) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&write(time)?).ok()
 }

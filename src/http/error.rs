@@ -87,17 +87,17 @@ impl Error {
         self.to_string().into()
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The message for the client, if there is one.
+    /// Returns the message for the client, if there is one.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// The message, or the status's reason phrase if there is none. Empty for a status without a reason phrase.
+    /// Returns the message, or the status's reason phrase if there is none. Empty for a status without a reason phrase.
     ///
     /// ```
     /// use modest::Error;
@@ -109,12 +109,12 @@ impl Error {
         self.message().or(status::reason(self.status())).unwrap_or_default()
     }
 
-    /// The cause, for the log.
+    /// Returns the cause, for the log.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
     }
 
-    /// The fields of the response, such as `Allow` or `Retry-After`.
+    /// Returns the fields of the response, such as `Allow` or `Retry-After`.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
@@ -177,8 +177,8 @@ impl Error {
         self
     }
 
-    /// The faults of single fields: those added by [`with_field_error`](Error::with_field_error), and those that
-    /// [`Request::query_as`](crate::Request::query_as), `form_as` and `json_as` have found.
+    /// Returns the faults of single fields: those added by [`with_field_error`](Error::with_field_error), and those
+    /// that [`Request::query_as`](crate::Request::query_as), `form_as` and `json_as` have found.
     /// [`JsonErrors`](crate::layers::JsonErrors) sends them as the member `errors`.
     pub fn field_errors(&self) -> &[FieldError] {
         &self.0.fields
@@ -259,13 +259,13 @@ impl FieldError {
         FieldError { field: field.into(), message: message.into() }
     }
 
-    /// The name of the field. In JSON it includes the path: `address.city`, `items[2].price`. Empty if the fault is in
-    /// the whole input.
+    /// Returns the name of the field. In JSON it includes the path: `address.city`, `items[2].price`. Empty if the
+    /// fault is in the whole input.
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// What is wrong, as a message for users.
+    /// Returns what is wrong, as a message for users.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -376,7 +376,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A valid field name and value, or an error with the reason.
+/// Returns a valid field name and value, or an error with the reason.
 pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,

@@ -39,7 +39,7 @@ impl ETag {
         ETag::of("W/\"", tag.as_ref())
     }
 
-    /// Whether it is weak.
+    /// Returns whether it is weak.
     pub fn is_weak(&self) -> bool {
         self.view().weak
     }
@@ -86,7 +86,7 @@ pub(crate) struct ETagRef<'a> {
 }
 
 impl<'a> ETagRef<'a> {
-    /// A field value that is exactly one entity tag.
+    /// Returns a field value that is exactly one entity tag.
     pub(crate) fn parse(value: &'a [u8]) -> Option<ETagRef<'a>> {
         match ETagRef::split(value)? {
             (tag, []) => Some(tag),

@@ -27,7 +27,7 @@ pub(crate) struct FileTimes {
 }
 
 impl FileTimes {
-    /// The date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
+    /// Returns the date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
     /// Last-Modified must not be (section 8.8.2.1).
     pub(crate) fn date(&self, now: SystemTime) -> FileTime {
         if self.modified > FileTime::from(now) { self.changed } else { self.dated() }
@@ -48,8 +48,8 @@ impl FileTimes {
         }
     }
 
-    /// How long to wait until the file's date can be sent. Dates count seconds, so a later change within the second
-    /// would have the same date. `None`: the date can be sent now.
+    /// Returns how long to wait until the file's date can be sent. Dates count seconds, so a later change within the
+    /// second would have the same date. `None`: the date can be sent now.
     pub(crate) fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
         let second = FileTime { seconds: date.seconds, nanos: 0 };
         second.until(Duration::from_secs(1) + self.tick(), now)

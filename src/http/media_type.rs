@@ -9,7 +9,7 @@ use std::path::Path;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// The media type of a file with this name, by its extension, or by the whole name (`Makefile`). Text has
+/// Returns the media type of a file with this name, by its extension, or by the whole name (`Makefile`). Text has
 /// `charset=utf-8`. `None` if it is unknown.
 ///
 /// ```
@@ -23,7 +23,7 @@ pub fn media_type_of(name: impl AsRef<[u8]>) -> Option<&'static str> {
     extension.as_deref().and_then(by_extension).or_else(|| by_name(name))
 }
 
-/// Whether content of this media type is text, or compresses as well as text. Parameters are ignored.
+/// Returns whether content of this media type is text, or compresses as well as text. Parameters are ignored.
 ///
 /// ```
 /// assert!(modest::is_compressible("text/html; charset=utf-8") && !modest::is_compressible("image/png"));

@@ -38,32 +38,32 @@ impl SentResponse {
         SentResponse { asked: Some(asked), ..self }
     }
 
-    /// The request, if it is known.
+    /// Returns the request, if it is known.
     pub(crate) fn asked(&self) -> Option<&str> {
         self.asked.as_deref()
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// All fields, including the server's own.
+    /// Returns all fields, including the server's own.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The first field of that name, if it is UTF-8.
+    /// Returns the first field of that name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
-    /// The body, decoded from chunks.
+    /// Returns the body, decoded from chunks.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Panics
     /// If it is not UTF-8.
@@ -71,7 +71,7 @@ impl SentResponse {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
     /// If it is not JSON, or cannot be read as a `T`.
@@ -158,7 +158,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     send(response, responder, config, request)
 }
 
-/// The page of an error for which no handler is called.
+/// Returns the page of an error for which no handler is called.
 pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,

@@ -132,8 +132,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body_timeout = limit)
     }
 
-    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they get
-    /// 411.
+    /// Sets whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they
+    /// get 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
@@ -180,8 +180,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.on_connect = Some(Arc::new(connect)))
     }
 
-    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a
-    /// handler is called. Default: true.
+    /// Sets whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected
+    /// before a handler is called. Default: true.
     ///
     /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places
     /// (`/a/b`), so routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot
@@ -220,7 +220,7 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.rewrite = Some(Arc::new(rewrite)))
     }
 
-    /// Whether connections are kept for further requests if the client allows it. Default: true.
+    /// Sets whether connections are kept for further requests if the client allows it. Default: true.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|config| config.keep_alive = keep)
     }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::html;
 
-/// The reason phrase of RFC 9110, even if older RFCs have another one.
+/// Returns the reason phrase of RFC 9110, even if older RFCs have another one.
 pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
         413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
@@ -16,7 +16,7 @@ pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// The default error page, as HTML in UTF-8.
+/// Returns the default error page, as HTML in UTF-8.
 pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     let mut page = String::with_capacity(512);
     let code = status.as_str();

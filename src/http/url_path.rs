@@ -78,17 +78,17 @@ impl<'a> UrlPath<'a> {
         are_names.then_some(UrlPath(Cow::Borrowed(path)))
     }
 
-    /// The path, decoded, with its slashes.
+    /// Returns the path, decoded, with its slashes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The names between the slashes.
+    /// Returns the names between the slashes.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         names_of(&self.0).filter(|name| !name.is_empty())
     }
 
-    /// Whether a slash follows the last name, as in the path of a folder.
+    /// Returns whether a slash follows the last name, as in the path of a folder.
     pub fn has_trailing_slash(&self) -> bool {
         self.0.ends_with(b"/")
     }

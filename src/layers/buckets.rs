@@ -62,7 +62,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         taken
     }
 
-    /// The number of keys.
+    /// Returns the number of keys.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         let table = self.table.lock().unwrap();

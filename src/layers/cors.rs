@@ -133,8 +133,9 @@ impl Cors {
         self
     }
 
-    /// The value of Access-Control-Allow-Origin for this request. `*` is also sent without an Origin: a cache may keep
-    /// the response and return it to a page that sends one (the Fetch standard, "CORS protocol and HTTP caches").
+    /// Returns the value of Access-Control-Allow-Origin for this request. `*` is also sent without an Origin: a cache
+    /// may keep the response and return it to a page that sends one (the Fetch standard, "CORS protocol and HTTP
+    /// caches").
     fn allowed(&self, request: &Request) -> Option<HeaderValue> {
         let Origins::Listed(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
         let mut lines = request.header_all("origin");

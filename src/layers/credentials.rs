@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use crate::{Error, Request, Response, StatusCode};
 
-/// The credentials of a request: the text after this scheme in its `Authorization` field.
+/// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
 /// # Errors
 /// If there are several `Authorization` fields, because it would be ambiguous which one applies.

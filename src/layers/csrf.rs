@@ -74,7 +74,8 @@ impl Csrf {
         !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
     }
 
-    /// Whether a page of this server or of a trusted origin sent the request. `None` if the browser does not report it.
+    /// Returns whether a page of this server or of a trusted origin sent the request. `None` if the browser does not
+    /// report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
         let mut origins = request.header_all("origin");
         let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);

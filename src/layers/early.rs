@@ -2,7 +2,7 @@
 
 use crate::{Error, Response};
 
-/// A redirect that caches do not store, so that it can be withdrawn.
+/// Returns a redirect that caches do not store, so that it can be withdrawn.
 pub(super) fn redirect(status: u16, location: &str) -> Error {
     let response = Response::redirect_with(status, location).with_header("cache-control", "no-cache");
     Error::new(status, "").with_headers(response.headers().clone())

@@ -151,7 +151,7 @@ fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements.filter(|element| !element.is_empty())
 }
 
-/// The last comma outside quotes.
+/// Returns the last comma outside quotes.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     for (at, &byte) in line.iter().enumerate().rev() {

@@ -55,7 +55,7 @@ impl HttpsOnly {
         self
     }
 
-    /// The URL to redirect to; `None` if the client has sent no host.
+    /// Returns the URL to redirect to; `None` if the client has sent no host.
     fn address(&self, request: &Request) -> Option<String> {
         let host = request.host()?;
         // A colon after the bracket of an IPv6 address, or the only one.

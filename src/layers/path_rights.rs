@@ -113,7 +113,7 @@ impl PathRights {
         Arc::make_mut(&mut self.0)
     }
 
-    /// The rights of a user by these rules, combined with those of layers outside this one.
+    /// Returns the rights of a user by these rules, combined with those of layers outside this one.
     fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
         let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
             let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
@@ -171,19 +171,19 @@ impl Rules {
         rights
     }
 
-    /// The rules for exactly this path.
+    /// Returns the rules for exactly this path.
     fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
         self.rules.iter().filter(move |rule| rule.path == *path)
     }
 
-    /// The rules with the longest matching path.
+    /// Returns the rules with the longest matching path.
     fn longest(&self, fits: impl Fn(&PathRule) -> bool) -> Vec<&PathRule> {
         let fitting: Vec<&PathRule> = self.rules.iter().filter(|rule| fits(rule)).collect();
         let longest = fitting.iter().map(|rule| rule.path.len()).max();
         fitting.into_iter().filter(|rule| Some(rule.path.len()) == longest).collect()
     }
 
-    /// The rights that rules grant together.
+    /// Returns the rights that rules grant together.
     fn granted<'a>(&self, user: Option<&str>, rules: impl IntoIterator<Item = &'a PathRule>) -> Rights {
         let is_member = |group: &str| {
             let groups = self.groups.iter().filter(|(name, _)| name == group);
@@ -197,7 +197,7 @@ impl Rules {
         self.rights(user, path).has(access)
     }
 
-    /// Whether the right holds for everything below the path, including rules of longer paths.
+    /// Returns whether the right holds for everything below the path, including rules of longer paths.
     fn permit_all(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
         let plain = path.without_parameters();
         let is_beneath =
@@ -242,7 +242,7 @@ impl Rules {
     }
 }
 
-/// The path of the `Destination` field, if there is one.
+/// Returns the path of the `Destination` field, if there is one.
 fn destination(request: &Request) -> Result<Option<Names>> {
     let mut lines = request.header_all("destination");
     match (lines.next(), lines.next()) {
@@ -280,7 +280,7 @@ fn concerns_writers(request: &Request) -> bool {
     is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
 }
 
-/// Whether a body follows the head.
+/// Returns whether a body follows the head.
 fn has_body(request: &Request) -> bool {
     let length = request.header("content-length");
     request.header("transfer-encoding").is_some() || length.is_some_and(|length| length != "0")
@@ -308,8 +308,8 @@ impl Layer for PathRights {
         Ok(())
     }
 
-    /// A user who can write and not read gets only the page for uploads and, by a HEAD with `?upload=`, the length of
-    /// an upload. Only handlers that have these responses are called.
+    /// Checks the rights. A user who can write and not read gets only the page for uploads and, by a HEAD with
+    /// `?upload=`, the length of an upload. Only handlers that have these responses are called.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
         let reads_nothing = request.value::<MayOnlyWrite>().is_some_and(|only| only.0);

@@ -124,7 +124,7 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 
-/// The beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
+/// Returns the beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
 fn shown(line: &str) -> String {
     match line.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", escape_controls(&line[..end])),

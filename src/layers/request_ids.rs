@@ -54,7 +54,7 @@ impl RequestIds {
         self
     }
 
-    /// Whether to accept ids from peers of Unix sockets. Default: false.
+    /// Sets whether to accept ids from peers of Unix sockets. Default: false.
     pub fn trust_unix_sockets(mut self, trust: bool) -> RequestIds {
         self.trusts_unix = trust;
         self
@@ -69,7 +69,7 @@ impl RequestIds {
         self
     }
 
-    /// The id of this request, created if it has none: a request that is rejected early also has an id.
+    /// Returns the id of this request, created if it has none: a request that is rejected early also has an id.
     fn id_of(&self, request: &Request) -> Arc<RequestId> {
         request.value().unwrap_or_else(|| {
             request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));

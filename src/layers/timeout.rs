@@ -72,8 +72,8 @@ impl Deadline {
         Deadline(Instant::now().checked_add(time))
     }
 
-    /// The time left; zero if the deadline has passed. Call [`check`](Deadline::check) first, because some functions
-    /// treat a timeout of zero as "forever", and the sockets of `std` reject it.
+    /// Returns the time left; zero if the deadline has passed. Call [`check`](Deadline::check) first, because some
+    /// functions treat a timeout of zero as "forever", and the sockets of `std` reject it.
     pub fn time_left(&self) -> Duration {
         self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }

@@ -58,15 +58,15 @@ impl TrustedProxies {
         self
     }
 
-    /// Whether to read `X-Forwarded-Proto`. Enable it if the proxy sets the field itself. Default: false.
+    /// Sets whether to read `X-Forwarded-Proto`. Enable it if the proxy sets the field itself. Default: false.
     pub fn scheme(mut self, read: bool) -> TrustedProxies {
         let host = matches!(self.fields, Fields::XForwarded { host: true, .. });
         self.fields = Fields::XForwarded { scheme: read, host };
         self
     }
 
-    /// Whether to read `X-Forwarded-Host`. Enable it if the proxy sets the field itself. Default: false. The value must
-    /// be a name or an address with an optional port, but is not compared with your own names. [`Request::host`]
+    /// Sets whether to read `X-Forwarded-Host`. Enable it if the proxy sets the field itself. Default: false. The value
+    /// must be a name or an address with an optional port, but is not compared with your own names. [`Request::host`]
     /// returns it, so [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside this layer, the
     /// origin check of uploads, and destinations of moves use it.
     pub fn host(mut self, read: bool) -> TrustedProxies {

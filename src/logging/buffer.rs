@@ -111,7 +111,7 @@ impl LogBuffer {
         self.not_empty.notify_one();
     }
 
-    /// The loop of the writing thread. Lines that cannot be written are lost, and the loop continues.
+    /// Runs the loop of the writing thread. Lines that cannot be written are lost, and the loop continues.
     pub(super) fn write_to(&self, out: &mut dyn Sink) {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
         loop {

@@ -156,8 +156,8 @@ impl Levels {
         }
     }
 
-    /// The level of the longest name that is the target or a module around it. If a name was set twice, the later level
-    /// applies.
+    /// Returns the level of the longest name that is the target or a module around it. If a name was set twice, the
+    /// later level applies.
     fn of(&self, target: &str) -> LevelFilter {
         let is_within =
             |name: &str| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));

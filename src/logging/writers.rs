@@ -195,8 +195,8 @@ fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     }
 }
 
-/// The buffer of stderr. Its first use starts the thread. If there is no thread, nothing is written and the buffer
-/// fills up, but the server keeps running.
+/// Returns the buffer of stderr. Its first use starts the thread. If there is no thread, nothing is written and the
+/// buffer fills up, but the server keeps running.
 pub(super) fn buffer() -> &'static LogBuffer {
     static BUFFER: OnceLock<Arc<LogBuffer>> = OnceLock::new();
     BUFFER.get_or_init(|| {

@@ -42,7 +42,7 @@ impl Backend {
     }
 }
 
-/// The host without brackets, and the port. `None` if this is not an authority.
+/// Returns the host without brackets, and the port. `None` if this is not an authority.
 fn split_port(authority: &str) -> Option<(String, u16)> {
     let after_host = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,

@@ -49,14 +49,14 @@ const OWN: [&str; 22] = [
 /// All fields with this prefix are also left out.
 const OWN_PREFIX: &str = "x-forwarded-";
 
-/// The length of the body. `None` if there is no body.
+/// Returns the length of the body. `None` if there is no body.
 fn body_length(request: &Request) -> Option<u64> {
     let has_body = ["transfer-encoding", "content-length"].iter().any(|name| request.header_all(name).next().is_some());
     has_body.then(|| request.body().len())
 }
 
-/// The protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8). `h2c`, and
-/// upgrades in a request with a body, are not passed on.
+/// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
+/// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
@@ -65,7 +65,7 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     is_other.then(|| protocol.to_owned())
 }
 
-/// The lines after `Host`, and the empty line that ends the head.
+/// Returns the lines after `Host`, and the empty line that ends the head.
 pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
@@ -139,13 +139,13 @@ pub(super) fn of_response(
     fields.cloned().chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
 }
 
-/// The protocol that a 101 switches to.
+/// Returns the protocol that a 101 switches to.
 pub(super) fn protocol(head: &AnswerHead) -> String {
     let name = head.values(&header::UPGRADE).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Whether this is one of the protocols that the client offers.
+/// Returns whether this is one of the protocols that the client offers.
 pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
     words(std::iter::once(offered.as_bytes())).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }

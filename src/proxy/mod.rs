@@ -191,7 +191,8 @@ impl ReverseProxy {
         Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector(), &self.threads)?)
     }
 
-    /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
+    /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the
+    /// query.
     fn target(&self, request: &Request) -> Result<String> {
         let canonical = request.url_path()?; // has no dot segments: rights were checked for this path
         let whole = request.target();
@@ -227,7 +228,8 @@ impl ReverseProxy {
         }
     }
 
-    /// The path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's field.
+    /// Returns the path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's
+    /// field.
     fn destination(&self, request: &Request) -> Result<Option<String>> {
         let mut lines = request.header_all("destination");
         let path = match (lines.next(), lines.next()) {
@@ -257,7 +259,7 @@ impl ReverseProxy {
         }
     }
 
-    /// The response to the client for an answer of the backend.
+    /// Returns the response to the client for an answer of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
             // A body that other threads send, as for GET, so that layers treat both alike.
@@ -276,7 +278,7 @@ impl ReverseProxy {
     }
 }
 
-/// The places for requests. One address can have a quarter of them.
+/// Returns the places for requests. One address can have a quarter of them.
 fn places(number: usize) -> Arc<Live> {
     Live::new(number, Some((number / 4).max(1)))
 }

@@ -45,7 +45,7 @@ impl Upstream {
         Ok(Upstream { stream, buffer: Vec::new(), start: 0, unsent, taken: Instant::now(), _place: place })
     }
 
-    /// Bytes that were read and not used yet.
+    /// Returns bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
     }

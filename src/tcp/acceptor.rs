@@ -84,7 +84,7 @@ impl Acceptor {
         }
     }
 
-    /// The address of each listener, and how many clients it has accepted.
+    /// Returns the address of each listener, and how many clients it has accepted.
     pub fn counts(&self) -> Vec<(Address, Arc<AtomicU64>)> {
         self.listeners.iter().map(|state| (state.listener.address().clone(), state.accepted.clone())).collect()
     }
@@ -327,7 +327,7 @@ mod tests {
     use super::super::sys::ListeningSocket;
     use super::*;
 
-    /// An acceptor without listeners. The rules for missing room need none.
+    /// Returns an acceptor without listeners. The rules for missing room need none.
     fn acceptor() -> Acceptor {
         Acceptor::new(Vec::new())
     }
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
     }
 
-    /// A listener that is never polled, because the simulation has no kernel.
+    /// Returns a listener that is never polled, because the simulation has no kernel.
     fn listener(address: Address, queue: usize) -> Listener {
         let (socket, _) = UnixStream::pair().unwrap();
         Listener::new(ListeningSocket::from(OwnedFd::from(socket)), address, queue)
@@ -465,7 +465,8 @@ mod tests {
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
         let is_refusal_possible = tcp().refuse_newcomers();
-        let handed = || listener(inet(), 7); // another process may have the same listener, so new clients are not refused
+        // another process may have the same listener, so new clients are not refused
+        let handed = || listener(inet(), 7);
         for (what, listeners, waits, queues) in [
             ("TCP", vec![tcp()], LAST_HANDSHAKES, 3),
             ("a Unix socket, which has none", vec![unix()], Duration::ZERO, 5),

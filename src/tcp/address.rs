@@ -25,12 +25,12 @@ pub enum Address {
 }
 
 impl Address {
-    /// The IP address; `None` for a Unix socket.
+    /// Returns the IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|address| address.ip())
     }
 
-    /// The port; `None` for a Unix socket.
+    /// Returns the port; `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         self.socket_addr().map(|address| address.port())
     }

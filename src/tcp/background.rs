@@ -255,12 +255,12 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// The number of queued jobs.
+    /// Returns the number of queued jobs.
     pub fn len(&self) -> usize {
         self.lock().jobs.len()
     }
 
-    /// Whether no job is queued.
+    /// Returns whether no job is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -117,17 +117,17 @@ impl Engine {
         })
     }
 
-    /// The handle of the server.
+    /// Returns the handle of the server.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
 
-    /// The registry at which clients are registered with the poller.
+    /// Returns the registry at which clients are registered with the poller.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The settings of one worker's turns.
+    /// Returns the settings of one worker's turns.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let current = self.slow_handlers.current(worker);
         TurnSettings {
@@ -158,12 +158,12 @@ impl Engine {
         Ok((stream, registration))
     }
 
-    /// Whether the maximum number of clients is connected.
+    /// Returns whether the maximum number of clients is connected.
     pub fn is_full(&self) -> bool {
         self.connections.load(Ordering::Relaxed) >= self.max_connections
     }
 
-    /// Whether no more than one client is connected.
+    /// Returns whether no more than one client is connected.
     pub fn has_one_client(&self) -> bool {
         self.connections.load(Ordering::Relaxed) <= 1
     }
@@ -193,12 +193,12 @@ impl Engine {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
+    /// Returns whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether no client is connected.
+    /// Returns whether no client is connected.
     pub fn is_empty(&self) -> bool {
         self.connections.load(Ordering::SeqCst) == 0
     }

@@ -92,12 +92,12 @@ impl ServerHandle {
         state.asked.is_some() || state.shutdown_began.is_some()
     }
 
-    /// Whether a shutdown has begun.
+    /// Returns whether a shutdown has begun.
     pub fn is_shutting_down(&self) -> bool {
         self.shutdown_began().is_some()
     }
 
-    /// The current statistics; after the end, the last ones.
+    /// Returns the current statistics; after the end, the last ones.
     pub fn stats(&self) -> Stats {
         let state = self.state();
         let (engine, last, stop) = (state.engine.clone(), state.last, state.stop.clone());
@@ -105,14 +105,14 @@ impl ServerHandle {
         Stats { background: stop.count(), ..engine.map_or(last, |engine| engine.stats()) }
     }
 
-    /// The statistics of each listener, in the order in which they were given. Empty unless the server is running, and
-    /// for a [`UdpServer`](crate::UdpServer).
+    /// Returns the statistics of each listener, in the order in which they were given. Empty unless the server is
+    /// running, and for a [`UdpServer`](crate::UdpServer).
     pub fn listeners(&self) -> Vec<ListenerStats> {
         let engine = self.state().engine.clone();
         engine.map_or_else(Vec::new, |engine| engine.listeners())
     }
 
-    /// Whether there is a server that serves.
+    /// Returns whether there is a server that serves.
     pub(crate) fn is_serving(&self) -> bool {
         self.state().engine.is_some()
     }

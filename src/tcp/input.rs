@@ -25,7 +25,7 @@ impl Input {
         Input::default()
     }
 
-    /// All unused bytes.
+    /// Returns all unused bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -39,19 +39,19 @@ impl Input {
         self.start += count;
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Whether the client has sent its last byte. It may still be reading.
+    /// Returns whether the client has sent its last byte. It may still be reading.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
-    /// `close_notify`), so more may have been sent. A message that ends only with the stream must then not be taken as
-    /// complete. Always false for plain TCP, which has no goodbye.
+    /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
+    /// without `close_notify`), so more may have been sent. A message that ends only with the stream must then not be
+    /// taken as complete. Always false for plain TCP, which has no goodbye.
     pub fn was_cut(&self) -> bool {
         self.cut
     }
@@ -92,7 +92,7 @@ impl Input {
         Ok((count, count == length))
     }
 
-    /// Whether no more can be read ahead.
+    /// Returns whether no more can be read ahead.
     pub(super) fn is_full(&self) -> bool {
         self.end - self.start >= READ_AHEAD
     }

@@ -28,17 +28,17 @@ impl Kept {
         Arc::new(Kept { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// Whether the limit is reached.
+    /// Returns whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// How many bytes are counted now.
+    /// Returns how many bytes are counted now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How many connections were rejected so far.
+    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

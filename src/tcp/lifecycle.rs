@@ -64,7 +64,7 @@ impl Lifecycle {
         self.stage().failure.get_or_insert(err);
     }
 
-    /// The error that made the server end, if any.
+    /// Returns the error that made the server end, if any.
     pub fn failure(&self) -> Option<io::Error> {
         self.stage().failure.take()
     }

@@ -13,7 +13,8 @@ use super::sys::ListeningSocket;
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    file: Option<SocketFile>, // removes the file when dropped, while the socket is still open: see `SocketFile::is_ours`
+    // removes the file when dropped, while the socket is still open: see `SocketFile::is_ours`
+    file: Option<SocketFile>,
     socket: ListeningSocket,
     address: Address,
     queue: usize,
@@ -50,7 +51,7 @@ impl Listener {
         self
     }
 
-    /// The address, with the real port.
+    /// Returns the address, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -60,12 +61,12 @@ impl Listener {
         self.socket.as_fd().try_clone_to_owned()
     }
 
-    /// How many connected clients can wait to be accepted.
+    /// Returns how many connected clients can wait to be accepted.
     pub fn longest_queue(&self) -> usize {
         self.queue
     }
 
-    /// The socket, for accepting and for the poller.
+    /// Returns the socket, for accepting and for the poller.
     pub fn socket(&mut self) -> &mut ListeningSocket {
         &mut self.socket
     }
@@ -88,7 +89,7 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file at this path.
+    /// Returns the file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
         let path = std::path::absolute(path)?; // the process may change its working folder meanwhile
         let found = fs::symlink_metadata(&path)?;

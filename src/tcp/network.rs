@@ -50,7 +50,7 @@ impl IpNetwork {
     }
 }
 
-/// The address with the bits after the prefix cleared.
+/// Returns the address with the bits after the prefix cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {

@@ -59,7 +59,7 @@ impl Output {
         Output::default()
     }
 
-    /// The bytes at the end of the output, to append to.
+    /// Returns the bytes at the end of the output, to append to.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Owned(_))) {
             self.pieces.push_back(Piece::Owned(std::mem::take(&mut self.spare)));
@@ -77,7 +77,7 @@ impl Output {
         }
     }
 
-    /// The number of unsent bytes.
+    /// Returns the number of unsent bytes.
     pub fn owed(&self) -> u64 {
         self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
@@ -88,18 +88,18 @@ impl Output {
         self.pieces.iter().map(own).sum::<u64>().saturating_sub(self.written as u64)
     }
 
-    /// Whether nothing is unsent.
+    /// Returns whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() || self.owed() == 0
     }
 
-    /// The pieces, first to last. Tests read the output with it.
+    /// Returns the pieces, first to last. Tests read the output with it.
     pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
         self.pieces.iter()
     }
 
-    /// The first unsent bytes in memory, as far as they are contiguous. Empty if nothing is unsent, or if [part of a
-    /// file](Output::begins_with_file) comes first.
+    /// Returns the first unsent bytes in memory, as far as they are contiguous. Empty if nothing is unsent, or if [part
+    /// of a file](Output::begins_with_file) comes first.
     ///
     /// With this, [`consume`](Output::consume) and [`load_file`](Output::load_file), a test reads what a conversation
     /// sends.
@@ -117,7 +117,7 @@ impl Output {
         self.advance(count);
     }
 
-    /// Whether part of a file comes first.
+    /// Returns whether part of a file comes first.
     pub fn begins_with_file(&self) -> bool {
         let mut pieces = self.pieces.iter();
         let mut written = self.written as u64;
@@ -172,7 +172,7 @@ impl Output {
         None
     }
 
-    /// Whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
+    /// Returns whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
     pub(super) fn has_spent(&self) -> bool {
         !self.spent.is_empty()
     }
@@ -196,7 +196,7 @@ impl Output {
         }
     }
 
-    /// The next bytes to write: contiguous bytes from memory, or part of a file.
+    /// Returns the next bytes to write: contiguous bytes from memory, or part of a file.
     pub(super) fn first(&mut self) -> First<'_> {
         self.drop_spent();
         let skip = self.written;
@@ -282,7 +282,7 @@ pub(super) enum First<'a> {
 const SLICES: usize = 16;
 
 impl Piece {
-    /// Its number of bytes.
+    /// Returns the length of the piece in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Piece::Owned(bytes) => bytes.len() as u64,
@@ -291,7 +291,7 @@ impl Piece {
         }
     }
 
-    /// The bytes of a piece in memory.
+    /// Returns the bytes of a piece in memory.
     fn memory(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,

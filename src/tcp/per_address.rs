@@ -24,7 +24,8 @@ enum Network {
 
 /// One counted connection of an address. Dropping it decrements the count.
 pub struct Place {
-    counted: Option<Box<(Arc<PerAddress>, Network)>>, // `None` without a limit, so that a connection needs only one word
+    // `None` without a limit, so that a connection needs only one word
+    counted: Option<Box<(Arc<PerAddress>, Network)>>,
 }
 
 impl PerAddress {

@@ -118,7 +118,7 @@ impl Poller {
         }
     }
 
-    /// The acceptor.
+    /// Returns the acceptor.
     pub fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
     }

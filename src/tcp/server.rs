@@ -367,7 +367,7 @@ impl TcpServer {
         self
     }
 
-    /// The first IP address at which the server listens, with the real port (Python's `server_address`).
+    /// Returns the first IP address at which the server listens, with the real port (Python's `server_address`).
     ///
     /// # Panics
     /// If there are only Unix sockets: see [`TcpServer::local_addrs`].
@@ -376,7 +376,7 @@ impl TcpServer {
         inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
-    /// All addresses at which the server listens, with real ports, in the order in which they were given.
+    /// Returns all addresses at which the server listens, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
@@ -395,7 +395,7 @@ impl TcpServer {
         listeners.iter().map(Listener::shared).collect()
     }
 
-    /// The first port at which the server listens; `None` for Unix sockets.
+    /// Returns the first port at which the server listens; `None` for Unix sockets.
     pub fn port(&self) -> Option<u16> {
         self.addresses.iter().find_map(Address::port)
     }

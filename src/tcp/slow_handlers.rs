@@ -60,7 +60,7 @@ impl CurrentHandler {
         }
     }
 
-    /// The request of a handler that has not ended.
+    /// Returns the request of a handler that has not ended.
     pub fn what(&self) -> Option<String> {
         let is_running = self.running.load(Ordering::Relaxed);
         self.handler().as_ref().filter(|_| is_running).map(Handler::what)
@@ -79,7 +79,7 @@ impl SlowHandlers {
         SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 
-    /// The current request of one worker.
+    /// Returns the current request of one worker.
     pub fn current(&self, worker: usize) -> &CurrentHandler {
         &self.workers[worker]
     }

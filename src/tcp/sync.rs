@@ -16,13 +16,13 @@ use rustix::time::{ClockId, clock_gettime};
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
 
-/// How many processors this process may use. The CPU quotas of control groups count: `num_cpus` reads the quota of the
-/// innermost group, and the standard library those of the groups around it.
+/// Returns how many processors this process may use. The CPU quotas of control groups count: `num_cpus` reads the quota
+/// of the innermost group, and the standard library those of the groups around it.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get())
 }
 
-/// The time.
+/// Returns the time.
 pub fn now() -> Instant {
     Instant::from_nanos(super::sys::monotonic_nanos())
 }
@@ -62,7 +62,7 @@ fn same_time() -> (Instant, time::Instant) {
     *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("it was asked").1)
 }
 
-/// How much processor time this thread has used.
+/// Returns how much processor time this thread has used.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)

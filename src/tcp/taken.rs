@@ -39,7 +39,7 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
 
-    /// The number of the next thread, for its name.
+    /// Returns the number of the next thread, for its name.
     pub fn next_thread(&self) -> u64 {
         let mut state = self.state();
         state.threads += 1;
@@ -87,12 +87,12 @@ impl<C> Taken<C> {
         drop(socket); // closed without the lock
     }
 
-    /// How many streams there are.
+    /// Returns how many streams there are.
     pub fn count(&self) -> usize {
         self.state().sockets.len()
     }
 
-    /// How many connections wait for a thread.
+    /// Returns how many connections wait for a thread.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -130,7 +130,7 @@ impl Transport {
         Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, start, count))?)
     }
 
-    /// A second handle, for reading while a handler runs.
+    /// Returns a second handle, for reading while a handler runs.
     pub fn second_handle(&self) -> io::Result<ClientStream> {
         sys::second_handle(&self.stream)
     }
@@ -150,7 +150,7 @@ impl Transport {
         sys::blocking(self.stream)
     }
 
-    /// How many bytes the socket has accepted in all.
+    /// Returns how many bytes the socket has accepted in all.
     pub fn sent(&self) -> u64 {
         self.sent
     }

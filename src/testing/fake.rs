@@ -54,17 +54,17 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// Its address.
+    /// Returns the address of the fake server.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The URL of a path on the server: `http://127.0.0.1:40123/path`.
+    /// Returns the URL of a path on the server: `http://127.0.0.1:40123/path`.
     pub fn url(&self, path: &str) -> String {
         self.server.url(path)
     }
 
-    /// The requests that the script has read so far.
+    /// Returns the requests that the script has read so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,7 +120,7 @@ impl FakeClient<'_> {
         self.stream.reset();
     }
 
-    /// The connection itself, for anything else.
+    /// Returns the connection itself, for anything else.
     pub fn stream(&mut self) -> &mut Stream {
         self.stream
     }
@@ -135,22 +135,22 @@ pub struct FakeRequest {
 }
 
 impl FakeRequest {
-    /// The request line, as sent.
+    /// Returns the request line, as sent.
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// The first field of that name.
+    /// Returns the first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// All fields, in order.
+    /// Returns all fields, in order.
     pub fn headers(&self) -> &[(String, String)] {
         &self.fields
     }
 
-    /// The body, decoded from chunks.
+    /// Returns the body, decoded from chunks.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

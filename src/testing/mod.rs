@@ -74,17 +74,17 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// The address of the server.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of a path on the server: `http://127.0.0.1:40123/path`.
+    /// Returns the URL of a path on the server: `http://127.0.0.1:40123/path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The handle of the server, for statistics and for a shutdown during the test.
+    /// Returns the handle of the server, for statistics and for a shutdown during the test.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
@@ -334,7 +334,7 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// A request with this method and target, and with `Host: localhost`.
+    /// Returns a request with this method and target, and with `Host: localhost`.
     pub fn new(method: Method, target: impl Into<String>) -> TestRequest {
         TestRequest { method, target: target.into(), fields: Vec::new(), body: Vec::new() }
     }

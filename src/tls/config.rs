@@ -68,18 +68,18 @@ impl Sources {
         self.client_auth.is_some()
     }
 
-    /// The certificates, in the order of [`Loaded::leaves`].
+    /// Returns the certificates, in the order of [`Loaded::leaves`].
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
-    /// All files.
+    /// Returns all files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = self.client_auth.iter().map(|clients| clients.file.as_path());
         self.identities.iter().flat_map(Identity::files).chain(roots)
     }
 
-    /// The contents of the files at the start.
+    /// Returns the contents of the files at the start.
     pub fn first(&self) -> &Loaded {
         &self.first
     }
@@ -131,7 +131,7 @@ impl Sources {
 }
 
 impl Loaded {
-    /// The certificates of this server, in DER.
+    /// Returns the certificates of this server, in DER.
     pub fn leaves(&self) -> impl Iterator<Item = &[u8]> {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }

@@ -90,7 +90,8 @@ impl Identity {
         Ok(Identity::from_pem(pem("CERTIFICATE", &certificate)?, pem("PRIVATE KEY", &key)?))
     }
 
-    /// The SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it: `AB:01:...`.
+    /// Returns the SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it:
+    /// `AB:01:...`.
     ///
     /// # Errors
     /// If there is no certificate.
@@ -122,7 +123,7 @@ impl Identity {
         }
     }
 
-    /// The files it is read from.
+    /// Returns the files from which the identity is read.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.certificate, &self.key].into_iter().filter_map(|pem| match pem {
             Pem::File(path) => Some(path.as_path()),
@@ -155,7 +156,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(time.ok()?)
 }
 
-/// The first element of DER: its tag, its content, and what follows.
+/// Returns the first element of DER: its tag, its content, and what follows.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -171,7 +172,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// The certificates in a file of roots, if there are any.
+/// Returns the certificates in a file of roots, if there are any.
 pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     Pem::File(path.to_owned()).all_certificates()
 }

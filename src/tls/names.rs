@@ -43,7 +43,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// The host names in a certificate, in lower case.
+/// Returns the host names in a certificate, in lower case.
 fn names_of(identity: &CertifiedKey) -> Vec<String> {
     let Ok(certificate) = identity.end_entity_cert() else { return Vec::new() };
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };

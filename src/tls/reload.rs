@@ -175,7 +175,8 @@ impl Current {
     }
 }
 
-/// The stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read once more.
+/// Returns the stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read
+/// once more.
 fn stamps(sources: &Sources) -> Vec<Stamp> {
     let now = SystemTime::now();
     sources.files().map(|path| stamp(path, now)).collect()

@@ -44,7 +44,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the handshake is in progress.
+    /// Returns whether the handshake is in progress.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
@@ -56,7 +56,7 @@ impl Session {
             && self.connection.negotiated_key_exchange_group().is_some()
     }
 
-    /// The results of the handshake.
+    /// Returns the results of the handshake.
     pub fn info(&self) -> TlsInfo {
         let connection = &*self.connection;
         let version = match connection.protocol_version() {
@@ -123,8 +123,8 @@ impl Layer for Session {
     }
 }
 
-/// The names of rustls are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_` (RFC 8446,
-/// section B.4).
+/// Converts a name of rustls: its names are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_`
+/// (RFC 8446, section B.4).
 fn registered_name(cipher: &'static str) -> &'static str {
     match cipher {
         "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",

@@ -101,8 +101,8 @@ impl Datagram {
         self.length
     }
 
-    /// Whether the datagram was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). The rest
-    /// is lost.
+    /// Returns whether the datagram was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size).
+    /// The rest is lost.
     pub fn is_truncated(&self) -> bool {
         self.length > self.bytes.len()
     }
@@ -135,12 +135,12 @@ impl Datagram {
         sent
     }
 
-    /// Whether whether a reply has failed because of the client.
+    /// Returns whether whether a reply has failed because of the client.
     pub(super) fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// The server, to shut it down or to read its statistics (Python's `self.server`).
+    /// Returns the server, to shut it down or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> &ServerHandle {
         &self.server
     }

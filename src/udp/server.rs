@@ -127,7 +127,7 @@ impl UdpServer {
         self
     }
 
-    /// The first IP address at which the server receives, with the real port (Python's `server_address`).
+    /// Returns the first IP address at which the server receives, with the real port (Python's `server_address`).
     ///
     /// # Panics
     /// If there are only Unix sockets: see [`UdpServer::local_addrs`].
@@ -136,7 +136,7 @@ impl UdpServer {
         inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
-    /// All addresses at which the server receives, with real ports, in the order in which they were given.
+    /// Returns all addresses at which the server receives, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
@@ -146,9 +146,9 @@ impl UdpServer {
         self.handle.clone()
     }
 
-    /// The current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running` those in
-    /// handlers, and `refused` those dropped because the queue was full. Datagrams dropped by the system are not
-    /// counted.
+    /// Returns the current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running`
+    /// those in handlers, and `refused` those dropped because the queue was full. Datagrams dropped by the system are
+    /// not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }

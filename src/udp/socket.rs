@@ -67,7 +67,7 @@ pub fn is_ours(err: &io::Error) -> bool {
     code.is_some_and(|code| [Errno::MSGSIZE, Errno::NOBUFS, Errno::NOMEM].contains(&code))
 }
 
-/// The address of a client.
+/// Returns the address of a client.
 pub fn client_address(from: ReplyTo) -> Address {
     address_of(from)
 }

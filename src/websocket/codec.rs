@@ -56,7 +56,7 @@ impl Codec {
         Codec { context, left: 0, in_fragments: false, held: 0 }
     }
 
-    /// Whether a message has begun but is incomplete.
+    /// Returns whether a message has begun but is incomplete.
     pub(super) fn is_midway(&self) -> bool {
         self.left > 0 || self.in_fragments
     }
@@ -72,7 +72,7 @@ impl Codec {
         received
     }
 
-    /// How many bytes of the message in progress it has.
+    /// Returns how many bytes of the message in progress it has.
     pub(super) fn held(&self) -> usize {
         self.held
     }
@@ -129,7 +129,7 @@ impl Codec {
     }
 }
 
-/// The close code for an error (RFC 6455, section 7.4.1).
+/// Returns the close code for an error (RFC 6455, section 7.4.1).
 fn fault(err: &Error) -> Close {
     match err {
         Error::Utf8(_) => Close::new(1007, "text must be UTF-8"),

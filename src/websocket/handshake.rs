@@ -61,7 +61,7 @@ impl Origins {
     }
 }
 
-/// Whether an origin has this host and port. (Behind a proxy that ends TLS, the client's scheme is unknown.)
+/// Returns whether an origin has this host and port. (Behind a proxy that ends TLS, the client's scheme is unknown.)
 fn is_same(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -73,14 +73,14 @@ fn is_same(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// The value of a field that occurs once.
+/// Returns the value of a field that occurs once.
 fn single<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
     let mut values = request.header_all(name);
     let value = values.next()?;
     if values.next().is_some() { None } else { Some(std::str::from_utf8(value).ok()?.trim_ascii()) }
 }
 
-/// The words of a list, in all its fields.
+/// Returns the words of a list, in all its fields.
 fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
     let values = request.header_all(name).filter_map(|value| std::str::from_utf8(value).ok());
     values.flat_map(|value| value.split(',')).map(str::trim_ascii)

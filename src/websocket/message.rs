@@ -27,7 +27,7 @@ pub struct Close {
 }
 
 impl Message {
-    /// The text of a text message.
+    /// Returns the text of a text message.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -35,7 +35,7 @@ impl Message {
         }
     }
 
-    /// The bytes of any message.
+    /// Returns the bytes of any message.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -67,17 +67,17 @@ impl Close {
         Close { code, reason }
     }
 
-    /// The close of a connection that ended without a close frame.
+    /// Returns the close of a connection that ended without a close frame.
     pub(super) fn abnormal() -> Close {
         Close::new(1006, "")
     }
 
-    /// The close of a client whose queue was full.
+    /// Returns the close of a client whose queue was full.
     pub(super) fn too_slow() -> Close {
         Close::new(1008, "read too slowly")
     }
 
-    /// The close that the client sent.
+    /// Returns the close that the client sent.
     pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }
@@ -86,7 +86,7 @@ impl Close {
         CloseFrame { code: self.code.into(), reason: self.reason.as_str().into() }
     }
 
-    /// Whether an endpoint can send this code (RFC 6455, section 7.4).
+    /// Returns whether an endpoint can send this code (RFC 6455, section 7.4).
     pub(super) fn may_be_sent(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

@@ -184,12 +184,12 @@ impl Socket {
         !matches!(self.lock().end, End::Open)
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// The negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
+    /// Returns the negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
     pub fn protocol(&self) -> Option<&str> {
         self.0.protocol.as_deref()
     }
@@ -299,7 +299,7 @@ impl State {
         self.handler.is_some_and(|handler| handler == thread::current().id())
     }
 
-    /// Whether a message of this length is accepted. An empty queue accepts any message.
+    /// Returns an error if a message of this length is not accepted. An empty queue accepts any message.
     fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
         match self.end {
             End::Open if self.bytes > 0 && self.bytes + length > limit && !self.is_own() => Err(SendError::Full),

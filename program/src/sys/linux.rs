@@ -15,7 +15,7 @@ pub const CAN_SWITCH_USERS: bool = true;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = "xdg-open";
 
-/// The number of threads that run.
+/// Returns the number of threads that run.
 pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }

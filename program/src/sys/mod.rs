@@ -25,7 +25,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The system calls in use, one line for each purpose.
+/// Returns the system calls in use, one line for each purpose.
 pub fn report() -> String {
     modest::system_services().iter().map(|(service, way)| format!("{service}: {way}\n")).collect()
 }

@@ -11,7 +11,7 @@ pub const CAN_SWITCH_USERS: bool = false;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-/// The number of threads that run: unknown.
+/// Returns the number of threads that run: unknown.
 pub fn threads() -> usize {
     1
 }

@@ -20,7 +20,7 @@ impl Entry {
         if self.is_folder || self.is_executable { 0o755 } else { 0o644 }
     }
 
-    /// The path; for a folder, with a slash at its end.
+    /// Returns the path; for a folder, with a slash at its end.
     pub fn full_path(&self) -> Vec<u8> {
         [&self.path[..], if self.is_folder { b"/" } else { b"" }].concat()
     }

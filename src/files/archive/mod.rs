@@ -122,7 +122,8 @@ impl Archives {
                     root: finder.root.clone(),
                     hidden: finder.hidden,
                     path: path.to_vec(),
-                    name: Rule::Everywhere.apply(name).into_owned(), // all names begin with it, so it must not look like a drive
+                    // all names begin with it, so it must not look like a drive
+                    name: Rule::Everywhere.apply(name).into_owned(),
                     rule: format.rule(),
                     rights: rights.clone(),
                     depth: self.depth,

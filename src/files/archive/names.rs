@@ -40,8 +40,9 @@ impl Rule {
     }
 }
 
-/// Bytes that are not UTF-8 are percent-encoded, as in URLs. Characters that Windows forbids become `_`, and so do
-/// control characters and those that change the direction of text, which can make `gpj.exe` look like `exe.jpg`.
+/// Changes a name so that it is safe on every system. Bytes that are not UTF-8 are percent-encoded, as in URLs.
+/// Characters that Windows forbids become `_`, and so do control characters and those that change the direction of
+/// text, which can make `gpj.exe` look like `exe.jpg`.
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {

@@ -207,7 +207,7 @@ impl Tree {
     }
 }
 
-/// An entry that cannot be opened is reported; one that is not served is skipped.
+/// Reports an entry that cannot be opened, or skips an entry that is not served.
 fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<Step> {
     match error {
         OpenError::NotFound => {}

@@ -26,12 +26,12 @@ pub(super) struct Out {
 }
 
 impl Out {
-    /// The length of the archive so far.
+    /// Returns the length of the archive so far.
     fn position(&self) -> u64 {
         self.before + self.bytes.len() as u64
     }
 
-    /// How many bytes wait to be read.
+    /// Returns how many bytes wait to be read.
     pub fn waiting(&self) -> usize {
         self.bytes.len() - self.read
     }
@@ -188,8 +188,8 @@ fn push_deflated(deflate: &mut Deflate, bytes: &[u8], out: &mut Vec<u8>) -> io::
     if is_dense(bytes) { deflate.store(bytes, out) } else { deflate.compress(bytes, out) }
 }
 
-/// Whether bytes look random, as in images, films and archives, so that compression gains nothing. It measures their
-/// entropy per byte, which costs a thirtieth of compressing them.
+/// Returns whether bytes look random, as in images, films and archives, so that compression gains nothing. It measures
+/// their entropy per byte, which costs a thirtieth of compressing them.
 fn is_dense(bytes: &[u8]) -> bool {
     if bytes.len() < TELLING {
         return false;

@@ -163,7 +163,7 @@ impl Zip {
     }
 }
 
-/// A value that does not fit is in the extra field.
+/// Returns the value for a field of 32 bits. A longer value is in the extra field.
 fn low(word: u64) -> u32 {
     word.min(MAX_32) as u32
 }

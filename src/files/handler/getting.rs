@@ -18,7 +18,7 @@ use crate::files::rights::{List, Read};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// The response for a path whose result is completely cached.
+    /// Returns the response for a path whose result is completely cached.
     pub(super) fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {

@@ -11,7 +11,7 @@ use super::super::path;
 use super::{Asked, Kept, MAX_KEPT_OPEN, StaticFileHandler, What};
 
 impl StaticFileHandler {
-    /// The cached result for a path, if it is still fresh.
+    /// Returns the cached result for a path, if it is still fresh.
     pub(super) fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)

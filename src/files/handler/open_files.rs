@@ -50,7 +50,8 @@ struct Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.will_be_closed.store(false, SeqCst); // before closing, so that a file cached from now on is closed the next time
+        // before closing, so that a file cached from now on is closed the next time
+        self.will_be_closed.store(false, SeqCst);
         if let Some(cache) = self.cache.upgrade() {
             cache.retain(|kept| !kept.is_open());
         }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{StaticFileHandler, testing};
 
-    /// How many files below this folder the process has open.
+    /// Returns how many files below this folder the process has open.
     fn open_below(folder: &Path) -> usize {
         let descriptors = fs::read_dir("/proc/self/fd").unwrap();
         let is_below = |path: &Path| path != folder && path.starts_with(folder);

@@ -51,19 +51,19 @@ pub(in super::super) struct Account {
 }
 
 impl Controls {
-    /// The Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name cannot inject
-    /// any. `tests/files/listing.rs` computes the hashes and prints them.
+    /// Returns the Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name
+    /// cannot inject any. `tests/files/listing.rs` computes the hashes and prints them.
     pub fn policy(&self) -> &'static str {
         if self.accepts.is_some() { POLICY_OF_UPLOADS } else { POLICY }
     }
 
-    /// The style, after that of every page.
+    /// Returns the style, after that of every page.
     pub fn style(&self) -> &'static str {
         const STYLE: &str = concat!("<style>", include_str!("upload.css"), "</style>\n");
         if self.accepts.is_some() { STYLE } else { "" }
     }
 
-    /// The script, after that of every page.
+    /// Returns the script, after that of every page.
     pub fn script(&self) -> &'static str {
         const SCRIPT: &str = concat!("<script>", include_str!("upload.js"), "</script>\n");
         if self.accepts.is_some() { SCRIPT } else { "" }

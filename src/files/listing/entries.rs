@@ -213,12 +213,12 @@ impl Entries {
         self.folders
     }
 
-    /// Whether all entries are listed.
+    /// Returns whether all entries are listed.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// The entries from this position on.
+    /// Returns the entries from this position on.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
         self.rows[first..].iter().map(|row| {
             let Row { size, modified, is_folder, .. } = *row;
@@ -239,7 +239,7 @@ impl Names {
         (last as u16, start as u16)
     }
 
-    /// The memory in use, in bytes.
+    /// Returns the memory in use, in bytes.
     fn held(&self) -> usize {
         self.0.len() * BLOCK
     }
@@ -285,7 +285,7 @@ impl Row {
         })
     }
 
-    /// The sort value of a size or a date; dates before 1970 come first.
+    /// Returns the sort value of a size or a date; dates before 1970 come first.
     fn value(&self, order: Order) -> u64 {
         match order.by {
             By::Time => self.modified.cast_unsigned() ^ 1 << 63,
@@ -294,7 +294,7 @@ impl Row {
     }
 }
 
-/// The metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
+/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
@@ -382,7 +382,7 @@ fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     }
 }
 
-/// The leading digits, without leading zeros, and the rest.
+/// Returns the leading digits, without leading zeros, and the rest.
 fn number(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();

@@ -150,7 +150,7 @@ impl<T> Drop for Reading<'_, T> {
     }
 }
 
-/// No code of the caller runs under a lock, so a panic cannot leave the state incomplete.
+/// Locks, and ignores poisoning: no code of the caller runs under a lock, so a panic cannot leave the state incomplete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -166,7 +166,7 @@ impl Rows {
     }
 }
 
-/// The topmost folder and the folders from it to this one, as displayed, each with its slash.
+/// Returns the topmost folder and the folders from it to this one, as displayed, each with its slash.
 fn way(frame: &Frame<'_>) -> Vec<String> {
     let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let below = names.map(|name| shown(name) + "/");
@@ -235,7 +235,7 @@ fn push_grouped(text: &mut String, number: usize) {
     }
 }
 
-/// A name for display, escaped.
+/// Returns a name for display, escaped.
 fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     push_shown(&mut text, name);

@@ -26,7 +26,7 @@ use crate::available_memory;
 /// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
 
-/// The size of the cache for this much memory.
+/// Returns the size of the cache for this much memory.
 pub fn cache_of(memory: u64) -> usize {
     (memory / 128).min(BYTES) as usize
 }
@@ -113,7 +113,7 @@ impl KeptListings {
         self.cache.retain(|kept| kept.made.as_ref().is_none_or(|made| !freshness.has_ended(&made.basis, now)));
     }
 
-    /// The maximum length of a cached listing, in bytes.
+    /// Returns the maximum length of a cached listing, in bytes.
     pub fn longest(&self) -> usize {
         self.cache.limits().bytes_each
     }

@@ -97,7 +97,7 @@ impl Listing {
         }
     }
 
-    /// Whether this listing, which is in use, can replace a new one.
+    /// Returns whether this listing, which is in use, can replace a new one.
     fn stands_for(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
@@ -365,7 +365,7 @@ impl Writer {
         }
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,

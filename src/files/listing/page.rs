@@ -33,7 +33,7 @@ impl Page {
         }
     }
 
-    /// Whether it may be cached.
+    /// Returns whether it may be cached.
     pub fn is_kept(&self) -> bool {
         self.reservation.is_some()
     }

@@ -38,7 +38,7 @@ fn list(handler: &StaticFileHandler, target: &str) {
     drop(answer(handler, target));
 }
 
-/// How many listings are cached, and how many inodes are watched for them.
+/// Returns how many listings are cached, and how many inodes are watched for them.
 fn kept(handler: &StaticFileHandler) -> (usize, usize) {
     (handler.listings.kept.count(), handler.finder.freshness.watched_for_listings())
 }

@@ -71,7 +71,7 @@ impl Asked {
     }
 }
 
-/// The visible metadata of an entry; for a link, of its target, if links are followed there.
+/// Returns the visible metadata of an entry; for a link, of its target, if links are followed there.
 fn stat_of_path(finder: &Finder, path: &[u8]) -> Option<FileStat> {
     let stat = finder.root.stat_itself(path).ok().filter(|stat| stat.kind != Kind::Link);
     stat.or_else(|| finder.root.stat_checked(path).ok())
@@ -128,7 +128,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// The watched entries and the checked ones. `None`: not all entries are watched.
+    /// Returns the watched entries and the checked ones. `None`: not all entries are watched.
     pub fn end(self) -> Option<(WatchedFolder, Vec<Asked>)> {
         let watched = match self.watch {
             Setting::New(watch) => WatchedFolder { watch: Arc::new(watch), inodes: self.inodes },

@@ -62,7 +62,7 @@ impl Order {
         all.flat_map(|by| [false, true].map(|reversed| Order { by, reversed })).find(|order| order.word() == word)
     }
 
-    /// The value in a query.
+    /// Returns the value in a query.
     pub fn word(self) -> &'static str {
         match (self.by, self.reversed) {
             (By::Name, false) => "name",
@@ -75,8 +75,8 @@ impl Order {
     }
 }
 
-/// Whether `Accept` prefers JSON to HTML (RFC 9110, section 12.5.1): the most specific range that matches a type has
-/// its weight.
+/// Returns whether `Accept` prefers JSON to HTML (RFC 9110, section 12.5.1): the most specific range that matches a
+/// type has its weight.
 fn prefers_json(request: &Request) -> bool {
     let weight = |ranges: [&str; 3]| ranges.iter().find_map(|range| request.accept_weight(&[range])).unwrap_or(0);
     weight(["application/json", "application/*", "*/*"]) > weight(["text/html", "text/*", "*/*"])

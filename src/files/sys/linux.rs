@@ -36,7 +36,7 @@ pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) 
     rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
-/// The metadata of a path.
+/// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statx(&at, path, links | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
@@ -45,7 +45,7 @@ pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::
     }
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
         Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(Metadata::from),
@@ -119,7 +119,7 @@ pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rust
     }
 }
 
-/// The path of an open folder.
+/// Returns the path of an open folder.
 pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
     read_link(path_of_descriptor(folder)).ok()
 }
@@ -139,7 +139,7 @@ const TELLING: [u64; 9] =
 /// a flag. Therefore names are compared in lower case everywhere.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// Whether all changes of a file, or of a folder, are reported.
+/// Returns whether all changes of a file, or of a folder, are reported.
 pub fn reports_changes(file: &OwnedFd, is_folder: bool) -> rustix::io::Result<bool> {
     let of_system = rustix::fs::fstatfs(file)?.f_type as u64;
     Ok(TELLING.contains(&of_system) && !(is_folder && folds_case(file)?))
@@ -153,12 +153,13 @@ fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
         opened => opened?,
     };
     match rustix::fs::ioctl_getflags(folder) {
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false), // this file system has no such flags
+        // this file system has no such flags
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
         flags => Ok(flags?.bits() & CASEFOLD != 0),
     }
 }
 
-/// How many files and folders this user can watch.
+/// Returns how many files and folders this user can watch.
 pub fn max_watches() -> Option<usize> {
     read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
 }
@@ -238,7 +239,7 @@ impl Changes {
         Err(Errno::OVERFLOW) // events arrive as fast as they are read
     }
 
-    /// The descriptor, for tests.
+    /// Returns the descriptor, for tests.
     #[cfg(test)]
     pub fn descriptor(&self) -> &OwnedFd {
         &self.0

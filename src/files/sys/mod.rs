@@ -70,7 +70,7 @@ pub struct Change<'a> {
     pub is_write: bool,
 }
 
-/// The call that is used for each purpose.
+/// Returns the call that is used for each purpose.
 pub fn ways() -> Vec<(&'static str, &'static str)> {
     let has_openat2 = open_beneath_works();
     let mut ways = vec![
@@ -81,7 +81,7 @@ pub fn ways() -> Vec<(&'static str, &'static str)> {
     ways
 }
 
-/// Whether the kernel reports changes to this process.
+/// Returns whether the kernel reports changes to this process.
 pub fn are_changes_reported() -> bool {
     Changes::new().is_ok()
 }

@@ -94,7 +94,7 @@ fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
-/// The path of a request for something below the topmost folder.
+/// Returns the path of a request for something below the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {

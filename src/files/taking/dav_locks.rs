@@ -66,12 +66,12 @@ pub(super) struct DavLock {
 }
 
 impl DavLock {
-    /// The remaining time in seconds.
+    /// Returns the remaining time in seconds.
     pub fn seconds(&self) -> u64 {
         self.until.saturating_duration_since(Instant::now()).as_secs()
     }
 
-    /// Whether the lock belongs to the user of this request. Always false for an anonymous client.
+    /// Returns whether the lock belongs to the user of this request. Always false for an anonymous client.
     pub fn is_of_user(&self, request: &Request) -> bool {
         self.user.is_some() && self.user == request.user()
     }
@@ -80,7 +80,7 @@ impl DavLock {
         self.at.folder.is_some()
     }
 
-    /// Whether the lock covers this name: it is on this name, or on a folder that contains it.
+    /// Returns whether the lock covers this name: it is on this name, or on a folder that contains it.
     fn covers(&self, spot: &Spot) -> bool {
         self.at.named == spot.named || self.at.folder.is_some_and(|folder| spot.folders.contains(&folder))
     }
@@ -148,7 +148,7 @@ impl DavLocks {
         self.retain(|lock| lock.at.named != at.named && !lock.is_in(at));
     }
 
-    /// The locks that cover this name.
+    /// Returns the locks that cover this name.
     pub fn find(&self, at: &Spot) -> Vec<DavLock> {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
@@ -164,7 +164,7 @@ impl DavLocks {
         if is_free(covering) && locks.values().all(inside) { Ok(()) } else { Err(locked()) }
     }
 
-    /// Whether nothing is locked.
+    /// Returns whether nothing is locked.
     pub fn are_none(&self) -> bool {
         self.held().is_empty()
     }
@@ -176,7 +176,7 @@ impl DavLocks {
         });
     }
 
-    /// The locks that have not expired.
+    /// Returns the locks that have not expired.
     fn held(&self) -> MutexGuard<'_, HashMap<Named, Vec<DavLock>>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
@@ -259,12 +259,12 @@ impl IfLists {
         Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
     }
 
-    /// Whether a condition is on a tag.
+    /// Returns whether a condition is on a tag.
     pub fn have_tags(&self) -> bool {
         self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }
 
-    /// All tokens. A client that sends a token has it.
+    /// Returns all tokens. A client that sends a token has it.
     pub fn tokens(self) -> Vec<String> {
         let conditions = self.0.into_iter().flat_map(|list| list.conditions);
         conditions.filter(|condition| condition.is_token).map(|condition| condition.value).collect()
@@ -342,13 +342,13 @@ mod tests {
         }
     }
 
-    /// A file with this name in the folder with this number.
+    /// Returns a file with this name in the folder with this number.
     fn spot(name: &str, folder: u64) -> Spot {
         let named = Named { folder: ((0, 1), folder), name: name.as_bytes().to_vec() };
         Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     fn folder(number: u64) -> Spot {
         let named = Named { folder: ((0, 1), 1), name: number.to_string().into_bytes() };
         Spot { named, folders: vec![((0, 1), 1)], folder: Some(((0, 1), number)) }

@@ -226,7 +226,7 @@ fn named(name: &str, error: Error) -> Error {
     error.with_message(message)
 }
 
-/// A name for people, shortened if it is long.
+/// Returns a name for people, shortened if it is long.
 fn shown(name: &str) -> String {
     let name = name.replace(path::is_misleading, "\u{fffd}");
     match name.char_indices().nth(MAX_SHOWN) {

@@ -168,8 +168,8 @@ impl Taking {
         }
     }
 
-    /// The locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous client gets
-    /// no token, because others can share its address.
+    /// Returns the locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous
+    /// client gets no token, because others can share its address.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
@@ -194,7 +194,7 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
     }
 }
 
-/// The lock that the body requests.
+/// Returns the lock that the body requests.
 fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = asked(body)?;
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
@@ -224,8 +224,8 @@ fn asked(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
-/// The entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or if the
-/// path is the root.
+/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
+/// if the path is the root.
 fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     let root = &place.finder.root;
     if path.is_empty() {
@@ -238,7 +238,7 @@ fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     Some(Spot { named, folders, folder: folder(root.stat_checked(path).ok()) })
 }
 
-/// The identity of what was found, if it is a folder.
+/// Returns the identity of what was found, if it is a folder.
 pub(super) fn folder(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
@@ -273,7 +273,7 @@ fn active_lock(place: Place<'_>, lock: &DavLock, with_token: bool) -> String {
     )
 }
 
-/// A UUID of version 4 (RFC 9562, section 5.4).
+/// Returns a UUID of version 4 (RFC 9562, section 5.4).
 fn draw_uuid() -> Result<String, Error> {
     let drawn = draw_key()?;
     let (a, b, c, d) = (&drawn[..8], &drawn[8..12], &drawn[13..16], &drawn[17..20]);

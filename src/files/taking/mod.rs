@@ -108,12 +108,12 @@ struct Stored {
 }
 
 impl Place<'_> {
-    /// The rights of a request here.
+    /// Returns the rights of a request here.
     fn rights(self, request: &Request) -> Rights {
         Rights::of(request, || self.mount)
     }
 
-    /// The tag of a file that the request may read, as returned by GET.
+    /// Returns the tag of a file that the request may read, as returned by GET.
     fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
         match self.finder.root.open_at(read).ok()? {
             Opened::File(file, _) if !self.finder.is_hidden(read.path()) => {
@@ -123,7 +123,7 @@ impl Place<'_> {
         }
     }
 
-    /// The name at this path, for something new that the request may write there.
+    /// Returns the name at this path, for something new that the request may write there.
     fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
     }
@@ -155,7 +155,7 @@ impl Taking {
         Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
-    /// The supported methods, without those that read.
+    /// Returns the supported methods, without those that read.
     pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 5] = [
             (&["POST", "PUT", "MKCOL"], true),
@@ -167,7 +167,7 @@ impl Taking {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// What a page offers.
+    /// Returns what a page offers.
     pub fn accepts(&self) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
@@ -179,7 +179,7 @@ impl Taking {
         }
     }
 
-    /// Whether this folder supports the method of a request.
+    /// Returns whether this folder supports the method of a request.
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
@@ -417,7 +417,7 @@ fn check_conditions(
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
-/// The tag of the existing file, as returned by GET.
+/// Returns the tag of the existing file, as returned by GET.
 fn tag_of(place: Place<'_>, target: &Target, read: Granted<'_, MayRead>) -> Option<crate::ETag> {
     place.preparer.tag(target.open_to_read(read)?, place.held, SystemTime::now())
 }
@@ -471,7 +471,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     }
 }
 
-/// A key that cannot be guessed.
+/// Returns a key that cannot be guessed.
 fn draw_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::from)?;

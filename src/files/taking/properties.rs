@@ -17,7 +17,7 @@ use crate::{Error, Request, Response};
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
 const LONGEST: usize = 3 << 10;
 
-/// The properties of a file, as XML.
+/// Returns the properties of a file, as XML.
 pub(in super::super) fn of(file: impl AsFd) -> String {
     let mut bytes = vec![0; LONGEST + 1];
     let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
@@ -99,7 +99,7 @@ fn apply(target: &Target, changes: &[(bool, Node<'_, '_>)]) -> rustix::io::Resul
     if text.len() > LONGEST { Err(Errno::NOSPC) } else { sys::write_properties(&file, text.as_bytes()) }
 }
 
-/// The name of a property, and its text.
+/// Returns the name of a property, and its text.
 fn written(property: Node<'_, '_>) -> ((String, String), String) {
     let (name, mut text) = (property.tag_name(), String::new());
     xml::write(property, &mut text);
@@ -119,7 +119,7 @@ fn status_of(errno: Errno) -> u16 {
     }
 }
 
-/// The response to PROPPATCH (section 13).
+/// Returns the response to PROPPATCH (section 13).
 fn described<'a, 'i: 'a>(href: &str, properties: impl Iterator<Item = (Node<'a, 'i>, u16)>) -> String {
     let mut text = format!("{START}<D:response><D:href>{}</D:href>", crate::escape_html(href));
     for (property, status) in properties {

@@ -58,7 +58,7 @@ struct Appending {
 }
 
 impl Taking {
-    /// Whether this request is a step of a resumable upload.
+    /// Returns whether this request is a step of a resumable upload.
     pub(super) fn is_step(&self, request: &Request) -> bool {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }
@@ -293,12 +293,12 @@ fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Er
     Ok(Key { secret, user: request.user(), path })
 }
 
-/// The key in the URL.
+/// Returns the key in the URL.
 fn said_key(request: &Request) -> String {
     request.param("upload").unwrap_or_default().into_owned()
 }
 
-/// The client's secret of an upload by ranges.
+/// Returns the client's secret of an upload by ranges.
 fn secret(request: &Request) -> Result<String, Error> {
     let secret = said_key(request);
     if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len()) {

@@ -24,7 +24,7 @@ pub enum Overwrite {
 }
 
 impl Overwrite {
-    /// The value for the script of a listing.
+    /// Returns the value for the script of a listing.
     pub(super) fn word(self) -> &'static str {
         match self {
             Overwrite::Refuse => "refuse",
@@ -104,15 +104,15 @@ impl Uploads {
         self
     }
 
-    /// Whether files and empty folders can be deleted, and anything can be moved. With
+    /// Sets whether files and empty folders can be deleted, and anything can be moved. With
     /// [`webdav`](crate::StaticFileHandler::webdav), whole folders can also be deleted. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
         self
     }
 
-    /// Whether a file, and the folder it is in, are synced to the disk before the response, so that they survive a
-    /// power failure. Default: false.
+    /// Sets whether a file, and the folder that contains it, are synced to the disk before the response, so that they
+    /// survive a power failure. Default: false.
     pub fn fsync(mut self, wanted: bool) -> Uploads {
         self.fsync = wanted;
         self

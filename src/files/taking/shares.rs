@@ -132,7 +132,7 @@ impl Accounts {
 }
 
 impl Shares {
-    /// How many uploads one client can have in progress.
+    /// Returns how many uploads one client can have in progress.
     pub fn each(&self) -> usize {
         self.limits.each.min(self.limits.in_all)
     }

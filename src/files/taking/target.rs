@@ -84,18 +84,18 @@ impl Target {
         }
     }
 
-    /// The path below the root.
+    /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// The key of its lock.
+    /// Returns the key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
         let folder = stat_of(&self.folder).map_err(error_of)?;
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
-    /// The name, the folders that contain it, and what exists there.
+    /// Returns the name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
         let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
         Ok(Spot { named: self.at()?, folders: self.folders(), folder })
@@ -115,7 +115,7 @@ impl Target {
         folders
     }
 
-    /// The open folder, for a file that has no name yet.
+    /// Returns the open folder, for a file that has no name yet.
     pub fn folder(&self) -> &OwnedFd {
         &self.folder
     }
@@ -207,7 +207,7 @@ impl Target {
         Ok(Target { path, ..self })
     }
 
-    /// What exists with that name; a link itself.
+    /// Returns the metadata of the existing entry with that name, without following a link.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
         match stat_in(&self.folder, self.name()) {
             Ok(found) => Ok(Some(found)),
@@ -216,7 +216,7 @@ impl Target {
         }
     }
 
-    /// The regular file with that name, if there is one.
+    /// Returns the regular file with that name, if there is one.
     ///
     /// # Errors
     /// 409 if there is something else, which is left unchanged.
@@ -231,12 +231,12 @@ impl Target {
     }
 }
 
-/// The path of a request that writes, below the folder.
+/// Returns the path of a request that writes, below the folder.
 pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     beneath(place, &request.url_path()?)
 }
 
-/// A path in a field of the request, below the folder.
+/// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors
 /// Also if another mount or route serves that path: no request could reach a file there.
@@ -274,7 +274,7 @@ fn speaks_for_the_host() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
-/// Whether the name is `.well-known` on file systems that ignore case and invisible characters.
+/// Returns whether the name is `.well-known` on file systems that ignore case and invisible characters.
 fn is_well_known(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
@@ -297,7 +297,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
+/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
 pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     const LONGEST_EXTENSION: usize = 32;
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8

@@ -379,7 +379,7 @@ fn check_client(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// The names in a folder, and whether they are folders.
+/// Returns the names in a folder, and whether they are folders.
 fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
     let mut names = Vec::new();
     sys::for_each_entry(folder, |(name, kind)| {

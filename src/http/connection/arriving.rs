@@ -61,7 +61,7 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
 }
 
 impl Exchange {
-    /// Whether the next request can follow this one on its connection.
+    /// Returns whether the next request can follow this one on its connection.
     pub(super) fn keeps_the_connection(&self) -> bool {
         self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
     }

@@ -226,7 +226,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within }
     }
 
-    /// The signal was not notified in time: calls the handler once more, as a late request.
+    /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
     pub(super) fn stop_waiting(&mut self, waiting: WaitingRequest) -> Next {
         self.handle_late(waiting.exchange)
     }

@@ -182,7 +182,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request in progress.
+    /// Returns the request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),

@@ -58,7 +58,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Whether the connection has reached its limit of requests or its maximum age.
+    /// Returns whether the connection has reached its limit of requests or its maximum age.
     fn is_used_up(&self, now: Instant) -> bool {
         let config = self.config();
         let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));

@@ -85,34 +85,34 @@ impl<'a> LogRecord<'a> {
         LogRecord { client, request: None, line, status, bytes, time, begun, offset, format }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &'a Client {
         self.client
     }
 
-    /// The IP address that is displayed: [`Request::client_ip`], or the connection's address if the head could not be
-    /// read. `None` for a Unix socket.
+    /// Returns the IP address that is displayed: [`Request::client_ip`], or the connection's address if the head could
+    /// not be read. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
 
-    /// The request; `None` if its head could not be read. Its body may be gone already.
+    /// Returns the request; `None` if its head could not be read. Its body may be gone already.
     pub fn request(&self) -> Option<&'a Request> {
         self.request
     }
 
-    /// The request line as sent. U+FFFD replaces bytes that are not UTF-8. Empty if there was none.
+    /// Returns the request line as sent. U+FFFD replaces bytes that are not UTF-8. Empty if there was none.
     pub fn request_line(&self) -> &'a str {
         self.request.map_or(self.line, Request::line)
     }
 
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The length of the response body in bytes, whether or not the client received it. For an interrupted response:
-    /// the number of bytes generated until then.
+    /// Returns the length of the response body in bytes, whether or not the client received it. For an interrupted
+    /// response: the number of bytes generated until then.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -122,18 +122,18 @@ impl<'a> LogRecord<'a> {
         self.time
     }
 
-    /// The time from the end of the request's head until now. Each call reads the clock. Handlers get the record just
-    /// after the response was completed.
+    /// Returns the time from the end of the request's head until now. Each call reads the clock. Handlers get the
+    /// record just after the response was completed.
     pub fn duration(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// The name of the user, if an authenticating layer has put a [`User`](crate::User) into the request.
+    /// Returns the name of the user, if an authenticating layer has put a [`User`](crate::User) into the request.
     pub fn user(&self) -> Option<String> {
         self.request?.user()
     }
 
-    /// The request's id, if a layer has put a [`RequestId`](crate::RequestId) into it.
+    /// Returns the request's id, if a layer has put a [`RequestId`](crate::RequestId) into it.
     pub fn id(&self) -> Option<String> {
         self.request?.id()
     }

@@ -309,7 +309,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// The result of a `do_` method that is not implemented.
+/// Returns the result of a `do_` method that is not implemented.
 fn unwritten(request: &Request) -> Result<Response> {
     Err(not_implemented(request))
 }

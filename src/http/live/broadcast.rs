@@ -287,7 +287,7 @@ impl Broadcast {
         Ok(Listener { body: PushedBody::new(pushed) })
     }
 
-    /// The number of listeners. Some of them may have disconnected.
+    /// Returns the number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
         self.lock().listeners.len()
     }

@@ -199,7 +199,7 @@ impl Pushed {
         self.push_into(state, piece)
     }
 
-    /// Whether a rejected piece was not sent again.
+    /// Returns whether a rejected piece was not sent again.
     pub(super) fn has_gap(&self) -> bool {
         self.lock().unsent > 0
     }
@@ -225,7 +225,7 @@ impl Pushed {
 }
 
 impl State {
-    /// Whether a piece of this length is accepted. An empty queue accepts any piece.
+    /// Returns an error if a piece of this length is not accepted. An empty queue accepts any piece.
     fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
         match self {
             State { gone: true, .. } | State { end: Some(_), .. } => Err(SendError::Gone),
@@ -329,7 +329,7 @@ impl PushedBody {
         self.pushed.heartbeat
     }
 
-    /// The maximum time without bytes, for a client that has ended its side or not.
+    /// Returns the maximum time without bytes, for a client that has ended its side or not.
     pub(crate) fn idle_timeout(&self, is_half_closed: bool) -> Option<Duration> {
         self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }

@@ -123,12 +123,12 @@ impl Sender {
         wake(self.0.complete());
     }
 
-    /// Whether the client has disconnected, or never got the response.
+    /// Returns whether the client has disconnected, or never got the response.
     pub fn is_gone(&self) -> bool {
         self.0.is_gone()
     }
 
-    /// Whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
+    /// Returns whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
     /// connection is reset.
     pub fn is_shutting_down(&self) -> bool {
         self.0.is_shutting_down()
@@ -178,7 +178,7 @@ impl Unsent {
         self.error
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.piece
     }

@@ -101,12 +101,12 @@ impl Signal {
         Waker::wake_all(&waiting);
     }
 
-    /// The current point in time. Take the ticket before you check the state that the request waits for.
+    /// Returns the current point in time. Take the ticket before you check the state that the request waits for.
     pub fn ticket(&self) -> Ticket {
         Ticket { signal: self.clone(), version: self.lock().version }
     }
 
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -130,7 +130,7 @@ impl Ticket {
         Some(Registered { signal: self.signal.clone(), number })
     }
 
-    /// Whether the signal has been notified since the ticket was taken.
+    /// Returns whether the signal has been notified since the ticket was taken.
     pub fn is_over(&self) -> bool {
         self.signal.lock().version != self.version
     }
@@ -187,7 +187,7 @@ impl<K: Eq + Hash> Signals<K> {
         Signals(Arc::new(Mutex::new(Keyed { signals: HashMap::new(), prune_at: FIRST_PRUNING })))
     }
 
-    /// The current point in time of a key: [`Signal::ticket`].
+    /// Returns the current point in time of a key: [`Signal::ticket`].
     pub fn ticket(&self, key: K) -> Ticket {
         let mut keyed = self.lock();
         if let Some(signal) = keyed.signals.get(&key).and_then(Weak::upgrade) {
@@ -220,7 +220,7 @@ impl<K: Eq + Hash> Signals<K> {
         signals.into_values().filter_map(|signal| signal.upgrade()).for_each(|signal| Signal(signal).notify());
     }
 
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
         let signals: Vec<_> = self.lock().signals.values().filter_map(Weak::upgrade).collect();
         signals.into_iter().map(|signal| Signal(signal).waiting()).sum()

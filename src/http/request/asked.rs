@@ -41,7 +41,7 @@ impl Asked {
         is_new
     }
 
-    /// Whether the handler at this depth has been called.
+    /// Returns whether the handler at this depth has been called.
     pub(crate) fn has_reached(&self, depth: u32) -> bool {
         self.reached.load(Relaxed) > depth
     }
@@ -71,7 +71,7 @@ impl Asked {
         self.refused_at.store(depth + 1, Relaxed);
     }
 
-    /// The error of the handler at this depth if it has rejected the request.
+    /// Returns the error of the handler at this depth if it has rejected the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
             true => self.more().as_ref().and_then(|more| more.refusal.clone()),

@@ -22,7 +22,7 @@ enum Source {
 }
 
 impl Body {
-    /// The body of a request that was rejected from its head.
+    /// Returns the body of a request that was rejected from its head.
     pub(crate) fn declined() -> Body {
         Body(Source::Declined)
     }
@@ -119,16 +119,16 @@ impl Body {
     }
 }
 
-/// The error for reading a declined body. A layer that needs the body of a rejected request has to set a limit in
-/// `before_body`.
+/// Returns the error for reading a declined body. A layer that needs the body of a rejected request has to set a limit
+/// in `before_body`.
 fn declined() -> io::Error {
     io::Error::other(
         "the request was rejected from its head, so its body was not received; a layer that needs it calls `BodyPlan::limit`",
     )
 }
 
-/// The error for reading a stream again. A handler that is called again after a wait must not take a consumed body for
-/// an empty one.
+/// Returns the error for reading a stream again. A handler that is called again after a wait must not take a consumed
+/// body for an empty one.
 fn is_over() -> io::Error {
     io::Error::other("the body was a stream in the handler's first call: unread bytes are no longer available")
 }

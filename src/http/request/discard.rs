@@ -42,7 +42,7 @@ impl UnreadBody {
         UnreadBody::new(BodyDecoder::Sized(u64::MAX), false, limit)
     }
 
-    /// Whether the rest is dropped after the response, so that the next request can be read.
+    /// Returns whether the rest is dropped after the response, so that the next request can be read.
     pub(crate) fn keeps_the_connection(&self) -> bool {
         self.is_certain && self.dropped.saturating_add(self.decoder.announced()) <= MAX_DISCARDED
     }

@@ -167,7 +167,7 @@ impl FramingFields {
 const UNKNOWN_CODING: Rejection =
     Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked");
 
-/// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
+/// Returns the members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
 fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

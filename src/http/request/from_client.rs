@@ -6,18 +6,18 @@ use super::{Forwarded, Request};
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 
 impl Request {
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The address of the client (Python's `client_address`): IP address and port, or a Unix socket.
+    /// Returns the address of the client (Python's `client_address`): IP address and port, or a Unix socket.
     pub fn client_address(&self) -> &Address {
         self.client.address()
     }
 
-    /// The IP address of the client: as reported by a [trusted proxy](crate::layers::TrustedProxies), if that layer is
-    /// around this handler, otherwise the connection's. `None` for a Unix socket.
+    /// Returns the IP address of the client: as reported by a [trusted proxy](crate::layers::TrustedProxies), if that
+    /// layer is around this handler, otherwise the connection's. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
         told.or_else(|| self.client.ip())

@@ -85,7 +85,7 @@ impl HeadParser {
         self.fields.capacity() * size_of::<Field>()
     }
 
-    /// Whether anything except empty lines has arrived.
+    /// Returns whether anything except empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
     }
@@ -309,12 +309,12 @@ impl Head {
         self.line.version
     }
 
-    /// The request line as received, with the query in its valid form.
+    /// Returns the request line as received, with the query in its valid form.
     pub(crate) fn line(&self) -> &str {
         self.text(self.line.span)
     }
 
-    /// The request line as bytes, without a check for UTF-8.
+    /// Returns the request line as bytes, without a check for UTF-8.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.line.span.of(&self.bytes)
     }
@@ -323,7 +323,7 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// The components of the target.
+    /// Returns the components of the target.
     pub(crate) fn parsed_target(&self) -> &Target {
         &self.line.parsed_target
     }
@@ -336,7 +336,7 @@ impl Head {
         }
     }
 
-    /// The path as bytes, without a check for UTF-8. (Its parser accepts only ASCII.)
+    /// Returns the path as bytes, without a check for UTF-8. (Its parser accepts only ASCII.)
     pub(crate) fn path_bytes(&self) -> &[u8] {
         match &self.line.parsed_target {
             Target { path: Some(span), .. } => span.of(&self.bytes),
@@ -363,7 +363,7 @@ impl Head {
         self.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The values of all fields of this name, as received.
+    /// Returns the values of all fields of this name, as received.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields().filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }

@@ -14,12 +14,12 @@ impl Request {
         InLog(self)
     }
 
-    /// The IP address of the client, as in the access log.
+    /// Returns the IP address of the client, as in the access log.
     pub(crate) fn client_name(&self) -> String {
         self.client_ip().map_or_else(|| "unix:".to_owned(), |ip| ip.to_string())
     }
 
-    /// The request line with its id, if it has one, as the name of a handler's work: `GET / HTTP/1.1 [8f3a..]`.
+    /// Returns the request line with its id, if it has one, as the name of a handler's work: `GET / HTTP/1.1 [8f3a..]`.
     #[inline]
     pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {
         if self.values.is_empty() {

@@ -76,7 +76,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// How many bytes of the body have been received.
+    /// Returns how many bytes of the body have been received.
     pub(crate) fn received(&self) -> u64 {
         self.writer.received()
     }

@@ -45,7 +45,7 @@ impl LogScope {
         LogScope { id }
     }
 
-    /// The scope of the calling thread. Without a request it is empty.
+    /// Returns the scope of the calling thread. Without a request it is empty.
     pub fn current() -> LogScope {
         let copied = |current: &Cell<Option<LogScope>>| {
             let scope = current.take();
@@ -55,7 +55,7 @@ impl LogScope {
         CURRENT.try_with(copied).ok().flatten().unwrap_or_default()
     }
 
-    /// The id of the request.
+    /// Returns the id of the request.
     pub fn request_id(&self) -> Option<&str> {
         self.id.as_ref().map(|id| id.0.as_str())
     }

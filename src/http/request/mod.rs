@@ -174,12 +174,12 @@ impl Request {
         self.now = now;
     }
 
-    /// The request line as sent: method, target and version.
+    /// Returns the request line as sent: method, target and version.
     pub(crate) fn line(&self) -> &str {
         self.head.line()
     }
 
-    /// The request line as bytes.
+    /// Returns the request line as bytes.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.head.line_bytes()
     }
@@ -189,7 +189,7 @@ impl Request {
         self.head.kept()
     }
 
-    /// The method. It is case-sensitive.
+    /// Returns the method. It is case-sensitive.
     #[doc(alias = "command")]
     pub fn method(&self) -> &Method {
         self.head.method()
@@ -201,8 +201,8 @@ impl Request {
         self.head.version()
     }
 
-    /// The target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes over 0x7F
-    /// in the query are percent-encoded. A path that contains them is rejected with 400.
+    /// Returns the target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes
+    /// over 0x7F in the query are percent-encoded. A path that contains them is rejected with 400.
     #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
@@ -213,7 +213,7 @@ impl Request {
         self.head.parsed_target().authority.is_some()
     }
 
-    /// Whether its target is the URL of an `https` resource.
+    /// Returns whether its target is the URL of an `https` resource.
     pub(crate) fn names_https(&self) -> bool {
         self.head.parsed_target().https
     }
@@ -224,31 +224,32 @@ impl Request {
         target.asterisk && target.path.is_none()
     }
 
-    /// The query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F are
-    /// percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another server.
+    /// Returns the query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F
+    /// are percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another
+    /// server.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
 
-    /// The first query parameter of that name, decoded.
+    /// Returns the first query parameter of that name, decoded.
     #[doc(alias = "parse_qs")]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// All query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
+    /// Returns all query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.query().unwrap_or_default().as_bytes())
     }
 
-    /// The first field of that name, if it is UTF-8. It is looked up in the received head.
+    /// Returns the first field of that name, if it is UTF-8. It is looked up in the received head.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.fields();
         let found = fields.find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// The values of all fields of that name, in order, as bytes.
+    /// Returns the values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
     }
@@ -259,17 +260,17 @@ impl Request {
         self.head.fields()
     }
 
-    /// The name of every field, as sent.
+    /// Returns the name of every field, as sent.
     pub(crate) fn field_names(&self) -> impl Iterator<Item = &[u8]> {
         self.head.fields().map(|(name, _)| name)
     }
 
-    /// All fields as a map, built at first use.
+    /// Returns all fields as a map, built at first use.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The host (and port, if present) that the client requested: as reported by a trusted proxy
+    /// Returns the host (and port, if present) that the client requested: as reported by a trusted proxy
     /// ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), otherwise from the target if that is a URL,
     /// otherwise from the Host field. `None` if there is none of these, which HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
@@ -277,12 +278,12 @@ impl Request {
         forwarded.or_else(|| self.head.authority()).or_else(|| self.header("host")).filter(|host| !host.is_empty())
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// The part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
+    /// Returns the part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
     ///
     /// A value is never empty, `.` or `..`. Only the value of a `{*name}` can contain slashes. When `before_body` of a
     /// layer around the routes is called, nothing has been matched yet.
@@ -341,7 +342,7 @@ impl Request {
         self.late = true;
     }
 
-    /// Which handlers of the chain have been called.
+    /// Returns which handlers of the chain have been called.
     pub(crate) fn asked(&self) -> &Asked {
         &self.asked
     }
@@ -367,7 +368,7 @@ impl Request {
         self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
-    /// The pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
+    /// Returns the pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
     /// [mounts](crate::Routes::mount) it consists of the patterns of all routers involved. `None` if there is no route,
     /// or if no router has been called yet, as in `before_body` and `handle` of a layer around the routes. Use it for
     /// logs and metrics per route, whose size does not depend on the number of paths.
@@ -407,13 +408,13 @@ impl Request {
         LogScope::new(self.value::<RequestId>())
     }
 
-    /// The stored value of this type: see [`put`](Request::put).
+    /// Returns the stored value of this type: see [`put`](Request::put).
     #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
     }
 
-    /// The name of the user, if an authenticating layer has stored a [`User`] in the request.
+    /// Returns the name of the user, if an authenticating layer has stored a [`User`] in the request.
     ///
     /// ```
     /// use modest::layers::BearerAuth;
@@ -426,7 +427,7 @@ impl Request {
         self.value::<User>().map(|user| user.name().to_owned())
     }
 
-    /// The id, if a layer has stored a [`RequestId`] in the request.
+    /// Returns the id, if a layer has stored a [`RequestId`] in the request.
     pub fn id(&self) -> Option<String> {
         self.value::<RequestId>().map(|id| id.0.clone())
     }
@@ -454,13 +455,13 @@ impl Request {
         polled.map(tcp::to_std)
     }
 
-    /// The wall-clock time at which the request's turn began.
+    /// Returns the wall-clock time at which the request's turn began.
     pub fn now(&self) -> SystemTime {
         self.now
     }
 
-    /// How long ago the head was complete, by the monotonic clock. Since then the request may have waited for its body
-    /// and for a worker. Each call reads the clock.
+    /// Returns how long ago the head was complete, by the monotonic clock. Since then the request may have waited for
+    /// its body and for a worker. Each call reads the clock.
     pub fn elapsed(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }

@@ -22,7 +22,7 @@ pub(crate) fn create<T, E>(
     Ok(filled)
 }
 
-/// The response for a file that cannot be written.
+/// Returns the response for a file that cannot be written.
 pub(crate) fn error_of(err: io::Error) -> Error {
     match err.kind() {
         _ if err.get_ref().is_some() => Error::from(err), // an error of receiving the body

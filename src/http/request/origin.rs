@@ -11,8 +11,8 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// Whether the host and the port of an origin, as in the field `Origin`, are those of the request. The scheme is
-    /// not compared, because a proxy may have ended TLS.
+    /// Returns whether the host and the port of an origin, as in the field `Origin`, are those of the request. The
+    /// scheme is not compared, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
         let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null` for a page in a sandbox

@@ -35,7 +35,7 @@ impl Decoded {
 }
 
 impl Request {
-    /// The decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
+    /// Returns the decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
     ///
     /// The path is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. A request with any
     /// other form of the path gets a response before any handler is called; for GET, a redirect to the canonical path.
@@ -46,7 +46,7 @@ impl Request {
         without_names(self.original_path(), self.mounted())
     }
 
-    /// The whole decoded path from the root of the server, even if the handler is mounted.
+    /// Returns the whole decoded path from the root of the server, even if the handler is mounted.
     ///
     /// For a request made by hand with a path that is not canonical, it is the path as given.
     pub fn original_path(&self) -> &str {
@@ -57,8 +57,8 @@ impl Request {
         }
     }
 
-    /// The path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the mount's
-    /// own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
+    /// Returns the path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the
+    /// mount's own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
     ///
     /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal
     /// digits.
@@ -66,7 +66,7 @@ impl Request {
         without_names(self.head.path(), self.mounted())
     }
 
-    /// The whole path from the root of the server, as bytes.
+    /// Returns the whole path from the root of the server, as bytes.
     ///
     /// # Errors
     /// Only for a request made by hand with a path that is not canonical: the response that a client would get.
@@ -80,8 +80,8 @@ impl Request {
         }
     }
 
-    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a trailing slash. Empty if it
-    /// is not mounted (WSGI's `SCRIPT_NAME`).
+    /// Returns the path at which the handler is [mounted](crate::Routes::mount), decoded, without a trailing slash.
+    /// Empty if it is not mounted (WSGI's `SCRIPT_NAME`).
     pub fn mount_path(&self) -> &[u8] {
         let count = self.mounted();
         if count == 0 {
@@ -190,7 +190,7 @@ impl Request {
         !std::mem::replace(&mut self.is_rewritten, true) && !self.is_asterisk()
     }
 
-    /// How many segments of the path the mounts around the handler have taken.
+    /// Returns how many segments of the path the mounts around the handler have taken.
     pub(crate) fn mounted(&self) -> u32 {
         self.mounted.load(Relaxed)
     }

@@ -59,7 +59,7 @@ pub struct BodyPlan {
 }
 
 impl BodyPlan {
-    /// The limits. Limits that no handler has set are the server's.
+    /// Returns the limits. Limits that no handler has set are the server's.
     pub(crate) fn limits(&self, of_all: &BodyLimits) -> BodyLimits {
         BodyLimits {
             body: self.limit.unwrap_or(of_all.body),
@@ -69,7 +69,7 @@ impl BodyPlan {
         }
     }
 
-    /// The timeout, or the server's if no handler has set one.
+    /// Returns the timeout, or the server's if no handler has set one.
     pub(crate) fn timeout_or(&self, of_all: Option<Duration>) -> Option<Duration> {
         self.timeout.unwrap_or(of_all)
     }
@@ -295,8 +295,8 @@ impl BodyPlan {
         }
     }
 
-    /// Whether the body of a request is received before the handlers respond. `accepts`: no handler has rejected the
-    /// request from its head.
+    /// Returns whether the body of a request is received before the handlers respond. `accepts`: no handler has
+    /// rejected the request from its head.
     ///
     /// A layer can respond to a request that is rejected inside it. If it has set a limit, it gets the body. Otherwise
     /// it gets a short body of a request for which there is no route.

@@ -49,7 +49,7 @@ impl Default for BodyLimits {
     }
 }
 
-/// The quota of bodies for this much memory.
+/// Returns the quota of bodies for this much memory.
 pub(crate) fn memory_quota(memory: u64) -> u64 {
     (memory / 8).min(256 * MIB)
 }

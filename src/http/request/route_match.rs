@@ -10,7 +10,7 @@ use crate::http::url_path::{UrlPath, end_of_names};
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
 
-    /// The pattern of this resource, as written.
+    /// Returns the pattern of this resource, as written.
     fn pattern(&self, resource: usize) -> Option<&str>;
 
     /// Returns whether there is a route or a mount below this path.
@@ -95,7 +95,7 @@ impl Reach {
 }
 
 impl Fork {
-    /// The part of a path that the router sees.
+    /// Returns the part of a path that the router sees.
     fn within<'p>(&self, path: &'p str) -> &'p str {
         without_names(path, self.mounted)
     }
@@ -142,7 +142,7 @@ impl RouteMatches {
         own.chain(link.next.params()).collect()
     }
 
-    /// The part of the path that has this name, of the innermost router that has one.
+    /// Returns the part of the path that has this name, of the innermost router that has one.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         let link = self.0.get()?;
         let params = &link.found.found.params;
@@ -151,7 +151,7 @@ impl RouteMatches {
     }
 }
 
-/// The part of a path that the handler of a mount sees.
+/// Returns the part of a path that the handler of a mount sees.
 pub(super) fn without_names(path: &str, count: u32) -> &str {
     match count {
         0 => path,

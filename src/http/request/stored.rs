@@ -63,7 +63,7 @@ impl StoredBody {
         Ok(StoredBody { storage, reservation: self.reservation.clone() })
     }
 
-    /// All bytes: borrowed if they are in memory, else read from the temporary file.
+    /// Returns all bytes: borrowed if they are in memory, else read from the temporary file.
     pub(crate) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         match &self.storage {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -251,7 +251,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Bytes received so far.
+    /// Returns the number of bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.spooled + self.memory.len() as u64
     }
@@ -269,7 +269,7 @@ impl BodyWriter {
         }
     }
 
-    /// Whether the bytes must be written at once.
+    /// Returns whether the bytes must be written at once.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -342,7 +342,7 @@ const AHEAD: u64 = 16 << 20;
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// The rejection for an error of the handler's writer.
+/// Returns the rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
@@ -365,7 +365,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Whether the process is out of descriptors or of memory for them.
+/// Returns whether the process is out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))

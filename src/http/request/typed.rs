@@ -196,7 +196,7 @@ impl Findings {
         }
     }
 
-    /// All faults, in the order in which the type declares its fields.
+    /// Returns all faults, in the order in which the type declares its fields.
     fn in_order(self) -> Vec<FieldError> {
         let mut faults = self.faults.into_inner();
         let declared = self.declared.get();
@@ -256,7 +256,7 @@ impl Stop {
     }
 }
 
-/// The path of a field of an object.
+/// Returns the path of a field of an object.
 fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

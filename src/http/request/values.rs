@@ -50,27 +50,27 @@ impl User {
         self
     }
 
-    /// The name, as in the access log.
+    /// Returns the name, as in the access log.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The roles, in the order in which they were added.
+    /// Returns the roles, in the order in which they were added.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().map(String::as_str)
     }
 
-    /// Whether the user has this role.
+    /// Returns whether the user has this role.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles().any(|known| known == role)
     }
 
-    /// The claims: name and value.
+    /// Returns the claims: name and value.
     pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
         self.claims.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The claim of this name.
+    /// Returns the claim of this name.
     pub fn claim(&self, name: &str) -> Option<&str> {
         self.claims().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
@@ -181,18 +181,18 @@ impl Permissions {
         &self.who
     }
 
-    /// Whether this access to this path is allowed.
+    /// Returns whether this access to this path is allowed.
     pub fn permit(&self, access: Access, path: &[u8]) -> bool {
         (self.judge)(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit(access, path))
     }
 
-    /// Whether this access to this path, and to everything below it, is allowed.
+    /// Returns whether this access to this path, and to everything below it, is allowed.
     pub fn permit_all(&self, access: Access, path: &[u8]) -> bool {
         let judge = self.judge_beneath.as_ref().unwrap_or(&self.judge);
         judge(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit_all(access, path))
     }
 
-    /// The response to a request that is not allowed.
+    /// Returns the response to a request that is not allowed.
     pub fn refusal(&self) -> Error {
         match self.may_ask_who {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),

@@ -28,7 +28,7 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
-    /// The length in bytes, if it is known.
+    /// Returns the length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::Static(bytes) => Some(bytes.len() as u64),

@@ -114,7 +114,7 @@ impl CookieKey {
         CookieKey { signing: part("modest: signed cookies"), encryption: part("modest: encrypted cookies") }
     }
 
-    /// The MAC of name and value. A character that no name contains separates them.
+    /// Returns the MAC of name and value. A character that no name contains separates them.
     fn mac(&self, name: &str, value: &str) -> Hmac<Sha256> {
         let mut mac = mac_with(&self.signing);
         [name, "=", value].iter().for_each(|part| mac.update(part.as_bytes()));

@@ -77,12 +77,12 @@ impl Fields {
         }
     }
 
-    /// The first value of that name.
+    /// Returns the first value of that name.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
         self.list.get(name)
     }
 
-    /// Each name and value, in order.
+    /// Returns each name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.list.iter()
     }
@@ -91,17 +91,17 @@ impl Fields {
         &self.list
     }
 
-    /// The serialized field lines.
+    /// Returns the serialized field lines.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// The serialized lines of a 304.
+    /// Returns the serialized lines of a 304.
     pub(crate) fn lines_unchanged(&self) -> &[u8] {
         &self.lines[self.unchanged..]
     }
 
-    /// The value of `Last-Modified`, parsed once.
+    /// Returns the value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
     }
@@ -224,7 +224,8 @@ impl FieldList {
     }
 }
 
-/// Whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets those.
+/// Returns whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets
+/// those.
 pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -286,7 +287,7 @@ pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, H
 const RULED_BY_SITES: [HeaderName; 3] =
     [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::CONTENT_DISPOSITION, header::EXPIRES];
 
-/// Whether a response has that field at most once: a second one would be ambiguous (RFC 9110, section 5.3).
+/// Returns whether a response has that field at most once: a second one would be ambiguous (RFC 9110, section 5.3).
 pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,

@@ -20,7 +20,8 @@ impl Response {
         Response::of(ResponseBody::Pushed(listener.body))
             .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") })
             .set_field(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") })
-            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx buffers responses otherwise
+            // nginx buffers responses otherwise
+            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") })
     }
 
     /// 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker: the handler

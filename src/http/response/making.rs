@@ -163,7 +163,7 @@ impl Response {
         Response::redirect_with(StatusCode::SEE_OTHER, location)
     }
 
-    /// A redirect with one of the statuses 301, 302, 303, 307 or 308.
+    /// Returns a redirect with one of the statuses 301, 302, 303, 307 or 308.
     pub fn redirect_with<S>(status: S, location: impl AsRef<str>) -> Response
     where
         S: TryInto<StatusCode>,

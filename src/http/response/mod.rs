@@ -182,12 +182,12 @@ impl Response {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The fields set so far, without those that the server adds (`Date`, `Content-Length` and the like).
+    /// Returns the fields set so far, without those that the server adds (`Date`, `Content-Length` and the like).
     pub fn headers(&self) -> &HeaderMap {
         self.map.get_or_init(|| {
             let prepared = self.prepared.iter().flat_map(|fields| fields.iter());
@@ -199,7 +199,7 @@ impl Response {
         })
     }
 
-    /// The first field of that name, if it is UTF-8.
+    /// Returns the first field of that name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_value(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
@@ -208,7 +208,7 @@ impl Response {
         self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
     }
 
-    /// The length of the body in bytes, if it is known before it is sent.
+    /// Returns the length of the body in bytes, if it is known before it is sent.
     pub fn length(&self) -> Option<u64> {
         match &self.body {
             ResponseBody::Stream { length, .. } => length.or(self.declared_length),
@@ -216,7 +216,7 @@ impl Response {
         }
     }
 
-    /// The body, if all of it is in memory.
+    /// Returns the body, if all of it is in memory.
     pub fn body_in_memory(&self) -> Option<&[u8]> {
         match &self.body {
             ResponseBody::Static(bytes) => Some(bytes),
@@ -287,7 +287,7 @@ impl Response {
         self.rare.as_mut()?.instead.take()
     }
 
-    /// The reason phrase, if it is not the usual one of the status.
+    /// Returns the reason phrase, if it is not the usual one of the status.
     pub(crate) fn reason(&self) -> Option<&[u8]> {
         self.rare.as_ref()?.reason.as_deref()
     }

@@ -162,7 +162,7 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 }
 
 impl Response {
-    /// Which fields are set that the server would otherwise add.
+    /// Returns which fields are set that the server would otherwise add.
     pub(crate) fn flags(&self) -> FieldFlags {
         let own = self.own.flags();
         match &self.prepared {

@@ -99,7 +99,7 @@ impl Checked {
         self.0.status
     }
 
-    /// Whether its body is pushed by other threads.
+    /// Returns whether its body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
         matches!(self.0.body, ResponseBody::Pushed(_))
     }
@@ -326,13 +326,14 @@ fn describes_content(name: &HeaderName) -> bool {
         || ["content-md5", "content-digest", "repr-digest", "digest"].contains(&name.as_str())
 }
 
-/// Whether ranges of the body can be read without the bytes before them, and the handler has not disabled ranges.
+/// Returns whether ranges of the body can be read without the bytes before them, and the handler has not disabled
+/// ranges.
 fn supports_ranges(response: &Response) -> bool {
     !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
-/// Whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
+/// Returns whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
@@ -374,7 +375,7 @@ fn connection_option(keep_alive: bool, version: Version, response: &Response) ->
     }
 }
 
-/// How many bytes of the body are copied after the head.
+/// Returns how many bytes of the body are copied after the head.
 fn inline_length(body: &ResponseBody) -> usize {
     match body.length() {
         Some(length) if length <= INLINE_LIMIT as u64 => length as usize,

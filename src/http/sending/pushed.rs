@@ -105,12 +105,12 @@ impl PushedStream {
         self.finish(output);
     }
 
-    /// How many bytes of the body were appended to the output so far.
+    /// Returns how many bytes of the body were appended to the output so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// All pieces become one chunk, because each chunk costs a line for its size.
+    /// Writes all pieces as one chunk, because each chunk costs a line for its size.
     fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
         if length == 0 {
             return; // a chunk without bytes would end the body

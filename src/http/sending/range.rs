@@ -42,7 +42,7 @@ pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     }
 }
 
-/// The range set after `bytes=`. Range units are case-insensitive (section 14.1).
+/// Returns the range set after `bytes=`. Range units are case-insensitive (section 14.1).
 fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
     let (unit, set) = field.split_at_checked(b"bytes=".len())?;
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
@@ -74,7 +74,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
+/// Returns whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
 fn has_nonempty_suffix(set: &[u8]) -> bool {
     set.split(|byte| *byte == b',')
         .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(parse(many(101).as_bytes(), 0), Whole, "also where none is there");
     }
 
-    /// One range as a set of positions.
+    /// Returns one range as a set of positions.
     fn model(spec: (Option<u64>, Option<u64>), length: u64) -> BTreeSet<u64> {
         let positions = 0..length;
         match spec {

@@ -85,7 +85,7 @@ impl BodyStream {
         }
     }
 
-    /// How many bytes of the body were appended to the output so far.
+    /// Returns how many bytes of the body were appended to the output so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }

@@ -2,7 +2,7 @@
 
 use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
 
-/// Whether a response is complete text, and no field describes its exact bytes.
+/// Returns whether a response is complete text, and no field describes its exact bytes.
 pub(super) fn may_be_encoded(response: &Response) -> bool {
     let fields = response.headers();
     let has_body = !matches!(
@@ -30,7 +30,7 @@ pub(super) fn may_join(request: &Request) -> bool {
     wants_range(request) && request.header_all("if-range").any(|condition| !condition.starts_with(b"\""))
 }
 
-/// Whether the response will become a 304. Then nothing is compressed.
+/// Returns whether the response will become a 304. Then nothing is compressed.
 pub(super) fn would_be_304(response: &Response, request: &Request) -> bool {
     let Some(tag) = response.headers().get("etag").and_then(|tag| tag.to_str().ok()) else { return false };
     if response.status() != StatusCode::OK || !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -156,7 +156,7 @@ impl Layer for Compress {
     }
 }
 
-/// Whether this is the result of the handler's own `do_head`: fields without a body.
+/// Returns whether this is the result of the handler's own `do_head`: fields without a body.
 fn is_bare_head(request: &Request, response: &Response) -> bool {
     *request.method() == Method::HEAD && response.body_in_memory().is_some_and(<[u8]>::is_empty)
 }

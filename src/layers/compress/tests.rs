@@ -22,7 +22,7 @@ fn file() -> Response {
     Response::open_file(Arc::<File>::new(file), 4400).with_content_type("text/css")
 }
 
-/// Bytes that no coding can shorten.
+/// Returns bytes that no coding can shorten.
 fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {

@@ -145,7 +145,7 @@ fn what_to_do(error: &Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// The target of the first `Link` with the relation `up`, if it is on this server.
+/// Returns the target of the first `Link` with the relation `up`, if it is on this server.
 fn up(headers: &HeaderMap) -> Option<&str> {
     let links = headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
     links.filter_map(|link| link.strip_prefix('<')?.split_once('>')).find_map(|(target, parameters)| {

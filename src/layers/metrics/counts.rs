@@ -77,7 +77,7 @@ impl Counts {
         of.statuses[usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1)].fetch_add(1, Relaxed);
     }
 
-    /// The sums of the methods that have occurred.
+    /// Returns the sums of the methods that have occurred.
     pub fn sums(&self) -> impl Iterator<Item = Sums> + '_ {
         METHODS.iter().enumerate().filter_map(|(at, method)| self.sum(at, method))
     }

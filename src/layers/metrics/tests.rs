@@ -18,7 +18,7 @@ fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
         .layer(metrics.clone())
 }
 
-/// The value of a sample.
+/// Returns the value of a sample.
 fn value(page: &str, sample: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
@@ -229,7 +229,7 @@ fn the_document_lists_all_metrics() {
     }
 }
 
-/// Whether this system has the metrics that are read from `/proc`.
+/// Returns whether this system has the metrics that are read from `/proc`.
 fn has_proc() -> bool {
     super::SYSTEM_SERVICE.1.starts_with("/proc")
 }

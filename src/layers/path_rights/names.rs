@@ -68,7 +68,7 @@ fn uncoded(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
 }
 
-/// Whether a page of this name is served under the other one, with clean URLs.
+/// Returns whether a page of this name is served under the other one, with clean URLs.
 fn is_page(page: &str, clean: &str) -> bool {
     matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
 }

@@ -75,7 +75,7 @@ impl PathRule {
         self
     }
 
-    /// The users that it names.
+    /// Returns the users that it names.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| if let Who::User(name) = who { Some(name.as_str()) } else { None })
     }

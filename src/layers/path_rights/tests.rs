@@ -18,7 +18,7 @@ fn rights(rules: &[&str]) -> PathRights {
         .fold(rights, |rights, rule| rights.allow(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}"))))
 }
 
-/// The rights of a user at a path, as letters.
+/// Returns the rights of a user at a path, as letters.
 fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
     let found = rights.0.rights(user, &Names::of(&UrlPath::from_decoded(path.as_bytes()).unwrap()));
     [(Access::Read, 'r'), (Access::List, 'l'), (Access::Write, 'w')]

@@ -115,7 +115,8 @@ impl Sessions {
         self
     }
 
-    /// Whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default: false.
+    /// Sets whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default:
+    /// false.
     pub fn keep(mut self, keep: bool) -> Sessions {
         self.is_kept = keep;
         self

@@ -152,7 +152,7 @@ impl Session {
         self.state().record.own.get("csrf")?.as_str().map(str::to_owned)
     }
 
-    /// Whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
+    /// Returns whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
     /// response.
     pub(crate) fn exists(&self) -> bool {
         self.state().id.is_some()

@@ -204,7 +204,8 @@ impl SessionStore for FileSessions {
         let prefix = OsStr::from_bytes(TEMPORARY);
         let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
-        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // the latest time on file systems with 32-bit times
+        // the latest time on file systems with 32-bit times
+        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64);
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
         if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {

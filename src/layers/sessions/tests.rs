@@ -8,7 +8,7 @@ use crate::layers::Csrf;
 use crate::testing::{self, TestRequest};
 use crate::{Http, Method, RequestHandler, SentResponse, User, handler_fn};
 
-/// A handler whose query changes the session, parameter by parameter. Each response shows the session.
+/// Returns a handler whose query changes the session, parameter by parameter. Each response shows the session.
 fn app() -> impl RequestHandler {
     handler_fn(|request| {
         let session = Session::of(request)?;

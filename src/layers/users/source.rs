@@ -76,7 +76,7 @@ impl Source {
         Ok(number)
     }
 
-    /// The current users. Checks the file again if the last check is older than `every`.
+    /// Returns the current users. Checks the file again if the last check is older than `every`.
     pub fn table(&self, every: Option<Duration>) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let every = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
@@ -91,7 +91,7 @@ impl Source {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The new users, if the file has changed.
+    /// Returns the new users, if the file has changed.
     fn look(&self) -> Option<Arc<Table>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));

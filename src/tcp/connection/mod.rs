@@ -138,7 +138,7 @@ pub enum Outcome {
 }
 
 impl<R: Registered> Connection<R> {
-    /// A connection that was just accepted.
+    /// Returns a connection that was just accepted.
     pub fn new(transport: Transport, client: Client, registration: R, protocol: u8, now: Instant) -> Connection<R> {
         Connection {
             transport,
@@ -163,12 +163,12 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The token of its table entry.
+    /// Returns the token of its table entry.
     pub fn token(&self) -> Token {
         self.registration.link().token()
     }
@@ -183,7 +183,7 @@ impl<R: Registered> Connection<R> {
         self.polled = polled;
     }
 
-    /// The reasons for its next turn, apart from readiness.
+    /// Returns the reasons for its next turn, apart from readiness.
     pub fn causes(&mut self) -> &mut Causes {
         &mut self.causes
     }

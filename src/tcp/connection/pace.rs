@@ -35,9 +35,9 @@ pub struct Pace {
     stage: Option<Stage>, // the stage of the bytes in `received`
     received: Window,
     taken: Window,
-    still: Duration,               // how long the client has been waited for since it was last seen to read
-    looked: bool,                  // the kernel was asked since the client was last seen to read
-    seen: Option<u64>,             // the kernel's result: how many bytes had arrived in all
+    still: Duration,   // how long the client has been waited for since it was last seen to read
+    looked: bool,      // the kernel was asked since the client was last seen to read
+    seen: Option<u64>, // the kernel's result: how many bytes had arrived in all
     base: Option<(Duration, u64)>, // the first of these results in this window, and when it was obtained
 }
 
@@ -120,7 +120,7 @@ impl Pace {
         !rate.is_met(window.bytes, window.waited)
     }
 
-    /// How long to wait until the reading rate is checked.
+    /// Returns how long to wait until the reading rate is checked.
     pub fn send_time(&self, limits: SendLimits) -> Option<Duration> {
         let window = limits.min_rate.map(|rate| rate.over.saturating_sub(self.taken.waited));
         let still = limits.write_timeout.map(|limit| limit.saturating_sub(self.still));
@@ -128,7 +128,8 @@ impl Pace {
         [window, still, look].into_iter().flatten().min()
     }
 
-    /// Whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel knows.
+    /// Returns whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel
+    /// knows.
     pub fn takes_too_little(&mut self, limits: SendLimits, arrived: impl FnOnce() -> Option<u64>) -> bool {
         if self.send_time(limits).is_none_or(|time| !time.is_zero()) {
             return false;

@@ -27,7 +27,7 @@ pub trait PermitAccess {
     /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
 
-    /// Whether handlers usually end within 100 µs.
+    /// Returns whether handlers usually end within 100 µs.
     fn handlers_are_short(&self) -> bool;
 
     /// Announces that a logger is called, which may block, without a permit.
@@ -116,7 +116,7 @@ pub(super) struct ConnectionTurn<'a> {
 }
 
 impl ConnectionTurn<'_> {
-    /// The following code may block: acquires a permit, unless a suitable one is held.
+    /// Acquires a permit for the following code, which may block, unless a suitable permit is held.
     pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome, MayBlock> {
         if let Some(held) = self.may_block.filter(|held| held.allows(work)) {
             return ControlFlow::Continue(held);

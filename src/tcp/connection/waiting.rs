@@ -95,7 +95,7 @@ impl<R: Registered> Connection<R> {
         now.checked_add(receive.into_iter().chain(send).min()?)
     }
 
-    /// The stage that requires the minimum rate.
+    /// Returns the stage that requires the minimum rate.
     fn measured_stage(&self) -> Option<Stage> {
         match self.next {
             Next::Read { stage, at_min_rate: true, .. } => Some(stage),
@@ -170,7 +170,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// The time at which the stage or the idle time ends.
+    /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),

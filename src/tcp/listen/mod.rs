@@ -123,8 +123,9 @@ impl Listen {
         self
     }
 
-    /// Whether `[::]` means every IPv6 address of this machine without the IPv4 addresses. Default: false. With it, one
-    /// server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for [`reuse_port`](Listen::reuse_port).
+    /// Sets whether `[::]` means every IPv6 address of this machine without the IPv4 addresses. Default: false. With
+    /// it, one server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for
+    /// [`reuse_port`](Listen::reuse_port).
     pub fn ipv6_only(mut self, only: bool) -> Listen {
         self.settings.ipv6_only = only;
         self
@@ -234,7 +235,7 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// The error with its subject before it, in one line.
+/// Returns the error with its subject before it, in one line.
 pub(super) fn about(what: &str, err: &io::Error) -> io::Error {
     let text = err.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -85,7 +85,8 @@ fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed a moment ago
         Err(err) => return Err(err),
     }
-    let probe = Socket::new(Domain::UNIX, kind, None)?; // a socket of another kind rejects the connection, and counts as in use
+    // a socket of another kind rejects the connection, and counts as in use
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?; // then connect fails with EAGAIN if the queue is full
     match probe.connect(address) {
         Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {

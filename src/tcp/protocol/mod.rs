@@ -47,8 +47,8 @@ pub trait Protocol: Send + Sync + 'static {
         CONNECTION
     }
 
-    /// The settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over from the
-    /// first one: the format of the access log.
+    /// Returns the settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over
+    /// from the first one: the format of the access log.
     #[doc(hidden)]
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
         None
@@ -167,10 +167,10 @@ pub trait ServerState {
     /// true once for each place that is needed.
     fn takes_last_answer(&self) -> bool;
 
-    /// The places of connections that wait for something other than their client.
+    /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
-    /// The memory for received and unused bytes.
+    /// Returns the memory for received and unused bytes.
     fn kept(&self) -> &Arc<Kept>;
 }
 

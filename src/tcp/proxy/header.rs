@@ -27,7 +27,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The part of a binary header that contains the length of the rest.
 const FIXED: usize = 16;
 
-/// The header at the beginning of these bytes; `None` if it is incomplete.
+/// Returns the header at the beginning of these bytes; `None` if it is incomplete.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     if begins_with(bytes, START_OF_LINE) {
         parse_line(bytes)
@@ -76,7 +76,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     Ok(Some(Header { length, source: Some(source) }))
 }
 
-/// A decimal number without a sign and without leading zeros.
+/// Returns a decimal number without a sign and without leading zeros.
 fn port(text: &str) -> Result<u16, Malformed> {
     let is_canonical = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
     text.parse().ok().filter(|_| is_canonical).ok_or("not a port")

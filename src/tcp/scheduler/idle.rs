@@ -87,7 +87,7 @@ fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
     awake < cores + blocked
 }
 
-/// How many of the long handlers are blocked.
+/// Returns how many of the long handlers are blocked.
 fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bool) -> usize {
     long.enumerate()
         .filter_map(|(asked, worker)| (asked >= ASKED_AT_MOST || !is_runnable(worker)).then_some(()))
@@ -199,8 +199,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The loop of the watchdog, which sleeps for a tick at a time. It becomes an ordinary worker if there has been a
-    /// standstill since the last tick because workers are blocked. After some quiet ticks it sleeps until it is woken.
+    /// Runs the loop of the watchdog, which sleeps for a tick at a time. The watchdog becomes an ordinary worker if
+    /// there has been a standstill since the last tick because workers are blocked. After some quiet ticks it sleeps
+    /// until it is woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut watch = Watch::default();
@@ -264,7 +265,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         count_blocked(self.workers.iter().filter(runs_long), is_runnable)
     }
 
-    /// The number of polls and of draws so far.
+    /// Returns the number of polls and of draws so far.
     fn progress(&self) -> (u64, u64) {
         let draws = self.workers.iter().map(|worker| worker.draws.load(Ordering::Relaxed));
         (self.polls.load(Ordering::Relaxed), draws.fold(0, u64::wrapping_add))

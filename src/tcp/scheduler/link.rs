@@ -51,12 +51,12 @@ impl Link {
         self.state.fetch_or(if reset { PEER_CLOSED | RESET } else { PEER_CLOSED }, Ordering::Relaxed);
     }
 
-    /// Whether the connection is broken both ways: output does not arrive.
+    /// Returns whether the connection is broken both ways: output does not arrive.
     pub fn is_reset(&self) -> bool {
         self.state.load(Ordering::Relaxed) & RESET != 0
     }
 
-    /// Whether the client has closed its side, or has disconnected.
+    /// Returns whether the client has closed its side, or has disconnected.
     pub fn is_peer_closed(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
     }
@@ -91,12 +91,12 @@ impl Link {
         }
     }
 
-    /// Whether another thread has aborted the connection.
+    /// Returns whether another thread has aborted the connection.
     pub fn is_aborted(&self) -> bool {
         self.state.load(Ordering::Relaxed) & ABORTED != 0
     }
 
-    /// Whether a call is on its way that the conversation has not got.
+    /// Returns whether a call is on its way that the conversation has not got.
     pub fn is_called(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CALLED != 0
     }
@@ -189,19 +189,20 @@ impl Waker {
         there
     }
 
-    /// The engine, while it serves.
+    /// Returns the engine, while it serves.
     pub(in super::super) fn callee(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         let callee: Arc<dyn Callee> = self.link.callee()?;
         Some(callee)
     }
 
-    /// Whether the client has closed its side of the connection, or the connection is over. A client that has ended its
-    /// side and still reads also counts as gone, because the two cannot be distinguished until something is sent.
+    /// Returns whether the client has closed its side of the connection, or the connection is over. A client that has
+    /// ended its side and still reads also counts as gone, because the two cannot be distinguished until something is
+    /// sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }
 
-    /// Whether the connection is over.
+    /// Returns whether the connection is over.
     pub fn is_over(&self) -> bool {
         self.link.state.load(Ordering::Relaxed) & OVER != 0
     }

@@ -50,8 +50,8 @@ impl Load {
         self.mean.load(Ordering::Relaxed) > MEASURED_OVER.as_nanos() as u64
     }
 
-    /// Whether this many waiting turns are worth a wake. If a handler is about to run and no worker polls (`unpolled`),
-    /// that counts as one more waiting turn with the duration of a handler.
+    /// Returns whether this many waiting turns are worth a wake. If a handler is about to run and no worker polls
+    /// (`unpolled`), that counts as one more waiting turn with the duration of a handler.
     pub fn is_worth_a_wake(&self, waiting: usize, unpolled: bool) -> bool {
         let waiting = self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64);
         let unpolled = if unpolled { self.handler.load(Ordering::Relaxed) } else { 0 };

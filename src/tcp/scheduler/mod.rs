@@ -75,7 +75,7 @@ pub struct Scheduler<C, P, W> {
     wanted: Padded<AtomicUsize>, // how many connections wait for a permit; written under the lock of `permits`
     load: Padded<Load>,
     polls: Padded<AtomicU64>,
-    wakes: AtomicU64,  // how often threads were woken; a wake costs microseconds, so counting it is cheap
+    wakes: AtomicU64, // how often threads were woken; a wake costs microseconds, so counting it is cheap
     polled: AtomicU64, // when the last poll ended, in ns of the clock
     waits_since: AtomicU64, // when the last wait inside the poll began, likewise
     awake: AtomicUsize, // workers neither idle nor waiting inside the poll
@@ -182,7 +182,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         Vec::new()
     }
 
-    /// The table of connections.
+    /// Returns the table of connections.
     pub fn table(&self) -> &ShardedTable<C> {
         &self.table
     }
@@ -209,22 +209,22 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.with_permits(|permits| permits.late(now))
     }
 
-    /// How many connections were rejected because there was no permit.
+    /// Returns how many connections were rejected because there was no permit.
     pub fn refused(&self) -> u64 {
         lock(&self.permits).refused()
     }
 
-    /// How many connections wait for a permit.
+    /// Returns how many connections wait for a permit.
     pub fn waiting(&self) -> usize {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// How many permits are in use: a worker may keep one between turns. (Used by the model check.)
+    /// Returns how many permits are in use: a worker may keep one between turns. (Used by the model check.)
     pub fn permits_taken(&self) -> usize {
         lock(&self.permits).taken()
     }
 
-    /// How many workers run code that may block.
+    /// Returns how many workers run code that may block.
     pub fn running(&self) -> usize {
         self.workers.iter().filter(|worker| worker.running_since.load(Ordering::Relaxed) != 0).count()
     }
@@ -271,12 +271,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The server is shutting down, or is over.
+    /// Returns whether the server is shutting down, or is over.
     pub fn is_shutting_down(&self) -> bool {
         self.state.load(Ordering::SeqCst) != RUNNING
     }
 
-    /// All workers are to exit.
+    /// Returns whether all workers are to exit.
     pub fn is_over(&self) -> bool {
         self.state.load(Ordering::SeqCst) == OVER
     }
@@ -299,12 +299,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         left
     }
 
-    /// How many polls there were so far.
+    /// Returns how many polls there were so far.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
 
-    /// How often a worker was woken so far, from its sleep or from the poll.
+    /// Returns how often a worker was woken so far, from its sleep or from the poll.
     pub fn wakes(&self) -> u64 {
         self.wakes.load(Ordering::Relaxed)
     }
@@ -315,7 +315,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.awake.load(Ordering::SeqCst) > 0 || self.searching.load(Ordering::SeqCst)
     }
 
-    /// How many connections are ready.
+    /// Returns how many connections are ready.
     pub fn ready(&self) -> usize {
         self.queue.len()
     }

@@ -34,7 +34,7 @@ pub enum Work {
 pub struct Class(Work);
 
 impl Class {
-    /// Whether a permit of this class is suitable for this work.
+    /// Returns whether a permit of this class is suitable for this work.
     pub fn allows(self, work: Work) -> bool {
         self.0 <= work
     }
@@ -99,7 +99,8 @@ pub struct Permits<C> {
     queue_timeout: Option<Duration>,
     refused: u64,
     pace: Pace,
-    overfull_until: Option<Instant>, // if more connections wait for handlers than the limit: when to check whether the queue has become shorter
+    // if more connections wait for handlers than the limit: when to check whether the queue has become shorter
+    overfull_until: Option<Instant>,
 }
 
 /// How fast the queue for handlers is emptied: a queue full of requests with handlers of microseconds is not too long,
@@ -195,7 +196,7 @@ impl<C> Permits<C> {
         None
     }
 
-    /// How many connections wait, for any work.
+    /// Returns how many connections wait, for any work.
     pub fn queued(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
     }
@@ -230,7 +231,7 @@ impl<C> Permits<C> {
         self.handlers().front()?.1.checked_add(self.queue_timeout?)
     }
 
-    /// The connections that have waited too long for a handler, and those beyond the limit.
+    /// Returns the connections that have waited too long for a handler, and those beyond the limit.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
         while self.time_limit().is_some_and(|limit| limit <= now) {
@@ -249,19 +250,19 @@ impl<C> Permits<C> {
         late
     }
 
-    /// All waiting connections.
+    /// Returns all waiting connections.
     pub fn drain(&mut self) -> Vec<C> {
         let all = self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect();
         self.has_shrunk();
         all
     }
 
-    /// How many are in use.
+    /// Returns how many are in use.
     pub fn taken(&self) -> usize {
         self.total - self.free.iter().sum::<usize>()
     }
 
-    /// How many connections found no place in the queue, or waited there too long.
+    /// Returns how many connections found no place in the queue, or waited there too long.
     pub fn refused(&self) -> u64 {
         self.refused
     }

@@ -48,7 +48,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
         scheduler.polls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The poller itself.
+    /// Returns the poller itself.
     pub fn poller(&mut self) -> &mut P {
         self.poller.as_mut().expect("held until dropped")
     }

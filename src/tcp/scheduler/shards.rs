@@ -129,7 +129,7 @@ impl<C> ShardedTable<C> {
         self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
     }
 
-    /// All parked connections.
+    /// Returns all parked connections.
     pub fn drain(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).drain()).collect()
     }

@@ -232,7 +232,8 @@ impl<C> ConnectionTable<C> {
         Ok(self.hint(token.index))
     }
 
-    /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
+    /// Called when an event has arrived. Returns the connection if it is parked and waits for the event; otherwise
+    /// records the event.
     #[inline]
     pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let entry = self.get(token)?;
@@ -246,7 +247,7 @@ impl<C> ConnectionTable<C> {
         self.take(token.index)
     }
 
-    /// The connections whose deadline has passed, with the events recorded while they waited for others.
+    /// Returns the connections whose deadline has passed, with the events recorded while they waited for others.
     pub fn late(&mut self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         let now = now.nanos();
@@ -269,7 +270,7 @@ impl<C> ConnectionTable<C> {
         late
     }
 
-    /// The first of a list, or the next after this one, and the time of its place.
+    /// Returns the first of a list, or the next after this one, and the time of its place.
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
         let entry = self.entries.get(index as usize)?; // NONE is the index of no entry
@@ -314,18 +315,18 @@ impl<C> ConnectionTable<C> {
         self.event(token, Readiness { called: true, ..Readiness::NONE })
     }
 
-    /// All parked connections. From now on no connection is parked that has not been notified of the shutdown.
+    /// Returns all parked connections. From now on no connection is parked that has not been notified of the shutdown.
     pub fn begin_shutdown(&mut self) -> Vec<C> {
         self.shutdown = true;
         self.drain()
     }
 
-    /// All parked connections.
+    /// Returns all parked connections.
     pub fn drain(&mut self) -> Vec<C> {
         (0..self.entries.len() as u32).filter_map(|index| self.take(index)).map(|(connection, _)| connection).collect()
     }
 
-    /// The bucket of the first hint, or [`NO_HINT`].
+    /// Returns the bucket of the first hint, or [`NO_HINT`].
     pub fn first_hint(&self) -> usize {
         self.hints.first().map_or(NO_HINT, |hint| hint >> INDEX_BITS)
     }
@@ -419,7 +420,7 @@ impl<C> ConnectionTable<C> {
     }
 }
 
-/// The bucket of this time.
+/// Returns the bucket of this time.
 pub fn bucket(when: Instant) -> usize {
     bucket_at(when.nanos())
 }
@@ -428,7 +429,7 @@ fn bucket_at(nanos: u64) -> usize {
     ((nanos / BUCKET.as_nanos() as u64) as usize).min(NO_HINT - 1)
 }
 
-/// The beginning of this bucket.
+/// Returns the beginning of this bucket.
 pub fn begins(bucket: usize) -> Instant {
     Instant::from_nanos((bucket as u64).saturating_mul(BUCKET.as_nanos() as u64))
 }

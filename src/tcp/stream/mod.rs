@@ -111,7 +111,7 @@ impl Stream {
         Stream { writer, client, source, line_limit: LINE_LIMIT, ended: false, is_reset: false, registration }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -157,14 +157,14 @@ impl Stream {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
     }
 
-    /// The server: to shut it down, or to read its statistics (Python's `self.server`).
+    /// Returns the server: to shut it down, or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> ServerHandle {
         self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
     }
 
-    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
-    /// `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error. Always false
-    /// for plain TCP, which has no goodbye, and if the server's shutdown has ended the stream.
+    /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
+    /// without `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error.
+    /// Always false for plain TCP, which has no goodbye, and if the server's shutdown has ended the stream.
     pub fn was_cut(&self) -> bool {
         self.source.was_cut() && !self.is_shutting_down()
     }

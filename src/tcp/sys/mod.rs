@@ -54,7 +54,7 @@ impl ListeningSocket {
         Ok((ClientStream(stream), address_of(address)))
     }
 
-    /// Whether a client is waiting to be accepted now.
+    /// Returns whether a client is waiting to be accepted now.
     pub fn somebody_waits(&self) -> io::Result<bool> {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
@@ -83,7 +83,7 @@ impl ClientStream {
     }
 }
 
-/// A second handle of the same socket, which is closed only with the last handle.
+/// Returns a second handle of the same socket, which is closed only with the last handle.
 pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
     stream.0.try_clone().map(ClientStream)
 }
@@ -149,7 +149,7 @@ macro_rules! may_be_polled {
 
 may_be_polled!(ListeningSocket, ClientStream);
 
-/// The address as returned by the kernel. A Unix socket without a name has none.
+/// Returns the address as returned by the kernel. A Unix socket without a name has none.
 pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     let Some(address) = address else { return Address::Unix(None) };
     if address.address_family() != AddressFamily::UNIX {
@@ -164,7 +164,8 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     Address::Unix(name.map(|name| OsString::from_vec(name).into()))
 }
 
-/// How many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix socket.
+/// Returns how many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix
+/// socket.
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     let socket = SockRef::from(stream);
     let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);

@@ -104,7 +104,7 @@ pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     Ok(is_bound)
 }
 
-/// The metadata of an inherited descriptor, by its number.
+/// Returns the metadata of an inherited descriptor, by its number.
 pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
     fs::metadata(format!("/dev/fd/{number}"))
 }
@@ -123,12 +123,12 @@ pub fn link_unnamed(_: &File, _: &Path) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// How much memory this process can use.
+/// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     ASSUMED_MEMORY
 }
 
-/// The time by the clock of `std`, which can pause, for example while a Mac sleeps.
+/// Returns the time by the clock of `std`, which can pause, for example while a Mac sleeps.
 pub fn monotonic_nanos() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     BEFORE + START.get_or_init(Instant::now).elapsed().as_nanos() as u64
@@ -143,7 +143,7 @@ pub fn unacknowledged(_: net::SocketAddr, _: net::SocketAddr) -> Option<u64> {
 #[derive(Debug)]
 pub struct ThreadId;
 
-/// This thread's id.
+/// Returns this thread's id.
 pub fn thread_id() -> ThreadId {
     ThreadId
 }

@@ -91,12 +91,12 @@ pub struct ListedRoute {
 }
 
 impl ListedRoute {
-    /// The method; `None` for a handler of all methods.
+    /// Returns the method; `None` for a handler of all methods.
     pub fn method(&self) -> Option<&Method> {
         self.method.as_ref()
     }
 
-    /// The pattern of its paths.
+    /// Returns the pattern of its paths.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
@@ -206,7 +206,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// The resource of this pattern.
+    /// Returns the resource of this pattern.
     fn methods_of(&mut self, pattern: &str) -> usize {
         let has_methods =
             |known: &Resource<S>| matches!(known.serves, Serves::Methods { .. }) && known.pattern == pattern;

@@ -1,7 +1,7 @@
 //! Patterns of paths: why a pattern is invalid, the names in it, and the prefixes of mounts. Pure functions. Used by
 //! `routes`.
 
-/// The names in a valid pattern.
+/// Returns the names in a valid pattern.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
     let (mut names, mut rest) = (Vec::new(), pattern);
     while let Some((_, behind)) = rest.split_once('{') {
@@ -121,7 +121,7 @@ impl Segment {
         to.push_str(text);
     }
 
-    /// The part of a segment that the name in braces matches. Empty for fixed text.
+    /// Returns the part of a segment that the name in braces matches. Empty for fixed text.
     fn value<'a>(&self, name: &'a str) -> Option<&'a str> {
         let value = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         (value.is_empty() != self.name.is_some()).then_some(value)

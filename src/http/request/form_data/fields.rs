@@ -47,7 +47,7 @@ fn is_boundary(text: &str) -> bool {
     (1..=70).contains(&text.len()) && text.bytes().all(is_in_set) && !text.ends_with(' ')
 }
 
-/// The charset in this value of a part's Content-Type, if it can be read.
+/// Returns the charset in this value of a part's Content-Type, if it can be read.
 pub(super) fn charset(content_type: &str) -> Option<String> {
     let (_, rest) = first_word(content_type);
     let mut parameters = Parameters { rest, escapes: true }.map_while(|parameter| parameter);
@@ -61,22 +61,22 @@ impl PartHead {
         self.name.len() + others.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
-    /// The name of the form's field. It can be empty, or equal to the name of another part. `%22`, `%0D` and `%0A` are
-    /// decoded, because browsers encode these three characters and no others. So a literal `%22` in a name is also
-    /// decoded. `\"` is a quote, as curl and Go write it; other backslashes stay.
+    /// Returns the name of the form's field. It can be empty, or equal to the name of another part. `%22`, `%0D` and
+    /// `%0A` are decoded, because browsers encode these three characters and no others. So a literal `%22` in a name is
+    /// also decoded. `\"` is a quote, as curl and Go write it; other backslashes stay.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name of the file as sent, decoded like [`name`](PartHead::name). Empty if the user chose no file. It can be
-    /// anything, including `../../etc/passwd`: see [`safe_file_name`](PartHead::safe_file_name).
+    /// Returns the name of the file as sent, decoded like [`name`](PartHead::name). Empty if the user chose no file. It
+    /// can be anything, including `../../etc/passwd`: see [`safe_file_name`](PartHead::safe_file_name).
     ///
     /// `filename*`, which RFC 7578 forbids, is used if there is no `filename` and it is valid UTF-8.
     pub fn file_name(&self) -> Option<&str> {
         self.file_name.as_deref()
     }
 
-    /// The name of the file, changed so that it is safe as the name of a file on Linux and Windows:
+    /// Returns the name of the file, changed so that it is safe as the name of a file on Linux and Windows:
     ///
     /// - only the part after the last slash or backslash;
     /// - `_` for control characters, for `< > : " | ? *`, and for invisible characters that change the direction of
@@ -92,7 +92,7 @@ impl PartHead {
         self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
     }
 
-    /// The Content-Type as sent. It may be wrong.
+    /// Returns the Content-Type as sent. It may be wrong.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
@@ -191,7 +191,7 @@ fn decode_extended(value: Value<'_>) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
 }
 
-/// The part before the first semicolon, and the rest.
+/// Returns the part before the first semicolon, and the rest.
 fn first_word(value: &str) -> (&str, &str) {
     let (word, rest) = value.split_at(value.find(';').unwrap_or(value.len()));
     (word.trim_matches(OWS), rest)
@@ -260,7 +260,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Whether a value can end before this text.
+/// Returns whether a value can end before this text.
 fn ends_value(rest: &str) -> bool {
     let rest = rest.trim_start_matches(OWS);
     rest.is_empty() || rest.starts_with(';')

@@ -7,7 +7,7 @@ const MAX_NAME: usize = 255;
 /// The maximum length of an extension, in bytes with its dot. A longer ending is part of the stem.
 const MAX_EXTENSION: usize = 64;
 
-/// The name by the rules of `Part::safe_file_name`.
+/// Returns the name by the rules of `Part::safe_file_name`.
 pub(super) fn safe(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let replaced: String = last.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();

@@ -79,12 +79,12 @@ pub struct SavedPart {
 }
 
 impl SavedPart {
-    /// Its name, file name and media type.
+    /// Returns the name, file name and media type of the part.
     pub fn head(&self) -> &PartHead {
         &self.head
     }
 
-    /// The content as text, if it was [kept](PartPlan::keep).
+    /// Returns the content as text, if it was [kept](PartPlan::keep).
     ///
     /// # Errors
     /// 400 if it is not UTF-8 or was not kept.
@@ -93,22 +93,22 @@ impl SavedPart {
         text.ok_or_else(|| super::bad_request("a field of the form is not UTF-8"))
     }
 
-    /// The content, if it was [kept](PartPlan::keep).
+    /// Returns the content, if it was [kept](PartPlan::keep).
     pub fn bytes(&self) -> Option<&[u8]> {
         self.kept.as_deref()
     }
 
-    /// The file that the content was saved to.
+    /// Returns the file that the content was saved to.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The length of the content in bytes.
+    /// Returns the length of the content in bytes.
     pub fn len(&self) -> u64 {
         self.length
     }
 
-    /// Whether it has no content.
+    /// Returns whether it has no content.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }

@@ -132,7 +132,7 @@ impl<R: Read> Splitter<R> {
         Ok(length)
     }
 
-    /// The next `count` bytes.
+    /// Returns the next `count` bytes.
     pub(super) fn peek(&self, count: usize) -> &[u8] {
         &self.unused()[..count]
     }
@@ -148,7 +148,7 @@ impl<R: Read> Splitter<R> {
         Ok(())
     }
 
-    /// Whether this line of a head begins like a delimiter.
+    /// Returns whether this line of a head begins like a delimiter.
     pub(super) fn is_delimiter(&self, line: &[u8]) -> bool {
         line.starts_with(&self.delimiter.needle()[2..])
     }

@@ -22,7 +22,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of this object, or a stand-in with all declared fields.
+    /// Returns the fields of this object, or a stand-in with all declared fields.
     pub(super) fn of(
         object: Option<&'a Map<String, Value>>,
         declared: &'static [&'static str],

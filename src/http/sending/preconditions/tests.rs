@@ -20,7 +20,7 @@ fn request(method: Method, fields: &[(&str, &str)]) -> Request {
     fields.iter().fold(request, |request, (name, value)| request.with_header(name, value))
 }
 
-/// A resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
+/// Returns a resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
 fn state(weak: bool) -> ValidatorsRef<'static> {
     ValidatorsRef { etag: Some(ETagRef { weak, opaque: b"a" }), modified: Some(THEN_SECONDS) }
 }
@@ -163,7 +163,7 @@ fn said() -> impl Strategy<Value = Option<FieldValue>> {
 /// The current state, if the resource exists: its tag (weak or not) and its date.
 type Current<'a> = Option<(Option<(bool, &'a str)>, Option<i64>)>;
 
-/// A literal implementation of section 13.2.2. Dates count seconds from THEN.
+/// Returns a literal implementation of section 13.2.2. Dates count seconds from THEN.
 fn model(
     method: &Method,
     current: Current<'_>,

@@ -27,7 +27,7 @@ impl Source {
         Source { stat: File::open("/proc/self/stat").ok(), descriptors: folder.map(Mutex::new) }
     }
 
-    /// How many descriptors are open.
+    /// Returns how many descriptors are open.
     pub fn open_files(&self) -> Option<usize> {
         let mut folder = self.descriptors.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         folder.rewind();

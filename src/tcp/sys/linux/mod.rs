@@ -86,12 +86,12 @@ pub fn cut_off(socket: &Socket) {
     }
 }
 
-/// The name of an abstract Unix socket, which has no file.
+/// Returns the name of an abstract Unix socket, which has no file.
 pub fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
     address.abstract_name()
 }
 
-/// The address of an abstract Unix socket.
+/// Returns the address of an abstract Unix socket.
 pub fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&[b"\0", name].concat())))
 }
@@ -109,7 +109,7 @@ pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     sockopt::socket_acceptconn(socket)
 }
 
-/// The metadata of an inherited descriptor, by its number.
+/// Returns the metadata of an inherited descriptor, by its number.
 pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
     fs::metadata(format!("/proc/self/fd/{number}"))
 }
@@ -126,14 +126,14 @@ pub fn link_unnamed(file: &File, path: &Path) -> rustix::io::Result<()> {
     linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
 }
 
-/// How much memory this process can use.
+/// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
     cgroups::smallest_limit(Path::new("/")).map_or(machine, |limit| limit.min(machine))
 }
 
-/// The time by the clock that `std` also uses.
+/// Returns the time by the clock that `std` also uses.
 pub fn monotonic_nanos() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
@@ -143,7 +143,7 @@ pub fn monotonic_nanos() -> u64 {
 #[derive(Debug)]
 pub struct ThreadId(Option<PathBuf>);
 
-/// This thread's id. It costs a system call.
+/// Returns the id of this thread. Costs a system call.
 pub fn thread_id() -> ThreadId {
     ThreadId(read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread).join("stat")))
 }

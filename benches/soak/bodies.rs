@@ -42,9 +42,8 @@ fn post(length: usize) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n").into_bytes()
 }
 
-/// There is space for 64 of them. A body takes its space when it arrives; without free space it is rejected. The space
-/// of a rejected body is free once the body is dropped. Bodies that arrive before that are rejected as well, so the
-/// number is not always six.
+/// Sends 70 bodies, of which 64 have space. A body takes its space when it arrives, and is rejected if there is none.
+/// The space of a rejected body is free only when the body is dropped, so sometimes more than six bodies are rejected.
 pub fn all_together() -> Seen {
     let server = serve::start();
     let server = &server;

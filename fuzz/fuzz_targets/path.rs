@@ -71,7 +71,7 @@ fn plain(raw: &str) -> Option<Vec<Vec<u8>>> {
     Some(names)
 }
 
-/// A folder whose files contain their own paths, with a secret beside it and links to that.
+/// A folder whose files contain their own paths, with a secret file outside of the folder, and links to that file.
 struct Site {
     folder: tempfile::TempDir,
     http: Http<Quiet>,

@@ -173,7 +173,7 @@ pub fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// Stands for all served folders. It is not a valid path.
+/// Means all served folders. It is not a valid path.
 pub const ALL: &str = "*";
 
 /// Parses `*`, all folders, or the path of one folder, without a slash at its end.

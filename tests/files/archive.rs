@@ -461,7 +461,7 @@ fn changes_before_reading_leave_the_archive_intact() {
     assert_eq!(entries[3].1, "newer");
 }
 
-/// A release replaces the root's link. An archive that has begun is of the previous folder.
+/// A release replaces the root's link. An archive that was begun before contains the previous folder.
 #[test]
 fn an_archive_keeps_the_root_it_began_with() {
     let folder = Folder::new(&[("one/z", "one"), ("two/z", "two"), ("two/y", "two")]);

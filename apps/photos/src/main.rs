@@ -22,7 +22,7 @@ impl Photos {
         while let Some(mut part) = form.next_part()? {
             let is_photo = part.content_type().is_some_and(|kind| ["image/jpeg", "image/png"].contains(&kind));
             match part.safe_file_name() {
-                Some(_) if is_photo => self.jobs.push(part.save_in(&self.folder)?).or_status(503)?, // too many wait
+                Some(_) if is_photo => self.jobs.push(part.save_in(&self.folder)?).or_status(503)?, // 503 if too many jobs wait
                 Some(name) => return Err(Error::new(415, format!("{name} is neither a JPEG nor a PNG"))),
                 None => {} // no file was chosen
             }
@@ -42,7 +42,7 @@ impl Photos {
         let name = photo.file_name().ok_or("a photo has a name")?.to_string_lossy();
         let hidden = self.folder.join(format!(".{name}"));
         image::ImageReader::open(photo)?.with_guessed_format()?.decode()?.thumbnail(320, 320).save(&hidden)?;
-        std::fs::rename(hidden, self.folder.join("thumbs").join(&*name))?; // complete when it is seen
+        std::fs::rename(hidden, self.folder.join("thumbs").join(&*name))?; // so that a visible thumbnail is complete
         Ok(_ = self.news.send(name))
     }
 }

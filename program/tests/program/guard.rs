@@ -69,7 +69,7 @@ fn allow_rules_decide_what_each_user_can_read() {
     assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [302, 200]);
 }
 
-/// The access log has the user of responses that `--auth` itself makes.
+/// The access log also has the user of responses that `--auth` itself generates.
 #[test]
 fn logins_and_logouts_are_logged() {
     let files = site();
@@ -153,7 +153,7 @@ fn passwords_are_never_sent_in_clear_text() {
     assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
     let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
     assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
-    // Behind a proxy its report counts; here the test is the proxy.
+    // Behind a proxy, the program trusts the proxy's report; here the test is the proxy.
     let proxied = Built::start(modest(words).args(["--trusted-proxy", "127.0.0.1"]).current_dir(&files));
     let forwarded = "X-Forwarded-For: 192.0.2.7";
     for (fields, status) in [
@@ -207,7 +207,7 @@ fn the_overview_hides_unreadable_folders() {
     }
 }
 
-/// The memory of argon2 is returned to the system, whichever worker used it.
+/// The memory of argon2 is returned to the system by all workers.
 #[test]
 fn wrong_passwords_leave_no_memory_in_use() {
     let files = site();

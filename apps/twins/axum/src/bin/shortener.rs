@@ -136,7 +136,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [_, address, path] = &words[..] else { return Err("expected ADDRESS FILE".into()) };
     let database = Connection::open(path)?;
     database.execute(TABLE, [])?;
-    // In memory: a store in files is not among those of tower-sessions.
+    // In memory: tower-sessions has no store in files.
     let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false).with_same_site(SameSite::Lax);
     let app = Router::new()
         .route("/", get(list))

@@ -136,7 +136,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What is not here
+//! # What the library does not have
 //!
 //! - No async runtime: handlers run on workers, where they may block.
 //! - No thread per client, and no thread for accepting, polling or timers: a worker with nothing else to do does all

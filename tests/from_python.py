@@ -75,7 +75,7 @@ def datagram(server, said):
         return client.recv(100)
 
 
-# What the hidden lines of the Rust beside it ask.
+# The requests that the hidden lines of the Rust code send.
 CHECKS = {
     "Serve a folder": lambda server: b"It works" in get(server)[1],
     "Say hello": lambda server: get(server, "/ada") == (200, b"Hello, /ada!\n"),

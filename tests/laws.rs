@@ -975,8 +975,8 @@ fn another_worker_is_woken_if_needed() {
     );
 }
 
-/// A worker keeps its permit while no connection waits for one, else the permit goes to the one that waits longest. Of
-/// two permits the better one is kept.
+/// A worker keeps its permit while no connection waits for one, else the permit goes to the connection that waits
+/// longest. Of two permits the better one is kept.
 #[test]
 fn permits_are_kept_passed_on_and_released() {
     shuttle::check_random(

@@ -13,7 +13,7 @@ def connect(seconds=2):
 
 
 def say(*parts, seconds=2):
-    """What comes back until the server closes or is silent."""
+    """Returns the bytes that are received until the server closes or is silent."""
     received = b""
     try:
         with connect(seconds) as server:

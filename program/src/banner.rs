@@ -76,7 +76,7 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
     lines
 }
 
-/// Returns the address to open. Prefers one that other machines can reach.
+/// Returns the address to open. Prefers an address that other machines can reach.
 pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, opened);
     let is_of_others = |at: &Option<Reached>| at.as_ref().is_some_and(|at| !at.is_loopback);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::address::BindAddress;
 
-/// Why the program exits with a failure.
+/// The reason for which the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CliError {
     line: String,

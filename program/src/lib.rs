@@ -268,7 +268,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     Ok(())
 }
 
-/// How the site is served, for the banner.
+/// The way in which the site is served, for the banner.
 struct Served {
     scheme: &'static str,
     /// The number of addresses that serve the site. The addresses after them redirect.

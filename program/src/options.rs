@@ -52,7 +52,7 @@ pub struct Options {
     pub starting: Starting,
 }
 
-/// What to serve.
+/// The folders and files to serve.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Files to serve")]
 pub struct Serving {

@@ -20,7 +20,7 @@ from . import _modest, wsgi
 
 # A process that ends sooner than this, several times in a row, is not started again at once.
 YOUNG = 5.0
-# How long a process may take until it serves, before another one is started in its place.
+# The time in which a process must begin to serve. Otherwise another process is started in its place.
 START = 120.0
 # When the replacement of a process has failed, another one follows after this time.
 RETRY = 60.0
@@ -81,7 +81,7 @@ class Supervisor:
             self.wait()
         return self.status
 
-    # What happens
+    # Events
 
     def wait(self) -> None:
         pipes = {child.pipe: child for child in self.children.values() if child.pipe >= 0}
@@ -201,7 +201,7 @@ class Supervisor:
         if self.early_ends > 1:
             self.not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self.early_ends, 5))
 
-    # What is done
+    # Actions
 
     def serving(self) -> list[Child]:
         return [child for child in self.children.values() if not child.is_ending and child.replaces is None]

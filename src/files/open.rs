@@ -42,7 +42,7 @@ pub enum Symlinks {
     /// Links to a target within the folder are followed; others are a 404.
     #[default]
     WithinRoot,
-    /// All links are followed, wherever they lead.
+    /// All links are followed, also out of the folder.
     Follow,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Opened {
     Folder,
 }
 
-/// Why a path was not opened.
+/// The reason for which a path was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
     /// It does not exist, or cannot be served.
@@ -203,8 +203,8 @@ impl Root {
         Ok(self.reach(at.path(), &Open(sys::READ | OFlags::DIRECTORY))?)
     }
 
-    /// Finds the folder for a change: the one that contains the name, or the one to be changed itself. It is below the
-    /// root, even if links out of the root are followed for reading.
+    /// Finds the folder for a change: the folder that contains the name, or the folder that is itself changed. It is
+    /// below the root, even if links out of the root are followed for reading.
     pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {
             Symlinks::Deny => self.reach_without_links(path, &Open(sys::PASS)),

@@ -24,7 +24,7 @@ pub(super) enum ResolvedPath {
     Path(FilePath),
     /// The folder itself, requested without the slash at its end.
     NeedsSlash,
-    /// A path that no file can have, or one that is not below the folder.
+    /// A path that no file can have, or that is not below the folder.
     NotFound,
 }
 

@@ -247,7 +247,7 @@ impl Error {
     }
 }
 
-/// What is wrong with one field of a query, a form or a JSON body.
+/// An error in one field of a query, a form or a JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     field: String,

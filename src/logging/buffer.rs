@@ -50,7 +50,7 @@ pub(super) struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
-    /// What the writing thread is doing.
+    /// The state of the writing thread.
     writer: WriterState,
 }
 

@@ -205,7 +205,7 @@ impl Log for StderrLogger {
 }
 
 /// Formats a record. An access line stays unchanged (its text from the client is already escaped). Any other message
-/// gets its level and time, and is escaped so that it is one line, whatever text it contains.
+/// gets its level and time, and is escaped so that any text is one line.
 fn line_of(record: &Record<'_>, format: LogFormat, now: SystemTime) -> String {
     match record.target() {
         ACCESS => format!("{}\n", record.args()),

@@ -1,4 +1,4 @@
-//! Why there is no response from a backend, and the response that the client gets instead.
+//! The reasons for a missing response from a backend, and the response that the client gets instead.
 
 use std::io;
 use std::net::SocketAddr;

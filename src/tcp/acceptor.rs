@@ -295,7 +295,7 @@ impl Pause {
     }
 }
 
-/// Why accept(2) failed.
+/// The reason for which accept(2) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NobodyWaits,

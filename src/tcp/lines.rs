@@ -280,7 +280,7 @@ impl fmt::Debug for LineSender {
     }
 }
 
-/// Why a client is rejected.
+/// The reason for which a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::per_address::{PerAddress, Place};
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// What a connection waits for.
+/// The event for which a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
     /// Bytes that other threads push to the connection.
@@ -18,7 +18,7 @@ pub enum LiveKind {
     Switched,
 }
 
-/// Why a connection cannot wait.
+/// The reason for which a connection cannot wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveRefusal {
     /// The limit is reached.

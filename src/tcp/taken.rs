@@ -46,7 +46,7 @@ impl<C> Taken<C> {
         state.threads
     }
 
-    /// Releases a thread. Returns the connection that gets it: the one that has waited longest.
+    /// Releases a thread. Returns the connection that gets it: the connection that has waited longest.
     pub fn release(&self, thread: Class) -> Option<C> {
         self.with_permits(|permits| permits.release(thread)).map(|(connection, _)| connection)
     }

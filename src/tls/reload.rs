@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// Why the files cannot be used. `logged`: whether that was logged.
+    /// The reason for which the files cannot be used. `logged`: whether that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }

@@ -231,7 +231,7 @@ fn open(address: Listen) -> io::Result<Vec<Socket>> {
     address.open_datagrams()?.into_iter().map(Socket::new).collect()
 }
 
-/// What has been logged about dropped datagrams.
+/// The state of the log messages about dropped datagrams.
 #[derive(Default)]
 struct Drops {
     told: u64,

@@ -153,8 +153,8 @@ fn wait_for_date(handler: &StaticFileHandler, target: &str) -> String {
     }
 }
 
-/// The tag of a file in memory is computed from its content, whatever its times are. The tag of a larger file comes
-/// from times that no one can set.
+/// The tag of a file in memory is computed from its content, and does not depend on its times. The tag of a larger file
+/// comes from times that no one can set.
 #[test]
 fn a_tag_names_one_content() {
     for size in [10, 100_000] {

@@ -1540,7 +1540,7 @@ fn every_line_of_the_log_is_json() {
     }
 }
 
-/// The error of an invalid setting is in the format of the log, wherever the format is set.
+/// The error of an invalid setting is in the format of the log, from each source of that setting.
 #[test]
 fn an_error_of_arguments_is_in_the_format_of_the_log() {
     let files =

@@ -147,7 +147,7 @@ fn passwords_are_never_sent_in_clear_text() {
     let (code, out, err) = run(modest(words).current_dir(&files));
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
     assert!(err.contains("has no TLS") && err.contains("--auth-over-http"), "{err}");
-    // The PROXY protocol does not report TLS, whatever other options say.
+    // The PROXY protocol does not report TLS, even with other options for trusted proxies.
     let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
     let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
     assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
@@ -269,7 +269,7 @@ fn hash_password_prints_a_valid_user_line() {
     }
 }
 
-/// The server's own files must not be in a served folder, whatever the address is.
+/// The server's own files must not be in a served folder, not even on loopback.
 #[test]
 fn serving_the_servers_own_files_is_rejected() {
     let files = site();

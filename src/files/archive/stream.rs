@@ -202,7 +202,7 @@ mod tests {
     use crate::Request;
     use crate::files::open::Root;
 
-    /// However large a file is, and in whatever pieces it is read, at most a few pieces are in memory.
+    /// At most a few pieces are in memory, for a file of any length that is read in any pieces.
     #[test]
     fn held_memory_is_bounded() {
         let folder = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ pub(in super::super) struct Controls {
     pub account: Option<Account>,
 }
 
-/// What a folder accepts.
+/// The changes that a folder accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Accepts {
     pub deletes: bool,
@@ -36,7 +36,7 @@ pub(in super::super) struct Accepts {
     /// The limit of simultaneous uploads from one client.
     pub at_once: usize,
     pub largest: Option<u64>,
-    /// What happens to a file whose name is taken.
+    /// The action for a file whose name is taken.
     pub overwrite: &'static str,
 }
 

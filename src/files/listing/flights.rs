@@ -1,4 +1,4 @@
-//! One reading for all requests that wait for it, whatever is read. Called by `listing`.
+//! One reading for all requests that wait for the same data. Called by `listing`.
 //!
 //! A request that arrives while a folder is being read waits, because that reading may have missed a change made before
 //! the request. When the reading ends, one of the waiting requests reads again. Its result serves all of them, because
@@ -39,7 +39,7 @@ struct State<T> {
 /// The right to read, given back when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
-/// Why nothing was read.
+/// The reason for which nothing was read.
 pub(super) trait WantOfRoom {
     /// Returns whether the only reason is that there is no memory for another result.
     fn is_for_want_of_room(&self) -> bool;

@@ -1,7 +1,7 @@
 //! Locks of names: mutexes that requests hold while they change a name, and WebDAV locks. Used by `taking`.
 //!
 //! A name is identified by its folder (device and inode), not by a path. Clones of one `Uploads` share a table, so a
-//! lock applies wherever the folder is served.
+//! lock applies at all paths at which the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,7 @@ use super::super::slots::Slots;
 use super::locks::Locks;
 use super::shares::{Accounts, ShareLimits, Shares};
 
-/// What happens to an uploaded file whose name exists.
+/// The action for an uploaded file whose name exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overwrite {

@@ -109,7 +109,7 @@ pub(super) struct Held {
     shares: Shares,
 }
 
-/// Why an upload exceeds its share.
+/// The reason for which an upload exceeds its share.
 #[derive(Debug, PartialEq, Eq)]
 enum Beyond {
     /// The upload can never be added.

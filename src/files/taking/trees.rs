@@ -31,7 +31,7 @@ const MOST: usize = 10_000;
 /// Copying a larger file, or a folder, takes a slot.
 const SMALL: u64 = 1 << 20;
 
-/// What remains of the limits.
+/// The rest of the limits.
 #[derive(Clone, Copy)]
 struct Room {
     depth: usize,

@@ -1,7 +1,7 @@
 //! The `RequestHandler` trait, which users implement, and the ways to combine handlers: `delegate`, layers and routes.
 //! Called by `connection`, in turns that may block where the methods may.
 //!
-//! A request passes through a chain of handlers: the one that is served, the one it delegates to, and so on.
+//! A request passes through a chain of handlers: the served handler, the handler to which it delegates, and so on.
 //! `connection` calls the `chain_` methods, which users can neither implement nor call. So combined handlers keep all
 //! their hooks.
 

@@ -80,7 +80,7 @@ struct Entry {
     address: Option<IpAddr>,
 }
 
-/// What happens to a listener that reads so slowly that its queue is full.
+/// The action for a listener that reads so slowly that its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -246,7 +246,7 @@ impl Broadcast {
         }
     }
 
-    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the one that
+    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the event that
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///

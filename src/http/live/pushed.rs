@@ -61,7 +61,7 @@ pub(crate) enum PushedEnd {
     Broken,
 }
 
-/// Why bytes could not be sent.
+/// The reason for which bytes could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {

@@ -173,7 +173,7 @@ impl Unsent {
         }
     }
 
-    /// Why they were not sent.
+    /// The reason for which the bytes were not sent.
     pub fn error(&self) -> SendError {
         self.error
     }

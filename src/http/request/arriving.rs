@@ -54,7 +54,7 @@ enum State {
     Failed(Failure),
 }
 
-/// Why the rest of the body cannot be received.
+/// The reason for which the rest of the body cannot be received.
 #[derive(Clone, Copy)]
 struct Failure {
     kind: io::ErrorKind,

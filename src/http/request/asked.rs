@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::http::error::Error;
 
-/// How far the pass down the chain has come. Only one thread at a time handles a request.
+/// The progress of the pass down the chain. Only one thread at a time handles a request.
 ///
 /// A request can pass the chain several times: with its head, with its body, and once more after each wait. A handler's
 /// first decision applies to all passes.

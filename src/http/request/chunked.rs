@@ -33,7 +33,7 @@ enum State {
     Trailer,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     /// More input is needed.

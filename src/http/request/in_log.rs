@@ -1,4 +1,4 @@
-//! How a request is named in the log: by its request line, and its id if it has one.
+//! The name of a request in the log: its request line, and its id if it has one.
 
 use std::fmt;
 

@@ -18,7 +18,7 @@ pub(crate) struct Incoming {
     finished: bool,
 }
 
-/// What the body needs next.
+/// The next requirement of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// More bytes from the client.

@@ -16,9 +16,9 @@ use crate::http::error::Error;
 /// A body of up to this length is received even if its request is rejected, so that a layer can respond.
 const SHORT: u64 = 64 * 1024;
 
-/// What happens to a request's body. It begins with the settings of [`Http`](crate::Http). A handler changes it in
-/// [`before_body`](crate::RequestHandler::before_body). To test a `before_body` by itself, pass `BodyPlan::default()`.
-/// Its `Debug` output shows the settings.
+/// The plan for a request's body: its limits and its destination. It begins with the settings of [`Http`](crate::Http).
+/// A handler changes it in [`before_body`](crate::RequestHandler::before_body). To test a `before_body` by itself, pass
+/// `BodyPlan::default()`. Its `Debug` output shows the settings.
 ///
 /// ```
 /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};

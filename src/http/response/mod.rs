@@ -366,7 +366,7 @@ struct Rare {
     is_evaluated: bool,
 }
 
-/// What happens in place of sending the response.
+/// An action in place of sending the response.
 pub(crate) enum Instead {
     Wait(Wait),
     Switch(Protocol),

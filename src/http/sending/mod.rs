@@ -53,7 +53,7 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
-/// What is to be sent after the head.
+/// The bytes to send after the head.
 pub(crate) enum RestOfBody {
     Read(BodyStream),
     Pushed(PushedStream),

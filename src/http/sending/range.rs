@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
 const MAX_RANGES: usize = 100;
 
-/// What a `Range` field requests of a body.
+/// The parts of a body that a `Range` field requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestedRange {
     /// The whole body: the field is malformed or ignored.

@@ -1,4 +1,4 @@
-//! Where sessions are stored: in memory, or in files that survive a restart.
+//! Stores of sessions: in memory, or in files that survive a restart.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -45,8 +45,8 @@ impl Lingering {
 /// Many clients read a rejection only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
-/// How many bytes are read from a client that may still be sending, and (below) from one that certainly is, such as a
-/// client that reads the rejection of its upload only after sending all of it.
+/// How many bytes are read from a client that may still be sending, and (below) from a client that certainly is, such
+/// as a client that reads the rejection of its upload only after sending all of it.
 const MOST_AFTER_CLOSE: usize = 1024 * 1024;
 const MOST_AFTER_LINGER: usize = 64 * 1024 * 1024;
 /// If more than this was written in the last turn, it has probably not arrived at the end of the turn.

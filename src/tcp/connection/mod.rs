@@ -98,7 +98,7 @@ pub trait Registered {
     fn left_unsent(&self, bytes: u64);
 }
 
-/// Why a connection gets a turn, apart from readiness. Several can occur before the next turn.
+/// The reasons for a turn, apart from readiness. Several can occur before the next turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     /// A deadline has passed.
@@ -123,7 +123,7 @@ enum ShutdownNotice {
     Seen,
 }
 
-/// What happens to a connection after a turn.
+/// The next step for a connection after a turn.
 pub enum Outcome {
     /// The connection is parked with this.
     Park(Wait),

@@ -97,7 +97,7 @@ pub fn bind(socket: &Socket, address: SocketAddr, settings: &Settings) -> io::Re
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
+        socket.set_only_v6(settings.ipv6_only)?; // independent of the system's default (`net.ipv6.bindv6only`)
     }
     socket.bind(&address.into())
 }

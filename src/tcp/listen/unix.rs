@@ -22,7 +22,7 @@ const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
 
 /// Listens at this path, or at an abstract name.
 pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
-    // Between bind and listen, another server's file looks like one that was left behind.
+    // Between bind and listen, another server's file looks like a file that was left behind.
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     let (socket, file) = bind(path, Type::STREAM, settings)?;
     let listener = listen(socket.into(), settings.backlog())?.made_here();

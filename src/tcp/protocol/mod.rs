@@ -335,7 +335,7 @@ impl<'a> Turn<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage(pub u32);
 
-/// What comes next, returned by a conversation.
+/// The next step of a connection, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "has an effect only if it is returned"]
@@ -344,7 +344,7 @@ pub enum Next {
     /// conversation gets [`Event::Late`]. If it returns this with 64 KiB of unused input, the connection is reset, so
     /// reject such messages before. After the end of the stream, this means [`Next::Close`].
     Read {
-        /// What the bytes are for.
+        /// The stage for which the bytes are needed.
         stage: Stage,
         /// How long the whole stage can take.
         within: Option<Duration>,
@@ -362,7 +362,7 @@ pub enum Next {
     /// client's bytes causes one turn. The connection stays open, because the client may still read. A client that has
     /// disconnected is noticed when something is sent to it, or after about a minute.
     Wait {
-        /// What the conversation waits for.
+        /// The stage of the wait.
         stage: Stage,
         /// How long the whole stage can take.
         within: Option<Duration>,
@@ -410,7 +410,7 @@ impl Next {
     }
 }
 
-/// What can happen to a conversation, except the arrival of bytes.
+/// An event of a conversation, except the arrival of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -111,7 +111,7 @@ impl Link {
     }
 }
 
-/// What to do about a call.
+/// The action that a call requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     PassOn,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::super::sync::Instant;
 
-/// What a permit is needed for, from the work with the fewest permits to the work with the most.
+/// The work for which a permit is needed, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
@@ -81,7 +81,7 @@ pub const RESERVED: usize = BESIDES[Work::Short as usize] + BESIDES[Work::Meet a
 
 /// The result of asking for a permit.
 pub enum Admission<C> {
-    /// A permit, and the connection that gets it, which is not always the one that asked.
+    /// A permit, and the connection that gets it, which is not always the connection that asked.
     Granted(C, Class),
     /// The connection waits. The worker that releases a permit continues with it.
     Queued,

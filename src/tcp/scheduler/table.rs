@@ -47,7 +47,7 @@ impl Readiness {
     }
 }
 
-/// What a parked connection waits for.
+/// The event for which a parked connection waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     /// The events that make it ready.

@@ -41,7 +41,7 @@ const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// Registers a worker, on its own thread. Also called for a worker that replaces one that died.
+    /// Registers a worker, on its own thread. Also called for the replacement of a worker that died.
     pub fn arrive(&self, me: usize) -> Worker<'_, C, P, W> {
         *lock(&self.workers[me].parker.thread) = Some((current(), thread_id()));
         self.workers[me].running_since.store(0, Ordering::Relaxed);
@@ -199,7 +199,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.release_permit()
     }
 
-    /// Releases the permit. Returns the connection that gets it: the one that has waited longest.
+    /// Releases the permit. Returns the connection that gets it: the connection that has waited longest.
     fn release_permit(&mut self) -> Option<C> {
         let (next, permit) = self.permit.take()?.release()?;
         self.permit = Some(permit);

@@ -10,7 +10,7 @@ use super::Sink;
 use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
 use crate::tcp::sys::Socket;
 
-/// The writing half of a [`Stream`](super::Stream), for a thread other than the one that reads.
+/// The writing half of a [`Stream`](super::Stream), for a thread other than the reading thread.
 ///
 /// The bytes of one call (`write_all`, `write!`, `writeln!`) arrive together, even if other threads write.
 #[derive(Clone)]

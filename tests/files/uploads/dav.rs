@@ -519,7 +519,7 @@ fn a_lock_holds_for_every_path_to_the_file() {
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
 }
 
-/// A lock holds wherever its folder is served, also at a mount that supports no locks.
+/// A lock holds at all paths at which its folder is served, also at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;

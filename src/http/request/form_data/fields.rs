@@ -17,7 +17,7 @@ pub struct PartHead {
     pub(super) encoded: bool,
 }
 
-/// Why a field is rejected.
+/// The reason for which a field is rejected.
 pub(super) type Malformed = &'static str;
 
 const BAD_HEAD: Malformed = "a part of the form has a malformed field";

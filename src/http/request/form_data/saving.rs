@@ -14,7 +14,8 @@ use super::{FormData, FormDataLimits, file_name, new_file};
 use crate::http::error::Error;
 use crate::tcp;
 
-/// What happens to a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+/// The decision about a part of a form, returned by the function of
+/// [`BodyPlan::save_form`](crate::BodyPlan::save_form).
 #[derive(Debug)]
 pub struct PartPlan(Plan);
 
@@ -187,7 +188,7 @@ impl Read for Feed {
     }
 }
 
-/// Where the content of a part goes.
+/// The destination of the content of a part.
 enum Target {
     Nowhere,
     Memory(Vec<u8>),

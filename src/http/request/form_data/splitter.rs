@@ -28,7 +28,7 @@ pub(super) struct Splitter<R> {
     found: bool,
 }
 
-/// Why a body can't be split.
+/// The reason for which a body can't be split.
 #[derive(Debug)]
 pub(super) enum Failure {
     Reader(io::Error),

@@ -85,7 +85,7 @@ async fn list(State(database): State<Database>, session: Session) -> Result<Html
     Ok(Html(page.replace("{flash}", &escape(&flash))))
 }
 
-/// A form or JSON, whichever was sent.
+/// Reads a form or JSON, by the type of the body.
 async fn new_link(request: Request) -> Result<(NewLink, bool), Failed> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {

@@ -97,7 +97,7 @@ pub(super) fn says_no(request: &Request) -> bool {
 pub(super) fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let mut lines = request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination: where to move it."));
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path."));
     };
     Ok(target::named(place, request, &request.path_of_url(line)?)?.bytes)
 }

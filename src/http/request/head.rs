@@ -171,7 +171,7 @@ fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, R
     if space > MAX_METHOD {
         return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "unknown method"));
     }
-    let last = memrchr(b' ', line).expect("there is one behind the method");
+    let last = memrchr(b' ', line).expect("a space follows the method");
     if last == space {
         return Err(Rejection::bad_request("the request line has no version")); // HTTP/0.9
     }

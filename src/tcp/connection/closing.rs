@@ -24,7 +24,7 @@ pub struct Leftover {
 impl Drop for Leftover {
     fn drop(&mut self) {
         contain("a conversation, while it was dropped", || drop(self.conversation.take()));
-        contain("what was to be sent, while it was dropped", || drop(self.owed.take()));
+        contain("unsent output, while it was dropped", || drop(self.owed.take()));
     }
 }
 

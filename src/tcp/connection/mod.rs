@@ -356,7 +356,7 @@ impl<R: Registered> Connection<R> {
             },
             Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close | Next::Linger => self.close(turn),
-            Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
+            Next::Unchanged => unreachable!("`set_next` keeps the previous `Next`"),
             Next::Abort => self.abort("the conversation broke off", turn),
         }
     }

@@ -122,7 +122,7 @@ impl<'a> WorkerLoop<'a> {
                 connection.panicked();
                 // The buffers may contain output of this client, whose destructors may also panic.
                 let buffers = std::mem::take(&mut self.buffers);
-                contain("what was to be sent, while it was dropped", || drop(buffers));
+                contain("unsent output, while it was dropped", || drop(buffers));
                 self.close(connection, end)
             }
         };

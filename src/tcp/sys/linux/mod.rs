@@ -31,7 +31,7 @@ pub const WAYS: &[(&str, &str)] = &[
     ("state of threads", "/proc"),
     ("listening sockets", "SO_ACCEPTCONN"),
     ("abstract Unix sockets", "yes"),
-    ("memory", "the machine's, or the limit of the control group"),
+    ("memory", "that of the machine, or the limit of the control group"),
 ];
 
 /// With this flag, a write to a disconnected client causes an error instead of a signal.

@@ -35,7 +35,7 @@ pub fn panics() -> Seen {
         let mut clients = crowd(&server, 50, b"GET /panic HTTP/1.1\r\nHost: soak\r\n\r\n");
         told += answered(&mut clients, "HTTP/1.1 500");
     }
-    seen(told == 1000, format!("{told} told; {}", fresh(&server, 200)))
+    seen(told == 1000, format!("{told} responses with 500; {}", fresh(&server, 200)))
 }
 
 fn post(length: usize) -> Vec<u8> {
@@ -73,7 +73,7 @@ pub fn all_together() -> Seen {
     let mut after = crowd(server, 1, &[post(MIB), body[..MIB].to_vec()].concat());
     let room = answered(&mut after, "HTTP/1.1 200");
     let holds = (6..=16).contains(&refused) && refused + taken == 70 && room == 1;
-    seen(holds, format!("{refused} told 507, {taken} taken; afterwards {room} of 1 taken"))
+    seen(holds, format!("{refused} got a 507, {taken} were accepted; afterwards {room} of 1 was accepted"))
 }
 
 pub fn burst() -> Seen {

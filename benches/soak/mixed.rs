@@ -104,7 +104,7 @@ pub fn mixed() -> Seen {
     seen(
         holds,
         format!(
-            "{seconds} s; {}; then descriptors back after {left:.0?}, nobody connected: {idle}, {} files left over",
+            "{seconds} s; {}; then descriptors back after {left:.0?}, no client connected: {idle}, {} files left over",
             told.join("; "),
             uploads - 1
         ),

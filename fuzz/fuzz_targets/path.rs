@@ -117,7 +117,7 @@ fn ask(raw: &str) {
     assert_eq!(answers.len(), 1, "{raw:?}");
     let answer = &answers[0];
     assert!(!answer.text().contains("SECRET"), "{raw:?} got the secret");
-    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "{raw:?} was told where the folder lies");
+    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "the response to {raw:?} contains the path of the folder");
     let path = raw.split(['?', '#']).next().unwrap_or_default();
     match answer.status {
         200 if answer.text().starts_with('<') && answer.text().len() < 30 => {

@@ -205,7 +205,7 @@ impl ReverseProxy {
     fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
         let refused = |why: &str| Err(Error::new(StatusCode::NOT_FOUND, why));
         if path.names().any(has_other_reading) {
-            return refused("The application for this path may read it as another one.");
+            return refused("The application for this path could read it as another path.");
         }
         let prefix =
             UrlPath::parse(&self.prefix).map_or_else(|_| self.prefix.as_bytes().to_vec(), |at| at.as_bytes().to_vec());

@@ -309,7 +309,7 @@ impl Drop for TestServer {
         if let Some(Err(_)) | Some(Ok(Err(_))) = ended
             && !thread::panicking()
         {
-            panic!("the server of the test did not end well: {ended:?}");
+            panic!("the server of the test failed: {ended:?}");
         }
     }
 }

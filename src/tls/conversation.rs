@@ -78,7 +78,7 @@ impl Secured {
 
     fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Next {
         if self.parts.handshakes.plain.is_none() {
-            return refuse(turn, not_tls::TO_HTTP, "it speaks HTTP without TLS");
+            return refuse(turn, not_tls::TO_HTTP, "it sends HTTP without TLS");
         }
         self.state = State::MeetingPlain;
         Next::Brief

@@ -255,7 +255,7 @@ fn archives_report_unreadable_files() {
     assert_eq!(names(&handler, "/?archive=tar"), ["good"]);
     let text = missing(&handler, "/?archive=tar");
     for name in ["file", "folder"] {
-        assert!(text.contains(&format!("\narchive/{name}: the server may not read it\n")), "{text}");
+        assert!(text.contains(&format!("\narchive/{name}: the server has no permission to read it\n")), "{text}");
     }
     fs::set_permissions(folder.path("folder"), fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -211,7 +211,7 @@ impl Tree {
 fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<Step> {
     match error {
         OpenError::NotFound => {}
-        OpenError::Forbidden => report.left_out(shown, "the server may not read it"),
+        OpenError::Forbidden => report.left_out(shown, "the server has no permission to read it"),
         OpenError::Io(cause) => report.left_out(shown, &cause.to_string()),
         OpenError::Busy(cause) | OpenError::TooManyListings(cause) => return Err(cause),
     }

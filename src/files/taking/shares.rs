@@ -225,7 +225,7 @@ impl Shares {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
         let each = format!("Each client can add {} per {}", in_units(bytes), in_words(over));
         let (what, wait) = match beyond {
-            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is more.")),
+            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is longer.")),
             Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
             Beyond::Others => ("your other uploads use the rest".to_owned(), 60),
         };

@@ -168,7 +168,7 @@ impl Drop for Way<'_> {
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
             let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and what had that name is now called {now}: {errno}");
+            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and the entry that had this name is now called {now}: {errno}");
         }
     }
 }

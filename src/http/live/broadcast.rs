@@ -33,7 +33,7 @@ use crate::tcp::Waker;
 ///
 ///     fn tell(&self, request: &Request) -> Result<Response> {
 ///         let listeners = self.news.send(request.text()?);
-///         Ok(Response::text(format!("{listeners} were told\n")))
+///         Ok(Response::text(format!("sent to {listeners} listeners\n")))
 ///     }
 /// }
 ///

@@ -52,7 +52,7 @@ impl Request {
     ///         // check for news; return them if there are any
     /// #       break;
     ///     }
-    ///     Err(Error::new(503, "nobody is listening any more"))
+    ///     Err(Error::new(503, "no client is listening"))
     /// }
     /// # assert!(wait_for_news(&Request::get("/")).is_err());
     /// ```

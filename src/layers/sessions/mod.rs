@@ -192,7 +192,7 @@ impl Sessions {
     fn count_beginning(&self, request: &Request) -> Result<()> {
         let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
         let taken = self.beginnings.take(client, self.beginnings.now());
-        taken.map_err(|wait| too_many("too many new sessions; come again later", wait))
+        taken.map_err(|wait| too_many("too many new sessions; try again later", wait))
     }
 
     fn cookie(&self, request: &Request, value: &str) -> Cookie {

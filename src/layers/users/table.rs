@@ -37,7 +37,7 @@ impl Table {
             }
             let stored = StoredHash::parse(hash).map_err(|why| {
                 let hint =
-                    "bcrypt, SHA-crypt and argon2 are taken: 'modest --hash-password' or 'htpasswd -B' makes one";
+                    "bcrypt, SHA-crypt and argon2 are supported: 'modest --hash-password' and 'htpasswd -B' create them";
                 format!("line {number}: {name}: {why}; {hint}")
             })?;
             if table.by_name.insert(name.to_owned(), table.entries.len()).is_some() {

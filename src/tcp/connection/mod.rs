@@ -326,7 +326,7 @@ impl<R: Registered> Connection<R> {
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
             Written::File => return turn.begin(Work::Short).map_continue(|_| ()), // the disk may be slow
-            Written::Short => return self.abort("a file is shorter than its answer promised", turn),
+            Written::Short => return self.abort("a file is shorter than its response promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
         // A reset does not wait.
@@ -348,7 +348,7 @@ impl<R: Registered> Connection<R> {
             Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(None, turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
-                Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
+                Received::TooMuch => self.abort("the conversation asks for more bytes with 64 KiB unused", turn),
                 Received::Gone => self.fail_to_send(turn),
                 Received::Part => ControlFlow::Continue(()),
                 Received::Broken(next) => self.break_off(next, turn),
@@ -357,7 +357,7 @@ impl<R: Registered> Connection<R> {
             Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close | Next::Linger => self.close(turn),
             Next::Unchanged => unreachable!("`set_next` keeps the previous `Next`"),
-            Next::Abort => self.abort("the conversation broke off", turn),
+            Next::Abort => self.abort("the conversation aborted the connection", turn),
         }
     }
 

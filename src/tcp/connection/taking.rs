@@ -29,7 +29,7 @@ impl<R: Registered> Connection<R> {
     /// If the kernel cannot deregister the socket or make it blocking.
     pub fn take_apart(self, registry: &Registry) -> io::Result<Parts<R>> {
         let Connection { transport, client, conversation, under_way, ended, registration, .. } = self;
-        let conversation = conversation.ok_or_else(|| io::Error::other("nobody talks with this client"))?;
+        let conversation = conversation.ok_or_else(|| io::Error::other("the connection has no conversation"))?;
         let socket = transport.into_socket(registry)?;
         let under_way = under_way.map_or_else(UnderWay::default, |under_way| *under_way);
         let Some(carrier) = under_way.carrier else {

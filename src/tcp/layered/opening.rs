@@ -84,7 +84,7 @@ impl Opened {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol"));
         }
         if self.raw.is_full() {
-            self.break_off(&Next::Abort, "more than 64 KiB are the beginning of something");
+            self.break_off(&Next::Abort, "an incomplete record has more than 64 KiB");
             return Ok(());
         }
         if !std::mem::take(&mut self.is_unopened) {
@@ -108,7 +108,7 @@ impl Opened {
 
     /// Ends the stream with an error, after the bytes that were opened before.
     fn break_off(&mut self, next: &Next, why: &str) {
-        debug!("the stream of {} is broken off: {why}", self.client);
+        debug!("the stream of {} was cut off: {why}", self.client);
         self.is_broken = true;
         if *next == Next::Abort {
             sys::cut_off(&self.socket);

@@ -185,7 +185,7 @@ impl<C> ConnectionTable<C> {
                 link: None,
             });
             let index = self.entries.len() - 1;
-            assert!(index < 1 << INDEX_BITS, "no process has so many descriptors");
+            assert!(index < 1 << INDEX_BITS, "no process has this many descriptors");
             self.entries[index].set_hint(NO_HINT);
             index as u32
         });

@@ -22,7 +22,10 @@ pub const WAYS: &[(&str, &str)] = &[
     ("readiness", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
     ("files to clients", "copies"),
     ("unsent bytes", "a limit of each socket's buffer; any progress of a client within a window suffices"),
-    ("clients at a shutdown", "those that connect in the last moment are reset, and streams that don't end see an end"),
+    (
+        "clients at a shutdown",
+        "clients that connect in the last moment are reset, and streams that don't end are closed",
+    ),
     ("state of threads", "unknown: a long handler counts as waiting"),
     ("listening sockets", "a stream socket with an address and no peer"),
     ("abstract Unix sockets", "no"),

@@ -27,7 +27,7 @@ pub const WAYS: &[(&str, &str)] = &[
     ("readiness", "epoll"),
     ("files to clients", "sendfile, or copies where it is forbidden"),
     ("unsent bytes", "TCP_NOTSENT_LOWAT, and sock_diag where it is permitted"),
-    ("clients at a shutdown", "new ones are refused, and streams that don't end are reset"),
+    ("clients at a shutdown", "new clients are refused, and streams that don't end are reset"),
     ("state of threads", "/proc"),
     ("listening sockets", "SO_ACCEPTCONN"),
     ("abstract Unix sockets", "yes"),

@@ -189,7 +189,7 @@ class Supervisor:
                     child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
             if self.files:
-                self.not_before = float("inf")  # the next change may mend it
+                self.not_before = float("inf")  # the next change may correct the error
                 return
             if not self.has_served:
                 # The application can't be loaded, so another attempt would fail as well.
@@ -347,7 +347,7 @@ class Files:
             if self.watch:
                 self.watch.add(folder)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            pass  # it is gone, or can't be read
+            pass  # it was removed, or can't be read
         except OSError as error:
             self.watch = None
             log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
@@ -383,7 +383,7 @@ def log(level: str, text: str) -> None:
     try:
         print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        pass  # stderr is closed, or its reader is gone: the processes serve on
+        pass  # stderr is closed, or its reader is gone: the processes continue to serve
 
 
 def supervise(args, settings) -> int:

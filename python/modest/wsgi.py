@@ -38,7 +38,7 @@ def serve(app, *, server=None, **options) -> None:
 
 
 def _with_signals(run, server) -> None:
-    """Runs this in a thread. Python calls handlers of signals in the main thread only, which waits."""
+    """Runs `work` in a thread. Python calls handlers of signals in the main thread only, which waits."""
     raised, handlers = [], {}
 
     def work():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -38,14 +39,23 @@ def serve(app, *, server=None, **options) -> None:
 
 
 def _with_signals(run, server) -> None:
-    """Runs `work` in a thread. Python calls handlers of signals in the main thread only, which waits."""
-    raised, handlers = [], {}
+    """Calls `run` in a thread. Python calls handlers of signals in the main thread only, which waits for the thread and for signals.
+
+    Each signal is also written to a pipe: the system can deliver it to any thread, which does not wake the main thread otherwise.
+    """
+    raised, handlers, over = [], {}, threading.Event()
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    end = open(os.dup(wake), "wb", buffering=0)
 
     def work():
         try:
             run()
         except BaseException as error:
             raised.append(error)
+        over.set()
+        with end, contextlib.suppress(OSError):  # full of signals, or the main thread has stopped waiting
+            end.write(b"\0")
 
     def on_signal(number, _):
         for each in handlers:
@@ -53,10 +63,13 @@ def _with_signals(run, server) -> None:
         server.shutdown()
 
     thread = threading.Thread(target=work, name="modest")
+    previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             handlers[number] = signal.signal(number, on_signal)
         thread.start()
+        while not over.is_set():
+            os.read(woken, 4096)
         thread.join()
     except BaseException:  # of another handler, such as one of SIGALRM
         server.shutdown()
@@ -64,6 +77,9 @@ def _with_signals(run, server) -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(previous)
+        os.close(wake)
+        os.close(woken)
     if raised:
         raise raised[0]
 

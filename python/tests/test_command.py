@@ -269,20 +269,22 @@ def test_a_signal_ends_the_command(serve, name):
     reason="the shell started these tests with ignored signals, which every process inherits",
 )
 def test_signals_and_serve():
-    """`serve` returns after a signal, as often as it is called, and restores the handlers."""
+    """`serve` returns after a signal, as often as it is called, and restores the handlers. The system can deliver the signal to any thread."""
     code = (
         "import os, signal, threading, time\n"
         "from modest.wsgi import Server, serve\n"
         "import apps\n"
         "before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
-        "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):\n"
+        "for number, any_thread in [(signal.SIGINT, False), (signal.SIGTERM, True), (signal.SIGINT, True)]:\n"
         "    server = Server()\n"
         "    def end():\n"
         "        while not server.addresses: time.sleep(0.01)\n"
-        "        os.kill(os.getpid(), number)\n"
+        "        if any_thread: signal.pthread_kill(threading.get_ident(), number)\n"
+        "        else: os.kill(os.getpid(), number)\n"
         "    threading.Thread(target=end).start()\n"
         "    serve(apps.app, server=server, port=0, quiet=True)\n"
         "    print('returned', flush=True)\n"
+        "    assert signal.set_wakeup_fd(-1) == -1\n"
         "    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]\n"
         "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
         "except KeyboardInterrupt: print('interrupted')\n"

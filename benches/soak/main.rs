@@ -72,11 +72,7 @@ const ROWS: &[Row] = &[
         "all are disconnected, < 256 MiB, p99 of requests < 1 s",
         live::deaf,
     ),
-    (
-        "1,000 listen, a restart, all come back at once",
-        "all get `retry`, all reconnect, all get the event",
-        live::storm,
-    ),
+    ("1,000 listen, a restart, all come back at once", "all reconnect, and get the event", live::storm),
     (
         "mixed: good and bad clients together, for SOAK_SECONDS (30)",
         "no wrong response to a good client; memory, descriptors and threads don't grow, and all are released",

@@ -12,7 +12,7 @@ pub struct Kept {
     refused: AtomicU64,
 }
 
-/// The share of one connection, given back when it is dropped.
+/// The share of one connection, released when it is dropped.
 pub struct KeptBytes {
     kept: Arc<Kept>,
     bytes: usize,

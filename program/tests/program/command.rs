@@ -1332,7 +1332,7 @@ fn folders_accept_uploads_only_where_enabled() {
         let deleted = modest.ask("DELETE", target, &[], "").status;
         assert_eq!(deleted, 405, "{words:?}: not unless it is said");
         for name in ["in/new", "other/new", "in/there (1)"] {
-            let _ = std::fs::remove_file(files.path().join(name)); // in whichever folder it was stored
+            let _ = std::fs::remove_file(files.path().join(name)); // in one of the two folders
         }
         std::fs::write(files.path().join("in/there"), "x").unwrap();
     }

@@ -36,7 +36,7 @@ struct State<T> {
     kept: Option<Arc<T>>,
 }
 
-/// The right to read, given back when dropped.
+/// The right to read, released when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
 /// The reason for which nothing was read.

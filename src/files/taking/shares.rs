@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(more(61, HOUR * 10), Err(Beyond::After(HOUR * 20)), "the second must be forgotten, too");
         assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
         assert_eq!(more(60, DAY + HOUR), Ok(()));
-        shares.settle(&ada, 60, 0, DAY + HOUR); // the upload broke off
+        shares.settle(&ada, 60, 0, DAY + HOUR); // the upload was cut off
         assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another has his own");
         shares.settle(&owner("bob"), 100, 0, HOUR);
         assert_eq!(len(&shares), 1);

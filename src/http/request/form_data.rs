@@ -23,7 +23,7 @@ use crate::http::error::Error;
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
 /// [`Request::form_data`](crate::Request::form_data).
 ///
-/// It uses 16 KiB of memory and the head of one part, however large the files are. Bytes before the first boundary are
+/// It uses 16 KiB of memory and the head of one part, for files of any size. Bytes before the first boundary are
 /// skipped, and bytes after the last one are not read. A body that two readers could understand differently is rejected
 /// with 400: a line break before a boundary that is not CRLF is content. A boundary that is not followed by its line
 /// end is malformed, and so is a head with a field or a parameter twice.

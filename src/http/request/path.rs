@@ -41,7 +41,7 @@ impl Request {
     /// other form of the path gets a response before any handler is called; for GET, a redirect to the canonical path.
     ///
     /// Within a [`mount`](crate::Routes::mount) it begins after the mount's own path, so a handler sees the same paths
-    /// wherever it is mounted. [`original_path`](Request::original_path) returns the whole path.
+    /// at every mount. [`original_path`](Request::original_path) returns the whole path.
     pub fn path(&self) -> &str {
         without_names(self.original_path(), self.mounted())
     }

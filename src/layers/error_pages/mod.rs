@@ -13,7 +13,7 @@ use accept::Form;
 ///
 /// | `Accept` | the page |
 /// | --- | --- |
-/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: what happened, what to do, and a link to the folder above, if the error has one |
+/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: the error, advice, and a link to the folder above, if the error has one |
 /// | names `application/json` or `application/problem+json`, with a weight not below that of HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) (feature `json`) |
 /// | anything else: `*/*`, as sent by curl and `fetch`, or none | one line of `text/plain` |
 ///

@@ -237,10 +237,8 @@ impl Copying<'_> {
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        if is_folder || stat.kind != Kind::File {
-            if !taking.uploads.delete {
-                return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
-            }
+        if (is_folder || stat.kind != Kind::File) && !taking.uploads.delete {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
         }
         Ok(existing)
     }

@@ -1,9 +1,9 @@
 //! One request to the backend, on a thread of its own. The thread connects, sends the head and the body, reads the head
-//! of the response, notifies the handler, and sends the body to the client. The body of the request is complete before
-//! it starts.
+//! of the response, notifies the handler, and sends the body to the client. The body of the request has arrived
+//! completely before the thread starts.
 //!
 //! Ownership: the thread owns the connection (`Upstream`). The request owns the exchange through `Pending`, and ends it
-//! when the client has left or has received its response. They share `State`.
+//! when the client has disconnected or received its response. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,12 +23,13 @@ use crate::{Body, Method, Response, StatusCode};
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
-/// Up to this many bytes of a body, if they have arrived with the head, are sent together with it. They fit into the queue of a channel.
+/// If bytes of a body have arrived with the head, up to this many are sent together with the head. They fit into the
+/// queue of a channel.
 const AT_ONCE: usize = 32 * 1024;
 
 /// A request in progress.
 pub(super) struct Exchange {
-    /// Notified when there is an answer.
+    /// Notified when there is an `Answer`.
     pub(super) arrived: Signal,
     state: Mutex<State>,
     asked: Asked,
@@ -46,26 +47,26 @@ pub(super) struct Asked {
 
 #[derive(Default)]
 struct State {
-    /// The connection, for the end of the exchange.
+    /// The connection, which the end of the exchange closes.
     stream: Option<Arc<TcpStream>>,
     answer: Option<Result<Answer, Failure>>,
-    /// Whether there was an answer. A second one is dropped.
+    /// Whether there was an `Answer`. A second one is dropped.
     is_answered: bool,
-    /// Whether the client has left, or its response is complete.
+    /// Whether the client has disconnected, or its response is complete.
     is_over: bool,
 }
 
 /// The backend's response.
 pub(super) enum Answer {
-    /// Without a body.
+    /// A response without a body.
     Whole(AnswerHead),
-    /// With a body that the thread sends.
+    /// A response with a body that the thread sends.
     Streamed(AnswerHead, Response),
     /// The connection continues as another protocol.
     Switched(AnswerHead, Upstream),
 }
 
-/// Ends the exchange when it is dropped with its request: the client has left, or has received its response.
+/// Ends the exchange when it is dropped with its request, because the client has disconnected or received its response.
 pub(super) struct Pending(pub(super) Arc<Exchange>);
 
 impl Drop for Pending {
@@ -74,7 +75,7 @@ impl Drop for Pending {
     }
 }
 
-/// Answers when the thread ends, if nothing else has: after a panic.
+/// Stores a failure as the `Answer` when the thread ends without one, after a panic.
 struct Answered<'a>(&'a Exchange);
 
 impl Drop for Answered<'_> {
@@ -84,7 +85,7 @@ impl Drop for Answered<'_> {
 }
 
 impl Exchange {
-    /// Starts it on a thread, which keeps the place while it is connected.
+    /// Starts an exchange on a thread, which keeps the place while it is connected.
     pub(super) fn begin(
         asked: Asked,
         body: Body,
@@ -116,7 +117,7 @@ impl Exchange {
             if !self.asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
                 return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
-            self.lock().stream = None; // the tunnel outlives the request, whose end must not close it
+            self.lock().stream = None; // the tunnel outlives the request, and the end of the request must not close it
             self.answer(Ok(Answer::Switched(head, upstream)));
             return Ok(());
         }
@@ -130,7 +131,7 @@ impl Exchange {
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(Answer::Streamed(head, response));
         if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
-            self.send(upstream, body, sender); // the client gets it with the head
+            self.send(upstream, body, sender); // the client gets the body with the head
             self.answer(answer);
         } else {
             self.answer(answer);
@@ -139,7 +140,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
+    /// Stores the connection, so that the end of the exchange closes it. Returns false if the exchange has already
+    /// ended.
     fn keep(&self, stream: &Arc<TcpStream>) -> bool {
         let mut state = self.lock();
         state.stream = Some(Arc::clone(stream)).filter(|_| !state.is_over);

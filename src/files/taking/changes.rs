@@ -13,7 +13,7 @@ use super::target::{self, Target};
 use super::{Held, Place, Taking, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
-/// A body has no meaning for these methods. RFC 4918, section 9.3, requires 415 then.
+/// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
 pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
     if has_length || request.header("transfer-encoding").is_some() {
@@ -101,7 +101,7 @@ fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
-/// The path of a request for something below the topmost folder.
+/// Returns the path of a request for something below the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
@@ -128,7 +128,7 @@ where
     }
 }
 
-/// Returns what exists, if it is served. The response reveals nothing about anything else.
+/// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
 pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {

@@ -57,7 +57,8 @@ impl Target {
         Ok(target)
     }
 
-    /// Returns a name in the same folder that is never served, for content that gets this target's name later.
+    /// Returns a target with a name that is never served, in the same folder, for content that gets this target's name
+    /// later.
     pub fn part(&self) -> rustix::io::Result<Target> {
         let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
         Ok(Target { folder, path: self.path.clone(), part: Some(draw_name()) })
@@ -72,7 +73,7 @@ impl Target {
         Ok(Target { folder, path, part: None })
     }
 
-    /// 403 for folders that links on the disk turn into folders of `/.well-known/`, whatever their path.
+    /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
     fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
         let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
@@ -81,7 +82,7 @@ impl Target {
         }
     }
 
-    /// Its path below the root.
+    /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
         self.path.path()
     }
@@ -91,19 +92,19 @@ impl Target {
         Whole::check(place, request, &self.path, moved)
     }
 
-    /// The key of its lock.
+    /// Returns the key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
         let folder = stat_of(&self.folder).map_err(error_of)?;
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
-    /// The name, the folders that contain it, and what exists there.
+    /// Returns the name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
         let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
         Ok(Spot { named: self.at()?, folders: self.folders(), folder })
     }
 
-    /// The folders that contain it, including those above the root, as far up as the server can go.
+    /// Returns the folders that contain the target, up to the root of the file system if the server can open them.
     pub fn folders(&self) -> Vec<Identity> {
         let mut folders = Vec::new();
         let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0).ok();
@@ -117,7 +118,7 @@ impl Target {
         folders
     }
 
-    /// The open folder, for a file that has no name yet.
+    /// Returns the open folder, for a file that has no name yet.
     pub fn folder(&self) -> &OwnedFd {
         &self.folder
     }
@@ -213,7 +214,7 @@ impl Target {
         Ok(Target { path: writable(free)?, ..self })
     }
 
-    /// What exists with that name; a link itself.
+    /// Returns the metadata of the existing entry with that name, without following a link.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
         self.existing_at(self.name())
     }
@@ -226,7 +227,7 @@ impl Target {
         }
     }
 
-    /// The regular file with that name, if there is one.
+    /// Returns the regular file with that name, if there is one.
     ///
     /// # Errors
     /// 409 if there is something else, which is left unchanged.
@@ -241,12 +242,12 @@ impl Target {
     }
 }
 
-/// The path of a request that writes, below the folder.
+/// Returns the path of a request that writes, below the folder.
 pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     beneath(place, &request.url_path()?)
 }
 
-/// A path in a field of the request, below the folder.
+/// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors
 /// Also if another mount or route serves that path: no request could reach a file there.
@@ -265,8 +266,8 @@ fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     }
 }
 
-/// Checks whether something new can have this name. Names that Windows reserves are accepted: this is not Windows, and
-/// programs that download them there have to handle them.
+/// Checks whether something new can have this name. Names that are reserved on Windows are accepted: a program that
+/// downloads them to Windows has to handle them.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     let wrong = |what| Err(Error::new(StatusCode::BAD_REQUEST, what));
     let Ok(text) = str::from_utf8(name) else { return wrong("Names must be UTF-8.") };
@@ -281,7 +282,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
+/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
 pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     const LONGEST_EXTENSION: usize = 32;
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8

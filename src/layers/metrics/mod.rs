@@ -30,9 +30,9 @@ pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", proce
 /// As a layer it counts each response, including rejections of invalid requests, so put it outermost. Counters are on
 /// the worker's own cache lines, without a lock. A request costs reading the clock and a few additions.
 ///
-/// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If another
-/// server serves the page, set its server with [`of`](Metrics::of). Metrics reveal how busy a server is and what fails,
-/// so do not publish the page.
+/// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If the page is
+/// served by another server, set the server to report with [`of`](Metrics::of). Metrics reveal how busy a server is and
+/// what fails, so do not publish the page.
 ///
 /// ```
 /// use modest::layers::Metrics;
@@ -196,8 +196,12 @@ impl Metrics {
 
 impl Layer for Metrics {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        self.0.counts.received(request.method(), request.body().len());
-        next.run(request)
+        let bytes = request.body().len(); // before the handler can consume it
+        let result = next.run(request);
+        if !result.as_ref().is_ok_and(Response::is_to_wait) {
+            self.0.counts.received(request.method(), bytes); // otherwise this method is called again
+        }
+        result
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {

@@ -12,13 +12,17 @@ use crate::{Http, Method, Response, Routes, TcpServer};
 fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
     Routes::new()
         .get("/", |_: &(), _| Ok(Response::text("hello\n")))
+        .post("/waits", |_, request: &Request| match request.is_late() {
+            true => Ok(Response::text("late")),
+            false => Ok(Response::wait_for(crate::live::Signal::new().ticket(), Duration::from_millis(1))),
+        })
         .post("/", |_, request: &Request| Ok(Response::text(format!("{}", request.body().len()))))
         .mount("/metrics", metrics.page())
         .with_state(())
         .layer(metrics.clone())
 }
 
-/// The value of a sample.
+/// Returns the value of a sample.
 fn value(page: &str, sample: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
@@ -33,19 +37,20 @@ fn requests_and_connections_are_counted() {
     assert_eq!(server.get("/missing").status(), 404);
     assert_eq!(server.send(TestRequest::new(Method::POST, "/").with_body("12345")).status(), 200);
     assert_eq!(server.send(TestRequest::new(Method::from_bytes(b"BREW").unwrap(), "/")).status(), 405);
+    assert_eq!(server.send(TestRequest::new(Method::POST, "/waits").with_body("67")).text(), "late");
     let page = server.get("/metrics");
     let page = page.text();
     for (sample, expected) in [
         ("modest_http_requests_total{method=\"GET\",status=\"200\"}", 3.0),
         ("modest_http_requests_total{method=\"GET\",status=\"404\"}", 1.0),
-        ("modest_http_requests_total{method=\"POST\",status=\"200\"}", 1.0),
+        ("modest_http_requests_total{method=\"POST\",status=\"200\"}", 2.0),
         ("modest_http_requests_total{method=\"other\",status=\"405\"}", 1.0),
         ("modest_http_request_duration_seconds_count{method=\"GET\"}", 4.0),
         ("modest_http_request_duration_seconds_bucket{method=\"GET\",le=\"+Inf\"}", 4.0),
-        ("modest_http_request_duration_seconds_bucket{method=\"POST\",le=\"60\"}", 1.0),
-        ("modest_http_request_body_bytes_total{method=\"POST\"}", 5.0),
+        ("modest_http_request_duration_seconds_bucket{method=\"POST\",le=\"60\"}", 2.0),
+        ("modest_http_request_body_bytes_total{method=\"POST\"}", 7.0),
         ("modest_http_request_body_bytes_total{method=\"GET\"}", 0.0),
-        ("modest_http_response_body_bytes_total{method=\"POST\"}", 1.0),
+        ("modest_http_response_body_bytes_total{method=\"POST\"}", 5.0),
         ("modest_connections{state=\"turn\"}", 1.0),
         ("modest_handlers_running", 1.0),
         ("modest_refused_total{limit=\"queue\"}", 0.0),
@@ -59,7 +64,7 @@ fn requests_and_connections_are_counted() {
     let accepted =
         page.lines().find(|line| line.starts_with("modest_connections_accepted_total{listener=\"127.0.0.1:"));
     let accepted: u64 = accepted.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect(page);
-    assert!((1..=7).contains(&accepted), "{accepted}");
+    assert!((1..=8).contains(&accepted), "{accepted}");
     assert!(value(page, "process_cpu_seconds_total").unwrap() > 0.0);
     let of_proc = has_proc().then_some(true);
     assert_eq!(value(page, "process_resident_memory_bytes").map(|bytes| bytes > 100_000.0), of_proc);
@@ -67,8 +72,8 @@ fn requests_and_connections_are_counted() {
     assert!(!page.contains("BREW"), "no label contains text of a client");
 }
 
-/// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of
-/// refusals.
+/// A connection that waits for a thread is counted while it waits. A connection that gets no thread is counted as
+/// refused.
 #[test]
 fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
@@ -151,7 +156,7 @@ fn formats() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
-    // The fields of Prometheus 2.42 and 3.0, and others.
+    // `Accept` of Prometheus 2.42 and 3.0, and others.
     for (accept, is_open) in [
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -172,7 +177,7 @@ fn formats() {
     assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
 }
 
-/// promtool accepts each line, each family has help and type before it, and no sample occurs twice.
+/// promtool accepts each line, help and type precede each family, and no sample occurs twice.
 #[test]
 fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
@@ -229,7 +234,7 @@ fn the_document_lists_all_metrics() {
     }
 }
 
-/// Whether this system has the metrics that are read from `/proc`.
+/// Returns whether this system has the metrics that are read from `/proc`.
 fn has_proc() -> bool {
     super::SYSTEM_SERVICE.1.starts_with("/proc")
 }

@@ -1,5 +1,7 @@
 //! Creates folders (MKCOL: RFC 4918, section 9.3), and deletes. Called by `taking`.
 
+use std::sync::Arc;
+
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
@@ -8,7 +10,7 @@ use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Place, Taking, check_conditions, error_of, location_of};
+use super::{Held, Place, Taking, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
 /// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
@@ -30,7 +32,7 @@ impl Taking {
         }
         let target = place.target(request, &path.bytes)?;
         self.check_if(place, request)?;
-        if !self.make(place, request, &target)? {
+        if !self.make(request, &target)? {
             return Err(exists());
         }
         let location = location_of(place, target.path(), true);
@@ -40,23 +42,29 @@ impl Taking {
     }
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
-    pub(super) fn make(&self, place: Place<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
+    pub(super) fn make(&self, request: &Request, target: &Target) -> Result<bool, Error> {
+        let made = self.make_for_now(request, target)?;
+        made.iter().for_each(|held| held.keep(0));
+        Ok(made.is_some())
+    }
+
+    /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
+    pub(super) fn make_for_now(&self, request: &Request, target: &Target) -> Result<Option<Arc<Held>>, Error> {
         let _guard = self.uploads.locks.hold([target.at()?]);
         if target.existing()?.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
-        self.check_lock_at(place, request, target, None)?; // another request may have removed the file
+        self.check_lock_at(request, target, None)?; // for a file that other requests have removed
         let held = self.hold(request, None)?;
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Ok(false), // another program has just created it
+            Err(Errno::EXIST) => return Ok(None), // another program has just created it
             Err(errno) => return Err(error_of(errno)),
         }
-        held.keep(0);
         // If syncing fails, the folder exists nevertheless.
         let _ = self.sync_folder(target.folder());
-        Ok(true)
+        Ok(Some(held))
     }
 
     /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC
@@ -73,8 +81,7 @@ impl Taking {
         self.check_locks(place, request, &target, Some(stat))?;
         match target.remove(is_folder, granted) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
-                place.check_all_reachable(request, target.path())?;
-                self.remove_all(place, &target)?;
+                self.remove_all(place, request, &target, stat)?;
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let why = "The folder is not empty. Delete its contents first.";

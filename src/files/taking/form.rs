@@ -17,6 +17,7 @@ use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
 use super::target;
+use super::writable::check_place;
 use super::{
     Arriving, Held, Place, Taking, announced_length, check_content_fields, copy, error_of, location_of, taken,
 };
@@ -130,7 +131,7 @@ impl Taking {
     fn make_one(&self, to: Destination<'_>, name: &str) -> Result<(), Error> {
         target::check_name(name.as_bytes())?;
         let path = path::join(to.folder, name.as_bytes());
-        match self.make(to.place, to.request, &to.place.target(to.request, &path)?)? {
+        match self.make(to.request, &to.place.target(to.request, &path)?)? {
             true => Ok(()),
             false => Err(taken()),
         }
@@ -173,7 +174,7 @@ impl Taking {
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
             }
             let target = to.place.target(to.request, &path)?; // a checked name, so never `..`
-            self.make(to.place, to.request, &target)?; // if something else exists, the next name fails
+            self.make(to.request, &target)?; // if something else exists, the next name fails
             done.folders.insert(path.clone());
         }
         Ok(path)
@@ -183,7 +184,7 @@ impl Taking {
     pub fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
-        target::check_place(place, &path)?;
+        check_place(place, &path)?;
         let rights = place.rights(request);
         let folder =
             place.finder.root.folder_to_change(&path, rights.ask::<Write>(&path)?).map_err(|errno| match errno {

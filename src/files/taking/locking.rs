@@ -43,29 +43,28 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
         self.check_if(place, request)?;
-        self.check_lock_at(place, request, target, existing)
+        self.check_lock_at(request, target, existing)
     }
 
-    /// Rejects with 412 if `If` does not hold.
+    /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
+    /// changes if there is no such lock any more.
     pub(super) fn check_if(&self, place: Place<'_>, request: &Request) -> Result<(), Error> {
-        if self.offers_locks(place.webdav) { self.tokens_of_if(place, request).map(drop) } else { Ok(()) }
+        self.tokens_of_if(place, request).map(drop)
     }
 
     /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
     /// holds for requests to another handler of the same folder that does not support LOCK.
     pub(super) fn check_lock_at(
         &self,
-        place: Place<'_>,
         request: &Request,
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
         let locks = &self.uploads.locks.dav;
         if locks.are_none() {
             return Ok(()); // computing a spot opens every folder above it
         }
-        locks.check(&target.spot(existing)?, &lists.tokens(), request)
+        locks.check(&target.spot(existing)?, &IfLists::of(request)?.tokens(), request)
     }
 
     /// Removes the locks of something that was deleted, and of everything below it.

@@ -26,6 +26,8 @@ mod changes; // new folders, and deletions
 
 mod target; // a path to a folder and a name in it
 
+mod writable; // the check of every path that is written
+
 mod settings; // the settings
 
 mod locks; // one change of a name at a time
@@ -53,7 +55,7 @@ use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::FileStat;
-use crate::{BodyPlan, Error, Request, Response, UrlPath, Validators};
+use crate::{BodyPlan, Error, Request, Response, Validators};
 use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
@@ -127,24 +129,6 @@ impl Place<'_> {
     fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
     }
-
-    /// Rejects with 409 a name that requests cannot reach, because another route or mount serves its path.
-    fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
-        self.check_that(path, |path| request.leads_here(path))
-    }
-
-    /// Checks that a folder and everything in it can be reached.
-    fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
-        self.check_that(path, |path| request.leads_here_whole(path))
-    }
-
-    fn check_that(self, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_>) -> bool) -> Result<(), Error> {
-        let on_server = path::on_server(self.mount, path);
-        match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
-            true => Ok(()),
-            false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
-        }
-    }
 }
 
 impl Taking {
@@ -183,14 +167,15 @@ impl Taking {
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
-            "HEAD" => self.is_about_upload(request),
-            method => self.methods(webdav).contains(&method) || self.is_about_upload(request),
+            "HEAD" => resuming::is_about_upload(request),
+            method => self.methods(webdav).contains(&method) || resuming::is_about_upload(request),
         }
     }
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
     pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         request.check_own_page(CHANGE)?;
+        self.check_is_whole(request)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
@@ -205,10 +190,12 @@ impl Taking {
 
     /// Handles one of [`methods`](Taking::methods).
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        request.check_own_page(CHANGE)?; // needed for a request whose head was not checked
+        // Needed for a request whose head was not checked.
+        request.check_own_page(CHANGE)?;
+        self.check_is_whole(request)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
-            _ if self.is_about_upload(request) => self.about_upload(place, request),
+            _ if resuming::is_about_upload(request) => self.about_upload(place, request),
             "PUT" => self.put(place, request),
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
@@ -332,7 +319,7 @@ impl Taking {
                 target.replace_by(file).map_err(error_of)?;
                 (target, false)
             }
-            (_, Policy::Rename) => (name_freely(target, file, &place.rights(request))?, true),
+            (_, Policy::Rename) => (self.name_freely(place, request, target, file)?, true),
             _ => match target.give_to(file) {
                 Ok(()) => (target, true),
                 Err(Errno::EXIST) => return Err(taken()), // another program has just created it
@@ -344,6 +331,26 @@ impl Taking {
         self.sync_folder(target.folder())?;
         let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
         Ok(Stored { path: target.path().to_vec(), is_new, tag })
+    }
+
+    /// Gives a file the first free name of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` and so on.
+    fn name_freely(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        mut target: Target,
+        file: &NewFile,
+    ) -> Result<Target, Error> {
+        let name = target.name().to_vec();
+        for _ in 0..MAX_TRIES {
+            match target.give_to(file) {
+                Ok(()) => return Ok(target),
+                Err(Errno::EXIST) => target = target.free(place, request, &name)?,
+                Err(errno) => return Err(error_of(errno)),
+            }
+            self.check_lock_at(request, &target, None)?;
+        }
+        Err(taken())
     }
 
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
@@ -378,19 +385,6 @@ fn stored_response(place: Place<'_>, stored: Stored) -> Response {
         Some(tag) => response.with_header(header::ETAG, tag),
         None => response,
     }
-}
-
-/// Gives a file the first free name of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` and so on.
-fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Target, Error> {
-    let name = target.name().to_vec();
-    for _ in 0..MAX_TRIES {
-        match target.give_to(file) {
-            Ok(()) => return Ok(target),
-            Err(Errno::EXIST) => target = target.free(&name, rights)?,
-            Err(errno) => return Err(error_of(errno)),
-        }
-    }
-    Err(taken())
 }
 
 /// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.

@@ -21,13 +21,11 @@ impl Taking {
         let to = Target::find(place, request, written.into())?;
         let _locks = self.uploads.locks.hold([from.at()?, to.at()?]);
         let stat = changes::existing(place, &from)?;
-        if stat.kind == Kind::Folder {
-            place.check_all_reachable(request, to.path())?;
-        }
+        let (whole_from, whole_to) = (from.whole(place, request, stat)?, to.whole(place, request, stat)?);
         check_conditions(place, request, &from, Some(stat))?;
         self.check_locks(place, request, &from, Some(stat))?;
         let existing = to.existing()?;
-        self.check_lock_at(place, request, &to, existing)?;
+        self.check_lock_at(request, &to, existing)?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
         let way = match existing {
@@ -36,10 +34,7 @@ impl Taking {
             Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => None,
             Some(found) if may_replace && place.webdav => {
                 check_apart(&from, stat, &to, found)?;
-                if found.kind == Kind::Folder {
-                    place.check_all_reachable(request, to.path())?;
-                }
-                Some(self.set_aside(place, &to, found, written)?)
+                Some(self.set_aside((place, request), &to, found, written)?)
             }
             Some(_) => {
                 let why = "That name is taken.";
@@ -47,8 +42,8 @@ impl Taking {
             }
         };
         from.rename(
-            moved,
-            (&to, written),
+            (moved, whole_from),
+            (&to, written, whole_to),
             existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File)),
         )
         .map_err(|errno| match errno {

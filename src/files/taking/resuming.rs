@@ -63,11 +63,15 @@ impl Taking {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }
 
-    /// Returns whether the request queries or cancels an upload in progress.
-    pub fn is_about_upload(&self, request: &Request) -> bool {
-        self.partials.is_some()
-            && matches!(*request.method(), Method::HEAD | Method::DELETE)
-            && request.param("upload").is_some()
+    /// 400 for a request whose body is a part that can't be continued: it must not be stored as the whole.
+    pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
+        match is_incomplete(request) && !self.is_step(request) {
+            true => Err(Error::new(
+                StatusCode::BAD_REQUEST,
+                "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0.",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Checks from the head which upload the request belongs to and whether it continues the received part, and plans
@@ -225,13 +229,23 @@ impl Taking {
     }
 }
 
+/// Whether it queries or cancels an upload in progress. Never about the file itself, even if uploads are not resumable:
+/// a client would delete a file that it has never sent.
+pub(super) fn is_about_upload(request: &Request) -> bool {
+    matches!(*request.method(), Method::HEAD | Method::DELETE) && request.param("upload").is_some()
+}
+
 fn is_ranged(request: &Request) -> bool {
     *request.method() == Method::PUT && request.header("content-range").is_some()
 }
 
 fn begins(request: &Request) -> bool {
     let is_file = !request.raw_path().ends_with('/');
-    matches!(*request.method(), Method::PUT | Method::POST) && is_file && word(request, COMPLETE) == Some("?0")
+    matches!(*request.method(), Method::PUT | Method::POST) && is_file && is_incomplete(request)
+}
+
+fn is_incomplete(request: &Request) -> bool {
+    word(request, COMPLETE) == Some("?0")
 }
 
 fn is_complete(request: &Request) -> bool {

@@ -10,11 +10,12 @@ use rustix::io::Errno;
 
 use super::super::new_file::{NewFile, draw_name};
 use super::super::path::{self, FilePath, ResolvedPath};
-use super::super::rights::{Granted, Move, Read, Rights, Write, WriteAll};
+use super::super::rights::{Granted, Move, Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::super::sys;
 use super::dav_locks::Spot;
 use super::locks::Named;
+use super::writable::{Whole, Writable, speaks_for_the_host};
 use super::{Place, error_of};
 use crate::{Error, Request, UrlPath};
 
@@ -25,9 +26,9 @@ const MAX_ABOVE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Target {
     folder: OwnedFd,
-    /// The path below the root.
-    path: Vec<u8>,
-    /// The temporary name, if the content gets the last name of the path only when it is complete.
+    /// Its path below the root. The folder is the one above it.
+    path: Writable,
+    /// The temporary name, if the last name of the path is given only when the content is complete.
     part: Option<String>,
 }
 
@@ -43,16 +44,15 @@ impl Target {
 
     /// Returns the name at this path, valid or not.
     pub fn open(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
-        let path = granted.path();
-        check_place(place, path)?;
-        place.check_reachable(request, path)?;
-        let folder = place.finder.root.folder_to_change(path::parent(path), granted).map_err(|errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
-                Error::new(StatusCode::CONFLICT, "The target folder does not exist.")
-            }
-            errno => error_of(errno),
-        })?;
-        let target = Target { folder, path: path.to_vec(), part: None };
+        let path = Writable::check(place, request, granted)?;
+        let folder =
+            place.finder.root.folder_to_change(path::parent(path.path()), granted).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
+                    Error::new(StatusCode::CONFLICT, "The target folder does not exist.")
+                }
+                errno => error_of(errno),
+            })?;
+        let target = Target { folder, path, part: None };
         target.check_folders(place)?;
         Ok(target)
     }
@@ -66,13 +66,11 @@ impl Target {
 
     /// Returns the target with this name in this folder, for something new.
     pub fn inside(&self, place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
-        let path = granted.path();
-        check_name(path::name(path))?;
-        check_place(place, path)?;
-        place.check_reachable(request, path)?;
+        check_name(path::name(granted.path()))?;
+        let path = Writable::check(place, request, granted)?;
         let flags = sys::PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let folder = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).map_err(error_of)?;
-        Ok(Target { folder, path: path.to_vec(), part: None })
+        Ok(Target { folder, path, part: None })
     }
 
     /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
@@ -86,7 +84,12 @@ impl Target {
 
     /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
-        &self.path
+        self.path.path()
+    }
+
+    /// Checks that everything at and below its path is reachable, if this is moved there, or away from there.
+    pub fn whole(&self, place: Place<'_>, request: &Request, moved: FileStat) -> Result<Whole, Error> {
+        Whole::check(place, request, &self.path, moved)
     }
 
     /// Returns the key of its lock.
@@ -141,7 +144,7 @@ impl Target {
     }
 
     /// Renames it to a name that is never served, and returns that name.
-    pub fn set_aside(&self, _: Granted<'_, WriteAll>) -> rustix::io::Result<String> {
+    pub fn set_aside(&self, _: Granted<'_, WriteAll>, _: Whole) -> rustix::io::Result<String> {
         let name = draw_name();
         sys::rename_new(&self.folder, self.name(), &self.folder, name.as_bytes())?;
         Ok(name)
@@ -149,14 +152,14 @@ impl Target {
 
     /// Renames complete content from its temporary name, if the name is free.
     pub fn complete(&self) -> rustix::io::Result<()> {
-        sys::rename_new(&self.folder, self.name(), &self.folder, path::name(&self.path))
+        sys::rename_new(&self.folder, self.name(), &self.folder, path::name(self.path()))
     }
 
     /// Renames it, and replaces an existing target if that is requested.
     pub fn rename(
         &self,
-        _: Granted<'_, Move>,
-        (to, _): (&Target, Granted<'_, WriteAll>),
+        (_, _): (Granted<'_, Move>, Whole),
+        (to, _, _): (&Target, Granted<'_, WriteAll>, Whole),
         replaces: bool,
     ) -> rustix::io::Result<()> {
         match replaces {
@@ -183,17 +186,23 @@ impl Target {
     }
 
     pub fn name(&self) -> &[u8] {
-        self.part.as_ref().map_or_else(|| path::name(&self.path), |part| part.as_bytes())
+        self.part.as_ref().map_or_else(|| path::name(self.path()), |part| part.as_bytes())
     }
 
-    /// Returns this name with a free number. Mostly the lowest numbers are taken, so the number is doubled until it is
-    /// free, and the lowest free number is then found by bisection.
-    pub fn free(mut self, name: &[u8], rights: &Rights) -> Result<Target, Error> {
-        let parent = path::parent(&self.path).to_vec();
-        let mut is_taken = |number: u32| {
-            self.path = path::join(&parent, &numbered(name, number));
-            self.existing().map(|found| found.is_some())
+    /// Returns this name with a free number: nothing has that name, and no other route or mount serves it. Taken numbers
+    /// are mostly the lowest, so the number is doubled until one is free, and then found by bisection.
+    ///
+    /// # Errors
+    /// Also if the request has no right to write that name.
+    pub fn free(self, place: Place<'_>, request: &Request, name: &[u8]) -> Result<Target, Error> {
+        let (parent, rights) = (path::parent(self.path()), place.rights(request));
+        let writable = |number: u32| {
+            let path = path::join(parent, &numbered(name, number));
+            Writable::check(place, request, rights.ask(&path)?)
         };
+        let is_served = |number| writable(number).is_err_and(|error| error.status() == StatusCode::CONFLICT);
+        let is_taken =
+            |number| Ok::<_, Error>(self.existing_at(&numbered(name, number))?.is_some() || is_served(number));
         let (mut taken, mut free) = (0, 1);
         while free < u32::MAX / 2 && is_taken(free)? {
             (taken, free) = (free, free * 2);
@@ -202,14 +211,16 @@ impl Target {
             let middle = taken + (free - taken) / 2;
             *(if is_taken(middle)? { &mut taken } else { &mut free }) = middle;
         }
-        let path = path::join(&parent, &numbered(name, free));
-        rights.ask::<Write>(&path)?;
-        Ok(Target { path, ..self })
+        Ok(Target { path: writable(free)?, ..self })
     }
 
     /// Returns the metadata of the existing entry with that name, without following a link.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
-        match stat_in(&self.folder, self.name()) {
+        self.existing_at(self.name())
+    }
+
+    fn existing_at(&self, name: &[u8]) -> Result<Option<FileStat>, Error> {
+        match stat_in(&self.folder, name) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(error_of(errno)),
@@ -253,32 +264,6 @@ fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),
         ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),
     }
-}
-
-/// Rejects with 403 names that are not served, and `/.well-known/`, where certificate authorities look for proof of
-/// control over the host (RFC 8555, section 8.3) and other programs look for policies (RFC 8615).
-pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
-    let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
-    if place.finder.is_hidden(path) {
-        return refused("Names can't start with a dot here.");
-    }
-    let on_server = path::on_server(place.mount, path);
-    let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
-    match tops.into_iter().any(is_well_known) {
-        true => Err(speaks_for_the_host()),
-        false => Ok(()),
-    }
-}
-
-fn speaks_for_the_host() -> Error {
-    Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
-}
-
-/// Returns whether the name is `.well-known` on file systems that ignore case and invisible characters.
-fn is_well_known(name: &[u8]) -> bool {
-    let name = String::from_utf8_lossy(name);
-    let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
-    seen.trim_end_matches(['.', ' ']) == ".well-known"
 }
 
 /// Checks whether something new can have this name. Names that are reserved on Windows are accepted: a program that

@@ -22,6 +22,7 @@ use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_in, stat_of};
 use super::super::sys;
 use super::target::{self, Target};
+use super::writable::Whole;
 use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
 use crate::{Error, Request, Response, Validators};
 
@@ -92,8 +93,8 @@ impl Taking {
             let _guard = self.uploads.locks.hold([to.at()?]);
             copying.judge(&to, is_folder)?
         };
-        if replaced.is_some_and(|stat| stat.kind == Kind::Folder) {
-            check_removable(place, &to)?;
+        if let Some(stat) = replaced {
+            check_removable((place, request), &to, stat)?;
         }
         // A copy keeps its worker until it is complete.
         let is_small = matches!(&from, Opened::File(_, stat) if stat.size <= SMALL);
@@ -117,15 +118,13 @@ impl Taking {
     /// Moves aside what a new folder, or a file in place of a folder, will replace.
     pub(super) fn set_aside<'t>(
         &self,
-        place: Place<'_>,
+        at: (Place<'_>, &Request),
         target: &'t Target,
         stat: FileStat,
         granted: super::Granted<'_, WriteAll>,
     ) -> Result<Way<'t>, Error> {
-        if stat.kind == Kind::Folder {
-            check_removable(place, target)?;
-        }
-        let name = target.set_aside(granted).map_err(error_of)?;
+        let whole = check_removable(at, target, stat)?;
+        let name = target.set_aside(granted, whole).map_err(error_of)?;
         // The lock keeps a sweep from removing it (see `new_file`).
         let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
         let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
@@ -142,8 +141,14 @@ impl Taking {
     }
 
     /// Removes a folder with everything in it, unless it contains something that is not served there.
-    pub(super) fn remove_all(&self, place: Place<'_>, target: &Target) -> Result<(), Error> {
-        check_removable(place, target)?;
+    pub(super) fn remove_all(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: &Target,
+        stat: FileStat,
+    ) -> Result<(), Error> {
+        check_removable((place, request), target, stat)?;
         remove_named(target.folder(), target.name(), true)
     }
 }
@@ -228,18 +233,13 @@ impl Copying<'_> {
         let Copying { taking, place, request, .. } = self;
         let existing = to.existing()?;
         taking.check_if(place, request)?;
-        taking.check_lock_at(place, request, to, existing)?;
+        taking.check_lock_at(request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
         if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        if is_folder || stat.kind != Kind::File {
-            if !taking.uploads.delete {
-                return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
-            }
-            if stat.kind == Kind::Folder {
-                place.check_all_reachable(request, to.path())?;
-            }
+        if (is_folder || stat.kind != Kind::File) && !taking.uploads.delete {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
         }
         Ok(existing)
     }
@@ -261,7 +261,9 @@ impl Copying<'_> {
         }
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {
-            Some(stat) => Some(taking.set_aside(place, to, stat, place.rights(request).ask::<WriteAll>(to.path())?)?),
+            Some(stat) => {
+                Some(taking.set_aside((place, request), to, stat, place.rights(request).ask::<WriteAll>(to.path())?)?)
+            }
             None => None,
         };
         give(existing.is_some() && way.is_none())
@@ -305,9 +307,8 @@ impl Copying<'_> {
     /// Copies a folder, which gets its name when the copy is complete.
     fn folder(self, from: &[u8], to: &Target, replaced: Option<FileStat>, is_whole: bool) -> Result<(), Error> {
         let part = to.part().map_err(error_of)?;
-        self.folder_itself(&part)?;
+        let mut stored = vec![self.folder_itself(&part)?];
         let mut part = Part(Some(part));
-        let mut stored = Vec::new();
         if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
             self.contents(from, target, &mut Room { ..Room::WHOLE }, &mut stored)?;
         }
@@ -317,8 +318,9 @@ impl Copying<'_> {
         Ok(())
     }
 
-    fn folder_itself(self, to: &Target) -> Result<(), Error> {
-        if self.taking.make(self.place, self.request, to)? { Ok(()) } else { Err(taken()) }
+    fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
+        let held = self.taking.make_for_now(self.request, to)?.ok_or_else(taken)?;
+        Ok(Stored { held, bytes: 0 })
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
@@ -340,7 +342,7 @@ impl Copying<'_> {
                 }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
-                    self.folder_itself(&copy)?;
+                    stored.push(self.folder_itself(&copy)?);
                     room.inside(|room| self.contents(&path, &copy, room, stored))?;
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
@@ -351,7 +353,7 @@ impl Copying<'_> {
     }
 }
 
-/// A complete copy of a file, which counts towards the quota once the whole copy is complete.
+/// A complete copy of a file or a folder, which counts towards the quota once the whole copy is complete.
 struct Stored {
     held: Arc<super::Held>,
     bytes: u64,
@@ -397,11 +399,16 @@ fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
     Ok(names)
 }
 
-/// Checks that a folder can be removed with everything in it.
-fn check_removable(place: Place<'_>, target: &Target) -> Result<(), Error> {
+/// Checks that something can be removed: a folder with everything in it.
+fn check_removable((place, request): (Place<'_>, &Request), target: &Target, stat: FileStat) -> Result<Whole, Error> {
+    let whole = target.whole(place, request, stat)?;
+    if stat.kind != Kind::Folder {
+        return Ok(whole);
+    }
     let folder = open_folder(target.folder(), target.name())?;
     let device = stat_of(&folder).map_err(error_of)?.identity().0;
-    check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })
+    check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })?;
+    Ok(whole)
 }
 
 fn check_tree(

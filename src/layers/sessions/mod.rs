@@ -157,9 +157,7 @@ impl Sessions {
         let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
         let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
         let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
-        if let Some(ended) = &ended {
-            self.store.remove(&ended.key())?;
-        }
+        let has_ended = ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
         if id.is_none() && changes.is_empty() {
             return Ok(ended.map(|_| self.removal(request)));
         }
@@ -174,7 +172,7 @@ impl Sessions {
             return Ok(None);
         }
         let is_new = id.is_none() || renews;
-        if id.is_none() && ended.is_none() && !record.has_user() {
+        if id.is_none() && !has_ended && !record.has_user() {
             self.count_beginning(request)?;
         }
         record.touch(now, renews);
@@ -188,6 +186,13 @@ impl Sessions {
         }
         session.saved(new.clone());
         Ok(is_new.then(|| self.cookie(request, new.text())))
+    }
+
+    /// Removes a session. Returns false if another request has ended it before. The caller holds its lock.
+    fn end(&self, id: &Id, now: SystemTime) -> Result<bool> {
+        let is_stored = self.load(id, now)?.is_some();
+        self.store.remove(&id.key())?;
+        Ok(is_stored)
     }
 
     /// Waits until no other request changes this session.

@@ -354,6 +354,32 @@ fn a_client_begins_a_bounded_number_of_sessions() {
     assert_eq!(store.len(), 5);
 }
 
+/// Of requests that end one session at the same time, only one replaces it by a new one without being counted.
+#[test]
+fn ending_one_session_begins_one_session() {
+    const REQUESTS: usize = 5;
+    let all = std::sync::Barrier::new(REQUESTS);
+    let app = handler_fn(move |request| {
+        let session = Session::of(request)?;
+        if request.path() == "/out" {
+            all.wait();
+            session.log_out();
+        }
+        session.flash("bye");
+        Ok(Response::text(""))
+    });
+    let store = Arc::new(MemorySessions::new());
+    let server = testing::serve(app.layer(Sessions::new(Arc::clone(&store)).new_per_hour(2)));
+    let cookie = server.get("/").header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let ask = || server.send(TestRequest::new(Method::GET, "/out").with_header("cookie", &cookie)).status().as_u16();
+    let mut statuses = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..REQUESTS).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
+    });
+    statuses.sort_unstable();
+    assert_eq!((statuses, store.len()), (vec![200, 200, 429, 429, 429], 2));
+}
+
 #[test]
 fn only_a_few_cookies_are_looked_up() {
     struct Counting(MemorySessions, std::sync::atomic::AtomicUsize);

@@ -375,12 +375,40 @@ fn failed_copies_leave_the_quota() {
     fs::remove_file(folder.path("in/b")).unwrap();
     let copy = |to| ask(&server, "COPY", "/in", &[("destination", to)], b"").status().as_u16();
     assert_eq!(copy("/out"), 429, "1.6 MB");
+    // Neither its bytes nor its folders count: one more file of the rest fits.
+    assert_eq!(put(&server, "/rest", &vec![b'x'; 400_000]), 201);
 }
 
-const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+/// A client that sends a condition expects that nothing changes if it does not hold, whether or not the folder has locks:
+/// they may have been turned off since the client got its token.
+#[test]
+fn a_condition_in_if_holds_without_locks() {
+    for webdav in [true, false] {
+        for policy in [Overwrite::Refuse, Overwrite::Rename, Overwrite::Replace] {
+            let folder = Folder::new(&[("a", "a")]);
+            let server = serve(folder.handler().webdav(webdav).uploads(Uploads::new().overwrite(policy).delete(true)));
+            let tag = format!("([{}])", server.get("/a").header("etag").unwrap());
+            let to = ("destination", "/b");
+            for (method, fields) in [
+                ("DELETE", &[("if", "(<urn:uuid:gone>)")][..]),
+                ("DELETE", &[("if", "([\"other\"])")]),
+                ("MOVE", &[to, ("if", "(<urn:uuid:gone>)")]),
+                ("PUT", &[("if", "(<urn:uuid:gone>)")]),
+            ] {
+                let got = ask(&server, method, "/a", fields, b"new");
+                let rejects = if (method, policy) == ("PUT", Overwrite::Refuse) { &[409, 412][..] } else { &[412] };
+                assert!(rejects.contains(&got.status().as_u16()), "{webdav} {policy:?} {method} {fields:?}: {got:?}");
+                assert_eq!(tree(folder.as_ref()), ["a=a"], "{webdav} {policy:?} {method} {fields:?}");
+            }
+            assert_eq!(ask(&server, "DELETE", "/a", &[("if", &tag)], b"").status(), 204, "{webdav} {policy:?}");
+        }
+    }
+}
+
+pub(super) const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype><D:owner>ada &lt;b&gt;<x y=\"&quot;\"/><!-- evil --></D:owner></D:lockinfo>";
 
-fn lock(server: &TestServer, target: &str, fields: &[(&str, &str)], body: &str) -> SentResponse {
+pub(super) fn lock(server: &TestServer, target: &str, fields: &[(&str, &str)], body: &str) -> SentResponse {
     let request = modest::testing::TestRequest::new("LOCK".parse().unwrap(), target).with_body(body);
     server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)))
 }

@@ -4,6 +4,7 @@ mod dav;
 mod forms;
 mod names;
 mod races;
+mod reach;
 mod resuming;
 mod shares;
 

@@ -226,3 +226,47 @@ fn a_waiting_last_step_stores_nothing_after_the_end() {
         }
     }
 }
+
+/// What belongs to an upload in progress changes nothing else, whether or not uploads are resumable: a program may send
+/// it after a restart without the option. A part of a file is never stored as the whole.
+#[test]
+fn steps_of_an_upload_change_nothing_else() {
+    let upload = "/a?upload=0123456789abcdef";
+    let (complete, begins) = (("upload-complete", "?1"), ("upload-complete", "?0"));
+    let part = ("content-range", "bytes 3-5/6");
+    let boundary = ("content-type", "multipart/form-data; boundary=x");
+    let form = "--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\nnew\r\n--x--\r\n";
+    for (method, target, fields, body, [off, on], now) in [
+        ("DELETE", upload, &[][..], "", [404, 404], "a=whole"),
+        ("DELETE", "/a?upload=", &[], "", [404, 404], "a=whole"),
+        ("DELETE", "/a?upload", &[], "", [404, 404], "a=whole"),
+        ("DELETE", "/a?x=y&upload=z", &[], "", [404, 404], "a=whole"),
+        ("DELETE", "/a?upload=0123456789abcdef", &[("depth", "0")], "", [404, 404], "a=whole"),
+        ("HEAD", upload, &[], "", [404, 404], "a=whole"),
+        ("PATCH", upload, &[("upload-offset", "3"), complete], "new", [405, 404], "a=whole"),
+        ("PATCH", "/a", &[("upload-offset", "3"), complete], "new", [405, 404], "a=whole"),
+        ("PUT", upload, &[part], "new", [400, 404], "a=whole"),
+        ("PUT", "/a", &[part], "new", [400, 400], "a=whole"),
+        ("PUT", upload, &[("content-range", "bytes */6")], "", [400, 404], "a=whole"),
+        ("PUT", "/a", &[begins], "new", [400, 201], "a=whole"),
+        ("POST", "/a", &[begins], "new", [400, 201], "a=whole"),
+        ("POST", "/", &[begins, boundary], form, [400, 400], "a=whole"),
+        ("POST", "/", &[part, boundary], form, [400, 400], "a=whole"),
+        ("PUT", "/a", &[complete], "new", [204, 204], "a=new"), // it is whole
+        ("GET", upload, &[], "", [200, 200], "a=whole"),
+        ("DELETE", "/a", &[], "", [204, 204], ""),
+    ] {
+        for (resumes, expected) in [(false, off), (true, on)] {
+            let folder = Folder::new(&[("a", "whole")]);
+            let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+            let uploads = if resumes { uploads.resumable(4, Duration::from_secs(3600)) } else { uploads };
+            let server = taking(&folder, uploads);
+            let request = TestRequest::new(method.parse().unwrap(), target);
+            let request = if matches!(method, "PUT" | "POST" | "PATCH") { request.with_body(body) } else { request };
+            let got =
+                server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)));
+            let case = format!("{method} {target} {fields:?}, resumable: {resumes}: {got:?}");
+            assert_eq!((got.status().as_u16(), tree(folder.as_ref()).join(" ")), (expected, now.to_owned()), "{case}");
+        }
+    }
+}

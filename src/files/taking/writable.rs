@@ -1,0 +1,82 @@
+//! The one check of every path that a request writes, whether the client or the server chose it. Called by `target`, which
+//! creates and changes nothing without its result.
+
+use http::StatusCode;
+
+use super::super::path;
+use super::super::rights::{Granted, Write};
+use super::super::stat::{FileStat, Kind};
+use super::Place;
+use crate::{Error, Request, UrlPath};
+
+/// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
+/// path is not reserved. Only [`check`](Writable::check) creates one.
+#[derive(Clone, Debug)]
+pub(super) struct Writable(Vec<u8>);
+
+/// The proof that requests for everything at and below a path reach this folder. Only [`check`](Whole::check) creates
+/// one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole(());
+
+impl Writable {
+    /// # Errors
+    /// 403 for a reserved path, 409 if another route or mount serves it.
+    pub fn check(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Writable, Error> {
+        let path = granted.path();
+        check_place(place, path)?;
+        check_that(place, path, |path| request.leads_here(path))?;
+        Ok(Writable(path.to_vec()))
+    }
+
+    pub fn path(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Whole {
+    /// Checks the path of something that is moved there, or away. A link counts as a folder: it can lead to one later.
+    ///
+    /// # Errors
+    /// 409 if another route or mount serves a path below it.
+    pub fn check(place: Place<'_>, request: &Request, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
+        match moved.kind {
+            Kind::File => Ok(Whole(())),
+            _ => check_that(place, &at.0, |path| request.leads_here_whole(path)).map(|()| Whole(())),
+        }
+    }
+}
+
+fn check_that(place: Place<'_>, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_>) -> bool) -> Result<(), Error> {
+    let on_server = path::on_server(place.mount, path);
+    match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
+        true => Ok(()),
+        false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
+    }
+}
+
+/// 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof of control
+/// over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
+pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
+    let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
+    if place.finder.is_hidden(path) {
+        return refused("Names can't start with a dot here.");
+    }
+    let on_server = path::on_server(place.mount, path);
+    let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
+    match tops.into_iter().any(is_well_known) {
+        true => Err(speaks_for_the_host()),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn speaks_for_the_host() -> Error {
+    Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
+}
+
+/// Whether the name is `.well-known` on file systems that ignore case and invisible characters.
+fn is_well_known(name: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(name);
+    let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
+    seen.trim_end_matches(['.', ' ']) == ".well-known"
+}

@@ -41,6 +41,7 @@ class Settings:
     reload: bool
     drain: Optional[float]
     quiet: bool
+    has_parent: bool
     is_check: bool
 
 @final

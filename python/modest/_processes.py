@@ -1,7 +1,7 @@
 """Several processes that serve one application: a parent creates the listening sockets, forks, and replaces processes that end.
 
 The parent never has a second thread: it forks without one, and it runs no code of the application. A child imports the application,
-reports that it serves, and drains on SIGTERM. While a process is replaced, the new one serves before the old one stops; clients that
+reports that it serves, and drains on SIGTERM (a stop) and SIGUSR2 (a successor serves). While a process is replaced, the new one serves before the old one stops; clients that
 connect meanwhile wait in the queue of the sockets, which all processes share.
 """
 
@@ -30,6 +30,9 @@ OVERTIME = 5.0
 COMPARE_WATCHED, COMPARE = 5.0, 0.3
 # The time from the first report until files are compared: an editor writes a file in several steps.
 SETTLE = 0.2
+
+# Ends a child that a successor replaces: without --shutdown-delay, because no client needs another server.
+REPLACED = signal.SIGUSR2
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT)
 
@@ -150,7 +153,7 @@ class Supervisor:
                 notify("READY=1")
             child.is_ready = self.has_served = True
             if child.replaces is not None:
-                self.end(child.replaces, signal.SIGTERM)
+                self.end(child.replaces, REPLACED)
                 child.replaces = None
         if RETIRE in report:
             child.retires = time.monotonic()
@@ -214,7 +217,7 @@ class Supervisor:
         self.not_before = 0.0
         for child in list(self.children.values()):
             if child.replaces is not None or not child.is_ready and not child.is_ending:
-                self.end(child, signal.SIGTERM)  # it has loaded the old code
+                self.end(child, REPLACED)  # it has loaded the old code
         for child in self.serving():
             self.replace(child)
 
@@ -228,7 +231,7 @@ class Supervisor:
     def end(self, child: Child, number: int) -> None:
         child.is_ending = True
         child.replaces = None
-        is_limited = number == signal.SIGTERM and self.settings.drain is not None
+        is_limited = number != signal.SIGKILL and self.settings.drain is not None
         child.killed_at = time.monotonic() + self.settings.drain + OVERTIME if is_limited else None
         try:
             os.kill(child.pid, number)
@@ -265,8 +268,8 @@ class Supervisor:
 
     def serve(self, pipe: int, number: int) -> int:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number_ in (signal.SIGTERM, signal.SIGCHLD, REPLACED):
+            signal.signal(number_, signal.SIG_DFL)
         # The parent handles the signals that a terminal sends to all processes. They are not ignored here, because programs
         # that the application starts would inherit that.
         for number_ in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

@@ -190,8 +190,7 @@ def main(args=None) -> int:
             print(f"modest-wsgi: --chdir {settings.chdir}: {error.strerror}", file=sys.stderr)
             return 1
     sys.path.insert(0, os.getcwd())
-    is_supervised = settings.processes or settings.process_requests or settings.process_age or settings.reload
-    if is_supervised and not settings.is_check:
+    if settings.has_parent and not settings.is_check:
         from . import _processes
 
         return _processes.supervise(args, settings)

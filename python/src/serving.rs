@@ -10,7 +10,7 @@ use std::thread;
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGTERM, SIGUSR2};
 use signal_hook::iterator;
 
 use crate::application::Application;
@@ -102,7 +102,8 @@ struct How {
 enum Signals {
     /// The program, as `modest` does.
     Program,
-    /// A parent process, which sends SIGTERM. A terminal sends SIGINT to both; the parent handles it.
+    /// A parent process, which sends SIGTERM for a stop, and SIGUSR2 once a successor serves. A terminal sends SIGINT to
+    /// both; the parent handles it.
     Parent,
     /// The caller.
     Caller,
@@ -170,9 +171,9 @@ impl Program for Wsgi {
         }
         drop(state);
         if self.how.signals == Signals::Parent
-            && let Err(error) = shutdown_on_sigterm(server.handle())
+            && let Err(error) = shutdown_on_signals(server.handle())
         {
-            log::error!("SIGTERM can't be handled: {error}");
+            log::error!("signals can't be handled: {error}");
         }
     }
 
@@ -182,14 +183,16 @@ impl Program for Wsgi {
     }
 }
 
-/// The first SIGTERM begins a shutdown, a second one ends the process.
-fn shutdown_on_sigterm(handle: ServerHandle) -> io::Result<()> {
-    let mut signals = iterator::Signals::new([SIGTERM])?;
+/// SIGTERM begins a shutdown. SIGUSR2 begins one without a delay, because a successor serves already. Further signals
+/// change nothing: a service manager can send SIGTERM to all processes, and then the parent does. The parent kills a
+/// process that takes too long.
+fn shutdown_on_signals(handle: ServerHandle) -> io::Result<()> {
+    let mut signals = iterator::Signals::new([SIGTERM, SIGUSR2])?;
     let wait = move || {
-        for (number, _) in signals.forever().enumerate() {
+        for number in signals.forever() {
             match number {
-                0 => handle.shutdown(),
-                _ => signal_hook::low_level::exit(128 + SIGTERM),
+                SIGUSR2 => handle.hand_over(),
+                _ => handle.shutdown(),
             }
         }
     };

@@ -90,7 +90,10 @@ impl Own {
         let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
         let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
         match sources::parse(with_name(rest), &mut own) {
-            Ok(Action::Serve(options)) => Ok((own, *options)),
+            Ok(Action::Serve(options)) => {
+                own.check_processes(&options).map_err(wrong)?;
+                Ok((own, *options))
+            }
             Ok(Action::Print(text)) => Err((text, 0)),
             Err(error) => Err((line(&error.to_string()), error.status())),
         }
@@ -148,6 +151,25 @@ impl Own {
         match self.values("env").iter().find(|pair| !pair.as_bytes().iter().skip(1).any(|byte| *byte == b'=')) {
             Some(pair) => Err(format!("--env {}: expected a name and a value, as in MODE=production", pair.display())),
             None => Ok(()),
+        }
+    }
+
+    /// The option that starts a parent process. Such a process replaces its children, so that two of them serve at once.
+    fn parent(&self) -> Option<&'static str> {
+        let is_given = |name: &&str| !self.values(name).is_empty() && (*name != "reload" || self.is_on(name));
+        ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)
+    }
+
+    /// Rejects what several processes can't promise. Locks (of WebDAV, and of a name whose `If-Match` was compared),
+    /// unfinished uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. All
+    /// other state may be that of a process: docs/python.md lists it.
+    fn check_processes(&self, options: &Options) -> Result<(), String> {
+        match self.parent() {
+            Some(parent) if !options.taking.upload.is_empty() => Err(format!(
+                "--upload and --{parent} contradict each other: locks, quotas and unfinished uploads belong to one \
+                 process; leave --{parent} out, or serve that folder with 'modest'"
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -226,6 +248,8 @@ pub struct Settings {
     chdir: Option<OsString>,
     environment: Vec<(OsString, OsString)>,
     reload: bool,
+    /// Whether a parent starts and replaces the processes that serve.
+    has_parent: bool,
     /// The seconds in which a process ends after SIGTERM; `None`: no limit.
     drain: Option<f64>,
     quiet: bool,
@@ -255,6 +279,7 @@ impl Settings {
             chdir: None,
             environment: Vec::new(),
             reload: false,
+            has_parent: false,
             drain: None,
             quiet: false,
             is_check: false,
@@ -275,6 +300,7 @@ impl Settings {
             chdir: own.values("chdir").last().cloned(),
             environment: own.environment(),
             reload: own.is_on("reload"),
+            has_parent: own.parent().is_some(),
             drain: options.longest_shutdown().map(|time| time.as_secs_f64()),
             quiet: options.verbosity() == Verbosity::Quiet,
             is_check: options.starting.check,

@@ -160,15 +160,59 @@ def test_shutdown_drains_all_processes(serve, number):
             os.kill(pid, 0)
 
 
-def test_control_c_drains_too(serve):
-    """A terminal sends SIGINT to the parent and its children."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_drains_too(serve, number):
+    """A terminal sends SIGINT to the parent and its children, and systemd SIGTERM: a child then gets a second one from the parent."""
     server = serve("apps", "--processes", "2", "--threads", "2", "-q")
     until(lambda: len(pids(server)) == 2, "both serve")
     client = server.connect()
-    client.sendall(b"GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.sendall(b"GET /sleep?2 HTTP/1.1\r\nHost: a\r\n\r\n")
     time.sleep(0.3)
-    os.killpg(server.process.pid, signal.SIGINT)
+    before = children(server)
+    for pid in before:
+        os.kill(pid, number)
+    until(lambda: number == signal.SIGINT or children(server) != before, "the process without a request has ended")
+    server.process.send_signal(number)
     assert b"slept" in read_all(client)
+    assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_stop_during_a_replacement_finishes_requests(serve):
+    server = serve("apps", "--processes", "1", "-q")
+    (old,) = children(server)
+    client = server.connect()
+    client.sendall(b"GET /sleep?2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    time.sleep(0.3)  # time until it is handled, which can't be seen from outside
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: old not in pids(server, 5) and len(children(server)) == 2, "the successor serves")
+    server.process.send_signal(signal.SIGTERM)
+    assert b"slept" in read_all(client)
+    assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_replaced_process_does_not_look_unhealthy(serve):
+    """Its successor serves, so it ends without the delay, and no health check fails."""
+    server = serve("apps", "--processes", "2", "--health", "/healthy", "--shutdown-delay", "1h", "-q")
+    until(lambda: len(pids(server)) == 2, "both serve")
+    kept = server.connect()
+    kept.sendall(b"GET /healthy HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"200 OK" in kept.recv(1000)
+    for _ in range(2):
+        before, statuses = children(server), set()
+
+        def are_replaced():
+            statuses.add(server.get("/healthy").status)
+            return len(children(server)) == 2 and not children(server) & before
+
+        server.process.send_signal(signal.SIGHUP)
+        until(are_replaced, "new processes, without the delay")
+        assert statuses == {200}
+    # The end of the parent has the delay: all processes are lame ducks.
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: server.get("/healthy").status == 503, "health checks fail")
+    before = children(server)
+    assert server.get("/tuple").status == 200 and len(before) == 2
+    server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(DEADLINE) == 0
 
 

@@ -45,6 +45,8 @@ struct State {
     /// When `shutdown` was called. `shutdown_began`: when the shutdown began.
     asked: Option<Instant>,
     shutdown_began: Option<Instant>,
+    /// Whether another process serves the same listeners.
+    is_handed_over: bool,
     last: Stats, // the statistics at the end
     stop: Stop,  // of the background threads
 }
@@ -63,6 +65,13 @@ impl ServerHandle {
             return engine.drain();
         }
         drop(state);
+        self.begin_shutdown();
+    }
+
+    /// Begins the shutdown without a [delay](crate::TcpServer::shutdown_delay), because another process already serves
+    /// the same listeners: clients need no other server, so [`is_draining`](ServerHandle::is_draining) stays false.
+    pub fn hand_over(&self) {
+        self.state().is_handed_over = true;
         self.begin_shutdown();
     }
 
@@ -86,10 +95,11 @@ impl ServerHandle {
     }
 
     /// Returns whether a shutdown was requested. Health checks should fail from then on. The shutdown
-    /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) is over.
+    /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) is over. False if the
+    /// listeners were [handed over](ServerHandle::hand_over).
     pub fn is_draining(&self) -> bool {
         let state = self.state();
-        state.asked.is_some() || state.shutdown_began.is_some()
+        !state.is_handed_over && (state.asked.is_some() || state.shutdown_began.is_some())
     }
 
     /// Returns whether a shutdown has begun.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use modest::raw::{Event, Raw};
-use modest::{Listen, Request, Response, Stats, TcpServer, handler_fn};
+use modest::{Listen, Request, Response, ServerHandle, Stats, TcpServer, handler_fn};
 
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, Process, Running, eventually, get, serve, serve_alone};
@@ -74,6 +74,32 @@ fn the_shutdown_timeout_applies_to_running_handlers() {
     // The thread of the handler ends by itself. Its client gets an end or the response, and does not hang.
     let _ = client.stream.set_read_timeout(Some(PATIENCE));
     let _ = client.read_to_end();
+}
+
+#[test]
+fn a_successor_makes_the_delay_needless() {
+    let hand_over: fn(&ServerHandle) = ServerHandle::hand_over;
+    let after_shutdown: fn(&ServerHandle) = |handle| {
+        handle.shutdown();
+        assert!(handle.is_draining() && !handle.is_shutting_down());
+        handle.hand_over();
+    };
+    for (what, end) in [("at once", hand_over), ("within the delay", after_shutdown)] {
+        let script = Script::default();
+        let settings = |server: TcpServer| server.workers(1).shutdown_delay(PATIENCE * 4).shutdown_timeout(PATIENCE);
+        let mut server = serve(Raw(script.clone()), settings);
+        let mut client = server.client();
+        client.send("block gate\n");
+        server.wait_for("the handler runs", |stats| stats.running == 1);
+        end(&server.handle);
+        assert!(server.handle.is_shutting_down(), "{what}");
+        assert!(!server.handle.is_draining(), "{what}: health checks would fail");
+        script.open("gate");
+        client.expect("done\n");
+        drop(client);
+        let took = server.wait_for_end();
+        assert!(took < PATIENCE, "{what}: {took:?}");
+    }
 }
 
 #[test]

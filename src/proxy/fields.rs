@@ -65,13 +65,31 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     is_other.then(|| protocol.to_owned())
 }
 
-/// The lines after `Host`, and the empty line that ends the head.
-pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Vec<u8> {
-    let mut lines = Vec::new();
-    let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
+/// The schemes of `Authorization` that are about one request. Others can be about its connection (RFC 4559).
+const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
+
+/// Whether a connection can have this request and others: nothing of it can be taken for another request, it can be
+/// repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
+pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let is_of_request = |value: &[u8]| {
+        let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();
+        OF_REQUEST.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let has_no_user = !passes_authorization || request.header_all("authorization").all(is_of_request);
+    is_safe && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
+}
+
+/// The lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
+pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool, is_last: bool) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(1024);
+    let mut add = |name: &[u8], value: &[u8]| {
+        [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
+    };
     let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
     for (name, value) in request.fields() {
-        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace(['_', '.'], "-");
+        let hyphenated = |&byte: &u8| if matches!(byte, b'_' | b'.') { '-' } else { byte.to_ascii_lowercase().into() };
+        let canonical: String = name.iter().map(hyphenated).collect();
         let is_of_connection =
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
@@ -91,7 +109,8 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
             add(b"Connection", b"upgrade");
             add(b"Upgrade", protocol.as_bytes());
         }
-        None => add(b"Connection", b"close"),
+        None if is_last => add(b"Connection", b"close"),
+        None => {}
     }
     lines.extend(b"\r\n");
     lines

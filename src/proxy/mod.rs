@@ -1,12 +1,14 @@
 //! A reverse proxy as a handler: another HTTP/1.1 server responds to its requests. It is on the same level as `files`
-//! and `layers`. Each request has a connection of its own to that server, so no response can reach the wrong client.
-//! Each module uses only those below it.
+//! and `layers`. A connection to that server has further requests only if nothing of an earlier exchange can be left on
+//! it, so no response can reach the wrong client. Each module uses only those below it.
 
 mod tunnel; // bytes in both directions after a 101
 
 mod exchange; // one request to the backend, on a thread of its own
 
 mod threads; // the threads of exchanges
+
+mod kept; // connections for further requests
 
 mod upstream; // its connection to the backend
 
@@ -25,8 +27,9 @@ use std::time::Duration;
 use crate::http::{Live, LiveKind};
 use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath};
 use backend::Backend;
-use exchange::{Answer, Asked, Exchange, Pending};
+use exchange::{Answer, Asked, Exchange, Job, Pending};
 use failure::Failure;
+use kept::Kept;
 use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
@@ -60,8 +63,12 @@ use threads::Threads;
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If it breaks off in the middle of a response, the client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never see different ends of a body. Each request has a new connection to the
-///   backend.
+///   that this server and its clients never see different ends of a body.
+/// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
+///   `Authorization` other than Basic, Bearer and Digest. The connection is kept if the response is HTTP/1.1, without
+///   `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own fields give its end, and no
+///   byte follows it. Any other request has a connection of its own. A request that fails on a kept connection before
+///   the first byte of its response is sent once more, on a new one.
 ///
 /// ```no_run
 /// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};
@@ -81,12 +88,13 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
+    kept: Arc<Kept<Job>>,
     passes_authorization: bool,
     prefix: String,
 }
 
 impl ReverseProxy {
-    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Each request makes a new connection.
+    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Requests make the connections.
     ///
     /// # Errors
     /// If the URL is not `http://HOST[:PORT][/PATH]`.
@@ -99,6 +107,7 @@ impl ReverseProxy {
             body_limit: Some(256 << 20),
             places: places(256),
             threads: Threads::new(),
+            kept: Kept::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -137,6 +146,20 @@ impl ReverseProxy {
     /// IPv6; further ones get 429. Default: 256.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
+        self
+    }
+
+    /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none, each request
+    /// has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
+    pub fn idle_connections(mut self, number: usize) -> ReverseProxy {
+        self.kept = Kept::new(number, self.kept.limit);
+        self
+    }
+
+    /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds, because Node.js,
+    /// Apache and uvicorn end theirs after 5; zero: none is kept; `None`: no limit.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
+        self.kept = Kept::new(self.kept.most, limit.into());
         self
     }
 
@@ -182,10 +205,12 @@ impl ReverseProxy {
         if let Some(destination) = self.destination(request)? {
             head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
         }
-        head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
+        let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
+        head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization, !may_share));
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let asked = Asked { method, upgrade, head, limit: self.response_timeout };
-        Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector(), &self.threads)?)
+        let asked = Asked { method, upgrade, head, limit: self.response_timeout, may_share };
+        let body = request.body().try_clone()?;
+        Ok(Exchange::begin(asked, body, place, self.connector(), &self.threads, &self.kept)?)
     }
 
     /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
@@ -239,7 +264,7 @@ impl ReverseProxy {
     }
 
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
-    fn connector(&self) -> impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static {
+    fn connector(&self) -> impl Fn() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
         move || {
             let addresses = backend.to_socket_addrs().map_err(|error| Failure::Unreachable(error.to_string()))?;

@@ -107,7 +107,7 @@ impl Exchange {
         asked: Asked,
         body: Body,
         place: LivePlace,
-        connect: C,
+        connector: impl FnOnce() -> C,
         threads: &Threads,
         kept: &Arc<Kept<Job>>,
     ) -> Result<Pending, Failure>
@@ -125,7 +125,7 @@ impl Exchange {
         } else {
             kept.close_oldest();
         }
-        let kept = Arc::downgrade(kept);
+        let (connect, kept) = (connector(), Arc::downgrade(kept));
         let begun = threads.run(move || work(job, &connect, &kept));
         begun.map(|()| Pending(exchange)).map_err(|_| Failure::Full)
     }
@@ -338,7 +338,7 @@ fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Resul
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
-            BodyStep::Data(piece) => sender.send_timeout(piece, None).map_err(|error| error.to_string())?,
+            BodyStep::Data(piece) => sender.send_shared(Arc::from(piece), None).map_err(|error| error.to_string())?,
             BodyStep::End => {
                 upstream.consume(used);
                 return Ok(());

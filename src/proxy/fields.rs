@@ -1,6 +1,8 @@
 //! The header fields that the backend and the client get. Fields of one connection are left out, and fields about the
 //! client are set to what this server knows.
 
+use std::fmt::Write;
+
 use http::header;
 
 use crate::http::answer::AnswerHead;
@@ -80,9 +82,14 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     is_safe && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
 }
 
-/// The lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
-pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool, is_last: bool) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(1024);
+/// Adds the lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
+pub(super) fn of_request(
+    lines: &mut Vec<u8>,
+    request: &Request,
+    prefix: &str,
+    passes_authorization: bool,
+    is_last: bool,
+) {
     let mut add = |name: &[u8], value: &[u8]| {
         [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
     };
@@ -98,9 +105,6 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
             add(name, value);
         }
     }
-    for (name, value) in about_client(request, prefix) {
-        add(name.as_bytes(), value.as_bytes());
-    }
     if let Some(length) = body_length(request) {
         add(b"Content-Length", length.to_string().as_bytes());
     }
@@ -112,50 +116,49 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
         None if is_last => add(b"Connection", b"close"),
         None => {}
     }
-    lines.extend(b"\r\n");
-    lines
+    lines.extend_from_slice(about_client(request, prefix).as_bytes());
+    lines.extend_from_slice(b"\r\n");
 }
 
-/// The fields about the client and its connection, as this server knows them.
-fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> {
+/// The lines about the client and its connection, as this server knows them.
+fn about_client(request: &Request, prefix: &str) -> String {
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
-    let mut fields = vec![("X-Forwarded-Proto", scheme.to_owned())];
-    let mut element = Vec::new();
+    let version = if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" };
+    let (mut lines, mut element) = (String::with_capacity(256), String::with_capacity(64));
+    // Writing to a string does not fail.
     if let Some(ip) = request.client_ip() {
-        fields.extend([("X-Forwarded-For", ip.to_string()), ("X-Real-IP", ip.to_string())]);
-        element.push(if ip.is_ipv6() { format!("for=\"[{ip}]\"") } else { format!("for={ip}") });
+        let _ = write!(lines, "X-Forwarded-For: {ip}\r\nX-Real-IP: {ip}\r\n");
+        let _ = if ip.is_ipv6() { write!(element, "for=\"[{ip}]\";") } else { write!(element, "for={ip};") };
     }
     if !host.is_empty() && !host.contains(['"', '\\']) {
-        fields.push(("X-Forwarded-Host", host.to_owned()));
-        element.push(format!("host=\"{host}\""));
+        let _ = write!(lines, "X-Forwarded-Host: {host}\r\n");
+        let _ = write!(element, "host=\"{host}\";");
     }
     if let Some(user) = request.user().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        fields.push(("X-Forwarded-User", user));
+        let _ = write!(lines, "X-Forwarded-User: {user}\r\n");
     }
     if !prefix.is_empty() {
-        fields.push(("X-Forwarded-Prefix", prefix.to_owned()));
+        let _ = write!(lines, "X-Forwarded-Prefix: {prefix}\r\n");
     }
-    element.push(format!("proto={scheme}"));
-    fields.push(("Forwarded", element.join(";")));
-    fields
-        .push(("Via", format!("{} modest", if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" })));
-    fields
+    let _ =
+        write!(lines, "X-Forwarded-Proto: {scheme}\r\nForwarded: {element}proto={scheme}\r\nVia: {version} modest\r\n");
+    lines
 }
 
 /// The fields for the client, with the length as one number. A challenge is left out if the client's credentials would
 /// be meant for this server.
 pub(super) fn of_response(
-    head: &AnswerHead,
+    head: AnswerHead,
     passes_authorization: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let named: Vec<&[u8]> = words(head.values(&header::CONNECTION)).collect();
+    let named: Vec<Vec<u8>> = words(head.values(&header::CONNECTION)).map(<[u8]>::to_vec).collect();
     let length = head.content_length().ok().flatten();
-    let fields = head.fields.iter().filter(move |(name, _)| {
+    let fields = head.fields.into_iter().filter(move |(name, _)| {
         let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
         let is_withheld = *name == header::WWW_AUTHENTICATE && !passes_authorization;
         !is_named && !is_withheld && *name != header::CONTENT_LENGTH && !HOP_BY_HOP.contains(&name.as_str())
     });
-    fields.cloned().chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
+    fields.chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
 }
 
 /// The protocol that a 101 switches to.

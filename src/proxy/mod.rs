@@ -198,19 +198,17 @@ impl ReverseProxy {
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
-        let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
         let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend.authority);
-        head.extend_from_slice(host.as_bytes());
-        head.extend_from_slice(b"\r\n");
+        let mut head = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", request.method()).into_bytes();
         if let Some(destination) = self.destination(request)? {
             head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
         }
         let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
-        head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization, !may_share));
+        fields::of_request(&mut head, request, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = Asked { method, upgrade, head, limit: self.response_timeout, may_share };
         let body = request.body().try_clone()?;
-        Ok(Exchange::begin(asked, body, place, self.connector(), &self.threads, &self.kept)?)
+        Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
     }
 
     /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
@@ -293,7 +291,7 @@ impl ReverseProxy {
         };
         let response = response.with_status(head.status).evaluated();
         let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
-        let fields = fields::of_response(&head, self.passes_authorization);
+        let fields = fields::of_response(head, self.passes_authorization);
         fields.fold(response, add).with_added_header("via", "1.1 modest")
     }
 }

@@ -117,7 +117,7 @@ class Servers:
         elif name == "miniserve":
             miniserve = [installed, "--interfaces", "127.0.0.1", "--port", "{port}"]
             self.start_one(server, ("listing", "archive"), [*miniserve, "--enable-tar", "--enable-zip", self.www])
-            self.start_one(server, ("forms",), [*miniserve, "--upload-files", "--overwrite-files", self.uploaded(server)])
+            self.start_one(server, ("forms",), [*miniserve, "--upload-files", "--on-duplicate-files", "overwrite", self.uploaded(server)])
         elif name == "redis":
             self.start_one(server, sites, ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         elif name == "std":

@@ -153,6 +153,26 @@ pub(crate) fn end_of_names(path: &[u8], count: u32) -> usize {
     slashes.nth(count as usize).unwrap_or(path.len())
 }
 
+/// Where the first names of a path as sent end: before the slash after them. Slashes can be repeated or encoded, as in
+/// [`UrlPath::parse_leniently`], so that these are the same names as in the decoded path.
+pub(crate) fn end_of_raw_names(path: &[u8], count: u32) -> usize {
+    let slash = |at: usize| match &path[at..] {
+        [b'/', ..] => 1,
+        [b'%', b'2', b'F' | b'f', ..] => 3,
+        _ => 0,
+    };
+    let mut at = 0;
+    for _ in 0..count {
+        while slash(at) > 0 {
+            at += slash(at);
+        }
+        while at < path.len() && slash(at) == 0 {
+            at += 1;
+        }
+    }
+    at
+}
+
 fn names_of(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.strip_prefix(b"/").unwrap_or(path).split(|&byte| byte == b'/')
 }

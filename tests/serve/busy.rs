@@ -138,3 +138,28 @@ impl Machine {
         self.0.load(SeqCst) > KEPT_WAITING
     }
 }
+
+/// Handlers have been short so far, so the responses to equal requests are written together. A different request can
+/// have a slower handler.
+#[test]
+fn a_response_does_not_wait_for_the_handler_of_another_request() {
+    let gates = Gates::default();
+    let server = serve(Http::new(gates.clone()), |server| server.workers(2).shutdown_timeout(PATIENCE));
+    for (gate, before) in [("one", 1), ("two", 2), ("three", 16)] {
+        let mut client = server.client();
+        let mut expect = |count: usize, sent: String| {
+            client.send(&sent);
+            for number in 0..count {
+                let answer = client.answer();
+                assert!(
+                    answer.as_ref().is_ok_and(|answer| answer.ends_with("here")),
+                    "{number} of {sent:?}: {answer:?}"
+                );
+            }
+        };
+        expect(500, get("/").repeat(500));
+        expect(before, get("/").repeat(before) + &get(&format!("/at/{gate}")));
+        gates.open(gate);
+        expect(1, String::new());
+    }
+}

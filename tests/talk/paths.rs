@@ -229,3 +229,50 @@ fn urls_of_this_server() {
         assert_eq!(found, expected, "{url}");
     }
 }
+
+/// Without strict paths, the part of the raw path that a mounted handler sees is the part that rights and routes have
+/// seen, however the slashes are written.
+#[test]
+fn the_raw_path_in_a_mount_is_the_checked_path() {
+    let seen = || handler_fn(|request| Ok(Response::text(format!("{}\n{}", request.path(), request.raw_path()))));
+    let app = Routes::<()>::new().mount("/app", seen()).mount("/a/b c", seen()).fallback(seen()).with_state(());
+    let http = Http::new(app).strict_paths(false);
+    let slashes = ["/", "//", "%2F", "%2f", "/%2F", "%2f/", "%2F%2F"];
+    for (names, mount) in [
+        (&["app"][..], 1),
+        (&["app", "public", "secret"], 1),
+        (&["ap%70", "public%2Esecret"], 1),
+        (&["a", "b%20c"], 2),
+        (&["a", "b%20c", "public", "%25"], 2),
+        (&["a", "app", "x"], 0),
+        (&["public", "secret"], 0),
+    ] {
+        let choices = slashes.len().pow(names.len() as u32);
+        for choice in 0..choices {
+            for end in ["", "/", "%2F", "//"] {
+                let slash = |at: usize| slashes[choice / slashes.len().pow(at as u32) % slashes.len()];
+                let target: String = (0..names.len()).map(|at| format!("{}{}", slash(at), names[at])).collect();
+                if !target.starts_with('/') {
+                    continue; // not a path
+                }
+                let sent = http.respond(&Request::get(&(target.clone() + end)));
+                assert_eq!(sent.status(), 200, "{target}{end}: {sent:?}");
+                let (path, raw) = sent.text().split_once('\n').unwrap();
+                let decoded = percent_decoded(raw);
+                let mut merged: String =
+                    decoded.split('/').filter(|name| !name.is_empty()).map(|name| format!("/{name}")).collect();
+                if merged.is_empty() || decoded.ends_with('/') {
+                    merged.push('/');
+                }
+                assert_eq!(merged, path, "{target}{end} in a mount of {mount} names: {raw}");
+                let expected: String =
+                    names[mount..].iter().map(|name| format!("/{}", percent_decoded(name))).collect();
+                assert_eq!(path.trim_end_matches('/'), expected, "{target}{end}: {path}");
+            }
+        }
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
+}

@@ -47,6 +47,8 @@ pub(crate) struct HttpConnection<H> {
     requests: u32,
     /// When its first request began.
     first_request: Option<Instant>,
+    /// Whether the next request has the same head as the last one, and has arrived with it.
+    is_repeated: bool,
     state: State,
 }
 
@@ -211,7 +213,14 @@ impl<H> HttpConnection<H> {
     }
 
     pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
-        HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle(None) }
+        HttpConnection {
+            service,
+            stage: 0,
+            requests: 0,
+            first_request: None,
+            is_repeated: false,
+            state: State::Idle(None),
+        }
     }
 }
 
@@ -321,9 +330,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.first_request.get_or_insert(turn.now);
         exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
+            let (head, rest) = turn.input.bytes().split_at(length);
+            let next_is_same = rest.starts_with(head);
             turn.input.consume(length);
-            if exchange.request.method().is_safe() {
-                turn.let_output_wait(); // responses to earlier requests
+            if std::mem::replace(&mut self.is_repeated, next_is_same) && exchange.request.method().is_safe() {
+                turn.let_output_wait(); // the response to the request before
             }
             return self.ask_for_permit(State::Handling(exchange));
         }

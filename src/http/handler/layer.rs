@@ -49,6 +49,9 @@ pub trait Layer: Send + Sync + 'static {
     /// Called with the whole request. `next.run(request)` calls the inner handler. An error of the inner handler is
     /// still an error here and has no page yet. Default: calls `next.run` and nothing else.
     ///
+    /// If the inner handler waits ([`Response::wait_for`](crate::Response::wait_for), `ReverseProxy`), this method is
+    /// called again after the wait. Its result is sent after the last call only, so count requests in `log_request`.
+    ///
     /// Decide in `before_body` whether a request is allowed. If the request has no body, nothing inside has been called
     /// before this method. If it has one, the inner handlers have already seen the head, and their body plan has been
     /// carried out ([`BodyPlan::save_to`] has written the body). If an inner handler rejected the request, or there is

@@ -10,7 +10,7 @@ use super::route_match::{Reach, without_names};
 use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
-use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
+use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, end_of_raw_names};
 
 /// The decoded form of a path, if that differs from the path as written. For most paths it does not.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Request {
     /// Within a [`mount`](crate::Routes::mount) it begins after the mount's own path, so a handler sees the same paths
     /// wherever it is mounted. [`original_path`](Request::original_path) is the whole.
     pub fn path(&self) -> &str {
-        without_names(self.original_path(), self.mounted())
+        without_names(self.original_path(), self.mounted(), end_of_names)
     }
 
     /// The whole decoded path from the root of the server, wherever the handler is mounted.
@@ -60,10 +60,13 @@ impl Request {
     /// The path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the mount's
     /// own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
     ///
+    /// Decoded, with each run of slashes as one, it is [`path`](Request::path). Without
+    /// [`strict_paths`](crate::Http::strict_paths) it can begin with an encoded slash.
+    ///
     /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal
     /// digits.
     pub fn raw_path(&self) -> &str {
-        without_names(self.head.path(), self.mounted())
+        without_names(self.head.path(), self.mounted(), end_of_raw_names)
     }
 
     /// The whole path from the root of the server, as bytes.

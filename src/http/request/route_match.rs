@@ -97,7 +97,7 @@ impl Reach {
 impl Fork {
     /// The part of a path that the router sees.
     fn within<'p>(&self, path: &'p str) -> &'p str {
-        without_names(path, self.mounted)
+        without_names(path, self.mounted, end_of_names)
     }
 }
 
@@ -152,7 +152,7 @@ impl RouteMatches {
 }
 
 /// The part of a path that the handler of a mount sees.
-pub(super) fn without_names(path: &str, count: u32) -> &str {
+pub(super) fn without_names(path: &str, count: u32, end_of_names: impl Fn(&[u8], u32) -> usize) -> &str {
     match count {
         0 => path,
         count => Some(&path[end_of_names(path.as_bytes(), count)..]).filter(|rest| !rest.is_empty()).unwrap_or("/"),

@@ -196,8 +196,12 @@ impl Metrics {
 
 impl Layer for Metrics {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        self.0.counts.received(request.method(), request.body().len());
-        next.run(request)
+        let bytes = request.body().len(); // before the handler can consume it
+        let result = next.run(request);
+        if !result.as_ref().is_ok_and(Response::is_to_wait) {
+            self.0.counts.received(request.method(), bytes); // otherwise this method is called again
+        }
+        result
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {

@@ -12,6 +12,10 @@ use crate::{Http, Method, Response, Routes, TcpServer};
 fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
     Routes::new()
         .get("/", |_: &(), _| Ok(Response::text("hello\n")))
+        .post("/waits", |_, request: &Request| match request.is_late() {
+            true => Ok(Response::text("late")),
+            false => Ok(Response::wait_for(crate::live::Signal::new().ticket(), Duration::from_millis(1))),
+        })
         .post("/", |_, request: &Request| Ok(Response::text(format!("{}", request.body().len()))))
         .mount("/metrics", metrics.page())
         .with_state(())
@@ -33,19 +37,20 @@ fn requests_and_connections_are_counted() {
     assert_eq!(server.get("/missing").status(), 404);
     assert_eq!(server.send(TestRequest::new(Method::POST, "/").with_body("12345")).status(), 200);
     assert_eq!(server.send(TestRequest::new(Method::from_bytes(b"BREW").unwrap(), "/")).status(), 405);
+    assert_eq!(server.send(TestRequest::new(Method::POST, "/waits").with_body("67")).text(), "late");
     let page = server.get("/metrics");
     let page = page.text();
     for (sample, expected) in [
         ("modest_http_requests_total{method=\"GET\",status=\"200\"}", 3.0),
         ("modest_http_requests_total{method=\"GET\",status=\"404\"}", 1.0),
-        ("modest_http_requests_total{method=\"POST\",status=\"200\"}", 1.0),
+        ("modest_http_requests_total{method=\"POST\",status=\"200\"}", 2.0),
         ("modest_http_requests_total{method=\"other\",status=\"405\"}", 1.0),
         ("modest_http_request_duration_seconds_count{method=\"GET\"}", 4.0),
         ("modest_http_request_duration_seconds_bucket{method=\"GET\",le=\"+Inf\"}", 4.0),
-        ("modest_http_request_duration_seconds_bucket{method=\"POST\",le=\"60\"}", 1.0),
-        ("modest_http_request_body_bytes_total{method=\"POST\"}", 5.0),
+        ("modest_http_request_duration_seconds_bucket{method=\"POST\",le=\"60\"}", 2.0),
+        ("modest_http_request_body_bytes_total{method=\"POST\"}", 7.0),
         ("modest_http_request_body_bytes_total{method=\"GET\"}", 0.0),
-        ("modest_http_response_body_bytes_total{method=\"POST\"}", 1.0),
+        ("modest_http_response_body_bytes_total{method=\"POST\"}", 5.0),
         ("modest_connections{state=\"turn\"}", 1.0),
         ("modest_handlers_running", 1.0),
         ("modest_refused_total{limit=\"queue\"}", 0.0),
@@ -59,7 +64,7 @@ fn requests_and_connections_are_counted() {
     let accepted =
         page.lines().find(|line| line.starts_with("modest_connections_accepted_total{listener=\"127.0.0.1:"));
     let accepted: u64 = accepted.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect(page);
-    assert!((1..=7).contains(&accepted), "{accepted}");
+    assert!((1..=8).contains(&accepted), "{accepted}");
     assert!(value(page, "process_cpu_seconds_total").unwrap() > 0.0);
     let of_proc = has_proc().then_some(true);
     assert_eq!(value(page, "process_resident_memory_bytes").map(|bytes| bytes > 100_000.0), of_proc);

@@ -8,7 +8,7 @@ mod record; // what is stored of a session
 mod store; // in memory, or in files
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
@@ -66,8 +66,9 @@ pub struct Sessions {
     is_kept: bool,
     /// New sessions per client.
     beginnings: Buckets<ClientKey>,
-    /// Held while a request changes what is stored, so that no change of another request is lost.
-    changes: Mutex<()>,
+    /// One is held while a request changes a stored session, so that no change of another request is lost. A slow
+    /// store then holds up only one of this many sessions.
+    changes: [Mutex<()>; 64],
 }
 
 impl Sessions {
@@ -81,7 +82,7 @@ impl Sessions {
             same_site: SameSite::Lax,
             is_kept: false,
             beginnings: Buckets::new(HOUR / 1000, 1000, 65_536),
-            changes: Mutex::new(()),
+            changes: [const { Mutex::new(()) }; 64],
         }
     }
 
@@ -154,7 +155,7 @@ impl Sessions {
         let now = request.now();
         let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
         let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
-        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
         if let Some(ended) = &ended {
             self.store.remove(&ended.key())?;
         }
@@ -186,6 +187,11 @@ impl Sessions {
         }
         session.saved(new.clone());
         Ok(is_new.then(|| self.cookie(request, new.text())))
+    }
+
+    /// Waits until no other request changes this session.
+    fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
+        self.changes[id.part(self.changes.len())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count_beginning(&self, request: &Request) -> Result<()> {

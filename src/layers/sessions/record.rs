@@ -26,6 +26,11 @@ impl Id {
         &self.0
     }
 
+    /// The number of one of `parts` equal parts of all ids, up to 256.
+    pub(super) fn part(&self, parts: usize) -> usize {
+        usize::from_str_radix(&self.0[..2], 16).unwrap_or_default() % parts
+    }
+
     /// The key in the store: a hash, from which the id cannot be computed.
     pub(super) fn key(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -221,6 +221,55 @@ fn changes_of_requests_at_the_same_time_are_kept() {
 
 /// A request in progress at a logout does not restore the session. A request in progress at a login does not remove the
 /// new cookie.
+/// A store that does not return from a save until the test lets it.
+struct Slow {
+    sessions: MemorySessions,
+    is_slow: AtomicBool,
+    calls: crossbeam_channel::Sender<()>,
+    returns: crossbeam_channel::Receiver<()>,
+}
+
+impl SessionStore for Slow {
+    fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {
+        self.sessions.load(key)
+    }
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> std::io::Result<()> {
+        if self.is_slow.swap(false, Relaxed) {
+            self.calls.send(()).unwrap();
+            self.returns.recv().unwrap();
+        }
+        self.sessions.save(key, bytes, expires)
+    }
+    fn remove(&self, key: &str) -> std::io::Result<()> {
+        self.sessions.remove(key)
+    }
+}
+
+#[test]
+fn a_slow_store_does_not_hold_up_other_sessions() {
+    let ((calls, called), (lets, returns)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
+    let slow = Slow { sessions: MemorySessions::new(), is_slow: AtomicBool::new(false), calls, returns };
+    let store = Arc::new(slow);
+    let http = Http::new(app().layer(Sessions::new(Arc::clone(&store))));
+    let begun = || {
+        let mut browser = Browser::new(&http);
+        browser.expect("a=1", "");
+        let id = Id::parse(browser.cookie.as_ref().unwrap().strip_prefix("session=").unwrap()).unwrap();
+        (browser, id.part(64))
+    };
+    let (mut ada, of_ada) = begun();
+    let (mut bob, _) = std::iter::repeat_with(begun).find(|(_, of_bob)| *of_bob != of_ada).unwrap();
+    store.is_slow.store(true, Relaxed);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| ada.expect("b=2", ""));
+        called.recv().unwrap();
+        bob.expect("b=3&get=b", "3"); // otherwise it would wait for ever
+        assert!(!waits.is_finished());
+        lets.send(()).unwrap();
+    });
+    ada.expect("get=b", "2");
+}
+
 #[test]
 fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     let (entered, enter) = crossbeam_channel::bounded::<()>(0);

@@ -87,10 +87,10 @@ impl<R: Registered> Connection<R> {
         if turn.settings.server.is_over() {
             return self.abort("the server is over", turn);
         }
-        let asks_more = !turn.buffers.input.is_empty();
+        let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
         // Without input it can only go on with the response that it has begun.
-        self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
+        self.begun |= self.next == Next::Handle && !asks_more && turn.buffers.output.owed() > before;
         turn.settings.current.end();
         turn.polled = None; // the file system may be older than the next request
         let end = sync::now();

@@ -309,11 +309,11 @@ impl<R: Registered> Connection<R> {
             self.transport.reset();
             return self.fail_to_send(turn);
         }
-        if self.output_waits(turn) {
-            match self.ask_with_permit(Work::Handler, turn) {
-                ControlFlow::Break(Outcome::AwaitPermit(_)) => {} // which may take long
-                flow => return flow,
-            }
+        if turn.output_can_wait
+            && !turn.buffers.output.is_empty()
+            && let Some(flow) = self.ask_before_writing(turn)
+        {
+            return flow;
         }
         let written = self.write(turn);
         let undropped = turn.drop_spent();

@@ -466,7 +466,7 @@ fn echo(mut stream: TcpStream, number: usize, most: &Mutex<usize>) {
         }
         let name = head.split([' ', '/']).nth(3).unwrap();
         respond(&mut stream, &format!("1.1 200 OK|Content-Length: {}||{name}", name.len()));
-        if number % 3 == 0 && count > number % 7 {
+        if number.is_multiple_of(3) && count > number % 7 {
             return; // after it
         }
     }

@@ -1,4 +1,4 @@
-"""What servers under test need before they start: programs, a certificate, a database, free ports.
+"""Creates everything that the measured servers need before they start: programs, a certificate, a database, free ports.
 
 Used by `peers.py` and `compare.py`.
 """

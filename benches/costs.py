@@ -110,7 +110,7 @@ def start(folder, www):
 
 
 class Started(Servers):
-    """One server, which is asked as soon as it accepts."""
+    """One server, which gets a request as soon as it accepts."""
 
     def __init__(self, folder, www, name, certificate):
         self.folder, self.www, self.sites, self.own_session = folder, www, ["files", "listing"], True

@@ -33,8 +33,7 @@ TRIES = 8
 # November 2026: 8,190 and 9,970. Some 120 count the unused bytes, to bound memory (`--input-quota`); some 130 are the layers that the engine
 # itself drives. Before both changes: 7,730 to 7,940 and 9,550 to 9,680.
 BOUNDS = {"hello": 8250, "file": 10050}
-# Measured in November 2026: 10,710 and 18,690; with a load of 30, 10,840 and 19,370. In the same hour the commit before log scopes of requests
-# and levels of the log had 11,000 and 18,600, and the one before the scope was a cell and the table's functions were inlined 11,450 and 19,520.
+# Measured in November 2026: 10,710 and 18,690; with a load of 30, 10,840 and 19,370. In the same hour the commit before request scopes and levels in the log had 11,000 and 18,600, and the one before the scope was a cell and the table's functions were inlined 11,450 and 19,520.
 # 10,990 and 18,940 with three features more in the build, and with the check whether output can wait for the next response, which pays off for
 # requests sent at once (0.44 of the CPU time). With a load of 20: 11,140 and 18,960.
 # The other rows, November 2026, on a quiet machine: JSON 24,710, 404 16,400, gzip 18,480, PUT 58,460, listing 48,690, WebSocket 17,760, line 6,620;

@@ -145,7 +145,7 @@ def mean(results):
 
 
 def table(rows, results, cell):
-    """A row for each of these, a column for each server; `cell` tells what of its rounds."""
+    """A row for each of these, a column for each server; `cell` returns the text for the rounds of a server."""
     names = list(dict.fromkeys(name for row in rows for name in results[row.name]))
     yield "| work | " + " | ".join(TITLES.get(name, name) for name in names) + " |"
     yield "| --- |" + " --- |" * len(names)

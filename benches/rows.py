@@ -1,4 +1,4 @@
-"""The rows of the comparison: what is asked of which site of the servers, and what a right response is.
+"""The rows of the comparison: the request, the site of the servers that gets it, and the correct response.
 
 Used by `compare.py`.
 """
@@ -121,7 +121,7 @@ TLS_ROWS = [
 
 
 def form(name, size):
-    """A form with one file. Its parts are named as miniserve wants it; modest stores all files of a form."""
+    """A form with one file. Its parts have the name that miniserve requires; modest stores all files of a form."""
     head = f'--bound\r\nContent-Disposition: form-data; name="path"; filename="{name}"\r\nContent-Type: text/plain\r\n\r\n'
     return head.encode() + b"x" * size + b"\r\n--bound--\r\n"
 

@@ -1,5 +1,5 @@
-//! A slow handler: `/sleep/500` responds after 500 ms, `/stats` shows the server's statistics meanwhile.
-//! `cargo run --release --example sleepy -- 127.0.0.1:8000 4` runs at most 4 handlers at once.
+//! A slow handler: `/sleep/500` responds after 500 ms, `/stats` shows the server's statistics in the meantime. `cargo
+//! run --release --example sleepy -- 127.0.0.1:8000 4` runs at most 4 handlers at once.
 
 use std::thread;
 use std::time::Duration;

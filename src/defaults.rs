@@ -22,13 +22,13 @@ use crate::tcp::{
 pub struct DefaultLimits {
     /// The memory, in bytes.
     pub memory: u64,
-    /// [`TcpServer::workers`](crate::TcpServer::workers), by the number of processors.
+    /// The default of [`TcpServer::workers`](crate::TcpServer::workers), which depends on the number of processors.
     pub workers: usize,
     /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) for this memory, without TLS.
     pub connections: usize,
     /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) for this memory, with TLS.
     pub tls_connections: usize,
-    /// The limit of both by file descriptors.
+    /// The number of file descriptors limits both of the above to this many.
     pub connections_by_descriptors: usize,
     /// [`TcpServer::input_quota`](crate::TcpServer::input_quota), in bytes.
     pub input_quota: u64,

@@ -22,7 +22,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the
+//! Methods that you don't implement respond with 501. HEAD calls `do_get`, and the body is left out. State is in the
 //! handler's fields: every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and
 //! by [`Routes`].
 //!
@@ -74,7 +74,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`layers`] has more to put around a handler, such as [`layers::Metrics`] for Prometheus.
+//! [`layers`] contains more layers, such as [`layers::Metrics`] for Prometheus.
 //!
 //! # A handler without a socket, for tests
 //!
@@ -136,11 +136,12 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What is not here
+//! # What the library does not have
 //!
-//! - No async runtime: handlers may block, which is what the workers are for.
-//! - No thread per client, and none for accepting, polling or timers: a worker with nothing else to do does all three.
-//! - No macro that you must learn, and no global state.
+//! - No async runtime: handlers run on workers, where they may block.
+//! - No thread per client, and no thread for accepting, polling or timers: a worker with nothing else to do does all
+//!   three.
+//! - No macros to learn, and no global state.
 //! - No HTTP/2 and no HTTP/3: put nginx or Caddy in front for these.
 //! - No `unsafe`.
 //!
@@ -154,7 +155,7 @@
 //! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
 //! composed and decomposed names alike) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
-//! Runs on Linux, macOS and FreeBSD; see [`system_services`] for what it uses there.
+//! Runs on Linux, macOS and FreeBSD. [`system_services`] returns the system calls that it uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
 #![deny(missing_docs)]
@@ -209,7 +210,7 @@ pub mod live {
     };
 }
 
-/// Work beside requests: threads that a server counts, stops at its shutdown and waits for
+/// Background work: threads that a server counts, stops at its shutdown and waits for
 /// ([`TcpServer::background`]), and jobs for them.
 pub mod background {
     pub use crate::tcp::{Jobs, OnStop, Refused, Stop};
@@ -225,9 +226,9 @@ pub mod raw {
 }
 
 /// Returns the system calls that are used for each purpose, determined by trying them: pairs such as `("paths below a
-/// folder", "openat2")`. Log them at the start: the same program uses other calls on another system, or in a sandbox
-/// that forbids some. The promises do not depend on them. Where the system does not report changed files, the disk is
-/// checked.
+/// folder", "openat2")`. Log them at the start, because the same program uses other calls on another system, or in a
+/// sandbox that forbids some. The documented behavior does not depend on them: for example, if the system does not
+/// report changed files, the disk is checked.
 ///
 /// ```
 /// for (service, way) in modest::system_services() {
@@ -259,9 +260,9 @@ where
 }
 
 /// Serves until this closure returns a value with its response, sends that response, and returns the value (Python's
-/// `handle_request`): for the redirect at the end of a login with OAuth, in a program that is not a server. Meanwhile
-/// it serves other requests, such as those for an icon, and ignores connections without a request. Returns `None` after
-/// the time limit.
+/// `handle_request`). Use it in a program that is not a server, for example for the redirect at the end of an OAuth
+/// login. Other requests, such as for an icon, are also served, and connections without a request are ignored. Returns
+/// `None` after the time limit.
 ///
 /// ```
 /// use std::net::TcpListener;
@@ -307,7 +308,7 @@ where
         }
         let (response, value) = handler(request)?;
         if let Some(value) = value {
-            let _ = sender.try_send(value); // fails for a second one: the first is returned
+            let _ = sender.try_send(value); // fails for a second value: the first is returned
             request.server().shutdown(); // when this response is sent
         }
         Ok(response)

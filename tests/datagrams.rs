@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use modest::{Client, Datagram, DatagramHandler, Listen, ServerHandle, TcpServer, UdpServer};
 
-/// Far longer than anything takes; only a failing test waits this long.
+/// Much longer than any step takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The log lines of the servers of all tests.
@@ -211,7 +211,7 @@ fn rejected_clients_get_no_reply() {
     assert_eq!(ask(wanted, b"hello"), b"HELLO");
     for client in clients.iter().filter(|client| port(client) % 4 != 0) {
         client.set_nonblocking(true).unwrap();
-        // it had sent before the client that got a reply
+        // its datagram was sent before that of the client that got a reply
         assert!(client.recv(&mut [0; 10]).is_err(), "{}", port(client));
     }
 }

@@ -1,4 +1,5 @@
-//! The structure of the source: three floors, dependencies in one direction only, and code that must not occur.
+//! The structure of the source: three levels (floors), dependencies in one direction only, and code that must not
+//! occur.
 //!
 //! `files, layers, proxy, websocket > http > tcp`, `tls > tcp`, `udp > tcp`. Within a floor a module uses only modules
 //! below it in the list of `mod.rs`, which is the order in which to read them. The program is the package `program`;

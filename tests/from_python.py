@@ -20,7 +20,7 @@ import types
 
 
 def names():
-    """Every public name of the modules and of their classes, without what `object` has."""
+    """Every public name of the modules and of their classes, without the names of `object`."""
     for module in (socketserver, http.server):
         for name, value in vars(module).items():
             imported = getattr(value, "__module__", module.__name__) not in (module.__name__, "http")
@@ -75,7 +75,7 @@ def datagram(server, said):
         return client.recv(100)
 
 
-# What the hidden lines of the Rust beside it ask.
+# The requests that the hidden lines of the Rust code send.
 CHECKS = {
     "Serve a folder": lambda server: b"It works" in get(server)[1],
     "Say hello": lambda server: get(server, "/ada") == (200, b"Hello, /ada!\n"),
@@ -100,7 +100,7 @@ CHECKS = {
 
 def serve(handler):
     if issubclass(handler, http.server.SimpleHTTPRequestHandler):
-        handler = functools.partial(handler, directory="www")  # a folder of its own has the Rust beside it, too
+        handler = functools.partial(handler, directory="www")  # also the Rust code of the page, in a separate folder
     return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
@@ -159,7 +159,7 @@ class Udp(socketserver.BaseRequestHandler):
         Tcp.answer(self, data, lambda reply: answering.sendto(reply, self.client_address))
 
 
-# The examples of both modules' documentation, in the order in which they stand there.
+# The examples of both modules' documentation, in their order.
 PROGRAMS = {
     "tcp": (socketserver.TCPServer, Tcp),
     "stream": (socketserver.TCPServer, Lines),

@@ -420,8 +420,8 @@ fn wait() -> Wait {
     Wait { interest, deadline: None, eviction: Eviction::Never, shutdown_seen: false }
 }
 
-/// Half of the schedules are random. The others use priorities that change at few points (PCT), which finds errors that
-/// need one thread to run long at a certain moment.
+/// Half of the schedules are random. The others use priorities that change at few points (PCT). They find errors that
+/// occur only if one thread runs long at a certain moment.
 fn check(name: &str, model: impl Fn() + Send + Sync + Clone + 'static) {
     let schedules = std::env::var("MODEL_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(1000);
     println!("{name}: {schedules} schedules");
@@ -657,7 +657,7 @@ fn an_overdue_poll_comes_first() {
     );
 }
 
-/// A worker that begins code that may block wakes the poller for a ready connection, unless there is a watchdog. With a
+/// Before code that may block, a worker wakes the poller for a ready connection, unless there is a watchdog. With a
 /// watchdog, another worker is woken only if that is worth it: for a ready connection, or, before a long handler,
 /// because no worker polls.
 #[test]
@@ -975,8 +975,8 @@ fn another_worker_is_woken_if_needed() {
     );
 }
 
-/// A worker keeps its permit while no connection waits for one, else the permit goes to the one that waits longest. Of
-/// two permits the better one is kept.
+/// A worker keeps its permit while no connection waits for one, else the permit goes to the connection that waits
+/// longest. Of two permits the better one is kept.
 #[test]
 fn permits_are_kept_passed_on_and_released() {
     shuttle::check_random(
@@ -1110,7 +1110,7 @@ impl Watched {
         Watched { seen, go_on, last: Cell::new(None) }
     }
 
-    /// Returns its next action. Ends a tick first.
+    /// Ends a tick, and returns the next action of the worker.
     fn does(&self) -> Seen {
         self.end_tick();
         let seen = || self.seen.recv().expect("it has not ended");

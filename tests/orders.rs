@@ -75,7 +75,7 @@ mod sync {
         FENCES.with_borrow(Clone::clone)
     }
 
-    /// From now on this fence does nothing in this thread.
+    /// Disables this fence in this thread from now on.
     pub fn leave_out(fence: &str) {
         LEFT_OUT.set(Some(fence.to_owned()));
     }
@@ -268,13 +268,13 @@ fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl F
     })
 }
 
-/// A thread that polls, beside another one that does this. The first must not wait for ever.
+/// Runs a thread that polls, and at the same time another thread that runs `other`. The first must not wait for ever.
 fn a_poll_beside(world: &Arc<World>, bell: &Bell, other: impl FnOnce(Arc<World>)) {
     let seen = world.clone();
     a_poll_unless(world, bell, move || seen.is_shutting_down(), other);
 }
 
-/// Like `a_poll_beside`; the poll does not wait under this condition.
+/// Like `a_poll_beside`, but the poll does not wait under this condition.
 fn a_poll_unless(
     world: &Arc<World>,
     bell: &Bell,
@@ -292,7 +292,7 @@ fn a_poll_unless(
     polling.join().unwrap();
 }
 
-/// A worker without work, beside another thread that does this. The worker must find the work.
+/// Runs a worker without work, and at the same time another thread that runs `other`. The worker must find the work.
 fn idle_beside(world: &Arc<World>, other: impl FnOnce(Arc<World>)) {
     let mine = world.clone();
     let idle = thread::spawn(move || match mine.arrive(0).next(&mut sync::now()) {

@@ -198,7 +198,7 @@ impl World {
 /// The layer that checks rights inside of a mount at this path, with the meaning that these rules have at the root of
 /// the server.
 fn rights(rules: &[Rule], at: &str) -> PathRights {
-    // The longest rules for the mount or for a folder above it apply to the whole mount.
+    // If no rule is for a path within the mount, the longest rules for the mount or for a folder above it apply.
     let above = rules.iter().filter(|rule| is_at_or_beneath(at, &rule.path)).map(|rule| rule.path.len()).max();
     let within = rules.iter().filter_map(|rule| {
         let is_for_all = is_at_or_beneath(at, &rule.path) && Some(rule.path.len()) == above;

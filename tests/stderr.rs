@@ -239,7 +239,7 @@ fn panics_name_client_and_message() {
     assert!(text.contains("panicked: in a line\n"), "{text}");
 }
 
-/// 20 MB that are not read before the program has ended.
+/// Logs 20 MB that are not read before the program has ended.
 #[test]
 fn a_sleeping_reader_blocks_nothing() {
     let begun = Instant::now();

@@ -1,18 +1,18 @@
-// What this site does beyond being read: it asks the server it came from, and colours Rust code.
+// Sends the requests of the home page to this server, and colours Rust code.
 "use strict";
 
 const PICTURE = "/house.svg";
 const LETTERS = "/files/alphabet.txt";
 
-// Each is one request. `before` asks for something the request needs, such as the tag of a file.
+// One request per button. `before` gets header fields that the request needs, such as the entity tag of a file.
 const requests = [
   { name: "A page", method: "GET", path: "/" },
   { name: "Only its head", method: "HEAD", path: "/" },
   { name: "Five letters", method: "GET", path: LETTERS, headers: { Range: "bytes=7-11" } },
-  { name: "A picture we know", method: "GET", path: PICTURE, before: knownTag },
-  { name: "Past the end", method: "GET", path: LETTERS, headers: { Range: "bytes=9999-" } },
-  { name: "What is not there", method: "GET", path: "/no-such-page" },
-  { name: "What is not allowed", method: "DELETE", path: "/index.html" },
+  { name: "A picture again", method: "GET", path: PICTURE, before: knownTag },
+  { name: "Past the end of a file", method: "GET", path: LETTERS, headers: { Range: "bytes=9999-" } },
+  { name: "A missing page", method: "GET", path: "/no-such-page" },
+  { name: "A method that is not allowed", method: "DELETE", path: "/index.html" },
 ];
 
 async function knownTag() {
@@ -33,7 +33,7 @@ async function send(request, button) {
     const body = await answer.text();
     show(answered, answer, body, performance.now() - start);
   } catch (error) {
-    answered.textContent = `No answer: ${error.message}.\nIs the server still running?`;
+    answered.textContent = `No response: ${error.message}.\nIs the server still running?`;
   }
 }
 
@@ -51,7 +51,7 @@ function lines(fields) {
   return fields.map(([name, value]) => `${name}: ${value}\n`).join("");
 }
 
-// One pass over the text: comments, strings, words of the language. Built from nodes, so nothing is ever read as HTML.
+// Colours comments, strings and keywords in one pass over the text. The result consists of nodes, so no text is parsed as HTML.
 function colour(code) {
   const pattern = /(\/\/[^\n]*)|("(?:[^"\\]|\\.)*")|\b(use|struct|enum|impl|for|fn|let|mut|match|if|else|return|pub|self|Self|move|type|where|in|Ok|Err|Some|None)\b/g;
   const text = code.textContent;

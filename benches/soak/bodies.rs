@@ -35,16 +35,15 @@ pub fn panics() -> Seen {
         let mut clients = crowd(&server, 50, b"GET /panic HTTP/1.1\r\nHost: soak\r\n\r\n");
         told += answered(&mut clients, "HTTP/1.1 500");
     }
-    seen(told == 1000, format!("{told} told; {}", fresh(&server, 200)))
+    seen(told == 1000, format!("{told} responses with 500; {}", fresh(&server, 200)))
 }
 
 fn post(length: usize) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n").into_bytes()
 }
 
-/// There is space for 64 of them. A body takes its space when it arrives; without free space it is rejected. The space
-/// of a rejected body is free once the body is dropped. Bodies that arrive before that are rejected as well, so the
-/// number is not always six.
+/// Sends 70 bodies, of which 64 have space. A body takes its space when it arrives, and is rejected if there is none.
+/// The space of a rejected body is free only when the body is dropped, so sometimes more than six bodies are rejected.
 pub fn all_together() -> Seen {
     let server = serve::start();
     let server = &server;
@@ -74,7 +73,7 @@ pub fn all_together() -> Seen {
     let mut after = crowd(server, 1, &[post(MIB), body[..MIB].to_vec()].concat());
     let room = answered(&mut after, "HTTP/1.1 200");
     let holds = (6..=16).contains(&refused) && refused + taken == 70 && room == 1;
-    seen(holds, format!("{refused} told 507, {taken} taken; afterwards {room} of 1 taken"))
+    seen(holds, format!("{refused} got a 507, {taken} were accepted; afterwards {room} of 1 was accepted"))
 }
 
 pub fn burst() -> Seen {

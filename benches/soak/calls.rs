@@ -50,7 +50,7 @@ impl Listeners {
         let mut buffer = [0; 4096];
         while waiting > 0 {
             self.poll.poll(&mut self.events, Some(Duration::from_secs(20))).expect("it polls");
-            assert!(!self.events.is_empty(), "{waiting} hear nothing");
+            assert!(!self.events.is_empty(), "{waiting} listeners got no event");
             for number in self.events.iter().map(|event| event.token().0) {
                 loop {
                     match self.streams[number].read(&mut buffer) {

@@ -9,7 +9,7 @@ use crate::built::Built;
 pub const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: soak\r\n\r\n";
 pub const GET_AND_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n";
 
-/// This many clients that have sent these bytes. Connections that are cut meanwhile are included.
+/// This many clients that have sent these bytes. Includes connections that the server closes during that time.
 pub fn crowd(server: &Built, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     let all: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
     all.iter().for_each(|mut client| drop(client.write_all(bytes)));

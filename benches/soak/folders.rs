@@ -70,5 +70,5 @@ pub fn deaf() -> Seen {
     let fresh = fresh(&server, 100);
     let served = answered(&mut deaf, "HTTP/1.1 200");
     drop(deaf);
-    seen(held < 192 << 10, format!("{held} KiB, {served} of 200 under way, the others told to come back; {fresh}"))
+    seen(held < 192 << 10, format!("{held} KiB, {served} of 200 in progress, 503 for the others; {fresh}"))
 }

@@ -169,7 +169,7 @@ pub fn storm() -> Seen {
     seen(
         told == 1000 && heard == 1000 && left.is_some() && back < 5 * SECOND,
         format!(
-            "stopped after {stopped:.0?}, {told} are told to come back; all are back after {back:.0?}, {heard} hear the next event; all have left after {left:.0?}"
+            "stopped after {stopped:.0?}, {told} got `retry`; all have reconnected after {back:.0?}, {heard} got the next event; all are closed after {left:.0?}"
         ),
     )
 }

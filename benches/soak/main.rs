@@ -1,7 +1,7 @@
 //! Abuse from outside of the release build: clients that are slow, do not read, use much memory, disconnect or are too
 //! many. `cargo bench --bench soak [-- WORD]` runs the rows whose names contain the word, or all (some four minutes).
-//! It prints the result of each row beside the requirement, and fails if one is not met. It needs 11,000 descriptors
-//! and 2 GiB in `/var/tmp`.
+//! It prints the result of each row beside the requirement, and fails if a requirement is not met. It needs 11,000
+//! descriptors and 2 GiB in `/var/tmp`.
 
 #[path = "../../tests/built/mod.rs"]
 mod built; // a program that a test starts and uses
@@ -34,54 +34,54 @@ pub fn seen(holds: bool, text: impl Into<String>) -> Seen {
 type Row = (&'static str, &'static str, fn() -> Seen);
 
 const ROWS: &[Row] = &[
-    ("late: silence, half a head, a dripped one", "60 s, 10 s, 10 s", clients::late),
+    ("late: silence, half a head, a head byte by byte", "60 s, 10 s, 10 s", clients::late),
     (
-        "deaf: 200 ask for 100 MB and don't read",
-        "no CPU, gone after 30 s, < 8 MiB, < 128 MiB of sockets",
+        "deaf: 200 request 100 MB and don't read",
+        "no CPU, closed after 30 s, < 8 MiB, < 128 MiB of sockets",
         clients::deaf,
     ),
-    ("greedy: 20 pipeline and don't read", "< 16 MiB, no CPU once stuck", clients::pipelining),
-    ("5,000 half heads", "a fresh request p99 < 10 ms, < 1 KiB each", clients::half_heads),
-    ("5,000 half handshakes", "p99 < 10 ms, of new ones < 50 ms, < 3 KiB each, no CPU", handshakes::halves),
+    ("greedy: 20 pipeline and don't read", "< 16 MiB, no CPU when the buffers are full", clients::pipelining),
+    ("5,000 half heads", "p99 of new requests < 10 ms, < 1 KiB each", clients::half_heads),
+    ("5,000 half handshakes", "p99 < 10 ms, of new handshakes < 50 ms, < 3 KiB each, no CPU", handshakes::halves),
     ("10,000 idle", "<= 0.55 KiB each, no CPU and no switch in 5 s", clients::idle),
-    ("20,000 come and go", "memory and descriptors are back", clients::come_and_go),
-    ("64 descriptors, 300 clients", "no CPU, and fresh ones are answered", clients::few_descriptors),
-    ("200 endless answers, nobody reads", "< 32 MiB, no CPU; then all is given back", bodies::endless),
-    ("1,000 panics", "1,000 answers of 500, and on it goes", bodies::panics),
+    ("20,000 come and go", "memory and descriptors are released", clients::come_and_go),
+    ("64 descriptors, 300 clients", "no CPU, and new clients are served", clients::few_descriptors),
+    ("200 endless responses that no client reads", "< 32 MiB, no CPU; then everything is released", bodies::endless),
+    ("1,000 panics", "1,000 responses with 500, and the server continues", bodies::panics),
     (
         "70 bodies of 16 MiB at once",
-        "6 to 16 are told 507, the others are taken; then there is room",
+        "6 to 16 get a 507, the others are accepted; then there is room",
         bodies::all_together,
     ),
-    ("16 clients upload 4 MiB over and over", "< 256 MiB at the peak", bodies::burst),
-    ("64 uploads of 1 MiB at once, 4 times", "trimmed, < 16 MiB more afterwards", bodies::returned),
-    ("100,000 names, 16 ask", "< 128 MiB; beside them p50 < 50 ms", folders::listings),
-    ("100,000 names, 200 ask and don't read", "< 192 MiB, and fresh ones are answered", folders::deaf),
+    ("16 clients upload 4 MiB repeatedly", "< 256 MiB at the peak", bodies::burst),
+    ("64 uploads of 1 MiB at once, 4 times", "with a trimming allocator, < 16 MiB more afterwards", bodies::returned),
+    ("100,000 names, 16 requests", "< 128 MiB; beside them p50 < 50 ms", folders::listings),
+    ("100,000 names, 200 request them and don't read", "< 192 MiB, and new clients are served", folders::deaf),
     (
-        "10,000 listen, broadcasts to all, 4 ask meanwhile",
-        "no CPU and no switch in silence; heard by all in 200 ms, beside them p99 < 20 ms",
+        "10,000 listen, broadcasts to all, 4 send requests",
+        "no CPU and no switch in silence; all have the event in 200 ms; p99 of requests < 20 ms",
         calls::broadcasts,
     ),
     (
-        "10,000 listen to events on 4 workers, 4 ask meanwhile",
-        "no CPU, no switch, no thread; < 2 KiB each; who asks is answered as fast as without them",
+        "10,000 listen to events on 4 workers, 4 send requests",
+        "no CPU, no switch, no thread; < 2 KiB each; requests are as fast as without them",
         live::dashboard,
     ),
     (
-        "1,000 listen and read nothing, events come faster than anybody reads",
-        "all are given up and gone, < 256 MiB, beside them p99 < 1 s",
+        "1,000 listen and read nothing, events come faster than any client reads",
+        "all are disconnected, < 256 MiB, p99 of requests < 1 s",
         live::deaf,
     ),
-    ("1,000 listen, a restart, all come back at once", "all are told to, all are back, all hear", live::storm),
+    ("1,000 listen, a restart, all come back at once", "all reconnect, and get the event", live::storm),
     (
         "mixed: good and bad clients together, for SOAK_SECONDS (30)",
-        "no good one is answered wrongly; memory, descriptors and threads don't grow, and all is given back",
+        "no wrong response to a good client; memory, descriptors and threads don't grow, and all are released",
         mixed::mixed,
     ),
-    ("SIGSTOP, 200 ask, SIGCONT", "all are answered", stops::stopped_for_a_while),
-    ("SIGTERM, 64 clients that keep asking, 6 times", "no answer is lost", stops::under_load),
-    ("SIGTERM, 32 clients, each request its connection", "no answer is lost", stops::a_connection_each),
-    ("SIGTERM, 20 downloads that nobody reads", "no CPU until the grace is over, then the end", stops::with_deaf),
+    ("SIGSTOP, 200 requests, SIGCONT", "all get a response", stops::stopped_for_a_while),
+    ("SIGTERM, 64 clients that keep asking, 6 times", "no response is lost", stops::under_load),
+    ("SIGTERM, 32 clients with a connection per request", "no response is lost", stops::a_connection_each),
+    ("SIGTERM, 20 downloads that no client reads", "no CPU until the shutdown timeout, then the end", stops::with_deaf),
 ];
 
 fn main() {
@@ -90,7 +90,7 @@ fn main() {
         return serve::serve();
     }
     let most = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("the soft limit may be raised");
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("the soft limit can be raised");
     let mut failed = 0;
     for (name, expected, row) in ROWS {
         if !words.iter().all(|word| name.contains(word.as_str())) {

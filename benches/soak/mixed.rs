@@ -26,7 +26,7 @@ const SAMPLES: u32 = 24;
 /// allocator may keep that much.
 const GROWTH: f64 = 1.1;
 
-/// A server under test.
+/// A server that is measured.
 struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -55,7 +55,7 @@ pub fn mixed() -> Seen {
     let peer = Nginx::start(site.path());
     let mut servers = vec![Server::new("modest", built.address, vec![Watch::of(built.pid())], true)];
     servers.extend(peer.as_ref().map(|nginx| Server::new("nginx", nginx.address, nginx.processes(), false)));
-    // Files that are kept open are not a leak, so they are requested once before.
+    // Files that are kept open are not a leak, so they are requested once before the measurement.
     ["/", "/style.css", "/large", "/names/"].into_iter().for_each(|path| drop(built.get(path)));
     let before = servers[0].sample();
     let samples = thread::scope(|scope| {
@@ -104,7 +104,7 @@ pub fn mixed() -> Seen {
     seen(
         holds,
         format!(
-            "{seconds} s; {}; then descriptors back after {left:.0?}, nobody connected: {idle}, {} files left over",
+            "{seconds} s; {}; then descriptors back after {left:.0?}, no client connected: {idle}, {} files left over",
             told.join("; "),
             uploads - 1
         ),

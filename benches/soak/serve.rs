@@ -82,7 +82,7 @@ impl RequestHandler for Abused {
     fn do_get(&self, request: &Request) -> Result<Response> {
         match request.path() {
             "/endless" => Ok(Response::stream(Endless)),
-            "/panic" => panic!("as it was told"),
+            "/panic" => panic!("as requested"),
             _ => Ok(Response::text("here\n")),
         }
     }

@@ -30,7 +30,7 @@ pub fn stopped_for_a_while() -> Seen {
     seen(count == 200, format!("{count} of 200 answered"))
 }
 
-/// The ends of the requests of one client.
+/// The number of requests of one client by their outcome.
 type Ends = BTreeMap<&'static str, usize>;
 
 /// Sends one request after another until a response has `close`.

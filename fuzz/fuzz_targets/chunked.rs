@@ -1,4 +1,4 @@
-//! A chunked body: any split gives the same body, and it is the one that the reference gives.
+//! A chunked body: any split gives the same body as the reference parser.
 #![no_main]
 
 #[path = "../model.rs"]
@@ -29,7 +29,7 @@ fn is_long(bytes: &[u8]) -> bool {
         || bytes.len() > 16_000
 }
 
-/// The reference rejects a line once it is complete, and so does the parser. So this excuses only incomplete lines.
+/// The reference rejects a line once it is complete, and so does the parser. So only incomplete lines may differ.
 fn has_bare_end(bytes: &[u8]) -> bool {
     !bytes.ends_with(b"\r\n")
 }

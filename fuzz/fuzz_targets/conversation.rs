@@ -1,6 +1,6 @@
-//! A whole conversation in memory, for any bytes in any pieces. There is one valid response for each request, each one
-//! belongs to the request that the reference finds in its place, and the connection ends after the response that says
-//! so.
+//! A whole conversation in memory, for any bytes in any pieces. There is one valid response for each request. Each
+//! response belongs to the request that the reference parser finds at that position. The connection ends after the
+//! response with `close`.
 #![no_main]
 
 #[path = "../../tests/talk/grammar.rs"]
@@ -130,8 +130,8 @@ fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
     Talk { answers, methods, open: peer.is_open(), pushed }
 }
 
-/// The reference finds each handled request in its place, with its body: no request is hidden in the body of another,
-/// and no other bytes are handled as a request.
+/// The reference parser finds each handled request at the same position, with the same body. So no request is hidden in
+/// the body of another, and no other bytes are handled as a request.
 fn compare_with_the_model(talk: &Talk, wire: &[u8]) {
     let mut rest = wire;
     for (answer, is_head) in talk.answers.iter().zip(&talk.methods) {

@@ -49,7 +49,7 @@ fn time(second: i64) -> Option<SystemTime> {
 fn writing(offset: i64) {
     let _ = time(offset).and_then(fuzzing::write_date);
     let second = offset.rem_euclid(253_402_300_800 + 62_167_219_200) - 62_167_219_200; // the years 0 to 9999
-    let now = time(second).unwrap(); // so that two digits mean this year
+    let now = time(second).unwrap(); // so that a year of two digits means this century
     for form in forms(second) {
         assert_eq!(fuzzing::read_date(form.as_bytes(), now), Some(second), "{form:?}");
     }

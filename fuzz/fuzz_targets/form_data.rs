@@ -115,7 +115,7 @@ impl Read for Cut<'_> {
     }
 }
 
-/// The contents of a valid form: each line that begins with the boundary separates two of them, whatever its rest.
+/// The contents of a valid form: each line that begins with the boundary separates two contents.
 fn contents_of(body: &[u8], boundary: &str) -> Option<Vec<Vec<u8>>> {
     let dashes = format!("--{boundary}").into_bytes();
     let begins_a_line = |at: usize| at == 0 || body[..at].ends_with(b"\r\n");

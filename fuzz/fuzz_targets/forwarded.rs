@@ -12,7 +12,7 @@ use modest::{Client, Forwarded, Http, Request, RequestHandler, Response, handler
 fuzz_target!(|bytes: &[u8]| {
     let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).collect();
     if lines.iter().any(|line| line.iter().any(|&byte| byte == 0x7f || (byte < b' ' && byte != b'\t'))) {
-        return; // such bytes are in no field
+        return; // field values cannot contain such bytes
     }
     let line = |at: usize| lines.get(at).copied().unwrap_or_default();
     let fields = lines.get(3..).unwrap_or_default();
@@ -167,7 +167,7 @@ fn grammar(line: &[u8]) -> Option<Vec<Element>> {
                 at += 1;
             }
             Some(b';') => {
-                // An element of semicolons alone is not an empty one, which is skipped.
+                // Empty elements are skipped. An element that consists of semicolons is not empty.
                 if element.is_empty() {
                     return None;
                 }

@@ -71,7 +71,7 @@ fn plain(raw: &str) -> Option<Vec<Vec<u8>>> {
     Some(names)
 }
 
-/// A folder whose files contain their own paths, with a secret beside it and links to that.
+/// A folder whose files contain their own paths, with a secret file outside of the folder, and links to that file.
 struct Site {
     folder: tempfile::TempDir,
     http: Http<Quiet>,
@@ -117,7 +117,7 @@ fn ask(raw: &str) {
     assert_eq!(answers.len(), 1, "{raw:?}");
     let answer = &answers[0];
     assert!(!answer.text().contains("SECRET"), "{raw:?} got the secret");
-    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "{raw:?} was told where the folder lies");
+    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "the response to {raw:?} contains the path of the folder");
     let path = raw.split(['?', '#']).next().unwrap_or_default();
     match answer.status {
         200 if answer.text().starts_with('<') && answer.text().len() < 30 => {

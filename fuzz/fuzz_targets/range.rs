@@ -9,7 +9,7 @@ use modest::fuzzing;
 fuzz_target!(|data: &[u8]| {
     let Some((length, field)) = data.split_first_chunk::<8>() else { return };
     if !field.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f) {
-        return; // in no valid field value
+        return; // such bytes are not in a valid field value
     }
     let length = u64::from_le_bytes(*length);
     check(field, length);
@@ -58,7 +58,7 @@ fn check(field: &[u8], length: u64) {
     assert!(parts.windows(2).all(|pair| first(&pair[0]) < first(&pair[1])), "out of order: {parts:?}, {specs:?}");
 }
 
-/// RFC 9110, section 14.1.2: `first-last`, `first-`, `-count`; `None` if one of them is none of these.
+/// RFC 9110, section 14.1.2: `first-last`, `first-`, `-count`; `None` if a range has another form.
 fn specs(field: &[u8]) -> Option<Vec<(Option<u128>, Option<u128>)>> {
     let text: String = field.iter().map(|&byte| char::from(byte)).collect();
     let (unit, set) = text.split_once('=')?;

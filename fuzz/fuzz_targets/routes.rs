@@ -136,7 +136,8 @@ fn names(pattern: &str) -> Vec<String> {
     names.map(|name| name.trim_start_matches('*').to_owned()).collect()
 }
 
-/// Fixed text has priority over a name, a name with text around it over one without, and longer text over shorter.
+/// The order of patterns: fixed text comes before a name, a name with text around it before a name without, and longer
+/// text before shorter text.
 type Rank = (u8, std::cmp::Reverse<usize>);
 
 fn rank(segment: &Segment) -> Rank {

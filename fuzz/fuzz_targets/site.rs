@@ -56,7 +56,7 @@ fn coded(length: usize) -> Vec<u8> {
     plain(length / 2).into_iter().rev().collect()
 }
 
-/// A single part, or several ones with a boundary.
+/// Checks a single part, or several parts with a boundary.
 fn parts(got: &Answer, whole: &[u8]) {
     let kind = got.field("content-type").expect("a type");
     let Some(boundary) = kind.strip_prefix("multipart/byteranges; boundary=") else {

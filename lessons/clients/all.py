@@ -1,4 +1,4 @@
-"""The clients of all pages, one after the other, against whatever listens. Each line says whether the server held."""
+"""The clients of all pages, one after the other, against whatever listens. Each line says whether the server passed."""
 import os
 import socket
 import struct
@@ -13,7 +13,7 @@ def connect(seconds=2):
 
 
 def say(*parts, seconds=2):
-    """What comes back until the server closes or is silent."""
+    """Returns the bytes that are received until the server closes or is silent."""
     received = b""
     try:
         with connect(seconds) as server:
@@ -55,7 +55,7 @@ def greedy(count):
             for _ in range(500):
                 client.sendall((GET + "\r\n").encode() * 200)
         except OSError:
-            pass  # the server has stopped reading, or has left
+            pass  # the server has stopped reading, or has closed the connection
     return is_alive()
 
 

@@ -27,7 +27,7 @@ def listener():
 
 
 def has_been_read(client):
-    """Whether the server has taken our bytes out of its socket: the kernel's table has the length of what it has not."""
+    """Whether the server has read our bytes: the kernel's table has the number of unread bytes."""
     entry = rf":{port:04X} [0-9A-F]+:{client:04X} [0-9A-F]{{2}} [0-9A-F]+:([0-9A-F]+) "
     found = re.search(entry, Path("/proc/net/tcp").read_text())
     return bool(found) and int(found[1], 16) == 0

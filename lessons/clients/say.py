@@ -1,4 +1,4 @@
-"""Sends each argument as it is, with a pause between two, and prints what comes back until the server closes.
+"""Sends each argument unchanged, with a pause between two, and prints the received bytes until the server closes.
 
 `\\r\\n` in an argument is the end of a line. Nothing is added: these are the bytes that the server reads.
 """

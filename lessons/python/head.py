@@ -1,4 +1,4 @@
-"""Page 2 in Python: a request head by the rules (RFC 9112). Takes bytes and returns a decision; knows no socket."""
+"""Page 2 in Python: a request head by the rules (RFC 9112). Takes bytes and returns a decision; uses no socket."""
 import http
 import re
 import time
@@ -62,7 +62,7 @@ def response(status, text):
 
 
 def read_head(client, within=None):
-    """Reads until the head is complete or the deadline has passed. None: the client left before that."""
+    """Reads until the head is complete or the deadline has passed. None: the client disconnected before that."""
     deadline = within and time.monotonic() + within
     data = b""
     while True:

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::head::{Head, Rejection, parse};
 
-/// Reads at most until the deadline, however many reads that takes.
+/// Reads once, and waits until the deadline at most.
 pub fn read_by(client: &mut TcpStream, deadline: Instant, buffer: &mut [u8]) -> io::Result<usize> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -34,7 +34,7 @@ pub fn read_head(client: &mut TcpStream, within: Duration) -> io::Result<Option<
     }
 }
 
-/// A read that ran into its timeout: `WouldBlock` from the kernel, `TimedOut` from us.
+/// Returns whether a read has timed out: the kernel reports `WouldBlock`, and `read_by` reports `TimedOut`.
 pub fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

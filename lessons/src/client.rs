@@ -18,7 +18,7 @@ impl<S: Read + Write> Client<S> {
         Self { socket, deadline: Instant::now() + within, input: Vec::new(), output: Vec::new() }
     }
 
-    /// Does what can be done without waiting. Returns false if the connection is to be closed.
+    /// Reads and writes without waiting. Returns false if the connection is to be closed.
     pub fn turn(&mut self, handle: impl Fn(&Head) -> String) -> io::Result<bool> {
         if self.output.is_empty() && !self.read(handle)? {
             return Ok(false);
@@ -26,7 +26,7 @@ impl<S: Read + Write> Client<S> {
         self.write()
     }
 
-    /// Reads until a head is complete or nothing more is there. False: the client has ended.
+    /// Reads until a head is complete or nothing more has arrived. Returns false if the client has closed its side.
     fn read(&mut self, handle: impl Fn(&Head) -> String) -> io::Result<bool> {
         let mut buffer = [0; 1024];
         while self.output.is_empty() {
@@ -46,7 +46,7 @@ impl<S: Read + Write> Client<S> {
         Ok(true)
     }
 
-    /// Writes until everything is sent or the kernel takes no more. False: everything is sent.
+    /// Writes until everything is sent or the kernel accepts no more. Returns false if everything is sent.
     fn write(&mut self) -> io::Result<bool> {
         while !self.output.is_empty() {
             match self.socket.write(&self.output) {
@@ -63,7 +63,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// The handler of pages 6 to 9: `/big` is large, `/slow` takes ten seconds, everything else is greeted.
+/// The handler of pages 6 to 9: `/big` is large, `/slow` takes ten seconds, everything else gets a greeting.
 pub fn handle(head: &Head) -> String {
     match head.target.as_str() {
         "/big" => response(200, &"a long book\n".repeat(1_000_000)),

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(10); // without progress
 const GOODBYE: Duration = Duration::from_secs(2); // for a client to close its side
 const MAX_INPUT: usize = 65_536;
 
-/// What a conversation works with.
+/// The data for one turn of a conversation.
 pub struct Turn<'a> {
     pub input: &'a mut Vec<u8>,
     pub output: &'a mut Vec<u8>,
@@ -22,7 +22,8 @@ pub struct Turn<'a> {
     pub stopping: &'a AtomicBool, // can become true while a handler runs
 }
 
-/// Why a conversation is called: bytes have arrived or the output is written; it may block; it may not, since too many wait.
+/// The reason for a call of a conversation: bytes have arrived or the output is written (`Ready`); it may block
+/// (`Permit`); it may not, since too many others wait (`NoPermit`).
 #[derive(Clone, Copy, PartialEq)]
 pub enum Event {
     Ready,
@@ -30,7 +31,7 @@ pub enum Event {
     NoPermit,
 }
 
-/// What a conversation needs next. The output is written first.
+/// The event that a conversation waits for next. The output is written before that.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Next {
     Read,   // more bytes
@@ -44,7 +45,7 @@ pub trait Conversation: Send {
     fn turn(&mut self, turn: Turn) -> Next;
 }
 
-/// What a worker does next with a connection.
+/// The next step of a worker with a connection.
 pub enum Then {
     Call,
     Permit,
@@ -70,7 +71,7 @@ impl Connection {
         Self { token, deadline, socket, input, output, next: Next::Read, goodbye: false, conversation }
     }
 
-    /// Calls the conversation. A panic costs this connection, and no other.
+    /// Calls the conversation. A panic ends only this connection.
     pub fn call(&mut self, event: Event, stopping: &AtomicBool) {
         let length = self.input.len();
         let turn = Turn { input: &mut self.input, output: &mut self.output, event, stopping };
@@ -86,7 +87,7 @@ impl Connection {
         self.next == Next::Read && self.input.is_empty() && self.output.is_empty()
     }
 
-    /// Does everything for which the conversation is not needed.
+    /// Does the work that does not need the conversation.
     pub fn proceed(&mut self) -> io::Result<Then> {
         if !self.write()? {
             return Ok(Then::Park);
@@ -99,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// Reads once. No byte: it is parked until there is one.
+    /// Reads once. If no byte has arrived, the connection is parked until one does.
     fn read(&mut self) -> io::Result<Then> {
         let mut buffer = [0; 16_384];
         match self.socket.read(&mut buffer) {

@@ -1,4 +1,5 @@
-//! Page 9: workers that take turns with connections. It knows nothing of HTTP: a conversation takes bytes and returns what it needs.
+//! Page 9: workers that take turns with connections. It contains no HTTP: a conversation takes bytes and returns what
+//! it waits for.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -21,7 +22,7 @@ const STOP: Duration = Duration::from_secs(10); // for the last connections
 const TICK: Duration = Duration::from_millis(100);
 const LISTENER: Token = Token(0);
 
-/// What all workers share.
+/// The state that all workers share.
 struct Engine {
     table: Table<Connection>,
     queue: Sender<(Connection, Option<Event>)>,

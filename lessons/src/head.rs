@@ -1,4 +1,5 @@
-//! Page 2: a request head by the rules (RFC 9112). Takes bytes and returns a decision; knows no socket. Used by all later steps.
+//! Page 2: a request head by the rules (RFC 9112). Takes bytes and returns a decision; uses no socket. Used by all
+//! later steps.
 
 pub const MAX_HEAD: usize = 8192;
 
@@ -9,7 +10,7 @@ pub struct Head {
     pub fields: Vec<(String, String)>, // names in lower case, values without spaces around them
 }
 
-/// Why a head is rejected: a status and a reason.
+/// The rejection of a head: a status and a reason.
 pub type Rejection = (u16, &'static str);
 
 /// Characters of a method or of a field name (RFC 9110, section 5.6.2).

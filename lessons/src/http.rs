@@ -47,7 +47,7 @@ impl Response {
     }
 }
 
-/// What programs write: a function from a request to a response. It may block.
+/// A handler, which programs provide: a function from a request to a response. It may block.
 pub type Handler = Arc<dyn Fn(&Request) -> Result<Response, Rejection> + Send + Sync>;
 
 /// One client.
@@ -116,7 +116,7 @@ impl Conversation for Http {
                 self.respond(&mut turn, response, request.head.method == "HEAD")
             }
             (Event::NoPermit, None, _) => self.reject(&mut turn, (503, "busy\n")),
-            _ => Next::Close, // a response that cannot go on: too short, which the client can see
+            _ => Next::Close, // the response is too short, which the client can see
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What later steps use of earlier ones: a step that is done becomes a module here.
+//! The parts of earlier steps that later steps use: a finished step becomes a module here.
 
 pub mod blocking; // page 3
 pub mod client; // page 6

@@ -24,7 +24,7 @@ impl Head {
     }
 }
 
-/// Page 14 repairs `number`. On pages 10 to 13 it is as it was first written.
+/// Page 14 repairs `number`. Pages 10 to 13 use its first version.
 pub static REPAIRED: AtomicBool = AtomicBool::new(false);
 
 /// Reads a number that a client sent.
@@ -35,14 +35,14 @@ fn number(text: &str, radix: u32) -> Option<usize> {
     usize::from_str_radix(text, radix).ok()
 }
 
-/// How the end of a body is found.
+/// The way in which the end of a body is found.
 #[derive(Debug, PartialEq)]
 pub enum Length {
     Known(usize),
     Chunked,
 }
 
-/// The one rule for the length of a body (RFC 9112, section 6.3). What is ambiguous is rejected.
+/// The only function that decides about the length of a body (RFC 9112, section 6.3). It rejects ambiguous heads.
 pub fn body_length(head: &Head) -> Result<Length, Rejection> {
     let codings: Vec<&str> = head.all("transfer-encoding").collect();
     let lengths: Vec<&str> = head.all("content-length").collect();

@@ -13,11 +13,11 @@ use crate::web::{cookie, form, html, json, secret};
 
 const MAX: usize = 1000; // notes, and sessions
 
-/// What the server knows of a visitor. The visitor has only the key of it, in a cookie.
+/// The server's data about a visitor. The visitor has only the key of the session, in a cookie.
 #[derive(Clone)]
 struct Session {
     name: String,
-    token: String, // is in each form that we send, and must come back with it
+    token: String, // each form that we send contains the token, and must return it
 }
 
 #[derive(Default)]

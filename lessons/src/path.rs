@@ -11,7 +11,7 @@ use crate::head::Rejection;
 /// A decoded path. No name in it is empty, `.` or `..`, begins with a dot, or has a slash or a NUL.
 pub struct UrlPath {
     pub names: Vec<String>,
-    pub is_folder: bool, // ended with a slash
+    pub is_folder: bool, // whether the path ended with a slash
 }
 
 /// `%41` is A. `None`: not two hexadecimal digits, or not UTF-8.
@@ -28,7 +28,7 @@ pub fn decode(text: &str) -> Option<String> {
 }
 
 impl UrlPath {
-    /// Splits first, and decodes then: a decoded slash is part of a name and not a separator.
+    /// Splits the path first and decodes then: a decoded slash is part of a name and not a separator.
     pub fn parse(target: &str) -> Result<Self, Rejection> {
         let path = target.split('?').next().unwrap_or_default();
         let names = path.split('/').filter(|name| !name.is_empty()).map(decode).collect::<Option<Vec<_>>>();

@@ -1,4 +1,5 @@
-//! Page 9: the right to run code that may block, and the bounded queue of those who wait for it. `C` is a connection.
+//! Page 9: the right to run code that may block, and the bounded queue of connections that wait for it. `C` is a
+//! connection.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -15,7 +16,7 @@ struct State<C> {
     waiting: VecDeque<C>, // empty while a permit is free
 }
 
-/// The result of asking for a permit.
+/// The result of a request for a permit.
 pub enum Admission<C> {
     Granted(C),
     Waits,

@@ -1,4 +1,5 @@
-//! Page 8: where each client is, parked or away, so that no event is lost. `C` is a client; the table knows nothing of it.
+//! Page 8: stores where each client is (parked or away), so that no event is lost. `C` is the type of a client, with no
+//! requirements.
 
 use std::collections::HashMap;
 use std::mem::replace;
@@ -6,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mio::Token;
 
-/// Where a client is. It moves by value: one place at a time.
+/// Where a client is. A client moves by value, so it is in one place at a time.
 enum Place<C> {
     Parked(C),
     Away { event: bool }, // queued or with a worker; whether something arrived
@@ -32,7 +33,7 @@ impl<C> Table<C> {
         lock(&self.0).insert(token, Place::Parked(client));
     }
 
-    /// An event: returns the client if it was parked, for the queue. For any other the event is noted.
+    /// Called for an event. Returns the client, for the queue, if it was parked. Otherwise the event is noted.
     pub fn wake(&self, token: Token) -> Option<C> {
         let mut table = lock(&self.0);
         let place = table.get_mut(&token)?;
@@ -58,7 +59,7 @@ impl<C> Table<C> {
         }
     }
 
-    /// Forgets a client that has left.
+    /// Removes a client that has disconnected.
     pub fn remove(&self, token: Token) {
         lock(&self.0).remove(&token);
     }
@@ -68,7 +69,7 @@ impl<C> Table<C> {
         lock(&self.0).retain(|_, place| !matches!(place, Place::Parked(client) if !stays(client)));
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub fn count(&self) -> usize {
         lock(&self.0).len()
     }

@@ -1,4 +1,4 @@
-//! Page 12: between text from outside and the grammars that it is put into. Each function is for one grammar.
+//! Page 12: encodes text from outside for a grammar, or decodes it. Each function is for one grammar.
 
 use std::fs::File;
 use std::io::{self, Read};

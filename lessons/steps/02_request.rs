@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use lessons::head::{Head, Rejection, parse, response};
 
-/// Reads until the head is complete. `None`: the client left before that.
+/// Reads until the head is complete. `None`: the client disconnected before that.
 fn read_head(client: &mut TcpStream) -> io::Result<Option<Result<Head, Rejection>>> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
     loop {

@@ -8,7 +8,7 @@ use lessons::head::{Head, Rejection, parse, response};
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads at most until the deadline, however many reads that takes.
+/// Reads once, and waits until the deadline at most.
 fn read_by(client: &mut TcpStream, deadline: Instant, buffer: &mut [u8]) -> io::Result<usize> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -36,7 +36,7 @@ fn read_head(client: &mut TcpStream) -> io::Result<Option<Result<Head, Rejection
     }
 }
 
-/// A read that ran into its timeout: `WouldBlock` from the kernel, `TimedOut` from us.
+/// Returns whether a read has timed out: the kernel reports `WouldBlock`, and `read_by` reports `TimedOut`.
 fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

@@ -21,7 +21,8 @@ fn media_type(name: &str) -> &'static str {
     }
 }
 
-/// `bytes=0-99`, `bytes=100-`, `bytes=-5` of a file: the first byte and how many. `None`: not one range, send everything.
+/// `bytes=0-99`, `bytes=100-`, `bytes=-5` of a file: the first byte and the number of bytes. `None`: the field is not a
+/// single range, so everything is sent.
 fn range(field: &str, length: u64) -> Option<Result<(u64, u64), Rejection>> {
     let (first, last) = field.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = match (first.parse::<u64>(), last.parse::<u64>()) {

@@ -1,4 +1,4 @@
-//! The notes, and an end that breaks nothing. `cargo run -q --bin step13 [ADDRESS]`
+//! The notes, with a shutdown that breaks no request. `cargo run -q --bin step13 [ADDRESS]`
 
 use std::io;
 use std::sync::Arc;

@@ -65,7 +65,8 @@ fn request(random: &mut Random) -> (String, u16) {
     (format!("POST {target} HTTP/1.1\r\nHost: me\r\n{field}\r\n{framing}\r\n\r\n{body}"), if fits { 200 } else { 400 })
 }
 
-/// What the server sends if these pieces arrive one after the other: the loop of the engine, without sockets and threads.
+/// Returns the bytes that the server sends if these pieces arrive one after the other: the loop of the engine, without
+/// sockets and threads.
 fn served(handler: &Handler, pieces: &[&str]) -> String {
     let (mut http, mut input, mut output) = (Http::meet(handler), Vec::new(), Vec::new());
     for piece in pieces {

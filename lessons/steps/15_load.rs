@@ -41,7 +41,7 @@ impl Server {
         Ok(Duration::from_nanos(total))
     }
 
-    /// Stops the process for a while, in the background: what a garbage collector, a full disk or a busy neighbour does.
+    /// Stops the process for a while, in the background: as a garbage collector, a full disk or a busy neighbour would.
     fn hang_soon(&self) {
         let process = self.process.id().to_string();
         spawn(move || {

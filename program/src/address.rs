@@ -1,6 +1,6 @@
 //! The address to listen on: host and port, or a socket.
-//! Called by `options`, which parses text to a `BindAddress`, and by `lib`, which makes the library's address from it.
-//! It opens nothing, except the address itself for a moment with `--check`.
+//! Called by `options`, which parses text to a `BindAddress`, and by `lib`, which converts it to an address for the
+//! library. No socket is opened here.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use modest::Listen;
 pub struct BindAddress {
     pub host: String,
     pub port: u16,
-    /// Replaces both: `unix:PATH`, `fd:N` or `systemd`.
+    /// A socket in place of host and port: `unix:PATH`, `fd:N` or `systemd`.
     pub socket: Option<String>,
 }
 
@@ -33,29 +33,29 @@ impl std::fmt::Display for BindAddress {
 }
 
 impl BindAddress {
-    /// The address of a socket that a parent process has opened.
+    /// Returns the address of a socket that a parent process has opened.
     pub fn inherited(descriptor: u32) -> BindAddress {
         BindAddress { socket: Some(format!("fd:{descriptor}")), ..BindAddress::default() }
     }
 
-    /// Whether it is a Unix socket that the server creates.
+    /// Returns whether this is a Unix socket that the server creates.
     pub fn is_unix(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
-    /// Whether only programs on this machine can reach it by an IP address.
+    /// Returns whether only programs on this machine can reach it by an IP address.
     pub fn is_loopback(&self) -> bool {
         let is_name = self.host.eq_ignore_ascii_case("localhost");
         self.socket.is_none() && (is_name || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
     }
 
-    /// Whether it is an IPv4 address, not a name.
+    /// Returns whether it is an IPv4 address, not a name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
     }
 
-    /// Returns an address for `--check`. A port in use, maybe by the server that will be restarted, is replaced by any
-    /// free one, and so is a socket that is only passed at the start. Also returns whether the port is in use.
+    /// Returns an address for `--check`, and whether its port is in use. A port in use, perhaps by the server that is
+    /// to be restarted, is replaced by any free port, and so is a socket that is passed only at the real start.
     pub fn to_check(&self) -> (BindAddress, bool) {
         let is_handed_over = self.socket.is_some() && !self.is_unix();
         let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
@@ -89,7 +89,7 @@ pub struct Bind {
     pub port: Option<u16>,
 }
 
-/// `ADDR[:PORT]`, `unix:PATH`, `fd:N` or `systemd`.
+/// Parses `ADDR[:PORT]`, `unix:PATH`, `fd:N` or `systemd`.
 pub fn bind(text: &str) -> Result<Bind, String> {
     if is_socket(text) {
         match text.split_once(':') {
@@ -122,13 +122,14 @@ pub fn redirect(text: &str) -> Result<Bind, String> {
     Ok(bind)
 }
 
-/// Whether systemd has passed sockets to this process (sd_listen_fds(3)).
+/// Returns whether systemd has passed sockets to this process (sd_listen_fds(3)).
 pub fn handed_over() -> bool {
     let this = std::process::id().to_string();
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
 }
 
-/// Returns the sockets that systemd passed and that none of these addresses names. Nothing accepts their connections.
+/// Returns the sockets that systemd passed and that none of these addresses uses. Connections to them would never be
+/// accepted.
 pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<String> {
     let count = std::env::var("LISTEN_FDS").ok().filter(|_| handed_over()).and_then(|count| count.parse().ok());
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -136,7 +137,7 @@ pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<Strin
     unnamed(count.unwrap_or(0).min(4096), &names, &named)
 }
 
-/// The first socket has the number 3 (`SD_LISTEN_FDS_START`).
+/// Returns the sockets that are not named. The first socket has the number 3 (`SD_LISTEN_FDS_START`).
 fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     let names = names.split(':').map(Some).chain(std::iter::repeat(None));
     let sockets = (3..3 + count).zip(names).map(|(number, name)| (format!("fd:{number}"), name.unwrap_or_default()));
@@ -148,12 +149,12 @@ fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
     sockets.filter(is_unused).map(line).collect()
 }
 
-/// Whether the library accepts the text unchanged. Such an address has neither host nor port.
+/// Returns whether the library accepts the text unchanged. Such an address has neither host nor port.
 fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }
 
-/// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
+/// Parses `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
 fn parse(text: &str) -> Result<(String, Option<u16>), String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
         return Err("expected an address, such as 127.0.0.1 or localhost:8000, not a URL or a path".into());
@@ -168,7 +169,7 @@ fn parse(text: &str) -> Result<(String, Option<u16>), String> {
     Ok((host.to_owned(), port.map(self::port).transpose()?))
 }
 
-/// A port, 0 for any free one.
+/// Parses a port. 0 means any free port.
 pub fn port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()); // `parse` alone would take "+80"
     let number = if digits { text.parse().ok() } else { None };
@@ -197,7 +198,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// An IPv6 address, optionally with a zone: `fe80::1%eth0`.
+/// Returns whether this is an IPv6 address, optionally with a zone: `fe80::1%eth0`.
 fn is_v6(text: &str) -> bool {
     text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }

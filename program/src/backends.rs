@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::places::Place;
 use crate::values::{Backend, Limit};
 
-/// Whether a backend takes the requests that no folder takes. Then no folder needs to be named.
+/// Returns whether a backend handles the requests that no folder handles. Then no folder needs to be named.
 pub fn take_the_rest(options: &Options) -> bool {
     options.serving.proxy.iter().any(|backend| backend.at.is_empty())
 }
@@ -49,7 +49,7 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     Ok(proxy)
 }
 
-/// The path of the backend on this server.
+/// Returns the path of the backend on this server.
 fn path(options: &Options, backend: &Backend) -> String {
     format!("{}{}", options.serving.prefix.as_deref().unwrap_or_default(), backend.at)
 }
@@ -71,7 +71,7 @@ pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The lines of the banner.
+/// Returns the lines of the banner.
 pub fn lines(options: &Options) -> String {
     options.serving.proxy.iter().fold(String::new(), |mut lines, backend| {
         let at = modest::encode_path(path(options, backend));

@@ -11,7 +11,7 @@ use crate::error::quoted;
 use crate::places::{self, Place};
 use crate::site::Sums;
 
-/// The lines that Python prints, for scripts that wait for them.
+/// Returns the lines that Python prints, for scripts that wait for them.
 pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     let name = scheme.to_uppercase();
     addresses.iter().fold(String::new(), |mut lines, address| {
@@ -25,7 +25,7 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
     })
 }
 
-/// The served places, and addresses that users can type.
+/// Returns the served places, and addresses that users can type.
 pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
     let opened = places::opened(places, prefix);
     let mut lines = String::new();
@@ -61,7 +61,7 @@ pub fn takes(places: &[&Place], is_open: bool) -> String {
     })
 }
 
-/// The addresses that redirect plain HTTP, and the fingerprint of a self-signed certificate.
+/// Returns the addresses that redirect plain HTTP, and the fingerprint of a self-signed certificate.
 pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
     let mut lines = String::new();
     for address in redirecting {
@@ -76,7 +76,7 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
     lines
 }
 
-/// The address to open. Prefers one that other machines can reach.
+/// Returns the address to open. Prefers an address that other machines can reach.
 pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, opened);
     let is_of_others = |at: &Option<Reached>| at.as_ref().is_some_and(|at| !at.is_loopback);
@@ -90,7 +90,7 @@ struct Reached {
     is_loopback: bool,
 }
 
-/// One URL per address. An address of all interfaces has one URL per interface.
+/// Returns one URL per address, or one per interface for an address of all interfaces.
 fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reached>, String)> {
     let path = encode_path(opened);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{path}", SocketAddr::new(ip, port));
@@ -104,7 +104,8 @@ fn urls(addresses: &[Address], scheme: &str, opened: &[u8]) -> Vec<(Option<Reach
     urls
 }
 
-/// All interfaces and their addresses, loopback first. Where a sandbox forbids listing them, loopback alone.
+/// Returns all interfaces and their addresses, loopback first. If a sandbox forbids listing them, returns only
+/// loopback.
 fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
     let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     // Browsers do not support link-local addresses with a zone.
@@ -120,7 +121,7 @@ fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
     unlisted.into_iter().chain(listed)
 }
 
-/// A QR code.
+/// Returns a QR code.
 pub fn code(url: &str) -> Option<String> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(url).ok()?;
@@ -128,7 +129,7 @@ pub fn code(url: &str) -> Option<String> {
     Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 
-/// A summary; `unsent` bytes of the responses were not sent.
+/// Returns a summary; `unsent` bytes of the responses were not sent.
 pub fn summary(sums: &Sums, unsent: u64, time: Duration) -> String {
     let (requests, errors) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed));
     let bytes = sums.bytes.load(Relaxed).saturating_sub(unsent);

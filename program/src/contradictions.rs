@@ -1,5 +1,5 @@
-//! Rejects options that exclude each other, or that have no effect without others: the server would not do what the
-//! user meant. Called by `lib`. Checks within one topic are in its module: `taking`, `guard`, `encryption`,
+//! Rejects options that exclude each other, or that have no effect without others, because the server would not behave
+//! as the user intended. Called by `lib`. Checks within one topic are in its module: `taking`, `guard`, `encryption`,
 //! `listening`.
 
 use crate::address::BindAddress;
@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::places::Place;
 use crate::values::{Limit, Quota};
 
-/// Rejects such options.
+/// Rejects contradicting options.
 pub fn check(
     options: &Options,
     places: &[Place],
@@ -33,7 +33,7 @@ pub fn check(
     Ok(())
 }
 
-/// An option, whether it is given, the option that it needs, and whether that one is given.
+/// Rejects an option that is given without the option that it needs.
 fn needs(
     options: &Options,
     places: &[Place],
@@ -81,7 +81,7 @@ fn needs(
     ]
 }
 
-/// Pairs of options that exclude each other, why, and whether both are given.
+/// Returns pairs of options that exclude each other, the reason, and whether both are given.
 fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
     vec![
@@ -135,7 +135,7 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     ]
 }
 
-/// A limit of one thing, and the limit of all such things together.
+/// Returns limits of single things, each with the limit of all such things together.
 fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Option<u64>)> {
     let Options { limits, taking, .. } = options;
     let quota = taking.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);
@@ -157,7 +157,7 @@ fn is_set<T>(limit: Option<Limit<T>>) -> bool {
     limit.is_some_and(|Limit(limit)| limit.is_some())
 }
 
-/// A limit that is switched off does not limit anything.
+/// Returns the limit, or `None` if it is not given or switched off.
 fn limit<T>(given: Option<Limit<T>>) -> Option<T> {
     given.and_then(|Limit(limit)| limit)
 }
@@ -166,7 +166,7 @@ fn count(given: Option<usize>) -> Option<u64> {
     given.map(|count| count as u64)
 }
 
-/// Whether the host of this URL is neither an address nor this machine.
+/// Returns whether the host of this URL is neither an address nor this machine.
 fn needs_lookup(url: &str) -> bool {
     let authority = url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
     let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);

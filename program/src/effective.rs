@@ -13,12 +13,12 @@ use crate::options::Options;
 use crate::places::{self, Word};
 use crate::values;
 
-/// The sources of settings, by name. Others are defaults.
+/// The source of each setting, by name. A setting without a source has its default.
 #[derive(Default)]
 pub struct Origins(BTreeMap<String, String>);
 
 impl Origins {
-    /// If several sources set an option, the first one applies.
+    /// Adds the settings of a source. If several sources set an option, the first one applies.
     pub fn add<'a>(&mut self, from: &str, names: impl IntoIterator<Item = &'a String>) {
         for name in names {
             self.0.entry(name.clone()).or_insert_with(|| from.to_owned());
@@ -26,7 +26,7 @@ impl Origins {
     }
 }
 
-/// The whole output.
+/// Returns the whole output.
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
     let (words, defaults) = (places_and_port(matches), defaults(options));
     let (mut text, mut group) = (String::new(), None);
@@ -46,7 +46,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
         if !shown.is_empty() {
             let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));
         }
-        // Secrets are comments: otherwise a file of this output would set the text that is written in their place.
+        // Secrets are replaced by a text, which a file with this output must not set, so they are comments.
         for value in secret {
             let _ = writeln!(text, "# {name} = {}  # {from}", written(arg, &[hidden(arg, &value)]));
         }
@@ -54,7 +54,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
     text.trim_end().to_owned()
 }
 
-/// The words of the command line, as folders and a port.
+/// Returns the words of the command line, as folders and a port.
 fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
@@ -84,9 +84,9 @@ fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
-/// Whether a value can be a secret. A field of responses can be one: a token for a load balancer, a cookie. Only the
-/// fields in `PUBLIC` are never secret. Other secrets are given by mistake: a password in a URL, or in place of the
-/// file of users.
+/// Returns whether a value can be a secret. A field of responses can be a secret, such as a token for a load balancer
+/// or a cookie; only the fields in `PUBLIC` never are. Other secrets are given by mistake: a password in a URL, or in
+/// place of the file of users.
 fn is_secret(arg: &Arg, value: &str) -> bool {
     const PUBLIC: [&str; 10] = [
         "cache-control",
@@ -116,7 +116,7 @@ fn hidden(arg: &Arg, value: &str) -> String {
     }
 }
 
-/// In TOML.
+/// Returns the setting in TOML.
 fn written(arg: &Arg, values: &[String]) -> String {
     if !arg.get_action().takes_values() {
         return "true".into();
@@ -128,7 +128,7 @@ fn written(arg: &Arg, values: &[String]) -> String {
     }
 }
 
-/// A basic string of TOML.
+/// Returns a basic string of TOML.
 fn quoted(value: &str) -> String {
     let mut text = String::from('"');
     for c in value.chars() {
@@ -141,7 +141,7 @@ fn quoted(value: &str) -> String {
     text + "\""
 }
 
-/// As in the help.
+/// Returns the default as in the help.
 fn default_of(arg: &Arg) -> String {
     let help = help::help_of(arg);
     let default = help.split_once(" [default: ").map(|(_, default)| default.trim_end_matches(']').to_owned());
@@ -152,7 +152,7 @@ fn default_of(arg: &Arg) -> String {
     }
 }
 
-/// The defaults that depend on this machine.
+/// Returns the defaults that depend on this machine.
 fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
     let limits = DefaultLimits::for_memory(options.limits.memory.unwrap_or_else(modest::available_memory));
     #[cfg(feature = "tls")]
@@ -173,7 +173,7 @@ fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
     defaults.into_iter().map(|(name, value)| (name, format!("\"{}\"", size(value, name)))).collect()
 }
 
-/// `64m`, if that is exact.
+/// Formats a size as in `64m`, if that is exact.
 fn size(value: u64, name: &str) -> String {
     let is_size = !["workers", "max-connections"].contains(&name);
     match () {
@@ -183,7 +183,7 @@ fn size(value: u64, name: &str) -> String {
     }
 }
 
-/// Whether it is valid in the environment and in a file: all except those that print something and exit.
+/// Returns whether an option is valid in the environment and in a file. Options that print something and exit are not.
 pub fn is_setting(arg: &Arg) -> bool {
     let tells =
         ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];

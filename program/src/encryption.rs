@@ -23,7 +23,7 @@ pub struct Opened {
 
 /// Configures TLS, if it is enabled.
 ///
-/// `identity`: the self-signed certificate, if a parent process has made it.
+/// `identity`: the self-signed certificate, if a parent process has created it.
 pub fn open(
     options: &Options,
     addresses: &[BindAddress],
@@ -85,7 +85,8 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// As in Python, the key can be in the certificate's file, and its password can be in another file.
+/// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in
+/// another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;
@@ -118,7 +119,7 @@ fn password(path: &Path) -> Result<String, CliError> {
     Ok(text.trim().to_owned())
 }
 
-/// The certificate of `--tls-self-signed`, if that is set.
+/// Returns the certificate of `--tls-self-signed`, if that is set.
 pub fn self_signed(options: &Options, addresses: &[BindAddress]) -> Result<Option<Identity>, CliError> {
     let Some(names) = &options.encryption.tls_self_signed else { return Ok(None) };
     let names = match names.as_str() {
@@ -132,7 +133,7 @@ fn not_self_signed(error: std::io::Error) -> CliError {
     CliError::usage(format!("--tls-self-signed: {}", reason(&error)))
 }
 
-/// The names and addresses of the server: `localhost`, and the addresses to listen on.
+/// Returns the names and addresses of the server: `localhost`, and the addresses to listen on.
 fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     for address in addresses.iter().filter(|address| address.socket.is_none()) {
@@ -150,7 +151,7 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     names
 }
 
-/// A handler that redirects each request to HTTPS at this port; without a port, at the port of the request.
+/// Returns a handler that redirects each request to HTTPS at this port; without a port, at the port of the request.
 pub fn redirect(
     options: &Options,
     port: Option<u16>,
@@ -161,7 +162,7 @@ pub fn redirect(
     header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
 }
 
-/// The addresses that redirect plain HTTP, in addition to the TLS port itself.
+/// Returns the addresses that redirect plain HTTP, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
@@ -186,7 +187,7 @@ pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Rel
     }
 }
 
-/// The error of an address that cannot be listened on.
+/// Returns the error of an address that cannot be listened on.
 pub fn cannot_redirect(error: &std::io::Error) -> CliError {
     failed("--redirect-to-https", error)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::address::BindAddress;
 
-/// Why the program exits with a failure.
+/// The reason for which the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CliError {
     line: String,
@@ -18,27 +18,27 @@ const USAGE: u8 = 2; // the arguments are invalid
 const APPLICATION: u8 = 3; // the application can't be loaded
 
 impl CliError {
-    /// The arguments are invalid.
+    /// Returns the error for invalid arguments.
     pub fn usage(what: impl fmt::Display) -> CliError {
         CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
     }
 
-    /// The arguments are valid, but serving fails.
+    /// Returns the error for valid arguments with which serving fails.
     pub fn failure(line: impl Into<String>) -> CliError {
         CliError { line: line.into(), status: FAILURE }
     }
 
-    /// The application of a program that has one can't be loaded.
+    /// Returns the error for an application that cannot be loaded, in a program such as `modest-wsgi`.
     pub fn application(line: impl Into<String>) -> CliError {
         CliError { line: line.into(), status: APPLICATION }
     }
 
-    /// The error of a log file that cannot be opened.
+    /// Returns the error of a log file that cannot be opened.
     pub fn log_file(path: &Path, error: &io::Error) -> CliError {
         CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error)))
     }
 
-    /// The error of a folder that cannot be served.
+    /// Returns the error of a folder that cannot be served.
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
@@ -52,7 +52,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// The error of an address that cannot be listened on. `option`: the option with the address or its port.
+    /// Returns the error of an address that cannot be listened on. `option`: the option with the address or its port.
     pub fn binding(option: &str, address: &BindAddress, error: &io::Error) -> CliError {
         let BindAddress { host, port, socket } = address;
         let line = match error.kind() {
@@ -84,17 +84,17 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// The error of a process that cannot wait for signals.
+    /// Returns the error of a process that cannot wait for signals.
     pub fn signals(error: io::Error) -> CliError {
         CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
 
-    /// The error of a server that failed while it served.
+    /// Returns the error of a server that failed while it served.
     pub fn serving(error: &io::Error) -> CliError {
         CliError { line: format!("can't continue serving: {}", reason(error)), status: FAILURE }
     }
 
-    /// The exit status of this error.
+    /// Returns the exit status of this error.
     pub fn status(&self) -> u8 {
         self.status
     }
@@ -106,7 +106,7 @@ impl fmt::Display for CliError {
     }
 }
 
-/// A path in quotes.
+/// Returns a path in quotes.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", escape_controls(&path.to_string_lossy()))
 }
@@ -120,7 +120,7 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// The beginning of a text of any length, such as a line of a wrong file.
+/// Returns the beginning of a text of any length, such as a line of a wrong file.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", &text[..end]),
@@ -128,7 +128,7 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// The error's text without the `(os error N)` that Rust appends.
+/// Returns the error's text without the `(os error N)` that Rust appends.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

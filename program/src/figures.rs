@@ -116,7 +116,7 @@ impl Figures {
     }
 }
 
-/// The address of `--metrics-bind`.
+/// Returns the address of `--metrics-bind`.
 pub fn address(options: &Options) -> Option<BindAddress> {
     let bind = options.listening.metrics_bind.as_ref()?;
     Some(BindAddress { port: bind.port.unwrap_or(PORT), ..bind.address.clone() })
@@ -152,7 +152,7 @@ impl Page {
 }
 
 impl Page {
-    /// The line with its address, for the user.
+    /// Returns the line with its address, for the user.
     pub fn line(&self) -> String {
         self.line.clone()
     }

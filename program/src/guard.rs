@@ -51,7 +51,8 @@ pub fn around(
     Ok(Box::new(site))
 }
 
-/// The names in rules and groups that the file of users does not contain. They are misspelled, or will be added later.
+/// Returns the names in rules and groups that the file of users does not contain. They may be misspelled, or be added
+/// to the file later.
 pub fn strangers(options: &Options) -> Vec<&str> {
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
         let guarding = &options.guarding;
@@ -65,7 +66,7 @@ pub fn strangers(options: &Options) -> Vec<&str> {
     Vec::new()
 }
 
-/// Whether requests need a password.
+/// Returns whether requests need a password.
 pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
 }
@@ -89,8 +90,8 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
     Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
 }
 
-/// Rejects a user with a password in place of the file. This check comes first, because other messages quote the name
-/// of the file.
+/// Rejects a user with a password in place of the file of users. Called before other checks, because their messages
+/// quote the name of the file.
 pub fn check_pair(options: &Options) -> Result<(), CliError> {
     let is_pair = |file: &PathBuf| file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if options.guarding.auth.as_ref().is_some_and(is_pair) {
@@ -135,8 +136,8 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
     })
 }
 
-/// Whether a request was encrypted or local on its whole way. The report of a trusted proxy counts first, then the
-/// address of the connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can
+/// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
+/// the address of the connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can
 /// connect (see `check`).
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
@@ -148,13 +149,13 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     }
 }
 
-/// Whether requests to a listener stay on this machine.
+/// Returns whether requests to a listener stay on this machine.
 fn is_safe(address: &Address) -> bool {
     address.ip().is_none_or(|ip| ip.is_loopback())
 }
 
-/// Without TLS, passwords must not be sent over a network in plain text unless an option allows it. Behind trusted
-/// proxies each request is checked instead; the PROXY protocol does not report TLS.
+/// Rejects listeners without TLS at which clients would send passwords over a network in clear text, unless an option
+/// allows it. Behind trusted proxies each request is checked instead. The PROXY protocol does not report TLS.
 pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     if asks_for_passwords(options)
         && !options.guarding.auth_over_http

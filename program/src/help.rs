@@ -61,7 +61,7 @@ pub fn for_completions(command: Command) -> Command {
     })
 }
 
-/// The man page: the options from clap, and the rest from `man.roff`.
+/// Returns the man page: the options from clap, and the rest from `man.roff`.
 pub fn man(command: Command) -> Vec<u8> {
     const LEFT: &[u8] = b".ad l\n.nh\n"; // justified lines are hard to read
     let man = clap_mangen::Man::new(command);
@@ -111,7 +111,7 @@ pub fn help_of(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The first sentence, and the default if both fit in the line.
+/// Returns the first sentence, and the default if both fit in the line.
 fn first_sentence(arg: &Arg) -> String {
     let help = help_of(arg);
     let (text, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
@@ -133,7 +133,7 @@ fn row(arg: &Arg, help: &str) -> String {
     columns(&start, help)
 }
 
-/// `start`, then the words of `help` from `COLUMN` on.
+/// Returns `start`, followed by the words of `help` in lines from `COLUMN` on.
 fn columns(start: &str, help: &str) -> String {
     let mut lines = vec![start.to_owned()];
     if start.len() + 2 > COLUMN {
@@ -156,7 +156,7 @@ fn columns(start: &str, help: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// `-p` and `--port PORT`.
+/// Returns the spellings of an option: `-p` and `--port PORT`.
 fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
     let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
     let is_optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);

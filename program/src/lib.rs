@@ -5,9 +5,9 @@
 
 mod banner; // messages on stdout
 
-pub mod shared; // sockets that a parent process makes for its children
+pub mod shared; // sockets that a parent process creates for its children
 
-pub mod listening; // the server: where it listens, behind which proxies, within which limits
+pub mod listening; // the server: addresses, proxies, limits
 
 #[cfg(feature = "tls")]
 mod encryption; // TLS
@@ -18,7 +18,7 @@ mod backends; // `--proxy`
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
-mod served; // the server's own files must not be served
+mod served; // checks that the server's own files are not served
 mod taking; // `--upload`
 
 mod rights; // `--user`
@@ -167,8 +167,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, inherited.metrics, &server.handle())?;
-    // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened by the user that
-    // reopens it later.
+    // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as
+    // the user that reopens it later.
     give_up_rights(&options, &places, server.local_addrs())?;
     program.load()?;
     let log = logging::start(&options, zone)?;
@@ -228,7 +228,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     served.map_err(|error| CliError::serving(&error))
 }
 
-/// The path at which it is served.
+/// Returns the path at which a place is served.
 fn at(place: &Place) -> String {
     if place.at.is_empty() { "/".into() } else { place.at.clone() }
 }
@@ -268,10 +268,10 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     Ok(())
 }
 
-/// How the site is served, for the banner.
+/// The way in which the site is served, for the banner.
 struct Served {
     scheme: &'static str,
-    /// The number of addresses that serve the site; those after them redirect.
+    /// The number of addresses that serve the site. The addresses after them redirect.
     count: usize,
     /// The fingerprint of a self-signed certificate.
     fingerprint: Option<String>,

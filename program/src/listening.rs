@@ -31,8 +31,8 @@ pub fn also(
     more.map_err(|error| crate::encryption::cannot_redirect(&error))
 }
 
-/// A socket that systemd passes accepts connections even if nothing serves them. So it is an error if none of the
-/// passed sockets is used. If some are used, returns the others.
+/// Returns the sockets passed by systemd that no address uses. Clients could connect to them without a response, so it
+/// is an error if none of the passed sockets is used.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
     let _ = options; // without `metrics` and `tls` there are no others
     let others = std::iter::empty::<&address::Bind>();

@@ -15,7 +15,7 @@ use crate::error::{CliError, escape_controls};
 use crate::options::{Options, Verbosity};
 use crate::sources;
 
-/// The target of access lines: they contain their own time and address, so nothing is prepended.
+/// The target of access lines. They contain time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
 /// The target of messages that are not warnings and are always logged.
@@ -50,8 +50,8 @@ impl Zone {
 pub struct Lines {
     zone: TimeZone,
     is_json: bool,
-    /// stderr is the journal's. A line then begins with its priority (sd-daemon(3)), without the time, which the
-    /// journal adds.
+    /// Whether stderr is connected to the journal. A line then begins with its priority (sd-daemon(3)), without the
+    /// time, which the journal adds.
     is_journal: bool,
 }
 
@@ -60,7 +60,7 @@ impl Lines {
         Lines::new(is_json(options), options.logging.log_file.is_none(), zone)
     }
 
-    /// For the error of arguments that are invalid.
+    /// Returns the format for the error of invalid arguments.
     pub fn of_invalid(args: &[OsString]) -> Lines {
         Lines::new(sources::are_for_json(args), true, &Zone::of_machine())
     }
@@ -69,7 +69,7 @@ impl Lines {
         Lines { zone: zone.known.clone(), is_json, is_journal: is_stderr && !is_json && stderr_is_journal() }
     }
 
-    /// One line. `message` can contain any text of a client or an error.
+    /// Formats one line. `message` can contain any text from a client or an error.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
         if self.is_journal {
             return format!("<{}>{}", priority(level), escape_controls(message));
@@ -91,14 +91,14 @@ impl Lines {
     }
 }
 
-/// Whether stderr is a stream to the journal: systemd sets `JOURNAL_STREAM` to its device and inode.
+/// Returns whether stderr is a stream to the journal: systemd sets `JOURNAL_STREAM` to its device and inode.
 fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// The priority of syslog(3).
+/// Returns the priority of syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -112,7 +112,7 @@ pub fn is_json(options: &Options) -> bool {
     options.logging.log_format == Some(LogFormat::Json)
 }
 
-/// An object of `time` (as in the access log), `level`, `target` and `message`.
+/// Returns an object of `time` (as in the access log), `level`, `target` and `message`.
 fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
     let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
     let (target, message) = (json_string(target), json_string(message));
@@ -132,7 +132,7 @@ fn json_string(text: &str) -> String {
     string + "\""
 }
 
-/// The last line of a program that fails, for stderr.
+/// Returns the last line of a program that fails, for stderr.
 pub fn last_line(error: &CliError, lines: &Lines) -> String {
     match lines.is_json || lines.is_journal {
         true => lines.line(Level::Error, "modest", &error.to_string()),
@@ -171,7 +171,7 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     Ok(writer)
 }
 
-/// Whether the output is a terminal whose user accepts colours (no-color.org).
+/// Returns whether the output is a terminal whose user accepts colours (no-color.org).
 pub fn has_colours(options: &Options) -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
@@ -197,7 +197,7 @@ impl LogHandle {
         }
     }
 
-    /// How many lines were lost so far.
+    /// Returns how many lines were lost so far.
     pub fn lost_lines(&self) -> u64 {
         match self {
             LogHandle::Stderr(writer) => writer.lost_lines(),

@@ -1,5 +1,5 @@
-//! The program `modest`: serves a folder over HTTP, as `python -m http.server` does. All of it is in the library beside
-//! it.
+//! The program `modest`: serves a folder over HTTP, as `python -m http.server` does. All code is in the library
+//! `modest-cli`, `lib.rs`.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

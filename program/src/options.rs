@@ -52,7 +52,7 @@ pub struct Options {
     pub starting: Starting,
 }
 
-/// What to serve.
+/// The folders and files to serve.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Files to serve")]
 pub struct Serving {
@@ -580,7 +580,7 @@ invalid arguments. The manual is printed by: modest --man | man -l -";
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Nothing once the server runs.
+    /// Nothing while the server runs.
     Quiet,
     /// One line for each request, warnings and errors.
     Normal,
@@ -589,7 +589,7 @@ pub enum Verbosity {
 }
 
 impl Options {
-    /// `-q` wins over `-v`: a script that asks for silence relies on it.
+    /// Returns how much is logged. `-q` has precedence over `-v`, because a script may rely on it.
     pub fn verbosity(&self) -> Verbosity {
         match (self.logging.quiet, self.logging.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -598,7 +598,8 @@ impl Options {
         }
     }
 
-    /// The longest time of a shutdown: `--shutdown-timeout`, 10 s, and `--shutdown-delay` before it. `None`: no limit.
+    /// Returns the longest time of a shutdown: `--shutdown-timeout`, 10 s, and `--shutdown-delay` before it. `None`: no
+    /// limit.
     pub fn longest_shutdown(&self) -> Option<Duration> {
         let timeout = self.limits.shutdown_timeout.map_or(Some(Duration::from_secs(10)), |Limit(limit)| limit)?;
         Some(timeout + self.limits.shutdown_delay.unwrap_or_default())

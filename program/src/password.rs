@@ -11,7 +11,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::error::{CliError, reason};
 
-/// `USER:HASH`.
+/// Reads a password and returns `USER:HASH`.
 pub fn line(user: &str) -> Result<String, CliError> {
     let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
     if user.is_empty() || user.contains(':') {
@@ -22,7 +22,7 @@ pub fn line(user: &str) -> Result<String, CliError> {
     UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))
 }
 
-/// `None`: the two inputs differ.
+/// Reads a password, at a terminal twice. `None`: the two inputs differ.
 fn read(user: &str) -> io::Result<Option<String>> {
     if !io::stdin().is_terminal() {
         return read_line().map(Some);

@@ -1,5 +1,6 @@
 //! The meaning of words and addresses on the command line: folders at their paths, and listeners with their ports.
-//! Called by `lib`, `site` and `sources`, with options that `sources` has read. It only checks whether folders exist.
+//! Called by `lib`, `site` and `sources`, with options that `sources` has read. Of the disk, it only checks whether
+//! folders exist.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,28 +19,29 @@ pub struct Place {
 }
 
 impl Place {
-    /// The served folder, or the folders of the served file.
+    /// Returns the served folder, or the folders of the served file.
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
 }
 
 impl Place {
-    /// The path with the file's name, if a file is served alone, so that a download is saved under that name. `None`:
-    /// this is a folder, or a file with a path of its own.
+    /// Returns the path with the file's name, if a file is served alone, so that a download is saved under that name.
+    /// `None`: this is a folder, or a file with a path of its own.
     pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {
         let name = self.path.file_name().filter(|_| self.at == prefix && self.path.is_file())?;
         Some([prefix.as_bytes(), b"/", name.as_bytes()].concat())
     }
 }
 
-/// The path that a browser opens.
+/// Returns the path that a browser opens.
 pub fn opened(places: &[Place], prefix: &str) -> Vec<u8> {
     let file = places.iter().find_map(|place| place.path_of_file(prefix));
     file.unwrap_or_else(|| format!("{prefix}/").into_bytes())
 }
 
-/// The folders of these files and of the files that they link to: certbot's names are links to another folder.
+/// Returns the folders of these files, and of the files that they link to. (certbot's files are links into another
+/// folder.)
 pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
     let both = files.into_iter().flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
     both.flatten().filter_map(|file| file.parent().map(Path::to_owned)).collect()
@@ -52,8 +54,8 @@ pub enum Word {
     Port(u16),
 }
 
-/// `modest 9000` means the port, as in Python, unless a folder has that name. `/docs=book` is a folder at a path,
-/// unless a file or folder has that name.
+/// Interprets a word of the command line. `9000` is the port, as in Python, unless a folder has that name. `/docs=book`
+/// is a folder at a path, unless a file or folder has that name.
 pub fn word(word: &OsStr) -> Result<Word, CliError> {
     let path = Path::new(word);
     if word.is_empty() {
@@ -77,8 +79,8 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
 
-/// All folders and files, with the prefix before their paths. If none is named and there is no application, the current
-/// folder.
+/// Returns all folders and files, with the prefix before their paths. If none is named and there is no application,
+/// returns the current folder.
 pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {
@@ -89,7 +91,8 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     for folder in &options.serving.directory {
         places.push(match word(folder.as_os_str())? {
             Word::Place(place) => place,
-            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // as the value of this option it is not a port
+            // as the value of `--directory`, a number is not a port
+            Word::Port(_) => Place { at: String::new(), path: folder.clone() },
         });
     }
     if places.is_empty() && !has_application {
@@ -110,7 +113,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     Ok(places)
 }
 
-/// The addresses to listen on, with ports. If none is given, the sockets passed by systemd, or loopback.
+/// Returns the addresses to listen on, with ports. If none is given, the sockets passed by systemd, or loopback.
 pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     let listening = &options.listening;
     let mut port = listening.port.map(|port| ("--port", port));

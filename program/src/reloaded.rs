@@ -9,7 +9,8 @@ use crate::error::{CliError, quoted, reason};
 use crate::options::Options;
 use crate::places;
 
-/// The files, by their options. The password of keys is not among them: it stays in memory.
+/// Returns the files, by their options. The file with the password of keys is not included, because the password stays
+/// in memory.
 fn files(options: &Options) -> Vec<(&'static str, &PathBuf)> {
     let mut files: Vec<_> = options.guarding.auth.iter().map(|file| ("--auth", file)).collect();
     files.extend(options.serving.redirects.iter().map(|file| ("--redirects", file)));
@@ -36,7 +37,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Their folders.
+/// Returns the folders of these files.
 pub fn folders(options: &Options) -> Vec<PathBuf> {
     places::folders_of(files(options).into_iter().map(|(_, file)| file))
 }
@@ -55,7 +56,8 @@ impl Config {
         Some(Config { stamp: stamp(&path), path })
     }
 
-    /// What to log if the file has changed. Its metadata is readable even if `--confine` forbids reading it.
+    /// Returns a message for the log if the file has changed. Its metadata is readable even if `--confine` forbids
+    /// reading it.
     pub fn change(&self) -> Option<String> {
         let has_changed = stamp(&self.path) != self.stamp;
         has_changed.then(|| format!("{} has changed since the start", quoted(&self.path)))

@@ -6,7 +6,7 @@ use crate::error::{CliError, reason};
 use crate::sys;
 use crate::values::User;
 
-/// Becomes this user, with the user's groups or the given one.
+/// Switches to this user, with the user's groups or the given group.
 pub fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;

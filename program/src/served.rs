@@ -56,8 +56,8 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     files
 }
 
-/// Whether this file is served there, now or once it is created: by its own name, or by the name of a link to it that
-/// is followed.
+/// Returns whether this place serves this file, now or when it is created: by its own name, or by the name of a link
+/// that is followed.
 fn serves(place: &Place, file: &Path, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);

@@ -1,5 +1,5 @@
-//! What a parent process makes for the processes that it forks: sockets, which all of them share, and a self-signed
-//! certificate. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
+//! Sockets and a self-signed certificate that a parent process creates for the processes that it forks. They share the
+//! sockets. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -18,7 +18,7 @@ pub struct Shared {
     _servers: Vec<TcpServer>,
     sockets: Vec<OwnedFd>,
     redirects: Vec<OwnedFd>,
-    /// One for each process.
+    /// One socket for each process.
     metrics: Vec<OwnedFd>,
     #[cfg(feature = "tls")]
     identity: Option<modest::Identity>,
@@ -51,7 +51,8 @@ impl Shared {
         })
     }
 
-    /// What the process with this number uses, from 0 on. A process and its successor have the same number.
+    /// Returns the sockets and the certificate for the process with this number, counted from 0. A process and its
+    /// successor have the same number.
     pub fn inherited(&self, number: usize) -> Inherited {
         let descriptors = |of: &[OwnedFd]| of.iter().map(|fd| number_of(fd.as_raw_fd())).collect();
         Inherited {
@@ -64,13 +65,13 @@ impl Shared {
     }
 }
 
-/// A descriptor is never negative.
+/// Converts a descriptor, which is never negative.
 fn number_of(descriptor: RawFd) -> u32 {
     descriptor.unsigned_abs()
 }
 
-/// Metrics count in one process, so each process has a page of its own: at the port of `--metrics-bind`, and at those
-/// after it.
+/// Opens a socket for the metrics of each process, because metrics count one process only. They have the port of
+/// `--metrics-bind`, and the ports after it.
 fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError> {
     let Some(first) = figures::address(options) else { return Ok(Vec::new()) };
     if processes > 1 && first.socket.is_some() {
@@ -87,7 +88,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
     (0..processes).map(page).collect()
 }
 
-/// The parent never serves.
+/// Returns a handler for the parent, which never serves.
 fn nothing() -> impl IntoProtocol {
     handler_fn(|_| Err(Error::new(503, "")))
 }

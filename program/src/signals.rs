@@ -44,7 +44,7 @@ pub struct Reloads {
 #[derive(Default)]
 pub struct Counts {
     pub done: AtomicU64,
-    /// At least one file could not be used.
+    /// Reloads in which at least one file could not be used.
     pub failed: AtomicU64,
 }
 
@@ -53,7 +53,7 @@ impl Reloads {
         self.files.push((option, Box::new(reload)));
     }
 
-    /// The counts, for metrics.
+    /// Returns the counts, for metrics.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }

@@ -67,7 +67,7 @@ pub fn open(
         site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
-    // Applications give repeated and encoded slashes their own meaning.
+    // Applications interpret repeated and encoded slashes themselves.
     let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
     header::of_all(limited(http, options), options)
 }
@@ -172,7 +172,7 @@ fn folder(
         .map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
-/// The memory from which defaults of limits are computed.
+/// Returns the memory from which defaults of limits are computed.
 fn memory(options: &Options) -> u64 {
     options.limits.memory.unwrap_or_else(modest::available_memory)
 }
@@ -207,7 +207,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
     })
 }
 
-/// Adds the settings that a single file does not have.
+/// Adds the settings that only folders have.
 fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
@@ -422,17 +422,18 @@ impl Front {
     }
 }
 
-/// `AllowedHosts`, with advice for the user in its log message.
+/// The layer `AllowedHosts`, with advice for the user in its log message.
 struct Hosts {
     allowed: AllowedHosts,
-    /// Whether reads are served for all hosts.
+    /// Whether only requests that write are restricted.
     of_writes: bool,
 }
 
 impl Hosts {
-    /// `None`: all hosts are allowed. If the server listens only on loopback, a page of another site could let its own
-    /// name resolve to 127.0.0.1 and then write as a page of this server (DNS rebinding). So there, only names that no
-    /// one can register may write. Given hosts turn this off, and so does a proxy, which has other names.
+    /// Creates the layer, or returns `None` if all hosts are allowed. If the server listens only on loopback, the owner
+    /// of another site could let its name resolve to 127.0.0.1, and its pages could then write as pages of this server
+    /// (DNS rebinding). So in this case, writing is allowed only with host names that no one can register, unless hosts
+    /// are given or there is a proxy, which has other names.
     fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
         let named = &options.listening.allowed_host;
         let is = |name: &str| named.iter().any(|known| known == name);
@@ -450,7 +451,7 @@ impl Hosts {
     }
 }
 
-/// Methods that change nothing.
+/// Returns whether a method changes nothing.
 fn only_reads(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
 }

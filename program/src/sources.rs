@@ -72,8 +72,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
     Ok(Action::Serve(Box::new(options)))
 }
 
-/// Whether the log is in JSON according to these arguments and the other sources. They can be invalid otherwise: this is
-/// for the line that reports their error.
+/// Returns whether the log is in JSON according to these arguments and the other sources, for the line that reports an
+/// error in them.
 pub fn are_for_json(args: &[OsString]) -> bool {
     let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
     let of_file = || {
@@ -85,7 +85,7 @@ pub fn are_for_json(args: &[OsString]) -> bool {
         == Some(LogFormat::Json)
 }
 
-/// The last value of an option: `--name=value` or `--name value`.
+/// Returns the last value of an option: `--name=value` or `--name value`.
 fn of_words(args: &[OsString], name: &str) -> Option<OsString> {
     let after = |word: &OsString, next: Option<&OsString>| match word
         .as_bytes()
@@ -97,7 +97,7 @@ fn of_words(args: &[OsString], name: &str) -> Option<OsString> {
     (0..args.len()).rev().find_map(|at| after(&args[at], args.get(at + 1)))
 }
 
-/// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
+/// Converts Python's `-p` for the protocol, and its fields in two words: `-p HTTP/1.1`, `-H X-A b`.
 fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, CliError> {
     let mut args = args.into_iter().peekable();
     let mut known = Vec::new();
@@ -119,8 +119,8 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(known)
 }
 
-/// A field of two words. As in Python, the second word is not an option. It must not be an existing file either: if the
-/// user forgot the value, the server would serve something else, without the effect of the option.
+/// Joins a field of two words. As in Python, the second word must not be an option. It must also not be an existing
+/// file, because the user may have forgotten the value and meant the file to be served.
 fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
     let what = match () {
@@ -150,7 +150,7 @@ fn check_equals(args: &[OsString]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// An option of the environment or of a file, as words of a command line. There are no words if it is switched off.
+/// An option of the environment or of a file, as words of a command line. An option that is switched off has no words.
 struct Setting {
     name: String,
     words: Vec<OsString>,
@@ -223,8 +223,8 @@ fn merge(
     Ok((options, shown))
 }
 
-/// Variables of the environment, such as `MODEST_LOG_FILE`. An empty one is an error, because `MODEST_AUTH=$USERS` must
-/// not serve without users.
+/// Reads variables of the environment, such as `MODEST_LOG_FILE`. An empty variable is an error, because with
+/// `MODEST_AUTH=$USERS` a server must not run without users.
 fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Said> {
     let ours = |(name, value): (OsString, OsString)| {
         let name = name.as_bytes().strip_prefix(b"MODEST_")?;
@@ -249,8 +249,8 @@ fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Ve
     ours.into_iter().map(said).collect()
 }
 
-/// For each service called `modest` or `modest-x`, Kubernetes sets variables in every pod: `MODEST_SERVICE_HOST`,
-/// `MODEST_PORT=tcp://10.0.0.1:80`, `MODEST_X_PORT_80_TCP_ADDR`.
+/// Returns whether Kubernetes has set this variable. For each service called `modest` or `modest-x`, it sets variables
+/// in every pod: `MODEST_SERVICE_HOST`, `MODEST_PORT=tcp://10.0.0.1:80`, `MODEST_X_PORT_80_TCP_ADDR`.
 fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
     let is_of_port = |(_, rest): (&str, &str)| {
         let port = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -266,7 +266,7 @@ fn variable(name: &str) -> String {
     format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
 }
 
-/// The keys of a file in TOML.
+/// Reads the keys of a TOML file.
 fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
     let text = std::fs::read_to_string(path)
@@ -305,7 +305,7 @@ impl Source {
         command().try_get_matches_from(words)
     }
 
-    /// The settings as words of a command line, each checked.
+    /// Returns the settings as words of a command line, each checked.
     fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
         let mut settings = Vec::new();
         for said in said {
@@ -351,7 +351,7 @@ impl Source {
         Ok(Setting { name, words })
     }
 
-    /// The name of an option in this source.
+    /// Returns the name of an option in this source.
     fn name(&self, long: &str) -> String {
         match self {
             Source::CommandLine => format!("--{long}"),
@@ -414,7 +414,7 @@ impl Source {
     }
 }
 
-/// A suggestion: a known name that differs in one or two letters, or that begins with this one.
+/// Returns a suggestion: a known name that differs in one or two letters, or that begins with this name.
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rank = |known: &&'a str| {
         let distance = strsim::osa_distance(name, known);
@@ -447,7 +447,7 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
     Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
 }
 
-/// A line for the file of `--auth`.
+/// Returns a line for the file of `--auth`.
 fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
     if let Some(name) = &options.starting.hash_password {
         return crate::password::line(name).map(Some);
@@ -482,7 +482,7 @@ mod tests {
         }
     }
 
-    /// The addresses and places of these arguments.
+    /// Returns the addresses and places of these arguments.
     fn resolved(args: &[&str]) -> Result<(String, String), String> {
         let options = parse(args)?;
         let addresses = places::addresses(&options).map_err(|error| error.to_string())?;

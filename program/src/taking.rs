@@ -18,7 +18,7 @@ use crate::values::{ALL, Limit, Quota};
 const RESUMABLE: usize = 64;
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// The settings of uploads. Their clones count each user's uploads together.
+/// Returns the settings of uploads. Their clones count each user's uploads together.
 pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
     let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
@@ -49,22 +49,23 @@ pub fn uploads(options: &Options) -> Uploads {
     }
 }
 
-/// The number of uploads in progress. It leaves connections and descriptors to readers. `None`: the library's default.
+/// Returns the number of uploads in progress. It leaves connections and descriptors to readers. `None`: the library's
+/// default.
 fn at_once(options: &Options) -> Option<usize> {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
     options.taking.uploads_at_once.or(options.limits.max_connections.map(half_of))
 }
 
-/// Whether this folder accepts uploads.
+/// Returns whether this folder accepts uploads.
 pub fn is_taking(options: &Options, place: &Place) -> bool {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
-/// Whether clients can put files into this place: it accepts uploads, is in a folder that accepts them, or contains
-/// one.
+/// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
+/// contains such a folder.
 pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
     let own = with_those_above(place);
     places(options, all).map(with_those_above).any(|taking| {
@@ -76,7 +77,7 @@ pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
 /// Device and inode: equal for two paths that lead to one folder, even by a bind mount.
 type Identity = (u64, u64);
 
-/// The identities of a place, and of the folders that contain it.
+/// Returns the identities of a place, and of the folders that contain it.
 fn with_those_above(place: &Place) -> Vec<Identity> {
     let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
     real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
@@ -94,12 +95,12 @@ pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
     others.map(line).collect()
 }
 
-/// The places that accept uploads.
+/// Returns the places that accept uploads.
 pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     places.iter().filter(|place| is_taking(options, place))
 }
 
-/// Checks that the options fit each other and the places.
+/// Checks that the options are consistent with each other and with the places.
 pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     let taking = &options.taking;
     let others = [
@@ -130,7 +131,7 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Checks that the user of this process can write there.
+/// Checks that the user of this process can write to the places that accept uploads.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
     places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
@@ -150,7 +151,7 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
     })
 }
 
-/// Whether clients on other machines can reach an address.
+/// Returns whether clients on other machines can reach an address.
 pub fn is_open(addresses: &[Address]) -> bool {
     addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
 }

@@ -1,6 +1,5 @@
-//! Values of options, parsed from text: sizes, times, limits, fields and patterns. Called by `options`; it opens
-//! nothing.
-//! Each error names what was expected; `sources` adds the option's name.
+//! Values of options, parsed from text: sizes, times, limits, fields and patterns. Called by `options`. Each error says
+//! what was expected; `sources` adds the option's name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,14 +67,14 @@ pub struct Backend {
     pub url: String,
 }
 
-/// `/PATH=URL`.
+/// Parses `/PATH=URL`.
 pub fn backend(text: &str) -> Result<Backend, String> {
     let (at, url) = pair(text, "/api=http://127.0.0.1:3000")?;
     modest::ReverseProxy::new(&url).map_err(|error| error.to_string())?;
     Ok(Backend { at: prefix(&at)?, url })
 }
 
-/// `Name: value`, or `PATTERN=Name: value`.
+/// Parses `Name: value`, or `PATTERN=Name: value`.
 pub fn field(text: &str) -> Result<Field, String> {
     let wanted =
         || "expected a header field, such as 'X-Frame-Options: DENY' or '/assets/=X-Robots-Tag: noindex'".to_owned();
@@ -95,7 +94,8 @@ pub fn field(text: &str) -> Result<Field, String> {
     Ok(Field { pattern, name: name.into(), value: value.into() })
 }
 
-/// `VALUE`, or `PATTERN=VALUE`. A pattern contains a slash, a dot or an asterisk, and the name of a directive does not.
+/// Parses `VALUE`, or `PATTERN=VALUE`. A pattern contains a slash, a dot or an asterisk, and the name of a directive
+/// contains none of them.
 pub fn caching(text: &str) -> Result<Caching, String> {
     let (pattern, value) = match text.split_once('=') {
         Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
@@ -107,7 +107,7 @@ pub fn caching(text: &str) -> Result<Caching, String> {
     Ok(Caching { pattern, value: value.into() })
 }
 
-/// `KEY=VALUE`, neither of them empty.
+/// Parses `KEY=VALUE`, neither of them empty.
 pub fn pair(text: &str, example: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
@@ -115,25 +115,25 @@ pub fn pair(text: &str, example: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The value of the `Server` field.
+/// Parses the value of the `Server` field.
 pub fn server(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.is_ascii() && text.parse::<HeaderValue>().is_ok();
     good.then(|| text.to_owned()).ok_or_else(|| "expected plain text, such as modest, or none".into())
 }
 
-/// The name of a file in each folder.
+/// Parses the name of a file in each folder.
 pub fn file_name(text: &str) -> Result<String, String> {
     let good = !["", ".", ".."].contains(&text) && !text.contains(['/', '\0']);
     good.then(|| text.to_owned()).ok_or_else(|| "expected a file name, such as index.html".into())
 }
 
-/// `EXT=TYPE`.
+/// Parses `EXT=TYPE`.
 pub fn media_type(text: &str) -> Result<(String, String), String> {
     let (extension, media_type) = pair(text, "md=text/markdown")?;
     Ok((extension, content_type(&media_type)?))
 }
 
-/// `text/plain`, optionally with parameters.
+/// Parses `text/plain`, optionally with parameters.
 pub fn content_type(text: &str) -> Result<String, String> {
     let is_type = text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
     match is_type && text.is_ascii() && text.parse::<HeaderValue>().is_ok() {
@@ -142,14 +142,14 @@ pub fn content_type(text: &str) -> Result<String, String> {
     }
 }
 
-/// `STATUS=FILE`.
+/// Parses `STATUS=FILE`.
 pub fn error_page(text: &str) -> Result<(u16, String), String> {
     let (status, file) = pair(text, "404=missing.html")?;
     let known = status.parse().ok().filter(|status| [400, 403, 404].contains(status));
     known.map(|status| (status, file)).ok_or_else(|| "expected one of the statuses 400, 403 and 404".into())
 }
 
-/// A path on the server: it begins with a slash.
+/// Parses a path on the server: it begins with a slash.
 pub fn path(text: &str) -> Result<String, String> {
     let good = text.starts_with('/') && !text.contains(['?', '#', '{', '}', '*', '\0']);
     if text.split('/').any(|segment| segment == "." || segment == "..") {
@@ -158,13 +158,13 @@ pub fn path(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "expected a path that starts with a slash, such as /status".into())
 }
 
-/// A path that ends in a name.
+/// Parses a path that ends in a name.
 pub fn page(text: &str) -> Result<String, String> {
     let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
     page.ok_or_else(|| "expected the path of a page, such as /metrics".into())
 }
 
-/// The path of a prefix, without a slash at its end.
+/// Parses the path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
     let prefix = path(text)?.trim_end_matches('/').to_owned();
     match Routes::<()>::fault_of(&prefix) {
@@ -173,10 +173,10 @@ pub fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// All served folders. It is not a valid path.
+/// Means all served folders. It is not a valid path.
 pub const ALL: &str = "*";
 
-/// All folders, or the path of one, without a slash at its end.
+/// Parses `*`, all folders, or the path of one folder, without a slash at its end.
 pub fn upload(text: &str) -> Result<String, String> {
     if text == ALL {
         return Ok(text.to_owned());
@@ -194,7 +194,7 @@ pub fn overwrite(text: &str) -> Result<Overwrite, String> {
     }
 }
 
-/// An origin as browsers send it, or `*`.
+/// Parses an origin as browsers send it, or `*`.
 pub fn origin(text: &str) -> Result<String, String> {
     let good = match text.split_once("://") {
         None => text == "*",
@@ -215,19 +215,19 @@ pub fn origin(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| wanted().into())
 }
 
-/// The name of a host, without a port.
+/// Parses the name of a host, without a port.
 pub fn host(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && !text.contains(['/', ' ', '@']) && (!text.contains(':') || text.starts_with('['));
     good.then(|| text.to_ascii_lowercase())
         .ok_or_else(|| "expected a host name, such as www.example.org, or * for all".into())
 }
 
-/// `PATH=USERS:RIGHTS`.
+/// Parses `PATH=USERS:RIGHTS`.
 pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
     text.parse().map_err(|error: modest::layers::InvalidPathRule| error.to_string())
 }
 
-/// `NAME=USER,USER`.
+/// Parses `NAME=USER,USER`.
 pub fn group(text: &str) -> Result<Group, String> {
     let wanted = "expected a name and users, such as staff=ada,bob";
     let (name, users) = pair(text, "staff=ada,bob").map_err(|_| wanted)?;
@@ -241,7 +241,7 @@ pub fn group(text: &str) -> Result<Group, String> {
     }
 }
 
-/// The name of the area that a password protects.
+/// Parses the name of the area that a password protects.
 pub fn realm(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     good.then(|| text.to_owned()).ok_or_else(|| "expected printable ASCII, such as 'our photos'".into())
@@ -277,7 +277,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// The values of Python's `--protocol`.
+/// Parses the values of Python's `--protocol`.
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
@@ -285,7 +285,7 @@ pub fn protocol(text: &str) -> Result<String, String> {
     }
 }
 
-/// An existing folder.
+/// Parses an existing folder.
 pub fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err("there is no such folder".into()) }
@@ -299,13 +299,13 @@ pub fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `660`: the bits of a mode, in octal.
+/// Parses `660`: the bits of a mode, in octal.
 pub fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
     mode.ok_or_else(|| "expected a mode in octal, such as 660".into())
 }
 
-/// `NAME[:GROUP]`.
+/// Parses `NAME[:GROUP]`.
 pub fn user(text: &str) -> Result<User, String> {
     let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
     match name.is_empty() || group == Some("") {
@@ -322,12 +322,12 @@ pub fn workers(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_WORKERS}"))
 }
 
-/// A number.
+/// Parses a number.
 pub fn count(text: &str) -> Result<usize, String> {
     digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "expected a number, such as 100".into())
 }
 
-/// A number, at least one.
+/// Parses a number, at least one.
 pub fn some(text: &str) -> Result<usize, String> {
     count(text).ok().filter(|count| *count > 0).ok_or_else(|| "expected a number of at least 1".into())
 }
@@ -340,7 +340,7 @@ pub fn requests(text: &str) -> Result<Limit<u32>, String> {
     none_or(text, |text| some(text)?.try_into().map_err(|_| "expected a smaller number".into()))
 }
 
-/// `64k` is 65,536 bytes.
+/// Parses a size: `64k` is 65,536 bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let power = match text[number.len()..].to_ascii_lowercase().as_str() {
@@ -356,17 +356,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "expected a size, such as 500, 64k (of 1,024 bytes), 16m or 1g".into())
 }
 
-/// A size in memory.
+/// Parses a size in memory.
 pub fn memory(text: &str) -> Result<usize, String> {
     size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
 
-/// The memory of the server. With less, no limit could be useful.
+/// Parses the memory of the server. There is a minimum, below which no limit would be useful.
 pub fn server_memory(text: &str) -> Result<u64, String> {
     at_least(size(text)?, 8 << 20, "8m")
 }
 
-/// A quota with room for a request within the default limits.
+/// Parses an input quota. It must have room for a request within the default limits.
 pub fn input_quota(text: &str) -> Result<Limit<u64>, String> {
     none_or(text, |text| at_least(size(text)?, 64 << 10, "64k"))
 }
@@ -379,7 +379,7 @@ pub fn size_or_none(text: &str) -> Result<Limit<u64>, String> {
     none_or(text, size)
 }
 
-/// `500ms`, `10s`, `2m`, `1h`, `1d`; a bare number is seconds.
+/// Parses `500ms`, `10s`, `2m`, `1h`, `1d`; a bare number is seconds.
 pub fn time(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let milliseconds = match &text[number.len()..] {
@@ -396,7 +396,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
     time.map(Duration::from_millis).ok_or_else(|| "expected a time, such as 500ms, 10s, 2m, 1h or 1d".into())
 }
 
-/// A time, or zero.
+/// Parses a time, or zero.
 pub fn delay(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s" | "none") { Ok(Duration::ZERO) } else { time(text) }
 }
@@ -405,7 +405,7 @@ pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
     none_or(text, time)
 }
 
-/// Whether clients need a certificate.
+/// Parses the requirement of client certificates.
 #[cfg(feature = "tls")]
 pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, String> {
     match text {
@@ -415,7 +415,7 @@ pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, Str
     }
 }
 
-/// `500` bytes per second, or `500/30s`: averaged over that time.
+/// Parses `500` bytes per second, or `500/30s`: averaged over that time.
 pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     none_or(text, |text| {
         let (bytes, over) = text.split_once('/').unwrap_or((text, "30s"));
@@ -424,7 +424,7 @@ pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     })
 }
 
-/// `10g`: within a day, or `10g/1h`.
+/// Parses `10g`: within a day, or `10g/1h`.
 pub fn quota(text: &str) -> Result<Limit<Quota>, String> {
     none_or(text, |text| {
         let (bytes, within) = text.split_once('/').unwrap_or((text, "1d"));
@@ -440,7 +440,7 @@ fn none_or<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<L
     }
 }
 
-/// Digits alone: `parse` would take "+80".
+/// Parses digits only. (`parse` would also accept "+80".)
 fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

@@ -20,7 +20,7 @@ from . import _modest, wsgi
 
 # A process that ends sooner than this, several times in a row, is not started again at once.
 YOUNG = 5.0
-# How long a process may take until it serves, before another one is started in its place.
+# The time in which a process must begin to serve. Otherwise another process is started in its place.
 START = 120.0
 # When the replacement of a process has failed, another one follows after this time.
 RETRY = 60.0
@@ -81,7 +81,7 @@ class Supervisor:
             self.wait()
         return self.status
 
-    # What happens
+    # Events
 
     def wait(self) -> None:
         pipes = {child.pipe: child for child in self.children.values() if child.pipe >= 0}
@@ -189,7 +189,7 @@ class Supervisor:
                     child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
             if self.files:
-                self.not_before = float("inf")  # the next change may mend it
+                self.not_before = float("inf")  # the next change may correct the error
                 return
             if not self.has_served:
                 # The application can't be loaded, so another attempt would fail as well.
@@ -201,7 +201,7 @@ class Supervisor:
         if self.early_ends > 1:
             self.not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self.early_ends, 5))
 
-    # What is done
+    # Actions
 
     def serving(self) -> list[Child]:
         return [child for child in self.children.values() if not child.is_ending and child.replaces is None]
@@ -347,7 +347,7 @@ class Files:
             if self.watch:
                 self.watch.add(folder)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            pass  # it is gone, or can't be read
+            pass  # it was removed, or can't be read
         except OSError as error:
             self.watch = None
             log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
@@ -383,7 +383,7 @@ def log(level: str, text: str) -> None:
     try:
         print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        pass  # stderr is closed, or its reader is gone: the processes serve on
+        pass  # stderr is closed, or its reader is gone: the processes continue to serve
 
 
 def supervise(args, settings) -> int:

@@ -39,7 +39,7 @@ def serve(app, *, server=None, **options) -> None:
 
 
 def _with_signals(run, server) -> None:
-    """Runs this in a thread. Python calls handlers of signals in the main thread only, which waits for the thread and for signals.
+    """Calls `run` in a thread. Python calls handlers of signals in the main thread only, which waits for the thread and for signals.
 
     Each signal is also written to a pipe: the system can deliver it to any thread, which does not wake the main thread otherwise.
     """

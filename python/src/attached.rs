@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// A thread's state, which is made at first use and deleted with the thread.
+/// A thread's state, which is created at first use and deleted with the thread.
 struct ThreadState {
     state: ffi::PyGILState_STATE,
     saved: *mut ffi::PyThreadState,

@@ -46,8 +46,9 @@ pub struct RegularFile {
     pub length: u64,
 }
 
-/// The file of Python whose `read` this object calls. `None`: it has one of its own. `fileno` alone does not suffice: a
-/// `GzipFile` has it, but reads other bytes than those of its descriptor. `tempfile` and Django's `File` pass calls on.
+/// The Python file whose `read` this object calls. `None`: the object has a `read` of its own. `fileno` alone does not
+/// suffice: a `GzipFile` has it, but reads other bytes than those of its descriptor. `tempfile` and Django's `File`
+/// pass calls on.
 fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = filelike.py();
     let mut read = filelike.getattr(intern!(py, "read")).ok()?;

@@ -26,7 +26,7 @@ impl Listeners {
 }
 
 impl Listeners {
-    /// What the process with this number uses.
+    /// Returns the sockets for the process with this number.
     pub fn inherited(&self, number: usize) -> Inherited {
         self.0.inherited(number)
     }

@@ -1,6 +1,6 @@
 //! An iterable as the body of a response. The engine reads from it with a permit when the client has received the
-//! previous bytes, so no thread waits for a client, and only one piece is in memory. `close()` is called once, however
-//! the response ends.
+//! previous bytes, so no thread waits for a client, and only one piece is in memory. `close()` is called once for each
+//! response.
 
 use std::io::{self, Read};
 
@@ -125,7 +125,8 @@ impl Read for Pulled {
     }
 }
 
-/// The response has ended, complete or not. The engine drops bodies with a permit, because `close()` may block.
+/// Called when the response has ended, complete or not. The engine drops bodies with a permit, because `close()` may
+/// block.
 impl Drop for Pulled {
     fn drop(&mut self) {
         if self.returned.is_some() {

@@ -27,7 +27,7 @@ pub struct Server(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Whether a call of `serve` has it.
+    /// Whether the server was passed to a call of `serve`.
     is_taken: bool,
     /// It may be shut down before it runs.
     is_shut_down: bool,
@@ -63,7 +63,7 @@ impl Server {
 }
 
 impl Server {
-    /// For one call of `serve`.
+    /// Takes the state for one call of `serve`.
     fn take(&self) -> PyResult<Arc<Mutex<State>>> {
         match std::mem::replace(&mut locked(&self.0).is_taken, true) {
             true => Err(PyValueError::new_err("this Server was used before; each call of serve() needs its own")),
@@ -86,7 +86,7 @@ struct Wsgi {
 struct How {
     /// The application's name in the banner.
     name: String,
-    /// Returns the application.
+    /// The function that returns the application.
     load: Py<PyAny>,
     inherited: Inherited,
     /// Called when the server accepts clients.

@@ -14,7 +14,7 @@ use tempfile::SpooledTempFile;
 /// Status and fields of a response.
 pub struct Head {
     pub status: StatusCode,
-    /// The reason, if it is not the one that the status implies.
+    /// The reason, if it differs from the usual reason of the status.
     pub reason: Option<String>,
     /// All fields but Content-Length.
     pub fields: Vec<(HeaderName, HeaderValue)>,

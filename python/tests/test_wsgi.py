@@ -162,7 +162,7 @@ def test_input(server, body, calls, expected, framing):
         chunks = [b"%x\r\n%s\r\n" % (len(body[at : at + 4]), body[at : at + 4]) for at in range(0, len(body), 4)]
         fields, body = ("Transfer-Encoding: chunked",), b"".join(chunks) + b"0\r\n\r\n"
     if framing == "file":
-        # A long line after the others, so the body is in a file. Only calls that stop before it.
+        # A long line after the others, so the body is in a file. Only calls that read less than the whole body.
         if any(call.split("-")[0] in ("iter", "readlines") or call in ("read", "read-m1", "read-100") for call in calls.split(";")):
             pytest.skip("this reads to the end")
         if not body or "last" in str(expected):
@@ -406,7 +406,7 @@ def test_a_list_where_no_body_is_allowed(server, code, fields):
 
 @pytest.mark.parametrize("piece", [0, 1, 2])
 def test_write_in_an_iterable_is_an_error(server, piece):
-    """PEP 3333 forbids it. Bytes that silently disappear would be worse than the error."""
+    """PEP 3333 forbids it. An error is better than silently lost bytes."""
     before = count_of(server, "write-late")
     answer = server.get(f"/write-late?{piece}")
     assert b"lost" not in answer.raw and (answer.status == 500 if piece == 0 else not answer.is_whole or answer.was_reset), answer

@@ -1,5 +1,5 @@
-//! From a missing path to the nearest folder above it that the client could open. Called by `handler`, for clients that
-//! show pages to people. It checks the disk once for each folder on the way.
+//! Finds the nearest folder above a missing path that the client can open. Called by `handler`, for clients that show
+//! pages to people. Each folder on the way is checked on the disk once.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,7 +7,8 @@ use super::find::{Finder, Lookup};
 use super::path::FilePath;
 use super::rights::{List, Read, Rights};
 
-/// A path can have two thousand segments, and a loop of links makes folders of all of them.
+/// How many folders are checked. A path can have two thousand segments, and with a loop of links each of them is a
+/// folder.
 const DEEPEST: usize = 32;
 
 impl Finder {

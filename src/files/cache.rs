@@ -1,5 +1,5 @@
-//! A bounded cache by path. Called by `handler`. It does not know whether its entries are fresh. No value is dropped,
-//! and so no file closed, while a lock is held.
+//! A bounded cache by path. Called by `handler`. The caller decides whether an entry is fresh. No value is dropped, and
+//! so no file is closed, while a lock is held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use crate::available_memory;
 
 const SHARDS: usize = 16; // little contention per lock
 const MAX_KEY: usize = 1024;
-/// The size of an entry without its content, in bytes, so that the cache is bounded however small its files are.
+/// The size of an entry without its content, in bytes. It is counted so that many small files cannot exceed the limit.
 const ENTRY_SIZE: usize = 256;
 
 /// The size of the cache.
@@ -35,13 +35,14 @@ impl Default for CacheLimits {
 }
 
 impl CacheLimits {
-    /// The default size in bytes for this much memory.
+    /// Returns the default size in bytes for this much memory.
     pub fn bytes_for(memory: u64) -> usize {
         (memory / 32).min(64 << 20) as usize
     }
 }
 
-/// Clients need descriptors first: an eighth of those that the process can have.
+/// Returns the default number of files kept open: an eighth of the process's descriptors, because clients need the
+/// others.
 pub(super) fn open_by_default() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     (limit / 8).min(4096) as usize
@@ -106,8 +107,8 @@ impl<T> Cache<T> {
         Some(Arc::clone(&entry.value))
     }
 
-    /// Inserts an entry of this many bytes and open files, and replaces one with the same key. One that is too large is
-    /// not kept.
+    /// Inserts an entry of this many bytes and open files, in place of any with the same key. An entry that is too
+    /// large is not stored.
     pub fn put(&self, key: &[u8], value: Arc<T>, (bytes, open): (usize, usize)) {
         let shards = self.shards.len();
         let CacheLimits { files, bytes_in_all, open: all_open, .. } = self.limits;
@@ -160,9 +161,9 @@ impl<T> Cache<T> {
     }
 }
 
-/// A part of the cache with its own lock. Eviction by the CLOCK algorithm: entries used since the hand last passed
-/// stay. A new one counts as unused until it is requested again, so a client that requests everything once evicts
-/// nothing else.
+/// A part of the cache with its own lock. Entries are evicted by the CLOCK algorithm: those used since the hand last
+/// passed stay. A new entry counts as unused until it is requested again, so a client that requests every file once
+/// evicts no entry in use.
 #[derive(Debug)]
 struct Shard<T> {
     index: HashMap<Arc<[u8]>, usize>,
@@ -207,7 +208,7 @@ impl<T> Shard<T> {
         while !self.entries.is_empty() {
             self.hand %= self.entries.len();
             let entry = &self.entries[self.hand];
-            self.hand += 1; // also past the entry that is moved into the place of an evicted one: it is the newest
+            self.hand += 1; // skips the entry that replaces an evicted one: it is the newest
             if !entry.used.swap(false, Relaxed) {
                 let key = Arc::clone(&entry.key);
                 return self.remove(&key);
@@ -277,7 +278,7 @@ mod tests {
         }
     }
 
-    /// Entries that are no longer used make room for new ones, even if the new ones are used in a cycle.
+    /// Entries that are no longer used are evicted for new ones, even if the new ones are used in a cycle.
     #[test]
     fn entries_no_longer_used_are_evicted() {
         let cache = Cache::new(limits(100, 1 << 20, 0));

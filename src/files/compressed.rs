@@ -1,12 +1,13 @@
 //! Text that is compressed with gzip on its first request, and cached. Called by `handler`, for files without a `.gz`
 //! beside them.
 //!
-//! An entry has its file's path as the key and belongs to one content, identified by the tag of the file as found for
-//! this request. So a request after an edit never gets old bytes, and nothing else needs to be checked. Writes through
-//! a shared mapping do not change a tag made of times. So a large file is read again after half a minute, and compared
-//! by its hash.
+//! The key of an entry is the path of its file. It is valid for one content, identified by the file's entity tag at the
+//! time of the request. So a request after an edit never gets old bytes, and nothing else needs to be checked. Writes
+//! through a shared mapping do not change a tag made of times, so a large file is read again after half a minute, and
+//! compared by its hash.
 //!
-//! No request waits: while a file is being compressed, or the limit is reached, others get it uncompressed.
+//! No request waits: while another request compresses the file, or if the limit is reached, the response is not
+//! compressed.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -36,7 +37,7 @@ const FILES: usize = 8192;
 const BYTES: u64 = 32 << 20;
 /// The level: see `docs/files.md` for the cost and gain of others.
 const LEVEL: u32 = 6;
-/// How long the times of a large file are trusted.
+/// For how long unchanged times of a large file prove that its content is unchanged.
 const TRUST: Duration = Duration::from_secs(30);
 
 /// The cache of compressed files.
@@ -56,7 +57,7 @@ struct Kept {
     identity: Identity,
     hash: u128,
     read: Instant,
-    /// The file's fields when these were made.
+    /// The file's fields from which those of the compressed file were made.
     made_from: Arc<Fields>,
     /// `None` if compression saves too little.
     packed: Option<(Arc<Vec<u8>>, Variant)>,
@@ -75,7 +76,7 @@ impl Default for Compressed {
     }
 }
 
-/// The size of the cache for this much memory.
+/// Returns the size of the cache for this much memory.
 pub(super) fn cache_of(memory: u64) -> usize {
     (memory / 64).min(BYTES) as usize
 }
@@ -98,7 +99,7 @@ impl Compressed {
         self.kept.clear();
     }
 
-    /// A file in gzip. `None`: it is sent uncompressed.
+    /// Returns the response for a file in gzip, or `None` if it is sent uncompressed.
     pub fn of<T>(&self, resource: &Readable<'_>, send: impl Fn(&Variant) -> T) -> Option<T> {
         let source = resource.compressible()?;
         let plain = resource.identity();
@@ -162,7 +163,7 @@ impl Kept {
         Kept { tag: tag.clone(), identity, hash, read, made_from: Arc::clone(fields), packed }
     }
 
-    /// The same bytes, with the current fields of their file.
+    /// Returns the same bytes with the current fields of the file.
     fn for_fields(&self, tag: &HeaderValue, fields: &Arc<Fields>, read: Instant) -> Kept {
         let bytes = self.packed.as_ref().map(|(bytes, _)| Arc::clone(bytes));
         Kept::new(tag, fields, bytes, (self.identity, self.hash, read))
@@ -183,8 +184,9 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// The fields of a file, with the coding and a tag of its own: a hash of these bytes, so that parts from two versions
-/// of this program are never joined. The date is left out, because it would identify two byte sequences.
+/// Returns the fields of a compressed file. Its tag is a hash of the compressed bytes, so that a client never joins
+/// parts from two versions of this program. `Last-Modified` is left out, because it would be the same for both byte
+/// sequences.
 fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
     let mut fields = HeaderMap::new();
     for (name, value) in plain.iter().filter(|(name, _)| **name != ETAG && **name != LAST_MODIFIED) {

@@ -1,7 +1,7 @@
 //! The calendar. Used by `listing` and `archive`.
 
-/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar:
-/// years begin in March, so that the leap day comes last; eras have 400 years.
+/// Returns year, month and day for a number of days since 1970, in the proleptic Gregorian calendar. It computes with
+/// years that begin in March, so that the leap day comes last, and with eras of 400 years.
 pub(super) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let era = days.div_euclid(146_097);

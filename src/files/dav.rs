@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use super::listing::multistatus::XML;
 use crate::{Error, Request, Response};
 
-/// How much below a folder is requested.
+/// How many levels below a folder are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
     Itself,
@@ -19,7 +19,7 @@ pub(super) fn is_propfind(method: &Method) -> bool {
     method.as_str() == "PROPFIND"
 }
 
-/// The requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
+/// Returns the requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
 ///
 /// # Errors
 /// 400 if it is malformed.
@@ -33,14 +33,14 @@ pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
     }
 }
 
-/// The response to a request for infinity, as WebDAV clients expect it (RFC 4918, sections 9.1.1 and 16).
+/// Returns the response that rejects `Depth: infinity` as WebDAV clients expect it (RFC 4918, sections 9.1.1 and 16).
 pub(super) fn refusal() -> Response {
     let condition = "<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
     let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
     Response::bytes(text).with_status(StatusCode::FORBIDDEN).with_content_type(XML)
 }
 
-/// The properties as a response.
+/// Returns a 207 response with these properties.
 pub(super) fn multistatus(text: String) -> Response {
     Response::bytes(text).with_status(StatusCode::MULTI_STATUS).with_content_type(XML)
 }

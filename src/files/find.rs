@@ -1,6 +1,6 @@
 //! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`. Accesses the disk through
-//! `open` only. It decides what is hidden, which index file a folder has and which sidecars a file has, not how they
-//! are sent, nor whether a request can access them: the result is for all requests, and `prepare` checks each.
+//! `open` only. It decides what is hidden, which index file a folder has and which sidecars a file has. The result is
+//! valid for all requests: `prepare` checks the rights of each, and decides how the file is sent.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use super::stat::{FileStat, Kind};
 
 const HTML: &[u8] = b".html";
 
-/// A sidecar counts once it has been unchanged for this long: one that is being written is incomplete.
+/// A sidecar is used once it has been unchanged for this long, because it may be incomplete while it is written.
 const STILL: Duration = Duration::from_secs(2);
 
 /// Looks up paths in the folder.
@@ -42,7 +42,7 @@ pub(super) enum Lookup {
     Folder,
     /// A folder, requested without a trailing slash.
     NeedsSlash,
-    /// There is no such name in its folder.
+    /// The folder does not contain this name.
     Missing(Basis),
 }
 
@@ -62,8 +62,8 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
-    /// Whether the result stays the same as long as its folder does. It may not if a name that would be preferred is a
-    /// link to nothing: the link's target can be created elsewhere.
+    /// Whether the result is valid as long as the folder is unchanged. It is not if a preferred name is a link to
+    /// nothing, because the target of the link can be created in another folder.
     pub is_sure: bool,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// Looks up the path of a request that came with this poll. `now` was read before.
+    /// Looks up the path of a request that arrived with this poll. `now` is a time before the look-up.
     pub fn find(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
@@ -120,14 +120,15 @@ impl Finder {
         }
     }
 
-    /// The page that is served at a path with clean URLs, if there is no such file: `about.html` for `about`. An index
-    /// file has its folder's path.
+    /// Returns the page that clean URLs serve at a path without a file: `about.html` for `about`. An index file is
+    /// served at the path of its folder.
     fn page_of(&self, path: &[u8]) -> Option<Vec<u8>> {
         let page = self.clean_urls.then(|| [path, HTML].concat())?;
         (!self.index.iter().any(|index| index == path::name(&page))).then_some(page)
     }
 
-    /// The path at which a page is served with clean URLs, if that leads to it: `about` for `about.html`.
+    /// Returns the path at which a page is served with clean URLs, if that path finds the page: `about` for
+    /// `about.html`.
     pub fn clean(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Option<FilePath> {
         let shorter = path.bytes.strip_suffix(HTML).filter(|_| self.clean_urls && !path.trailing_slash)?;
         let is_index = self.index.iter().any(|index| index == path::name(&path.bytes));
@@ -139,7 +140,7 @@ impl Finder {
         matches!(found, Lookup::File(found) if found.path == path.bytes).then_some(clean)
     }
 
-    /// Why an existing path is not served: only for the log.
+    /// Returns why an existing path is not served, for the log.
     pub fn why_not(&self, path: &FilePath) -> Option<&'static str> {
         let FilePath { bytes: path, trailing_slash } = path;
         if self.is_hidden(path) {
@@ -177,7 +178,7 @@ impl Finder {
         }
     }
 
-    /// Whether a path is neither listed nor served.
+    /// Returns whether a path is neither listed nor served.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
         if self.hidden { path::is_upload(path) } else { path::is_hidden(path) }
     }
@@ -211,7 +212,7 @@ impl Finder {
     fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
-            // The folder may be outside the root, where its existence must not be revealed: the checked look-up
+            // The folder may be outside the root, and its existence there must not be revealed. The checked look-up
             // decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
@@ -262,8 +263,8 @@ impl Finder {
     }
 }
 
-/// Whether a sidecar can have been made from this version of the file: an older one was made from an earlier version.
-/// Tools that copy the date of the file (`brotli`, `pigz`) copy it to the second.
+/// Returns whether a sidecar can be a copy of this version of the file. A sidecar older than the file is not. Tools
+/// that give the sidecar the date of the file (`brotli`, `pigz`) copy only whole seconds.
 fn made_of(sidecar: FileStat, file: FileStat) -> bool {
     let (sidecar, file) = (sidecar.modified, file.modified);
     if sidecar.nanos == 0 { sidecar.seconds >= file.seconds } else { sidecar >= file }

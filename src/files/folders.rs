@@ -2,8 +2,8 @@
 //! without the disk that a name is missing, that a file has no sidecars, or that a name is a regular file that can be
 //! opened at once. Called by `find`.
 //!
-//! Only hashes are kept, with keys of this process. A name with the hash of another is looked up, and not found. So a
-//! result here is exact for missing names, and a guess for others.
+//! Only hashes of names are stored, with a random key per process. A missing name whose hash equals that of an existing
+//! one is looked up on the disk. So "missing" is certain here, and "exists" is a guess.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -24,9 +24,9 @@ use super::stat::{FileStat, Kind, stat_in, stat_of};
 const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
 /// Folders with more names are not kept: reading them takes too long.
 const MAX_NAMES: usize = 100_000;
-/// A folder is read at its fourth look-up, so not if it is requested only once.
+/// A folder is read at its fourth look-up, so that a folder requested only once is not read.
 const READ_AT: u32 = 4;
-/// It is not read again for this time, and for a hundred times the duration of the last reading.
+/// A folder is not read again for this long, nor for a hundred times the duration of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -53,13 +53,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Whether this name may exist.
+    /// Returns whether this name may exist.
     pub fn contains(&self, name: &[u8]) -> bool {
         let hash = self.keys.hash_one(name);
         self.files.contains(&hash) || self.others.contains(&hash)
     }
 
-    /// Whether it was a regular file's when the folder was read.
+    /// Returns whether this was the name of a regular file when the folder was read.
     pub fn is_file(&self, name: &[u8]) -> bool {
         self.files.contains(&self.keys.hash_one(name))
     }
@@ -82,7 +82,7 @@ impl Folders {
         });
     }
 
-    /// The names in a folder, if they are known and valid for a request of this poll.
+    /// Returns the names in a folder, if they are known and valid for requests that arrived with this poll.
     pub fn names(
         &self,
         freshness: &Freshness,
@@ -100,7 +100,7 @@ impl Folders {
             }
             Some(Folder::Asked { times, not_before }) => {
                 let is_time = times.fetch_add(1, Relaxed) + 1 >= READ_AT && *not_before <= Instant::now();
-                // One of the requests that find the folder due reads it.
+                // Several requests can find that the folder is due; one of them reads it.
                 return if is_time && times.swap(0, Relaxed) >= READ_AT {
                     self.read(freshness, root, path)
                 } else {
@@ -167,7 +167,7 @@ impl Folders {
     }
 }
 
-/// The name with its first letter in the other case; `None` if it has no letter.
+/// Returns the name with the case of its first letter changed, or `None` if it has no letter.
 fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     let letter = name.iter().position(u8::is_ascii_alphabetic)?;
     let mut name = name.to_vec();
@@ -175,7 +175,7 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// Whether the watched folder is the one that was read: no link is on its path.
+/// Returns `None` unless the watched folder is the folder that was read, which means that its path contains no link.
 pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
     let found = root.stat_without_links(path).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())

@@ -5,20 +5,21 @@
 //! each path that it depends on are compared.
 //!
 //! # Four times
-//! - A *poll* brings requests: they had all arrived when it returned. Reading the kernel's reports, or beginning a
-//!   comparison, after that is as good as one for each of them, so one serves them all
+//! - A *poll* brings requests: they had all arrived when it returned. A check that begins after that (reading the
+//!   kernel's reports, or a comparison) is valid for all of them, so one check serves them all
 //!   ([`Request::polled`](crate::Request::polled)).
-//! - A file is cached only once its last change is older than the *tick* of its file system's clock
-//!   (`FileStat::is_recent`): a later change has other times then, so a comparison finds it.
-//! - *Trust* in a comparison ends after a second: the paths are opened again, checked, so a folder that was moved out
-//!   of the root and linked back is not followed for longer. Watched entries do not need this, because a moved folder
-//!   is reported. A comparison every second and a reading every half minute find what is not reported.
-//! - An entry is watched at its second *try*, that is, once it was compared and found valid before. So a client that
-//!   requests each file once sets no watches. The entry is then made once more, and the new one takes over the watch.
+//! - A file is cached only when its last change is older than a *tick* of its file system's clock
+//!   (`FileStat::is_recent`). Any later change then has a different time, so a comparison finds it.
+//! - *Trust* in a comparison ends after a second. Then the paths are opened and checked again, so a folder that was
+//!   moved out of the root and linked back is followed for at most a second. Watched entries do not need this, because
+//!   the kernel reports that a folder was moved. Changes that it does not report are found by a comparison every second
+//!   and a reading every half minute.
+//! - An entry is watched at its second *comparison*, that is, if it was found valid once before. So a client that
+//!   requests each file once sets no watches. The entry is then created again, and the new entry takes over the watch.
 //!
 //! A listing is cached only while its changes are reported, and for a second: comparing each of its entries means
-//! reading it. Listings have a queue of their own, so that reports on ten thousand names in a folder do not fill that
-//! of files.
+//! reading it. Listings have an inotify queue of their own, so that reports on ten thousand names in a folder do not
+//! fill the queue for files.
 
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -37,7 +38,7 @@ const TRUST: Duration = Duration::from_secs(1);
 const RENEWED: Duration = Duration::from_secs(30);
 /// How often invalid entries are dropped at most.
 const DROPPED_AFTER: Duration = Duration::from_secs(1);
-/// At which comparison an entry is watched.
+/// The number of the comparison at which an entry is watched.
 const WATCHED_AT: u32 = 2;
 
 /// The files and folders that an entry depends on. The entry is valid as long as none of them has changed.
@@ -45,17 +46,17 @@ const WATCHED_AT: u32 = 2;
 pub(super) struct Basis {
     /// Folders and files, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
-    /// The folder that contains the files, and the relevant names in it: changes of others do not count.
+    /// The folder that contains the files. Only changes of `names` in it count.
     folder: Vec<u8>,
     names: Vec<Vec<u8>>,
-    /// When it must be looked up again even without a change: for content that depends on the age of a file.
+    /// When the path must be looked up again even without a change, because the content depends on the age of a file.
     until: Option<Instant>,
     created: Instant,
     /// When the last comparison began, in nanoseconds since `created`, plus one; 0: never.
     compared: AtomicU64,
     comparisons: AtomicU32,
     watch: OnceLock<Arc<Watch>>,
-    /// For the entry that replaces this one.
+    /// The watch for the entry that replaces this one.
     next_watch: OnceLock<Arc<Watch>>,
 }
 
@@ -63,9 +64,9 @@ pub(super) struct Basis {
 #[derive(Debug)]
 pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
-    /// For listings: created for the first that is cached.
+    /// The watcher of listings, created when the first listing is cached.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether there are entries whose end is not reported. Either they are not watched and expire, or they changed
+    /// Whether the cache has entries that end without a report, because they are not watched, or because they changed
     /// before they were cached.
     keeps_untold: AtomicBool,
     started: Instant,
@@ -74,7 +75,7 @@ pub(super) struct Freshness {
 }
 
 impl Basis {
-    /// `folder` was examined before the names in it.
+    /// `stat` is the folder's metadata, read before the names in it were looked up.
     pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Basis {
         Basis {
             paths: vec![(folder.clone(), stat)],
@@ -89,13 +90,13 @@ impl Basis {
         }
     }
 
-    /// The basis of a folder that is watched for all names in it.
+    /// Returns the basis of a folder that is watched for all names in it.
     pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
         Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
     }
 
-    /// The basis of a folder's listing, which was read since the watch was set, from `began` on. It is read again a
-    /// second later, for changes that are not reported.
+    /// Returns the basis of a folder's listing, which was read since the watch was set, from `began` on. It is read
+    /// again a second later, for changes that are not reported.
     pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
         Basis {
             paths: Vec::new(),
@@ -110,26 +111,26 @@ impl Basis {
         }
     }
 
-    /// Takes over the watch of an earlier entry, if that was made from the same files: what was read since the watch
-    /// was set needs no other.
+    /// Takes over the watch of an earlier entry, if that depended on the same files. Everything was read after that
+    /// watch was set, so no new watch is needed.
     pub fn take_over(&mut self, before: &Basis) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
         }
     }
 
-    /// Adds something that it depends on.
+    /// Adds a path that the entry depends on.
     pub fn add(&mut self, path: Vec<u8>, stat: FileStat) {
         self.paths.push((path, stat));
     }
 
-    /// The content can change after this time.
+    /// Makes the entry invalid after this time.
     pub fn ends_after(&mut self, time: Duration) {
         let end = self.created.checked_add(time);
         self.until = self.until.into_iter().chain(end).min();
     }
 
-    /// The entry was found after this poll had returned, so requests of that poll need no comparison.
+    /// Records that the entry was found after this poll had returned: requests that arrived with it need no comparison.
     pub fn found_at(&mut self, polled: Option<Instant>) {
         if let Some(polled) = polled {
             self.created = polled;
@@ -137,12 +138,12 @@ impl Basis {
         }
     }
 
-    /// Whether a change could be missed, because a part was changed a moment ago.
+    /// Returns whether a further change could be missed, because a file or folder changed within the last tick.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         self.paths.iter().any(|(_, stat)| stat.is_recent(now))
     }
 
-    /// Whether a change could be missed, for content that depends only on the folder, and not on the files in it.
+    /// Returns a basis of the folder alone, for content that does not depend on the files in it.
     pub fn of_folder(&self) -> Basis {
         let (folder, names) = (self.folder.clone(), self.names.clone());
         Basis {
@@ -153,7 +154,7 @@ impl Basis {
         }
     }
 
-    /// Which names in the folder count.
+    /// Sets the names in the folder whose changes count.
     pub fn set_names(&mut self, names: Vec<Vec<u8>>) {
         self.names = names;
     }
@@ -163,7 +164,7 @@ impl Basis {
         self.watch.get().is_some()
     }
 
-    /// The watch by which the kernel reports its changes, or those of the entry that replaces it.
+    /// Returns the watch for changes of this entry, or of the entry that replaces it.
     fn watch(&self) -> Option<&Arc<Watch>> {
         self.watch.get().or(self.next_watch.get())
     }
@@ -199,7 +200,7 @@ impl Freshness {
         }
     }
 
-    /// Whether a new look-up would have the same result, for a request brought by the poll that returned then.
+    /// Returns whether a new look-up would have the same result, for a request that the poll of this time reported.
     pub fn holds(&self, basis: &Basis, root: &Root, polled: Option<Instant>) -> bool {
         let begin = polled.unwrap_or_else(Instant::now);
         if basis.until.is_some_and(|until| until <= begin) {
@@ -220,14 +221,14 @@ impl Freshness {
         }
     }
 
-    /// Called when an entry is stored where `has_ended` checks it.
+    /// Records that an entry was stored in a cache that calls `has_ended`.
     pub fn keeps(&self, basis: &Basis) {
         if basis.watch().is_none_or(|watch| !watch.holds()) {
             self.keeps_untold.store(true, Relaxed);
         }
     }
 
-    /// Whether there may be invalid entries: checked with the kernel once a second, for one caller.
+    /// Returns whether the cache may have invalid entries. Returns true to one caller per second at most.
     pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
         let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
         let dropped = self.dropped.load(Relaxed);
@@ -240,12 +241,12 @@ impl Freshness {
             watcher.catch_up(root, now);
             watcher.take_told()
         };
-        // Set again by `has_ended` and by the next report. All are checked.
+        // Set again by `has_ended` and by the next report. All watchers are asked, without short-circuiting.
         let told = self.watchers().filter(|watcher| take_told(watcher)).count();
         self.keeps_untold.swap(false, Relaxed) || told > 0
     }
 
-    /// Whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
+    /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
     pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
@@ -277,13 +278,13 @@ impl Freshness {
         watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
     }
 
-    /// How many inodes are watched for listings.
+    /// Returns how many inodes are watched for listings.
     #[cfg(test)]
     pub fn watched_for_listings(&self) -> usize {
         self.of_listings.get().and_then(Option::as_ref).map_or(0, |watcher| watcher.watched())
     }
 
-    /// Checks whether another folder is at the root's path now, and opens that.
+    /// Checks whether the root's path is another folder now, and if so opens it.
     pub fn ask_for_root(&self, root: &Root) {
         if root.reopen_if_replaced() {
             self.watchers().for_each(|watcher| watcher.forget_all(root));
@@ -321,8 +322,8 @@ fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
 mod tests {
     use super::*;
 
-    /// A change that was reported between the creation of an entry and its caching, and was already read, is checked
-    /// once more.
+    /// An entry is checked once more if a change was reported, and the report read, after the entry was created and
+    /// before it was cached.
     #[test]
     fn an_entry_stale_when_cached_is_dropped() {
         if !crate::files::sys::are_changes_reported() {

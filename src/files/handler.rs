@@ -117,22 +117,23 @@ pub struct StaticFileHandler {
     pub(super) compressed: Compressed,
     pub(super) listing: bool,
     pub(super) listings: Listings,
-    /// Whether a missing path has a link to the nearest folder.
+    /// Whether the error page of a missing path links to the nearest folder.
     pub(super) link_up: bool,
     /// Whether Markdown files are HTML for `?format=html`.
     #[cfg(feature = "markdown")]
     pub(super) markdown: bool,
-    /// Changes each listing.
+    /// A function that can change each listing.
     pub(super) finish_listing: FinishListing,
     #[cfg(feature = "archive")]
     pub(super) archives: Archives,
-    /// Error pages by status: keys of their paths.
+    /// Error pages: for each status, the cache key of the page's path.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for missing paths, of a single-page app.
     pub(super) app_page: Option<FilePath>,
-    /// The name of the only file that is served, if it is not the folder.
+    /// The name of the file, if the handler serves a single file.
     only: Option<Vec<u8>>,
-    /// The decoded path at which the folder is served, without a trailing slash. `None`: where it is mounted.
+    /// The decoded path at which the folder is served, without a trailing slash. `None`: the path where the handler is
+    /// mounted.
     pub(super) mount: Option<Vec<u8>>,
     /// Uploads; `None`: not accepted.
     pub(super) taking: Option<Box<Taking>>,
@@ -160,7 +161,8 @@ impl FolderCheck {
 
 /// The function of [`StaticFileHandler::finish_listing`].
 ///
-/// A panic in it costs one response: the handler keeps nothing that it could leave half done.
+/// A panic in it costs one response. It cannot leave the handler in an inconsistent state, because it changes nothing
+/// in it.
 pub(super) struct FinishListing(pub Option<AssertUnwindSafe<FinishFn>>);
 
 type FinishFn = Box<dyn Fn(&Request, Response) -> Response + Send + Sync>;
@@ -187,7 +189,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Whether it has a file open.
+    /// Returns whether this entry keeps a file open.
     fn is_open(&self) -> bool {
         matches!(&self.what, What::File(resource) if resource.held().1 > 0)
     }
@@ -286,17 +288,17 @@ impl StaticFileHandler {
         FolderCheck(self.finder.root.clone())
     }
 
-    /// The decoded path at which the folder is served, without a trailing slash.
+    /// Returns the decoded path at which the folder is served, without a trailing slash.
     pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         self.mount.as_deref().unwrap_or(request.mount_path())
     }
 
-    /// The rights of a request.
+    /// Returns the rights of a request.
     fn rights(&self, request: &Request) -> Rights {
         Rights::of(request, || self.mount(request))
     }
 
-    /// The URL path of a path in the folder.
+    /// Returns the URL path of a path in the folder.
     fn location(&self, request: &Request, path: &FilePath, is_folder: bool) -> String {
         path::location(self.mount(request), &path.bytes, is_folder)
     }
@@ -354,7 +356,7 @@ impl RequestHandler for StaticFileHandler {
 
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
-        // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
+        // RFC 4918, sections 10.1 and 18.1. Windows expects the second field.
         let locks =
             self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.offers_locks(self.webdav));
         let class = if locks { "1, 2" } else { "1" };
@@ -382,7 +384,7 @@ impl RequestHandler for StaticFileHandler {
         self.change(request)
     }
 
-    /// This handler has an upload page, and the progress of an upload. It checks `Rights` for everything else.
+    /// For the upload page and the progress of uploads. Everything else is checked with `Rights`.
     fn serves_writers(&self) -> bool {
         true
     }
@@ -402,7 +404,7 @@ impl RequestHandler for StaticFileHandler {
     }
 }
 
-/// The cache key of an error page at this path. No path of a request has a NUL.
+/// Returns the cache key of an error page at this path. No path of a request has a NUL.
 pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
     [b"\0", path].concat()
 }

@@ -1,6 +1,6 @@
-//! Markdown as HTML, for `?format=html` of a Markdown file, which a listing shows below its rows. Called by `handler`.
-//! The file may be by anyone: raw HTML becomes text, links lead only to http, https, mailto and relative URLs, and
-//! pictures are loaded only from the folder of the file and those below it.
+//! Converts a Markdown file to HTML, for `?format=html`. A listing shows the page below its rows. Called by `handler`.
+//! The author of the file is not trusted: raw HTML becomes text, links lead only to http, https, mailto and relative
+//! URLs, and pictures are loaded only from the folder of the file and those below it.
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -11,7 +11,7 @@ use crate::{Request, Response};
 /// The longest file, in bytes. A page is created in memory.
 const LONGEST: u64 = 64 * 1024;
 
-/// Whether the response to a request is this file as HTML.
+/// Returns whether the request is for this file as HTML.
 pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool {
     let is_markdown = || {
         let path = path.to_ascii_lowercase();
@@ -21,8 +21,8 @@ pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool 
 }
 
 /// Returns the page, for a file with these fields. The file's policies also apply to the page, such as the sandbox of a
-/// folder that accepts uploads. A script recognizes the page by the parameter of its type. Nothing else has that
-/// parameter, so nothing else is shown as HTML.
+/// folder that accepts uploads. The listing's script recognizes the page by a parameter of its media type. No other
+/// response has that parameter, so no other file is shown as HTML.
 pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
     let page = format!("<!doctype html><meta charset=utf-8><body>\n{}", render(&String::from_utf8_lossy(text)));
     let policies = fields.get_all(CONTENT_SECURITY_POLICY).iter();
@@ -62,7 +62,7 @@ fn safe(event: Event<'_>) -> Event<'_> {
     }
 }
 
-/// The page itself has two levels of headings.
+/// Lowers a heading by two levels, which the page itself uses.
 fn lower(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,
@@ -72,8 +72,8 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The URL as browsers read it: they ignore control characters and white space before and in a scheme, and treat a
-/// backslash as a slash.
+/// Returns the URL as browsers read it: they ignore control characters and white space before and in a scheme, and
+/// treat a backslash as a slash.
 fn visible(url: &str) -> String {
     url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).map(|c| if c == '\\' { '/' } else { c }).collect()
 }
@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// The tags of a page, each with its name and its attributes.
+    /// Returns the tags of a page, each with its name and its attributes.
     fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
         let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag that ends").0);
         inside

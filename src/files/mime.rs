@@ -38,7 +38,8 @@ impl MediaTypes {
         self.default = Some(media_type);
     }
 
-    /// The type of a file with this name. `look` returns its beginning, and is called for text and for unknown names.
+    /// Returns the type of a file with this name. `look` returns its beginning, and is called for text and for unknown
+    /// names.
     pub fn of<'a>(&self, name: &[u8], look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
         let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str).map(str::to_lowercase);
         if let Some(added) = extension.as_ref().and_then(|extension| self.added.get(extension)) {
@@ -67,7 +68,7 @@ fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue 
     })
 }
 
-/// A type that the user set: UTF-8 is added to text without charset, if it is UTF-8.
+/// Returns a type that the user set. Text in UTF-8 gets `charset=utf-8` if the type has no charset.
 fn with_charset<'a>(media_type: &HeaderValue, look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
     let lower = media_type.as_bytes().to_ascii_lowercase();
     let silent = lower.starts_with(b"text/") && memchr::memmem::find(&lower, b"charset=").is_none();

@@ -1,11 +1,11 @@
 //! New files below the folder: written without a name, and named when they are complete. Called by `taking`, with
 //! folders that `open` has found below the root. Each call here identifies a file by such a folder and one segment.
 //!
-//! Nothing of a file is visible before it is complete: it is unnamed (`O_TMPFILE`), and the link that names it is one
-//! system call, which fails if the name exists, also as a link. On a file system without unnamed files it gets a name
-//! that begins with [`path::UPLOAD`], which is never served, and is removed if the upload fails. Files left behind by a
-//! killed process are removed by the next upload to that folder. A file is replaced by a rename: readers see the old
-//! one or the new one.
+//! A file is visible only when it is complete: until then it is unnamed (`O_TMPFILE`). One system call (`linkat`) gives
+//! it a name, and fails if the name exists, even as a link. On a file system without unnamed files it first gets a name
+//! that begins with [`path::UPLOAD`]. Such files are never served, and are removed if the upload fails. Files left
+//! behind by a killed process are removed by the next upload to that folder. A file is replaced by a rename: readers
+//! see the old one or the new one.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -27,7 +27,7 @@ use super::sys;
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
-/// How many folders that were searched are remembered.
+/// How many searched folders are remembered.
 const MAX_KNOWN: usize = 4096;
 /// mke2fs.conf(5), `inode_ratio`.
 const BYTES_PER_INODE: u64 = 16 << 10;
@@ -38,12 +38,12 @@ const MAX_DRAWS: usize = 16;
 #[derive(Debug)]
 pub(super) struct NewFile {
     file: File,
-    /// Its name until it is complete, and that name's folder, where there are no unnamed files.
+    /// The folder and the temporary name, on a file system without unnamed files.
     named: Mutex<Option<(OwnedFd, String)>>,
     written: AtomicU64,
 }
 
-/// Whether the kernel has unnamed files here, so that tests can disable them.
+/// Whether unnamed files are used. Tests disable them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unnamed {
     IfThereAre,
@@ -88,12 +88,12 @@ impl NewFile {
         Err(Errno::EXIST)
     }
 
-    /// How many bytes were written.
+    /// Returns how many bytes were written.
     pub fn written(&self) -> u64 {
         self.written.load(Relaxed)
     }
 
-    /// The file, to read what was written.
+    /// Returns the file, to read what was written.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -180,7 +180,7 @@ impl Write for Writer {
     }
 }
 
-/// Whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
+/// Returns whether this many bytes fit, beyond the reserve. A file system without a size counts as unlimited.
 pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     fstatvfs(on).map_or(true, |found| has_bytes(&found, bytes, reserve))
 }
@@ -189,15 +189,16 @@ fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
     found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
 }
 
-/// Whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. One without a count of inodes has no
-/// such limit.
+/// Returns whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. A
+/// file system without a count of inodes counts as unlimited.
 pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     has_bytes(&found, bytes, reserve)
         && (found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve))
 }
 
-/// As many as ext4 creates for this many bytes, unless the file system has few.
+/// Returns the number of reserved inodes: as many as ext4 creates for this many bytes, or fewer if the file system has
+/// few.
 fn reserved_inodes(inodes: u64, reserve: u64) -> u64 {
     (reserve / BYTES_PER_INODE).min(inodes / 16)
 }
@@ -207,7 +208,7 @@ fn reserved_inodes(inodes: u64, reserve: u64) -> u64 {
 pub(super) struct Swept(Mutex<HashSet<Identity>>);
 
 impl Swept {
-    /// Removes files that no process writes any more, once per folder.
+    /// Removes files that no process is writing, once per folder.
     pub fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = stat_of(folder) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,7 +247,7 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
 /// The mode of any new file: the umask applies.
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// An unused name, except by chance. It is never served.
+/// Returns a random name, which is almost certainly unused and never served.
 pub(super) fn draw_name() -> String {
     let drawn = RandomState::new().hash_one(std::process::id());
     format!("{}{drawn:016x}", path::UPLOAD)

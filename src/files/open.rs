@@ -1,13 +1,13 @@
-//! Opens files below the folder, never outside it, and only regular files and folders. Called by `find`, `prepare` and
-//! `listing`. It does not decide what is hidden or how a file is sent.
+//! Opens regular files and folders below the root folder, and nothing outside it. Called by `find`, `prepare` and
+//! `listing`, which decide what is hidden and how a file is sent.
 //!
 //! Check and open are one system call: `openat2` with `RESOLVE_BENEATH` resolves the path and fails if it leads
-//! outside, so no race with a rename can be won. If the system or a sandbox does not support it (Linux before 5.6, old
-//! container profiles, macOS, FreeBSD), the path is walked folder by folder with `O_NOFOLLOW`.
+//! outside, so an attacker cannot exploit a race with a rename. If the system or a sandbox does not support it (Linux
+//! before 5.6, old container profiles, macOS, FreeBSD), the path is walked folder by folder with `O_NOFOLLOW`.
 //!
-//! A link that `openat2` does not follow below the folder may still lead into it: an absolute one, and in the walk any
-//! link. Such a link is resolved by name, which proves nothing. The resulting path is opened without following any
-//! link, which proves that it is below the folder.
+//! A link that is not followed may still lead into the folder: for `openat2` an absolute link, for the walk any link.
+//! It is resolved by name, which proves nothing. The resulting path is then opened without following any link, which
+//! proves that it is below the folder.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Kind, stat, stat_in, stat_of};
 use super::sys::{self, Links};
 
-/// How often a look-up is retried that a concurrent rename disturbed.
+/// How often a look-up is retried if concurrent renames disturb it.
 const MAX_RETRIES: usize = 32;
 
 /// How many links a path can lead through, as in the kernel (path_resolution(7)).
@@ -37,12 +37,12 @@ const MAX_STEPS: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// None: a path with a link is a 404.
+    /// No links are followed: a path with a link is a 404.
     Deny,
-    /// Those to a target within the folder; others are a 404.
+    /// Links to a target within the folder are followed; others are a 404.
     #[default]
     WithinRoot,
-    /// All links, wherever they lead.
+    /// All links are followed, also out of the folder.
     Follow,
 }
 
@@ -69,14 +69,14 @@ pub(super) enum Opened {
     Folder,
 }
 
-/// Why a path was not opened.
+/// The reason for which a path was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
     /// It does not exist, or cannot be served.
     NotFound,
     /// It exists, but cannot be read.
     Forbidden,
-    /// No descriptors or no memory: the same request may succeed in a moment.
+    /// No descriptors or no memory: the request may succeed if it is repeated.
     Busy(io::Error),
     /// Too many large listings are being sent: retry later.
     TooManyListings(io::Error),
@@ -102,7 +102,7 @@ impl Root {
         self.location.reopen_if_replaced()
     }
 
-    /// Opens the folder that is there now, and never another one that replaces it.
+    /// Returns a root that stays at the folder now at its path, even if another folder replaces it.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> Root {
         Root { location: Arc::new(self.location.pinned()), ..self.clone() }
@@ -116,7 +116,7 @@ impl Root {
         self.location.now()
     }
 
-    /// Which links are followed.
+    /// Returns which links are followed.
     pub fn symlinks(&self) -> Symlinks {
         self.symlinks
     }
@@ -130,18 +130,18 @@ impl Root {
         self.path_check = path_check;
     }
 
-    /// Metadata by an unchecked look-up: fast, but a link may have led outside the folder. Sufficient to see that a
-    /// path that was opened safely before is unchanged, and to avoid opening special files.
+    /// Returns metadata by an unchecked look-up, which is fast, but may follow a link out of the folder. It suffices to
+    /// see that a path opened safely before is unchanged, and to avoid opening special files.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
         Ok(stat(self.now().folder(), or_dot(path), self.symlinks != Symlinks::Deny)?)
     }
 
-    /// Metadata of the name itself, also of a link. It must not decide what is served.
+    /// Returns the metadata of the name itself; for a link, of the link. It must not decide what is served.
     pub fn stat_itself(&self, path: &[u8]) -> io::Result<FileStat> {
         Ok(stat_in(self.now().folder(), or_dot(path))?)
     }
 
-    /// Metadata by a checked look-up: nothing is opened for reading.
+    /// Returns metadata by a checked look-up. Nothing is opened for reading.
     pub fn stat_checked(&self, path: &[u8]) -> Result<FileStat, OpenError> {
         Ok(self.reach(path, &Look)?)
     }
@@ -150,8 +150,7 @@ impl Root {
     pub fn open_at(&self, at: &impl Opens) -> Result<Opened, OpenError> {
         let path = at.path();
         // Opening a FIFO releases its writer, and opening a device can have any effect, so the path is checked first.
-        // If the file is replaced by one of these in between, it is opened without blocking, recognized, and closed
-        // again.
+        // A FIFO or device that replaces the file in between is opened without blocking, recognized, and closed again.
         match self.stat_unchecked(path) {
             Ok(FileStat { kind: Kind::Folder, .. }) if self.stat_checked(path)?.kind == Kind::Folder => {
                 return Ok(Opened::Folder);
@@ -159,8 +158,8 @@ impl Root {
             Ok(FileStat { kind: Kind::Folder | Kind::File, .. }) => {}
             Ok(FileStat { kind: Kind::Link | Kind::Other, .. }) => return Err(OpenError::NotFound),
             Err(error) => match OpenError::from(error) {
-                // The path may be outside the root, where its existence must not be revealed. This check follows no
-                // link that leads out.
+                // The path may lead out of the root, and whether it exists there must not be revealed. This check
+                // follows no such link.
                 error @ (OpenError::Forbidden | OpenError::Io(_)) => {
                     return Err(self.stat_checked(path).err().unwrap_or(error));
                 }
@@ -170,7 +169,7 @@ impl Root {
         self.open_file(at)
     }
 
-    /// Opens a path that was a regular file a moment ago, so no check is needed first.
+    /// Opens a path that was a regular file a moment ago, without checking first.
     pub fn open_file(&self, at: &impl Opens) -> Result<Opened, OpenError> {
         let file = self.reach(at.path(), &Open(sys::READ))?;
         let stat = stat_of(&file)?;
@@ -181,13 +180,13 @@ impl Root {
         }
     }
 
-    /// Whether nothing has this name, not even a link, in a folder to which no link leads: the result can only change
-    /// if the folder does.
+    /// Returns whether the folder does not contain this name, not even as a link, and is reached without a link. So the
+    /// result can only change if the folder changes.
     pub fn is_absent(&self, path: &[u8]) -> bool {
         matches!(self.stat_without_links(path), Err(Errno::NOENT))
     }
 
-    /// Metadata of a path to which no link leads.
+    /// Returns the metadata of a path without links.
     pub fn stat_without_links(&self, path: &[u8]) -> rustix::io::Result<FileStat> {
         self.reach_without_links(path, &Look)
     }
@@ -204,8 +203,8 @@ impl Root {
         Ok(self.reach(at.path(), &Open(sys::READ | OFlags::DIRECTORY))?)
     }
 
-    /// Finds the folder in which this name is to be changed, or that is to be changed itself: below the root, whatever
-    /// links are followed for reading.
+    /// Finds the folder for a change: the folder that contains the name, or the folder that is itself changed. It is
+    /// below the root, even if links out of the root are followed for reading.
     pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {
             Symlinks::Deny => self.reach_without_links(path, &Open(sys::PASS)),
@@ -222,7 +221,7 @@ impl Root {
         }
     }
 
-    /// Applies it if every link on the path stays within the folder.
+    /// Applies the operation if every link on the path stays within the folder.
     fn reach_within_root<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         match self.reach_beneath(path, end, Links::Beneath) {
             Err(errno @ (Errno::XDEV | Errno::LOOP | Errno::NOTDIR)) => {
@@ -233,13 +232,13 @@ impl Root {
         }
     }
 
-    /// Applies it if no component of the path is a link.
+    /// Applies the operation if no component of the path is a link.
     fn reach_without_links<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         self.reach_beneath(path, end, Links::None)
     }
 
-    /// Applies it with the kernel's check. If the call does not exist, or if a sandbox that was set up after the start
-    /// forbids it, the path is walked without following any link.
+    /// Applies the operation with the kernel's check. If the call does not exist, or a sandbox that was set up after
+    /// the start forbids it, the path is walked without following any link.
     fn reach_beneath<E: End>(&self, path: &[u8], end: &E, links: Links) -> rustix::io::Result<E::Found> {
         let root = self.now();
         if self.path_check == PathCheck::Walk {
@@ -256,9 +255,10 @@ impl Root {
         }
     }
 
-    /// The path below the folder to which a path leads through its links. It may be outdated when it is used.
+    /// Resolves the links of a path by name. Returns the resulting path below the folder, which may be outdated when it
+    /// is used.
     ///
-    /// Nothing outside is looked up. A path that leaves the folder must come back by name, as `../www/x` in `www` does.
+    /// Nothing outside is looked up. A path that leaves the folder must name it to return, as `../www/x` in `www` does.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
         let root = self.now();
         let beneath = |path: &[u8]| match path.strip_prefix(root.path()) {
@@ -331,7 +331,7 @@ fn walk<E: End>(root: &OwnedFd, path: &[u8], end: &E) -> rustix::io::Result<E::F
 trait End {
     type Found;
 
-    /// Follows links anywhere.
+    /// Applies to the target of a path, following links anywhere.
     fn anywhere(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<Self::Found>;
 
     /// Uses a call that fails if the path leads outside.
@@ -386,8 +386,8 @@ impl From<Errno> for OpenError {
             Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => OpenError::Busy(errno.into()),
             Errno::IO | Errno::NOTCONN | Errno::TIMEDOUT => OpenError::Io(errno.into()),
-            // The file does not exist or is outside, or this is a loop, a socket, a name that no file system allows and
-            // so on.
+            // The file does not exist or is outside the folder, or the path is a loop of links, a socket, an invalid
+            // name and so on.
             _ => OpenError::NotFound,
         }
     }

@@ -16,7 +16,7 @@ use super::prepare::check_field;
 use super::taking::{Taking, Uploads};
 use crate::{Request, Response};
 
-/// Fields whose value depends on the response or the connection: a fixed one would be wrong for most responses.
+/// Fields whose value depends on the response or the connection: a fixed value would be wrong for most responses.
 const DERIVED: [&str; 16] = [
     // content: RFC 9110, sections 8, 10.2 and 14.4
     "allow",
@@ -44,10 +44,10 @@ impl StaticFileHandler {
     /// Default: nothing is accepted.
     ///
     /// A file appears when it is complete. A client that disconnects, or a full disk, leaves nothing behind. Nothing is
-    /// written outside the folder, even through links ([`Symlinks::Follow`] is for reading), under no hidden name
-    /// unless those are served ([`hidden`](Self::hidden)), and over no existing file unless [`Uploads::overwrite`]
-    /// allows it. Requests from pages of other sites are rejected with 403, whatever rights their users have
-    /// (`Sec-Fetch-Site`, `Origin`). Rights are up to a layer.
+    /// written outside the folder, even through links ([`Symlinks::Follow`] is for reading). Hidden names are rejected
+    /// unless hidden files are served ([`hidden`](Self::hidden)), and existing files are kept unless
+    /// [`Uploads::overwrite`] allows replacing them. Requests from pages of other sites are rejected with 403, even if
+    /// their users have the right to write (`Sec-Fetch-Site`, `Origin`). A layer decides which users can write.
     ///
     /// Uploaded files are not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served
     /// by another handler, call `untrusted` there as well, and give it a clone of the same `Uploads` if it also accepts
@@ -76,7 +76,7 @@ impl StaticFileHandler {
         self.untrusted(true)
     }
 
-    /// Whether others put files into the folder, by another handler or in any other way. Default: false.
+    /// Sets whether other people can put files into the folder, by another handler or in any other way. Default: false.
     /// [`uploads`](Self::uploads) sets it, and a later `untrusted(false)` removes it.
     ///
     /// If true, a file is sent with `Content-Security-Policy: sandbox`, in addition to other [set](Self::header)
@@ -99,15 +99,15 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is always
-    /// served (RFC 8615).
+    /// Sets whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is
+    /// always served (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
         self.forget();
         self
     }
 
-    /// Whether a folder without an index file is listed. Default: true. If false, the response is a 404.
+    /// Sets whether a folder without an index file is listed. Default: true. If false, the response is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget();
@@ -122,7 +122,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets a function that changes each listing, HTML or JSON: to compress it, or to add fields. Default: none.
+    /// Sets a function that is called with each listing, HTML or JSON, to compress it or to add fields. Default: none.
     ///
     /// A layer around the handler would also see files, which are better not compressed while they are sent.
     ///
@@ -152,15 +152,15 @@ impl StaticFileHandler {
     ///
     /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are
     /// loaded only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no
-    /// scripts, so the file may be by anyone. The policies of the file also apply to the page.
+    /// scripts. So files by untrusted authors are safe. The policies of the file also apply to the page.
     #[cfg(feature = "markdown")]
     pub fn markdown(mut self, rendered: bool) -> Self {
         self.markdown = rendered;
         self
     }
 
-    /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest
-    /// folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
+    /// Sets whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the
+    /// nearest folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
     ///
     /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
     /// on the way, up to 32.
@@ -169,19 +169,19 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
+    /// Sets whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
     ///
     /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
-    /// dates, whatever properties a request names. `Depth: infinity` is rejected for folders. With
+    /// dates, independent of the properties that a request names. `Depth: infinity` is rejected for folders. With
     /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
-    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2), and copied over each
-    /// other, and have properties that clients set.
+    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can also be locked (class 2), copied over
+    /// each other, and given properties by clients.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self
     }
 
-    /// Whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
+    /// Sets whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
     /// `tar.gz` or `tar`. Its listing has buttons for the first two. Default: false.
     ///
     /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
@@ -203,8 +203,8 @@ impl StaticFileHandler {
     }
 
     /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes about half a megabyte
-    /// of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next 64 KiB. On
-    /// slow disks keep the number below that of workers.
+    /// of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next 64 KiB.
+    /// On slow disks, set fewer than there are workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
         self.archives.slots = super::slots::Slots::new(number);
@@ -227,20 +227,20 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
+    /// Sets whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
         self.forget();
         self
     }
 
-    /// Whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
+    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
     /// false.
     ///
-    /// Each content is compressed once, when it is first requested so, and cached
-    /// ([`compressed_cache`](Self::compressed_cache)), with a strong tag of its own: ranges, 304 and HEAD refer to
-    /// those bytes. Until then, and within 20 ms of a change, the file is sent uncompressed. Files that shrink by less
-    /// than a sixteenth, and those with `Cache-Control: no-transform`, stay uncompressed.
+    /// Each content is compressed once, when a client that accepts gzip first requests it, and cached
+    /// ([`compressed_cache`](Self::compressed_cache)). The compressed bytes have a strong tag of their own, and ranges,
+    /// 304 and HEAD refer to them. Until then, and within 20 ms of a change, the file is sent uncompressed. Files that
+    /// shrink by less than a sixteenth, and those with `Cache-Control: no-transform`, stay uncompressed.
     ///
     /// Files contain no data of a request, so BREACH does not apply to them. It applies to responses of handlers that
     /// contain a secret together with data of a request ([`layers::Compress`](crate::layers::Compress)).
@@ -263,7 +263,7 @@ impl StaticFileHandler {
     }
 
     /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB.
-    /// The least recently used ones are dropped.
+    /// The least recently used files are dropped first.
     #[cfg(feature = "compress")]
     pub fn compressed_cache(mut self, bytes: usize) -> Self {
         self.compressed.set_size(bytes);
@@ -282,25 +282,25 @@ impl StaticFileHandler {
     /// of the [memory](Self::memory), at most 16 MiB; 0: none.
     ///
     /// A listing is cached from its second request on, in each order and form, while the kernel reports changes of its
-    /// folder and of everything in it ([`inotify`](Self::inotify)). It is made for each request if the folder has more
-    /// than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions) apply, or
-    /// if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
+    /// folder and of everything in it ([`inotify`](Self::inotify)). It is created for each request if the folder has
+    /// more than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions)
+    /// apply, or if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
     pub fn listing_cache(mut self, bytes: usize) -> Self {
         self.listings.set_cache(bytes);
         self
     }
 
     /// Sets how many names can be watched for cached listings. Each name takes one of the user's watches
-    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of those. A folder
-    /// with more than half as many names is listed for each request.
+    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of these watches. A
+    /// folder with more than half as many names is listed for each request.
     pub fn listing_watches(mut self, names: usize) -> Self {
         self.listings.set_watches(names);
         self
     }
 
-    /// Whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it: once, when
-    /// they are first requested so. Default: false. Other listings, and those with `Cache-Control: no-transform`, are
-    /// passed to [`finish_listing`](Self::finish_listing) uncompressed.
+    /// Sets whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it. Each is
+    /// compressed once. Default: false. Other listings, and those with `Cache-Control: no-transform`, are passed to
+    /// [`finish_listing`](Self::finish_listing) uncompressed.
     ///
     /// ```
     /// use modest::StaticFileHandler;
@@ -342,7 +342,7 @@ impl StaticFileHandler {
 
     /// Sets the memory, in bytes, from which the defaults of caches and of listings in progress are computed. It also
     /// sets these limits, so call it before their setters. Default: [what this process may
-    /// use](crate::available_memory). If there are several handlers, give each its part.
+    /// use](crate::available_memory). If there are several handlers, divide the memory between them.
     pub fn memory(mut self, bytes: u64) -> Self {
         let bytes_in_all = CacheLimits::bytes_for(bytes);
         self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits() });
@@ -359,15 +359,15 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the disk.
-    /// Default: true.
+    /// Sets whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the
+    /// disk. Default: true.
     ///
     /// It is used on file systems that report all changes (ext4, XFS, Btrfs, F2FS, tmpfs and others; not for network
     /// file systems, FUSE and overlays), as long as the user has watches left (`fs.inotify.max_user_watches`).
     /// Otherwise the disk is checked before each use.
     ///
     /// A file system that is mounted over a folder is noticed within a second, and a write through a shared mapping
-    /// within half a minute; without inotify at the next request, and within a second.
+    /// within half a minute. Without inotify, the mount is noticed at the next request, and the write within a second.
     pub fn inotify(mut self, used: bool) -> Self {
         self.forget();
         self.finder.freshness = Freshness::new(used);
@@ -385,20 +385,20 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is then
-    /// redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over a
-    /// folder of its name.
+    /// Sets whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is
+    /// then redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over
+    /// a folder of its name.
     pub fn clean_urls(mut self, wanted: bool) -> Self {
         self.finder.clean_urls = wanted;
         self.forget();
         self
     }
 
-    /// Sets the page that is sent, with 200, for paths without a file: for a single-page app that routes in the
-    /// browser. It is also sent for folders without an index, unless the query asks for their listing. It has the
-    /// fields, tag and codings that it has at its own path. Default: none. It is sent to clients that ask for
-    /// `text/html`, and for names without an extension. Other requests, and those for hidden names, get a 404. If the
-    /// page is missing, all of them do.
+    /// Sets the page that is sent with 200 for paths without a file, for single-page apps that route in the browser.
+    /// Default: none. It is also sent for folders without an index, unless the query asks for their listing. Its
+    /// fields, tag and codings are those of its own path. It is sent to clients that ask for `text/html`, and for names
+    /// without an extension. Other requests, and requests for hidden names, get a 404. If the page is missing, all of
+    /// these requests get a 404.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
@@ -519,7 +519,7 @@ impl StaticFileHandler {
         self.cache = Arc::new(Cache::new(limits));
     }
 
-    /// Cached content was prepared with the previous settings.
+    /// Clears the caches: their content was prepared with the previous settings.
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();

@@ -1,5 +1,5 @@
-//! `Overview`: the page of a server that has folders at paths of their own, and none at its root. Called by `http` like
-//! any handler; `listing` writes the page.
+//! `Overview`: the start page of a server that serves folders at several paths, and none at its root. Called by `http`
+//! like any handler; `listing` writes the page.
 
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
@@ -7,8 +7,9 @@ use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
 use super::listing::{Account, Beside, Controls, Form, Frame, View, push_beside, without_entries};
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
-/// A page with links to folders that are served at paths of their own, in the style of their listings. It lists those
-/// that the user can read or write. As JSON, on request, it lists those that the user can read. Other paths are a 404.
+/// A page with links to folders that are served at other paths, in the style of their listings. It lists the folders
+/// that the user can read or write. On request it is JSON, with the folders that the user can read. Other paths are a
+/// 404.
 ///
 /// ```
 /// use modest::{Http, Overview, Request, Response, Routes};

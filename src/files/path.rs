@@ -1,6 +1,5 @@
 //! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find`
-//! determines whether a file exists and can be read. It decodes nothing: a request's path is canonical before it comes
-//! here.
+//! determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,9 +22,9 @@ pub(super) const UPLOAD: &str = ".modest-upload-";
 pub(super) enum ResolvedPath {
     /// A path below the folder.
     Path(FilePath),
-    /// The folder itself, without the slash at its end.
+    /// The folder itself, requested without the slash at its end.
     NeedsSlash,
-    /// A path that no file can have, or one that is not below the folder.
+    /// A path that no file can have, or that is not below the folder.
     NotFound,
 }
 
@@ -50,7 +49,7 @@ impl FilePath {
         })
     }
 
-    /// The path with its slash, except for the folder itself. It is the cache key for all spellings.
+    /// Returns the path with its slash, except for the folder itself. It is the cache key for all spellings.
     pub fn key(&self) -> Cow<'_, [u8]> {
         match self.trailing_slash && !self.bytes.is_empty() {
             true => Cow::Owned([&self.bytes, &b"/"[..]].concat()),
@@ -59,7 +58,8 @@ impl FilePath {
     }
 }
 
-/// Finds the path of a decoded request below the folder that is served at this path, which has no slash at its end.
+/// Converts the path of a request to a path below the folder. `mount`: the path at which the folder is served, without
+/// a slash at its end.
 pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
     match path.beneath(mount) {
         None => ResolvedPath::NotFound,
@@ -68,12 +68,12 @@ pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
     }
 }
 
-/// The key of a request's path in caches.
+/// Returns the key of a request's path in caches.
 pub(super) fn key<'a>(path: &'a UrlPath<'_>, mount: &[u8]) -> Option<&'a [u8]> {
     path.beneath(mount)?.strip_prefix(b"/")
 }
 
-/// Whether a segment is hidden: it begins with a dot.
+/// Returns whether a segment is hidden: it begins with a dot.
 /// `.well-known` at the top is not hidden (RFC 8615).
 pub(super) fn is_hidden(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
@@ -81,7 +81,7 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
         .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
 }
 
-/// Whether a segment is the name of an incomplete file.
+/// Returns whether a segment is the name of an incomplete file.
 pub(super) fn is_upload(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
 }
@@ -94,12 +94,12 @@ pub(super) fn is_misleading(character: char) -> bool {
     character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
 }
 
-/// The last segment.
+/// Returns the last segment.
 pub(super) fn name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
-/// The path of the containing folder.
+/// Returns the path of the containing folder.
 pub(super) fn parent(path: &[u8]) -> &[u8] {
     match memchr::memrchr(b'/', path) {
         Some(slash) => &path[..slash],
@@ -107,31 +107,31 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
     }
 }
 
-/// The path of an entry of a folder.
+/// Returns the path of an entry of a folder.
 pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-/// A path below the folder as that of the server, decoded: `/mount/a/b`.
+/// Returns the decoded path on the server of a path below the folder: `/mount/a/b`.
 pub(super) fn on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     [mount, b"/", path].concat()
 }
 
-/// The path of a folder on the server, with a slash at its end.
+/// Returns the path of a folder on the server, with a slash at its end.
 pub(super) fn folder_on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
     if path.is_empty() { on_server(mount, b"") } else { on_server(mount, &[path, b"/"].concat()) }
 }
 
-/// Appends a link to an entry of a folder. All characters except unreserved ones are encoded: a path can contain `'`,
-/// `&`, `;` and `(`, but they end a name or change it for clients that extract links with patterns (lftp, shell
-/// scripts). A link with a colon then needs no `./` before it (section 4.2).
+/// Appends a link to an entry of a folder. All characters except unreserved ones are encoded. A path could contain `'`,
+/// `&`, `;` and `(` unencoded, but clients that extract links with patterns (lftp, shell scripts) would misread the
+/// name. A link with a colon then needs no `./` before it (section 4.2).
 pub(super) fn push_link(to: &mut String, name: &[u8]) {
     to.extend(percent_encode(name, RESERVED));
 }
 
-/// The URL path of a file or folder. It has exactly one slash at the start, because two would begin the name of another
-/// host (RFC 3986, section 4.2). A backslash is encoded, because browsers treat it as a slash. Reserved characters are
-/// not encoded: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
+/// Returns the URL path of a file or folder. It has exactly one slash at the start, because two would begin the name of
+/// another host (RFC 3986, section 4.2). A backslash is encoded, because browsers treat it as a slash. Reserved
+/// characters are not encoded: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
 pub(super) fn location(mount: &[u8], path: &[u8], is_folder: bool) -> String {
     let mut location = encode_path(on_server(mount, path));
     if is_folder && !path.is_empty() {

@@ -1,13 +1,13 @@
-//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`. It reads small
-//! files, and does not depend on the request.
+//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`. Small files are
+//! read into memory. The result does not depend on the request.
 //!
 //! # Validators
 //! A tag is strong: it never identifies two contents. The tag of a file in memory is a hash of its content (XXH3, 128
 //! bits), so it is the same on every machine with a copy. The tag of a larger file is made from size, mtime and ctime,
 //! which nothing can set back. It differs between machines, so behind a balancer a download that is resumed on another
-//! machine begins again. `Last-Modified` counts seconds. It is sent once no further change can have the same date, and
-//! only for the uncompressed file: sidecars mostly have the date of their file, and one date would identify two
-//! contents (RFC 9110, section 8.8.1).
+//! machine begins again. `Last-Modified` counts seconds. It is sent when no further change can have the same date, and
+//! only for the uncompressed file. Sidecars mostly have the date of their file, so the date would identify two contents
+//! (RFC 9110, section 8.8.1).
 
 use std::fs::File;
 use std::io;
@@ -41,7 +41,7 @@ pub(super) const FIELDS_SIZE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Whether files must not act as pages of this server, because others may have put them there.
+    /// Whether files must not act as pages of this server, because other people may have uploaded them.
     pub is_untrusted: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
@@ -56,15 +56,15 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests. So it is
-/// accessible only with the rights of one request, by [`Resource::of`].
+/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests, so access needs
+/// the rights of a request ([`Resource::of`]).
 #[derive(Debug)]
 pub(super) struct Resource {
     /// The path below the folder.
     path: Vec<u8>,
     /// The first is uncompressed.
     variants: Vec<Variant>,
-    /// The codings of the others, in their order, followed by the coding in which it can be compressed.
+    /// The codings of the other variants, in their order, followed by the coding in which the file can be compressed.
     codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
     compressible: Option<Box<Source>>,
@@ -96,7 +96,7 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    /// The file for a request with these rights. `None` if it must not be read.
+    /// Returns the file for a request with these rights. `None` if it must not be read.
     #[inline]
     pub fn of<'r>(&'r self, rights: &'r Rights) -> Option<Readable<'r>> {
         rights.grant::<Read>(&self.path).map(|_| Readable { resource: self, rights })
@@ -104,7 +104,7 @@ impl Resource {
 }
 
 impl<'r> Readable<'r> {
-    /// Whether clients can get it in other codings, or could if they had the rights.
+    /// Returns whether there are other codings, whether or not this client has the rights to them.
     pub fn is_coded(&self) -> bool {
         !self.resource.codings.is_empty()
     }
@@ -113,13 +113,13 @@ impl<'r> Readable<'r> {
         &self.resource.variants[0]
     }
 
-    /// Its path below the folder, and its length in bytes.
+    /// Returns the file's path below the folder, and its length in bytes.
     #[cfg(feature = "markdown")]
     pub fn path_and_length(&self) -> (&'r [u8], u64) {
         (&self.resource.path, self.identity().content.length())
     }
 
-    /// The codings that it can be sent in, including those of sidecars that can be read.
+    /// Returns the codings in which the file can be sent, including those of sidecars that can be read.
     pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
         let may = |coding: ContentCoding| {
             let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
@@ -128,7 +128,7 @@ impl<'r> Readable<'r> {
         self.resource.codings.iter().copied().filter(move |&coding| may(coding))
     }
 
-    /// The sidecar in one of those codings. `None`: it is to be compressed.
+    /// Returns the sidecar in this coding, or `None` if the file is to be compressed.
     pub fn coded(&self, coding: ContentCoding) -> Option<&'r Variant> {
         self.codings().find(|&known| known == coding).and_then(|coding| self.variant(coding))
     }
@@ -144,7 +144,7 @@ impl<'r> Readable<'r> {
     }
 }
 
-/// Whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
+/// Returns whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
 pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
     let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
     let mut lines = fields.get_all(CACHE_CONTROL).iter();
@@ -152,7 +152,7 @@ pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
 }
 
 impl Preparer {
-    /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
+    /// Prepares a file that was looked up after `now`. Files of up to `held` bytes are read into memory.
     pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, sidecars, mut basis, .. } = found;
         let mut codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
@@ -187,7 +187,8 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// Whether a file is to be compressed: text of a suitable size without `no-transform` (RFC 9111, section 5.2.2.6).
+    /// Returns the source if the file is to be compressed: text of a suitable size without `no-transform` (RFC 9111,
+    /// section 5.2.2.6).
     #[cfg(feature = "compress")]
     fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
         let sizes = self.compressed.as_ref()?;
@@ -201,14 +202,15 @@ impl Preparer {
         None
     }
 
-    /// The current tag of a file without a coding.
+    /// Returns the current tag of a file without a coding.
     pub fn tag(&self, file: File, held: usize, now: SystemTime) -> Option<ETag> {
         let stat = stat_of(&file).ok()?;
         let tag = etag(&read(file, stat, held).ok()?, stat, None, now)?;
         ETag::strong(tag).ok()
     }
 
-    /// A page that is sent for a missing path: it has no validators, and no cache policy, which is for existing files.
+    /// Prepares a page that is sent for a missing path. It has no validators, and no cache policy, which is for
+    /// existing files.
     pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
@@ -224,7 +226,7 @@ impl Preparer {
         Ok((resource, basis))
     }
 
-    /// The fields of responses that are not files: without the cache policy, which is for existing files.
+    /// Returns the fields of responses that are not files: without the cache policy, which is for existing files.
     pub fn default_fields(&self) -> HeaderMap {
         let make = || {
             let mut fields = self.added_fields();
@@ -241,18 +243,18 @@ impl Preparer {
         self.not_found.take();
     }
 
-    /// The error for missing files, which is the most frequent: its page is made once.
+    /// Returns the error for missing files. It is the most frequent error, so its page is created once.
     pub fn not_found(&self) -> Error {
         let make = || self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.");
         self.not_found.get_or_init(make).clone()
     }
 
-    /// An error with the fields of responses that are not files.
+    /// Returns an error with the fields of responses that are not files.
     pub fn error(&self, status: StatusCode, message: &str) -> Error {
         Error::new(status, message).with_headers(self.default_fields())
     }
 
-    /// The fields of existing files.
+    /// Returns the fields of existing files.
     pub fn added_fields(&self) -> HeaderMap {
         let mut fields = self.added.clone();
         fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -271,7 +273,8 @@ impl Preparer {
         fields
     }
 
-    /// A browser enforces all policies: the operator's policy stays in addition to the sandbox.
+    /// Adds the media type and, if the file is not trusted, the sandbox policy. A browser enforces all policies: the
+    /// operator's policy stays in addition to the sandbox.
     fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
         if self.is_untrusted && !is_inert(&media_type) {
             fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
@@ -285,8 +288,9 @@ impl Preparer {
     }
 }
 
-/// Whether no browser runs scripts in a file of this type, or shows it as a page. Types that are not listed count as
-/// dangerous: some browsers treat `text/xsl`, or a malformed type, as a page. (PDF viewers do not work in a sandbox.)
+/// Returns whether no browser runs scripts in a file of this type, or shows it as a page. Types that are not listed
+/// count as dangerous: some browsers treat `text/xsl`, or a malformed type, as a page. (PDF viewers do not work in a
+/// sandbox.)
 fn is_inert(media_type: &HeaderValue) -> bool {
     let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let media_type = media_type.to_ascii_lowercase();
@@ -297,7 +301,7 @@ fn is_inert(media_type: &HeaderValue) -> bool {
     }
 }
 
-/// Scripts run, but in an origin of their own: they can neither read this one nor write to it.
+/// Scripts run, but in an origin of their own: they cannot read or write anything of this origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static(
     "sandbox allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-downloads",
 );
@@ -305,7 +309,7 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 impl Resource {
-    /// The bytes in memory, and the number of open files.
+    /// Returns the bytes in memory, and the number of open files.
     pub fn held(&self) -> (usize, usize) {
         self.variants.iter().fold((0, 0), |(bytes, open), variant| match &variant.content {
             FileContent::InMemory(content) => (bytes + FIELDS_SIZE + (**content).as_ref().len(), open),
@@ -313,13 +317,14 @@ impl Resource {
         })
     }
 
-    /// The length of the longest variant.
+    /// Returns the length of the longest variant.
     pub fn longest(&self) -> u64 {
         self.variants.iter().map(|variant| variant.content.length()).max().unwrap_or_default()
     }
 }
 
-/// The fields of one variant, with the validators that can be sent `now`. When more can be sent, the basis ends.
+/// Returns the fields of one variant, with the validators that can be sent `now`. The basis ends when more validators
+/// can be sent.
 fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
@@ -347,8 +352,8 @@ fn with_validators(
     }
 }
 
-/// See the head of this module. `None`: a large file that was changed so recently that its times would not show another
-/// change.
+/// Returns the tag described at the head of this module. `None`: the file is large, and changed so recently that its
+/// times would not show another change.
 fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
     let tag = match content {
         FileContent::InMemory(bytes) => format!("{:032x}", xxh3_128((**bytes).as_ref())),
@@ -361,7 +366,7 @@ fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, no
     })
 }
 
-/// The tag of compressed content in memory.
+/// Returns the tag of compressed content in memory.
 #[cfg(feature = "compress")]
 pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
     ETag::strong(format!("{:032x}-{}", xxh3_128(bytes), coding.name())).ok()
@@ -371,7 +376,7 @@ fn hex(time: FileTime) -> String {
     format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
 }
 
-/// Reads small files into memory. If one is written meanwhile, its times show it at the next request.
+/// Reads small files into memory. If a file is written during the read, its times show that at the next request.
 fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
     if stat.size > held as u64 {
         return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
@@ -395,9 +400,9 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with a slash
-/// is matched against the whole path, and against all files of a folder if it ends with a slash. Any other is matched
-/// against the name.
+/// Returns whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with
+/// a slash is matched against the whole path; if it also ends with a slash, it matches all files of the folder. Any
+/// other pattern is matched against the name.
 fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
         [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
@@ -435,8 +440,8 @@ impl FileContent {
         }
     }
 
-    /// The content in memory, or the content of `buffer`. If that cannot be read, neither can the rest: it will be
-    /// noticed then.
+    /// Returns the content in memory, or the content of `buffer`. A read error is ignored here, because sending the
+    /// file will fail again.
     fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
         match self {
             FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },
@@ -457,7 +462,7 @@ impl std::fmt::Debug for FileContent {
     }
 }
 
-/// A user's field, if it is valid.
+/// Checks a field that the user configured.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;

@@ -1,9 +1,9 @@
-//! The rights of a request for the files below the folder, checked where they are used. Used by everything in `files`
-//! that opens a file for a response, or changes one.
+//! The rights of a request for the files below the folder. Used by all code in `files` that opens a file for a
+//! response, or changes a file.
 //!
 //! The operations take a [`Granted`] value, which only [`Rights`] creates, or call `Rights` themselves: code without a
-//! check does not compile. Look-ups whose results serve all requests take [`Unjudged`] and are checked at each use.
-//! [`Permissions`] resolve the names of a file.
+//! check does not compile. Look-ups whose results serve all requests take [`Unjudged`]; their results are checked at
+//! each use. [`Permissions`] decide by path.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use super::path;
 use crate::http::Reach;
 use crate::{Access, Error, Permissions, Request, UrlPath};
 
-/// The rights of a request. Without [`Permissions`] in it everything is granted.
+/// The rights of a request. A request without [`Permissions`] has all rights.
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
     judge: Option<Judge>,
-    /// Only entries that a request for them would reach: no other route or mount hides them. `None` if all are reached.
+    /// Restricts the rights to entries that requests can reach, because no other route or mount serves their paths.
+    /// `None`: all can be reached.
     reached: Option<Arc<Reached>>,
 }
 
@@ -40,19 +41,19 @@ pub(super) struct Granted<'p, A> {
     access: PhantomData<A>,
 }
 
-/// Send it, or show its metadata.
+/// To send a file, or show its metadata.
 #[derive(Debug)]
 pub(super) enum Read {}
-/// List a folder.
+/// To list a folder.
 #[derive(Debug)]
 pub(super) enum List {}
-/// Create or replace it.
+/// To create or replace a file.
 #[derive(Debug)]
 pub(super) enum Write {}
-/// Write it and everything below it: to remove it, or to move something there.
+/// To write an entry and everything below it: to remove it, or to move something there.
 #[derive(Debug)]
 pub(super) enum WriteAll {}
-/// Move it away: everything below it is written here, and can be read at its destination.
+/// To move an entry away: everything below it is written here, and can be read at its destination.
 #[derive(Debug)]
 pub(super) enum Move {}
 
@@ -92,7 +93,7 @@ impl Kind for Move {
 }
 
 impl Rights {
-    /// The rights of a request for content that is served at this decoded path, without a trailing slash.
+    /// Returns the rights of a request for content that is served at this decoded path, without a trailing slash.
     #[inline]
     pub fn of<'a>(request: &'a Request, mount: impl FnOnce() -> &'a [u8]) -> Rights {
         let permissions = request.value::<Permissions>();
@@ -100,8 +101,8 @@ impl Rights {
         Rights { judge, reached: None }
     }
 
-    /// The rights for the contents of a folder as a whole: without what requests would not reach, because other routes
-    /// or mounts are there.
+    /// Returns the rights for all contents of a folder, except for entries that requests cannot reach, because other
+    /// routes or mounts serve their paths.
     pub fn within_reach(&self, request: &Request, mount: &[u8], folder: &[u8]) -> Rights {
         let reach = request.reach();
         let path = path::on_server(mount, folder);
@@ -110,7 +111,7 @@ impl Rights {
         Rights { judge: self.judge.clone(), reached }
     }
 
-    /// Whether it is granted. `path` is below the folder.
+    /// Returns the proof that the request has this right. `path` is below the folder.
     #[inline]
     pub fn grant<'p, A: Kind>(&self, path: &'p [u8]) -> Option<Granted<'p, A>> {
         let granted = self.judge.as_ref().is_none_or(|judge| judge.grants::<A>(path))
@@ -118,29 +119,29 @@ impl Rights {
         granted.then_some(Granted { path, access: PhantomData })
     }
 
-    /// The proof, or the response to a request without the right.
+    /// Returns the proof that the request has this right, or the response to a request without it.
     pub fn ask<'p, A: Kind>(&self, path: &'p [u8]) -> Result<Granted<'p, A>, Error> {
         self.grant(path).ok_or_else(|| self.refusal())
     }
 
-    /// Whether the user has the right, or might have it after logging in.
+    /// Returns whether the user has the right, or might have it after logging in.
     pub fn might<A: Kind>(&self, path: &[u8]) -> bool {
         self.grant::<A>(path).is_some() || self.refusal().status() == http::StatusCode::UNAUTHORIZED
     }
 
-    /// Whether some requests have fewer rights than others.
+    /// Returns whether some requests have fewer rights than others.
     pub fn are_limited(&self) -> bool {
         self.judge.is_some()
     }
 
-    /// Requests with equal texts have the same rights.
+    /// Returns a text that is equal for requests with the same rights.
     pub fn who(&self) -> String {
         let who = self.judge.as_ref().map(|judge| format!("={}", judge.permissions.who()));
         let reached = self.reached.as_ref().map(|reached| format!("/{}", reached.reach.key()));
         who.unwrap_or_default() + &reached.unwrap_or_default()
     }
 
-    /// The response to a request without the right.
+    /// Returns the response to a request without the right.
     #[cold]
     pub fn refusal(&self) -> Error {
         match &self.judge {

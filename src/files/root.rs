@@ -1,5 +1,5 @@
-//! The root folder: which one is open, and which one is at its path now. Used by `open`, and by `watch`, which makes
-//! the kernel report when that may have changed.
+//! The root folder: the open one, and the one at its path now, which may be another. Used by `open`, and by `watch`,
+//! which lets the kernel report that the path may have changed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,15 +21,15 @@ use super::sys;
 /// How many links the path of the root can lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The root folder, held open. If another folder replaces it, that one is opened instead, as after a build that deletes
-/// and recreates its output, or a release that swaps a link: see [`RootLocation::reopen_if_replaced`].
+/// The root folder, held open. If another folder replaces it, the new one is opened: a build may delete and recreate
+/// its output, or a release may swap a link. See [`RootLocation::reopen_if_replaced`].
 #[derive(Debug)]
 pub(super) struct RootLocation {
-    /// The start of a relative path: the former working folder. It may be renamed, and another may replace it.
+    /// The working folder when the root was opened, for a relative path. It may be renamed or replaced later.
     base: Option<OwnedFd>,
     path: PathBuf,
     now: RwLock<Arc<Identified>>,
-    /// How often another folder was found in its place.
+    /// How often another folder was found at the path.
     replaced: AtomicU64,
     /// Whether a warning has been logged that the path no longer leads to the open folder.
     is_warned_of: AtomicBool,
@@ -77,19 +77,19 @@ impl RootLocation {
         }
     }
 
-    /// The folder that is open.
+    /// Returns the folder that is open.
     pub fn now(&self) -> Arc<Identified> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The open folder, even if it has been replaced.
+    /// Returns the open folder, even if it has been replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
         RootLocation::at(None, &self.path, self.now())
     }
 
-    /// Opens the folder that is now at the path, if it was replaced. Returns whether it was. If none can be opened, the
-    /// old one is kept, because it may be about to be replaced, and a warning is logged.
+    /// Opens the folder that is now at the path, if it is another one. Returns whether it is. If no folder can be
+    /// opened, the old one is kept, because a new one may be about to replace it, and a warning is logged.
     pub fn reopen_if_replaced(&self) -> bool {
         self.check().unwrap_or(false)
     }
@@ -117,14 +117,14 @@ impl RootLocation {
     }
 
     fn is_reachable(&self) {
-        // The load first: it keeps the cache line shared on the path of every request.
+        // The load comes first: without a write, the cache line stays shared by all workers.
         if self.is_warned_of.load(Relaxed) && self.is_warned_of.swap(false, Relaxed) {
             log::warn!(target: "modest::files", "{}: the folder is at its path again", self.path.display());
         }
     }
 
-    /// Logs once why the path leads to nothing that can be opened. `is_another`: something else is there. A lack of
-    /// descriptors or memory is not about the path.
+    /// Logs once why the path cannot be opened. `is_another`: something else is at the path. A lack of descriptors or
+    /// memory is not logged, because it says nothing about the path.
     fn unreachable(&self, errno: Errno, is_another: bool) -> io::Error {
         let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
         let error = error_with_path(&self.path, errno, is_another);
@@ -134,15 +134,16 @@ impl RootLocation {
         error
     }
 
-    /// How often another folder was found in its place.
+    /// Returns how often another folder was found at the path.
     pub fn replaced(&self) -> u64 {
         self.replaced.load(Acquire)
     }
 
-    /// Each name on the way to the folder, including links and their targets, with the folder it is looked up in.
+    /// Visits each name on the way to the folder, including links and their targets, with the folder that contains the
+    /// name.
     ///
     /// # Errors
-    /// If the way cannot be walked, or now leads to another folder than the open one.
+    /// If the path cannot be walked, or leads to another folder than the open one.
     pub fn walk(&self, mut visit: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
         let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
         let root = || open_folder(CWD, Path::new("/"), sys::PASS);
@@ -183,8 +184,8 @@ fn identified(base: Option<&OwnedFd>, path: &Path) -> rustix::io::Result<Identif
         None => open_folder(CWD, path, OFlags::RDONLY)?,
     };
     let identity = stat_of(&folder)?.identity();
-    // Where the system does not reveal it, a path relative to a working folder that was renamed is outdated: then
-    // absolute links into the folder are not followed.
+    // On systems that do not report the path of an open folder, a relative path is outdated after the working folder
+    // was renamed. Absolute links into the folder are then not followed.
     let known = sys::path_of(&folder).or_else(|| std::fs::canonicalize(path).ok()).unwrap_or_default();
     let mut path = known.into_os_string().into_vec();
     if path == b"/" {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A number of slots. Nothing waits for one.
+/// A number of slots. There is no way to wait for one.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: usize,
@@ -19,7 +19,7 @@ impl Slots {
         Slots { most, taken: Arc::default() }
     }
 
-    /// `None`: all are taken.
+    /// Takes a slot, or returns `None` if all are taken.
     pub fn take(&self) -> Option<Slot> {
         // Relaxed: no other memory is synchronized by this counter.
         let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);

@@ -54,23 +54,23 @@ impl FileStat {
     }
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
     sys::stat_of(file).map(FileStat::from)
 }
 
-/// Whether its owner can execute an open file.
+/// Returns whether its owner can execute an open file.
 #[cfg(feature = "archive")]
 pub(super) fn is_executable(file: impl AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|found| found.st_mode & 0o100 != 0)
 }
 
-/// The metadata of a name in an open folder, without following a link.
+/// Returns the metadata of a name in an open folder, without following a link.
 pub(super) fn stat_in(folder: &OwnedFd, name: impl Arg + Copy) -> rustix::io::Result<FileStat> {
     stat(folder, name, false)
 }
 
-/// The metadata of a path; if it ends in a link, of the link's target.
+/// Returns the metadata of a path; if it ends in a link, of the link's target.
 pub(super) fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
     sys::stat(at, path, follows).map(FileStat::from)
 }

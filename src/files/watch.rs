@@ -1,32 +1,36 @@
-//! Changes reported by the kernel (inotify, where it exists), so that cached content can be used without checking the
-//! disk. Called by `fresh`.
+//! Changes reported by the kernel (by inotify, on systems that have it), so that cached content can be used without
+//! checking the disk. Called by `fresh`.
 //!
 //! # Why it is sufficient
-//! A change is queued before the system call that makes it returns (inotify(7); `fsnotify` runs within it). A client
-//! that sends a request after an edit sends it after the event was queued. So if the queue was read since the request
+//! A change is queued before the system call that makes it returns (inotify(7); `fsnotify` runs within it). So a
+//! request that a client sends after an edit is sent after the event was queued. If the queue is read after the request
 //! arrived, and no event concerns an entry, the entry is as valid as after checking the disk.
 //!
-//! For an entry these are watched:
+//! For each entry, the following are watched:
 //! - the file itself and its sidecars, by inode: a change by another name (a hard link) is also reported;
-//! - its folder: names that appear, disappear or are replaced; those that the entry depends on count;
-//! - each folder from the root down to it, for being moved, deleted or locked; and each folder on the way to the root,
-//!   for the names on that way. These change seldom, and then all earlier results are invalid.
+//! - its folder: names that appear, disappear or are replaced, if the entry depends on them;
+//! - each folder from the root down to the file, in case it is moved, deleted or becomes inaccessible; and each folder
+//!   above the root, for the name that leads to the root. These change seldom, and a change makes all earlier results
+//!   invalid.
 //!
-//! A listing shows the size and date of each entry, so each is watched by inode like a file. A folder in it is also
-//! watched for its names, because they change its date. Watching only the listed folder is not enough: it gets no
-//! events for writes by another name of a file, by a descriptor that was opened by such a name, or into a folder in it.
+//! A listing shows the size and date of each entry, so each is watched by inode like a file. A listed folder within it
+//! is also watched for its names, because a change of them changes its date. Watching only the folder of the listing is
+//! not enough: it gets no events for writes through another name of a file, through a descriptor opened by such a name,
+//! or into a subfolder.
 //!
-//! Watches are set on descriptors (`/proc/self/fd`) that were opened without following a link and whose metadata is the
-//! same as when the entry was made: never on something that replaced it. Content in memory is read once more after its
-//! watch is set: a write that was in progress before has then ended, or is reported when it does.
+//! A watch is set on a descriptor (`/proc/self/fd`) that was opened without following a link and whose metadata is the
+//! same as when the entry was created. So it is never set on a file that replaced the entry's. Content in memory is
+//! read once more after its watch is set, because a write may have been in progress. A write that is still in progress
+//! then is reported when it ends.
 //!
 //! # What is not reported
-//! A file system that is mounted over a folder, and asynchronous writes (`io_submit`): for these, `fresh` checks the
-//! disk once a second. Writes through a shared mapping to a page that is already dirty, which the kernel does not date
-//! either: for these it reads again every half minute. File systems that change elsewhere (network, FUSE, the layers of
-//! an overlay), and folders that find names in other spellings than the reported ones, are not watched (`TELLING`,
-//! `CASEFOLD`). Without `/proc`, without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in
-//! the path, an entry is not watched, and the disk is checked.
+//! The kernel does not report that a file system is mounted over a folder, nor asynchronous writes (`io_submit`). For
+//! these, `fresh` checks the disk once a second. A write through a shared mapping to a page that is already dirty is
+//! not reported and does not change the file's times. For these, `fresh` reads content again every half minute. File
+//! systems that other machines or programs can change (network, FUSE, the layers of an overlay) are not watched
+//! (`TELLING`), nor are folders that find names in other spellings than the reported ones (`CASEFOLD`). An entry is
+//! also not watched, and the disk checked instead, without `/proc`, if the user has no watches
+//! (`fs.inotify.max_user_watches`) or instances left, or if its path contains a link.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -45,11 +49,11 @@ use super::open::Root;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
 
-mod watched; // which entries an event concerns
+mod watched; // the entries that an event concerns
 
 use watched::{Place, Watched, mark};
 
-/// After this many watches have been removed, their events are read: the queue has room for 16,384 by default.
+/// After removing this many watches, their events are read, because by default the queue has room for 16,384 events.
 const ENDS: usize = 1024;
 
 /// Reports which of the watched entries can be used.
@@ -71,23 +75,24 @@ struct Table {
     watches: HashMap<i32, Watched>,
     /// The watches of folders that are served, by path, as found in this epoch.
     folders: HashMap<Vec<u8>, (i32, Identity)>,
-    /// The way to the root, as found in this epoch; `None`: not yet.
+    /// The folders above the root, as found in this epoch. `None`: not looked up yet.
     above: Option<Above>,
-    /// How often the root had been replaced when this epoch began: another watcher may have noticed it.
+    /// How often the root had been replaced when this epoch began, because another watcher may notice a replacement
+    /// first.
     replaced: u64,
 }
 
 /// How a replacement of the root is noticed.
 #[derive(Debug)]
 enum Above {
-    /// By these watches.
+    /// These watches report it.
     Watched(Vec<i32>),
     /// A folder on the way cannot be watched, so one `statx` per poll checks the disk.
     Asked,
 }
 
-/// The folders on the way to the root, open, with the names that are looked up in them; `None` if one cannot be
-/// watched.
+/// Open descriptors of the folders above the root, each with the name that is looked up in it. `None`: one of them
+/// cannot be watched.
 type Way = Option<Vec<(OwnedFd, Box<[u8]>)>>;
 
 /// A watched entry. Dropping it ends the watch.
@@ -100,7 +105,7 @@ pub(super) struct Watch {
 }
 
 impl Table {
-    /// Drops what was watched by this.
+    /// Drops everything that depends on this watch.
     fn forget(&mut self, wd: i32) {
         if let Some(path) = self.watches.remove(&wd).and_then(Watched::into_path) {
             self.folders.remove(&path);
@@ -121,7 +126,7 @@ impl Watcher {
         }))
     }
 
-    /// Reads the events until then, unless another thread has begun to since.
+    /// Reads the events up to this time, unless another thread has begun to read after it.
     pub fn catch_up(&self, root: &Root, until: Instant) {
         let until = self.nanos(until);
         // Acquire: a thread that sees this also sees what was marked before it was stored.
@@ -130,9 +135,9 @@ impl Watcher {
         }
         let mut table = self.table();
         if self.read.load(Acquire) >= until {
-            return; // the thread that had the lock has read them
+            return; // the thread that held the lock has read them
         }
-        let until = until.min(self.nanos(Instant::now())); // no request can have asked for a later time
+        let until = until.min(self.nanos(Instant::now())); // no request has arrived later than now
         let is_lost = self.read_news(&mut table).is_err();
         if matches!(table.above, Some(Above::Asked)) {
             root.reopen_if_replaced();
@@ -149,20 +154,20 @@ impl Watcher {
         when.saturating_duration_since(self.started).as_nanos() as u64 + 1
     }
 
-    /// How many inodes are watched.
+    /// Returns how many inodes are watched.
     #[cfg(test)]
     pub fn watched(&self) -> usize {
         self.table().watches.len()
     }
 
-    /// Called when something has changed without a report: all earlier results become invalid.
+    /// Makes all earlier results invalid. Called when a change was found that had not been reported.
     pub fn forget_all(&self, root: &Root) {
         let mut table = self.table();
         self.begin_epoch(&mut table);
         table.replaced = root.location().replaced();
     }
 
-    /// Whether a change of an entry was reported since the last call.
+    /// Returns whether a change of an entry was reported since the last call.
     pub fn take_told(&self) -> bool {
         self.has_told.swap(false, Acquire)
     }
@@ -173,7 +178,7 @@ impl Watcher {
     /// Check afterwards that the files are unchanged: changes before the first watch are not reported.
     ///
     /// # Errors
-    /// Why it cannot be watched.
+    /// The reason why one of them cannot be watched.
     pub fn watch(
         self: &Arc<Self>,
         root: &Root,
@@ -182,7 +187,8 @@ impl Watcher {
         names: Option<&[Vec<u8>]>,
     ) -> rustix::io::Result<Watch> {
         let (watcher, epoch, changed) = (Arc::clone(self), self.epoch.load(Relaxed), Arc::new(AtomicBool::new(false)));
-        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() }; // dropped after the table is unlocked
+        // declared first, so dropped after the table is unlocked
+        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() };
         // Everything is opened and checked before the table is locked: a file system that does not answer delays no
         // other thread.
         let knows_way = self.table().above.is_some();
@@ -210,7 +216,7 @@ impl Watcher {
             table.watches.entry(wd).or_default().folder().beneath += 1;
             watch.places.push(Place::Beneath(wd));
         }
-        let watched = table.watches.entry(wd).or_default().folder(); // for the folder that was added last
+        let watched = table.watches.entry(wd).or_default().folder(); // belongs to the folder that was added last
         match names {
             None => {
                 watched.any_name.push(Arc::clone(&watch.changed));
@@ -242,7 +248,7 @@ impl Watcher {
         match table.folders.get(path) {
             Some((wd, known)) if *known == identity => Ok(*wd),
             Some(_) => {
-                self.begin_epoch(table); // another folder is at the path without a report: a file system was mounted
+                self.begin_epoch(table); // the path is another folder without a report: a file system was mounted
                 Err(Errno::AGAIN)
             }
             None => {
@@ -303,7 +309,7 @@ impl Watcher {
                 // Some file systems find names in another case.
                 let name = &name.to_ascii_lowercase()[..];
                 watched.tell_of(name);
-                // The name may belong to a sidecar of that name: see `find`.
+                // The name may be that of a sidecar of one of these names: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
                 stems.for_each(|stem| watched.tell_of(stem));
@@ -316,15 +322,15 @@ impl Watcher {
         }
         if change.is_end {
             watched.tell_all();
-            table.forget(wd); // another folder can get its name and its inode
+            table.forget(wd); // a new folder can get the same name and inode
         }
         if ends {
             self.begin_epoch(table);
         }
-        self.has_told.store(true, Release); // a thread that sees this sees what is marked above
+        self.has_told.store(true, Release); // Release: a thread that sees this also sees the marks above
     }
 
-    /// All earlier results become invalid, and folders are looked up again. Watches stay as long as entries do.
+    /// Invalidates all earlier results, so that folders are looked up again. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
         self.has_told.store(true, Release);
@@ -349,12 +355,13 @@ impl Watcher {
     }
 }
 
-/// The default maximum number of watched entries of listed folders: a quarter of the watches that the user can have.
+/// Returns the default maximum number of watched entries of listed folders: a quarter of the watches that the user can
+/// have.
 pub(super) fn most_by_default() -> usize {
     sys::max_watches().map_or(2048, |most| most / 4)
 }
 
-/// The folders on the way to the root, unless one of them is on a file system that does not report changes.
+/// Returns the folders on the way to the root, unless one of them is on a file system that does not report changes.
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
     root.location().walk(|folder, name| {
@@ -379,12 +386,12 @@ fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> 
 
 impl Watch {
     /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. Metadata
-    /// that is read from now on is valid as long as this holds.
+    /// that is read from now on is valid as long as this watch [`holds`](Watch::holds).
     ///
-    /// Only for a watcher of listings: a file is reported once, so that a log that is written all day does not fill the
-    /// queue.
+    /// Only for the watcher of listings: changes of a file are reported once, so that a log that is written all day
+    /// does not fill the queue.
     /// # Errors
-    /// Why it can't be watched.
+    /// The reason why it cannot be watched.
     pub fn add(&mut self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<()> {
         let mut table = self.watcher.table();
         let wd = self.watcher.changes.watch_entry(folder, name, is_folder)?;
@@ -398,7 +405,7 @@ impl Watch {
         Ok(())
     }
 
-    /// How many places are watched.
+    /// Returns the number of watched places.
     pub fn len(&self) -> usize {
         self.places.len()
     }
@@ -408,7 +415,7 @@ impl Watch {
         self.watcher.catch_up(root, until);
     }
 
-    /// Whether there was no event until the last [`catch_up`](Watcher::catch_up).
+    /// Returns whether no change was reported up to the last [`catch_up`](Watcher::catch_up).
     pub fn holds(&self) -> bool {
         !self.changed.load(Relaxed) && self.epoch == self.watcher.epoch.load(Relaxed)
     }
@@ -418,8 +425,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
         for (number, place) in self.places.drain(..).enumerate() {
-            // Each removed watch causes an event as well, and more events than the queue holds would count as lost
-            // ones.
+            // Each removed watch causes an event as well. If they overflowed the queue, events would count as lost.
             if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
                 self.watcher.begin_epoch(&mut table);
             }

@@ -1,5 +1,5 @@
-//! XML of WebDAV clients: parsed with limits, and written again from the parsed document before it is stored or sent,
-//! so that no byte of a client's markup reaches other clients. Used by `dav` and `taking`.
+//! XML of WebDAV clients. It is parsed with limits. Before it is stored or sent, it is serialized again from the parsed
+//! document, so that no byte of a client's markup reaches other clients. Used by `dav` and `taking`.
 
 use http::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};
@@ -19,7 +19,7 @@ pub(super) const DAV: &str = "DAV:";
 /// The namespace of the prefix `xml`.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
-/// Parses a document. This takes at most a few milliseconds, whatever the text is.
+/// Parses a document. This takes at most a few milliseconds for any text.
 ///
 /// # Errors
 /// 400 if it is not XML with namespaces, has a document type, or is too large.
@@ -42,12 +42,12 @@ pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     }
 }
 
-/// Whether this is WebDAV's element with that name.
+/// Returns whether this is WebDAV's element with that name.
 pub(super) fn is_dav(node: Node<'_, '_>, name: &str) -> bool {
     node.has_tag_name((DAV, name))
 }
 
-/// The first child that is WebDAV's element with that name.
+/// Returns the first child that is WebDAV's element with that name.
 pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| is_dav(*child, name))
 }
@@ -112,7 +112,7 @@ pub(super) fn write_name(node: Node<'_, '_>, to: &mut String) {
     to.extend([&*start_of(node), "/>"]);
 }
 
-/// The start of an element as it is written here: its name and its namespace.
+/// Returns the start of an element as [`write`] writes it: its name and its namespace.
 pub(super) fn start_of(node: Node<'_, '_>) -> String {
     let name = node.tag_name();
     format!("<{} xmlns=\"{}\"", name.name(), escape(name.namespace().unwrap_or_default()))
@@ -187,8 +187,8 @@ mod tests {
         }
     }
 
-    /// Documents that are expensive for parsers are rejected, or parsed in a few milliseconds. Each is filled up to the
-    /// maximum length.
+    /// Documents that are expensive for parsers are rejected, or parsed in a few milliseconds. Each document is padded
+    /// to the maximum length.
     #[test]
     fn no_document_takes_long() {
         let filled = |start: &str, piece: &dyn Fn(usize) -> String, end: &str| {
@@ -223,7 +223,7 @@ mod tests {
             (filled("", &fixed("<a>"), ""), false),
             (filled("<", &fixed("a"), "/>"), true),
         ] {
-            // The time of this thread, which other load does not lengthen.
+            // The CPU time of this thread, which does not depend on other load.
             let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
             let begun = seconds();
             let parsed = parse(text.as_bytes());

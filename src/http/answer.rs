@@ -1,5 +1,6 @@
-//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`. It
-//! takes bytes and returns a decision. A response is rejected if two programs could disagree about its end.
+//! The head of another server's response, and where its body ends (RFC 9112, sections 4 and 6.3). Used by `proxy`.
+//! Pure: it takes bytes and returns a decision. A response is rejected if two programs could disagree about where it
+//! ends.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use memchr::memmem;
@@ -9,7 +10,7 @@ use super::request::decoder::BodyDecoder;
 use super::request::framing::BodyLength;
 use super::request::head::{check_field, is_field_value};
 
-/// The longest head, in bytes, and the most fields.
+/// The maximum length of a head in bytes. `MAX_FIELDS`: of fields.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 256;
 
@@ -45,12 +46,12 @@ impl AnswerHead {
         }
     }
 
-    /// The values of all fields of that name.
+    /// Returns the values of all fields of that name.
     pub(crate) fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_bytes())
     }
 
-    /// Where the body of this response to a request with that method ends (section 6.3).
+    /// Returns where the body of this response to a request with this method ends (section 6.3).
     pub(crate) fn body(&self, method: &Method) -> Result<AnswerBody, &'static str> {
         let (coding, length) = (self.transfer_coding()?, self.content_length()?);
         let length = match (coding, length) {
@@ -98,7 +99,7 @@ impl AnswerHead {
         }
     }
 
-    /// The length. Repeated values must be equal.
+    /// Returns the length. Repeated values must be equal.
     pub(crate) fn content_length(&self) -> Result<Option<u64>, &'static str> {
         let mut length = None;
         let values = self.values(&http::header::CONTENT_LENGTH).flat_map(|line| line.split(|&byte| byte == b','));
@@ -115,12 +116,12 @@ impl AnswerHead {
 }
 
 impl AnswerBody {
-    /// Whether the body has no bytes.
+    /// Returns whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
     }
 
-    /// Whether its announced length is at most this.
+    /// Returns whether the announced length of the body is at most this.
     pub(crate) fn is_within(&self, bytes: usize) -> bool {
         matches!(self, AnswerBody::Framed(BodyDecoder::Sized(left)) if *left <= bytes as u64)
     }
@@ -135,7 +136,7 @@ impl AnswerBody {
     }
 }
 
-/// The lines before the empty one.
+/// Parses the lines before the empty line.
 fn parse_lines(head: &[u8]) -> Result<AnswerHead, &'static str> {
     let mut rest = head;
     let (status, is_http10) = status_line(next_line(&mut rest).unwrap_or_default())?;
@@ -154,7 +155,7 @@ fn parse_lines(head: &[u8]) -> Result<AnswerHead, &'static str> {
     Ok(AnswerHead { status, fields, is_http10 })
 }
 
-/// Takes the next line. Only CRLF ends one: a bare CR or LF is a control character in it, which is rejected.
+/// Takes the next line. Only CRLF ends a line: a bare CR or LF is a control character in it, which is rejected later.
 fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {
         return None;
@@ -183,7 +184,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), &'static str> {
 mod tests {
     use super::*;
 
-    /// The framing of the body, or the reason for the rejection.
+    /// Returns the framing of the body, or the reason for the rejection.
     fn framing(head: &str, method: Method) -> String {
         match AnswerHead::parse(head.as_bytes()) {
             Ok(None) => "incomplete".into(),

@@ -29,10 +29,9 @@ pub(crate) struct HttpConfig {
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
     pub(crate) on_connect: Option<Arc<OnConnect>>,
-    /// The path and query that replace those of a request, if it returns some.
+    /// A function that can replace the path and query of a request.
     pub(crate) rewrite: Option<Arc<Rewrite>>,
-    /// Whether a path in another spelling than its canonical one is redirected or rejected before any handler is
-    /// called.
+    /// Whether a path that is not in its canonical form is redirected or rejected before any handler is called.
     pub(crate) strict_paths: bool,
     pub(crate) server: Option<HeaderValue>,
     /// Fields of every response.
@@ -40,7 +39,8 @@ pub(crate) struct HttpConfig {
     pub(crate) access_log: AccessLog,
 }
 
-/// The format of the access log, if there is one: set by the program, or copied from the first handler of the server.
+/// The format of the access log, or `None` inside for no log. Set by the program, or copied from the server's first
+/// handler.
 #[derive(Clone, Default)]
 pub(crate) struct AccessLog(OnceLock<Option<LogFormat>>);
 
@@ -49,7 +49,7 @@ impl AccessLog {
         self.0.get().copied().unwrap_or_else(|| Some(LogFormat::of_process()))
     }
 
-    /// Has no effect if a format is set already.
+    /// Copies the other format, unless one is set already.
     pub(crate) fn take_over(&self, other: &AccessLog) {
         if let Some(format) = other.0.get() {
             let _ = self.0.set(*format);

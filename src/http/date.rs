@@ -13,7 +13,8 @@ const LONG_DAY_NAMES: [&[u8]; 7] =
 const MONTH_NAMES: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, rounded down to the second. `None` before the year 0 and after 9999.
+/// Formats a time as `Sun, 06 Nov 1994 08:49:37 GMT`, rounded down to the second. `None` before the year 0 and after
+/// 9999.
 pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
     let seconds = seconds(time)?;
     let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
@@ -33,7 +34,7 @@ pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
     Some(text)
 }
 
-/// The current time in this format, written once per second and thread. That saves 260 instructions per request
+/// Formats the current time. The result is reused for a second in each thread, which saves 260 instructions per request
 /// (`benches/instructions.py`).
 pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
     thread_local! {
@@ -49,22 +50,22 @@ pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
     Some(text)
 }
 
-/// A date as a string.
+/// Returns a date as a string.
 pub(crate) fn text(time: SystemTime) -> Option<String> {
     write(time).map(|text| text.iter().copied().map(char::from).collect())
 }
 
-/// A date as a field value.
+/// Returns a date as a field value.
 pub(crate) fn value(time: SystemTime) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&write(time)?).ok()
 }
 
-/// The time of a date in any of the three forms. `now` decides the century of an rfc850-date.
+/// Parses a date in any of the three forms. `now` determines the century of an rfc850-date.
 pub(crate) fn parse(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     parse_fixdate(text).or_else(|| parse_rfc850(text, now)).or_else(|| parse_asctime(text))
 }
 
-/// IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`: the only form that may be sent.
+/// Parses IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`, the only form that may be sent.
 pub(crate) fn parse_fixdate(text: &[u8]) -> Option<SystemTime> {
     let text: &[u8; 29] = text.try_into().ok()?;
     let weekday = short_weekday(&text[..3])?;
@@ -72,7 +73,7 @@ pub(crate) fn parse_fixdate(text: &[u8]) -> Option<SystemTime> {
     moment(weekday, digits(&text[12..16])?, month(&text[8..11])?, digits(&text[5..7])?, clock(&text[17..25])?)
 }
 
-/// rfc850-date, `Sunday, 06-Nov-94 08:49:37 GMT`.
+/// Parses rfc850-date, `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     let comma = text.iter().position(|byte| *byte == b',')?;
     let weekday = LONG_DAY_NAMES.iter().position(|name| *name == &text[..comma])?;
@@ -90,7 +91,7 @@ fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     moment(weekday, year, month, day, second)
 }
 
-/// asctime-date, `Sun Nov  6 08:49:37 1994`.
+/// Parses asctime-date, `Sun Nov 6 08:49:37 1994`.
 fn parse_asctime(text: &[u8]) -> Option<SystemTime> {
     let text: &[u8; 24] = text.try_into().ok()?;
     spaced(text, &[(3, b" "), (7, b" "), (10, b" "), (19, b" ")])?;
@@ -98,7 +99,7 @@ fn parse_asctime(text: &[u8]) -> Option<SystemTime> {
     moment(short_weekday(&text[..3])?, digits(&text[20..])?, month(&text[4..7])?, day, clock(&text[11..19])?)
 }
 
-/// A valid date: no 31 April, no hour 24, and the right weekday.
+/// Returns the time of a valid date. 31 April, hour 24 and a wrong weekday are invalid.
 fn moment(weekday_said: usize, year: i64, month: i64, day: i64, second: i64) -> Option<SystemTime> {
     let days = days(year, month, day);
     if civil(days) != (year, month, day) || weekday(days) != weekday_said {
@@ -109,7 +110,7 @@ fn moment(weekday_said: usize, year: i64, month: i64, day: i64, second: i64) -> 
     if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
-/// `08:49:37` as seconds. A leap second (`23:59:60`) is the first second of the next minute.
+/// Parses `08:49:37` into seconds. A leap second (`23:59:60`) is the first second of the next minute.
 fn clock(text: &[u8]) -> Option<i64> {
     spaced(text, &[(2, b":"), (5, b":")])?;
     let (hour, minute, second) = (digits(&text[..2])?, digits(&text[3..5])?, digits(&text[6..8])?);
@@ -148,12 +149,13 @@ pub(crate) fn seconds(time: SystemTime) -> Option<i64> {
     }
 }
 
-/// `days` since 1970-01-01, a Thursday.
+/// Returns the weekday of a number of days since 1970-01-01, which was a Thursday.
 fn weekday(days: i64) -> usize {
     (days + 4).rem_euclid(7) as usize
 }
 
-/// Year, month and day of a day since 1970. Years begin in March, so that the leap day comes last; eras have 400 years.
+/// Returns year, month and day for a number of days since 1970. It computes with years that begin in March, so that the
+/// leap day comes last, and with eras of 400 years.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -165,7 +167,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// The day since 1970 of a year, month and day: the inverse of `civil`.
+/// Returns the number of days since 1970 for a year, month and day: the inverse of `civil`.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = if month > 2 { month - 3 } else { month + 9 };
@@ -263,7 +265,7 @@ mod tests {
 
         #[test]
         fn httpdate_reads_the_same_time(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
-            // This parser decides the century by `now`; httpdate takes 70 to 99 for the last one.
+            // This parser determines the century by `now`. For httpdate, 70 to 99 are always in the last century.
             if let (Some(ours), Ok(other)) = (parse(text.as_bytes(), now()), httpdate::parse_http_date(&text)) {
                 prop_assert_eq!(seconds(ours).unwrap().rem_euclid(100), seconds(other).unwrap().rem_euclid(100));
             }

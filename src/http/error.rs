@@ -39,8 +39,8 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. It has no error
 /// page.
 ///
-/// Clones share their data, and their page is made once. For an error that is returned often, keep it and return
-/// clones.
+/// Clones share their data, and their page is created once. If a handler returns an error often, keep the error and
+/// return clones.
 #[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is sent only if it is returned"]
 #[derive(Clone)]
@@ -51,7 +51,7 @@ struct Inner {
     status: StatusCode,
     message: Option<String>,
     fields: Vec<FieldError>,
-    /// Whether the message is the list of the field errors.
+    /// Whether the message was generated from the field errors.
     message_is_of_fields: bool,
     headers: HeaderMap,
     cause: Option<Cause>,
@@ -59,7 +59,7 @@ struct Inner {
     pages: OnceLock<Arc<Pages>>,
 }
 
-/// A page per type. `None` inside means that no page can be made.
+/// One page per type. `None` inside means that there is no page.
 type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
 /// The pages are never changed through a reference, so they can be used after a panic.
@@ -82,22 +82,22 @@ impl Error {
         }
     }
 
-    /// Converts it for functions that return a `std::error::Error`.
+    /// Converts the error for functions that return a boxed `std::error::Error`.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The message for the client, if there is one.
+    /// Returns the message for the client, if there is one.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// The message, or the status's reason phrase if there is none. Empty for a status without a reason phrase.
+    /// Returns the message, or the status's reason phrase if there is none. Empty for a status without a reason phrase.
     ///
     /// ```
     /// use modest::Error;
@@ -109,18 +109,18 @@ impl Error {
         self.message().or(status::reason(self.status())).unwrap_or_default()
     }
 
-    /// The cause, for the log.
+    /// Returns the cause, for the log.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
     }
 
-    /// The fields of the response, such as `Allow` or `Retry-After`.
+    /// Returns the fields of the response, such as `Allow` or `Retry-After`.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// Sets a field of the response, and replaces any of that name. An invalid name or value turns the error into a 500
-    /// with that as its cause.
+    /// Sets a field of the response, in place of fields with the same name. An invalid name or value turns the error
+    /// into a 500 whose cause names the invalid field.
     pub fn with_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
@@ -131,7 +131,7 @@ impl Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
     }
 
-    /// Adds a field to the response, beside others of that name.
+    /// Adds a field to the response. Fields with the same name are kept.
     pub fn with_added_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
@@ -148,7 +148,7 @@ impl Error {
         self
     }
 
-    /// Adds those of these fields that the error does not have yet.
+    /// Adds the fields whose names the error does not have yet.
     pub(crate) fn with_missing_headers(mut self, headers: &HeaderMap) -> Error {
         let missing: Vec<_> = headers.iter().filter(|(name, _)| !self.headers().contains_key(*name)).collect();
         let of_page = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_SECURITY_POLICY];
@@ -158,7 +158,7 @@ impl Error {
         self
     }
 
-    /// Adds a fault of one field of the input. Without a message of its own, the error's message lists all of them.
+    /// Adds a fault of one field of the input. If the error has no message of its own, its message lists all faults.
     ///
     /// ```
     /// use modest::Error;
@@ -177,8 +177,8 @@ impl Error {
         self
     }
 
-    /// The faults of single fields: those added by [`with_field_error`](Error::with_field_error), and those that
-    /// [`Request::query_as`](crate::Request::query_as), `form_as` and `json_as` have found.
+    /// Returns the faults of single fields: those added by [`with_field_error`](Error::with_field_error), and those
+    /// that [`Request::query_as`](crate::Request::query_as), `form_as` and `json_as` have found.
     /// [`JsonErrors`](crate::layers::JsonErrors) sends them as the member `errors`.
     pub fn field_errors(&self) -> &[FieldError] {
         &self.0.fields
@@ -203,7 +203,7 @@ impl Error {
         self
     }
 
-    /// An error because of missing capacity gets a `Retry-After`.
+    /// Converts a rejection. A rejection for lack of capacity gets a `Retry-After`.
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
         if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
@@ -229,25 +229,25 @@ impl Error {
         Error(Arc::new(Inner { status, message, fields, message_is_of_fields, headers, cause, pages }))
     }
 
-    /// Returns data that no other error shares, without pages.
+    /// Returns the data for a change: copied if clones share it, and without pages.
     fn change(&mut self) -> &mut Inner {
         let inner = Arc::make_mut(&mut self.0);
         inner.pages.take();
         inner
     }
 
-    /// Returns its page of this type, made once for it and its clones. `None` if there are no clones, if `make` returns
-    /// none, or if there are already pages of three other types.
+    /// Returns the page of this type, which is created once for the error and all its clones. `None` if there are no
+    /// clones, if `make` returns `None`, or if there are already pages of three other types.
     pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl Fn() -> Option<T>) -> Option<&T> {
         if Arc::strong_count(&self.0) == 1 {
-            return None; // it is unlikely to be sent again
+            return None; // the error is unlikely to be returned again
         }
         let mut pages = self.0.pages.get_or_init(Arc::default).iter();
         pages.find_map(|page| page.get_or_init(|| Box::new(make())).downcast_ref::<Option<T>>())?.as_ref()
     }
 }
 
-/// What is wrong with one field of a query, a form or a JSON body.
+/// An error in one field of a query, a form or a JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     field: String,
@@ -259,19 +259,19 @@ impl FieldError {
         FieldError { field: field.into(), message: message.into() }
     }
 
-    /// The name of the field; in JSON with the names around it, as in `address.city` and `items[2].price`. Empty if the
+    /// Returns the name of the field. In JSON it includes the path: `address.city`, `items[2].price`. Empty if the
     /// fault is in the whole input.
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// What is wrong, as a message for users.
+    /// Returns what is wrong, as a message for users.
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
-/// As in `limit: expected a whole number`.
+/// Displays name and message, as in `limit: expected a whole number`.
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.field.as_str() {
@@ -316,7 +316,7 @@ impl<T> OrStatus<T> for Option<T> {
     }
 }
 
-/// Changes the status of an error that has one. Its message and its cause stay.
+/// Replaces the status of an error. Its message and its cause stay.
 impl<T> OrStatus<T> for Result<T, Error> {
     fn or_status<S>(self, status: S) -> Result<T, Error>
     where
@@ -333,8 +333,8 @@ impl<T> OrStatus<T> for Result<T, Error> {
     }
 }
 
-/// Any error is a 500 whose message is logged and never sent to the client. An error of reading a streamed body
-/// ([`BodyPlan::stream`](crate::BodyPlan::stream)) that the client caused keeps its own status.
+/// Any error is a 500 whose message is logged and never sent to the client. An error that the client causes while a
+/// streamed body is read ([`BodyPlan::stream`](crate::BodyPlan::stream)) keeps its own status.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
         let cause = cause.into();
@@ -376,7 +376,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A valid field name and value, or an error with the reason.
+/// Returns a valid field name and value, or an error with the reason.
 pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,

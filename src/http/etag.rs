@@ -22,7 +22,7 @@ use super::error::Error;
 pub struct ETag(HeaderValue);
 
 impl ETag {
-    /// A strong tag, which changes whenever a byte of the content changes. Pass it without quotes.
+    /// Creates a strong tag, which must change whenever a byte of the content changes. Pass the tag without quotes.
     ///
     /// # Errors
     /// If it contains a space, a control character or a quote.
@@ -30,8 +30,8 @@ impl ETag {
         ETag::of("\"", tag.as_ref())
     }
 
-    /// A weak tag, which can stay the same while bytes change and the meaning does not. It never matches `If-Match` or
-    /// `If-Range`.
+    /// Creates a weak tag, which can stay the same if bytes change but the meaning does not. It never matches
+    /// `If-Match` or `If-Range`.
     ///
     /// # Errors
     /// If it contains a space, a control character or a quote.
@@ -39,7 +39,7 @@ impl ETag {
         ETag::of("W/\"", tag.as_ref())
     }
 
-    /// Whether it is weak.
+    /// Returns whether it is weak.
     pub fn is_weak(&self) -> bool {
         self.view().weak
     }
@@ -64,7 +64,7 @@ impl From<ETag> for HeaderValue {
     }
 }
 
-/// As in the field value.
+/// Displays the tag as in a field value, with quotes.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.0.as_bytes()))
@@ -86,7 +86,7 @@ pub(crate) struct ETagRef<'a> {
 }
 
 impl<'a> ETagRef<'a> {
-    /// A field value that is exactly one entity tag.
+    /// Returns a field value that is exactly one entity tag.
     pub(crate) fn parse(value: &'a [u8]) -> Option<ETagRef<'a>> {
         match ETagRef::split(value)? {
             (tag, []) => Some(tag),
@@ -94,7 +94,7 @@ impl<'a> ETagRef<'a> {
         }
     }
 
-    /// The entity tag at the start of a list, and the rest behind it.
+    /// Returns the entity tag at the start of a list, and the rest after it.
     pub(crate) fn split(list: &'a [u8]) -> Option<(ETagRef<'a>, &'a [u8])> {
         // `W` is case-sensitive (section 8.8.3).
         let (weak, quoted) = match list.strip_prefix(b"W/") {
@@ -108,12 +108,12 @@ impl<'a> ETagRef<'a> {
     }
 }
 
-/// Strong comparison (section 8.8.3.2): both strong, and equal.
+/// Strong comparison (section 8.8.3.2): both tags are strong and equal.
 pub(crate) fn strong_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     !one.weak && !other.weak && one.opaque == other.opaque
 }
 
-/// Weak comparison (section 8.8.3.2): equal, weak or not.
+/// Weak comparison (section 8.8.3.2): both tags are equal, weak or not.
 pub(crate) fn weak_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     one.opaque == other.opaque
 }

@@ -1,17 +1,17 @@
-//! Decides which validators the times of a file allow: a date or a tag is sent only once no later change can have the
-//! same one (RFC 9110, section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
+//! Decides which validators the times of a file allow. A date or tag is sent only when no later change of the file can
+//! have the same date or tag (RFC 9110, section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. A fuzz run is too
-/// short to wait for it. The kernels on which fuzz targets run assign a new timestamp to a file that was read (Linux
-/// 6.13, tmpfs).
+/// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. It is zero for
+/// fuzz targets, whose runs are too short to wait. The kernels on which they run (Linux 6.13, tmpfs) assign a new
+/// timestamp to a file that was read.
 const TIMESTAMP_TICK: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 20 });
 
-/// How many seconds may pass between writing a new file and renaming it. Begun seconds count.
+/// How many seconds can be between the mtime and the ctime of a file that was written under another name and renamed.
 const RENAMED_WITHIN: i64 = 2;
 
-/// Seconds since 1970, and nanoseconds forward from there.
+/// Seconds since 1970, and nanoseconds to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileTime {
     pub(crate) seconds: i64,
@@ -27,20 +27,20 @@ pub(crate) struct FileTimes {
 }
 
 impl FileTimes {
-    /// The date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
+    /// Returns the date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
     /// Last-Modified must not be (section 8.8.2.1).
     pub(crate) fn date(&self, now: SystemTime) -> FileTime {
         if self.modified > FileTime::from(now) { self.changed } else { self.dated() }
     }
 
-    /// Whether the last change was so shortly before `now` that another one could have the same timestamps.
+    /// Returns whether the last change was so shortly before `now` that another change could have the same timestamps.
     pub(crate) fn are_recent(&self, now: SystemTime) -> bool {
         FileTime::from(now) < self.changed.plus(self.tick())
     }
 
-    /// When it became the content at its name: the mtime, or the ctime if that is a second or two later. Then it was
-    /// written under another name and renamed, and earlier content at this name may have been sent with the second of
-    /// its mtime.
+    /// Returns when the file got its name: the mtime, or the ctime if that is a second or two later. In that case the
+    /// file was written under another name and renamed, and the previous file of this name may have been sent with a
+    /// date equal to the mtime.
     pub(crate) fn dated(&self) -> FileTime {
         match self.changed.seconds.checked_sub(self.modified.seconds) {
             Some(1..=RENAMED_WITHIN) => self.changed,
@@ -48,8 +48,8 @@ impl FileTimes {
         }
     }
 
-    /// How long to wait until the file's date can be sent. Dates count seconds, so a later change within the second
-    /// would have the same date. `None`: the date can be sent now.
+    /// Returns how long to wait until the file's date can be sent. Dates count seconds, so a later change within the
+    /// second would have the same date. `None`: the date can be sent now.
     pub(crate) fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
         let second = FileTime { seconds: date.seconds, nanos: 0 };
         second.until(Duration::from_secs(1) + self.tick(), now)
@@ -62,14 +62,14 @@ impl FileTimes {
 }
 
 impl FileTime {
-    /// As a `SystemTime`, if in its range.
+    /// Converts to a `SystemTime`, if the time is in its range.
     pub(crate) fn to_system_time(self) -> Option<SystemTime> {
         let whole = Duration::from_secs(self.seconds.unsigned_abs());
         let start = if self.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
         start?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
     }
 
-    /// How long until this time is `age` ago; `None` if it is already.
+    /// Returns how long it takes until this time is `age` ago, or `None` if it already is.
     pub(crate) fn until(self, age: Duration, now: SystemTime) -> Option<Duration> {
         let end = self.plus(age);
         match end.to_system_time() {
@@ -90,7 +90,7 @@ impl From<SystemTime> for FileTime {
     fn from(time: SystemTime) -> FileTime {
         match time.duration_since(UNIX_EPOCH) {
             Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong anyway
+            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong
         }
     }
 }

@@ -33,8 +33,8 @@ pub struct Framing {
     pub expects_continue: bool,
 }
 
-/// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is
-/// a status.
+/// Parses a head that arrives in steps, up to each of these positions. Returns `Ok(None)` if more bytes are needed, and
+/// `Err` with the status of a rejection.
 pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
     let limits = HeadLimits { line: 1024, head: 4096, fields: 20, bare_lf: false };
     let mut parser = HeadParser::default();
@@ -68,8 +68,8 @@ fn shown(length: usize, head: &super::request::head::Head) -> Head {
     }
 }
 
-/// The result of decoding a chunked body that has arrived up to each of these positions in turn: how many bytes are
-/// used, and the body; `Ok(None)` needs more, `Err` is a status.
+/// Decodes a chunked body that arrives in steps, up to each of these positions. Returns how many bytes are used, and
+/// the body; `Ok(None)` if more bytes are needed, and `Err` with the status of a rejection.
 pub fn chunked(
     bytes: &[u8],
     ends: impl IntoIterator<Item = usize>,
@@ -102,7 +102,7 @@ pub fn chunked(
     Ok(None)
 }
 
-/// `None`: the whole body; an empty list: 416.
+/// Returns the ranges to send. `None`: the whole body; an empty list: 416.
 pub fn range(field: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     match range::parse(field, length) {
         range::RequestedRange::Whole => None,

@@ -1,7 +1,7 @@
 //! Text in HTML. Used by `status`, and by handlers that make pages.
 
-/// Escapes text for HTML, between tags and within quotes (Python's `html.escape`): for any text on a page that its
-/// author did not write.
+/// Escapes text for HTML, between tags and within quotes (Python's `html.escape`): for any text on a page that comes
+/// from elsewhere.
 ///
 /// ```
 /// use modest::{Response, escape_html};
@@ -12,8 +12,8 @@
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It does not protect within a script, a style, or an attribute without quotes. A link that begins with `javascript:`
-/// remains one.
+/// It does not protect within a script, a style, or an attribute without quotes, and a link that begins with
+/// `javascript:` stays dangerous.
 #[doc(alias = "html.escape")]
 pub fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

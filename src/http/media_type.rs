@@ -1,7 +1,7 @@
 //! Media types by file name, for `Response::file` and for serving folders. It never reads a file.
 //!
-//! The table has the types that browsers expect today rather than older registrations: scripts are `text/javascript`
-//! (RFC 9239), an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
+//! The table has the types that browsers expect today instead of older registrations: scripts are `text/javascript`
+//! (RFC 9239), `.ico` is `image/x-icon`, and text has the charset UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// The media type of a file with this name, by its extension, or by the whole name (`Makefile`). Text has
+/// Returns the media type of a file with this name, by its extension, or by the whole name (`Makefile`). Text has
 /// `charset=utf-8`. `None` if it is unknown.
 ///
 /// ```
@@ -23,7 +23,7 @@ pub fn media_type_of(name: impl AsRef<[u8]>) -> Option<&'static str> {
     extension.as_deref().and_then(by_extension).or_else(|| by_name(name))
 }
 
-/// Whether content of this media type is text, or compresses as well as text. Parameters are ignored.
+/// Returns whether content of this media type is text, or compresses as well as text. Parameters are ignored.
 ///
 /// ```
 /// assert!(modest::is_compressible("text/html; charset=utf-8") && !modest::is_compressible("image/png"));
@@ -59,7 +59,7 @@ fn by_extension(extension: &str) -> Option<&'static str> {
     Some(TABLE[row].1)
 }
 
-/// Files that customarily have no extension.
+/// Returns the type of a file whose name usually has no extension.
 fn by_name(name: &[u8]) -> Option<&'static str> {
     const TEXTS: [&[u8]; 16] = [
         b"AUTHORS",
@@ -218,7 +218,7 @@ const TABLE: &[(&str, &str)] = &[
     ("pdf", "application/pdf"),
     ("pem", "application/x-pem-file"),
     ("pfx", "application/x-pkcs12"),
-    ("php", PLAIN), // as source, since nothing here runs it
+    ("php", PLAIN), // sent as source code, because this server does not run it
     ("pl", PLAIN),
     ("png", "image/png"),
     ("ppt", "application/vnd.ms-powerpoint"),

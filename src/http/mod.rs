@@ -38,7 +38,7 @@ mod status; // reason phrases and error pages
 
 mod html; // text in HTML
 
-mod url_path; // the path of a URL in its one form
+mod url_path; // the canonical path of a URL
 
 mod paths; // paths in URLs
 

@@ -12,7 +12,7 @@ pub(crate) struct Rejection {
     pub message: &'static str,
 }
 
-/// Inside an `io::Error`, for a body that is read while it arrives.
+/// So that an `io::Error` can contain the rejection of a body that is read while it arrives.
 impl std::error::Error for Rejection {}
 
 impl fmt::Display for Rejection {
@@ -31,7 +31,7 @@ impl Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// Whether the server lacks capacity at the moment. Then the response has `Retry-After`.
+    /// Returns whether the server lacks capacity at the moment. Then the response has `Retry-After`.
     pub(crate) fn is_for_want_of_room(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }

@@ -40,17 +40,17 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// Whether the chain accepts a request whose body is still to come, by its head. A rejection is only
-    /// stored. [`respond`](Responder::respond) returns the response to it.
+    /// Returns whether the chain accepts a request by its head, before its body arrives. A rejection is stored;
+    /// [`respond`](Responder::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {
-            return true; // `OPTIONS *` is about the server, not about a handler
+            return true; // `OPTIONS *` concerns the server; no handler is called
         }
         request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// The chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
-    /// accepted the request.
+    /// Calls the chain. Returns its response or an error page, or `Err` if it panicked. `begins` is called when the
+    /// chain has accepted the request.
     pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request), _: MayBlock) -> Result<Checked, Error> {
         catch_panic(request, || {
             let result = match request.path_error() {
@@ -62,7 +62,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// The response of something other than the chain, or an error page. `Err` if it panicked.
+    /// Calls this function in place of the chain. Returns its response or an error page, or `Err` if it panicked.
     pub(crate) fn respond_by(
         &self,
         request: &Request,
@@ -85,7 +85,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         }
     }
 
-    /// The last hooks are called once per response.
+    /// Calls the last hooks, once per response, and checks the result.
     fn finish_and_check(&self, request: &Request, response: Response) -> Checked {
         match Checked::new(self.chain().finish_response(request, response), request) {
             Ok(response) => response,
@@ -97,13 +97,13 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         }
     }
 
-    /// The page of an error that has not been logged yet.
+    /// Logs an error and returns its page.
     pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
         log_reason(request, error);
         self.page(Some(request), error, request)
     }
 
-    /// The page of an error: the chain's, or else the default. It does not block.
+    /// Returns the page of an error: the chain's, or otherwise the default page. It does not block.
     ///
     /// `request` is `None` if its head could not be read. Then `placeholder` is used in its place.
     pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
@@ -116,13 +116,14 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// The page that replaces a response which has passed its last hooks. It takes its fields from that response.
+    /// Returns an error page in place of a response that has passed its last hooks. The page takes its fields from that
+    /// response.
     pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
         self.checked_page(request, || self.response_to(Some(request), error))
     }
 
-    /// The chain's page for an error, or else the default. An error below 400 is a response that was returned early,
-    /// such as a redirect or a 304, and is sent unchanged.
+    /// Returns the chain's page for an error, or otherwise the default page. An error below 400 is a response that was
+    /// returned early, such as a redirect or a 304, and is sent unchanged.
     fn response_to(&self, request: Option<&Request>, error: &Error) -> Response {
         let is_page = error.status().as_u16() >= 400;
         let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
@@ -141,7 +142,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 }
 
-/// Gives the request the path and query that this closure returns, if any.
+/// Sets the path and query of the request to those that this closure returns, if any.
 ///
 /// # Errors
 /// 500 if the closure panics, or returns something that is not a path. The cause is logged.

@@ -1,4 +1,4 @@
-//! A response as it is sent, parsed: for tests, with and without a socket.
+//! A response as it is sent, in parsed form, for tests with and without a socket.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -38,32 +38,32 @@ impl SentResponse {
         SentResponse { asked: Some(asked), ..self }
     }
 
-    /// The request, if it is known.
+    /// Returns the request, if it is known.
     pub(crate) fn asked(&self) -> Option<&str> {
         self.asked.as_deref()
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// All fields, including the server's own.
+    /// Returns all fields, including the server's own.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The first field of that name, if it is UTF-8.
+    /// Returns the first field of that name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
-    /// The body, decoded from chunks.
+    /// Returns the body, decoded from chunks.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Panics
     /// If it is not UTF-8.
@@ -71,10 +71,10 @@ impl SentResponse {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// If it is not JSON, or does not fit `T`.
+    /// If it is not JSON, or cannot be read as a `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
         match serde_json::from_slice(&self.body) {
@@ -86,14 +86,14 @@ impl SentResponse {
     /// Reads a response to a request with this method.
     ///
     /// # Errors
-    /// Those of the reader; `InvalidData` if it is not well-formed, `UnexpectedEof` if it is incomplete.
+    /// Those of the reader; `InvalidData` if the response is malformed, `UnexpectedEof` if it is incomplete.
     pub(crate) fn read(from: &mut impl BufRead, method: &Method) -> io::Result<SentResponse> {
         let head = SentResponse::read_head(from)?;
         let body = read_body(from, method, head.status, &head.headers)?;
         Ok(SentResponse { body, ..head })
     }
 
-    /// Reads the head of a response, and leaves its body.
+    /// Reads the head of a response, and leaves its body unread.
     ///
     /// # Errors
     /// As [`read`](SentResponse::read).
@@ -122,8 +122,8 @@ impl fmt::Debug for SentResponse {
     }
 }
 
-/// The response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it had just
-/// arrived.
+/// Returns the response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it
+/// had just arrived.
 pub(crate) fn respond<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
@@ -139,13 +139,13 @@ fn respond_once<H: RequestHandler + ?Sized>(
 ) -> SentResponse {
     let may_block = MayBlock::without_a_server;
     let response = if *request.method() == Method::CONNECT {
-        // as a connection responds to it
+        // as in a connection
         let no_proxy = || Err(Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
         let connect = || config.on_connect.as_ref().map_or_else(no_proxy, |connect| connect(request));
         responder.respond_by(request, connect, may_block())
     } else {
         if !request.body().is_empty() {
-            responder.accepts(request, &mut BodyPlan::default(), may_block()); // as a connection does
+            responder.accepts(request, &mut BodyPlan::default(), may_block()); // as in a connection
         }
         responder.respond(request, &|_| {}, may_block())
     };
@@ -158,7 +158,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     send(response, responder, config, request)
 }
 
-/// The page of an error for which no handler is called.
+/// Returns the page of an error for which no handler is called.
 pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
@@ -168,7 +168,7 @@ pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
     send(responder.page(Some(request), error, request), responder, config, request)
 }
 
-/// The response as a client gets it.
+/// Encodes a response, and parses it as a client does.
 fn send<H: RequestHandler + ?Sized>(
     response: Checked,
     responder: &Responder<'_, H>,
@@ -188,7 +188,7 @@ fn send<H: RequestHandler + ?Sized>(
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_rest(&mut output); // only what is queued: a test does not wait for the rest
+        pushed.write_rest(&mut output); // only the queued bytes: a test does not wait for more
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
@@ -209,7 +209,7 @@ fn send<H: RequestHandler + ?Sized>(
     }
 }
 
-/// The bytes of the output, wherever they are stored.
+/// Appends the bytes of the output, in memory or in a file, to `wire`.
 fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     for piece in output.pieces() {
@@ -252,7 +252,7 @@ fn read_fields(from: &mut impl BufRead) -> io::Result<HeaderMap> {
     }
 }
 
-/// RFC 9112, section 6.3.
+/// Reads the body of a response (RFC 9112, section 6.3).
 fn read_body(from: &mut impl BufRead, method: &Method, status: StatusCode, headers: &HeaderMap) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if *method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {

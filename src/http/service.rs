@@ -21,8 +21,8 @@ use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
-/// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
-/// is served with the defaults.
+/// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). If a handler itself is passed
+/// there, it is served with the default settings.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,7 +35,8 @@ use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 #[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Http<H>(Arc<Service<H>>);
 
-/// A head stays in the input until it is complete, and up to 64 KiB are read ahead.
+/// The maximum of the limits for heads: a head stays in the input until it is complete, and up to 64 KiB are read
+/// ahead.
 const MAX_HEAD: usize = 60 * 1024;
 
 impl<H: RequestHandler> Http<H> {
@@ -44,18 +45,18 @@ impl<H: RequestHandler> Http<H> {
         Http(Arc::new(Service::new(handler)))
     }
 
-    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. A longer one gets 414.
+    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. A longer line gets 414.
     pub fn request_line_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.line = bytes.min(MAX_HEAD))
     }
 
     /// Sets the maximum length of the head (request line and fields) in bytes. Default: 32 KiB; maximum: 60 KiB. A
-    /// longer one gets 431.
+    /// longer head gets 431.
     pub fn head_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.head = bytes.min(MAX_HEAD))
     }
 
-    /// Sets the maximum number of field lines. Default: 100. A request with more gets 431.
+    /// Sets the maximum number of field lines. Default: 100. A request with more field lines gets 431.
     pub fn field_limit(self, number: usize) -> Http<H> {
         self.with(|config| config.head.fields = number)
     }
@@ -67,43 +68,43 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.body = bytes)
     }
 
-    /// Sets how many bytes of a body are kept in memory. Default: 64 KiB. A longer body is written as a whole to an
-    /// unnamed temporary file, which makes no difference to handlers.
+    /// Sets how many bytes of a body are kept in memory. Default: 64 KiB. A longer body is written to an unnamed
+    /// temporary file. Handlers see no difference.
     pub fn body_memory(self, bytes: usize) -> Http<H> {
         self.with(|config| config.body.memory = bytes)
     }
 
-    /// Sets the folder of those temporary files. Default: `/var/tmp`. Do not use a file system in memory.
+    /// Sets the folder of temporary files for bodies. Default: `/var/tmp`. Do not use a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
         let folder = folder.into();
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
     /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up
-    /// to 256 MiB; `None`: no limit. When the quota is used up, further bodies go to temporary files, however short
-    /// they are.
+    /// to 256 MiB; `None`: no limit. When the quota is used up, even short bodies go to temporary files.
     ///
-    /// A body counts until its request is answered: with its Content-Length from when it is accepted, or otherwise with
-    /// the bytes that have arrived.
+    /// A body counts from when it is accepted until its response is sent, with its Content-Length. Without a
+    /// Content-Length, the bytes that have arrived count.
     pub fn body_memory_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::Memory, bytes))
     }
 
     /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. When the
-    /// quota is used up, further requests get 507 with `Retry-After`. If the head has the length of a body, the request is
-    /// rejected before the body is read unless there is room for all of it; the first 16 MiB are reserved, and the rest as it
-    /// arrives. Bodies in memory have a quota of their own: [`body_memory_quota`](Http::body_memory_quota).
+    /// quota is used up, further requests get 507 with `Retry-After`. If the head contains the length of the body, and
+    /// there is no room for all of it, the request is rejected before the body is read. Otherwise the first 16 MiB are
+    /// reserved at once, and the rest as it arrives. Bodies in memory have a quota of their own:
+    /// [`body_memory_quota`](Http::body_memory_quota).
     ///
-    /// Keep the maximum body length a small part of the quota: a client that sends a body slowly holds its reservation
-    /// for that time.
+    /// Set the maximum body length to a small part of the quota, because a client that sends a body slowly keeps its
+    /// reservation for that time.
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
     }
 
     /// Sets the memory, in bytes, from which the default of [`body_memory_quota`](Http::body_memory_quota) is computed.
-    /// It also sets that quota, so call it before that setter. Default: [what this process may
+    /// This also sets that quota, so call it before `body_memory_quota`. Default: [what this process may
     /// use](crate::available_memory).
     pub fn memory(self, bytes: u64) -> Http<H> {
         self.body_memory_quota(memory_quota(bytes))
@@ -131,23 +132,25 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body_timeout = limit)
     }
 
-    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they get
-    /// 411.
+    /// Sets whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they
+    /// get 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
-    /// Whether lines of a head can end in LF without CR, as simple clients send them (RFC 9112, section 2.2, permits
-    /// it). Default: false, then 400. Chunks and their trailers always need CRLF. Leave it off behind a proxy: two
-    /// servers that see different ends of a head can be made to disagree about where a request begins.
+    /// Sets whether lines of a head can end in LF without CR, which RFC 9112, section 2.2, permits for simple clients.
+    /// Default: false; such a request gets 400. Chunks and their trailers always need CRLF. Leave it off behind a
+    /// proxy: if the two disagree about the end of a head, an attacker can make them disagree about where a request
+    /// begins.
     pub fn accept_bare_lf(self, accept: bool) -> Http<H> {
         self.with(|config| config.head.bare_lf = accept)
     }
 
     /// Sets the closure that responds to CONNECT, for a program that is a proxy. It returns
     /// [`Response::tunnel`](crate::Response::tunnel) or an error. [`Request::host`](crate::Request::host) is the
-    /// destination, with its port. No handler and no layer gets CONNECT, so check here which clients may connect to
-    /// which destinations: an unrestricted proxy opens its network to everyone. It may block. Default: 501.
+    /// destination, with its port. No handler and no layer gets CONNECT, so the closure must check which clients can
+    /// connect to which destinations: an unrestricted proxy opens its network to everyone. The closure may block.
+    /// Default: 501.
     ///
     /// ```
     /// use std::io;
@@ -177,8 +180,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.on_connect = Some(Arc::new(connect)))
     }
 
-    /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a
-    /// handler is called. Default: true.
+    /// Sets whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected
+    /// before a handler is called. Default: true.
     ///
     /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places
     /// (`/a/b`), so routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot
@@ -217,7 +220,7 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.rewrite = Some(Arc::new(rewrite)))
     }
 
-    /// Whether connections are kept for further requests if the client allows it. Default: true.
+    /// Sets whether connections are kept for further requests if the client allows it. Default: true.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|config| config.keep_alive = keep)
     }
@@ -233,8 +236,9 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the maximum age of a connection, counted from its first request. Default: no limit. The first response
-    /// after that has `Connection: close`, so that clients spread over the servers behind one address. A connection
-    /// without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request may be on its way.
+    /// after that has `Connection: close`, so that clients reconnect and are distributed over the servers behind one
+    /// address. A connection without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request
+    /// may be on its way.
     pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.max_connection_age = limit)
@@ -276,7 +280,7 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Errors
-    /// If it is invalid, or depends on each response, as `Content-Type` and `Content-Length` do.
+    /// If the field is invalid, or depends on each response, as `Content-Type` and `Content-Length` do.
     pub fn header(self, name: &str, value: &str) -> io::Result<Http<H>> {
         let field = common_field(name, value)?;
         Ok(self.with(|config| config.fields.push(field)))
@@ -293,7 +297,7 @@ impl<H: RequestHandler> Http<H> {
     /// Returns the response to a request as it would be sent, without a socket: with error pages, conditions and
     /// ranges, and the server's own fields. For tests. [`testing`](crate::testing) has a server with a socket.
     ///
-    /// The request's body is accepted whatever the limits.
+    /// The limits on the request's body do not apply.
     /// [`RequestHandler::verify_client`](crate::RequestHandler::verify_client) is not called, and there is no access
     /// log. A stream is read to its end.
     ///
@@ -330,7 +334,7 @@ impl<H: RequestHandler> Http<H> {
         sent::respond(&self.0.responder(), &self.0.config, request)
     }
 
-    /// Settings are changed before there are connections, so nothing shares them yet.
+    /// Changes a setting. There are no connections yet, so the settings are not shared.
     fn with(mut self, change: impl FnOnce(&mut HttpConfig)) -> Http<H> {
         if let Some(service) = Arc::get_mut(&mut self.0) {
             change(&mut service.config);

@@ -1,5 +1,5 @@
-//! Reason phrases, and the page of a status: small, escaped, with nothing but status, reason and message. Called by
-//! `response` and `sending`.
+//! Reason phrases, and the default error page: small, escaped, with only the status, its reason and a message. Called
+//! by `response` and `sending`.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::html;
 
-/// The reason phrase of RFC 9110, also where older RFCs have another.
+/// Returns the reason phrase of RFC 9110, even if older RFCs have another one.
 pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
         413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
@@ -16,7 +16,7 @@ pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// The page of a status, as HTML in UTF-8.
+/// Returns the default error page, as HTML in UTF-8.
 pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     let mut page = String::with_capacity(512);
     let code = status.as_str();

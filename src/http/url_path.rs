@@ -26,7 +26,7 @@ use super::paths::encode_path;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UrlPath<'a>(Cow<'a, [u8]>);
 
-/// Why a text is not a [`UrlPath`].
+/// The reason for which a text is not a [`UrlPath`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrlPath(pub(crate) Fault);
 
@@ -37,7 +37,7 @@ pub(crate) enum Fault {
     Malformed,
     /// A name contains an encoded slash: no file can have such a name.
     NoSuchName,
-    /// Another spelling of this path, with empty or dot segments.
+    /// The text is another form of this path, with empty or dot segments.
     SpellingOf(UrlPath<'static>),
 }
 
@@ -48,7 +48,8 @@ impl<'a> UrlPath<'a> {
     /// Parses the path of a URL. Characters that are not percent-encoded are taken literally.
     ///
     /// # Errors
-    /// If the text is not a path, or another spelling of one: the error names that one.
+    /// If the text is not a path, or is not in canonical form. In the second case the error contains the canonical
+    /// path.
     pub fn parse(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
         if is_plain(text.as_bytes()) {
             return Ok(UrlPath(Cow::Borrowed(text.as_bytes())));
@@ -56,8 +57,8 @@ impl<'a> UrlPath<'a> {
         decode(text.as_bytes()).map(|decoded| UrlPath(Cow::Owned(decoded))).map_err(InvalidUrlPath)
     }
 
-    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash. Dot segments are still
-    /// another spelling, even between encoded slashes.
+    /// Parses the path of a URL. Repeated slashes count as one, and an encoded slash as a slash. A path with dot
+    /// segments, even between encoded slashes, is still not canonical.
     pub(crate) fn parse_leniently(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
         match UrlPath::parse(text) {
             Err(InvalidUrlPath(fault @ (Fault::NoSuchName | Fault::SpellingOf(_)))) => {
@@ -68,7 +69,7 @@ impl<'a> UrlPath<'a> {
         }
     }
 
-    /// Accepts a decoded path. `None`: it is not in canonical form.
+    /// Returns a decoded path as a `UrlPath`, or `None` if it is not in canonical form.
     pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
         let names = path.strip_prefix(b"/")?;
         let names = names.strip_suffix(b"/").unwrap_or(names);
@@ -77,29 +78,29 @@ impl<'a> UrlPath<'a> {
         are_names.then_some(UrlPath(Cow::Borrowed(path)))
     }
 
-    /// The path, decoded, with its slashes.
+    /// Returns the path, decoded, with its slashes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The names between the slashes.
+    /// Returns the names between the slashes.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         names_of(&self.0).filter(|name| !name.is_empty())
     }
 
-    /// Whether a slash follows the last name, as in the path of a folder.
+    /// Returns whether a slash follows the last name, as in the path of a folder.
     pub fn has_trailing_slash(&self) -> bool {
         self.0.ends_with(b"/")
     }
 
-    /// Returns the rest of this path after another one, which is decoded and has no slash at its end, such as
-    /// [`Request::mount_path`](crate::Request::mount_path): for `/a/b` and `/a` it is `/b`, for `/a` itself it is
-    /// empty. `None`: the path is not below that one.
+    /// Returns the rest of this path after another path, or `None` if this path is not below the other. The other path
+    /// is decoded, without a slash at its end, such as [`Request::mount_path`](crate::Request::mount_path). For `/a/b`
+    /// and `/a` the rest is `/b`; for `/a` and `/a` it is empty.
     pub fn beneath(&self, other: &[u8]) -> Option<&[u8]> {
         self.0.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
-    /// A path that [`is_plain`].
+    /// Wraps a path that [`is_plain`].
     pub(crate) fn plain(path: &'a [u8]) -> UrlPath<'a> {
         UrlPath(Cow::Borrowed(path))
     }
@@ -108,13 +109,13 @@ impl<'a> UrlPath<'a> {
         UrlPath(Cow::Borrowed(&self.0))
     }
 
-    /// Copies the borrowed bytes.
+    /// Returns the path with its own copy of borrowed bytes.
     pub fn into_owned(self) -> UrlPath<'static> {
         UrlPath(Cow::Owned(self.0.into_owned()))
     }
 }
 
-/// Percent-encoded, as in a URL.
+/// Displays the path percent-encoded, as in a URL.
 impl fmt::Display for UrlPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&encode_path(&self.0))
@@ -135,7 +136,7 @@ impl fmt::Display for InvalidUrlPath {
 
 impl std::error::Error for InvalidUrlPath {}
 
-/// Whether a path is canonical as it is written: nothing to decode, and no name that could be empty or consist of dots.
+/// Returns whether a path is canonical as sent: it needs no decoding, and no name is empty or consists of dots.
 pub(crate) fn is_plain(path: &[u8]) -> bool {
     let mut before = b' ';
     for &byte in path {
@@ -147,7 +148,7 @@ pub(crate) fn is_plain(path: &[u8]) -> bool {
     path.first() == Some(&b'/')
 }
 
-/// Where the first names of a path end: before the slash after them.
+/// Returns the position after the first `count` names of a path, before the slash that follows.
 pub(crate) fn end_of_names(path: &[u8], count: u32) -> usize {
     let mut slashes = memchr::memchr_iter(b'/', path);
     slashes.nth(count as usize).unwrap_or(path.len())
@@ -288,7 +289,7 @@ mod tests {
             ("/...", "/..."),
             ("/..a/b..", "/..a/b.."),
             ("/.well-known/x", "/.well-known/x"),
-            // another spelling
+            // not in canonical form
             ("//", "-> /"),
             ("//a", "-> /a"),
             ("/a//", "-> /a/"),
@@ -370,7 +371,7 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
             for text in &texts {
-                // The parser of targets finds the same as `is_plain`.
+                // The parser of targets has the same result as `is_plain`.
                 if let Ok(target) = target::parse(text.as_bytes(), &Method::GET) {
                     assert_eq!(target.needs_decoding, !is_plain(text.as_bytes()), "{text}");
                 }

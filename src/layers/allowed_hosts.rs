@@ -1,14 +1,14 @@
-//! Allowed hosts: against DNS rebinding.
+//! Allowed hosts, as a protection against DNS rebinding.
 
 use crate::{BodyPlan, Error, Layer, Request, Result};
 
-/// Serves only these hosts. Requests for others get 421 (Misdirected Request), before the body is read.
+/// Serves only these hosts. Requests for other hosts get 421 (Misdirected Request), before the body is read.
 ///
-/// A page of another site can let its own name resolve to an address of this machine, or of its network, and then read
-/// what is served here as if it were its own (DNS rebinding). It cannot choose the `Host` of those requests. So
-/// [`local`](Self::local) allows no names that can be registered, and [`new`](Self::new) allows only the listed names.
-/// IP addresses and `localhost` are always allowed, because rebinding needs a name, and so is a request of HTTP/1.0
-/// without a host, which no browser sends.
+/// The owner of another site can let the site's name resolve to an address of this machine or its network. Pages of
+/// that site can then read from this server as if it were their own (DNS rebinding). They cannot change the `Host` of
+/// these requests, which is the site's name. So [`local`](Self::local) allows no names that can be registered, and
+/// [`new`](Self::new) allows only the listed names. IP addresses and `localhost` are always allowed, because rebinding
+/// needs a name. HTTP/1.0 requests without a host are also allowed, because no browser sends them.
 ///
 /// The host is [`Request::host`]. Behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies)
 /// around this layer, with [`host`](super::TrustedProxies::host).
@@ -76,7 +76,8 @@ impl Layer for AllowedHosts {
     }
 }
 
-/// An IP address as in `Host`: no name begins with a bracket, and there is no top-level domain of digits.
+/// Returns whether this value of `Host` is an IP address. No name begins with a bracket, and no top-level domain
+/// consists of digits.
 fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':')
 }

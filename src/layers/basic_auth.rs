@@ -94,8 +94,8 @@ impl BasicAuth {
         BasicAuth::try_checked_by(realm, move |request, name, password| Ok(check(request, name, password)))
     }
 
-    /// Creates a layer for the users that this closure accepts, which can also fail: the error is the response, a 500
-    /// if the table of users cannot be read. Otherwise like [`checked_by`](BasicAuth::checked_by).
+    /// Creates a layer like [`checked_by`](BasicAuth::checked_by), with a closure that can fail, for example if the
+    /// table of users cannot be read. The error becomes the response: by default a 500.
     ///
     /// ```
     /// use modest::layers::BasicAuth;
@@ -117,11 +117,11 @@ impl BasicAuth {
         BasicAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// Adds a user. Each request is compared with all users, in a time that does not depend on their secrets. For more
-    /// than a few use [`checked_by`](BasicAuth::checked_by).
+    /// Adds a user. Each request is compared with all users, in a time that does not depend on their secrets. For many
+    /// users use [`checked_by`](BasicAuth::checked_by).
     ///
     /// # Panics
-    /// If there is a closure, or if the name contains a colon, which would end it.
+    /// If the layer was created with a closure, or if the name contains a colon.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> BasicAuth {
         let name = name.into();
         assert!(!name.contains(':'), "the name of a user can't contain a colon: {name:?}");
@@ -147,7 +147,7 @@ impl BasicAuth {
     /// Uses the users of this file only: see [`UserFile`].
     ///
     /// # Panics
-    /// If there are other users, or a closure.
+    /// If other users were added, or the layer was created with a closure.
     #[cfg(feature = "users")]
     pub fn users(mut self, file: UserFile) -> BasicAuth {
         let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
@@ -156,16 +156,17 @@ impl BasicAuth {
         self
     }
 
-    /// Whether requests without credentials pass without a user. A layer or a handler inside then decides what
-    /// anonymous users can do, as [`PathRights`](super::PathRights) does. Its 401 gets the challenge, and responses get
-    /// `Vary: Authorization`. Wrong credentials never pass. Default: false.
+    /// Sets whether requests without credentials are passed on without a user. A layer or a handler inside then decides
+    /// what anonymous users can do, as [`PathRights`](super::PathRights) does. A 401 from inside gets the challenge,
+    /// and responses get `Vary: Authorization`. Requests with wrong credentials are rejected in any case. Default:
+    /// false.
     pub fn optional(mut self, optional: bool) -> BasicAuth {
         self.optional = optional;
         self
     }
 
-    /// Accepts passwords only in requests for which this closure returns true. Others get 403 without a challenge, so
-    /// that no password is sent in clear text. Default: all requests.
+    /// Accepts passwords only in requests for which this closure returns true. Other requests get 403 without a
+    /// challenge, so that browsers send no password in clear text. Default: all requests.
     ///
     /// ```
     /// use modest::Request;
@@ -179,10 +180,11 @@ impl BasicAuth {
         self
     }
 
-    /// Gives users a way to log in and out, at this path of a folder. `GET PATH?log-in=FOLDER` asks for name and
-    /// password, and then redirects to a folder below it. `POST PATH?log-out` makes the browser forget them. Listings
-    /// have buttons for both, and show the name of the user. Use it with [`optional`](BasicAuth::optional). Default:
-    /// none, so a browser asks only at pages that are not public.
+    /// Lets users log in and out at this path, which is a folder's. `GET PATH?log-in=FOLDER` requires name and
+    /// password, and then redirects to a folder below the path. `POST PATH?log-out` makes the browser forget name and
+    /// password. Listings have buttons for both, and show the name of the user. Use it with
+    /// [`optional`](BasicAuth::optional). Default: none; then browsers show the password dialog only at pages that are
+    /// not public.
     ///
     /// # Panics
     /// If the path does not begin and end with a slash.
@@ -192,7 +194,7 @@ impl BasicAuth {
         self
     }
 
-    /// The response to a request that logs in or out.
+    /// Returns the response to a request that logs in or out, or `None` for any other request.
     fn account(&self, request: &Request, user: Option<&User>) -> Result<(), Error> {
         let Some(log_in) = &self.log_in else { return Ok(()) };
         let to = |way: &str| {
@@ -271,7 +273,7 @@ impl Layer for BasicAuth {
             Asks::Nobody if self.optional => None,
             Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
         };
-        // First, so that the access log has the user of each response.
+        // The user is stored first, so that the access log has the user of each response.
         user.clone().into_iter().for_each(|user| request.put(user));
         self.log_in.iter().for_each(|path| request.put_log_in(path));
         self.account(request, user.as_ref())
@@ -284,7 +286,7 @@ impl Layer for BasicAuth {
             return response;
         }
         let response = with_vary(response, "Authorization");
-        // A 401 for a user is not about the password.
+        // A 401 for an authenticated user does not concern the password.
         let lacks_challenge = !is_of_user
             && response.status() == StatusCode::UNAUTHORIZED
             && response.header("www-authenticate").is_none();
@@ -330,7 +332,7 @@ mod tests {
             ("Basic YWRh", None),                    // ada
             ("Basic OnNlY3JldA==", None),            // :secret
             ("Basic ZW1wdHk6c2VjcmV0", None),        // empty:secret
-            ("Basic YWRhOnDDpDpzcw==", None),        // ada, with another's password
+            ("Basic YWRhOnDDpDpzcw==", None),        // ada, with the password of another user
             ("Basic YWRhOnNlY3JldAA=", None),        // ada:secret, and NUL
             ("Basic YWRhOnNlY3JldA== x", None),      // two words
             ("Basic YWRhOnNlY3JldA==, Basic", None), // two credentials

@@ -68,8 +68,8 @@ impl BearerAuth {
         BearerAuth::try_checked_by(realm, move |request, token| Ok(check(request, token)))
     }
 
-    /// Creates a layer for the tokens that this closure accepts, which can also fail: the error is the response, a 500
-    /// if the table of tokens cannot be read. It may block.
+    /// Creates a layer like [`checked_by`](BearerAuth::checked_by), with a closure that can fail, for example if the
+    /// table of tokens cannot be read. The error becomes the response: by default a 500.
     ///
     /// ```
     /// use modest::layers::BearerAuth;
@@ -94,12 +94,12 @@ impl BearerAuth {
         BearerAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// Adds a token and its user. Each request is compared with all tokens, in a time that does not depend on them. For
-    /// more than a few use [`checked_by`](BearerAuth::checked_by).
+    /// Adds a token and its user. Each request is compared with all tokens, in a time that does not depend on the
+    /// tokens. For many tokens use [`checked_by`](BearerAuth::checked_by).
     ///
     /// # Panics
-    /// If there is a closure, or if no client can send such a token: it consists of ASCII letters, digits and `-._~+/`,
-    /// and can end with `=`.
+    /// If the layer was created with a closure, or if no client can send this token. A token consists of ASCII letters,
+    /// digits and `-._~+/`, and can end with `=`.
     pub fn token(mut self, token: impl Into<String>, user: User) -> BearerAuth {
         let token = token.into();
         assert!(is_token(token.as_bytes()), "a token consists of ASCII letters, digits and -._~+/, and can end with =");

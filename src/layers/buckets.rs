@@ -8,29 +8,29 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, StatusCode};
 
-/// A bucket of tokens per key. Tokens come back evenly.
+/// A bucket of tokens per key. Buckets are refilled at a constant rate.
 pub(super) struct Buckets<K> {
-    /// The time in which one token comes back, in nanoseconds.
+    /// The time after which a bucket gets one token, in nanoseconds.
     pub interval: u64,
     /// How many tokens a bucket holds.
     pub burst: u32,
     /// The maximum number of keys.
     pub most: usize,
-    /// Times in the table are counted from here.
+    /// The origin of the times in the table.
     start: Instant,
     table: Mutex<Table<K>>,
 }
 
 /// For each key the time at which its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic
-/// cell rate algorithm). Recent keys are in `recent`. When that holds half of the maximum, it becomes `older`, and the
-/// old `older` is dropped. So the table is bounded, and no search for old keys is needed.
+/// cell rate algorithm). Recent keys are in `recent`. When `recent` has half of the maximum, it becomes `older`, and
+/// the previous `older` is dropped. So the table is bounded, and no search for old keys is needed.
 struct Table<K> {
     recent: HashMap<K, u64>,
     older: HashMap<K, u64>,
 }
 
 impl<K: Eq + Hash + Copy> Buckets<K> {
-    /// `interval` in nanoseconds, not zero; `most` at least 2.
+    /// Creates buckets. `interval` is in nanoseconds and not zero; `most` is at least 2.
     pub fn new(interval: u64, burst: u32, most: usize) -> Buckets<K> {
         let table = Mutex::new(Table { recent: HashMap::new(), older: HashMap::new() });
         Buckets { interval, burst, most, start: Instant::now(), table }
@@ -62,7 +62,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         taken
     }
 
-    /// The number of keys.
+    /// Returns the number of keys.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         let table = self.table.lock().unwrap();
@@ -94,7 +94,7 @@ impl<K: Eq + Hash> Table<K> {
 /// A client: its address or its network.
 pub(super) type ClientKey = u128;
 
-/// 429 with the number of seconds to wait.
+/// Returns a 429 with the number of seconds to wait.
 pub(super) fn too_many(message: &str, wait: Duration) -> Error {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Error::new(StatusCode::TOO_MANY_REQUESTS, message).with_header("retry-after", seconds)

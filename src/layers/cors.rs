@@ -1,4 +1,4 @@
-//! CORS: which pages of other sites can read responses (the Fetch standard, section 3.3).
+//! CORS: lets pages of other sites read responses (the Fetch standard, section 3.3).
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// Allows pages of other origins to read responses.
 ///
 /// A preflight is the `OPTIONS` that a browser sends before requests that a plain form could not send. The layer
-/// answers it before the body is read, for any path: 204 for an allowed origin, 403 for others. All other responses,
-/// including errors, get the CORS fields. For named origins all of them have `Vary: Origin`. For
-/// [any](Cors::any_origin) origin all of them are the same, whether the request has an origin or not. Put this layer
-/// outside authentication, because a preflight has no credentials.
+/// responds to it before the body is read, for any path: 204 for an allowed origin, 403 for others. All other
+/// responses, including errors, get the CORS fields. With named origins, all responses have `Vary: Origin`. With
+/// [any](Cors::any_origin) origin, all responses have the same fields, whether or not the request has an origin. Put
+/// this layer outside authentication, because a preflight has no credentials.
 ///
-/// Requests of other origins are also served: the browser keeps the response from the page. So this layer only grants
-/// rights. It does not protect against requests that other sites make a browser send (CSRF).
+/// Requests of origins that are not allowed are also served, but the browser does not show the response to the page. So
+/// this layer only grants rights. It does not protect against requests that other sites make a browser send (CSRF).
 ///
 /// ```
 /// use modest::layers::Cors;
@@ -57,8 +57,8 @@ impl Cors {
         }
     }
 
-    /// Allows pages of this origin, in addition to those added before. It is compared byte by byte with what the
-    /// browser sends: scheme, host and, unless it is the scheme's default, port, in lower case.
+    /// Allows pages of this origin, in addition to those added before. It is compared byte by byte with the browser's
+    /// `Origin`, which is in lower case: scheme, host, and the port unless it is the scheme's default.
     ///
     /// # Panics
     /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
@@ -73,8 +73,8 @@ impl Cors {
         self
     }
 
-    /// Allows pages of any origin, without [credentials](Cors::credentials): for public data. Not for a server on a
-    /// private network that trusts everyone who can reach it: any page could read it through its user's browser.
+    /// Allows pages of any origin, without [credentials](Cors::credentials): for public data. Do not use it for a
+    /// server on a private network that trusts every client: any page could read from it through its user's browser.
     ///
     /// # Panics
     /// If credentials are allowed.
@@ -110,17 +110,18 @@ impl Cors {
         self
     }
 
-    /// Whether such pages can send the user's cookies for this server, and read the responses. Default: false.
+    /// Sets whether such pages can make requests with the user's cookies for this server, and read the responses.
+    /// Default: false.
     ///
     /// # Panics
-    /// If any origin is allowed: then every site could read data of this user.
+    /// If any origin is allowed: every site could then read the user's data.
     pub fn credentials(mut self, allow: bool) -> Cors {
         self.credentials = allow;
         self.checked()
     }
 
-    /// Sets how long a browser can cache the response to a preflight, in whole seconds. Default: the browser's own, 5
-    /// seconds. Browsers cache it for up to a day.
+    /// Sets how long a browser can cache the response to a preflight, in whole seconds. Default: the browser's default,
+    /// which is 5 seconds. Browsers cache it for up to a day.
     pub fn max_age(mut self, age: Duration) -> Cors {
         self.max_age = Some(age);
         self
@@ -132,8 +133,9 @@ impl Cors {
         self
     }
 
-    /// The value of Access-Control-Allow-Origin for this request. `*` is also sent without an Origin: a cache may keep
-    /// the response and return it to a page that sends one (the Fetch standard, "CORS protocol and HTTP caches").
+    /// Returns the value of Access-Control-Allow-Origin for this request. `*` is also sent without an Origin: a cache
+    /// may keep the response and return it to a page that sends one (the Fetch standard, "CORS protocol and HTTP
+    /// caches").
     fn allowed(&self, request: &Request) -> Option<HeaderValue> {
         let Origins::Listed(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
         let mut lines = request.header_all("origin");
@@ -188,14 +190,14 @@ impl Layer for Cors {
     }
 }
 
-/// The Fetch standard, section 3.3.2: a CORS-preflight request.
+/// Returns whether this is a CORS-preflight request (the Fetch standard, section 3.3.2).
 fn is_preflight(request: &Request) -> bool {
     *request.method() == Method::OPTIONS
         && request.header_all("origin").next().is_some()
         && request.header_all("access-control-request-method").next().is_some()
 }
 
-/// RFC 6454, section 6.2, in the form that browsers send.
+/// Returns whether this is an origin (RFC 6454, section 6.2) in the form that browsers send.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else { return false };
     let host_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte);

@@ -5,10 +5,10 @@ use std::hint::black_box;
 
 use crate::{Error, Request, Response, StatusCode};
 
-/// The credentials of a request: the text after this scheme in its `Authorization` field.
+/// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
 /// # Errors
-/// If there are several such fields, because it would be ambiguous which one counts.
+/// If there are several `Authorization` fields, because it would be ambiguous which one applies.
 pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option<&'a [u8]>, SeveralFields> {
     let mut lines = request.header_all("authorization");
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -22,13 +22,13 @@ pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option
 
 pub(super) struct SeveralFields;
 
-/// 401 with this challenge.
+/// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
 }
 
-/// A response for an authenticated user, which only this user's cache may store: with `must-revalidate`, `public` or
-/// `s-maxage` a shared cache might send it to others (RFC 9111, sections 3.5 and 5.2.2).
+/// Makes a response for an authenticated user private. With `must-revalidate`, `public` or `s-maxage`, a shared cache
+/// might send it to other users (RFC 9111, sections 3.5 and 5.2.2).
 pub(super) fn kept_private(response: Response) -> Response {
     let lines = response.headers().get_all("cache-control").iter();
     let lines: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
@@ -48,7 +48,7 @@ pub(super) fn kept_private(response: Response) -> Response {
     response.with_header("cache-control", kept.join(", "))
 }
 
-/// `realm="..."`.
+/// Returns the parameter `realm="..."`.
 ///
 /// # Panics
 /// If the realm contains anything but printable ASCII.
@@ -58,8 +58,8 @@ pub(super) fn realm_parameter(realm: &str) -> String {
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Whether both are equal. The time depends only on the length of `given`, so it reveals nothing about `secret`, not
-/// even its length.
+/// Returns whether both are equal. The duration depends only on the length of `given`, so it does not reveal `secret`
+/// or its length.
 pub(super) fn equal(given: &[u8], secret: &[u8]) -> bool {
     let mut difference = given.len() ^ secret.len();
     for (at, byte) in given.iter().enumerate() {
@@ -70,7 +70,7 @@ pub(super) fn equal(given: &[u8], secret: &[u8]) -> bool {
     difference == 0
 }
 
-/// Base64 with padding (RFC 4648, section 4), in its one valid form.
+/// Decodes Base64 with padding (RFC 4648, section 4). Only the canonical encoding is accepted.
 pub(super) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;

@@ -11,7 +11,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///
 /// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the
 /// page's site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs
-/// such as curl send neither and pass: no page makes them send anything.
+/// such as curl send neither field and pass, because no page can make them send requests.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
@@ -62,8 +62,8 @@ impl Csrf {
         self
     }
 
-    /// Accepts all requests for which this closure returns true. Use it for paths whose clients authenticate in another
-    /// way, such as webhooks.
+    /// Also accepts all requests for which this closure returns true. Use it for paths whose clients authenticate in
+    /// another way, such as webhooks.
     pub fn exempt(mut self, exempt: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Csrf {
         self.exempt = Some(Box::new(exempt));
         self
@@ -74,7 +74,8 @@ impl Csrf {
         !only_reads && !self.exempt.as_ref().is_some_and(|exempt| exempt(request))
     }
 
-    /// Whether a page of this server or of a trusted origin sent the request. `None` if the browser does not report it.
+    /// Returns whether a page of this server or of a trusted origin sent the request. `None` if the browser does not
+    /// report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
         let mut origins = request.header_all("origin");
         let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
@@ -103,7 +104,7 @@ impl Layer for Csrf {
     }
 }
 
-/// An old browser, or a program that uses a session.
+/// Checks the token of a session, for requests of old browsers and of programs that use a session.
 #[cfg(feature = "sessions")]
 fn check_token(request: &Request) -> Result<()> {
     let Some(session) = request.value::<Session>().filter(|session| session.exists()) else { return Ok(()) };

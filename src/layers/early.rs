@@ -1,8 +1,8 @@
-//! Responses that are returned early and are not failures. Used by layers that redirect.
+//! Redirects that layers return before the body is read.
 
 use crate::{Error, Response};
 
-/// A redirect that caches do not store, so that it can be withdrawn.
+/// Returns a redirect that caches do not store, so that it can be withdrawn.
 pub(super) fn redirect(status: u16, location: &str) -> Error {
     let response = Response::redirect_with(status, location).with_header("cache-control", "no-cache");
     Error::new(status, "").with_headers(response.headers().clone())
@@ -17,7 +17,7 @@ mod tests {
     type Handler = Box<dyn RequestHandler>;
     type Around = fn(Handler) -> Handler;
 
-    /// Layers that each reject a request in their own way. The statuses are those for GET and for other methods.
+    /// Layers that each reject a request with a status of their own: for GET, and for other methods.
     const ROWS: [(&str, Around, u16, u16); 5] = [
         ("https", |inner| Box::new(inner.layer(HttpsOnly::new())), 308, 403),
         ("redirects", |inner| Box::new(inner.layer(Redirects::parse("/* /new/* 307").unwrap())), 307, 307),
@@ -30,7 +30,7 @@ mod tests {
         Box::new(handler_fn(|_| Ok(Response::text("x"))))
     }
 
-    /// If two layers would reject a request, the outer one does, also before the body has arrived.
+    /// If two layers would reject a request, the outer one does, even before the body has arrived.
     #[test]
     fn the_outermost_layer_decides_first() {
         for (inner, around_inner, ..) in ROWS {

@@ -7,8 +7,8 @@ use crate::{ETag, Layer, Method, Next, Request, Response, Result, StatusCode};
 /// Gives small 200 responses to GET and HEAD an `ETag` of their content, if they have no validator. A client that sends
 /// it in `If-None-Match` and has the same content gets a `304 Not Modified` without a body.
 ///
-/// The handler still makes the whole response each time: only sending is saved. Applies to bodies in memory, not to
-/// files and streams, and not to responses with `Cache-Control: no-store`.
+/// The handler still creates the whole response each time: only the transfer is saved. The layer applies to bodies in
+/// memory, but not to files, streams, and responses with `Cache-Control: no-store`.
 ///
 /// The tag is strong: the first 128 bits of the SHA-256 of the content (and of its coding, type and language). With a
 /// short checksum, users who choose contents could find two contents with the same tag within seconds, and a cache
@@ -56,7 +56,7 @@ impl Layer for ETags {
         if !is_read || response.status() != StatusCode::OK || has_validator(&response) || is_not_stored(&response) {
             return Ok(response);
         }
-        // An empty body saves nothing, and may be the result of a `do_head`.
+        // For an empty body nothing would be saved, and it may be the result of a `do_head`.
         match response
             .body_in_memory()
             .filter(|body| (1..=self.limit).contains(&body.len()))
@@ -79,8 +79,7 @@ fn is_not_stored(response: &Response) -> bool {
         .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-store"))
 }
 
-/// A hash of everything that makes up this representation: the same bytes with another coding, type or language are
-/// another.
+/// Returns a hash of everything that identifies this representation: its bytes, coding, type and language.
 fn tag(body: &[u8], response: &Response) -> Result<ETag> {
     let mut hash = Sha256::new();
     for name in ["content-encoding", "content-type", "content-language"] {

@@ -1,16 +1,17 @@
-//! What proxies report about their clients: `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239). Used by
-//! `trusted_proxies`. Pure: lists of bytes in, the relevant hop out.
+//! The fields in which proxies report their clients: `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239).
+//! Used by `trusted_proxies`. Pure: it finds the relevant hop in lists of bytes.
 //!
-//! Each proxy appends one entry, about its peer. So the trusted entries are at the end of the list. It is read from the
-//! right, as long as the entry before was added by a trusted proxy.
+//! Each proxy appends one entry about its peer, so the trusted entries are at the end of the list. The list is read
+//! from the right, as long as a trusted proxy has added the next entry.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Forwarded;
 
-/// Evaluates the fields. `is_trusted`: whether an address is that of a trusted proxy. The peer itself is one.
+/// Evaluates the `X-Forwarded` fields of a request from a trusted proxy. `is_trusted`: whether an address is that of a
+/// trusted proxy.
 ///
-/// `hops` is how many entries from the right count. The last of them is about the client.
+/// `hops` is how many entries from the right count. The leftmost of these is about the client.
 pub(super) fn from_x_forwarded<'a>(
     addresses: impl Iterator<Item = &'a [u8]>,
     schemes: impl Iterator<Item = &'a [u8]>,
@@ -37,7 +38,7 @@ pub(super) fn from_x_forwarded<'a>(
     forwarded
 }
 
-/// Evaluates `Forwarded`, in which one entry has everything about a hop.
+/// Evaluates `Forwarded`, in which one entry has all values of a hop.
 pub(super) fn from_forwarded<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -47,7 +48,8 @@ pub(super) fn from_forwarded<'a>(
     for element in lines.iter().rev().flat_map(|line| elements_from_the_right(line)) {
         let Some(element) = Element::parse(element) else { break };
         let client_ip = element.client.as_deref().and_then(node);
-        // If a hop is hidden or unnamed, its other parameters still count: a trusted proxy has added them.
+        // If the address of a hop is hidden or missing, its other parameters still count, because a trusted proxy has
+        // added them.
         forwarded = Forwarded {
             client_ip: client_ip.or(forwarded.client_ip),
             scheme: element.scheme.as_deref().and_then(scheme),
@@ -60,13 +62,13 @@ pub(super) fn from_forwarded<'a>(
     forwarded
 }
 
-/// The entries of a list in several lines, without empty ones (RFC 9110, section 5.6.1.2).
+/// Returns the entries of a list that can have several lines, without empty ones (RFC 9110, section 5.6.1.2).
 fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
     let entries = lines.flat_map(|line| line.split(|&byte| byte == b',')).map(|entry| entry.trim_ascii());
     entries.filter(|entry| !entry.is_empty()).collect()
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses an address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?; // a zone belongs to the proxy's machine
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -77,7 +79,8 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The node of RFC 7239, section 6, if it is an address. IPv6 is in brackets, and a port can be hidden.
+/// Parses a node (RFC 7239, section 6) that is an address. IPv6 addresses are in brackets, and a port can be
+/// obfuscated.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let (host, port) = match text {
         [b'[', ..] => text.split_at(text.iter().position(|&byte| byte == b']')? + 1),
@@ -101,8 +104,8 @@ fn scheme(text: &[u8]) -> Option<String> {
     known.map(str::to_owned)
 }
 
-/// A host with an optional port, in characters that are harmless in a link: a name, an IPv4 address, or an IPv6 address
-/// in brackets.
+/// Accepts a host with an optional port: a name, an IPv4 address, or an IPv6 address in brackets, in characters that
+/// are harmless in a link.
 fn host(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= 260)?;
     let name_end = match text.strip_prefix('[') {
@@ -133,7 +136,7 @@ struct Element {
     host: Option<Vec<u8>>,
 }
 
-/// The elements of a line, the last one first, without empty ones.
+/// Returns the elements of a line, the last first, without empty ones.
 ///
 /// They are split from the right. The client's part is to the left of what proxies have added, so an unterminated quote
 /// in it must not hide the rest.
@@ -148,7 +151,7 @@ fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements.filter(|element| !element.is_empty())
 }
 
-/// The last comma outside quotes.
+/// Returns the last comma outside quotes.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     for (at, &byte) in line.iter().enumerate().rev() {
@@ -166,7 +169,7 @@ fn last_comma(line: &[u8]) -> Option<usize> {
 }
 
 impl Element {
-    /// RFC 7239, section 4: pairs with semicolons between them.
+    /// Parses pairs with semicolons between them (RFC 7239, section 4).
     fn parse(mut rest: &[u8]) -> Option<Element> {
         let mut element = Element::default();
         loop {
@@ -199,7 +202,7 @@ impl Element {
     }
 }
 
-/// A token or a quoted string, and what follows it.
+/// Returns a token or a quoted string, and the rest after it.
 fn parse_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let end = text.iter().position(|&byte| !is_token(byte)).unwrap_or(text.len());
@@ -295,7 +298,7 @@ mod tests {
             ("1.2.3.4, 10.0.0.1", "https, http", Some("https")),
             ("1.2.3.4, 10.0.0.1", "https", Some("https")),
             ("6.6.6.6, 1.2.3.4, 10.0.0.1", "gopher, https, http", Some("https")),
-            ("1.2.3.4, 10.0.0.1, 10.0.0.2", "https, http", None), // it is unknown which proxies set them
+            ("1.2.3.4, 10.0.0.1, 10.0.0.2", "https, http", None), // it is unknown which of the proxies set the values
             ("", "https, http", Some("http")),
         ] {
             let forwarded = from_x_forwarded(bytes(&[addresses]), bytes(&[values]), bytes(&[]), is_trusted);
@@ -387,7 +390,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Anything that a client sends is to the left of the proxy's entry.
+        /// No bytes that a client sends change the result, because they are to the left of the proxy's entry.
         #[test]
         fn forged_forwarding_fields_do_not_change_the_client(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
             let hostile = |added: &str| if more { vec![sent.clone(), added.to_owned()] } else { vec![format!("{sent}, {added}")] };

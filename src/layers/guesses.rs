@@ -1,5 +1,5 @@
-//! Limits wrong passwords: per name and address, and per address. Never per name only, because anyone could then lock
-//! the owner of a name out. Used by `basic_auth` and by `users`.
+//! Limits wrong passwords per name and address, and per address. There is no limit per name alone, because anyone could
+//! then lock the owner of a name out. Used by `basic_auth` and by `users`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -38,11 +38,11 @@ impl Guesses {
         Guesses::new(10, Duration::from_secs(60))
     }
 
-    /// Counts a guess, unless `is_remembered` returns true: then there is nothing to compare. A client without guesses
-    /// left gets an error before the pair is looked up, and no other request of the client can use the same guess
-    /// meanwhile. Otherwise a client could learn a password as fast as it can send requests.
+    /// Counts a guess, unless `is_remembered` returns true, which means that the password is known to be right. A
+    /// client without guesses left gets an error before that is checked, and parallel requests cannot share a guess.
+    /// Otherwise a client could try passwords as fast as it can send requests.
     ///
-    /// `name` is its hash. Clients of a Unix socket without a trusted proxy have only the buckets of names.
+    /// `name` is the hash of the name. Clients of a Unix socket without a trusted proxy have only the buckets of names.
     pub fn begin(
         &self,
         client: Option<IpAddr>,
@@ -54,7 +54,7 @@ impl Guesses {
         let mut is_free = Ok(false);
         let of_name = || {
             is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);
-            !matches!(is_free, Ok(false)) // a name at its limit costs the address no guess
+            !matches!(is_free, Ok(false)) // a name at its limit uses no guess of the address
         };
         let of_address = match address {
             Some(address) => self.for_address.take_unless(address, self.for_address.now(), of_name),
@@ -69,7 +69,7 @@ impl Guesses {
 }
 
 impl Guess<'_> {
-    /// The password was right.
+    /// Returns the guess, because the password was right.
     #[cfg_attr(
         not(feature = "users"),
         expect(dead_code, reason = "a list of users compares at once and gives no guess back")

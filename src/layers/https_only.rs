@@ -46,16 +46,16 @@ impl HttpsOnly {
         self
     }
 
-    /// Sends `Strict-Transport-Security` (RFC 6797): browsers then use only `https` for this host for this time after
-    /// each response, in whole seconds. Zero makes them forget it. Default: not sent. A host that sends it cannot go
-    /// back to HTTP before that time is over.
+    /// Sends `Strict-Transport-Security` (RFC 6797): after each response, browsers use only `https` for this host for
+    /// this long, in whole seconds. Zero ends it. Default: not sent. A host that sends it cannot go back to HTTP before
+    /// that time is over.
     pub fn hsts(mut self, age: impl Into<Option<Duration>>) -> HttpsOnly {
         let field = |age: Duration| HeaderValue::try_from(format!("max-age={}", age.as_secs()));
         self.hsts = age.into().and_then(|age| field(age).ok());
         self
     }
 
-    /// The URL to redirect to; `None` if the client has sent no host.
+    /// Returns the URL to redirect to; `None` if the client has sent no host.
     fn address(&self, request: &Request) -> Option<String> {
         let host = request.host()?;
         // A colon after the bracket of an IPv6 address, or the only one.

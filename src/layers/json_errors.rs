@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{Error, FieldError, Layer, Request, Response};
 
 /// Sends each error as `application/problem+json` (RFC 9457, "Problem Details"): errors of the handler, unknown paths,
-/// and the server's own, for a body over the limit, an invalid head, or a server that is too busy.
+/// and errors of the server, such as a body over the limit, an invalid head, or overload.
 ///
 /// | member | |
 /// | --- | --- |
@@ -30,8 +30,8 @@ use crate::{Error, FieldError, Layer, Request, Response};
 /// assert_eq!(sent.text(), r#"{"detail":"there is no note 7","status":404,"title":"Not Found"}"#);
 /// ```
 ///
-/// Around a whole handler it applies to all paths. With [`Routes::layer`](crate::Routes::layer) it applies to these
-/// routes only, so that other pages are unaffected.
+/// Around a whole handler, the layer applies to all paths. With [`Routes::layer`](crate::Routes::layer) it applies to
+/// these routes only, and other pages are unaffected.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias("problem", "RFC 9457", "RFC 7807"))]
 pub struct JsonErrors;
@@ -63,7 +63,7 @@ mod tests {
     use crate::testing::TestRequest;
     use crate::{Method, RequestHandler, handler_fn, testing};
 
-    /// Each error contains the request id, also if no handler was called, in either order of the layers.
+    /// Each error contains the request id, in either order of the layers, even if no handler was called.
     #[test]
     fn each_error_has_the_id_of_its_request() {
         let app = || handler_fn(|_| Err(Error::new(404, "")));

@@ -18,31 +18,32 @@ pub use rule::{InvalidPathRule, PathRule};
 /// Rights to read, list and write, by rules of paths: see [`PathRule`]. A request that no rule allows is rejected
 /// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403.
 ///
-/// - *Only the longest path counts*: of `/=*:read` and `/drafts=ada:read` the first does not apply to `/drafts/x`.
-///   Several rules of one path add up. Paths without a rule are denied.
+/// - *Only the longest path counts*: with `/=*:read` and `/drafts=ada:read`, the first rule does not apply to
+///   `/drafts/x`. Several rules for one path add up. Paths without a rule are denied.
 /// - *read*: GET, HEAD, PROPFIND. *list*, in addition to read: listings of folders, archives (`?archive=`), PROPFIND of
 ///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
 ///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
 ///   MOVE is checked.
-/// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for those who can only write, and
-///   reports the progress of an upload to them. For that it is called for their GET and HEAD, and shows nothing of what
-///   is stored. No other handler is called for these requests, except for its `before_body`.
+/// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and
+///   reports the progress of an upload to them. It is called for their GET and HEAD, and does not show any stored
+///   content. Of other handlers, only `before_body` is called for these requests.
 /// - *Every spelling of a path* is checked in its canonical form ([`UrlPath`]), from the root of the server. Some file
-///   systems have several names for a file, so a path is allowed only what its own rule and rules with other letter
-///   case both allow.
+///   systems ignore letter case. So an access to a path is allowed only if its own rule allows it, and rules for the
+///   path in other letter case also do.
 /// - *A file has several names*: `/about` can be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule for
-///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is allowed what its
-///   own rule and those for `/about`, `/about.html` and so on all allow. For `/a/`, `/a/index.html` is read
-///   ([`index`](PathRights::index)).
-/// - *Parameters*: some servers behind a `ReverseProxy` take `/a;b` for `/a`, so a path with `;` is
-///   allowed what it and the path without these parameters are both allowed.
-/// - *Nested layers*: allowed is what all of them allow.
+///   exactly one of these names also restricts the others, for reading and for writing: an access to `/about.html.gz`
+///   is allowed only if its own rule and those for `/about`, `/about.html` and so on all allow it. `/a/` and
+///   `/a/index.html` are also names of one file ([`index`](PathRights::index)).
+/// - *Parameters*: some servers behind a `ReverseProxy` treat `/a;b` as `/a`. So an access to a path with `;` must also
+///   be allowed for the path without these parameters.
+/// - *Nested layers*: an access is allowed if all of them allow it.
 /// - *[`StaticFileHandler`](crate::StaticFileHandler) checks again* for each file that it reads, lists or writes: index
 ///   files, compressed copies, error pages, the entries of listings and archives, the names in forms. Other handlers
-///   call [`Request::permits`] for anything beyond the path of the request.
+///   call [`Request::permits`] for other paths than the request's.
 ///
-/// Rules apply to paths, not to files: a link, or a folder that is served at two paths, is a second way to the same
-/// file. Within a [`mount`](crate::Routes::mount) they begin after the mount's own path, like [`Request::path`].
+/// Rules apply to paths, not to files: a link, or a folder that is served at two paths, gives a file a second path, to
+/// which other rules apply. Within a [`mount`](crate::Routes::mount), the paths of rules begin after the mount's own
+/// path, like [`Request::path`].
 ///
 /// ```
 /// use modest::layers::{BasicAuth, PathRights};
@@ -102,7 +103,7 @@ impl PathRights {
         self
     }
 
-    /// The groups that rules name and that are not defined.
+    /// Returns the groups that rules name and that are not defined.
     pub fn unknown_groups(&self) -> impl Iterator<Item = &str> {
         let named = self.0.rules.iter().flat_map(PathRule::groups);
         named.filter(|name| !self.0.groups.iter().any(|(known, _)| known == name))
@@ -112,7 +113,7 @@ impl PathRights {
         Arc::make_mut(&mut self.0)
     }
 
-    /// The rights of a user by these rules, combined with those of layers outside this one.
+    /// Returns the rights of a user by these rules, combined with those of layers outside this one.
     fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
         let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
             let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
@@ -122,8 +123,8 @@ impl PathRights {
                 path.is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
             }
         };
-        // Layers with different rules can share a handler, which must not take their users of one name for the same
-        // user.
+        // Layers with different rules can share a handler. Users of the same name in different layers must count as
+        // different users there.
         let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
         let somebody = self.0.rules.iter().any(PathRule::names_somebody);
         let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
@@ -142,7 +143,7 @@ impl Default for PathRights {
 }
 
 impl Rules {
-    /// The rights of this user there, whether parameters belong to the path or not.
+    /// Returns the rights of this user at this path, with and without the path's parameters.
     fn rights(&self, user: Option<&str>, path: &Names) -> Rights {
         let rights = self.rights_as_written(user, path);
         path.without_parameters().map_or(rights, |path| rights.and(self.rights_as_written(user, &path)))
@@ -170,19 +171,19 @@ impl Rules {
         rights
     }
 
-    /// The rules for exactly this path.
+    /// Returns the rules for exactly this path.
     fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
         self.rules.iter().filter(move |rule| rule.path == *path)
     }
 
-    /// The rules with the longest matching path.
+    /// Returns the rules with the longest matching path.
     fn longest(&self, fits: impl Fn(&PathRule) -> bool) -> Vec<&PathRule> {
         let fitting: Vec<&PathRule> = self.rules.iter().filter(|rule| fits(rule)).collect();
         let longest = fitting.iter().map(|rule| rule.path.len()).max();
         fitting.into_iter().filter(|rule| Some(rule.path.len()) == longest).collect()
     }
 
-    /// The rights that rules grant together.
+    /// Returns the rights that rules grant together.
     fn granted<'a>(&self, user: Option<&str>, rules: impl IntoIterator<Item = &'a PathRule>) -> Rights {
         let is_member = |group: &str| {
             let groups = self.groups.iter().filter(|(name, _)| name == group);
@@ -196,7 +197,7 @@ impl Rules {
         self.rights(user, path).has(access)
     }
 
-    /// Whether the right holds for everything below the path, including rules of longer paths.
+    /// Returns whether the right holds for everything below the path, including rules of longer paths.
     fn permit_all(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
         let plain = path.without_parameters();
         let is_beneath =
@@ -208,7 +209,7 @@ impl Rules {
     fn verdict(&self, request: &Request, user: Option<&str>) -> Result<Verdict> {
         use Access::{List, Read, Write};
         if request.raw_path() == "*" {
-            return Ok(Verdict::Allowed); // about the server, which responds itself
+            return Ok(Verdict::Allowed); // concerns the server, which responds itself
         }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
         let may = |access| self.permit(user, access, &path);
@@ -241,7 +242,7 @@ impl Rules {
     }
 }
 
-/// The path of the `Destination` field, if there is one.
+/// Returns the path of the `Destination` field, if there is one.
 fn destination(request: &Request) -> Result<Option<Names>> {
     let mut lines = request.header_all("destination");
     match (lines.next(), lines.next()) {
@@ -261,30 +262,32 @@ fn no_destination() -> Error {
 /// The result of the rules for a request.
 enum Verdict {
     Allowed,
-    /// Allowed if the response shows nothing that needs the right to read.
+    /// Allowed, if the response shows no content that needs the right to read.
     IfNothingIsRead,
     Refused,
 }
 
-/// A path as rules within this mount see it: after the mount's own path. `None` if it is outside the mount.
+/// Returns the part of a path after the mount's own path, which rules apply to. `None` if the path is outside the
+/// mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
     Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
 }
 
-/// Whether this request may be open to users who can write and not read: the state of an upload
+/// Returns whether this request can be allowed to users who can write and not read: for the state of an upload
 /// (draft-ietf-httpbis-resumable-upload), or the page for uploads.
 fn concerns_writers(request: &Request) -> bool {
     let is_for_people = || request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0);
     is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
 }
 
-/// Whether a body follows the head.
+/// Returns whether a body follows the head.
 fn has_body(request: &Request) -> bool {
     let length = request.header("content-length");
     request.header("transfer-encoding").is_some() || length.is_some_and(|length| length != "0")
 }
 
-/// Whether it asks for the progress of an upload (draft-ietf-httpbis-resumable-upload), which belongs to writing.
+/// Returns whether the request is for the progress of an upload (draft-ietf-httpbis-resumable-upload), which needs the
+/// right to write.
 fn is_about_upload(request: &Request) -> bool {
     *request.method() == Method::HEAD && request.param("upload").is_some()
 }
@@ -295,7 +298,7 @@ impl Layer for PathRights {
         let user = user.as_ref().map(|user| user.name());
         let permissions = self.permissions(request, user);
         match self.0.verdict(request, user)? {
-            // A request made by hand may have been judged before.
+            // A request made by hand may have been passed to this layer before.
             Verdict::Allowed if request.value::<MayOnlyWrite>().is_some() => request.put(MayOnlyWrite(false)),
             Verdict::Allowed => {}
             Verdict::IfNothingIsRead => request.put(MayOnlyWrite(true)),
@@ -305,8 +308,8 @@ impl Layer for PathRights {
         Ok(())
     }
 
-    /// A user who can write and not read gets the page for uploads and, by a HEAD with `?upload=`, the length of an
-    /// upload, and nothing else. Only a handler that has them is called.
+    /// Checks the rights. A user who can write and not read gets only the page for uploads and, by a HEAD with
+    /// `?upload=`, the length of an upload. Only handlers that have these responses are called.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
         let reads_nothing = request.value::<MayOnlyWrite>().is_some_and(|only| only.0);

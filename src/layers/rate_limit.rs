@@ -8,8 +8,8 @@ use crate::{BodyPlan, Layer, Request, Result};
 
 /// Rejects clients that send too many requests: 429 with `Retry-After`, before the body is read.
 ///
-/// Each client has a bucket of tokens. A request takes one, and they come back evenly. With 100 requests per minute a
-/// client can send 100 at once, then one every 0.6 seconds. Rejected requests take none.
+/// Each client has a bucket of tokens, which is refilled at a constant rate. Each request takes one token; a rejected
+/// request takes none. With 100 requests per minute, a client can send 100 at once, and then one every 0.6 seconds.
 ///
 /// A client is an IPv4 address, or the first 64 bits of an IPv6 address, which is the smallest network of a customer.
 /// The address is [`Request::client_ip`], so behind proxies put [`TrustedProxies`](super::TrustedProxies) around this
@@ -59,7 +59,7 @@ impl RateLimit {
     }
 
     /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Beyond it, the clients
-    /// without a request for the longest time are dropped, which gives them a full bucket.
+    /// whose last request is longest ago are dropped, so they start again with a full bucket.
     ///
     /// # Panics
     /// If it is less than 2.
@@ -112,7 +112,7 @@ mod tests {
             (3 * SECOND, None),
             (3 * SECOND, None),
             (3 * SECOND, Some(SECOND)),
-            (1000 * SECOND, None), // no more than three at once, however long the pause was
+            (1000 * SECOND, None), // no more than three at once, even after a long pause
             (1000 * SECOND, None),
             (1000 * SECOND, None),
             (1000 * SECOND, Some(SECOND)),
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// A client that keeps sending requests stays in the table, however many others there are.
+    /// A client that keeps sending requests stays in the table, even if there are many others.
     #[test]
     fn a_flood_does_not_reset_the_flooding_client() {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);

@@ -8,9 +8,9 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// Redirects by path: the first rule that matches applies. Other requests go to the handler.
 ///
 /// A rule is a line `FROM TO [STATUS]`, as for static hosts. A `*` at the end of FROM matches the rest of a path, which
-/// replaces a `*` in TO. TO is a path or a URL, whose host contains no `*`. Its query is kept, or otherwise that of the
-/// request. The status is 301 by default, or 302, 303, 307 or 308. Redirects have `Cache-Control: no-cache`, so that a
-/// rule can be withdrawn.
+/// replaces a `*` in TO. TO is a path or a URL, whose host contains no `*`. If TO has no query, the query of the
+/// request is added. The status is 301 by default, or 302, 303, 307 or 308. Redirects have `Cache-Control: no-cache`,
+/// so that a rule can be withdrawn.
 ///
 /// ```
 /// use modest::layers::Redirects;
@@ -34,7 +34,7 @@ pub struct Redirects(Vec<Rule>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     from: String,
-    /// Whether `from` is a prefix of paths.
+    /// Whether `from` matches the beginning of paths.
     takes_rest: bool,
     to: String,
     status: u16,
@@ -88,7 +88,7 @@ impl Redirects {
             let rest = path.strip_prefix(&rule.from)?;
             (rule.takes_rest || rest.is_empty()).then_some((rule, rest))
         })?;
-        // A slash at its beginning could turn what follows into the name of another host.
+        // After a slash at its beginning, the next name could become the name of another host.
         let rest = encode_path(rest.trim_start_matches(['/', '\\']));
         let to = rule.to.replacen('*', &rest, 1);
         Some(match query.filter(|_| !to.contains('?')) {
@@ -124,7 +124,7 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 
-/// The beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
+/// Returns the beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
 fn shown(line: &str) -> String {
     match line.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", escape_controls(&line[..end])),
@@ -143,7 +143,7 @@ fn escape_controls(text: &str) -> String {
 impl Layer for Redirects {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match self.location(request.path(), request.query()) {
-            // Within a mount, paths are those that its handler sees.
+            // Within a mount, rules apply to the paths that the mounted handler sees.
             Some((status, location)) if location.starts_with('/') => {
                 Err(redirect(status, &format!("{}{location}", encode_path(request.mount_path()))))
             }

@@ -46,15 +46,15 @@ impl RequestIds {
         }
     }
 
-    /// Accepts ids from peers in this network, in addition to those set before: proxies that assign ids. An id that
-    /// does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids in one
-    /// request. Default: none.
+    /// Accepts ids from peers in this network, such as proxies that assign ids, in addition to networks added before.
+    /// An id that does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids
+    /// in one request. Default: none.
     pub fn trust(mut self, network: IpNetwork) -> RequestIds {
         self.trusted.push(network);
         self
     }
 
-    /// Whether to accept ids from peers of Unix sockets. Default: false.
+    /// Sets whether to accept ids from peers of Unix sockets. Default: false.
     pub fn trust_unix_sockets(mut self, trust: bool) -> RequestIds {
         self.trusts_unix = trust;
         self
@@ -69,7 +69,7 @@ impl RequestIds {
         self
     }
 
-    /// The id of this request, created if it has none: a request that is rejected early also has an id.
+    /// Returns the id of this request, created if it has none: a request that is rejected early also has an id.
     fn id_of(&self, request: &Request) -> Arc<RequestId> {
         request.value().unwrap_or_else(|| {
             request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!((sent.header("x-correlation-id"), sent.header("x-request-id")), (Some(sent.text()), None));
     }
 
-    /// Rejected before any handler is called.
+    /// Requests that are rejected before any handler is called have an id.
     #[test]
     fn rejected_requests_also_have_an_id() {
         let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());

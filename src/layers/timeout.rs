@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode};
 
-/// Limits how long a response takes, as far as that is possible for a handler that blocks.
+/// Limits how long a response takes, as far as possible for handlers that block.
 ///
 /// - A request that has waited longer than the limit for a worker is not handled: 503 with `Retry-After`. Its client
 ///   has probably given up.
 /// - Other requests have a [`Deadline`] among their values. Handlers check it between steps, and use its
-///   [`time_left`](Deadline::time_left) as the timeout of what they wait for: a database, another server, a lock.
+///   [`time_left`](Deadline::time_left) as a timeout when they wait for a database, another server or a lock.
 /// - An error of 500 or above after the deadline becomes a 503 with `Retry-After`. A successful late response is sent
 ///   unchanged, because the client may still wait.
 ///
-/// A handler cannot be stopped from outside: Rust threads cannot be stopped, and abandoning one would leave the server
-/// with more threads than it knows. So a handler that never checks its deadline holds its worker.
-/// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) logs it.
+/// A handler cannot be stopped from outside, because Rust threads cannot be stopped, and the number of abandoned
+/// threads would be unlimited. So a handler that never checks its deadline holds its worker, which
+/// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) logs.
 ///
-/// The limit counts from the end of the request's head. For a request with a body, which can arrive slowly, and for one
-/// that has waited for a signal ([`Response::wait_for`]), it counts from the start of its handler.
+/// The limit counts from the end of the request's head. For a request with a body, which can arrive slowly, and for a
+/// request that has waited for a signal ([`Response::wait_for`]), it counts from the start of the handler.
 ///
 /// ```
 /// use modest::layers::{Deadline, Timeout};
@@ -58,7 +58,7 @@ impl Timeout {
     }
 }
 
-/// Stored in a request once it has been handled.
+/// Stored in a request after its handler was called for the first time.
 struct Begun;
 
 /// The deadline of a handler: stored in the request by [`Timeout`].
@@ -66,19 +66,19 @@ struct Begun;
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Creates a deadline after this time, for tests and for parts of a task. One that the clock cannot represent never
-    /// passes.
+    /// Creates a deadline after this time, for tests and for parts of a task. A deadline that the clock cannot
+    /// represent never passes.
     pub fn after(time: Duration) -> Deadline {
         Deadline(Instant::now().checked_add(time))
     }
 
-    /// The time left; zero if it has passed. Some functions take a timeout of zero as "for ever", and the sockets of
-    /// `std` reject it, so call [`check`](Deadline::check) first.
+    /// Returns the time left; zero if the deadline has passed. Call [`check`](Deadline::check) first, because some
+    /// functions treat a timeout of zero as "forever", and the sockets of `std` reject it.
     pub fn time_left(&self) -> Duration {
         self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it has passed.
+    /// Returns whether the deadline has passed.
     pub fn has_passed(&self) -> bool {
         self.time_left().is_zero()
     }
@@ -86,7 +86,7 @@ impl Deadline {
     /// Returns the time left.
     ///
     /// # Errors
-    /// 503 with `Retry-After` if it has passed.
+    /// 503 with `Retry-After` if the deadline has passed.
     pub fn check(&self) -> Result<Duration, Error> {
         match self.time_left() {
             Duration::ZERO => Err(too_late("the request took too long")),
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((sent.status().as_u16(), sent.text()), (200, "true"));
     }
 
-    /// There is one worker, which is held until the second request has waited longer than its limit.
+    /// The only worker is held until the second request has waited longer than its limit.
     #[test]
     fn queueing_counts_towards_the_timeout() {
         let (held, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));

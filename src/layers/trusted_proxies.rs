@@ -3,16 +3,16 @@
 use super::forwarded::{from_forwarded, from_x_forwarded};
 use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 
-/// Uses what proxies in these networks report about their clients. Other peers are not believed.
+/// Uses the data that proxies in these networks report about their clients. Data from other peers is ignored.
 ///
 /// The reported data is stored in the request as [`Forwarded`]. [`Request::client_ip`] reads the address, and so do the
 /// access log and [`RateLimit`](super::RateLimit). Put this layer outside layers that use the address.
 ///
-/// In a list of addresses the client is the rightmost one that is not a trusted proxy. The client may have invented
-/// those before it. Reading stops at a malformed entry.
+/// In a list of addresses, the client is the rightmost address that is not a trusted proxy. The client may have
+/// invented the addresses before it. Reading stops at a malformed entry.
 ///
-/// Each field is read only if it is enabled, because a proxy that does not set a field forwards what the client sent.
-/// By default only `X-Forwarded-For` is read.
+/// Each field is read only if it is enabled, because a proxy that does not set a field forwards the client's value. By
+/// default only `X-Forwarded-For` is read.
 ///
 /// ```
 /// use modest::layers::TrustedProxies;
@@ -51,23 +51,24 @@ impl TrustedProxies {
         TrustedProxies { networks: networks.into_iter().collect(), trusts_unix: false, fields }
     }
 
-    /// Whether to trust peers of Unix sockets, whose file has its own permissions. Default: false.
+    /// Sets whether to trust peers of Unix sockets. The permissions of the socket's file decide who can connect.
+    /// Default: false.
     pub fn unix_sockets(mut self, trust: bool) -> TrustedProxies {
         self.trusts_unix = trust;
         self
     }
 
-    /// Whether to read `X-Forwarded-Proto`. Enable it if the proxy sets the field itself. Default: false.
+    /// Sets whether to read `X-Forwarded-Proto`. Enable it if the proxy sets the field itself. Default: false.
     pub fn scheme(mut self, read: bool) -> TrustedProxies {
         let host = matches!(self.fields, Fields::XForwarded { host: true, .. });
         self.fields = Fields::XForwarded { scheme: read, host };
         self
     }
 
-    /// Whether to read `X-Forwarded-Host`. Enable it if the proxy sets the field itself. Default: false. It must be a
-    /// name or an address with an optional port, but not necessarily one of yours. [`Request::host`] returns it, so
-    /// [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside this layer, the origin check of
-    /// uploads, and destinations of moves use it.
+    /// Sets whether to read `X-Forwarded-Host`. Enable it if the proxy sets the field itself. Default: false. The value
+    /// must be a name or an address with an optional port, but is not compared with your own names. [`Request::host`]
+    /// returns it, so [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside this layer, the
+    /// origin check of uploads, and destinations of moves use it.
     pub fn host(mut self, read: bool) -> TrustedProxies {
         let scheme = matches!(self.fields, Fields::XForwarded { scheme: true, .. });
         self.fields = Fields::XForwarded { scheme, host: read };
@@ -134,7 +135,7 @@ mod tests {
         TrustedProxies::new(["10.0.0.0/8".parse().unwrap()])
     }
 
-    /// What a handler sees.
+    /// Returns the client and the reported data that a handler sees.
     fn seen(layer: TrustedProxies, client: Client) -> String {
         let app = handler_fn(|request| {
             let forwarded = request.value::<Forwarded>().map(|forwarded| (*forwarded).clone()).unwrap_or_default();
@@ -177,7 +178,7 @@ mod tests {
         }
     }
 
-    /// All layers use one host: the one that the proxy reports if it is trusted with it, otherwise that of the request.
+    /// All layers use the same host: the reported one if the layer reads it, otherwise that of the request.
     #[test]
     fn all_layers_see_the_same_host() {
         use crate::layers::{AllowedHosts, HttpsOnly};
@@ -209,7 +210,7 @@ mod tests {
         }
     }
 
-    /// The access log shows the client's address, also for requests that no handler has seen.
+    /// The access log shows the client's address, even for requests that no handler was called for.
     #[test]
     fn the_access_log_shows_the_forwarded_address() {
         struct Logged(Arc<Mutex<Vec<String>>>);

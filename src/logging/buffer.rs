@@ -1,4 +1,4 @@
-//! The buffer between the threads that log and the one that writes.
+//! The buffer between the threads that log and the thread that writes.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -25,17 +25,17 @@ pub(super) trait Sink: Write {
         Ok(())
     }
 
-    /// The message for stderr after the first failed write or reopen.
+    /// Returns the message for stderr after the first failed write or reopen.
     fn failure(&self, error: &io::Error) -> Option<String> {
         let _ = error;
         None
     }
 }
 
-/// From a level and a message to a line without its end.
+/// Formats a line from a level and a message, without its line end.
 pub(super) type FormatLine = Box<dyn Fn(Level, &str) -> String + Send + Sync>;
 
-/// The buffer between the threads that log and the one that writes.
+/// The buffer between the threads that log and the thread that writes.
 #[derive(Default)]
 pub(super) struct LogBuffer {
     own_lines: OnceLock<FormatLine>,
@@ -50,13 +50,13 @@ pub(super) struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
-    /// What the writing thread is doing.
+    /// The state of the writing thread.
     writer: WriterState,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum WriterState {
-    /// Writing, or about to check for more lines: needs no wake-up.
+    /// Writing, or about to check for more lines. It need not be woken.
     #[default]
     Busy,
     /// Waiting for a line: it must be woken.
@@ -71,7 +71,7 @@ impl fmt::Debug for LogBuffer {
 
 impl LogBuffer {
     pub(super) fn own_lines(&self, format: FormatLine) {
-        let _ = self.own_lines.set(format); // the first applies
+        let _ = self.own_lines.set(format); // only the first call has an effect
     }
 
     /// Formats a line of the writer itself.
@@ -111,7 +111,7 @@ impl LogBuffer {
         self.not_empty.notify_one();
     }
 
-    /// The loop of the writing thread. Lines that can't be written are lost, and it continues.
+    /// Runs the loop of the writing thread. Lines that cannot be written are lost, and the loop continues.
     pub(super) fn write_to(&self, out: &mut dyn Sink) {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
         loop {
@@ -134,11 +134,11 @@ impl LogBuffer {
                 }
             }
             batch.clear();
-            // Written after lines that could be written, so there is space again.
+            // Lines were written, so there is space again for the count of lost lines.
             if slow + failed > 0 && write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
-            thread::sleep(WRITE_INTERVAL); // the pause lets lines gather
+            thread::sleep(WRITE_INTERVAL); // more lines are collected during the pause
         }
     }
 
@@ -173,8 +173,8 @@ impl LogBuffer {
     }
 }
 
-/// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last bytes written do
-/// not end a line, so a line end is written before the next one.
+/// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last written line is
+/// incomplete, so a line end is written before the next line.
 fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
     let mut rest = batch;
     let mut is_begun = false;
@@ -263,7 +263,7 @@ mod tests {
     fn draining_is_bounded() {
         let buffer = LogBuffer::default();
         buffer.push(b"nobody writes this\n");
-        buffer.drain(Duration::from_millis(1)); // returns, though no thread ever takes the line
+        buffer.drain(Duration::from_millis(1)); // returns even if no thread ever takes the line
         assert!(!buffer.lock().lines.is_empty());
     }
 }

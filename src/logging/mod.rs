@@ -1,5 +1,5 @@
 //! The log on stderr for programs without a logger: `log_to_stderr` and its settings. All modules log by the macros of
-//! `log`; none calls this one.
+//! `log`; none calls this module.
 //!
 //! A logging thread only copies a line into a bounded buffer, and one thread writes the buffer out. Lines are lost if
 //! the buffer is full, because the reader is slow, or if they cannot be written, because the disk is full or the pipe
@@ -20,16 +20,16 @@ use self::writers::buffer;
 
 pub use self::writers::{LogFile, StderrWriter};
 
-/// The target of access lines: they contain their own time and address, so nothing is prepended.
+/// The target of access lines. They contain time and address, so nothing is prepended.
 const ACCESS: &str = "modest::access";
 
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long the last lines may take at the end
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long to wait for the last lines at the end
 
 /// Logs to stderr: access lines in the format of Python's `http.server`; `info`, warnings and errors of the program and
-/// its crates; warnings and errors of this one. One line each with level and time. Does nothing if the process already
-/// has a logger.
+/// its crates; warnings and errors of this crate. Each message is one line with level and time. Does nothing if the
+/// process already has a logger.
 ///
-/// Without a logger the library logs nothing: after a 500, the reason is lost.
+/// Without a logger, nothing is logged, and the reason of a 500 is lost.
 ///
 /// ```text
 /// 127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 500 -
@@ -65,7 +65,7 @@ pub fn log_to_stderr() -> StderrLog {
 ///
 /// Each line that is logged while a handler is called has the id of its request, if a layer such as
 /// [`RequestIds`](crate::layers::RequestIds) gives it one: in brackets, or as the member `id`.
-/// [`LogScope`](crate::LogScope) takes it to other threads.
+/// Use [`LogScope`](crate::LogScope) for lines that other threads log.
 ///
 /// At `modest=info` the reason of each 4xx is logged, with client and request line: `127.0.0.1 "GET /a HTTP/1.1": 404
 /// Not Found: there is no note 7`.
@@ -77,8 +77,8 @@ pub struct Logger {
 }
 
 impl Logger {
-    /// Creates the settings: `info` for the program and its crates, `warn` for this crate, and its access lines, as
-    /// text.
+    /// Creates the default settings: `info` for the program and its crates, `warn` for this crate, and access lines;
+    /// all as text.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Logger {
         Logger { levels: Levels::default(), format: LogFormat::Python }
@@ -144,7 +144,7 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// One part of `RUST_LOG`.
+    /// Adds one part of `RUST_LOG`.
     fn add(&mut self, text: &str) {
         let (target, level) = text.split_once('=').map_or(("", text), |(target, level)| (target.trim(), level.trim()));
         match level.parse() {
@@ -156,8 +156,8 @@ impl Levels {
         }
     }
 
-    /// The level of the longest name that is the target or a module around it. If a name was set twice, the later level
-    /// applies.
+    /// Returns the level of the longest name that is the target or a module around it. If a name was set twice, the
+    /// later level applies.
     fn of(&self, target: &str) -> LevelFilter {
         let is_within =
             |name: &str| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
@@ -204,8 +204,8 @@ impl Log for StderrLogger {
     }
 }
 
-/// An access line unchanged (a record escapes the client's text); any other message with its level and time, as one
-/// line whatever a client or a cause put into it.
+/// Formats a record. An access line stays unchanged (its text from the client is already escaped). Any other message
+/// gets its level and time, and is escaped so that any text is one line.
 fn line_of(record: &Record<'_>, format: LogFormat, now: SystemTime) -> String {
     match record.target() {
         ACCESS => format!("{}\n", record.args()),

@@ -1,4 +1,4 @@
-//! The writers that never wait: to stderr, and to a file, which the program also uses.
+//! Writers that never wait: to stderr, and to a file. The program also uses them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,8 +16,8 @@ use super::FLUSH_TIMEOUT;
 use super::buffer::{CAPACITY, LogBuffer, Sink};
 
 /// A writer to stderr that never waits: a line is copied into a buffer of 1 MiB that all such writers of the process
-/// share, and a thread writes it out. Use it in loggers: a logger that writes to stderr directly stops the server if
-/// its reader does not read.
+/// share, and a thread writes it out. Use it in loggers: a logger that writes directly to stderr blocks the server if
+/// the reader of stderr does not read.
 ///
 /// A line is passed on when it ends. A line that finds no space is dropped and counted, and the count is logged later.
 ///
@@ -42,14 +42,14 @@ impl StderrWriter {
         StderrWriter::default()
     }
 
-    /// Sets how the writer's own lines are formatted, such as the one that counts lost lines: from a level and a
-    /// message to a line without its end. Default: the format of [`log_to_stderr`](crate::log_to_stderr). The first call applies to the whole
-    /// process.
+    /// Sets how the writer formats its own lines, such as the number of lost lines: a function from a level and a
+    /// message to a line without its line end. Default: the format of [`log_to_stderr`](crate::log_to_stderr). The
+    /// first call applies to the whole process.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
         buffer().own_lines(Box::new(format));
     }
 
-    /// Returns how many lines of this process were lost so far: stderr did not take them in time, or not at all.
+    /// Returns how many lines of this process were lost so far, because stderr did not accept them in time or at all.
     pub fn lost_lines(&self) -> u64 {
         buffer().lost.load(Relaxed)
     }
@@ -121,7 +121,7 @@ impl LogFile {
         self.buffer.own_lines(Box::new(format));
     }
 
-    /// Returns how many lines were lost so far: the disk did not take them in time, or not at all.
+    /// Returns how many lines were lost so far, because the disk did not accept them in time or at all.
     pub fn lost_lines(&self) -> u64 {
         self.buffer.lost.load(Relaxed)
     }
@@ -144,7 +144,8 @@ impl Write for LogFile {
     }
 }
 
-/// Opened without blocking, because opening a FIFO would wait for its reader. A FIFO without a reader is an error.
+/// Opens a file to append to. It is opened without blocking, because opening a FIFO would wait for its reader. A FIFO
+/// without a reader is an error.
 fn append(path: &std::path::Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
@@ -184,7 +185,7 @@ impl Sink for FileSink {
     }
 }
 
-/// Passes each complete line on.
+/// Moves each complete line to the buffer.
 fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     line.extend_from_slice(bytes);
     // A line that never ends is dropped, like a line that finds no space.
@@ -194,8 +195,8 @@ fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     }
 }
 
-/// The buffer of stderr. Its first use starts the thread. Without a thread nothing is written and it fills up, but the
-/// server keeps running.
+/// Returns the buffer of stderr. Its first use starts the thread. If there is no thread, nothing is written and the
+/// buffer fills up, but the server keeps running.
 pub(super) fn buffer() -> &'static LogBuffer {
     static BUFFER: OnceLock<Arc<LogBuffer>> = OnceLock::new();
     BUFFER.get_or_init(|| {

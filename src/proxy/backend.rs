@@ -1,4 +1,4 @@
-//! The URL of a backend: its address, and the path that replaces the path of the mount.
+//! The URL of a backend: its address, and the path that replaces the mount's path.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -12,7 +12,7 @@ pub(super) struct Backend {
     pub(super) authority: String,
     host: String,
     port: u16,
-    /// The path, encoded, without a slash at its end. `None`: the backend gets the path of the request.
+    /// The path, encoded, without a slash at its end. `None`: the backend gets the whole path of the request.
     pub(super) path: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Backend {
     }
 }
 
-/// The host without brackets, and the port. `None` if this is not an authority.
+/// Returns the host without brackets, and the port. `None` if this is not an authority.
 fn split_port(authority: &str) -> Option<(String, u16)> {
     let after_host = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 32 * 1024;
 
 /// A request in progress.
 pub(super) struct Exchange {
-    /// Notified when there is an answer.
+    /// Notified when there is an `Answer`.
     pub(super) arrived: Signal,
     state: Mutex<State>,
     asked: Asked,
@@ -53,26 +53,26 @@ pub(super) struct Asked {
 
 #[derive(Default)]
 struct State {
-    /// The connection, for the end of the exchange.
+    /// The connection, which the end of the exchange closes.
     stream: Option<Arc<TcpStream>>,
     answer: Option<Result<Answer, Failure>>,
-    /// Whether there was an answer. A second one is dropped.
+    /// Whether there was an `Answer`. A second one is dropped.
     is_answered: bool,
-    /// Whether the client has left, or its response is complete.
+    /// Whether the client has disconnected, or its response is complete.
     is_over: bool,
 }
 
 /// The backend's response.
 pub(super) enum Answer {
-    /// Without a body.
+    /// A response without a body.
     Whole(AnswerHead),
-    /// With a body that the thread sends.
+    /// A response with a body that the thread sends.
     Streamed(AnswerHead, Response),
     /// The connection continues as another protocol.
     Switched(AnswerHead, Upstream),
 }
 
-/// Ends the exchange when it is dropped with its request: the client has left, or has received its response.
+/// Ends the exchange when it is dropped with its request, because the client has disconnected or received its response.
 pub(super) struct Pending(pub(super) Arc<Exchange>);
 
 impl Drop for Pending {

@@ -1,4 +1,4 @@
-//! Why a backend gives no response, and which response the client gets instead.
+//! The reasons for a missing response from a backend, and the response that the client gets instead.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use crate::http::LiveRefusal;
 /// The reason why there is no response.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// It does not accept connections.
+    /// The backend does not accept connections.
     Unreachable(String),
-    /// It took too long to connect.
+    /// Connecting took too long.
     Unconnected(String),
     /// The response did not begin in time.
     Late,

@@ -1,5 +1,5 @@
-//! The header fields that the backend and the client get. Fields of one connection are left out, and fields about the
-//! client are set to what this server knows.
+//! The header fields that the backend and the client get. Fields that concern one connection are left out, and fields
+//! about the client are set from the data of this server.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use http::header;
 use crate::http::answer::AnswerHead;
 use crate::{HeaderName, HeaderValue, Method, Request};
 
-/// Fields of one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).
+/// Fields that concern one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "http2-settings",
@@ -23,7 +23,7 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
 /// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy`
-/// would become `HTTP_PROXY` there, the proxy for the program's own requests.
+/// would become the variable `HTTP_PROXY` in them, which sets the proxy for the program's own requests.
 const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",
@@ -51,14 +51,14 @@ const OWN: [&str; 22] = [
 /// All fields with this prefix are also left out.
 const OWN_PREFIX: &str = "x-forwarded-";
 
-/// The length of the body. `None` if there is no body.
+/// Returns the length of the body. `None` if there is no body.
 fn body_length(request: &Request) -> Option<u64> {
     let has_body = ["transfer-encoding", "content-length"].iter().any(|name| request.header_all(name).next().is_some());
     has_body.then(|| request.body().len())
 }
 
-/// The protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8): `h2c` and
-/// those of a request with a body are not passed on.
+/// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
+/// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
@@ -145,8 +145,8 @@ fn about_client(request: &Request, prefix: &str) -> String {
     lines
 }
 
-/// The fields for the client, with the length as one number. A challenge is left out if the client's credentials would
-/// be meant for this server.
+/// Returns the fields for the client, with the length as one number. A challenge is left out if the client's
+/// credentials are for this server and not passed on.
 pub(super) fn of_response(
     head: AnswerHead,
     passes_authorization: bool,
@@ -161,18 +161,18 @@ pub(super) fn of_response(
     fields.chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
 }
 
-/// The protocol that a 101 switches to.
+/// Returns the protocol that a 101 switches to.
 pub(super) fn protocol(head: &AnswerHead) -> String {
     let name = head.values(&header::UPGRADE).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Whether this is one of the protocols that the client offers.
+/// Returns whether this is one of the protocols that the client offers.
 pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
     words(std::iter::once(offered.as_bytes())).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }
 
-/// The words of a list in several lines.
+/// Returns the words of a list that can have several lines.
 fn words<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     lines.flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
 }

@@ -12,7 +12,7 @@ mod kept; // connections for further requests
 
 mod upstream; // its connection to the backend
 
-mod failure; // why a backend gives no response
+mod failure; // why there is no response from a backend
 
 mod fields; // the fields that each side gets
 
@@ -44,24 +44,26 @@ use threads::Threads;
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
 ///   the place of the [mount](crate::Routes::mount)'s: with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
-/// - *Host*: the backend gets the client's, so that its redirects and its checks of origins and names are about the
+/// - *Host*: the backend gets the client's `Host`, so that its redirects and its checks of origins and names use the
 ///   address that the client uses. An empty `Host` stays empty.
-/// - *Fields*: those of one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
-///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are replaced, not extended: they have what this
-///   server knows (see [`TrustedProxies`](crate::layers::TrustedProxies)). The client's own values are dropped, like any
-///   other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and the like. `Via` is added.
-/// - *Conditions*: `If-None-Match`, `Range` and the like are the backend's. Its response is not changed for them.
-/// - *Other readings of a path*: a segment with a backslash, or with `;` after nothing, `.` or `..`, is a 404, because
-///   some servers remove what follows `;`, or take a backslash for a slash.
-/// - *Methods* are passed on unchanged, so a backend should not take `get` for `GET`: rights see two methods.
-/// - *Destination* (WebDAV) is rewritten like the path. One outside the mount is a 502.
+/// - *Fields* that concern one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,
+///   `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Real-IP` are set from the data of this server (see
+///   [`TrustedProxies`](crate::layers::TrustedProxies)). The client's values are dropped, not extended, as are all
+///   other `X-Forwarded-*`, `Proxy`, `X-Client-IP`, `X-Original-URL` and similar fields. `Via` is added.
+/// - *Conditions*: the backend evaluates `If-None-Match`, `Range` and the like. Its response is not changed because of
+///   them.
+/// - *Ambiguous paths*: a segment with a backslash, or one that begins with `;`, `.;` or `..;`, is a 404, because some
+///   servers remove `;` with the rest of the segment, or treat a backslash as a slash.
+/// - *Methods* are passed on unchanged. A backend should not treat `get` as `GET`, because for rights these are two
+///   methods.
+/// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
-/// - *Clients that leave*: the request to the backend ends. A client that has ended its side can read the rest of a
-///   response, unless nothing comes for 10 seconds.
+/// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
+///   rest of a response, unless the backend sends nothing for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
-///   one address. If it breaks off in the middle of a response, the client's connection is reset.
+///   one address. If the backend ends in the middle of a response, the client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body.
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
@@ -113,15 +115,16 @@ impl ReverseProxy {
         })
     }
 
-    /// Sets how long a connection attempt to each of the backend's addresses may take, then 504. Default: 5 seconds.
+    /// Sets how long an attempt to connect to each of the backend's addresses can take. After that the client gets 504.
+    /// Default: 5 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
         self.connect_timeout = limit.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets two time limits: how long the backend may read nothing of the request while it is sent, and how long it may
-    /// take to begin its response after it has read the last bytes. Then 504. Default: 60 seconds; `None`: no limit. A
-    /// response that has begun may pause.
+    /// Sets two time limits: how long the backend can read nothing of the request while it is sent, and how long it can
+    /// take to begin its response after reading the last bytes. After that the client gets 504. Default: 60 seconds;
+    /// `None`: no limit. A response that has begun may pause.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self
@@ -142,8 +145,8 @@ impl ReverseProxy {
     }
 
     /// Sets how many requests to the backend can be in progress, including WebSockets. Each holds a thread. Further
-    /// requests get 503. At most a quarter of them, and at least one, can be from one address, or one 64-bit network of
-    /// IPv6; further ones get 429. Default: 256.
+    /// requests get 503. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one;
+    /// further requests get 429. Default: 256.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
         self
@@ -171,8 +174,8 @@ impl ReverseProxy {
         self
     }
 
-    /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. For a
-    /// server whose whole site is below a prefix that the backend does not know.
+    /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. Use it
+    /// if the whole site is served below a prefix that the backend does not know.
     pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
         self.prefix = path.trim_end_matches('/').to_owned();
         self
@@ -187,7 +190,7 @@ impl ReverseProxy {
                 request.value::<Pending>().ok_or("the exchange was stored")?
             }
         };
-        let ticket = pending.0.arrived.ticket(); // taken before the check for an answer, so that none is missed
+        let ticket = pending.0.arrived.ticket(); // taken before checking for an `Answer`, so that none is missed
         match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
             None => Ok(Response::wait_for_other_thread(ticket)),
@@ -211,20 +214,21 @@ impl ReverseProxy {
         Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
     }
 
-    /// The request target for the backend: the path in its canonical form as the client wrote it, and the query.
+    /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the
+    /// query.
     fn target(&self, request: &Request) -> Result<String> {
-        let canonical = request.url_path()?; // never with dot segments: rights were checked for this path
+        let canonical = request.url_path()?; // has no dot segments: rights were checked for this path
         let whole = request.target();
         let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
         let path = self.path_there(request, &canonical, raw)?;
         Ok(request.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
     }
 
-    /// The path that the backend gets. `raw`: as the client wrote it.
+    /// Returns the path for the backend. `raw`: the path as the client sent it.
     fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
         let refused = |why: &str| Err(Error::new(StatusCode::NOT_FOUND, why));
         if path.names().any(has_other_reading) {
-            return refused("The application for this path may read it as another one.");
+            return refused("The application for this path could read it as another path.");
         }
         let prefix =
             UrlPath::parse(&self.prefix).map_or_else(|_| self.prefix.as_bytes().to_vec(), |at| at.as_bytes().to_vec());
@@ -239,7 +243,7 @@ impl ReverseProxy {
         Ok(if path.is_empty() { "/".to_owned() } else { path })
     }
 
-    /// The beginning of paths that the backend does not get.
+    /// Returns the prefix that is removed from paths for the backend.
     fn dropped<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         match &self.backend.path {
             Some(_) => request.mount_path(),
@@ -247,7 +251,8 @@ impl ReverseProxy {
         }
     }
 
-    /// The path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's field.
+    /// Returns the path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's
+    /// field.
     fn destination(&self, request: &Request) -> Result<Option<String>> {
         let mut lines = request.header_all("destination");
         let path = match (lines.next(), lines.next()) {
@@ -277,10 +282,10 @@ impl ReverseProxy {
         }
     }
 
-    /// The response to the client for an answer of the backend.
+    /// Returns the response to the client for an answer of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
-            // Like the response to GET, whose body other threads send: layers see the same kind.
+            // A body that other threads send, as for GET, so that layers treat both alike.
             Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
             Answer::Whole(head) => (head, Response::no_content()),
             Answer::Streamed(head, response) => (head, response),
@@ -296,13 +301,13 @@ impl ReverseProxy {
     }
 }
 
-/// The places for requests. One address can have a quarter of them.
+/// Returns the places for requests. One address can have a quarter of them.
 fn places(number: usize) -> Arc<Live> {
     Live::new(number, Some((number / 4).max(1)))
 }
 
-/// Whether some servers would read this segment as another one, or as several: without what follows `;`, or with a
-/// backslash as a slash.
+/// Returns whether some servers would read this segment as a different one or as several, because they remove `;` and
+/// the rest, or treat a backslash as a slash.
 fn has_other_reading(name: &[u8]) -> bool {
     let own = name.split(|&byte| byte == b';').next().unwrap_or_default();
     name.contains(&b'\\') || matches!(own, b"" | b"." | b"..")
@@ -314,11 +319,11 @@ impl fmt::Debug for ReverseProxy {
     }
 }
 
-/// Every method that a client can send, except TRACE, whose response would be about this server's own request.
+/// Handles every method that a client can send, except TRACE, which would return this server's own request.
 impl RequestHandler for ReverseProxy {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-        // If this server has checked the password, the other one can't know that a page of another site sent it.
+        // If this server checks the password, the backend cannot detect that a page of another site sent the request.
         if !self.passes_authorization && (!only_reads || fields::upgrade(request).is_some()) {
             request.check_own_page("use this application")?;
         }

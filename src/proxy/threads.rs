@@ -1,4 +1,5 @@
-//! The threads of exchanges. A thread whose exchange has ended waits for the next one for a while. Called by `exchange`.
+//! The threads of exchanges. A thread whose exchange has ended waits some seconds for another one. Called by
+//! `exchange`.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +12,8 @@ const STACK: usize = 256 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Without capacity, so a job is accepted only by a thread that waits. The threads end when this is dropped.
+/// The threads that wait for an exchange. They end when this is dropped. The channel has no capacity, so a job is
+/// accepted only if a thread waits.
 pub(super) struct Threads {
     jobs: Sender<Job>,
     waiting: Receiver<Job>,

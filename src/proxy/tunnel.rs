@@ -1,5 +1,5 @@
 //! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
-//! stream and one more. When one direction has ended, the other one can continue as long as it has bytes.
+//! stream and one more. When one direction has ended, the other can continue until it has been silent for too long.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -31,7 +31,7 @@ fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>)
     downstream.join().unwrap_or(Ok(())).and(copied)
 }
 
-/// Both sides, for the direction that ends first.
+/// Both sides, so that the direction that ends first can end the other.
 struct Tunnel {
     client: StreamWriter,
     backend: Arc<TcpStream>,
@@ -56,8 +56,9 @@ impl Tunnel {
         copied.map(drop).and(ended)
     }
 
-    /// Called when one direction has ended. Waits for the other, and ends both sides when it is silent for too long, or at
-    /// once after an error: the other direction may be blocked by a side that no longer reads.
+    /// Called when one direction has ended. Waits for the other direction, and ends both sides when that has been
+    /// silent for too long. After an error both are ended at once, because the other direction may be blocked by a side
+    /// that no longer reads.
     fn end(&self, is_complete: bool) {
         if !is_complete {
             self.end_both();
@@ -125,8 +126,8 @@ mod tests {
         String::from_utf8(head).unwrap()
     }
 
-    /// A request that the backend has accepted. It is rejected as long as an earlier tunnel has the only place, which is
-    /// free shortly after its sides have seen their ends.
+    /// Repeats a request until the backend accepts it. It is rejected while an earlier tunnel has the only place, which
+    /// becomes free shortly after both sides have seen the end.
     fn request(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
         backend.set_nonblocking(true).unwrap();
         let begun = Instant::now();
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Shuts the server down, also if a check fails.
+    /// Shuts the server down when dropped, even if a check fails.
     struct Serving(ServerHandle);
 
     impl Drop for Serving {
@@ -164,7 +165,7 @@ mod tests {
         (client, upstream)
     }
 
-    /// Checks a tunnel whose client is the first side, and then one whose backend is.
+    /// Runs a check twice: with the client as the first side, and with the backend.
     fn for_each_side(set: impl Fn(ReverseProxy) -> ReverseProxy, check: impl Fn(&str, TcpStream, TcpStream)) {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
@@ -186,7 +187,7 @@ mod tests {
         while stream.write(&[b'x'; 65_536]).is_ok() {}
     }
 
-    /// Neither side reads, and one of them is reset: the other one does not wait for it.
+    /// Neither side reads, and one is reset. The other is ended without waiting.
     #[test]
     fn a_reset_ends_a_tunnel_that_is_full() {
         for_each_side(
@@ -203,7 +204,7 @@ mod tests {
         );
     }
 
-    /// When one side has ended, the other side is ended once it is silent, and the place is free again.
+    /// When one side has ended, the other is ended after a time of silence, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
         let limit = Duration::from_secs(1); // long enough for this thread to run meanwhile on a busy machine
@@ -212,7 +213,7 @@ mod tests {
             |first, mut one, mut other| {
                 one.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: its end is passed on");
-                // The other side can continue for longer than the limit.
+                // The other side can continue for longer than the limit if it sends.
                 let begun = Instant::now();
                 while begun.elapsed() < 2 * limit {
                     other.write_all(b"x").unwrap();

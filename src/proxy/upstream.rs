@@ -61,7 +61,7 @@ impl Upstream {
         self.unused.is_empty() && self.unsent.as_ref().is_none_or(|unsent| unsent.start == unsent.piece.len())
     }
 
-    /// Bytes that were read and not used yet.
+    /// Returns bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.unused.clone()]
     }
@@ -76,8 +76,8 @@ impl Upstream {
         self.has_received
     }
 
-    /// Reads more, and sends what is still to be sent. Returns 0 at the end. The limit counts from when the backend
-    /// last read bytes of the request.
+    /// Reads more bytes, and sends unsent bytes while it waits. Returns 0 at the end. The limit counts from when the
+    /// backend last read bytes of the request.
     pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
         loop {
             let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
@@ -106,7 +106,7 @@ impl Upstream {
         Ok(count)
     }
 
-    /// Sends as much as the backend accepts. Returns whether that was anything.
+    /// Sends as much as the backend accepts. Returns whether any bytes were sent.
     fn send_some(&mut self) -> Result<bool, Failure> {
         let Some(unsent) = &mut self.unsent else { return Ok(false) };
         if !unsent.prepare().map_err(|error| Failure::Unread(error.to_string()))? {
@@ -128,7 +128,7 @@ impl Upstream {
         }
     }
 
-    /// Waits for bytes, and for room if there is more to be sent.
+    /// Waits until bytes arrive, or until unsent bytes can be sent.
     fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
         let what = if self.unsent.is_some() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         wait_until_ready(&*self.stream, what, limit)
@@ -136,7 +136,7 @@ impl Upstream {
 }
 
 impl Unsent {
-    /// Reads the next piece of the body if this one is sent. Returns false if there are no more.
+    /// Reads the next piece of the body if the current one is sent. Returns false if there are no more.
     fn prepare(&mut self) -> io::Result<bool> {
         if self.start == self.piece.len() {
             self.piece.resize(PIECE, 0);

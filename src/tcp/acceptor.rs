@@ -1,5 +1,5 @@
-//! The listeners: accepts new connections, from each in turn, and pauses while that is not possible. Held together with
-//! the poller by one worker at a time. It returns its messages instead of logging them, because a logger may block.
+//! Accepts new connections from all listeners in turn, and pauses while that is not possible. One worker at a time
+//! holds it, together with the poller. It returns its messages instead of logging them, because a logger may block.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::sys::ClientStream;
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
     listeners: Vec<ListenerState>,
-    next: usize,   // the next one to accept from
-    pending: bool, // clients may be waiting at any of them
+    next: usize,   // the listener to accept from next
+    pending: bool, // clients may be waiting at any listener
     full: Pause,   // there is no room, for clients of any listener
     to_evict: usize,
     complained: Option<Instant>,
-    closes_at: Option<Instant>, // new clients are refused, and the last handshakes are awaited until then
+    closes_at: Option<Instant>, // set when new clients are refused: the last handshakes can complete until then
     is_closed: bool,
 }
 
@@ -34,7 +34,7 @@ struct ListenerState {
     accepted: Arc<AtomicU64>,
 }
 
-/// A time without accepting. It doubles each time, up to a second.
+/// A pause of accepting. Its length doubles each time, up to a second.
 struct Pause {
     until: Option<Instant>,
     length: Duration,
@@ -42,13 +42,13 @@ struct Pause {
 
 /// The result of accepting.
 pub enum Accepted {
-    /// A client, for this protocol of the server.
+    /// A client, and the number of the protocol for it.
     Client(ClientStream, Address, u8),
     Nobody,
     /// No descriptors or no memory: room must be made first.
     NoRoom(io::Error),
-    /// One listener failed so often in a row that it is not caused by clients, and pauses. `first`: it did not fail
-    /// before; `for_good`: it has failed for too long to go on.
+    /// A listener pauses, because it failed so often in a row that clients are not the cause. `first`: it did not fail
+    /// before. `for_good`: it has failed for so long that the server shuts down.
     Failing {
         err: io::Error,
         first: bool,
@@ -57,8 +57,8 @@ pub enum Accepted {
 }
 
 /// How long the last handshakes are awaited. Their SYN arrived before new clients were refused, and they complete one
-/// round trip later, which is far less than this in a local network. The last ACK of a distant client that connects at
-/// this moment may arrive too late, and that client is reset.
+/// round trip later, which is far less than this in a local network. The last ACK of a distant client may arrive too
+/// late; then that client is reset.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -84,12 +84,12 @@ impl Acceptor {
         }
     }
 
-    /// The address of each listener, and how many clients it has accepted.
+    /// Returns the address of each listener, and how many clients it has accepted.
     pub fn counts(&self) -> Vec<(Address, Arc<AtomicU64>)> {
         self.listeners.iter().map(|state| (state.listener.address().clone(), state.accepted.clone())).collect()
     }
 
-    /// The poller reported waiting clients at this listener.
+    /// Called when the poller reports waiting clients at this listener.
     pub fn wake(&mut self, number: usize) {
         if let Some(state) = self.listeners.get_mut(number) {
             state.pending = true;
@@ -97,13 +97,12 @@ impl Acceptor {
         }
     }
 
-    /// Whether clients may be waiting, and accepting is not paused.
+    /// Returns whether clients may be waiting and accepting is not paused.
     pub fn is_due(&self, now: Instant) -> bool {
         self.pending && self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
     }
 
-    /// When there is something to do without an event: a pause ends after which clients can be accepted, or it is time
-    /// to close.
+    /// Returns when there is something to do without an event: at the end of a pause, or when it is time to close.
     pub fn due_at(&self) -> Option<Instant> {
         let pending = self.listeners.iter().filter(|state| state.pending);
         let paused = pending.filter_map(|state| state.failing.until.max(self.full.until));
@@ -132,12 +131,12 @@ impl Acceptor {
         Accepted::Nobody
     }
 
-    /// Whether a client is waiting now. If none is, the next one causes an event.
+    /// Returns whether a client is waiting now. If not, the next client causes an event.
     pub fn somebody_waits(&mut self) -> bool {
         let mut somebody_waits = false;
         for state in self.listeners.iter_mut().filter(|state| state.pending) {
-            // If that cannot be determined, it is checked again. While no client waits, a full server need not check
-            // repeatedly.
+            // If an error prevents the check, it is repeated later. While no client waits, a full server need not check
+            // again.
             if let Ok(waits) = state.listener.socket().somebody_waits() {
                 state.pending = waits;
                 somebody_waits |= waits;
@@ -155,15 +154,15 @@ impl Acceptor {
         }
     }
 
-    /// There is no room for a new client: how many connections to evict. One at first, then twice as many each time
-    /// that was not enough.
+    /// Returns how many connections to evict for new clients. One at first, then twice as many each time that was not
+    /// enough.
     pub fn evictions(&mut self) -> usize {
         let count = self.to_evict;
         self.to_evict = (2 * count).min(MOST_EVICTED);
         count
     }
 
-    /// None could be evicted yet: the number stays the same for the next time.
+    /// Called when no connection could be evicted: the number stays the same for the next time.
     pub fn evicted_nobody(&mut self) {
         self.to_evict = (self.to_evict / 2).max(1);
     }
@@ -173,7 +172,7 @@ impl Acceptor {
         self.full.begin(now, by);
     }
 
-    /// Whether it is time to log that there is no room: once a minute.
+    /// Returns whether to log that there is no room, at most once a minute.
     pub fn may_complain(&mut self, now: Instant) -> bool {
         let due = self.complained.is_none_or(|last| now.saturating_duration_since(last) > COMPLAINTS);
         if due {
@@ -182,12 +181,12 @@ impl Acceptor {
         due
     }
 
-    /// A descriptor is free again.
+    /// Called when a descriptor is free again.
     pub fn end_pause(&mut self) {
         self.full.until = None;
     }
 
-    /// The shutdown begins: refuses new clients, if that is possible. Returns when to accept for the last time.
+    /// Called when the shutdown begins. Refuses new clients, if possible. Returns when to accept for the last time.
     pub fn refuse_newcomers(&mut self, now: Instant) -> Instant {
         let mut handshakes = false;
         for state in &mut self.listeners {
@@ -197,7 +196,7 @@ impl Acceptor {
         *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
     }
 
-    /// When to accept for the last time, once new clients are refused.
+    /// Returns when to accept for the last time, if new clients are refused.
     pub fn closes_at(&self) -> Option<Instant> {
         self.closes_at
     }
@@ -213,13 +212,13 @@ impl Acceptor {
         })
     }
 
-    /// No more clients. The listeners are closed when they are dropped.
+    /// Ends accepting. Returns the listeners, which are closed when they are dropped.
     pub fn close(&mut self) -> impl Iterator<Item = Listener> + '_ {
         self.is_closed = true;
         self.listeners.drain(..).map(|state| state.listener)
     }
 
-    /// Whether it is closed for good.
+    /// Returns whether accepting has ended.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -296,19 +295,20 @@ impl Pause {
     }
 }
 
-/// Why accept(2) failed.
+/// The reason for which accept(2) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NobodyWaits,
     /// No descriptors or no memory.
     NoRoom,
-    /// That client has disconnected, its network has an error (accept(2) passes such errors on), or a signal arrived:
-    /// try the next one.
+    /// The client has disconnected, its network has an error (accept(2) returns such errors), or a signal arrived: try
+    /// the next client.
     OfOne,
 }
 
 impl Refusal {
-    /// `is_closing`: new clients are refused, and then an empty Unix socket returns EINVAL.
+    /// Classifies an error. `is_closing`: new clients are refused, so a Unix socket without waiting clients returns
+    /// EINVAL.
     fn of(err: &io::Error, is_closing: bool) -> Refusal {
         match err.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::AGAIN) => Refusal::NobodyWaits,
@@ -327,7 +327,7 @@ mod tests {
     use super::super::sys::ListeningSocket;
     use super::*;
 
-    /// An acceptor without listeners. The rules for missing room need none.
+    /// Returns an acceptor without listeners. The rules for missing room need none.
     fn acceptor() -> Acceptor {
         Acceptor::new(Vec::new())
     }
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
     }
 
-    /// A listener that is never polled: the simulation has no kernel behind it.
+    /// Returns a listener that is never polled, because the simulation has no kernel.
     fn listener(address: Address, queue: usize) -> Listener {
         let (socket, _) = UnixStream::pair().unwrap();
         Listener::new(ListeningSocket::from(OwnedFd::from(socket)), address, queue)
@@ -465,7 +465,8 @@ mod tests {
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
         let is_refusal_possible = tcp().refuse_newcomers();
-        let handed = || listener(inet(), 7); // another process may have it, so new clients are not refused
+        // another process may have the same listener, so new clients are not refused
+        let handed = || listener(inet(), 7);
         for (what, listeners, waits, queues) in [
             ("TCP", vec![tcp()], LAST_HANDSHAKES, 3),
             ("a Unix socket, which has none", vec![unix()], Duration::ZERO, 5),

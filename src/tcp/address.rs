@@ -25,12 +25,12 @@ pub enum Address {
 }
 
 impl Address {
-    /// The IP address; `None` for a Unix socket.
+    /// Returns the IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|address| address.ip())
     }
 
-    /// The port; `None` for a Unix socket.
+    /// Returns the port; `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         self.socket_addr().map(|address| address.port())
     }
@@ -43,7 +43,7 @@ impl Address {
         }
     }
 
-    /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) becomes an IPv4 address.
+    /// Converts an IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) to an IPv4 address.
     pub(super) fn canonical(self) -> Address {
         match self {
             Address::Inet(address) => Address::Inet(SocketAddr::new(address.ip().to_canonical(), address.port())),
@@ -58,7 +58,7 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/app.sock`, `unix:@name`; `unix:` without a name.
+/// Displays `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/app.sock` or `unix:@name`; `unix:` without a name.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,7 +72,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Control characters are escaped, so that a name chosen by a client cannot add lines to a log.
+/// Writes a name with control characters escaped, so that a client's name cannot add lines to a log.
 pub fn write_printable(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }

@@ -1,5 +1,5 @@
-//! Work beside requests: threads with a name, which a server counts, stops at its shutdown, and waits for; and queues
-//! of jobs for them. Started by `server` and `handle`. It knows nothing of connections.
+//! Background work: named threads that a server counts, stops at its shutdown and waits for, and queues of jobs for
+//! them. Started by `server` and `handle`. Independent of connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::contain::catch;
 use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
 
-/// The stop of a thread beside requests: [`TcpServer::background`](crate::TcpServer::background). Clones share it.
+/// Signals the shutdown to a background thread: [`TcpServer::background`](crate::TcpServer::background). Clones share
+/// it.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<Shared>);
 
@@ -23,26 +24,27 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    over: bool, // no thread is waited for
+    over: bool, // waiting for threads has ended
     threads: HashMap<u64, String>,
     calls: HashMap<u64, Arc<dyn Fn() + Send + Sync>>,
     entered: u64,
 }
 
 impl Stop {
-    /// Whether the shutdown has begun: end soon.
+    /// Returns whether the shutdown has begun. The thread should then end soon.
     pub fn is_set(&self) -> bool {
         self.lock().stopping
     }
 
-    /// Waits up to this time, or until the shutdown begins. Returns whether to go on: `while stop.wait(MINUTE) { .. }`.
+    /// Waits for this time, or until the shutdown begins. Returns whether to continue: `while stop.wait(MINUTE) { ..
+    /// }`.
     pub fn wait(&self, time: Duration) -> bool {
         self.wait_while(sync::now().checked_add(time), |state| !state.stopping); // `None`: without a limit
         !self.is_set()
     }
 
-    /// Calls this when the shutdown begins, or at once if it has begun, unless the returned value was dropped. It can
-    /// wake a thread that waits for something else, such as a socket. It must not block.
+    /// Sets a function that is called when the shutdown begins, or at once if it has begun. Dropping the returned value
+    /// removes it. The function can wake a thread that waits for something else, such as a socket. It must not block.
     pub fn on_stop(&self, call: impl Fn() + Send + Sync + 'static) -> OnStop {
         let call: Arc<dyn Fn() + Send + Sync> = Arc::new(call);
         let mut state = self.lock();
@@ -57,11 +59,11 @@ impl Stop {
         OnStop { stop: self.clone(), number }
     }
 
-    /// Starts a thread that is counted and waited for.
+    /// Starts a thread that the server counts and waits for.
     pub(super) fn start(&self, name: String, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), move || {
-            if let Err(panicked) = catch("a thread beside requests", || work(&at_work.stop)) {
+            if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
                 panicked.named(&name).tell();
             }
         })
@@ -78,12 +80,12 @@ impl Stop {
         Ok(AtWork { stop: self.clone(), number })
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads.
     pub(super) fn count(&self) -> usize {
         self.lock().threads.len()
     }
 
-    /// Notes that the shutdown has begun.
+    /// Records that the shutdown has begun.
     pub(crate) fn set(&self) {
         let mut state = self.lock();
         if std::mem::replace(&mut state.stopping, true) {
@@ -93,7 +95,7 @@ impl Stop {
         drop(state);
         self.0.changed.notify_all();
         for number in numbers {
-            let call = self.lock().calls.get(&number).cloned(); // unless it was dropped meanwhile
+            let call = self.lock().calls.get(&number).cloned(); // `None` if it was dropped meanwhile
             if let Some(call) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {
@@ -109,7 +111,8 @@ impl Stop {
         self.set();
     }
 
-    /// Waits until all threads have ended, up to this time (`None`: without a limit). Logs those that have not.
+    /// Waits until all threads have ended, up to this time (`None`: without a limit). Logs the names of threads that
+    /// are still running.
     pub(crate) fn wait_for_threads(&self, until: Option<Instant>) {
         self.wait_while(until, |state| !state.threads.is_empty() && !state.over);
         let mut names: Vec<String> = self.lock().threads.values().cloned().collect();
@@ -136,7 +139,7 @@ impl Stop {
     }
 }
 
-/// A thread at work; dropped when it ends, or could not be started.
+/// The entry of a thread. Dropped when the thread ends, or could not be started.
 struct AtWork {
     stop: Stop,
     number: u64,
@@ -149,7 +152,7 @@ impl Drop for AtWork {
     }
 }
 
-/// A call at the beginning of the shutdown, until this is dropped: [`Stop::on_stop`].
+/// A function that is called at the beginning of the shutdown ([`Stop::on_stop`]). Dropping this value removes it.
 #[must_use = "is called only until this is dropped"]
 pub struct OnStop {
     stop: Stop,
@@ -163,8 +166,8 @@ impl Drop for OnStop {
     }
 }
 
-/// A bounded queue of jobs: handlers add them, and [threads beside requests](crate::TcpServer::background) take them.
-/// Clones share it.
+/// A bounded queue of jobs. Handlers add them, and [background threads](crate::TcpServer::background) take them. Clones
+/// share it.
 ///
 /// ```
 /// use modest::background::Jobs;
@@ -202,7 +205,7 @@ struct Queue<T> {
     closed: bool,
 }
 
-/// A job that was not accepted: the queue is full, or its threads have ended.
+/// A job that was not accepted, because the queue is full or its threads have ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refused<T>(pub T);
 
@@ -228,15 +231,15 @@ impl<T> Jobs<T> {
         Ok(())
     }
 
-    /// Waits for the next job. After the beginning of a shutdown it returns those that are queued, and then `None`: no
-    /// further job is accepted then.
+    /// Waits for the next job. After the beginning of a shutdown it returns the queued jobs, and then `None`. After
+    /// that no further job is accepted.
     pub fn next(&self, stop: &Stop) -> Option<T>
     where
         T: Send + 'static,
     {
         let jobs = self.clone();
         let _registered = stop.on_stop(move || {
-            drop(jobs.lock()); // a thread that has checked, and is about to wait, holds the lock until it does
+            drop(jobs.lock()); // a thread that has checked the condition holds the lock until it waits
             jobs.0.changed.notify_all();
         });
         let mut queue = self.lock();
@@ -252,12 +255,12 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// The number of queued jobs.
+    /// Returns the number of queued jobs.
     pub fn len(&self) -> usize {
         self.lock().jobs.len()
     }
 
-    /// Whether no job is queued.
+    /// Returns whether no job is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

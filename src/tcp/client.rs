@@ -1,4 +1,4 @@
-//! The client of a connection, and how the connection is secured.
+//! The client of a connection, and how the connection is encrypted.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,14 +10,15 @@ use super::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client(Kind);
 
-/// One word smaller than an address and an option: each connection has this twice, and most are not secured here.
+/// An enum is one word smaller than an address and an option. Each connection has two of these, and most connections
+/// are not encrypted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Plain(Address),
     Secured(Arc<(Address, TlsInfo)>),
 }
 
-/// How a connection is secured: the result of the handshake. Made by [`Tls`](crate::Tls), or by another conversation
+/// How a connection is encrypted: the result of the handshake. Created by [`Tls`](crate::Tls), by another conversation
 /// that encrypts, or by tests.
 ///
 /// ```
@@ -47,12 +48,12 @@ impl Client {
         Client(Kind::Plain(address.into().canonical()))
     }
 
-    /// Sets how the connection is secured.
+    /// Sets how the connection is encrypted.
     pub fn with_tls(self, tls: TlsInfo) -> Client {
         Client(Kind::Secured(Arc::new((self.address().clone(), tls))))
     }
 
-    /// Its address (Python's `client_address`).
+    /// Returns the address of the client (Python's `client_address`).
     pub fn address(&self) -> &Address {
         match &self.0 {
             Kind::Plain(address) => address,
@@ -60,13 +61,13 @@ impl Client {
         }
     }
 
-    /// The IP address without the port; `None` for a Unix socket.
+    /// Returns the IP address without the port; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.address().ip()
     }
 
-    /// How this connection is secured; `None` if this server does not encrypt it. A proxy in front may encrypt the
-    /// client's own connection.
+    /// Returns how this connection is encrypted, or `None` if this server does not encrypt it. (A proxy in front may
+    /// encrypt the connection to the client.)
     pub fn tls(&self) -> Option<&TlsInfo> {
         match &self.0 {
             Kind::Plain(_) => None,
@@ -76,7 +77,7 @@ impl Client {
 }
 
 impl TlsInfo {
-    /// Creates the info of a session with this version: `TLSv1.3`, `TLSv1.2`.
+    /// Creates a description of a session with this version: `TLSv1.3`, `TLSv1.2`.
     pub fn new(version: &'static str) -> TlsInfo {
         TlsInfo { version, ..TlsInfo::default() }
     }
@@ -106,34 +107,35 @@ impl TlsInfo {
         TlsInfo { resumed, ..self }
     }
 
-    /// The version, as OpenSSL and Python write it: `TLSv1.3`, `TLSv1.2`.
+    /// Returns the version, as OpenSSL and Python write it: `TLSv1.3`, `TLSv1.2`.
     pub fn version(&self) -> &'static str {
         self.version
     }
 
-    /// The cipher suite by its name in the registry of IANA, as Python and OpenSSL write it for TLS 1.3:
+    /// Returns the cipher suite by its name in the registry of IANA, as Python and OpenSSL write it for TLS 1.3:
     /// `TLS_AES_256_GCM_SHA384`. Empty if it is unknown.
     pub fn cipher(&self) -> &'static str {
         self.cipher
     }
 
-    /// The name of this server that the client has sent (SNI, RFC 6066, section 3). A request's host may differ.
+    /// Returns the name of this server that the client has sent (SNI, RFC 6066, section 3). A request's host may
+    /// differ.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The negotiated protocol (ALPN, RFC 7301), such as `http/1.1`; `None` if the client offered none.
+    /// Returns the negotiated protocol (ALPN, RFC 7301), such as `http/1.1`; `None` if the client offered none.
     pub fn application_protocol(&self) -> Option<&[u8]> {
         self.application_protocol.as_deref()
     }
 
-    /// The certificates of the client in DER, its own first, verified against the
+    /// Returns the certificates of the client in DER, its own first, verified against the
     /// [trusted](crate::Tls::client_certificates) ones. Empty if none were requested, or the client has none.
     pub fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.peer_certificates.iter().map(|der| &**der)
     }
 
-    /// Whether the session was resumed from an earlier connection.
+    /// Returns whether the session was resumed from an earlier connection.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }

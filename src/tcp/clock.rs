@@ -6,13 +6,14 @@ use std::time::Duration;
 
 /// A time of the monotonic clock, in nanoseconds since its start.
 ///
-/// [`std::time::Instant`] has seconds and nanoseconds in 16 bytes, and takes some 30 instructions per difference. A
-/// request has a dozen of them.
+/// [`std::time::Instant`] has seconds and nanoseconds in 16 bytes, and needs some 30 instructions per difference. A
+/// request needs a dozen differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(NonZeroU64);
 
 impl Instant {
-    /// This many nanoseconds after the clock's start. 0 becomes 1, so that an `Option` of it has the same size.
+    /// Returns the time this many nanoseconds after the clock's start. 0 becomes 1, so that an `Option<Instant>` has
+    /// the same size.
     pub const fn from_nanos(nanos: u64) -> Instant {
         match NonZeroU64::new(nanos) {
             Some(nanos) => Instant(nanos),
@@ -25,12 +26,12 @@ impl Instant {
         self.0.get()
     }
 
-    /// A later time; `None` past the 584 years that it can represent.
+    /// Returns a later time, or `None` if it is after the 584 years that can be represented.
     pub fn checked_add(self, time: Duration) -> Option<Instant> {
         self.0.checked_add(u64::try_from(time.as_nanos()).ok()?).map(Instant)
     }
 
-    /// The time since then; zero if that is later.
+    /// Returns the time since `earlier`, or zero if that is later.
     pub fn saturating_duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
     }
@@ -39,7 +40,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Instant;
 
-    /// At most the last time that it can represent.
+    /// Saturates at the last time that can be represented.
     fn add(self, time: Duration) -> Instant {
         self.checked_add(time).unwrap_or(Instant(NonZeroU64::MAX))
     }

@@ -1,4 +1,4 @@
-//! Where panics of user code end: in handlers, destructors, hooks and loggers.
+//! Catches panics of user code: of handlers, destructors, hooks and loggers.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -17,7 +17,7 @@ pub struct Panicked {
     payload: Box<dyn Any + Send>,
 }
 
-/// Runs code that may panic (the panic hook has logged where).
+/// Runs code that may panic. (The panic hook logs the place of a panic.)
 ///
 /// # Errors
 /// If it panicked. Log the result where code may block: the logger and the destructor of the payload are user code.
@@ -25,19 +25,19 @@ pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panic
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, of: None, payload })
 }
 
-/// Runs code that may panic, where it may block. `None` if it panicked, which is logged.
+/// Runs code that may panic, in a place where blocking is allowed. Logs a panic, and then returns `None`.
 pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
     catch(what, code).map_err(Panicked::tell).ok()
 }
 
 impl Panicked {
-    /// Adds the client whose connection it ends, and what was handled, if that is known.
+    /// Adds the client whose connection the panic ends, and the request, if known.
     pub fn of(self, client: &Client, what: Option<impl Display>) -> Panicked {
         let what = what.map(|what| format!(" ({what})")).unwrap_or_default();
         Panicked { of: Some(format!(" with {client}{what}")), ..self }
     }
 
-    /// Adds the name of its thread.
+    /// Adds the name of the thread.
     pub fn named(self, name: &str) -> Panicked {
         Panicked { of: Some(format!(" ({name})")), ..self }
     }
@@ -52,7 +52,7 @@ impl Panicked {
     }
 }
 
-/// Dropping the payload of a panic may panic as well. The payload of that panic is leaked.
+/// Drops the payload of a panic. That may panic as well; the payload of that second panic is leaked.
 fn forget<T>(result: std::thread::Result<T>) {
     if let Err(payload) = result {
         mem::forget(payload);

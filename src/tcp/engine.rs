@@ -1,5 +1,5 @@
-//! What all workers of one server share: the scheduler, the protocol, the settings, the counts. Made by `server`, used
-//! by `workers`.
+//! The state that all workers of one server share: the scheduler, the protocol, the settings, the counts. Created by
+//! `server`, used by `workers`.
 
 use std::fmt;
 use std::io;
@@ -23,12 +23,12 @@ use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
 
-/// A connection as it moves from place to place.
+/// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller, held by a worker.
 pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Engine {
     pub scheduler: Scheduler<BoxedConnection, Poller, sys::Waker>,
     pub lifecycle: Lifecycle,
@@ -49,10 +49,10 @@ pub struct Engine {
     unsent: AtomicU64,
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // clients wait because there are no descriptors
-    room_freed: AtomicBool,                  // one was freed since then
-    last_answers: AtomicUsize,               // how many connections have to end with their next response
+    room_freed: AtomicBool,                  // a descriptor was freed since then
+    last_answers: AtomicUsize,               // how many connections still have to end with their next response
     drains: AtomicBool,                      // every connection is to end with its next response
-    callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
+    callee: OnceLock<Arc<Weak<dyn Callee>>>, // a reference to this engine, shared by all links
 }
 
 /// The settings that the engine is built with.
@@ -72,7 +72,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// One worker per permit, and one more, so that a worker is always outside code that may block.
+    /// Returns the number of workers: one per permit, and one more, so that one worker is always outside code that may
+    /// block.
     pub fn workers(&self) -> usize {
         self.handlers + RESERVED + 1
     }
@@ -116,17 +117,17 @@ impl Engine {
         })
     }
 
-    /// The handle of the server.
+    /// Returns the handle of the server.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
 
-    /// The registry at which clients are registered with the poller.
+    /// Returns the registry at which clients are registered with the poller.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The settings of one worker's turns.
+    /// Returns the settings of one worker's turns.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let current = self.slow_handlers.current(worker);
         TurnSettings {
@@ -157,17 +158,17 @@ impl Engine {
         Ok((stream, registration))
     }
 
-    /// Whether the maximum number of clients is connected.
+    /// Returns whether the maximum number of clients is connected.
     pub fn is_full(&self) -> bool {
         self.connections.load(Ordering::Relaxed) >= self.max_connections
     }
 
-    /// Whether no more than one client is connected.
+    /// Returns whether no more than one client is connected.
     pub fn has_one_client(&self) -> bool {
         self.connections.load(Ordering::Relaxed) <= 1
     }
 
-    /// Counts connections that are closed to make room.
+    /// Adds to the number of evicted connections.
     pub fn evict(&self, count: usize) {
         self.evicted.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -177,41 +178,41 @@ impl Engine {
         self.last_answers.store(count, Ordering::Relaxed);
     }
 
-    /// All connections are to end, each with its next response.
+    /// Makes all connections end, each with its next response.
     pub fn give_last_answers(&self) {
         self.drains.store(true, Ordering::Relaxed);
     }
 
-    /// Whether they are.
+    /// Returns whether all connections have to end with their next response.
     pub fn gives_last_answers(&self) -> bool {
         self.drains.load(Ordering::Relaxed)
     }
 
-    /// From now on, a connection that ends reports it.
+    /// Makes each connection that ends from now on report that there is room.
     pub fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
+    /// Returns whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether no client is connected.
+    /// Returns whether no client is connected.
     pub fn is_empty(&self) -> bool {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// At the end: closes all connections that no worker holds, and the poller, so that nothing holds the engine. Drop
-    /// what is left of those that were cut off where it may block.
+    /// Called at the end. Closes all connections that no worker holds, and the poller, so that nothing references the
+    /// engine. The caller drops the rest of connections that were cut off where blocking is allowed.
     pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
         cut_off(left)
     }
 
-    /// Drops what is left of connections. It may block, and must not delay the caller: it gets a thread of its own,
-    /// which is waited for like a worker. If there is no thread, it is dropped here.
+    /// Drops the rest of connections that were cut off. That may block and must not delay the caller, so it runs on a
+    /// thread of its own, which is waited for like a worker. If no thread can be started, it is dropped here.
     pub fn drop_elsewhere(self: &Arc<Self>, left: Vec<Leftover>) {
         if left.is_empty() {
             return;
@@ -223,14 +224,14 @@ impl Engine {
         });
     }
 
-    /// A thread begins to work for this engine. `me` is its number, if it is a worker.
+    /// Registers a thread that works for this engine. `me` is its number, if it is a worker.
     pub fn begin_work(self: &Arc<Self>, me: usize) -> AtWork {
         self.lifecycle.worker_begins();
         AtWork { engine: self.clone(), me }
     }
 }
 
-/// A working thread; dropped when it ends, or could not be started.
+/// The registration of a working thread. Dropped when the thread ends, or could not be started.
 pub struct AtWork {
     pub engine: Arc<Engine>,
     pub me: usize,
@@ -242,7 +243,8 @@ impl Drop for AtWork {
     }
 }
 
-/// At the end, for all of these before anything of them is dropped: drop what is left where it may block.
+/// Cuts off these connections at the end. Drops nothing that may block: the caller drops the result where blocking is
+/// allowed.
 pub fn cut_off(connections: Vec<BoxedConnection>) -> Vec<Leftover> {
     connections.into_iter().map(|connection| connection.cut_off()).collect()
 }
@@ -253,7 +255,7 @@ impl Control for Engine {
     }
 
     fn begin_shutdown(&self) {
-        self.lifecycle.shutdown_begins(); // first: it may be over as soon as the scheduler knows
+        self.lifecycle.shutdown_begins(); // first, because the server may be over as soon as the scheduler is notified
         self.scheduler.begin_shutdown();
         self.taken.begin_shutdown();
     }
@@ -331,7 +333,7 @@ impl ServerState for Engine {
 }
 
 impl Waker {
-    /// The server of this connection, while it serves.
+    /// Returns the server of this connection, while it serves.
     pub(crate) fn server(&self) -> Option<ServerHandle> {
         let engine = self.callee()?.downcast::<Engine>().ok()?;
         Some(engine.handle.clone())
@@ -341,8 +343,8 @@ impl Waker {
 impl Callee for Engine {
     fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let left = self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
-        // Mostly empty: connections are returned only after the end. The caller may hold what their destructors wait
-        // for.
+        // Mostly empty: connections are returned only after the end. They are dropped elsewhere, because their
+        // destructors may wait for something that the caller holds.
         self.drop_elsewhere(cut_off(left));
     }
 }
@@ -353,7 +355,7 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// A connection's table entry, and its place in the counts; dropping it releases both.
+/// A connection's table entry and its place in the counts. Dropping it releases both.
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,

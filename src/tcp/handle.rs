@@ -1,6 +1,6 @@
-//! Handles: shut a server down, and read its statistics, from any thread, including handlers, at any time. Made by
-//! `server`. A handle references the engine only while that serves, because the engine holds the handler, which may
-//! hold a handle.
+//! Handles of a server: shut it down and read its statistics, from any thread, including handlers, at any time. Created
+//! by `server`. A handle references the engine only while the server runs, because the engine holds the handler, which
+//! may hold a handle.
 
 use std::fmt;
 use std::io;
@@ -12,20 +12,20 @@ use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 use super::timers::Call;
 
-/// What a handle does with the engine.
+/// The engine, as handles use it.
 pub trait Control: Send + Sync {
-    /// A shutdown is to begin after the delay.
+    /// Called when a shutdown is to begin after the delay.
     fn drain(&self) {}
     /// Begins the shutdown, and notifies the thread that waits for the end.
     fn begin_shutdown(&self);
-    /// Calls this after the delay, or drops it at the end of the server.
+    /// Calls the function after the delay, or drops it at the end of the server.
     fn call_after(&self, delay: Duration, call: Call) {
         let _ = (delay, call);
     }
     /// Ends without waiting.
     fn end(&self);
     fn stats(&self) -> Stats;
-    /// Empty for a server of datagrams.
+    /// Returns the statistics of each listener. Empty for a server of datagrams.
     fn listeners(&self) -> Vec<ListenerStats> {
         Vec::new()
     }
@@ -40,13 +40,13 @@ pub struct ServerHandle {
 #[derive(Default)]
 struct State {
     engine: Option<Arc<dyn Control>>,
-    /// How long before a shutdown it is known that one comes.
+    /// The delay between the call of `shutdown` and the beginning of the shutdown.
     delay: Duration,
-    /// When a shutdown was asked for, and when it began.
+    /// When `shutdown` was called. `shutdown_began`: when the shutdown began.
     asked: Option<Instant>,
     shutdown_began: Option<Instant>,
     last: Stats, // the statistics at the end
-    stop: Stop,  // of the threads beside requests
+    stop: Stop,  // of the background threads
 }
 
 impl ServerHandle {
@@ -75,9 +75,9 @@ impl ServerHandle {
         self.stop().abandon();
     }
 
-    /// Starts a thread beside requests, as [`TcpServer::background`](crate::TcpServer::background), at once: for work
-    /// that a handler begins ([`Request::server`](crate::Request::server)). There is no limit to their number; for many
-    /// jobs use a queue ([`Jobs`](crate::background::Jobs)).
+    /// Starts a background thread at once, for work that a handler begins
+    /// ([`Request::server`](crate::Request::server)). See [`TcpServer::background`](crate::TcpServer::background). The
+    /// number of such threads is not limited; for many jobs use a queue ([`Jobs`](crate::background::Jobs)).
     ///
     /// # Errors
     /// If there is no thread, or a shutdown has begun.
@@ -85,19 +85,19 @@ impl ServerHandle {
         self.stop().start(name.into(), work)
     }
 
-    /// Whether a shutdown was asked for: health checks should fail from now on. It has
-    /// [begun](ServerHandle::is_shutting_down) once the [delay](crate::TcpServer::shutdown_delay) is over.
+    /// Returns whether a shutdown was requested. Health checks should fail from then on. The shutdown
+    /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) is over.
     pub fn is_draining(&self) -> bool {
         let state = self.state();
         state.asked.is_some() || state.shutdown_began.is_some()
     }
 
-    /// Whether a shutdown has begun.
+    /// Returns whether a shutdown has begun.
     pub fn is_shutting_down(&self) -> bool {
         self.shutdown_began().is_some()
     }
 
-    /// The current statistics; after the end, the last ones.
+    /// Returns the current statistics; after the end, the last ones.
     pub fn stats(&self) -> Stats {
         let state = self.state();
         let (engine, last, stop) = (state.engine.clone(), state.last, state.stop.clone());
@@ -105,20 +105,20 @@ impl ServerHandle {
         Stats { background: stop.count(), ..engine.map_or(last, |engine| engine.stats()) }
     }
 
-    /// The statistics of each listener, in the order in which they were given. Empty unless it serves, and for a
-    /// [`UdpServer`](crate::UdpServer).
+    /// Returns the statistics of each listener, in the order in which they were given. Empty unless the server is
+    /// running, and for a [`UdpServer`](crate::UdpServer).
     pub fn listeners(&self) -> Vec<ListenerStats> {
         let engine = self.state().engine.clone();
         engine.map_or_else(Vec::new, |engine| engine.listeners())
     }
 
-    /// Whether there is a server that serves.
+    /// Returns whether there is a server that serves.
     pub(crate) fn is_serving(&self) -> bool {
         self.state().engine.is_some()
     }
 
-    /// Calls this on a worker after the delay, with a permit for short work. It is dropped uncalled at the end of the
-    /// server.
+    /// Calls the function on a worker after the delay, with a permit for short work. At the end of the server it is
+    /// dropped without being called.
     pub(crate) fn call_after(&self, delay: Duration, call: Call) {
         let engine = self.state().engine.clone();
         if let Some(engine) = engine {
@@ -130,14 +130,14 @@ impl ServerHandle {
         self.state().delay = delay;
     }
 
-    /// While a shutdown is delayed: when it was asked for, and when it begins.
+    /// While a shutdown is delayed, returns when it was requested and when it begins.
     pub(crate) fn drains(&self) -> Option<(Instant, Instant)> {
         let state = self.state();
         let asked = state.asked.filter(|_| state.shutdown_began.is_none())?;
         Some((asked, asked.checked_add(state.delay)?))
     }
 
-    /// The delay is over.
+    /// Begins the shutdown, when the delay is over.
     pub(crate) fn begin_shutdown(&self) {
         if let Some(engine) = self.note_shutdown() {
             engine.begin_shutdown();
@@ -148,12 +148,12 @@ impl ServerHandle {
         self.state().shutdown_began
     }
 
-    /// The stop of its threads beside requests.
+    /// Returns the `Stop` of its background threads.
     pub(crate) fn stop(&self) -> Stop {
         self.state().stop.clone()
     }
 
-    /// A server begins to serve. One that was shut down before ends at once.
+    /// Called when a server begins to serve. If it was shut down before, it ends at once.
     pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = self.state();
         state.engine = Some(engine.clone());
@@ -179,7 +179,7 @@ impl ServerHandle {
     }
 }
 
-/// A server that serves; dropped when it has ended, in whatever way.
+/// A running server. Dropped when it has ended in any way.
 pub struct Serving<'a> {
     handle: &'a ServerHandle,
 }

@@ -4,11 +4,12 @@ use std::io;
 
 /// The bytes that a conversation has not used.
 ///
-/// Up to 64 KiB are read ahead. A conversation that asks for more with that much unused is reset, unless it waits for
-/// something else ([`Next::Wait`](crate::raw::Next::Wait)): then further bytes are read once some of these are used.
+/// Up to 64 KiB are read ahead. If a conversation asks for more with that many bytes unused, its connection is reset.
+/// If it waits for something else ([`Next::Wait`](crate::raw::Next::Wait)), further bytes are read when some of these
+/// are used.
 #[derive(Debug, Default)]
 pub struct Input {
-    buffer: Vec<u8>, // as long as it can ever be filled; the unused bytes are `start..end`
+    buffer: Vec<u8>, // allocated up to `READ_AHEAD`; the unused bytes are `start..end`
     start: usize,
     end: usize,
     ended: bool,
@@ -24,7 +25,7 @@ impl Input {
         Input::default()
     }
 
-    /// All unused bytes.
+    /// Returns all unused bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -38,24 +39,24 @@ impl Input {
         self.start += count;
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Whether the client has sent its last byte. It may still be reading.
+    /// Returns whether the client has sent its last byte. It may still be reading.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
-    /// `close_notify`), so more may have been sent. A message that ends only with the stream must then not be taken as
-    /// complete. Always false for plain TCP, which has no goodbye.
+    /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
+    /// without `close_notify`), so more may have been sent. A message that ends only with the stream must then not be
+    /// taken as complete. Always false for plain TCP, which has no goodbye.
     pub fn was_cut(&self) -> bool {
         self.cut
     }
 
-    /// Appends bytes: how a test, or a conversation around another, feeds a conversation.
+    /// Appends bytes, for tests and for conversations around another.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.move_to_front();
         if self.buffer.len() < self.end + bytes.len() {
@@ -65,13 +66,14 @@ impl Input {
         self.end += bytes.len();
     }
 
-    /// Marks the end: the client has sent its last byte, and nothing is missing. For a test, or a conversation around
+    /// Marks the end: the client has sent its last byte, and nothing is missing. For tests and for conversations around
     /// another.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Marks the end, where bytes may be missing: it has [ended](Input::ended), and it [was cut](Input::was_cut).
+    /// Marks an end after which bytes may be missing: the input has [ended](Input::ended), and [was
+    /// cut](Input::was_cut).
     pub fn cut(&mut self) {
         self.ended = true;
         self.cut = true;
@@ -90,7 +92,7 @@ impl Input {
         Ok((count, count == length))
     }
 
-    /// Whether no more can be read ahead.
+    /// Returns whether no more can be read ahead.
     pub(super) fn is_full(&self) -> bool {
         self.end - self.start >= READ_AHEAD
     }

@@ -1,5 +1,5 @@
 //! The memory for received and unused bytes: incomplete heads, heads whose body is incomplete, requests that wait
-//! behind a response. `connection` counts it from turn to turn, without the first bytes of each client.
+//! behind a response. `connection` counts the bytes at the end of each turn, except for the first bytes of each client.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ pub struct Kept {
     refused: AtomicU64,
 }
 
-/// The share of one connection, given back when it is dropped.
+/// The share of one connection, released when it is dropped.
 pub struct KeptBytes {
     kept: Arc<Kept>,
     bytes: usize,
 }
 
-/// How many bytes of each connection are not counted: the limit of connections bounds them. Most heads are shorter.
+/// How many bytes of each connection are not counted. Most heads are shorter. The limit of connections bounds these
+/// bytes.
 pub const FREE: usize = 2048;
 
 impl Kept {
@@ -27,17 +28,17 @@ impl Kept {
         Arc::new(Kept { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// Whether the limit is reached.
+    /// Returns whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// How many bytes are counted now.
+    /// Returns how many bytes are counted now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How many connections were rejected so far.
+    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -48,8 +49,8 @@ impl Kept {
 }
 
 impl KeptBytes {
-    /// Sets the bytes of a connection. False: they have grown past the limit. They are counted all the same, because
-    /// they exist.
+    /// Sets the number of bytes of a connection. Returns false if the total has grown over the limit. The bytes are
+    /// counted in any case, because they exist.
     pub fn set(place: &mut Option<KeptBytes>, bytes: usize, kept: &Arc<Kept>) -> bool {
         let bytes = if bytes > FREE { bytes } else { 0 };
         let before = place.as_ref().map_or(0, |place| place.bytes);

@@ -1,5 +1,5 @@
-//! The life of a server, from the start of the workers to the end of the last: what the thread in `serve_forever` waits
-//! for.
+//! The life of a server, from the start of the workers to the end of the last. The thread in `serve_forever` waits for
+//! its changes.
 
 use std::io;
 use std::time::Duration;
@@ -29,13 +29,13 @@ enum Told {
     Yes,
 }
 
-/// What the thread in `serve_forever` has to do next.
+/// The next task of the thread in `serve_forever`.
 pub enum Duty {
     /// A shutdown has begun: notify systemd. Returned once.
     TellOfShutdown,
     /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
-    /// A shutdown is delayed, and half of the delay is over: connections are to end with their next answers.
+    /// A shutdown is delayed, and half of the delay is over: connections are to end with their next response.
     LastAnswers,
     /// The delay is over.
     BeginShutdown,
@@ -44,12 +44,12 @@ pub enum Duty {
 }
 
 impl Lifecycle {
-    /// A worker begins.
+    /// Called when a worker begins.
     pub fn worker_begins(&self) {
         self.stage().workers += 1;
     }
 
-    /// A worker ended; `died`: by a panic.
+    /// Called when a worker has ended. `died`: by a panic.
     pub fn worker_ended(&self, me: usize, died: bool) {
         let mut stage = self.stage();
         stage.workers -= 1;
@@ -59,36 +59,36 @@ impl Lifecycle {
         self.progress.notify_all();
     }
 
-    /// The server cannot go on accepting: the error that `serve_forever` returns.
+    /// Called when the server cannot accept any more, with the error that `serve_forever` returns.
     pub fn fail(&self, err: io::Error) {
         self.stage().failure.get_or_insert(err);
     }
 
-    /// The error that made the server end, if any.
+    /// Returns the error that made the server end, if any.
     pub fn failure(&self) -> Option<io::Error> {
         self.stage().failure.take()
     }
 
-    /// A shutdown begins.
+    /// Called when a shutdown begins.
     pub fn shutdown_begins(&self) {
         self.stage().shutdown.get_or_insert(Told::No);
         self.progress.notify_all();
     }
 
-    /// The listeners are closed, and every connection is or will be notified of the shutdown.
+    /// Called when the listeners are closed, and every connection is or will be notified of the shutdown.
     pub fn accepting_is_over(&self) {
         self.stage().accepting_is_over = true;
         self.progress.notify_all();
     }
 
-    /// Something has changed that is not stored here: the waiting thread checks again.
+    /// Makes the waiting thread check again, after a change that is not stored here.
     pub fn notify(&self) {
-        let _stage = self.stage(); // a thread that has checked, and is about to wait, holds the lock until it does
+        let _stage = self.stage(); // a thread that has checked the condition holds the lock until it waits
         self.progress.notify_all();
     }
 
-    /// Waits for something to do. `is_over`: nothing is finished any more; `is_empty`: no connection is left;
-    /// `deadline`: when something is to be done, and what, if nothing else comes before.
+    /// Waits for the next duty. `is_over`: the shutdown timeout has passed; `is_empty`: no connection is left;
+    /// `deadline`: a duty, and when it is due if no other comes before.
     pub fn wait(
         &self,
         is_over: impl Fn() -> bool,
@@ -120,7 +120,7 @@ impl Lifecycle {
         }
     }
 
-    /// Waits until all workers have ended, except those that are stuck, up to this limit. Returns whether all have.
+    /// Waits up to this limit until all workers have ended, except those that are stuck. Returns whether they have.
     pub fn wait_for_workers(&self, stuck: impl Fn() -> usize, limit: Duration) -> bool {
         let stage = self.stage();
         let (stage, _) = self

@@ -15,8 +15,8 @@ use super::sync::{self, Mutex, MutexGuard, PoisonError};
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
 /// to a reply, and returns whether to continue.
 ///
-/// A line ends with LF or CR LF, which the handler does not see. Bytes after the last line end also count as a line,
-/// once the client has sent its last byte, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
+/// A line ends with LF or CR LF, which the handler does not see. When the client has ended its side, bytes after the
+/// last line end also count as a line, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
 /// unchanged, so a handler writes its own line ends. Lines are answered in order, and clients can send further lines
 /// before they read the replies.
 ///
@@ -52,7 +52,7 @@ struct Config {
     push_limit: usize,
 }
 
-/// A line stays in the input until it is complete, and up to 64 KiB are read ahead.
+/// The maximum of the line limit: a line stays in the input until it is complete, and up to 64 KiB are read ahead.
 const LONGEST_LINE: usize = 60 * 1024;
 
 impl Lines {
@@ -67,8 +67,8 @@ impl Lines {
 
     /// Creates a handler for each client, with its own state.
     ///
-    /// It is created when the client has connected, and its [greeting](LineHandler::greeting) is sent then. Creating it
-    /// may block, but should be short.
+    /// The handler is created when the client has connected, and its [greeting](LineHandler::greeting) is sent.
+    /// Creating it may block, but should be short.
     pub fn per_client<H: LineHandler + 'static>(make: impl Fn(&Client) -> H + Send + Sync + 'static) -> Lines {
         let config = Config {
             line_limit: 8 * 1024,
@@ -92,8 +92,8 @@ impl Lines {
         self.with(|config| config.line_timeout = limit)
     }
 
-    /// Sets how long a client can be silent between lines. Then the connection is closed. Default: 5 minutes; `None`:
-    /// no limit.
+    /// Sets how long a client can be silent between lines. After that the connection is closed. Default: 5 minutes;
+    /// `None`: no limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
@@ -105,8 +105,8 @@ impl Lines {
         self.with(|config| config.push_limit = bytes)
     }
 
-    /// Serves only clients for which this returns true (Python's `verify_request`). It is called when a client has
-    /// connected; a rejected one sees the end of the stream. It may block for a short time.
+    /// Serves only clients for which this closure returns true (Python's `verify_request`). It is called when a client
+    /// has connected, and may block for a short time. A rejected client sees the end of the stream.
     pub fn verify_client(mut self, verify: impl Fn(&Client) -> bool + Send + Sync + 'static) -> Lines {
         self.verify = Some(Box::new(verify));
         self
@@ -118,14 +118,14 @@ impl Lines {
     }
 }
 
-/// How to go on after a line.
+/// How to continue after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "has an effect only if it is returned"]
 #[non_exhaustive]
 pub enum Flow {
-    /// Read the next line.
+    /// Handle the next line.
     Continue,
-    /// Close the connection once the reply is sent.
+    /// Close the connection when the reply is sent.
     Close,
 }
 
@@ -155,8 +155,8 @@ pub enum Flow {
 /// let lines = Lines::per_client(|_client| Sum(0));
 /// ```
 pub trait LineHandler: Send {
-    /// Called when the client has connected, with a sender that other threads can use: a clone of it sends lines to the
-    /// client at any time. It may block, but should be short. Default: nothing.
+    /// Called when the client has connected, with a sender. Other threads can send lines to the client at any time with
+    /// a clone of it. It may block, but should be short. Default: nothing.
     fn opened(&mut self, sender: &LineSender) {
         let _ = sender;
     }
@@ -170,7 +170,7 @@ pub trait LineHandler: Send {
     /// Handles one line, without its end. May block.
     fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow;
 
-    /// Handles one line as bytes: for protocols that are not only text. May block.
+    /// Handles one line as bytes, for protocols that are not only text. May block.
     ///
     /// Default: passes it to `line` if it is UTF-8, and otherwise to `refuse` with [`Refusal::NotUtf8`].
     fn bytes(&mut self, line: &[u8], reply: &mut Vec<u8>) -> Flow {
@@ -237,7 +237,7 @@ impl LineSender {
         LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
     }
 
-    /// Sends this, with its own line end. It does not wait.
+    /// Sends this text unchanged, so it must contain its own line end. It does not wait.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
@@ -260,7 +260,7 @@ impl LineSender {
         Ok(())
     }
 
-    /// The first turn: from now on the connection can be called.
+    /// Called in the first turn: from now on, `send` calls the connection.
     fn attach(&self, waker: Waker) {
         self.lock().waker = Some(waker);
     }
@@ -280,18 +280,18 @@ impl fmt::Debug for LineSender {
     }
 }
 
-/// Why a client is rejected.
+/// The reason for which a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Its line is longer than [`Lines::line_limit`].
+    /// A line is longer than [`Lines::line_limit`].
     TooLong,
-    /// Its line is not UTF-8.
+    /// A line is not UTF-8.
     NotUtf8,
-    /// Its line did not end within [`Lines::line_timeout`], or had to make room for another client.
+    /// A line did not end within [`Lines::line_timeout`], or the connection had to make room for another client.
     Late,
     /// All workers have been in handlers for too long ([`TcpServer::queue_timeout`](crate::TcpServer::queue_timeout)),
-    /// or too many requests wait for one.
+    /// or too many requests wait for a worker.
     TooBusy,
 }
 
@@ -361,7 +361,7 @@ struct LineConversation {
 /// The lines that other threads send. Dropping it reports that the client has disconnected.
 struct Sending {
     sender: LineSender,
-    is_attached: bool, // otherwise no other thread has a clone
+    is_attached: bool, // whether other threads can send: at first only if there is no clone of the sender
 }
 
 impl Sending {
@@ -398,19 +398,19 @@ enum State {
     Closing,
 }
 
-/// What the input begins with.
+/// The beginning of the input.
 enum Found {
     /// The length of a line, without and with its end.
     Line(usize, usize),
-    /// More than a line can have.
+    /// More bytes than a line can have.
     TooLong,
     /// Part of a line.
     Part,
     Nothing,
 }
 
-/// Lines that arrived together are handled together, but in one turn up to this many, until this much output, and until
-/// handlers have taken this long. Then output is sent, and other connections have their turn.
+/// Lines that arrived together are handled in one turn, up to this many lines, this much output, and this much time in
+/// handlers. Then the output is sent, and other connections come first.
 const LINES: usize = 64;
 const REPLIES: u64 = 16 * 1024;
 const TIME: Duration = Duration::from_millis(1);
@@ -434,8 +434,8 @@ impl LineConversation {
         }
     }
 
-    /// What comes next, depending on the input. In a shutdown a client that has had a reply has had its last one. The
-    /// engine ends a client that has sent nothing yet.
+    /// Returns what comes next, depending on the input. During a shutdown, a client that has had a reply gets no
+    /// further one. The engine ends the connection of a client that has sent nothing.
     fn read(&mut self, answered: bool, turn: &Turn<'_>) -> Next {
         let found = self.find(turn);
         self.state = match found {
@@ -459,7 +459,7 @@ impl LineConversation {
         }
     }
 
-    /// May block: handles the lines that have arrived.
+    /// Handles the lines that have arrived. May block.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Next {
         let start = sync::now();
         for _ in 0..LINES {
@@ -487,7 +487,8 @@ impl LineConversation {
     }
 }
 
-/// The name of a slow handler in the log: the rest of the line may be confidential.
+/// Returns the name of a slow handler in the log: only the first word, because the rest of the line may be
+/// confidential.
 fn first_word(line: &[u8]) -> Cow<'_, str> {
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     String::from_utf8_lossy(&line[..end.min(LONGEST_WORD)])

@@ -13,12 +13,13 @@ use super::sys::ListeningSocket;
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    file: Option<SocketFile>, // dropped, and so removed, while the socket is open: see `SocketFile::is_ours`
+    // removes the file when dropped, while the socket is still open: see `SocketFile::is_ours`
+    file: Option<SocketFile>,
     socket: ListeningSocket,
     address: Address,
     queue: usize,
-    owner: Option<u32>, // the process that made it, if it passed it to no other
-    protocol: u8,       // which of its server's protocols it serves
+    owner: Option<u32>, // the process that created the socket, if it has not passed it to another process
+    protocol: u8,       // the number of the protocol for its clients
 }
 
 impl Listener {
@@ -27,18 +28,18 @@ impl Listener {
         Listener { file: None, socket, address, queue, owner: None, protocol: 0 }
     }
 
-    /// Sets which protocol of its server it serves.
+    /// Sets the number of the protocol for its clients.
     pub fn with_protocol(mut self, number: u8) -> Listener {
         self.protocol = number;
         self
     }
 
-    /// Which of its server's protocols it serves.
+    /// Returns the number of the protocol for its clients.
     pub fn protocol(&self) -> u8 {
         self.protocol
     }
 
-    /// Marks it as made by this process and unknown to others.
+    /// Marks the socket as created by this process, and not passed to another process.
     pub fn made_here(mut self) -> Listener {
         self.owner = Some(process::id());
         self
@@ -50,36 +51,36 @@ impl Listener {
         self
     }
 
-    /// Its address, with the real port.
+    /// Returns the address, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// A descriptor of the same socket, for another process to accept from.
+    /// Returns a descriptor of the same socket, for another process to accept from.
     pub fn shared(&self) -> io::Result<OwnedFd> {
         self.socket.as_fd().try_clone_to_owned()
     }
 
-    /// How many connected clients can wait to be accepted.
+    /// Returns how many connected clients can wait to be accepted.
     pub fn longest_queue(&self) -> usize {
         self.queue
     }
 
-    /// The socket, for accepting and for the poller.
+    /// Returns the socket, for accepting and for the poller.
     pub fn socket(&mut self) -> &mut ListeningSocket {
         &mut self.socket
     }
 
     /// Refuses new clients, if no other process can have this socket. Connected clients can still be accepted. Returns
-    /// whether it succeeded. Otherwise clients that connect between the last accept and the end of the socket are
-    /// reset.
+    /// false if new clients cannot be refused: then clients that connect between the last accept and the end of the
+    /// socket are reset.
     pub fn refuse_newcomers(&mut self) -> bool {
         self.file = None; // removed first, so that no client finds a Unix socket without a server
         self.owner == Some(process::id()) && self.socket.refuse_newcomers().is_ok()
     }
 }
 
-/// The file of a listening Unix socket; removed when dropped, if it is still that file.
+/// The file of a listening Unix socket. Dropping this removes the file, unless another file has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -88,14 +89,15 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file at this path.
+    /// Returns the file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
-        let path = std::path::absolute(path)?; // the process may change its folder meanwhile
+        let path = std::path::absolute(path)?; // the process may change its working folder meanwhile
         let found = fs::symlink_metadata(&path)?;
         Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
     }
 
-    /// While the socket is open its inode exists, and no other file gets the number.
+    /// Returns whether the path is still this socket's file. While the socket is open its inode exists, so no other
+    /// file can have its number.
     fn is_ours(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
     }

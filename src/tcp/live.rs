@@ -1,5 +1,5 @@
 //! Connections that wait for something other than their client: how many of each kind there are, and their limit. They
-//! are not evicted, so without a limit they could take all places. Conversations get a place through their turn.
+//! are not evicted, so without a limit they could take all places. Conversations get a place from their turn.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::per_address::{PerAddress, Place};
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// What a connection waits for.
+/// The event for which a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
-    /// Bytes that other threads push to it.
+    /// Bytes that other threads push to the connection.
     Listener,
     /// A signal.
     Poll,
@@ -18,7 +18,7 @@ pub enum LiveKind {
     Switched,
 }
 
-/// Why a connection cannot wait.
+/// The reason for which a connection cannot wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveRefusal {
     /// The limit is reached.
@@ -69,7 +69,7 @@ impl Live {
         self.of_each_kind[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// How many were refused so far.
+    /// Returns how many connections were refused so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed) + self.per_address.refused()
     }

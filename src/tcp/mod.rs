@@ -28,7 +28,7 @@ mod acceptor; // accepting, from all listeners
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
-mod output; // pieces to write
+mod output; // output, in pieces
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod kept; // memory for received and unused bytes
@@ -39,10 +39,10 @@ mod slow_handlers; // handlers that run for long
 
 mod handle; // shutdown and stats, from anywhere
 
-mod background; // threads beside requests
+mod background; // background threads
 mod timers; // calls at a later time
 
-mod contain; // where panics of user code end
+mod contain; // catching panics of user code
 mod listener; // one listening socket
 mod memory; // the machine's memory, and the defaults that depend on it
 mod notify; // notifications for systemd

@@ -22,7 +22,7 @@ pub struct IpNetwork {
 }
 
 impl IpNetwork {
-    /// The network of this address with a prefix of this many bits. An IPv4 network mapped into IPv6
+    /// Creates the network of this address with a prefix of this many bits. An IPv4 network mapped into IPv6
     /// (`::ffff:10.0.0.0/104`) becomes an IPv4 network.
     ///
     /// # Errors
@@ -43,14 +43,14 @@ impl IpNetwork {
         })
     }
 
-    /// Whether it contains this address. An IPv4 address mapped into IPv6 counts as an IPv4 address.
+    /// Returns whether the network contains this address. An IPv4 address mapped into IPv6 counts as an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix) == self.first
     }
 }
 
-/// The address with the bits after the prefix cleared.
+/// Returns the address with the bits after the prefix cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -79,7 +79,7 @@ impl FromStr for IpNetwork {
     }
 }
 
-/// A network of this address alone.
+/// Creates a network that contains only this address.
 impl From<IpAddr> for IpNetwork {
     fn from(address: IpAddr) -> IpNetwork {
         let first = address.to_canonical();

@@ -13,12 +13,12 @@ use super::sys;
 /// How long a receiver that does not read can delay the server.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The server accepts clients.
+/// Reports that the server accepts clients.
 pub fn ready() {
     tell("READY=1");
 }
 
-/// The server begins to shut down.
+/// Reports that the server begins to shut down.
 pub fn stopping() {
     tell("STOPPING=1");
 }

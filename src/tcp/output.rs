@@ -33,7 +33,7 @@ pub enum Piece {
         file: Arc<File>,
         /// The first byte to send.
         start: u64,
-        /// How many bytes.
+        /// How many bytes to send.
         length: u64,
     },
 }
@@ -42,13 +42,13 @@ pub enum Piece {
 #[derive(Default)]
 pub struct Output {
     pieces: VecDeque<Piece>,
-    written: usize, // of the first piece, if that is in memory
+    written: usize, // how many bytes of the first piece are written, if it is in memory
     spare: Vec<u8>, // a buffer to reuse
     /// Shared pieces that are completely written. Their destructors may block.
     spent: Vec<Piece>,
 }
 
-/// A spare buffer that has grown past this is freed.
+/// A spare buffer that has grown beyond this size is freed.
 const SPARE: usize = 64 * 1024;
 /// Room for this many pieces is kept.
 const PIECES: usize = 64;
@@ -59,7 +59,7 @@ impl Output {
         Output::default()
     }
 
-    /// The bytes at the end of the output, to append to.
+    /// Returns the bytes at the end of the output, to append to.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Owned(_))) {
             self.pieces.push_back(Piece::Owned(std::mem::take(&mut self.spare)));
@@ -70,38 +70,39 @@ impl Output {
         }
     }
 
-    /// Appends one piece. An empty one is left out.
+    /// Appends one piece. An empty piece is left out.
     pub fn push(&mut self, piece: Piece) {
         if piece.length() > 0 {
             self.pieces.push_back(piece);
         }
     }
 
-    /// The number of unsent bytes.
+    /// Returns the number of unsent bytes.
     pub fn owed(&self) -> u64 {
         self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
 
-    /// How many of those bytes are this answer's own, in memory.
+    /// Returns how many of the unsent bytes are in memory of this output, neither shared nor in a file.
     pub(super) fn owed_memory(&self) -> u64 {
         let own = |piece: &Piece| if let Piece::Owned(bytes) = piece { bytes.len() as u64 } else { 0 };
         self.pieces.iter().map(own).sum::<u64>().saturating_sub(self.written as u64)
     }
 
-    /// Whether nothing is unsent.
+    /// Returns whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() || self.owed() == 0
     }
 
-    /// The pieces, first to last. Tests read the output with it.
+    /// Returns the pieces, first to last. Tests read the output with it.
     pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
         self.pieces.iter()
     }
 
-    /// The first unsent bytes in memory, as many as are contiguous. Empty if nothing is unsent, or if [part of a
-    /// file](Output::begins_with_file) comes first.
+    /// Returns the first unsent bytes in memory, as far as they are contiguous. Empty if nothing is unsent, or if [part
+    /// of a file](Output::begins_with_file) comes first.
     ///
-    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) show a test what a conversation sends.
+    /// With this, [`consume`](Output::consume) and [`load_file`](Output::load_file), a test reads what a conversation
+    /// sends.
     pub fn front(&mut self) -> &[u8] {
         self.drop_spent();
         self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
@@ -116,7 +117,7 @@ impl Output {
         self.advance(count);
     }
 
-    /// Whether part of a file comes first.
+    /// Returns whether part of a file comes first.
     pub fn begins_with_file(&self) -> bool {
         let mut pieces = self.pieces.iter();
         let mut written = self.written as u64;
@@ -124,8 +125,9 @@ impl Output {
         matches!(first, Some(Piece::File { .. }))
     }
 
-    /// Reads up to `most` bytes of a part of a file that comes first into memory, for [`front`](Output::front). It
-    /// waits for the disk, so call it in a turn that may block: see [`Next::Brief`](crate::raw::Next::Brief).
+    /// If the output begins with part of a file, reads up to `most` bytes of it into memory, for
+    /// [`front`](Output::front). It waits for the disk, so call it in a turn that may block: see
+    /// [`Next::Brief`](crate::raw::Next::Brief).
     ///
     /// # Errors
     /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
@@ -152,7 +154,7 @@ impl Output {
         Ok(())
     }
 
-    /// Drops all of it. The destructors of shared bytes and of files may block.
+    /// Drops all output. The destructors of shared bytes and of files may block.
     pub fn clear(&mut self) {
         while self.pieces.front().is_some() {
             self.drop_first();
@@ -170,22 +172,22 @@ impl Output {
         None
     }
 
-    /// Whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
+    /// Returns whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
     pub(super) fn has_spent(&self) -> bool {
         !self.spent.is_empty()
     }
 
-    /// Whether there are pieces of others at all.
+    /// Returns whether there are shared pieces or parts of files.
     pub(super) fn has_others(&self) -> bool {
         self.has_spent() || self.pieces.iter().any(|piece| !matches!(piece, Piece::Owned(_)))
     }
 
-    /// Drops the pieces of others that are written.
+    /// Drops the shared pieces and files that are written.
     pub(super) fn drop_of_others(&mut self, _: MayBlock) {
-        self.spent.clear(); // its room is reused
+        self.spent.clear(); // keeps the capacity
     }
 
-    /// Move all that is in memory behind these bytes.
+    /// Moves all pieces in memory to the end of these bytes.
     pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>) {
         while !self.front().is_empty() {
             let count = self.front().len();
@@ -194,7 +196,7 @@ impl Output {
         }
     }
 
-    /// The next bytes to write: contiguous bytes from memory, or part of a file.
+    /// Returns the next bytes to write: contiguous bytes from memory, or part of a file.
     pub(super) fn first(&mut self) -> First<'_> {
         self.drop_spent();
         let skip = self.written;
@@ -280,7 +282,7 @@ pub(super) enum First<'a> {
 const SLICES: usize = 16;
 
 impl Piece {
-    /// Its number of bytes.
+    /// Returns the length of the piece in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Piece::Owned(bytes) => bytes.len() as u64,
@@ -289,7 +291,7 @@ impl Piece {
         }
     }
 
-    /// The bytes of a piece in memory.
+    /// Returns the bytes of a piece in memory.
     fn memory(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,

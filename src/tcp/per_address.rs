@@ -10,21 +10,22 @@ use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 /// The connections of each address, if they are limited.
 pub struct PerAddress {
     limit: Option<usize>,
-    counts: Mutex<HashMap<Network, usize>>, // its hash is random: clients choose their addresses
+    counts: Mutex<HashMap<Network, usize>>, // with a random hash key, because clients choose their addresses
     refused: AtomicU64,
 }
 
-/// What counts as one address.
+/// The addresses that count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Network {
     V4(u32),
-    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
+    /// The first 64 bits of an IPv6 address. One subscriber has at least all addresses that share them (RFC 6177).
     V6(u64),
 }
 
-/// One connection of an address. Dropping it ends the count.
+/// One counted connection of an address. Dropping it decrements the count.
 pub struct Place {
-    counted: Option<Box<(Arc<PerAddress>, Network)>>, // without a limit, one word per connection
+    // `None` without a limit, so that a connection needs only one word
+    counted: Option<Box<(Arc<PerAddress>, Network)>>,
 }
 
 impl PerAddress {
@@ -47,7 +48,7 @@ impl PerAddress {
         Some(Place { counted: Some(Box::new((self.clone(), network))) })
     }
 
-    /// How many were refused so far.
+    /// Returns how many connections were refused so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -81,7 +82,7 @@ impl Drop for Place {
     }
 }
 
-/// A table of up to this size is kept after a crowd.
+/// A table of up to this size is kept after many addresses were connected.
 const KEPT: usize = 1024;
 
 #[cfg(test)]

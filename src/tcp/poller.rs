@@ -1,5 +1,5 @@
-//! The poller, with the acceptor beside it. Held by one worker at a time (see `scheduler`). It knows only the tokens of
-//! connections.
+//! The poller, with the acceptor beside it. Held by one worker at a time (see `scheduler`). It identifies connections
+//! by their tokens.
 
 use std::io;
 use std::time::Duration;
@@ -15,11 +15,11 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     acceptor: Acceptor,
-    /// When to check for slow handlers next, at the latest (`None`: never). The worker that polls does.
+    /// When the worker that polls has to check for slow handlers again, at the latest. `None`: never.
     pub next_look: Option<Instant>,
 }
 
-/// Tokens that are not a connection's: those of listeners, in their order, and of the waker.
+/// The token of the waker. Together with those of the listeners, in their order, these are not tokens of connections.
 const WAKER: usize = usize::MAX;
 const LISTENERS: usize = WAKER - MOST_LISTENERS;
 const MOST_LISTENERS: usize = 1024;
@@ -27,7 +27,7 @@ const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
     fn wake(&self) {
-        // It fails only if the kernel has no memory. Then the waiting worker returns at its deadline.
+        // Waking fails only if the kernel has no memory. Then the waiting worker returns at its deadline.
         let _ = Waker::wake(self);
     }
 }
@@ -47,12 +47,12 @@ impl Poller {
         Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
     }
 
-    /// For registering clients, also while a worker waits.
+    /// Returns the registry for clients, which can also be used while a worker waits.
     pub fn registry(&self) -> io::Result<Registry> {
         self.poll.registry().try_clone()
     }
 
-    /// Waits for events until this time (`None`: for ever).
+    /// Waits for events until this time (`None`: forever).
     ///
     /// # Errors
     /// None are expected. The caller should log them, and not poll again at once.
@@ -70,7 +70,7 @@ impl Poller {
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let polled = match self.poll.poll(&mut self.events, timeout) {
-            // A signal, or the process was stopped and continues: there may be events all the same.
+            // A signal arrived, or the process was stopped and continues. There may be events in any case.
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {
                 self.poll.poll(&mut self.events, Some(Duration::ZERO))
             }
@@ -85,7 +85,7 @@ impl Poller {
         }
     }
 
-    /// The events of the poll. Those of listeners go to the acceptor.
+    /// Iterates over the poll's events of connections. Passes events of listeners to the acceptor.
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
@@ -109,16 +109,16 @@ impl Poller {
         })
     }
 
-    /// No more clients: the kernel refuses new ones, unless another process also has the listener.
+    /// Closes the listeners. The kernel then refuses new clients, unless another process also has the listener.
     pub fn close_listeners(&mut self) {
         for mut listener in self.acceptor.close() {
-            // The poller forgets a listener by itself only if no other process has it. Otherwise it would report
-            // clients of others.
+            // The kernel removes a closed listener from the poller only if no other process has it. Otherwise the
+            // poller would report clients of the other process.
             let _ = self.poll.registry().deregister(listener.socket());
         }
     }
 
-    /// The acceptor.
+    /// Returns the acceptor.
     pub fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
     }

@@ -46,7 +46,7 @@ use super::workers;
 pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,
-    protocols: Vec<Arc<dyn Protocol>>, // the protocol of each handler
+    protocols: Vec<Arc<dyn Protocol>>, // one protocol per handler
     workers: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
@@ -66,7 +66,7 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
-/// The function of a thread beside requests.
+/// The function of a background thread.
 type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
@@ -74,10 +74,10 @@ const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Listens at an address and serves a handler there: `"127.0.0.1:8000"`, `("::1", 8000)`, `":8000"` for every
-    /// address of this machine, `"unix:/run/app.sock"`, a listener of the standard library, and [others](Listen). Port
-    /// 0 is any free port: see [`TcpServer::local_addr`]. Clients that connect from now on wait until
-    /// [`serve_forever`](TcpServer::serve_forever).
+    /// Listens at an address and serves a handler there. The address can be `"127.0.0.1:8000"`, `("::1", 8000)`,
+    /// `":8000"` for every address of this machine, `"unix:/run/app.sock"`, a listener of the standard library, and
+    /// [more](Listen). For port 0 the system chooses a free port: see [`TcpServer::local_addr`]. Clients that connect
+    /// from now on wait until [`serve_forever`](TcpServer::serve_forever).
     ///
     /// # Errors
     /// Each error names the address. [`InvalidInput`](io::ErrorKind::InvalidInput) if it is invalid or has no port;
@@ -135,9 +135,9 @@ impl TcpServer {
         self.listen_too(address.into(), 0)
     }
 
-    /// Listens at one more address, for another handler or protocol: HTTP beside HTTPS, or administration at a Unix
-    /// socket. Workers, limits, statistics and the shutdown belong to the one server. A handler without a log format
-    /// ([`Http::access_log`](crate::Http::access_log)) uses the format of the first handler.
+    /// Listens at one more address, for another handler or protocol: for example HTTP beside HTTPS, or administration
+    /// at a Unix socket. All share the workers, limits, statistics and shutdown of the one server. A handler without a
+    /// log format ([`Http::access_log`](crate::Http::access_log)) uses the format of the first handler.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -169,8 +169,8 @@ impl TcpServer {
         Ok(self)
     }
 
-    /// Sets how many handlers can run at once. Default: the larger of 16 and four times the number of processors.
-    /// Unused workers cost nothing. Set more for handlers that wait for other servers.
+    /// Sets how many handlers can run at once. Default: 16, or four times the number of processors if that is more.
+    /// Unused workers cost nothing. Set more if handlers wait for other servers.
     ///
     /// # Panics
     /// If it is 0.
@@ -216,7 +216,8 @@ impl TcpServer {
     }
 
     /// Sets how long a shutdown waits for requests in progress. Default: 10 seconds; `None`: until the last response is
-    /// sent. An endless response has to end by itself (see [`ServerHandle::is_shutting_down`]), or is cut off then.
+    /// sent. An endless response has to end by itself within that time (see [`ServerHandle::is_shutting_down`]), or is
+    /// cut off.
     pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.shutdown_timeout = limit.into();
         self
@@ -230,27 +231,28 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many bytes of input can be unused: incomplete heads, heads of requests in progress, and requests that
-    /// wait behind them. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most 256 MiB. The
-    /// first 2 KiB of each client are not counted. Past the limit a client that sends more is rejected (HTTP: 503) and
-    /// counted in [`Stats`]. Bodies have quotas of their own
+    /// Sets how many bytes of input can be unused in all: incomplete heads, heads of requests in progress, and further
+    /// requests on their connections. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most
+    /// 256 MiB. The first 2 KiB of each client are not counted. Beyond the limit, a client that sends more is rejected
+    /// (HTTP: 503) and counted in [`Stats`]. Bodies have quotas of their own
     /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());
         self
     }
 
-    /// Sets how long clients are served as before after [`ServerHandle::shutdown`] is called. So load balancers can
-    /// notice that a health check fails ([`ServerHandle::is_draining`]) and send requests elsewhere. In the second half
-    /// each response contains `Connection: close`. Then the shutdown begins. Default: no delay.
+    /// Sets a time between the call of [`ServerHandle::shutdown`] and the beginning of the shutdown. Clients are served
+    /// as before, while load balancers notice that a health check fails ([`ServerHandle::is_draining`]) and send
+    /// requests elsewhere. In the second half of the time, each response contains `Connection: close`. Default: no
+    /// delay.
     pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
         self.handle.set_delay(delay);
         self
     }
 
     /// Sets how many clients can be connected at once. Beyond that, idle connections are closed for new clients, and
-    /// new clients wait. Default: the number of files that this process can open, minus an eighth (at least 64), and no
-    /// more than fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
+    /// new clients wait. Default: the number of files that this process can open, minus an eighth (at least 64), but at
+    /// most as many connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
     ///
     /// # Panics
     /// If it is 0.
@@ -260,14 +262,15 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many connections can leave the engine, each for a thread of its own. Default: 256. These are the
-    /// clients of a [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
-    /// [`Next::Take`](crate::raw::Next::Take). Further connections wait as long as requests wait for a handler.
+    /// Sets how many connections can have a thread of their own: the clients of a
+    /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
+    /// [`Next::Take`](crate::raw::Next::Take). Default: 256. Further connections wait, up to the
+    /// [`queue_timeout`](TcpServer::queue_timeout).
     ///
     /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
-    /// another: as many silent clients as there are threads keep others out for that long. Where anyone can connect,
-    /// set a short timeout and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or
-    /// a [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
+    /// another client, so silent clients can hold all threads for that time. If anyone can connect, set a short timeout
+    /// and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or a
+    /// [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
     ///
     /// # Panics
     /// If it is 0.
@@ -292,16 +295,17 @@ impl TcpServer {
     }
 
     /// Sets how many connections can wait for something other than their client: listeners of events or of pushed
-    /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. None
-    /// of them is evicted for a new client. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
-    /// Further ones are rejected (HTTP: 503 with `Retry-After`), and counted in [`Stats`].
+    /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. They
+    /// are not evicted for new clients. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
+    /// Further connections of this kind are rejected (HTTP: 503 with `Retry-After`), and counted in [`Stats`].
     pub fn max_live(mut self, count: usize) -> TcpServer {
         self.max_live = Some(count);
         self
     }
 
-    /// Sets how many of these connections one IP address can have. Default: no limit. Further ones are rejected (HTTP:
-    /// 429 with `Retry-After`). The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
+    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have. Default:
+    /// no limit. Further connections of this kind are rejected (HTTP: 429 with `Retry-After`). The address is
+    /// [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
     /// client has its own.
     pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
@@ -317,27 +321,28 @@ impl TcpServer {
         self
     }
 
-    /// Whether to notify systemd when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`, for
-    /// a service of `Type=notify`). Default: false. Does nothing if `NOTIFY_SOCKET` is not set. An error is logged.
+    /// Sets whether to notify systemd when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`,
+    /// for a service of `Type=notify`). Default: false. Does nothing if `NOTIFY_SOCKET` is not set. An error is logged.
     pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
         self.notify_systemd = notify;
         self
     }
 
-    /// Sets a function to call once clients are accepted: the workers run, and the start cannot fail any more. It is
-    /// called once, by the thread in [`TcpServer::serve_forever`], and delays no client. If it panics, the server ends
-    /// at once, and the panic continues.
+    /// Sets a function that is called once when the server accepts clients: the workers run, and the start cannot fail
+    /// any more. The thread in [`TcpServer::serve_forever`] calls it, so it delays no client. If it panics, the server
+    /// ends at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
         *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
         self
     }
 
-    /// Runs this on a thread of its own beside the requests, from the moment at which clients are accepted: a clock, a
-    /// cleaner, a worker that takes [jobs](crate::background::Jobs). The name is that of the thread, and in the log.
+    /// Runs this function on a background thread from when clients are accepted: a clock, a cleanup, or a worker that
+    /// takes [jobs](crate::background::Jobs). The name is used for the thread and in the log.
     ///
-    /// At the beginning of a shutdown its [`Stop`] is set, and the shutdown waits for the thread as for requests, up to
-    /// the [timeout](TcpServer::shutdown_timeout); then its name is logged. A panic is logged and ends this thread
-    /// only. [`Stats`] counts the threads. A handler can start others: [`ServerHandle::background`].
+    /// At the beginning of a shutdown, the thread's [`Stop`] is set. The shutdown waits for the thread as for requests,
+    /// up to the [timeout](TcpServer::shutdown_timeout). If the thread is still running then, its name is logged. A
+    /// panic is logged and ends only this thread. [`Stats`] counts the threads. A handler can start more:
+    /// [`ServerHandle::background`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -362,8 +367,7 @@ impl TcpServer {
         self
     }
 
-    /// The IP address at which the server listens, with the real port (Python's `server_address`); the first, if there
-    /// are several.
+    /// Returns the first IP address at which the server listens, with the real port (Python's `server_address`).
     ///
     /// # Panics
     /// If there are only Unix sockets: see [`TcpServer::local_addrs`].
@@ -372,13 +376,13 @@ impl TcpServer {
         inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
-    /// All addresses at which the server listens, with real ports, in the order in which they were given.
+    /// Returns all addresses at which the server listens, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 
     /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child
-    /// processes serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    /// processes can serve them with [`TcpServer::from_listener`] or `"fd:N"`.
     ///
     /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and
     /// the file of a Unix socket. See docs/listeners.md.
@@ -391,7 +395,7 @@ impl TcpServer {
         listeners.iter().map(Listener::shared).collect()
     }
 
-    /// The first port at which the server listens; `None` for Unix sockets.
+    /// Returns the first port at which the server listens; `None` for Unix sockets.
     pub fn port(&self) -> Option<u16> {
         self.addresses.iter().find_map(Address::port)
     }
@@ -406,8 +410,9 @@ impl TcpServer {
         self.handle.stats()
     }
 
-    /// Serves until the server is shut down. Then requests in progress are finished within the shutdown timeout, and it
-    /// returns, even if a handler is still running. A server that was shut down before returns at once.
+    /// Serves until the server is shut down. Then requests in progress are finished within the shutdown timeout, and
+    /// the function returns, even if a handler is still running. If the server was shut down before, it returns at
+    /// once.
     ///
     /// # Errors
     /// If there are no threads or no poller; if it was called before; if accepting from one of its listeners has failed
@@ -423,7 +428,8 @@ impl TcpServer {
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
-        // A handler that still has its connection has had its time: the shutdown timeout is over.
+        // If connections are left, the shutdown timeout has passed, and workers that are still in handlers count as
+        // stuck.
         let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() };
         if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
@@ -479,14 +485,14 @@ impl TcpServer {
         for (name, work) in work.into_iter().filter(|_| !self.handle.is_shutting_down()) {
             let named = |err: io::Error| io::Error::new(err.kind(), format!("can't start the thread {name}: {err}"));
             match self.handle.background(name.clone(), work) {
-                Err(_) if self.handle.is_shutting_down() => return Ok(()), // it has just begun
+                Err(_) if self.handle.is_shutting_down() => return Ok(()), // the shutdown has just begun
                 started => started.map_err(named)?,
             }
         }
         Ok(())
     }
 
-    /// Waits for the threads beside requests, up to the shutdown timeout.
+    /// Waits for the background threads, up to the shutdown timeout.
     fn end_background(&self, failed: bool) {
         let stop = self.handle.stop();
         if failed {
@@ -530,7 +536,7 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }
 
-/// At the end: closes all connections that no worker holds. Dropping conversations may block, which must not delay the
+/// Closes all connections that no worker holds, at the end. Dropping conversations may block, which must not delay the
 /// return of `serve_forever`.
 fn drain(engine: &Arc<Engine>) {
     let cut_off = engine.drain();
@@ -546,7 +552,8 @@ impl fmt::Debug for TcpServer {
     }
 }
 
-/// Seven eighths, and one less for small numbers, so that there is room for a client that does not wait.
+/// Returns the default of `max_live`: seven eighths, and one less for small numbers, so that there is room for a client
+/// that does not wait.
 fn most_live(connections: usize) -> usize {
     (connections - (connections / 8).max(1)).max(1)
 }

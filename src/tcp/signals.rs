@@ -13,8 +13,7 @@ use super::handle::ServerHandle;
 
 impl ServerHandle {
     /// Shuts down at the first SIGINT (Ctrl-C) or SIGTERM: requests in progress are finished within the shutdown
-    /// timeout. A second signal ends the process at once, with status 0, whatever it is doing, because the signal
-    /// handler itself ends it.
+    /// timeout. A second signal ends the process at once with status 0, because the signal handler itself ends it.
     ///
     /// SIGXFSZ no longer ends the process: a write beyond the file size limit (`RLIMIT_FSIZE`) fails, and the client
     /// gets 507.
@@ -36,8 +35,8 @@ impl ServerHandle {
         self.shutdown_on_signals_and(|_| {})
     }
 
-    /// Shuts down like [`shutdown_on_signals`](ServerHandle::shutdown_on_signals), and then calls `told` with the
-    /// number of the signal.
+    /// Like [`shutdown_on_signals`](ServerHandle::shutdown_on_signals), but also calls `told` with the number of the
+    /// signal.
     ///
     /// # Errors
     /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
@@ -54,7 +53,7 @@ impl ServerHandle {
         let handle = self.clone();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
-                handle.shutdown(); // before anything else, which may block
+                handle.shutdown(); // first, because everything else may block
                 told(signal);
                 signals.forever().for_each(drop); // keeps the handlers installed
             }

@@ -1,23 +1,23 @@
-//! Logs handlers that run for long, with what they were called for, while they run. Each worker records what its
-//! handler is called for. The worker that polls checks, about once per limit. It costs a request one uncontended lock
-//! and a copy of its name, and an idle server nothing.
+//! Logs handlers that run for long, with their requests, while they run. Each worker records the request that its
+//! handler is called for. The worker that polls checks these records about once per limit. The cost is one uncontended
+//! lock and a copy of the name per request, and nothing for an idle server.
 
 use std::time::Duration;
 
 use super::client::Client;
 use super::sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What all workers are handling.
+/// The current requests of all workers.
 pub struct SlowHandlers {
     limit: Option<Duration>,
     workers: Vec<CurrentHandler>,
 }
 
-/// What one worker is handling. On its own cache lines, as it is written with each request.
+/// The current request of one worker. On its own cache lines, because it is written with each request.
 #[repr(align(128))]
 pub struct CurrentHandler {
-    is_used: bool,       // there is a limit
-    running: AtomicBool, // only a hint: the record below was true once
+    is_used: bool,       // whether there is a limit
+    running: AtomicBool, // only a hint, because it is read without the lock
     handler: Mutex<Option<Handler>>,
 }
 
@@ -25,16 +25,16 @@ struct Handler {
     what: Vec<u8>,
     client: Client,
     since: Instant,
-    told: bool, // it has been logged
+    told: bool, // whether it has been logged
 }
 
-/// How many bytes of what it was called for are kept.
+/// How many bytes of the name are kept.
 const LONGEST_NAME: usize = 200;
-/// The shortest time between checks, however short the limit is.
+/// The shortest time between checks, even for a shorter limit.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 impl CurrentHandler {
-    /// A handler begins, for this client.
+    /// Records that a handler begins, for this client.
     pub fn begin(&self, what: &[u8], client: &Client, now: Instant) {
         if !self.is_used {
             return;
@@ -42,7 +42,7 @@ impl CurrentHandler {
         let what = &what[..what.len().min(LONGEST_NAME)];
         match &mut *self.handler() {
             Some(handler) => {
-                handler.told &= handler.since == now; // everything in one turn is one request
+                handler.told &= handler.since == now; // all calls in one turn count as one request
                 handler.what.clear();
                 handler.what.extend_from_slice(what);
                 handler.client = client.clone();
@@ -53,14 +53,14 @@ impl CurrentHandler {
         self.running.store(true, Ordering::Relaxed);
     }
 
-    /// The handler has ended.
+    /// Records that the handler has ended.
     pub fn end(&self) {
         if self.running.load(Ordering::Relaxed) {
             self.running.store(false, Ordering::Relaxed);
         }
     }
 
-    /// The request of a handler that has not ended.
+    /// Returns the request of a handler that has not ended.
     pub fn what(&self) -> Option<String> {
         let is_running = self.running.load(Ordering::Relaxed);
         self.handler().as_ref().filter(|_| is_running).map(Handler::what)
@@ -72,20 +72,20 @@ impl CurrentHandler {
 }
 
 impl SlowHandlers {
-    /// `limit`: after how long a handler is logged.
+    /// Creates the records. `limit`: after how long a handler is logged.
     pub fn new(limit: Option<Duration>, workers: usize) -> SlowHandlers {
         let current =
             || CurrentHandler { is_used: limit.is_some(), running: AtomicBool::new(false), handler: Mutex::default() };
         SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 
-    /// What one worker is handling.
+    /// Returns the current request of one worker.
     pub fn current(&self, worker: usize) -> &CurrentHandler {
         &self.workers[worker]
     }
 
-    /// Checks. Returns the messages about handlers that have become slow, once each, and when to check again (`None`:
-    /// never). A handler that begins from now on cannot be slow before.
+    /// Checks all workers. Returns the messages about handlers that have become slow, once each, and when to check
+    /// again (`None`: never). No handler that begins from now on can be slow before that time.
     pub fn look(&self, now: Instant) -> (Vec<String>, Option<Instant>) {
         let mut slow = Vec::new();
         let Some(limit) = self.limit else { return (slow, None) };

@@ -2,7 +2,8 @@
 
 use super::address::Address;
 
-/// What a server is doing, and has done so far. For datagrams see [`UdpServer::stats`](crate::UdpServer::stats).
+/// The current state of a server, and counts since its start. For datagrams see
+/// [`UdpServer::stats`](crate::UdpServer::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -12,7 +13,7 @@ pub struct Stats {
     pub connections: usize,
     /// Connections that wait for their client.
     pub parked: usize,
-    /// Connections that are ready and wait for a worker.
+    /// Connections that are ready for a turn and wait for a worker.
     pub ready: usize,
     /// Connections that wait for a permit, nearly all because all workers are in handlers.
     pub waiting: usize,
@@ -20,7 +21,7 @@ pub struct Stats {
     pub running: usize,
     /// Connections that have left the engine, each with a thread of its own.
     pub streams: usize,
-    /// Connections that wait for such a thread ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
+    /// Connections that wait for a thread of their own ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
     pub waiting_streams: usize,
     /// Listeners of events ([`Response::events`](crate::Response::events)) or of bytes that other threads push
     /// ([`Response::channel`](crate::Response::channel)).
@@ -42,7 +43,7 @@ pub struct Stats {
     pub refused_streams: u64,
     /// The bytes counted for `input_quota`: received and unused.
     pub input: usize,
-    /// Permits in use, by workers that run something or are about to. 0 while nothing happens.
+    /// Permits in use. 0 while the server is idle.
     pub permits: usize,
     /// How often the kernel was polled.
     pub polls: u64,
@@ -50,10 +51,10 @@ pub struct Stats {
     pub wakes: u64,
     /// Idle connections closed so far to make room for new ones.
     pub evicted: u64,
-    /// Threads beside requests ([`TcpServer::background`](crate::TcpServer::background)).
+    /// Background threads ([`TcpServer::background`](crate::TcpServer::background)).
     pub background: usize,
-    /// Bytes of output that were dropped so far because a client disconnected or read too little: the output in memory
-    /// and the rest of its files, minus what its socket accepted.
+    /// Bytes of output that were dropped so far because a client disconnected or read too little: output in memory and
+    /// rests of files that the socket had not accepted.
     pub unsent: u64,
 }
 
@@ -63,6 +64,6 @@ pub struct Stats {
 pub struct ListenerStats {
     /// Its address, with the real port.
     pub address: Address,
-    /// Clients accepted there so far, including those rejected because of their address.
+    /// Clients accepted by this listener so far, including those rejected because of their address.
     pub accepted: u64,
 }

@@ -1,5 +1,5 @@
-//! Handlers that talk to a client through a blocking stream: Python's `StreamRequestHandler`. The protocol is like any
-//! other: its conversations leave the engine in their first turn.
+//! Handlers that talk to a client through a blocking stream: Python's `StreamRequestHandler`. The conversations of this
+//! protocol leave the engine in their first turn.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,9 +10,8 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
 use super::stream::Stream;
 
-/// Talks to one client at a time through a blocking stream, like Python's `StreamRequestHandler`. Each client has a
-/// thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
-/// [`streams`].
+/// Handles each client through a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread of its
+/// own, up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) threads. Served by [`streams`].
 ///
 /// Required: `handle`. Called in this order: `verify_client`, `timeout`, `handle`.
 #[diagnostic::on_unimplemented(
@@ -21,22 +20,22 @@ use super::stream::Stream;
     note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|stream: &mut Stream| ..`"
 )]
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Talks to this client. The connection ends normally when the stream is dropped. An error is logged with the
+    /// Handles this client. The connection ends normally when the stream is dropped. An error is logged with the
     /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
     /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
-    /// Whether to serve this client (Python's `verify_request`). It is called on a worker when the client has
-    /// connected; a rejected client sees the end of the stream, and takes no thread. It may block for a short time.
+    /// Returns whether to serve this client (Python's `verify_request`). It is called on a worker when the client has
+    /// connected, and may block for a short time. A rejected client sees the end of the stream, and gets no thread.
     /// Default: true.
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
         true
     }
 
-    /// How long a read, and how long a write, can wait for the client (Python's `timeout`), so that silent clients do
-    /// not take all threads. Default: 60 seconds; `None`: no limit. A closure can [set it](Stream::set_timeout) for
-    /// each stream.
+    /// Returns how long a read, and how long a write, can wait for the client (Python's `timeout`), so that silent
+    /// clients do not hold all threads. Default: 60 seconds; `None`: no limit. A closure can [set
+    /// it](Stream::set_timeout) for each stream.
     fn timeout(&self) -> Option<Duration> {
         Some(Duration::from_secs(60))
     }
@@ -109,9 +108,8 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     }
 }
 
-/// The socket, for its options and its peer (`SO_PEERCRED`): of the outermost protocol, so inside TLS its bytes are
-/// encrypted. Read and write through the stream, which keeps bytes that were read ahead. Don't make the socket
-/// non-blocking.
+/// The socket, for its options and its peer (`SO_PEERCRED`). Read and write only through the stream, which has bytes
+/// that were read ahead, and inside TLS the decrypted bytes. Don't make the socket non-blocking.
 ///
 /// ```no_run
 /// use modest::TcpServer;

@@ -1,5 +1,5 @@
-//! Locks, atomics, threads, the clock and the queue, under one name each. The engine takes them only from here, so that
-//! its own files run on others in the model checks (`tests/laws.rs`, `tests/orders.rs`) and in the simulation
+//! Locks, atomics, threads, the clock and the queue, under one name each. The engine uses only these, so that its files
+//! can be run with replacements in the model checks (`tests/laws.rs`, `tests/orders.rs`) and in the simulation
 //! (`tests/simulation`).
 
 use std::io;
@@ -16,13 +16,13 @@ use rustix::time::{ClockId, clock_gettime};
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
 
-/// How many processors this process may use. A control group's quota counts: `num_cpus` reads that of the innermost
-/// one, and the standard library those around it.
+/// Returns how many processors this process may use. The CPU quotas of control groups count: `num_cpus` reads the quota
+/// of the innermost group, and the standard library those of the groups around it.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get())
 }
 
-/// The time.
+/// Returns the time.
 pub fn now() -> Instant {
     Instant::from_nanos(super::sys::monotonic_nanos())
 }
@@ -47,12 +47,12 @@ pub fn from_std(at: time::Instant) -> Instant {
     }
 }
 
-/// One moment by both clocks. They are the same clock, but `std` does not reveal its start. Both are read a hundred
-/// times, and the quickest pair is used, so pre-emption in between does no harm.
+/// Returns one moment by both clocks. They are the same clock, but `std` does not reveal its start. Both are read a
+/// hundred times, and the quickest pair is used, so that pre-emption does no harm.
 ///
-/// `std` is read last, so the result of [`to_std`] is later than the truth by the time that took (some 20 ns). So a
-/// file check that seems to be after a poll is after it. The result of [`from_std`] is earlier by the same amount.
-/// There and back it is the same.
+/// `std` is read last, so the result of [`to_std`] is too late by the time between the two (some 20 ns). So a file
+/// check that seems to be after a poll really is. The result of [`from_std`] is too early by the same amount, so
+/// converting there and back changes nothing.
 fn same_time() -> (Instant, time::Instant) {
     static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
     let ask = || {
@@ -62,7 +62,7 @@ fn same_time() -> (Instant, time::Instant) {
     *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("it was asked").1)
 }
 
-/// How much processor time this thread has used.
+/// Returns how much processor time this thread has used.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
@@ -104,7 +104,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Runs the part of a unit test that uses atomics. (In a model check it needs a run of its own.)
+/// Runs the part of a unit test that uses atomics. (In a model check, such code must run inside the checker.)
 #[cfg(test)]
 pub fn test(code: impl Fn() + Send + Sync + 'static) {
     code();

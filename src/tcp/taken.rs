@@ -1,5 +1,5 @@
-//! Connections that have left the engine, each on a thread of its own: their maximum number, the connections that wait
-//! for a thread, and the sockets, so that a shutdown reaches them. Called by `workers`.
+//! Connections that have left the engine, each on a thread of its own. Limits their number, queues connections that
+//! wait for a thread, and keeps the sockets, so that a shutdown can end them. Called by `workers`.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -12,7 +12,7 @@ use super::sys::{self, Socket};
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {
     state: Mutex<State<C>>,
-    waiting: AtomicUsize, // how many wait for a thread; written under the lock
+    waiting: AtomicUsize, // how many connections wait for a thread; written under the lock
 }
 
 struct State<C> {
@@ -25,7 +25,7 @@ struct State<C> {
 }
 
 impl<C> Taken<C> {
-    /// `permits`: how many threads there can be, and how long connections wait for one.
+    /// Creates the records. `permits` limits the number of threads, and how long connections wait for one.
     pub fn new(permits: Permits<C>) -> Taken<C> {
         let sockets = HashMap::new();
         Taken {
@@ -39,19 +39,19 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
 
-    /// The number of the next thread, for its name.
+    /// Returns the number of the next thread, for its name.
     pub fn next_thread(&self) -> u64 {
         let mut state = self.state();
         state.threads += 1;
         state.threads
     }
 
-    /// Returns a thread. The connection that waits for one longest gets it.
+    /// Releases a thread. Returns the connection that gets it: the connection that has waited longest.
     pub fn release(&self, thread: Class) -> Option<C> {
         self.with_permits(|permits| permits.release(thread)).map(|(connection, _)| connection)
     }
 
-    /// The connections that have waited too long for a thread.
+    /// Removes and returns the connections that have waited too long for a thread.
     pub fn late(&self, now: Instant) -> Vec<C> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -67,7 +67,7 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.deadline())
     }
 
-    /// A stream begins; it ends with [`Taken::leave`].
+    /// Records that a stream begins. Returns its number, for [`Taken::leave`].
     pub fn enter(&self, socket: &Arc<Socket>) -> u64 {
         let mut state = self.state();
         if state.ended {
@@ -81,36 +81,36 @@ impl<C> Taken<C> {
         number
     }
 
-    /// A stream ends.
+    /// Records that a stream has ended.
     pub fn leave(&self, number: u64) {
         let socket = self.state().sockets.remove(&number);
         drop(socket); // closed without the lock
     }
 
-    /// How many streams there are.
+    /// Returns how many streams there are.
     pub fn count(&self) -> usize {
         self.state().sockets.len()
     }
 
-    /// How many connections wait for a thread.
+    /// Returns how many connections wait for a thread.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many were refused one so far.
+    /// Returns how many connections were refused a thread so far.
     pub fn refused(&self) -> u64 {
         self.state().permits.refused()
     }
 
-    /// The server shuts down: reading returns the end of the stream.
+    /// Called when the server shuts down: makes reads return the end of the stream.
     pub fn begin_shutdown(&self) {
         let mut state = self.state();
         state.shutting_down = true;
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
 
-    /// Called at the end: no thread may wait for a client any more, and an interrupted response must not look complete.
-    /// Returns the connections that waited for a thread.
+    /// Called when the server ends: cuts off all streams, so that no thread waits for a client any more, and no
+    /// interrupted response looks complete. Returns the connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
         state.ended = true;

@@ -1,12 +1,12 @@
-//! Calls at a later time, for code that releases something when nothing has happened for a while. Made by handlers
-//! through a `ServerHandle`. The worker that polls takes the calls that are due, and makes them with a permit for short
-//! work once the poller is free.
+//! Functions to be called at a later time, for code that releases a resource after some time without use. Handlers add
+//! them through a `ServerHandle`. The worker that polls takes those that are due, and calls them with a permit for
+//! short work after it has released the poller.
 
 use std::time::Duration;
 
 use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What is called.
+/// A function to be called.
 pub type Call = Box<dyn FnOnce() + Send>;
 
 /// After this time, calls that found no permit are tried again.
@@ -16,7 +16,7 @@ const NEVER: u64 = u64::MAX;
 /// All calls of a server that are not due yet. There are few of them, and they change rarely.
 pub struct Timers {
     calls: Mutex<Vec<(Instant, Call)>>,
-    /// When the first one is due, in ns of the clock; written under the lock.
+    /// When the first call is due, in ns of the clock; written under the lock.
     first: AtomicU64,
 }
 
@@ -25,14 +25,14 @@ impl Timers {
         Timers { calls: Mutex::default(), first: AtomicU64::new(NEVER) }
     }
 
-    /// Adds a call. The poller is to be woken afterwards: it may wait for longer.
+    /// Adds a call. The caller then wakes the poller, which may wait for longer.
     pub fn add(&self, at: Instant, call: Call) {
         let mut calls = self.calls();
         calls.push((at, call));
         self.set_first(&calls);
     }
 
-    /// When the first one is due.
+    /// Returns when the first call is due.
     pub fn first(&self) -> Option<Instant> {
         match self.first.load(Ordering::SeqCst) {
             NEVER => None,
@@ -40,7 +40,7 @@ impl Timers {
         }
     }
 
-    /// Takes those that are due.
+    /// Takes the calls that are due.
     pub fn take_due(&self, now: Instant) -> Vec<Call> {
         if self.first.load(Ordering::Relaxed) > now.nanos() {
             return Vec::new();
@@ -53,7 +53,7 @@ impl Timers {
         due.into_iter().map(|(_, call)| call).collect()
     }
 
-    /// Puts these calls off, because no permit was free.
+    /// Postpones these calls, because no permit was free.
     pub fn put_off(&self, due: Vec<Call>, now: Instant) {
         let mut calls = self.calls();
         calls.extend(due.into_iter().map(|call| (now + AGAIN, call)));

@@ -12,24 +12,24 @@ use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillar
 /// A client's stream: TCP or Unix.
 pub struct Transport {
     stream: ClientStream,
-    wants_to_write: bool, // the poller was asked once to report writability; edges follow
+    wants_to_write: bool, // the poller reports writability, because it was requested once
     sent: u64,
-    trusted: bool,   // the client has read much, so the kernel may buffer more for it
-    is_probed: bool, // the kernel checks whether it is gone
-    is_broken: bool, // its output is incomplete
+    trusted: bool,   // the client has read much, so the kernel can buffer more for it
+    is_probed: bool, // TCP keepalive checks whether the client is gone
+    is_broken: bool, // the output is incomplete
 }
 
-/// `listen` limits the unsent bytes that the kernel buffers per client. A client that has read this much gets the
-/// kernel's usual 4 MB, if its window is open. CPU time for a file of 1 GiB compared to nginx, by the limit of unsent
-/// bytes: 256 KiB 4.4, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, the kernel's limit 1.1.
+/// `listen` limits the unsent bytes that the kernel buffers per client. After a client has read this much, the kernel's
+/// usual limit of 4 MB applies. CPU time for a file of 1 GiB compared to nginx, by the limit of unsent bytes: 256 KiB
+/// 4.4, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, the kernel's limit 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
-/// For a part of a file up to this length, the head waits in the kernel (`MSG_MORE`) for the first bytes of the file.
-/// CPU time on loopback if the head is sent at once, compared to waiting, of the server alone and of server and client
+/// If a part of a file is at most this long, the head waits in the kernel (`MSG_MORE`) for the first bytes of the file.
+/// CPU time on loopback if the head is sent at once, relative to waiting, of the server alone, and of server and client
 /// together: 80 KiB 1.2 and 1.17, 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
 const TOGETHER: u64 = 512 * 1024;
 
-/// If a client that has sent its last byte is silent for this long, TCP keepalive checks its system.
+/// If a client that has ended its side is silent for this long, TCP keepalive checks its system.
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
 /// The result of a write.
@@ -38,7 +38,7 @@ pub enum Written {
     All,
     /// The client accepts no more for now.
     Blocked,
-    /// The share is used up.
+    /// The share of the turn is used up.
     Share,
     /// A file is shorter than announced.
     Short,
@@ -49,11 +49,11 @@ pub enum Written {
 }
 
 impl Transport {
-    /// A stream registered with the poller for reading. Until [`end`](Transport::end) is called, closing it is a reset,
-    /// also by the end of the process.
+    /// Wraps a stream that is registered with the poller for reading. Until [`end`](Transport::end) is called, closing
+    /// it resets the connection, even if the process ends.
     pub fn new(stream: ClientStream) -> Transport {
-        // It fails only if the connection is already broken. A Unix socket is reset only if it has unread bytes, so its
-        // client has to compare lengths.
+        // This fails only if the connection is already broken. Closing a Unix socket resets it only if it has unread
+        // bytes, so its client has to compare lengths.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false, is_broken: false }
     }
@@ -64,7 +64,7 @@ impl Transport {
         Ok(count)
     }
 
-    /// Writes the output, up to a share, which is reduced by the number of bytes written. Returns how far it came.
+    /// Writes the output, up to the share, which is reduced by the number of written bytes. Returns why it has stopped.
     pub fn write(&mut self, output: &mut Output, may_block: Option<MayBlock>, share: &mut usize) -> Written {
         let written = self.write_up_to(output, may_block, share);
         if !self.trusted && self.sent > TRUSTED_AFTER {
@@ -112,8 +112,8 @@ impl Transport {
         }
     }
 
-    /// One system call for contiguous bytes. The head of a file waits in the kernel for the file's first bytes, so that
-    /// both are in one segment, unless the file is so long that it needs many anyway.
+    /// Sends contiguous bytes in one system call. The head of a file waits in the kernel for the file's first bytes, so
+    /// that both are in one segment, unless the file is long and needs many segments.
     fn send(&self, bytes: &[u8], file_follows: u64) -> io::Result<usize> {
         let is_together = (1..=TOGETHER).contains(&file_follows);
         let flags = if is_together { sys::NO_SIGNAL.union(sys::MORE) } else { sys::NO_SIGNAL };
@@ -130,7 +130,7 @@ impl Transport {
         Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, start, count))?)
     }
 
-    /// A second handle, for reading while a handler runs.
+    /// Returns a second handle, for reading while a handler runs.
     pub fn second_handle(&self) -> io::Result<ClientStream> {
         sys::second_handle(&self.stream)
     }
@@ -142,20 +142,20 @@ impl Transport {
         Ok(Transport::new(stream))
     }
 
-    /// Removes the socket from the poller and makes it blocking. Nothing polls it then, so TCP keepalive has to find
-    /// out whether the client's system is gone.
+    /// Removes the socket from the poller and makes it blocking. Without the poller, TCP keepalive detects that the
+    /// client's system is gone.
     pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
         self.find_out_if_it_is_gone();
         registry.deregister(&mut self.stream)?;
         sys::blocking(self.stream)
     }
 
-    /// How many bytes the socket has accepted in all.
+    /// Returns how many bytes the socket has accepted in all.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// How many of them have arrived, if the kernel reports it.
+    /// Returns how many of the sent bytes have arrived, if the kernel reports it.
     pub fn arrived(&self) -> Option<u64> {
         let held = sys::unacknowledged(&self.stream)?;
         Some(self.sent.saturating_sub(held))
@@ -171,16 +171,15 @@ impl Transport {
         Ok(())
     }
 
-    /// Called when the client has sent its last byte and the connection waits. TCP keepalive finds out whether the
-    /// client still reads: its system forgets a closed connection after a minute. It costs the client nothing, and this
-    /// process three system calls.
+    /// Makes TCP keepalive find out whether the client still reads. (A system forgets a closed connection after a
+    /// minute.) It costs three system calls. Called when the client has ended its side and the connection waits.
     pub fn find_out_if_it_is_gone(&mut self) {
         if !std::mem::replace(&mut self.is_probed, true) {
             sys::probe(&self.stream, PROBED_AFTER);
         }
     }
 
-    /// Ends the output: the client sees the end of the stream, and may still send.
+    /// Ends the output: the client sees the end of the stream, and can still send.
     pub fn shut_down_writing(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }

@@ -1,10 +1,10 @@
-//! Assertions about a response that print what was expected, what came, and the request.
+//! Assertions about a response, which print the expected and the actual value, and the request.
 
 use std::fmt;
 
 use super::SentResponse;
 
-/// Assertions, each of which prints the whole response and the request, as far as it is known.
+/// Assertions. Each prints the whole response and, if known, the request.
 ///
 /// ```
 /// use modest::{Response, handler_fn, testing};

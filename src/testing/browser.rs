@@ -53,8 +53,7 @@ impl<'a> Browser<'a> {
         self.send(request.with_header("Sec-Fetch-Site", "same-origin"))
     }
 
-    /// Sends any request, with the cookies that belong to its path. Those of the response are kept, replaced or
-    /// removed.
+    /// Sends any request, with the cookies for its path. Stores, replaces and removes cookies as the response requests.
     ///
     /// # Panics
     /// As [`TestServer::get`].
@@ -84,7 +83,7 @@ impl<'a> Browser<'a> {
         self.keep(&format!("{name}={value}; Path=/"), "/");
     }
 
-    /// RFC 6265, section 5.3, for one host.
+    /// Stores a cookie (RFC 6265, section 5.3), for one host.
     fn keep(&mut self, line: &str, asked: &str) {
         let mut parts = line.split(';').map(str::trim);
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
@@ -104,7 +103,7 @@ impl<'a> Browser<'a> {
     }
 }
 
-/// The folder of the path (RFC 6265, section 5.1.4).
+/// Returns the folder of the path (RFC 6265, section 5.1.4).
 fn default_path(asked: &str) -> String {
     match asked.rfind('/') {
         Some(slash) if slash > 0 => asked[..slash].to_owned(),

@@ -1,4 +1,4 @@
-//! A client that a test controls: slow, silent, half-closed, not HTTP at all.
+//! A client that a test controls. It can be slow, silent or half-closed, or send other bytes than HTTP.
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
@@ -11,7 +11,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::{PATIENCE, SentResponse, TestRequest, Within};
 use crate::Method;
 
-/// A connection whose bytes a test decides: [`TestServer::open`](super::TestServer::open). Dropping it disconnects.
+/// A connection on which a test sends any bytes: [`TestServer::open`](super::TestServer::open). Dropping it
+/// disconnects.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct TestConnection(BufReader<Within>);
 pub enum End {
     /// With the end of the stream.
     Closed,
-    /// By a reset: what was sent may be incomplete.
+    /// By a reset: the received bytes may be incomplete.
     Reset,
 }
 
@@ -40,7 +41,7 @@ impl TestConnection {
     pub(super) fn connect(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TestConnection> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         if let Some(bytes) = receive_buffer {
-            socket.set_recv_buffer_size(bytes)?; // before connecting, or the window is larger
+            socket.set_recv_buffer_size(bytes)?; // set before connecting, because the window would be larger otherwise
         }
         socket.connect_timeout(&address.into(), PATIENCE)?;
         let stream = TcpStream::from(socket);
@@ -52,8 +53,8 @@ impl TestConnection {
     /// Sends bytes as they are.
     ///
     /// # Panics
-    /// If the server reads none of them for 30 seconds. If it has disconnected, nothing happens: its response can still
-    /// be read.
+    /// If the server reads nothing for 30 seconds. If it has disconnected, the call has no effect, and its response can
+    /// still be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut TestConnection {
         if let Err(error) = self.stream().write_all(bytes.as_ref())
             && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)

@@ -32,7 +32,7 @@ impl TestEvents {
         Ok(TestEvents { response, lines: BufReader::new(Chunks { stream, left }), id: String::new() })
     }
 
-    /// The head of the response, without a body.
+    /// Returns the head of the response, without a body.
     pub fn response(&self) -> &SentResponse {
         &self.response
     }

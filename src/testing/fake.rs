@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{TestServer, serve};
 use crate::raw::{Stream, streams};
 
-/// Serves a script on a free port of `127.0.0.1`, for a test of a client: it is called for each connection, in a
-/// separate thread, and can send any bytes. The server is stopped when the value is dropped.
+/// Starts a server on a free port of `127.0.0.1`, for a test of a client. The script is called for each connection, in
+/// a separate thread, and can send any bytes. The server is stopped when the value is dropped.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -54,17 +54,17 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// Its address.
+    /// Returns the address of the fake server.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The URL of a path on it: `http://127.0.0.1:40123/path`.
+    /// Returns the URL of a path on the server: `http://127.0.0.1:40123/path`.
     pub fn url(&self, path: &str) -> String {
         self.server.url(path)
     }
 
-    /// The requests that its script has read so far.
+    /// Returns the requests that the script has read so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,13 +120,13 @@ impl FakeClient<'_> {
         self.stream.reset();
     }
 
-    /// The connection, for all other uses.
+    /// Returns the connection itself, for anything else.
     pub fn stream(&mut self) -> &mut Stream {
         self.stream
     }
 }
 
-/// A request that a [`FakeServer`] has got.
+/// A request that a [`FakeServer`] has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FakeRequest {
     line: String,
@@ -135,22 +135,22 @@ pub struct FakeRequest {
 }
 
 impl FakeRequest {
-    /// The request line, as sent.
+    /// Returns the request line, as sent.
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// The first field of that name.
+    /// Returns the first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// All fields, in order.
+    /// Returns all fields, in order.
     pub fn headers(&self) -> &[(String, String)] {
         &self.fields
     }
 
-    /// The body, decoded from chunks.
+    /// Returns the body, decoded from chunks.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

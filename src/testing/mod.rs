@@ -1,5 +1,4 @@
-//! Servers for tests, and small clients for them; and a server that misbehaves, for tests of clients. It uses only the
-//! public API.
+//! Servers for tests, with small clients, and a server that misbehaves, for tests of clients. Uses only the public API.
 
 mod asserting; // assertions about responses
 mod browser; // a client that keeps its cookies
@@ -46,7 +45,7 @@ pub fn serve(handler: impl IntoProtocol) -> TestServer {
     start(server.unwrap_or_else(|error| panic!("no server for the test: {error}")).shutdown_timeout(SHUTDOWN))
 }
 
-/// Starts a server that has its own settings, for a test. It shuts down as that of [`serve`].
+/// Starts a server with its own settings, for a test. It is shut down like a server of [`serve`].
 ///
 /// ```
 /// use modest::{Response, TcpServer, handler_fn, testing};
@@ -75,17 +74,17 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// The address of the server.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of a path on it: `http://127.0.0.1:40123/path`.
+    /// Returns the URL of a path on the server: `http://127.0.0.1:40123/path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The handle of the server, for statistics and for a shutdown during the test.
+    /// Returns the handle of the server, for statistics and for a shutdown during the test.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
@@ -115,8 +114,8 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
 
-    /// Sends any request and returns the response: a [`TestRequest`], or a [`Request`] such as
-    /// [`Http::respond`](crate::Http::respond) takes, so that one test can be run with and without a socket.
+    /// Sends any request and returns the response. The request is a [`TestRequest`], or a [`Request`] as for
+    /// [`Http::respond`](crate::Http::respond), so that the same test can run with and without a socket.
     ///
     /// ```
     /// use modest::{Request, Response, handler_fn, testing};
@@ -136,7 +135,7 @@ impl TestServer {
         }
     }
 
-    /// Sends a request, and does not wait for the response: for long polls, and for handlers that wait.
+    /// Sends a request without waiting for the response, for long polls and for handlers that wait.
     ///
     /// ```
     /// use std::sync::{Arc, OnceLock};
@@ -165,7 +164,7 @@ impl TestServer {
         TestPending { connection, method: request.method }
     }
 
-    /// Opens a connection whose bytes the test decides: a client that is slow, silent or half-closed.
+    /// Opens a connection on which the test sends any bytes, for a client that is slow, silent or half-closed.
     ///
     /// # Panics
     /// If there is no connection.
@@ -173,8 +172,8 @@ impl TestServer {
         self.open_with(None)
     }
 
-    /// Opens a connection with a small receive buffer, so that a test that reads nothing is soon a client that reads
-    /// too slowly. The system may double the number, and has a minimum of some 2 KiB.
+    /// Opens a connection with a small receive buffer, so that the server soon notices that the test reads nothing. The
+    /// system may double the number, and has a minimum of some 2 KiB.
     ///
     /// # Panics
     /// If there is no connection.
@@ -285,7 +284,7 @@ impl TestServer {
     }
 }
 
-/// Reads until a deadline, however slowly the bytes arrive. Without a deadline, each read has its own time limit.
+/// A reader with a deadline for all reads together, or, without a deadline, with a time limit for each read.
 #[derive(Debug)]
 struct Within {
     stream: TcpStream,
@@ -310,7 +309,7 @@ impl Drop for TestServer {
         if let Some(Err(_)) | Some(Ok(Err(_))) = ended
             && !thread::panicking()
         {
-            panic!("the server of the test did not end well: {ended:?}");
+            panic!("the server of the test failed: {ended:?}");
         }
     }
 }
@@ -335,7 +334,7 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// A request with this method and target, and with `Host: localhost`.
+    /// Returns a request with this method and target, and with `Host: localhost`.
     pub fn new(method: Method, target: impl Into<String>) -> TestRequest {
         TestRequest { method, target: target.into(), fields: Vec::new(), body: Vec::new() }
     }
@@ -372,7 +371,7 @@ impl TestRequest {
         self.with_header("Content-Type", "application/json").with_body(body)
     }
 
-    /// For people.
+    /// Returns the request as text for messages.
     fn text(&self) -> String {
         [String::from_utf8_lossy(&self.head()), String::from_utf8_lossy(&self.body)].concat()
     }
@@ -402,14 +401,14 @@ impl TestRequest {
     }
 }
 
-/// A request made by hand, with its fields and its body.
+/// Converts a request made by hand, with its fields and its body.
 impl From<Request> for TestRequest {
     fn from(request: Request) -> TestRequest {
         TestRequest::from(&request)
     }
 }
 
-/// A request made by hand, with its fields and its body.
+/// Converts a request made by hand, with its fields and its body.
 impl From<&Request> for TestRequest {
     fn from(request: &Request) -> TestRequest {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -1,4 +1,4 @@
-//! Tests of the clients, against servers that send what the clients should read.
+//! Tests of the test clients, against servers that send known bytes.
 
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
@@ -47,7 +47,7 @@ fn a_browser_keeps_cookies_as_told() {
         ("/x?a=-", "a=3; a=1; b=2"),
         ("/x", "a=3; b=2"),
         ("/", "b=2"),
-        ("/d/e?c=4", "b=2"), // of the folder of the page
+        ("/d/e?c=4", "b=2"), // a cookie of the page's folder
         ("/d/f", "c=4; b=2"),
         ("/", "b=2"),
     ] {

@@ -1,9 +1,8 @@
-//! Clients' certificates on one connection: checked in a full handshake, and again when the client resumes with a
-//! ticket.
+//! Checks the certificates of clients, in a full handshake and again when the client resumes a session with a ticket.
 //!
-//! rustls puts the certificates that it checked into the first of a chain of tickets, and does not check them again
-//! when a session is resumed. So each ticket also has them at its front, where this module can read them. A ticket
-//! whose certificates have since expired or lost their root is ignored, and the client is asked for its certificates.
+//! rustls stores the checked certificates in tickets, and does not check them again when a session is resumed. So each
+//! ticket also has them at its beginning, where this module can read them. A ticket whose certificates have expired, or
+//! whose root is no longer trusted, is ignored, and the client is asked for its certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,7 @@ pub struct Trust {
     pub is_empty: bool,
 }
 
-/// The verifier of one connection. The certificates of the client are put into its tickets.
+/// The verifier of one connection. It adds the certificates of the client to the connection's tickets.
 #[derive(Debug)]
 pub struct Shown {
     trust: Trust,
@@ -30,7 +29,8 @@ pub struct Shown {
     chain: Mutex<Vec<u8>>,
 }
 
-/// Longer tickets are not issued: the client sends them in its first message, which is bounded.
+/// The maximum length of a ticket. Longer ones are not issued, because the client sends tickets in its first message,
+/// whose length is limited.
 const LONGEST_TICKET: usize = 24 * 1024;
 
 impl Shown {

@@ -1,5 +1,5 @@
-//! The configuration of rustls: certificates, trusted roots, tickets, protocols. Created from files, and again when
-//! they change.
+//! The configuration of rustls: certificates, trusted roots, tickets, protocols. Created from files, and again when the
+//! files change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Sources {
     client_auth: Option<ClientAuth>,
     pub protocols: Vec<Vec<u8>>,
     provider: Arc<CryptoProvider>,
-    /// The contents of the files when they were passed in.
+    /// The contents of the files at the start.
     first: Loaded,
 }
 
@@ -44,7 +44,7 @@ pub struct Loaded {
 
 impl Sources {
     /// # Errors
-    /// If the files cannot be read, or do not fit together.
+    /// If the files cannot be read, or key and certificate do not match.
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
         let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
@@ -68,24 +68,25 @@ impl Sources {
         self.client_auth.is_some()
     }
 
-    /// The certificates, in the order of [`Loaded::leaves`].
+    /// Returns the certificates, in the order of [`Loaded::leaves`].
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
-    /// All files.
+    /// Returns all files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = self.client_auth.iter().map(|clients| clients.file.as_path());
         self.identities.iter().flat_map(Identity::files).chain(roots)
     }
 
-    /// The contents of the files when they were passed in.
+    /// Returns the contents of the files at the start.
     pub fn first(&self) -> &Loaded {
         &self.first
     }
 
-    /// Reads all files again, and returns the first error. Content that cannot be used stays as it was. A certificate
-    /// and key that do not match for a moment must not keep a removed root in use.
+    /// Reads all files again. Content that cannot be used is replaced by the previous one, and the first error is
+    /// returned. Roots are replaced in any case: a certificate and key that do not match for a moment must not keep a
+    /// removed root in use.
     pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
         let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
@@ -106,7 +107,7 @@ impl Sources {
         Arc::new(ByName::new(&loaded.keys))
     }
 
-    /// Creates a configuration: for all connections, or for one if clients are asked for certificates.
+    /// Creates a configuration for all connections, or for one connection if clients are asked for certificates.
     pub fn config(&self, loaded: &Loaded, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions();
         let builder = builder.expect("ring has suites for both versions");
@@ -130,12 +131,12 @@ impl Sources {
 }
 
 impl Loaded {
-    /// The certificates of this server, in DER.
+    /// Returns the certificates of this server, in DER.
     pub fn leaves(&self) -> impl Iterator<Item = &[u8]> {
         self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
     }
 
-    /// Whether clients are asked for certificates while no certificate is accepted.
+    /// Returns whether clients are asked for certificates but no root is trusted.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }

@@ -1,6 +1,6 @@
-//! One client, from its first byte: checks whether it speaks TLS, and does the handshake; then the inner protocol
-//! follows. Expensive steps (keys, signatures, certificates) run in turns that may block, and only for complete
-//! records.
+//! The conversation with one client from its first byte. It checks whether the client uses TLS, does the handshake, and
+//! hands the connection over to the inner protocol. Expensive steps (keys, signatures, certificates) run in turns that
+//! may block, and only for complete records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +33,13 @@ pub struct Secured {
 }
 
 enum State {
-    /// No record, or an incomplete one.
+    /// Before the first complete record.
     First,
-    /// In the handshake, after this many bytes.
+    /// In the handshake, which has used this many bytes.
     Handshake(Session, usize),
     /// The inner protocol meets the client next.
     Meeting(Session),
-    /// No TLS: the protocol for that meets the client next.
+    /// The client does not use TLS: the protocol for such clients meets it next.
     MeetingPlain,
 }
 
@@ -78,7 +78,7 @@ impl Secured {
 
     fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Next {
         if self.parts.handshakes.plain.is_none() {
-            return refuse(turn, not_tls::TO_HTTP, "it speaks HTTP without TLS");
+            return refuse(turn, not_tls::TO_HTTP, "it sends HTTP without TLS");
         }
         self.state = State::MeetingPlain;
         Next::Brief
@@ -110,7 +110,7 @@ impl Secured {
         Next::Brief
     }
 
-    /// The inner protocol meets the client, whose identity is now known.
+    /// Lets the inner protocol meet the client, whose identity is now known.
     fn meet(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
         let client = turn.client.clone().with_tls(session.info());
@@ -142,13 +142,13 @@ impl Secured {
     }
 }
 
-/// Ends the connection with a goodbye, because nothing is missing.
+/// Ends the connection with a goodbye, because no output is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
     session.goodbye(turn.output.bytes());
     Next::Linger
 }
 
-/// Answers a client that does not speak TLS, and may still be sending.
+/// Rejects a client that does not use TLS. It may still be sending.
 fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
     debug!("{} is rejected: {why}", turn.client);
     turn.output.bytes().extend_from_slice(said);

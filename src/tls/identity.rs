@@ -1,4 +1,4 @@
-//! A certificate and its key, from PEM files or from memory: read, decrypted, checked to belong together.
+//! A certificate and its key, from PEM files or from memory. They are read and decrypted, and checked to match.
 
 use std::fmt;
 use std::fs;
@@ -38,13 +38,14 @@ enum Pem {
 }
 
 impl Identity {
-    /// The certificate in this file, followed by its chain, and its key in that file; both PEM. They can be one file.
-    /// They are read when they are passed to [`Tls`](crate::Tls), and [again](crate::Tls::reload) when they change.
+    /// Uses the certificate in the first file, followed by its chain, and the key in the second file; both in PEM. Both
+    /// can be the same file. The files are read when the identity is passed to [`Tls`](crate::Tls), and
+    /// [again](crate::Tls::reload) when they change.
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Identity {
         Identity { certificate: Pem::File(certificate.into()), key: Pem::File(key.into()), password: None }
     }
 
-    /// The certificate and its key from memory, PEM.
+    /// Uses a certificate and its key from memory, in PEM.
     pub fn from_pem(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Identity {
         Identity { certificate: Pem::Memory(certificate.into()), key: Pem::Memory(key.into()), password: None }
     }
@@ -55,8 +56,8 @@ impl Identity {
         Identity { password: Some(password.into()), ..self }
     }
 
-    /// A temporary self-signed certificate for these names and IP addresses, valid for one year. Browsers warn of it,
-    /// and show its [fingerprint](Identity::fingerprint).
+    /// Creates a temporary self-signed certificate for these names and IP addresses, valid for one year. Browsers show
+    /// a warning with its [fingerprint](Identity::fingerprint).
     ///
     /// # Errors
     /// If one of them is not a valid name.
@@ -89,7 +90,8 @@ impl Identity {
         Ok(Identity::from_pem(pem("CERTIFICATE", &certificate)?, pem("PRIVATE KEY", &key)?))
     }
 
-    /// The SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it: `AB:01:...`.
+    /// Returns the SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it:
+    /// `AB:01:...`.
     ///
     /// # Errors
     /// If there is no certificate.
@@ -101,7 +103,7 @@ impl Identity {
         Ok(bytes.map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
     }
 
-    /// Read both.
+    /// Reads certificate and key.
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
         let chain = self.certificate.certificates()?;
         let key = self.key.key(self.password.as_deref())?;
@@ -121,7 +123,7 @@ impl Identity {
         }
     }
 
-    /// The files it is read from.
+    /// Returns the files from which the identity is read.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.certificate, &self.key].into_iter().filter_map(|pem| match pem {
             Pem::File(path) => Some(path.as_path()),
@@ -130,14 +132,14 @@ impl Identity {
     }
 }
 
-/// Its certificate, for the log.
+/// Displays the source of the certificate, for the log.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.certificate.fmt(f)
     }
 }
 
-/// When a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. The certificate was parsed by rustls before.
+/// When a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. rustls has already parsed the certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
@@ -154,7 +156,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(time.ok()?)
 }
 
-/// The first element of DER: its tag, its content, and what follows.
+/// Returns the first element of DER: its tag, its content, and what follows.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -170,7 +172,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// The certificates in a file of roots, if there are any.
+/// Returns the certificates in a file of roots, if there are any.
 pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     Pem::File(path.to_owned()).all_certificates()
 }
@@ -187,7 +189,7 @@ impl Pem {
         }
     }
 
-    /// At least one.
+    /// Returns the certificate and its chain: at least one certificate.
     fn certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
         let chain = self.all_certificates()?;
         if chain.is_empty() { Err(self.wrong(NO_CERTIFICATE)) } else { Ok(chain) }
@@ -202,7 +204,7 @@ impl Pem {
     fn key(&self, password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
         let text = self.read()?;
         match PrivateKeyDer::from_pem_slice(&text) {
-            // "DEK-Info" of RFC 1421, with which OpenSSL encrypted keys before it had PKCS #8.
+            // "DEK-Info" of RFC 1421, which OpenSSL used for encrypted keys before PKCS #8.
             _ if contains(&text, b"Proc-Type: 4,ENCRYPTED") => {
                 Err(self
                     .wrong("the key has the old encryption; convert it with: openssl pkcs8 -topk8 -in OLD -out NEW"))
@@ -235,7 +237,7 @@ impl Pem {
 
 const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 
-/// Up to the end of the first block.
+/// Returns the text up to the end of the first block.
 fn until_end(text: &[u8]) -> &[u8] {
     const END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
     let end = text.windows(END.len()).position(|window| window == END);
@@ -264,7 +266,7 @@ impl fmt::Display for Pem {
     }
 }
 
-/// Without the password, and without keys.
+/// Leaves out the password and keys.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({}, {})", self.certificate, self.key)

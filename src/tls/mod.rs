@@ -1,7 +1,7 @@
 //! TLS around another protocol: certificates and settings, as a `Protocol` for `TcpServer::bind`.
-//! It uses only `tcp` and contains no HTTP. HTTP finds the result of the handshake in the `Client`.
+//! It uses only `tcp` and contains no HTTP. HTTP gets the result of the handshake from the `Client`.
 
-mod conversation; // one client: its handshake, and what comes after
+mod conversation; // one client: its handshake, and the handover
 
 mod reload; // certificates that change
 
@@ -10,10 +10,10 @@ mod config; // the configuration of rustls
 mod clients; // the certificates of a client
 mod session; // records, to and from the protocol inside
 
-mod names; // which certificate for which name
+mod names; // selecting a certificate by name
 
 mod identity; // certificates and keys
-mod not_tls; // clients that speak something else
+mod not_tls; // clients that do not use TLS
 mod record; // where a record ends
 
 use std::any::Any;
@@ -42,13 +42,13 @@ use reload::Live;
 ///
 /// A handshake holds no worker while it waits for its client. Key exchanges, signatures and certificate checks run in
 /// turns that may block. It has to be finished within [`handshake_timeout`](Tls::handshake_timeout), or the connection
-/// is closed. An incomplete handshake is evicted for a new client when room is needed. A protocol violation is answered
-/// with its alert.
+/// is closed. An incomplete handshake is evicted for a new client when room is needed. After a protocol violation, the
+/// client gets an alert.
 ///
-/// A connection ends with `close_notify`. A client that leaves without one is [cut off](crate::raw::Input::was_cut), so
-/// that a message that ends only with the stream is not taken as complete. There is no renegotiation, no compression
-/// and no early data (0-RTT). Sessions are resumed by tickets. Their key is replaced every 6 hours, and the previous
-/// one is valid for 6 more.
+/// A connection ends with `close_notify`. If a client disconnects without one, its input counts as [cut
+/// off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
+/// is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of tickets
+/// is replaced every 6 hours, and the previous key is valid for 6 more hours.
 ///
 /// A [`StreamHandler`](crate::raw::StreamHandler), and any other protocol that takes its socket
 /// ([`Next::Take`](crate::raw::Next::Take)), gets a stream that reads and writes through TLS.
@@ -63,9 +63,10 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientCertificates {
-    /// A client without one is rejected in its handshake.
+    /// A client without a certificate is rejected in the handshake.
     Required,
-    /// A client without one is served: see [`TlsInfo::peer_certificates`](crate::TlsInfo::peer_certificates).
+    /// A client without a certificate is also served: see
+    /// [`TlsInfo::peer_certificates`](crate::TlsInfo::peer_certificates).
     Optional,
 }
 
@@ -73,10 +74,10 @@ impl Tls {
     /// Uses this certificate.
     ///
     /// # Errors
-    /// Those of reading it: each names the file and the problem, in one line.
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it contains something unexpected: no certificate, no key, a key
-    /// for another certificate, a key that needs a password or another one, or an unsupported type of key (supported
-    /// are RSA of 2,048 to 4,096 bits, ECDSA on P-256 and P-384, and Ed25519).
+    /// If the files cannot be read or used. Each error contains the file and the problem, in one line.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if there is no certificate or no key, if the key is for another
+    /// certificate, if its password is missing or wrong, or if its type is not supported. (Supported are RSA of 2,048
+    /// to 4,096 bits, ECDSA on P-256 and P-384, and Ed25519.)
     pub fn new(identity: Identity) -> io::Result<Tls> {
         Ok(Tls {
             sources: Sources::new(identity)?,
@@ -85,8 +86,8 @@ impl Tls {
         })
     }
 
-    /// Uses the certificate in this file, followed by its chain, and its key in that file; both PEM. They can be one
-    /// file.
+    /// Uses the certificate in the first file, followed by its chain, and the key in the second file; both in PEM. Both
+    /// can be the same file.
     ///
     /// # Errors
     /// Those of [`Tls::new`].
@@ -94,9 +95,9 @@ impl Tls {
         Tls::new(Identity::from_pem_files(certificate, key))
     }
 
-    /// Adds a certificate. Each client gets one whose names cover the name that it sends (SNI), and whose key type it
-    /// supports. A client with another name, or without one, gets the first. There can be two for one name, RSA and
-    /// ECDSA: the one added first is preferred.
+    /// Adds a certificate. Each client gets a certificate that is valid for the name that it sends (SNI), with a key
+    /// type that it supports. A client that sends another name, or none, gets the first certificate. A name can have
+    /// two certificates, RSA and ECDSA: the one added first is preferred.
     ///
     /// # Errors
     /// Those of [`Tls::new`].
@@ -106,8 +107,9 @@ impl Tls {
     }
 
     /// Asks clients for a certificate, and accepts those issued by one of the roots in this file (PEM), directly or
-    /// through intermediates. Default: none are requested. Revocation is not checked. A resumed session is checked like
-    /// a new one, with the current time and roots. A file without roots rejects every client.
+    /// through intermediates. Default: no certificates are requested. Revocation is not checked. When a session is
+    /// resumed, the certificates are checked again, with the current time and roots. A file without roots rejects every
+    /// client.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};
@@ -125,7 +127,7 @@ impl Tls {
     }
 
     /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`, `http/1.0`. A client that offers only
-    /// others, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
+    /// other protocols, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         self
@@ -138,24 +140,24 @@ impl Tls {
         self
     }
 
-    /// Sets how many bytes a client can send in its handshake. Default: 64 KiB. A client certificate counts. Beyond the
+    /// Sets how many bytes a client can send in its handshake, including its certificates. Default: 64 KiB. Beyond the
     /// limit the connection is reset.
     pub fn handshake_limit(mut self, bytes: usize) -> Tls {
         self.handshakes.limit = bytes;
         self
     }
 
-    /// Sets how often handshakes check, at most, whether the files have changed. Changed files are reloaded. Default:
-    /// once per second; `None`: never. Files that cannot be used, such as a certificate whose key is not there yet, are
-    /// logged once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open
-    /// connections are not affected.
+    /// Sets how often, at most, handshakes check whether the files have changed. Changed files are reloaded. Default:
+    /// once per second; `None`: never. If files cannot be used, such as a certificate whose key is not there yet, the
+    /// error is logged once, and the last valid contents stay in use. Roots are replaced even if other files are
+    /// invalid. Open connections are not affected.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self
     }
 
-    /// Sets the protocol for clients that do not use TLS, by their first byte: an upper-case letter, with which every
-    /// HTTP request begins. Default: they get a 400.
+    /// Sets the protocol for clients that do not use TLS. They are recognized by their first byte, a capital letter as
+    /// in every HTTP request. Default: they get a 400.
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;
@@ -184,7 +186,7 @@ impl Tls {
 #[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Protected(Arc<Parts>);
 
-/// What all connections share.
+/// The state that all connections share.
 struct Parts {
     live: Live,
     handshakes: Handshakes,
@@ -199,7 +201,8 @@ impl Protected {
     }
 }
 
-/// The certificates of a [`Protected`] protocol, also while it is served: see [`Protected::certificates`].
+/// The certificates of a [`Protected`] protocol. It can also be used while the protocol is served: see
+/// [`Protected::certificates`].
 #[derive(Clone)]
 pub struct Certificates(Arc<Parts>);
 

@@ -1,4 +1,4 @@
-//! Selects the certificate for a client, by the requested name and by what the client supports.
+//! Selects the certificate for a client, by the requested name and the key types that the client supports.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use rustls::sign::CertifiedKey;
 #[derive(Debug)]
 pub struct ByName {
     all: Vec<Arc<CertifiedKey>>,
-    /// In lower case, as in certificates: `a.example`, `*.a.example`.
+    /// The certificates of each name. Names are as in certificates, in lower case: `a.example`, `*.a.example`.
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
 impl ByName {
-    /// Earlier certificates are preferred.
+    /// Creates the table. Earlier certificates are preferred.
     pub fn new(identities: &[Arc<CertifiedKey>]) -> ByName {
         let mut names: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
         for identity in identities {
@@ -26,7 +26,7 @@ impl ByName {
         ByName { all: identities.to_vec(), names }
     }
 
-    /// The certificates for this name, or all if there is none for it.
+    /// Returns the certificates for this name, or all if there are none for it.
     fn candidates(&self, asked: Option<&str>) -> &[Arc<CertifiedKey>] {
         let asked = asked.unwrap_or_default().to_ascii_lowercase();
         // An asterisk matches one label (RFC 9525, section 6.3).
@@ -43,7 +43,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// The host names in a certificate, in lower case.
+/// Returns the host names in a certificate, in lower case.
 fn names_of(identity: &CertifiedKey) -> Vec<String> {
     let Ok(certificate) = identity.end_entity_cert() else { return Vec::new() };
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };

@@ -1,8 +1,9 @@
-//! Finds the end of a record (RFC 8446, section 5.1). Nothing else is checked before rustls.
+//! Finds the end of a record (RFC 8446, section 5.1). rustls checks everything else.
 
 /// The header: type, version and length.
 const HEADER: usize = 5;
-/// The longest record: 2^14 bytes, and the overhead of encryption (RFC 5246, section 6.2.3; less in TLS 1.3).
+/// The maximum length of a record: 2^14 bytes, and the overhead of encryption (RFC 5246, section 6.2.3; less in TLS
+/// 1.3).
 const MOST: usize = (1 << 14) + 2048;
 /// The valid types: change_cipher_spec, alert, handshake and application_data.
 const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
@@ -10,8 +11,8 @@ const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
 /// The first byte of a client's first record, a handshake.
 pub const HANDSHAKE: u8 = 22;
 
-/// Returns the length of the first record if it is complete. For an invalid one, the header suffices for rustls to name
-/// the error.
+/// Returns the length of the first record if it is complete. For an invalid record, the length of its header, which
+/// rustls needs to determine the error.
 pub fn whole(bytes: &[u8]) -> Option<usize> {
     let &[kind, _, _, high, low] = bytes.first_chunk::<HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));

@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// Why the files cannot be used, and how much of that was logged.
+    /// The reason for which the files cannot be used. `logged`: whether that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }
@@ -64,7 +64,7 @@ impl Live {
         self.sources.asks_for_certificates()
     }
 
-    /// Returns the configuration for a handshake. It may look at the files.
+    /// Returns the configuration for a handshake. It may check the files.
     pub fn config(&self, now: Instant, _: MayBlock) -> Arc<ServerConfig> {
         if let Some(every) = self.every
             && let Ok(mut look) = self.look.try_lock()
@@ -89,8 +89,8 @@ impl Live {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Files that are replaced one after the other do not match for a moment. So an error is logged only if the next
-    /// check finds it too.
+    /// Checks the files. Files that are replaced one after the other do not match for a moment, so an error is logged
+    /// only if the next check has it as well.
     fn look_again(&self, look: &mut Look) {
         let stamps = stamps(&self.sources);
         if stamps == look.stamps {
@@ -113,7 +113,7 @@ impl Live {
     /// Reads all files now.
     ///
     /// # Errors
-    /// The first that cannot be used. Its previous content stays in use.
+    /// The error of the first file that cannot be used. Its previous content stays in use.
     pub fn reload(&self) -> io::Result<()> {
         let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
         look.wrong = None;
@@ -161,7 +161,7 @@ impl Live {
     }
 }
 
-/// `1 day ago`, `20 hours`.
+/// Formats a time as `1 day ago` or `20 hours`.
 fn days(time: Duration, ago: &str) -> String {
     let hours = time.as_secs() / 3600;
     let (number, unit) = if hours < 48 { (hours, "hour") } else { (hours / 24, "day") };
@@ -175,7 +175,8 @@ impl Current {
     }
 }
 
-/// The stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read once more.
+/// Returns the stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read
+/// once more.
 fn stamps(sources: &Sources) -> Vec<Stamp> {
     let now = SystemTime::now();
     sources.files().map(|path| stamp(path, now)).collect()

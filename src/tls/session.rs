@@ -1,5 +1,5 @@
-//! A rustls connection: it gets records one at a time, and after the handshake it is the `Layer` below the inner
-//! protocol. Used by `conversation`; it never waits.
+//! A rustls connection. It gets records one at a time. After the handshake it is the `Layer` below the inner protocol.
+//! Used by `conversation`; it never waits.
 
 use std::io::{BufRead, Write};
 
@@ -21,10 +21,10 @@ impl Session {
         Session { connection: Box::new(connection), is_over: false }
     }
 
-    /// Passes the first record of the input to rustls. The response is in the output.
+    /// Passes the first record of the input to rustls, whose response is appended to the output.
     ///
     /// # Errors
-    /// If the client violates the protocol: then an alert is in the output.
+    /// If the client violates the protocol. An alert is then appended to the output.
     pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>) -> Result<(), Error> {
         let mut record = &turn.input.bytes()[..length];
         while !record.is_empty() {
@@ -44,18 +44,19 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the handshake is in progress.
+    /// Returns whether the handshake is in progress.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Whether the keys of TLS 1.3 exist. Then, for a client without a certificate, only a hash is left to check.
+    /// Returns whether the keys of TLS 1.3 exist. If the client has no certificate, only a hash is then left to check,
+    /// which is not expensive.
     pub fn has_agreed(&self) -> bool {
         self.connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
             && self.connection.negotiated_key_exchange_group().is_some()
     }
 
-    /// The results of the handshake.
+    /// Returns the results of the handshake.
     pub fn info(&self) -> TlsInfo {
         let connection = &*self.connection;
         let version = match connection.protocol_version() {
@@ -122,8 +123,8 @@ impl Layer for Session {
     }
 }
 
-/// The names of rustls are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_` (RFC 8446,
-/// section B.4).
+/// Converts a name of rustls: its names are those of IANA's registry, except that suites of TLS 1.3 begin with `TLS13_`
+/// (RFC 8446, section B.4).
 fn registered_name(cipher: &'static str) -> &'static str {
     match cipher {
         "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",

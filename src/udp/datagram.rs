@@ -44,8 +44,8 @@ pub trait DatagramHandler: Send + Sync + 'static {
     /// An error is logged with the client's address. A panic ends only this datagram's handling.
     fn handle(&self, datagram: &Datagram) -> io::Result<()>;
 
-    /// Whether datagrams of this client are handled (Python's `verify_request`). Default: true. Called by the receiving
-    /// thread, so it must not block. The sender can write any address, so an address proves nothing.
+    /// Returns whether datagrams of this client are handled (Python's `verify_request`). Default: true. Called by the
+    /// receiving thread, so it must not block. Senders can forge their address.
     #[doc(alias = "verify_request")]
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
@@ -59,7 +59,7 @@ impl<F: Fn(&Datagram) -> io::Result<()> + Send + Sync + 'static> DatagramHandler
     }
 }
 
-/// A received datagram. It can be stored, and replied to later, or several times.
+/// A received datagram. It can be stored to reply later or several times.
 pub struct Datagram {
     bytes: Vec<u8>,
     length: usize,
@@ -101,8 +101,8 @@ impl Datagram {
         self.length
     }
 
-    /// Whether the datagram was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size). The rest
-    /// is lost.
+    /// Returns whether the datagram was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size).
+    /// The rest is lost.
     pub fn is_truncated(&self) -> bool {
         self.length > self.bytes.len()
     }
@@ -124,9 +124,9 @@ impl Datagram {
     ///
     /// # Errors
     /// If it is too long (UDP: over 65,507 bytes by IPv4), if there is no route to the client, or if the client of a
-    /// Unix socket has no name, has disconnected, or has read nothing for a second. A handler can return the error: it
-    /// is logged at level `Error` only if the reply was too long or the system had no memory, because anyone can write
-    /// an unreachable address.
+    /// Unix socket has no name, has disconnected, or has read nothing for a second. A handler can return the error. It
+    /// is logged at level `Error` only if the reply was too long or the system had no memory, because anyone can cause
+    /// other errors with a forged address.
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let sent = self.socket.send(bytes.as_ref(), self.reply_to.as_ref());
         if sent.as_ref().is_err_and(|err| !is_ours(err)) {
@@ -135,12 +135,12 @@ impl Datagram {
         sent
     }
 
-    /// Whether a reply has failed because of the client.
+    /// Returns whether whether a reply has failed because of the client.
     pub(super) fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// The server, to shut it down or to read its statistics (Python's `self.server`).
+    /// Returns the server, to shut it down or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> &ServerHandle {
         &self.server
     }

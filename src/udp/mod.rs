@@ -8,7 +8,7 @@ mod pool; // the queue, and the workers
 
 mod datagram; // a datagram, and its handler
 
-mod socket; // receiving, sending, and the bell that ends a wait
+mod socket; // receiving, sending, and waking the receiving thread
 
 pub use datagram::{Datagram, DatagramHandler};
 pub use server::UdpServer;

@@ -11,8 +11,8 @@ use crate::tcp::{Control, Stats, contain};
 
 pub struct Pool {
     state: Mutex<State>,
-    work: Condvar,  // there is a datagram, or none will follow
-    ended: Condvar, // a worker has ended, or none is waited for
+    work: Condvar,  // notified when there is a datagram, or when none will follow
+    ended: Condvar, // notified when a worker has ended, or the wait for workers is over
     bell: Bell,     // ends the wait for datagrams
     queue_limit: usize,
 }
@@ -24,10 +24,10 @@ struct State {
     dropped: u64,
     running: usize,
     idle: usize,  // workers that wait for work
-    waking: bool, // one of them was notified and has not woken up yet
+    waking: bool, // an idle worker was notified and has not woken up yet
     workers: usize,
     stopping: bool, // nothing more is received; queued datagrams are handled
-    over: bool,     // queued datagrams are not handled either
+    over: bool,     // queued datagrams are not handled any more
 }
 
 impl Pool {
@@ -56,8 +56,8 @@ impl Pool {
         }
     }
 
-    /// Wakes an idle worker for a queued datagram, unless one is on its way: it wakes the next one before it runs its handler. So a burst
-    /// takes as many wakes as workers, instead of one per datagram.
+    /// Wakes an idle worker for a queued datagram, unless a worker is already waking up: that worker wakes the next one
+    /// before it runs its handler. So a burst needs one wake per worker instead of one per datagram.
     fn wake_one(&self, mut state: MutexGuard<'_, State>) {
         if state.idle > 0 && !state.waking && !state.queue.is_empty() {
             state.waking = true;
@@ -66,12 +66,12 @@ impl Pool {
         }
     }
 
-    /// How many were dropped so far.
+    /// Returns how many datagrams were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.state().dropped
     }
 
-    /// Waits for the next datagram of a worker, whose last one is handled; `None` if there are no more.
+    /// Waits for the next datagram. `None` if there are no more. `has_handled`: the worker has handled one before.
     fn next(&self, has_handled: bool) -> Option<Datagram> {
         let mut state = self.state();
         state.running -= usize::from(has_handled);
@@ -91,7 +91,7 @@ impl Pool {
         }
     }
 
-    /// Waits until all workers have ended, up to the deadline, or until none is waited for.
+    /// Waits until all workers have ended, up to the deadline, or until the wait is ended.
     pub fn wait_for_workers(&self, deadline: Option<Instant>) {
         let mut state = self.state();
         while state.workers > 0 && !state.over {
@@ -163,7 +163,7 @@ fn handle(handler: &dyn DatagramHandler, datagram: &Datagram) {
     });
 }
 
-/// A worker at work; dropped when it ends, or could not be started.
+/// The entry of a worker. Dropped when the worker ends, or could not be started.
 struct AtWork(Arc<Pool>);
 
 impl Drop for AtWork {

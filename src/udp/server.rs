@@ -24,9 +24,9 @@ use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain}
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Datagrams can be handled in another order than they arrived in; `workers(1)` keeps the order. If a machine has
-/// several addresses, a server at all of them replies from the one that its system chooses, which can differ from the
-/// one that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
+/// Datagrams can be handled in a different order than they arrived; `workers(1)` keeps the order. If a server receives
+/// at all addresses of a machine, the system chooses the address from which a reply is sent, which can differ from the
+/// address that the client has sent to. To avoid that, bind each address ([`UdpServer::also`]).
 #[must_use = "serves no client until `serve_forever`"]
 #[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
 pub struct UdpServer {
@@ -90,8 +90,8 @@ impl UdpServer {
         Ok(self)
     }
 
-    /// Sets how many handlers can run at once, each on a thread of its own. Default: the larger of 16 and four times
-    /// the number of processors.
+    /// Sets how many handlers can run at once, each on a thread of its own. Default: 16, or four times the number of
+    /// processors if that is more.
     ///
     /// # Panics
     /// If it is 0.
@@ -101,15 +101,15 @@ impl UdpServer {
         self
     }
 
-    /// Sets how many datagrams can wait while all workers are in handlers. Default: 1,024; minimum: 1. A further one is
-    /// dropped, as the system drops those that find its buffer full. It is counted (`refused` in [`Stats`]), and a
-    /// warning is logged at most every 10 seconds.
+    /// Sets how many datagrams can wait while all workers are in handlers. Default: 1,024; minimum: 1. Further
+    /// datagrams are dropped, as the system does when its buffer is full. They are counted (`refused` in [`Stats`]),
+    /// and a warning is logged at most every 10 seconds.
     pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
         self.queue_limit = datagrams;
         self
     }
 
-    /// Sets how many bytes of a datagram are received. Default: 8,192, as in Python. A longer one [is
+    /// Sets how many bytes of a datagram are received. Default: 8,192, as in Python. A longer datagram [is
     /// truncated](Datagram::is_truncated).
     ///
     /// # Panics
@@ -127,8 +127,7 @@ impl UdpServer {
         self
     }
 
-    /// The IP address at which the server receives, with the real port (Python's `server_address`); the first, if there
-    /// are several.
+    /// Returns the first IP address at which the server receives, with the real port (Python's `server_address`).
     ///
     /// # Panics
     /// If there are only Unix sockets: see [`UdpServer::local_addrs`].
@@ -137,7 +136,7 @@ impl UdpServer {
         inet.next().expect("a server with only Unix sockets has no IP address: use `local_addrs`")
     }
 
-    /// All addresses at which the server receives, with real ports, in the order in which they were given.
+    /// Returns all addresses at which the server receives, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
@@ -147,20 +146,20 @@ impl UdpServer {
         self.handle.clone()
     }
 
-    /// The current statistics: `accepted` is the number of received datagrams, `waiting` of queued ones, `running` of
-    /// those in handlers, and `refused` of those dropped because the queue was full. Datagrams dropped by the system
-    /// are not counted.
+    /// Returns the current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running`
+    /// those in handlers, and `refused` those dropped because the queue was full. Datagrams dropped by the system are
+    /// not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
 
-    /// Receives until the server is shut down, which ends the wait for a datagram at once. Then queued datagrams are
-    /// handled within the shutdown timeout, and it returns, even if a handler is still running. Datagrams in the
-    /// system's buffer are lost. A server that was shut down before returns at once.
+    /// Receives until the server is shut down. Then queued datagrams are handled within the shutdown timeout, and the
+    /// function returns, even if a handler is still running. Datagrams in the system's buffer are lost. If the server
+    /// was shut down before, it returns at once.
     ///
     /// # Errors
-    /// If there are no threads; if it was called before; if receiving fails for 5 seconds. Then the error names the
-    /// address, and queued datagrams have been handled.
+    /// If no threads can be started, if it was called before, or if receiving fails for 5 seconds. In the last case,
+    /// the error contains the address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
@@ -232,7 +231,7 @@ fn open(address: Listen) -> io::Result<Vec<Socket>> {
     address.open_datagrams()?.into_iter().map(Socket::new).collect()
 }
 
-/// What has been logged about dropped datagrams.
+/// The state of the log messages about dropped datagrams.
 #[derive(Default)]
 struct Drops {
     told: u64,

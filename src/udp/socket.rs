@@ -24,7 +24,7 @@ pub type ReplyTo = Option<SocketAddrAny>;
 impl Socket {
     pub fn new(socket: DatagramSocket) -> io::Result<Socket> {
         socket.socket.set_cloexec(true)?;
-        socket.socket.set_nonblocking(false)?; // a reply waits for room; receiving sets its own flag
+        socket.socket.set_nonblocking(false)?; // so that a reply waits for room; receiving uses a flag of its own
         socket.socket.set_write_timeout(Some(LONGEST_SEND))?;
         Ok(Socket(socket))
     }
@@ -33,8 +33,8 @@ impl Socket {
         &self.0.address
     }
 
-    /// Receives the next datagram without waiting: its bytes, as many as fit, are in the buffer. Returns its length and
-    /// its sender; `None` if there is none.
+    /// Receives the next datagram without waiting, as much of it as fits in the buffer. Returns its length and its
+    /// sender, or `None` if there is no datagram.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, ReplyTo)>> {
         match receive_from(&self.0.socket, buffer) {
             Ok((length, from)) => Ok(Some((length, from))),
@@ -61,18 +61,18 @@ impl Socket {
     }
 }
 
-/// Whether sending failed because of the datagram or this system, and not because of its address.
+/// Returns whether sending failed because of the datagram or this system, and not because of the client's address.
 pub fn is_ours(err: &io::Error) -> bool {
     let code = err.raw_os_error().map(Errno::from_raw_os_error);
     code.is_some_and(|code| [Errno::MSGSIZE, Errno::NOBUFS, Errno::NOMEM].contains(&code))
 }
 
-/// The address of a client.
+/// Returns the address of a client.
 pub fn client_address(from: ReplyTo) -> Address {
     address_of(from)
 }
 
-/// Ends a wait for datagrams, the current one and all that follow.
+/// Ends the current wait for datagrams, and all later ones.
 #[derive(Debug)]
 pub struct Bell {
     rung: UnixStream,
@@ -91,8 +91,8 @@ impl Bell {
         let _ = (&self.rung).write(&[0]);
     }
 
-    /// Waits for a datagram at one of these sockets, or for the bell, up to the limit. Returns which sockets may have
-    /// one.
+    /// Waits for a datagram at one of these sockets, or for the bell, up to the limit. Returns which sockets may have a
+    /// datagram.
     pub fn wait(&self, sockets: &[std::sync::Arc<Socket>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut all: Vec<PollFd<'_>> =

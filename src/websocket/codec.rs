@@ -1,5 +1,5 @@
-//! Reads frames from the bytes of one turn, by the codec of `tungstenite`, which reads until the turn's input is used
-//! up. The codec gets one frame at a time, so it is empty between two messages and need not be kept.
+//! Reads frames from the bytes of one turn with the codec of `tungstenite`, which reads until its input is used up. It
+//! gets one frame at a time, so it is empty between two messages and need not be kept.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -28,24 +28,24 @@ pub(super) enum Received {
     Message(Message),
     /// More bytes are needed.
     Nothing,
-    /// The client has closed. If it was the first to close, the answer has been written.
+    /// The client has closed. If it was the first to close, the response has been written.
     Closed(Close),
     /// The client violated the protocol: close with this code.
     Broken(Close),
 }
 
-/// The context reads from this and writes to it.
+/// The stream of the context: reads from the input, and writes to the output.
 struct Pipe<'a> {
     input: &'a mut Input,
     output: &'a mut Output,
     left: &'a mut u64,
 }
 
-/// How much the context reads at once, and keeps room for.
+/// How much the context reads at once, and the size of its buffer.
 const READ: usize = 4096;
 
 impl Codec {
-    /// `most` is the maximum length of a message in bytes.
+    /// Creates a codec. `most` is the maximum length of a message in bytes.
     pub(super) fn new(most: usize) -> Codec {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ)
@@ -56,12 +56,12 @@ impl Codec {
         Codec { context, left: 0, in_fragments: false, held: 0 }
     }
 
-    /// Whether a message has begun but is incomplete.
+    /// Returns whether a message has begun but is incomplete.
     pub(super) fn is_midway(&self) -> bool {
         self.left > 0 || self.in_fragments
     }
 
-    /// Reads on, up to the end of one message. Pings are answered on the way.
+    /// Reads up to the end of one message. Responds to pings on the way.
     pub(super) fn receive(&mut self, input: &mut Input, output: &mut Output) -> Received {
         let before = input.bytes().len();
         let received = self.receive_frames(input, output);
@@ -72,7 +72,7 @@ impl Codec {
         received
     }
 
-    /// How many bytes of the message in progress it has.
+    /// Returns how many bytes of the message in progress it has.
     pub(super) fn held(&self) -> usize {
         self.held
     }
@@ -115,7 +115,7 @@ impl Codec {
             }
             Ok(None) => false,
             Err(_) => {
-                self.left = input.bytes().len() as u64; // the context reports the same
+                self.left = input.bytes().len() as u64; // the context reports the same error
                 true
             }
         }
@@ -129,7 +129,7 @@ impl Codec {
     }
 }
 
-/// The close code for an error (RFC 6455, section 7.4.1).
+/// Returns the close code for an error (RFC 6455, section 7.4.1).
 fn fault(err: &Error) -> Close {
     match err {
         Error::Utf8(_) => Close::new(1007, "text must be UTF-8"),

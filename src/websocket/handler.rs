@@ -10,11 +10,11 @@ use crate::Result;
 ///
 /// `opened`, `message` and `drained` may block. They run like request handlers, with one of the permits that
 /// [`TcpServer::workers`](crate::TcpServer::workers) sets, one at a time per client and in order. If there is no permit
-/// in time, the client is closed with 1013. An error closes with 1011, and is logged. A panic resets the connection.
-/// Messages sent while one of them runs wait in the queue.
+/// in time, the connection is closed with 1013. An error closes it with 1011, and is logged. A panic resets the
+/// connection. Messages sent while one of them runs wait in the queue.
 pub trait WebSocketHandler: Send + 'static {
-    /// Called when the connection is open: messages sent from now on reach the client. Keep a clone of the socket to
-    /// send from elsewhere.
+    /// Called when the connection is open and messages can be sent. Keep a clone of the socket to send from other
+    /// threads.
     ///
     /// # Errors
     /// Close the connection, with 1011.
@@ -29,8 +29,8 @@ pub trait WebSocketHandler: Send + 'static {
     /// Close the connection, with 1011.
     fn message(&mut self, message: Message, socket: &Socket) -> Result<()>;
 
-    /// Called when the queue is empty again after a [`try_send`](Socket::try_send) was refused. Send what comes next
-    /// here: so the client sets the pace.
+    /// Called when the queue is empty again after a [`try_send`](Socket::try_send) was refused. Send the next messages
+    /// here, so that the client sets the pace.
     ///
     /// # Errors
     /// Close the connection, with 1011.
@@ -39,7 +39,7 @@ pub trait WebSocketHandler: Send + 'static {
         Ok(())
     }
 
-    /// Called once when the connection is over, for whatever reason, after everything else, if `opened` was called.
+    /// Called once and last, when the connection is over for any reason, if `opened` was called.
     fn closed(&mut self, socket: &Socket, close: &Close) {
         let _ = (socket, close);
     }

@@ -8,12 +8,13 @@ use crate::{Error, Method, Request, Result, Version};
 /// The origins whose pages can connect.
 #[derive(Clone, Debug)]
 pub(super) enum Origins {
-    /// The server's own, and these.
+    /// The server's own origin, and these.
     Same(Vec<String>),
     Any,
 }
 
-/// The rules of section 4.2.1, in their order. Returns the response to the request's key.
+/// Checks the rules of section 4.2.1, in their order. Returns the value of `Sec-WebSocket-Accept` for the request's
+/// key.
 pub(super) fn key_of(request: &Request) -> Result<String> {
     // (1) a GET, in HTTP/1.1 or later
     if *request.method() != Method::GET {
@@ -41,13 +42,13 @@ fn upgrade_required(message: &str) -> Error {
     Error::new(426, message).with_header("upgrade", "websocket").with_header("sec-websocket-version", "13")
 }
 
-/// The first of our protocols that the client also offers.
+/// Returns the first of our protocols that the client also offers.
 pub(super) fn agree(request: &Request, ours: &[String]) -> Option<String> {
     ours.iter().find(|name| words(request, "sec-websocket-protocol").any(|offered| offered == **name)).cloned()
 }
 
 impl Origins {
-    /// 403 for pages of other origins.
+    /// Rejects pages of other origins with 403.
     pub(super) fn check(&self, request: &Request) -> Result<()> {
         let Origins::Same(more) = self else { return Ok(()) };
         if request.header_all("origin").next().is_none() {
@@ -60,7 +61,7 @@ impl Origins {
     }
 }
 
-/// Whether an origin has this host and port. (Behind a proxy that ends TLS, the client's scheme is unknown.)
+/// Returns whether an origin has this host and port. (Behind a proxy that ends TLS, the client's scheme is unknown.)
 fn is_same(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -72,14 +73,14 @@ fn is_same(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// The value of a field that occurs once.
+/// Returns the value of a field that occurs once.
 fn single<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
     let mut values = request.header_all(name);
     let value = values.next()?;
     if values.next().is_some() { None } else { Some(std::str::from_utf8(value).ok()?.trim_ascii()) }
 }
 
-/// The words of a list, in all its fields.
+/// Returns the words of a list, in all its fields.
 fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
     let values = request.header_all(name).filter_map(|value| std::str::from_utf8(value).ok());
     values.flat_map(|value| value.split(',')).map(str::trim_ascii)
@@ -88,7 +89,7 @@ fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a st
 fn is_key(key: &str) -> bool {
     let letters = key.strip_suffix("==").filter(|letters| letters.len() == 22);
     letters.is_some_and(|letters| {
-        // The last character has four bits that belong to no byte.
+        // Four bits of the last character do not belong to a byte, and must be zero.
         letters.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
             && letters.ends_with(['A', 'Q', 'g', 'w'])
     })

@@ -1,11 +1,11 @@
-//! Messages and closes, with their bytes on the wire.
+//! Messages and closes, and their encoding.
 
 use std::sync::Arc;
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 
-/// A complete message. A `&str`, a `String` and bytes convert into one.
+/// A complete message. A `&str`, a `String` and bytes can be converted into a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text; in a page, a string.
@@ -18,15 +18,16 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
-    /// 1000 and 1001 from a client that leaves, 1005 if it sent no code, 1006 if the connection ended without a close
-    /// (RFC 6455, section 7.4.1); the server's code, if it was the first to close.
+    /// The close code (RFC 6455, section 7.4.1). Clients mostly send 1000 or 1001. 1005 means that the client sent no
+    /// code, and 1006 that the connection ended without a close. If the server was the first to close, this is its
+    /// code.
     pub code: u16,
     /// The reason as text, often empty.
     pub reason: String,
 }
 
 impl Message {
-    /// The text of a text message.
+    /// Returns the text of a text message.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -34,7 +35,7 @@ impl Message {
         }
     }
 
-    /// The bytes of any message.
+    /// Returns the bytes of any message.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -56,7 +57,7 @@ impl Message {
 }
 
 impl Close {
-    /// The longest reason in bytes: a control frame has up to 125.
+    /// The maximum length of a reason in bytes: a control frame has up to 125 bytes, two of them for the code.
     const REASON: usize = 123;
 
     pub(super) fn new(code: u16, reason: impl Into<String>) -> Close {
@@ -66,17 +67,17 @@ impl Close {
         Close { code, reason }
     }
 
-    /// The connection ended without a close.
+    /// Returns the close of a connection that ended without a close frame.
     pub(super) fn abnormal() -> Close {
         Close::new(1006, "")
     }
 
-    /// Its queue was full.
+    /// Returns the close of a client whose queue was full.
     pub(super) fn too_slow() -> Close {
         Close::new(1008, "read too slowly")
     }
 
-    /// The client's close.
+    /// Returns the close that the client sent.
     pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }
@@ -85,7 +86,7 @@ impl Close {
         CloseFrame { code: self.code.into(), reason: self.reason.as_str().into() }
     }
 
-    /// Whether an endpoint can send this code (RFC 6455, section 7.4).
+    /// Returns whether an endpoint can send this code (RFC 6455, section 7.4).
     pub(super) fn may_be_sent(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

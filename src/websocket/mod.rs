@@ -24,9 +24,9 @@
 //! # let _ = app;
 //! ```
 //!
-//! Done automatically: pings are answered and sent, fragments are joined, text is checked for UTF-8, the closing
-//! handshake is made from either side, and clients are closed with 1001 when the server shuts down. Compression
-//! (`permessage-deflate`, RFC 7692) is not supported, so a message is never larger than its frames.
+//! The module sends and responds to pings, joins fragments, checks that text is UTF-8, performs the closing handshake
+//! from either side, and closes clients with 1001 when the server shuts down. Compression (`permessage-deflate`, RFC
+//! 7692) is not supported, so a message is never larger than its frames.
 
 mod settings; // limits, subprotocols, origins
 

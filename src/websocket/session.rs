@@ -1,5 +1,6 @@
-//! One client's conversation: read a message, call the handler, send the queued messages, wait; and the end. Made by
-//! `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between messages.
+//! One client's conversation: it reads a message, calls the handler, sends the queued messages, waits, and closes.
+//! Created by `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between
+//! messages.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +16,12 @@ pub(super) struct Session<H: WebSocketHandler> {
     handler: H,
     socket: Socket,
     limits: Limits,
-    /// The name of its handlers in the log.
+    /// The name of the handler in the log.
     name: String,
     state: State,
-    /// While a message, or the close, is in progress.
+    /// The codec, while a message or the close is in progress.
     codec: Option<Codec>,
-    /// How it ended.
+    /// How the connection ended.
     close: Option<Close>,
     clock: Clock,
     was_opened: bool,
@@ -36,10 +37,11 @@ pub(super) struct Limits {
     pub(super) close: Duration,
 }
 
-/// The first stage. No stage of HTTP has such a number, and the engine may still have the last stage of HTTP.
+/// The number of the first stage. HTTP does not use numbers this high, so it differs from HTTP's last stage, which the
+/// engine may still have.
 const STAGES: u32 = 1 << 31;
 
-/// The times from which limits count.
+/// The times from which the limits count.
 struct Clock {
     stage: u32,
     /// When this stage began: at the client's last bytes, or at the ping after them.
@@ -48,7 +50,7 @@ struct Clock {
     last_message: Instant,
     /// Whether a ping was sent after the client's last bytes.
     has_pinged: bool,
-    /// Whether this stage is that of an incomplete message.
+    /// Whether an incomplete message is in progress.
     is_midway: bool,
 }
 
@@ -124,7 +126,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             (Event::Called, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
             (Event::ShuttingDown, State::Open) => {
-                self.socket.write_to(turn.output); // what is queued
+                self.socket.write_to(turn.output); // the queued messages
                 self.close(Close::new(1001, "the server shuts down"), turn)
             }
             (Event::NoPermit | Event::NoMemory, _) => self.fail(Close::new(1013, "the server is busy"), turn),
@@ -138,7 +140,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
     }
 }
 
-/// While it is open.
+/// The open connection.
 impl<H: WebSocketHandler> Session<H> {
     /// Writes queued messages, reads, or waits.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Next {
@@ -188,7 +190,7 @@ impl<H: WebSocketHandler> Session<H> {
         }
     }
 
-    /// Nothing to do: wait for bytes, or for a call.
+    /// Called when there is nothing to do: waits for bytes, or for a call.
     fn wait(&mut self, turn: &mut Turn<'_>) -> Next {
         let is_midway = !turn.input.is_empty() || self.codec.as_ref().is_some_and(Codec::is_midway);
         if is_midway != self.clock.is_midway {
@@ -202,7 +204,7 @@ impl<H: WebSocketHandler> Session<H> {
         Next::read(Stage(self.clock.stage), self.clock.within(&self.limits))
     }
 
-    /// Nothing has arrived for too long.
+    /// Called when nothing has arrived for too long.
     fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
         let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
         if self.clock.is_midway {
@@ -220,9 +222,9 @@ impl<H: WebSocketHandler> Session<H> {
     }
 }
 
-/// The end.
+/// The end of the connection.
 impl<H: WebSocketHandler> Session<H> {
-    /// Closes normally: the client has to close as well.
+    /// Begins the closing handshake: the client has to close as well.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         self.say_close(&close, turn);
         self.clock.begin(turn.now());
@@ -238,11 +240,11 @@ impl<H: WebSocketHandler> Session<H> {
         Next::read(Stage(self.clock.stage), self.limits.close)
     }
 
-    /// The server has closed: reads on until the client has closed.
+    /// Reads until the client has closed, after the server has closed.
     fn await_close(&mut self, turn: &mut Turn<'_>) -> Next {
         loop {
             match self.receive(turn) {
-                Received::Message(_) => {} // sent before the client saw the close
+                Received::Message(_) => {} // the client sent it before it got the close
                 Received::Nothing if turn.input.ended() => return Next::Close,
                 Received::Nothing => {
                     self.state = State::Closing;
@@ -254,7 +256,8 @@ impl<H: WebSocketHandler> Session<H> {
         }
     }
 
-    /// The client broke the protocol, or cannot be served: sends the reason, and ends (RFC 6455, section 7.1.7).
+    /// Ends the connection of a client that violated the protocol or cannot be served, after sending the reason (RFC
+    /// 6455, section 7.1.7).
     fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         log::debug!("{}: {}: closed with {}: {}", turn.client, self.name, close.code, close.reason);
         self.say_close(&close, turn);
@@ -266,7 +269,7 @@ impl<H: WebSocketHandler> Session<H> {
         codec.close(close, turn.input, turn.output);
     }
 
-    /// The connection is over. The handler gets the first reason.
+    /// Ends the connection. The handler gets the first reason.
     fn over(&mut self, close: Close, next: Next) -> Next {
         self.state = State::Over;
         self.close.get_or_insert(close);
@@ -282,14 +285,14 @@ impl Clock {
         self.has_pinged = false;
     }
 
-    /// How long this stage can take: until a ping is due, or the client was silent for too long.
+    /// Returns how long this stage can take: until a ping is due, or the client has been silent for too long.
     fn within(&self, limits: &Limits) -> Option<Duration> {
         let idle = limits.idle.map(|limit| (self.last_message + limit).saturating_duration_since(self.since));
         limits.ping.into_iter().chain(idle).min()
     }
 }
 
-/// Runs with a permit, as a destructor that may block.
+/// Calls `closed`. Runs with a permit, because `drop_may_block` is true.
 impl<H: WebSocketHandler> Drop for Session<H> {
     fn drop(&mut self) {
         self.socket.end();

@@ -1,5 +1,5 @@
-//! The settings of a WebSocket, and `accept`, which creates one. Called by users' handlers; uses `handshake`, and makes
-//! the `session` that takes over.
+//! The settings of a WebSocket, and `accept`, which creates one. Called by users' handlers; uses `handshake`, and
+//! creates the `session` that continues the connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::session::{Limits, Session};
 use super::socket::Socket;
 use crate::{Request, Response, Result};
 
-/// Settings of a WebSocket. [`accept`] uses the default ones.
+/// Settings of a WebSocket. [`accept`] uses the default settings.
 ///
 /// ```
 /// # use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
@@ -71,34 +71,35 @@ impl WebSocket {
     }
 
     /// Sets how many bytes can be queued for a client. Default: 256 KiB. An empty queue also accepts a longer message.
-    /// If the queue is full, the connection is reset. Up to 64 KiB more are in the connection's output.
+    /// If the queue is full, the connection is reset. The connection's output can have up to 64 KiB more.
     pub fn queue(mut self, bytes: usize) -> WebSocket {
         self.queue = bytes;
         self
     }
 
-    /// Sets after how much silence the client is pinged. After the same time again without a byte its connection is
-    /// reset. Default: 30 seconds; `None`: never.
+    /// Sets after how much silence a ping is sent to the client. After the same time again without a byte, the
+    /// connection is reset. Default: 30 seconds; `None`: never.
     pub fn ping_interval(mut self, every: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.ping = every.into();
         self
     }
 
-    /// Sets how long a client can send no message, counted from the opening or from the end of its last handler. After
-    /// this time the client is closed with 1001. Default: no limit, because listeners send nothing.
+    /// Sets how long a client can be without sending a message, counted from the opening or from the end of the handler
+    /// of its last message. After this time the client is closed with 1001. Default: no limit, because listeners send
+    /// nothing.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.idle = limit.into();
         self
     }
 
-    /// Sets how long the server waits for the client's close after its own. Default: 5 seconds. A shutdown also waits
-    /// for that.
+    /// Sets how long the server waits for the client's close after its own. Default: 5 seconds. This also applies in a
+    /// shutdown.
     pub fn close_timeout(mut self, limit: Duration) -> WebSocket {
         self.limits.close = limit;
         self
     }
 
-    /// Sets the supported subprotocols, in order of preference. The first one that the client also offers is used
+    /// Sets the supported subprotocols, in order of preference. The first protocol that the client also offers is used
     /// ([`Socket::protocol`]). If it offers none of them, none is used, and browsers close the connection.
     ///
     /// # Panics
@@ -111,15 +112,14 @@ impl WebSocket {
         self
     }
 
-    /// Allows pages of this origin to connect, in addition to the server's own and those named before. It is compared
-    /// byte by byte with what browsers send: `https://app.example`.
+    /// Allows pages of this origin to connect, in addition to the server's own and those added before. It is compared
+    /// byte by byte with the browser's `Origin`: `https://app.example`.
     ///
     /// # The default
-    /// Allows pages of this origin, in addition to the server's own. A browser lets a page of any site connect to any
-    /// server, with the user's cookies, and read what it sends; CORS does not prevent that. So a server that uses
-    /// cookies, or is on a private network, must check origins. By default only pages of its own origin can connect:
-    /// `Origin`, if it is sent, must have the host and port of `Host`. Programs send none, and can connect. Behind a
-    /// proxy that changes `Host`, add the origin.
+    /// A browser lets a page of any site connect to any server, with the user's cookies, and read its messages. CORS
+    /// does not prevent that. So a server that uses cookies, or is on a private network, must check origins. By default
+    /// only pages of its own origin can connect: `Origin`, if it is sent, must have the host and port of `Host`.
+    /// Programs send no `Origin` and can connect. Behind a proxy that changes `Host`, add the server's origin.
     pub fn origin(mut self, origin: impl Into<String>) -> WebSocket {
         match &mut self.origins {
             Origins::Same(more) => more.push(origin.into()),
@@ -128,8 +128,8 @@ impl WebSocket {
         self
     }
 
-    /// Allows pages of any site, which can then do everything that the user's cookies and network allow: for public
-    /// services.
+    /// Allows pages of any site to connect, for public services. Such pages can do everything that the user's cookies
+    /// and network allow.
     pub fn any_origin(mut self) -> WebSocket {
         self.origins = Origins::Any;
         self

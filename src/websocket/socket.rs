@@ -1,5 +1,5 @@
-//! Sending to one client from any thread: a bounded queue, and a call to the connection that sends it. Filled by
-//! handlers and other threads; emptied by `session`, which holds no worker while it waits.
+//! Sending to one client from any thread, by a bounded queue. Handlers and other threads fill it; `session` sends the
+//! queued frames, and holds no worker while it waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::Client;
 use crate::live::SendError;
 use crate::raw::{Output, Piece, Waker};
 
-/// One client. Clones refer to the same client: keep one to send from any thread, whether a handler runs or not.
+/// A handle of one client. Clones refer to the same client. Keep a clone to send from any thread at any time.
 ///
-/// Two are equal if they refer to the same client, so they can be kept in a set.
+/// Two handles are equal if they refer to the same client, so they can be stored in a set.
 #[derive(Clone)]
 pub struct Socket(Arc<Shared>);
 
@@ -24,7 +24,7 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
-    /// Notified when there is room, and when there will never be any again.
+    /// Notified when there is room, and when the connection is over.
     room: Condvar,
 }
 
@@ -39,9 +39,9 @@ struct State {
     handler: Option<ThreadId>,
     /// How many threads wait for room.
     waiting: usize,
-    /// A message was refused, so the handler is called when there is room.
+    /// Whether a message was refused, so that the handler is called when there is room.
     awaits_room: bool,
-    /// The connection, once it has begun.
+    /// The waker of the connection, when it has begun.
     waker: Option<Waker>,
     end: End,
 }
@@ -49,7 +49,8 @@ struct State {
 /// A whole message.
 struct Frame {
     bytes: Arc<Vec<u8>>,
-    /// Frames of the client's own handler do not count: while it runs, nothing is sent to the client.
+    /// Whether it counts towards the limit. Frames of the client's own handler do not, because nothing is sent while it
+    /// runs.
     counts: bool,
 }
 
@@ -58,28 +59,28 @@ struct Frame {
 enum End {
     #[default]
     Open,
-    /// To be closed with this after the queued messages.
+    /// The connection is to be closed with this after the queued messages.
     Closing(Close),
     /// The queue was full: the connection is to be reset.
     TooSlow,
-    /// Nothing more is sent.
+    /// The queue has ended: nothing more is sent.
     Over,
 }
 
 /// The result of writing the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// All of it is in the output.
+    /// All frames are in the output.
     Empty,
-    /// There is more.
+    /// There are more frames.
     More,
-    /// All is in the output, and the connection is to be closed.
+    /// All frames are in the output, and the connection is to be closed.
     Close(Close),
-    /// It was full.
+    /// The queue was full.
     TooSlow,
 }
 
-/// How much is written at once, at most, plus one frame.
+/// After this many bytes no further frame is written at once.
 const AT_ONCE: usize = 64 * 1024;
 /// Frames up to this length are copied into one piece of output. Longer ones are shared with other clients.
 const COPIED: usize = 4096;
@@ -90,7 +91,7 @@ impl Socket {
     }
 
     /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which
-    /// is sent to the client whenever its handler is not running.
+    /// is sent to the client while its handler is not running.
     ///
     /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client
     /// can read nothing meanwhile. They are sent before its next message is read.
@@ -107,7 +108,7 @@ impl Socket {
     /// own handler also count here.
     ///
     /// # Errors
-    /// [`SendError::Full`] if the queue is full; [`SendError::Gone`].
+    /// [`SendError::Full`] if the queue is full; [`SendError::Gone`] if the client has disconnected or was closed.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let frame = message.into().encode();
         let mut state = self.lock();
@@ -124,7 +125,7 @@ impl Socket {
     }
 
     /// Sends this message, and waits for room in the queue up to the limit (`None`: without a limit), so that the
-    /// client sets the pace. For threads: the client's own handler never waits here.
+    /// client sets the pace. Call it from other threads; in the client's own handler it never waits.
     ///
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
@@ -156,8 +157,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Closes after the queued messages, with this code (1000: normal; 3000 to 4999: your own) and reason, of which the
-    /// first 123 bytes are sent. The client has [`close_timeout`](super::WebSocket::close_timeout) to answer.
+    /// Closes the connection after the queued messages, with this code (1000: normal; 3000 to 4999: your own) and
+    /// reason, of which the first 123 bytes are sent. The client has to close as well, within the
+    /// [`close_timeout`](super::WebSocket::close_timeout).
     ///
     /// # Panics
     /// If a server must not send this code (RFC 6455, section 7.4).
@@ -177,17 +179,17 @@ impl Socket {
         }
     }
 
-    /// Whether nothing can be sent any more: the client has left, or was closed.
+    /// Returns whether nothing can be sent any more, because the client has disconnected or was closed.
     pub fn is_gone(&self) -> bool {
         !matches!(self.lock().end, End::Open)
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// The negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
+    /// Returns the negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
     pub fn protocol(&self) -> Option<&str> {
         self.0.protocol.as_deref()
     }
@@ -240,18 +242,18 @@ impl Socket {
             _ if !state.frames.is_empty() => Queued::More,
             End::Closing(close) => Queued::Close(close.clone()),
             End::Open | End::Over => {
-                state.frames = VecDeque::new(); // nothing is kept for a waiting client
+                state.frames = VecDeque::new(); // a waiting client uses no memory here
                 Queued::Empty
             }
         }
     }
 
-    /// Whether the handler is called next, because there is room again. Called after all frames are queued.
+    /// Returns whether the handler is to be called, because there is room again. Called when all frames are written.
     pub(super) fn takes_room(&self) -> bool {
         std::mem::take(&mut self.lock().awaits_room)
     }
 
-    /// Runs the client's own handler on this thread.
+    /// Calls a method of the client's own handler on this thread.
     pub(super) fn handling<T>(&self, call: impl FnOnce() -> T) -> T {
         struct Ends<'a>(&'a Socket);
         impl Drop for Ends<'_> {
@@ -264,12 +266,12 @@ impl Socket {
         call()
     }
 
-    /// Whether its queue was full.
+    /// Returns whether the queue was full.
     pub(super) fn is_too_slow(&self) -> bool {
         matches!(self.lock().end, End::TooSlow)
     }
 
-    /// Nothing more is sent.
+    /// The queue has ended: nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;
@@ -284,7 +286,7 @@ impl Socket {
     }
 }
 
-/// Call the connection, without a lock.
+/// Calls the connection, without a lock.
 fn call(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -292,12 +294,12 @@ fn call(waker: Option<Waker>) {
 }
 
 impl State {
-    /// Whether the client's own handler is sending.
+    /// Returns whether the client's own handler is sending.
     fn is_own(&self) -> bool {
         self.handler.is_some_and(|handler| handler == thread::current().id())
     }
 
-    /// Whether a message of this length is accepted. An empty queue accepts any message.
+    /// Returns an error if a message of this length is not accepted. An empty queue accepts any message.
     fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
         match self.end {
             End::Open if self.bytes > 0 && self.bytes + length > limit && !self.is_own() => Err(SendError::Full),
@@ -306,7 +308,7 @@ impl State {
         }
     }
 
-    /// The number to which such frames are added.
+    /// Returns the counter for frames that count towards the limit, or for those that do not.
     fn room_of(&mut self, counts: bool) -> &mut usize {
         if counts { &mut self.bytes } else { &mut self.uncounted }
     }
@@ -324,7 +326,7 @@ impl State {
 }
 
 /// Sends a message to all these clients. Returns how many could accept it. The message is encoded once, and the clients
-/// are woken together, so ten thousand cost little more than one. A client that reads too slowly is closed, as by
+/// are woken together, so ten thousand cost little more than one. A client that reads too slowly is reset, as by
 /// [`Socket::send`].
 pub fn broadcast<'a>(sockets: impl IntoIterator<Item = &'a Socket>, message: impl Into<Message>) -> usize {
     let frame = message.into().encode();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far longer than anything takes; only a failing test waits this long.
+/// Much longer than any step takes; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program, which is killed when this is dropped.
@@ -23,7 +23,7 @@ pub struct Built {
     child: Child,
     out: Lines,
     err: Option<Lines>,
-    /// The line with its address.
+    /// The line that contains the address.
     pub banner: String,
     pub address: SocketAddr,
 }
@@ -32,7 +32,7 @@ pub struct Built {
 struct Lines(Mutex<Receiver<String>>);
 
 impl Built {
-    /// Starts it, and waits until it prints its address.
+    /// Starts a program, and waits until it prints its address.
     pub fn start(command: &mut Command) -> Built {
         Built::start_with(command, Stdio::piped())
     }
@@ -107,14 +107,14 @@ impl Built {
         Pid::from_child(&self.child)
     }
 
-    /// Waits for its end. Returns the status, and the remaining lines of stdout and stderr.
+    /// Waits until the program ends. Returns the status, and the remaining lines of stdout and stderr.
     pub fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
         let out = self.out.rest();
         let err = self.err.iter().flat_map(Lines::rest).collect();
         (self.child.wait().unwrap(), out, err)
     }
 
-    /// Stops it, and waits for its end.
+    /// Stops the program, and waits until it ends.
     pub fn stop(self) -> (ExitStatus, Vec<String>, Vec<String>) {
         self.signal(Signal::TERM);
         self.end()

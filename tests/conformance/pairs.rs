@@ -42,8 +42,8 @@ fn told(sites: &Sites, row: &Row, wire: &[u8], head: bool) -> (u16, Vec<(String,
     (status, fields)
 }
 
-/// RFC 9110, section 8.8.1: a validator changes with the content. Many edits of one length per second, each requested
-/// with the validators of the previous one.
+/// RFC 9110, section 8.8.1: a validator changes with the content. A file is edited many times per second without a
+/// change of its length, and each version is requested with the validators of the previous one.
 #[test]
 fn every_edit_shows() {
     let sites = Sites::new();

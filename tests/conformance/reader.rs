@@ -10,9 +10,9 @@ use crate::transport;
 /// The properties of the request. Without them the end of a response can't be found (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// It was a HEAD: the response has fields and no body.
+    /// The request was a HEAD, so the response has fields and no body.
     pub head: bool,
-    /// It was HTTP/1.0: the response has no chunks.
+    /// The request was HTTP/1.0, so the response has no chunks.
     pub old: bool,
     /// The handler writes its own `Date`.
     pub own_date: bool,

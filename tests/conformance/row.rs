@@ -13,10 +13,10 @@ pub struct Row {
     pub whole_only: bool,
 }
 
-/// Bytes to send, and the responses to them.
+/// Bytes to send, and the expected responses.
 pub struct Step {
     pub bytes: Vec<u8>,
-    /// The client closes its sending side after them.
+    /// The client closes its sending side after the bytes.
     pub ends: bool,
     pub wants: Vec<Want>,
 }
@@ -39,7 +39,7 @@ pub enum Body {
     Is(Vec<u8>),
     Holds(&'static str),
     Lacks(&'static str),
-    /// This number of any bytes.
+    /// Any bytes, of this number.
     Length(usize),
     /// The parts of a `multipart/byteranges`: `Content-Range` and bytes of each (RFC 9110, section 14.6).
     Parts(&'static [(&'static str, &'static str)]),
@@ -282,7 +282,7 @@ impl Ask {
         self.with("Transfer-Encoding: chunked").raw(wire)
     }
 
-    /// Adds another request after it.
+    /// Adds another request after this one.
     pub fn then(self, next: impl Wire) -> Vec<u8> {
         [self.bytes(), next.bytes()].concat()
     }

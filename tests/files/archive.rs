@@ -255,7 +255,7 @@ fn archives_report_unreadable_files() {
     assert_eq!(names(&handler, "/?archive=tar"), ["good"]);
     let text = missing(&handler, "/?archive=tar");
     for name in ["file", "folder"] {
-        assert!(text.contains(&format!("\narchive/{name}: the server may not read it\n")), "{text}");
+        assert!(text.contains(&format!("\narchive/{name}: the server has no permission to read it\n")), "{text}");
     }
     fs::set_permissions(folder.path("folder"), fs::Permissions::from_mode(0o700)).unwrap();
 }
@@ -461,7 +461,7 @@ fn changes_before_reading_leave_the_archive_intact() {
     assert_eq!(entries[3].1, "newer");
 }
 
-/// A release replaces the root's link. An archive that has begun is of the previous folder.
+/// A release replaces the root's link. An archive that was begun before contains the previous folder.
 #[test]
 fn an_archive_keeps_the_root_it_began_with() {
     let folder = Folder::new(&[("one/z", "one"), ("two/z", "two"), ("two/y", "two")]);

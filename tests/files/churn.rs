@@ -58,7 +58,7 @@ const OLD: Duration = Duration::from_secs(1_000_000_000);
 
 impl Way {
     /// Whether a request during the change could see neither the old nor the new version. Then no request is made
-    /// meanwhile.
+    /// during the change.
     fn is_torn(self) -> bool {
         matches!(self, Way::InPlace | Way::Rewritten | Way::Appended | Way::DatedBack | Way::HardLink | Way::Sidecar)
     }

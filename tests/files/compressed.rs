@@ -1,4 +1,4 @@
-//! Compression on request: of which files, for which clients, with which tags, and how often.
+//! Compression on request: the files, the clients, the tags, and the number of compressions.
 
 use std::fs;
 use std::io::Read;

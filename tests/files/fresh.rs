@@ -260,7 +260,7 @@ fn a_folder_moved_out_and_linked_back() {
     }
 }
 
-/// A deleted file frees its space: no large file stays open that is not being sent.
+/// A deleted file frees its space, because large files are open only while they are sent.
 #[test]
 fn large_files_are_not_kept_open() {
     let folder = Folder::new(&[]);

@@ -460,7 +460,7 @@ fn a_mounted_entry_shows_within_a_second() {
     within_seconds("unmounted", || listed(&handler) == truth());
 }
 
-/// Second: one that is mounted over the folder, even if both are empty and nothing shows at first.
+/// Second: a file system that is mounted over the folder, even if both are empty, so that no listing shows it.
 #[test]
 fn a_mounted_folder_shows_within_a_second() {
     let (folder, other) = (Folder::new(&[]), Folder::new(&[]));
@@ -581,8 +581,8 @@ fn a_cached_large_listing_has_a_length() {
     }
 }
 
-/// If the folders above the root can't be watched, the server checks whether the root is still the same folder. A
-/// request for a file can be the one that notices the change.
+/// If the folders above the root can't be watched, the server checks whether the root is still the same folder. The
+/// change can also be noticed by a request for a file.
 #[test]
 fn a_replaced_root_is_noticed_without_inotify() {
     let (folder, other) = (Folder::new(&[("www/x", "old")]), Folder::new(&[("www/x", "new"), ("www/y", "")]));

@@ -142,7 +142,7 @@ fn write_only_folders_are_linked() {
     }
 }
 
-/// The tag of a move makes it possible to undo the move only for that file.
+/// With the tag that a move returns, a client can undo the move only if the file is unchanged.
 #[test]
 fn a_move_returns_the_tag() {
     let folder = Folder::new(&[("a", "a"), ("sub/x", "x")]);

@@ -153,8 +153,8 @@ fn wait_for_date(handler: &StaticFileHandler, target: &str) -> String {
     }
 }
 
-/// The tag of a file in memory is computed from its content, whatever its times are. The tag of a larger file comes
-/// from times that no one can set.
+/// The tag of a file in memory is computed from its content, and does not depend on its times. The tag of a larger file
+/// comes from times that no one can set.
 #[test]
 fn a_tag_names_one_content() {
     for size in [10, 100_000] {
@@ -235,8 +235,8 @@ fn codings() {
     assert_eq!((got.text().as_str(), got.header("vary")), ("plain", ""));
 }
 
-/// `gzip -k`, `brotli` and `zstd` give a sidecar the date of its file. If one date belonged to both, `If-Range` could
-/// join parts of them (RFC 9110, sections 8.8.1 and 13.1.5), even after one of them was removed.
+/// `gzip -k`, `brotli` and `zstd` give a sidecar the date of its file. If a file and its sidecar had one date,
+/// `If-Range` could join parts of both (RFC 9110, sections 8.8.1 and 13.1.5), even after one of them was removed.
 #[test]
 fn a_date_names_the_bytes_of_one_coding() {
     let folder = Folder::new(&[("a", "as it is"), ("a.br", "in br...")]);

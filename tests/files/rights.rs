@@ -258,7 +258,7 @@ fn uploads_to_well_known_are_rejected() {
     assert!(StaticFileHandler::new(folder.path(".well-known")).is_ok());
 }
 
-/// Paths of another mount do not belong to this folder, whatever the disk contains.
+/// Paths of another mount do not belong to this folder, even if the disk contains folders with these names.
 #[test]
 fn nothing_is_stored_at_unreachable_paths() {
     let folder = Folder::new(&[("free", "x"), ("b/here", "x"), ("sub/x", "x")]);

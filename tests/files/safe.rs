@@ -203,7 +203,7 @@ fn unreadable() {
     for (name, mode) in [("file", 0), ("locked", 0), ("unlisted", 0o111), ("index/index.html", 0), ("sided.gz", 0)] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    // A client can't distinguish a file outside from a missing one, whatever its permissions are.
+    // A client can't distinguish a file outside, with any permissions, from a missing file.
     let outside = Folder::new(&[("locked/x", "x"), ("file", "x")]);
     fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(outside.path("file"), fs::Permissions::from_mode(0o000)).unwrap();

@@ -1,4 +1,4 @@
-//! Work beside requests: threads that a server counts, stops and waits for, and jobs for them.
+//! Background work: threads that a server counts, stops and waits for, and jobs for them.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;

@@ -1,4 +1,4 @@
-//! Broken responses must look broken, and complete ones must not: a reset in one case, an end in the other.
+//! A broken response must end with a reset, and a complete response must end normally.
 
 use std::io::{self, ErrorKind, Read};
 

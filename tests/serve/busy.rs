@@ -1,4 +1,4 @@
-//! Four blocking handlers and five hundred slow clients, and all other clients are still served.
+//! With four blocking handlers and five hundred slow clients, all other clients are still served.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -20,7 +20,7 @@ const LONGEST: usize = 16 * 1024;
 pub struct Cipher {
     inner: Arc<dyn Protocol>,
     handshake: Duration,
-    /// The largest unsent output of any client when more was sealed for it.
+    /// The maximum length of unsent output of any client at a time when more output was sealed.
     pub most_owed: Arc<AtomicU64>,
 }
 
@@ -151,7 +151,7 @@ fn xor(bytes: &[u8], key: u8) -> Vec<u8> {
 
 /// The bytes that a client sends first.
 pub const HELLO: &str = "key 5a\nfrom 10.9.8.7:1234\n";
-/// The reply to them.
+/// The reply to [`HELLO`].
 pub const WELCOME: &str = "whoami\nok\n";
 const KEY: u8 = 0x5a;
 

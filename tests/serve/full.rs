@@ -60,7 +60,7 @@ fn is_answered(client: &mut Client) {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
 }
 
-/// This many clients that have sent these bytes and are accepted.
+/// This many clients that have sent these bytes and were accepted.
 fn clients(server: &Running, count: usize, sent: &str) -> Vec<Client> {
     let before = server.handle.stats();
     let mut clients = Vec::from_iter((0..count).map(|_| server.client()));

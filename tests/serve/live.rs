@@ -402,7 +402,7 @@ fn live_connections_are_limited_in_total_and_per_address() {
     }
 }
 
-/// Waiting clients are not evicted for new ones, and leave room for them.
+/// Waiting clients are not evicted for new clients, and leave room for them.
 #[test]
 fn waiting_clients_are_not_evicted_and_leave_room() {
     let house = House::new(Broadcast::new());

@@ -3,7 +3,7 @@
 mod abandoned; // long polls whose clients have disconnected
 mod accepting; // a listener that was shut down from outside
 mod around; // a conversation around another
-mod beside; // threads beside requests, and jobs for them
+mod beside; // background threads, and jobs for them
 mod blocking; // user code that blocks in the wrong place
 mod bounds; // limits on what one client may use
 mod broken; // resets and ends

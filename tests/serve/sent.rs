@@ -17,7 +17,8 @@ const ENDLESS: usize = 40_000_000;
 
 const BODIES: [&str; 7] = ["bytes", "shared", "chunks", "stream", "sized-stream", "file", "channel"];
 
-/// What the handler learned: the path of the request, whether its response was sent whole, and the bytes of `tee`.
+/// The data that the handler gets: the path of the request, whether its response was sent whole, and the bytes of
+/// `tee`.
 type Report = (String, bool, Vec<u8>);
 
 fn content(length: usize) -> Vec<u8> {

@@ -53,7 +53,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end, whatever its result. An outer `Err` is a panic.
+    /// Waits for the end, and returns its result. An outer `Err` is a panic.
     pub fn result(&mut self) -> thread::Result<io::Result<()>> {
         self.thread.take().expect("waited for once").join()
     }

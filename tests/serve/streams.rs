@@ -298,7 +298,8 @@ fn a_stream_has_its_server_its_socket_and_a_numbered_thread() {
     server.wait_for_end();
 }
 
-/// A client whose system has vanished is found, whatever its connection waits for: the kernel has a keepalive timer for it.
+/// A client whose system has vanished is found in each state of its connection: the kernel has a keepalive timer for
+/// it.
 #[cfg(target_os = "linux")]
 #[test]
 fn silent_connections_have_a_keepalive_timer() {

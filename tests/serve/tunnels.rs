@@ -54,7 +54,7 @@ fn a_program_can_be_a_proxy_with_tunnels() {
         client
     };
     let mut tunnel = ask(&allowed, "Proxy-Authorization: secret");
-    tunnel.send("early"); // a client of TLS does not wait, once it trusts its proxy
+    tunnel.send("early"); // a TLS client sends its first bytes without waiting
     let head = tunnel.receive(15);
     assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 200 OK");
     let mut rest = Vec::new();

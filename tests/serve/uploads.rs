@@ -99,7 +99,7 @@ impl RequestHandler for Photos {
     }
 }
 
-/// With one worker, clients in the middle of their files delay no other client, however they end.
+/// With one worker, clients in the middle of their files delay no other client, also when they end in any way.
 #[test]
 fn slow_forms_hold_no_worker_and_no_permit() {
     const CLIENTS: usize = 40;
@@ -168,7 +168,7 @@ impl RequestHandler for Inbox {
     }
 }
 
-/// How a spooled body gets its name.
+/// Returns the way in which a spooled body gets its name.
 fn linked() -> &'static str {
     let has_unnamed = super::system::way_of("new files").contains("O_TMPFILE") && is_unnamed_here();
     if has_unnamed { "linked" } else { "written" }

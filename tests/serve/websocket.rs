@@ -1,4 +1,4 @@
-//! WebSocket over real sockets: the client of `tungstenite`, and raw frames where that one would not send them.
+//! WebSocket over real sockets: the client of `tungstenite`, and raw frames that `tungstenite` would not send.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

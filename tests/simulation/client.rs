@@ -18,7 +18,7 @@ pub struct Awaiting {
     number: usize,
     /// The time of the last byte.
     since: u64,
-    /// Of a subscriber that waits only for news: the last news that it has received.
+    /// For a subscriber that waits only for news: the last news that it has received.
     news: Option<u64>,
 }
 

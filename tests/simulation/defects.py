@@ -82,7 +82,7 @@ def put_back(patch: Path) -> None:
 
 
 def simulate(first: int, runs: int) -> tuple[int | None, str]:
-    """The run that fails, and why; `None`: no run fails."""
+    """The number of the run that fails, and the reason; `None`: no run fails."""
     settings = {"SIMULATION_FIRST": first, "SIMULATION_RUNS": runs, "SIMULATION_THREADS": 1, "RUST_BACKTRACE": 0}
     environment = os.environ | {name: str(value) for name, value in settings.items()}
     command = ["cargo", "test", "-j2", "--release", "--test", "simulation", "the_engine", "--", "--nocapture"]

@@ -34,7 +34,7 @@ mod user;
 mod tcp {
     mod acceptor;
     mod address;
-    #[allow(dead_code)] // no thread beside requests is started
+    #[allow(dead_code)] // no background thread is started
     mod background;
     mod client;
     mod clock;

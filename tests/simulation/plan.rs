@@ -94,7 +94,7 @@ pub struct Visit {
     pub end: End,
 }
 
-/// What the protocol does with a new client.
+/// The reaction of the protocol to a new client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meeting {
     Plain,

@@ -43,9 +43,9 @@ pub struct Seeded {
 }
 
 enum Manner {
-    /// Any thread, at each step.
+    /// Any thread runs, at each step.
     Anybody,
-    /// The previous thread, except for one of this many steps.
+    /// The previous thread continues, except for one of this many steps.
     Steady(u64),
     /// By priorities, which change at few steps (PCT). This finds errors that need one thread to run long at a certain
     /// moment.

@@ -443,7 +443,7 @@ impl Poll {
         };
         let fetched = wait_for(Key::Poll, until, |machine| {
             if until > 0 && std::mem::take(&mut machine.continued) {
-                return Some(Err(Errno::INTR)); // Linux ends epoll_wait like this after SIGCONT, whatever is ready
+                return Some(Err(Errno::INTR)); // Linux ends epoll_wait like this after SIGCONT, even with events
             }
             let events = machine.net.fetch(most);
             (!events.is_empty()).then_some(Ok(events))

@@ -333,7 +333,7 @@ impl Conversation for Talk {
     }
 }
 
-/// A running handler. There are at most as many as permits.
+/// A running handler. There are no more running handlers than permits.
 struct Handling;
 
 impl Handling {

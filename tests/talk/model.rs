@@ -14,7 +14,7 @@ fn parser_takes(head: &[u8]) -> bool {
     assert!(!peer.said.is_empty(), "no answer to {:?}", String::from_utf8_lossy(head));
     let status = peer.text()[9..12].to_owned();
     assert!(["200", "301", "400", "404", "421", "501", "505"].contains(&status.as_str()), "{}", peer.text());
-    // A valid target can have a path in another spelling, or one that leads above the root.
+    // A valid target can have a path in another spelling, or a path that leads above the root.
     let is_of_path = peer.text().contains("another spelling") || peer.text().contains("leads above the root");
     matches!(status.as_str(), "200" | "301" | "404") || is_of_path
 }

@@ -1,5 +1,5 @@
-//! Which of several layers decides: the outermost one that has a response, for requests with and without a body,
-//! wherever the layers are. All combinations, checked against a small model.
+//! If several layers have a response, the outermost of them decides: for requests with and without a body, and for all
+//! places of layers. All combinations are checked against a small model.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -361,7 +361,8 @@ fn a_chain_called_by_hand_runs_completely() {
     }
 }
 
-/// If a handler delegates a request to another handler than before, that one is asked, also between head and body.
+/// If a handler delegates a request to another handler than before, the new handler is also called with the head, even
+/// between head and body.
 #[test]
 fn every_delegate_checks_the_request() {
     struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);
@@ -387,7 +388,7 @@ fn every_delegate_checks_the_request() {
     }
 }
 
-/// Rules and redirects see the path that the handler inside of them sees, wherever it is mounted.
+/// Rules and redirects see the path that the handler inside of them sees, also within a mount.
 #[test]
 fn layers_within_a_mount_see_its_root() {
     let inner = || {

@@ -1,4 +1,4 @@
-//! Paths: a route, a mount, a layer and a handler see the same path, however it is spelled.
+//! Paths: a route, a mount, a layer and a handler see the same path for all its spellings.
 
 use modest::{Error, Http, Request, RequestHandler, Response, Routes, UrlPath, handler_fn, layer_fn};
 

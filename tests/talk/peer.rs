@@ -18,7 +18,7 @@ pub struct Peer {
     layered: Option<Layered>,
     /// All bytes that the client has received.
     pub said: Vec<u8>,
-    /// The last request of the conversation.
+    /// The last `Next` that the conversation has returned.
     pub next: Next,
     pub stopping: bool,
     pub polled: Option<std::time::Instant>,

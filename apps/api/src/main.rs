@@ -22,7 +22,7 @@ struct Api {
 
 struct Notes {
     all: BTreeMap<u64, Note>,
-    /// The changes and their users. A change that can't be written here is not made.
+    /// The audit log: each change and its user. A change that can't be logged is not made.
     audit: File,
 }
 

@@ -86,7 +86,7 @@ fn main() -> std::io::Result<()> {
         .post("/", Inbox::take)
         .before_body(Inbox::expect)
         .get("/arriving", Inbox::progress)
-        .mount("/photos", photos) // its listing shows the photos that have arrived
+        .mount("/photos", photos) // the folder's listing shows the photos that have arrived
         .with_state(Inbox { folder: folder.clone(), arriving: Mutex::default() });
     let server = TcpServer::bind(address, Http::new(app).body_folder(folder).body_quota(ALL))?;
     server.handle().shutdown_on_signals()?;

@@ -30,7 +30,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until `/arriving` has this content, because the speed of the server varies.
+/// Waits until `/arriving` has this content. The time depends on the server's speed.
 fn wait_for(inbox: &Built, wanted: impl Fn(&serde_json::Value) -> bool) {
     let begun = Instant::now();
     loop {

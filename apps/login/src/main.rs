@@ -13,7 +13,7 @@ use modest::{Http, Layer, Request, RequestHandler, Response, Result, Routes, Tcp
 struct Login {
     /// Hashes of passwords, by name.
     accounts: HashMap<String, String>,
-    /// A hash for unknown names, so that they take as long as a wrong password.
+    /// A hash for unknown names, so that checking an unknown name takes as long as checking a wrong password.
     nobody: String,
 }
 

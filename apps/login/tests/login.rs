@@ -121,7 +121,7 @@ fn cross_site_forms_and_forged_sessions_are_rejected() {
     let answer = login.ask("POST", "/logout", &evil, &format!("csrf_token={}", ada.token));
     assert_eq!(answer.status, 403, "a page of another site: {answer:?}");
 
-    // Each letter of the cookie is changed in turn. The result is not a session of Ada's, and not an error.
+    // Each letter of the cookie is changed in turn. The changed cookie is neither a session of Ada nor an error.
     let (name, value) = ada.cookie.split_once('=').unwrap();
     for at in 0..value.len() {
         let mut forged = value.as_bytes().to_vec();

@@ -21,7 +21,7 @@ impl Assets {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let (name, bytes) = (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
-            let mut hasher = DefaultHasher::new(); // always the same keys: all processes agree about the names
+            let mut hasher = DefaultHasher::new(); // the keys are always the same, so all processes compute the same names
             hasher.write(&bytes);
             let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, "bin"));
             let hashed = format!("{stem}-{:016x}.{extension}", hasher.finish());
@@ -31,12 +31,12 @@ impl Assets {
         Ok(assets)
     }
 
-    /// For templates.
+    /// Returns the URL of a file. Called by templates.
     pub fn url(&self, name: &str) -> String {
         format!("/static/{}", self.hashed.get(name).unwrap_or_else(|| panic!("there is no static file {name}")))
     }
 
-    /// `None` for a name with another hash: an old page must not store new content under the old name.
+    /// Returns a file, or `None` for a name with another hash: browsers must not store new content under the old name.
     pub fn respond(&self, hashed: &str) -> Option<Response> {
         let media_type = media_type_of(hashed.as_bytes()).unwrap_or("application/octet-stream");
         let response = Response::shared(self.files.get(hashed)?.clone()).with_content_type(media_type);

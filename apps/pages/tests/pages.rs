@@ -16,7 +16,7 @@ fn start() -> Built {
 #[test]
 fn pages_have_the_layout_and_escape_what_visitors_write() {
     let book = start();
-    assert!(book.get("/").body.contains("Nobody was here."));
+    assert!(book.get("/").body.contains("No entries yet."));
     let signed = book.ask("POST", "/", &[FORM], "name=%3Cb%3EAda&text=a+%26+%22b%22");
     assert_eq!((signed.status, signed.field("location")), (303, Some("/")));
     for path in ["/", "/entries/0"] {

@@ -1,4 +1,4 @@
-//! An inbox for photos: a form sends them, threads beside the requests make thumbnails, and each page shows a thumbnail as
+//! An inbox for photos: a form sends them, background threads make thumbnails, and each page shows a thumbnail as
 //! soon as it is there.
 //!
 //! `cargo run -p photos -- 127.0.0.1:8000 photos`, then open it in two browsers.
@@ -22,7 +22,7 @@ impl Photos {
         while let Some(mut part) = form.next_part()? {
             let is_photo = part.content_type().is_some_and(|kind| ["image/jpeg", "image/png"].contains(&kind));
             match part.safe_file_name() {
-                Some(_) if is_photo => self.jobs.push(part.save_in(&self.folder)?).or_status(503)?, // too many wait
+                Some(_) if is_photo => self.jobs.push(part.save_in(&self.folder)?).or_status(503)?, // 503 if too many jobs wait
                 Some(name) => return Err(Error::new(415, format!("{name} is neither a JPEG nor a PNG"))),
                 None => {} // no file was chosen
             }
@@ -37,12 +37,12 @@ impl Photos {
         Ok(Response::events(names.fold(listener, |listener, name| listener.with_event(name.to_string_lossy()))))
     }
 
-    /// Called by a thread beside the requests.
+    /// Called by a background thread.
     fn shrink(&self, photo: &Path) -> Result<()> {
         let name = photo.file_name().ok_or("a photo has a name")?.to_string_lossy();
         let hidden = self.folder.join(format!(".{name}"));
         image::ImageReader::open(photo)?.with_guessed_format()?.decode()?.thumbnail(320, 320).save(&hidden)?;
-        std::fs::rename(hidden, self.folder.join("thumbs").join(&*name))?; // complete when it is seen
+        std::fs::rename(hidden, self.folder.join("thumbs").join(&*name))?; // so that a visible thumbnail is complete
         Ok(_ = self.news.send(name))
     }
 }

@@ -1,4 +1,4 @@
-//! The inbox for photos as browsers meet it, over sockets.
+//! The inbox for photos as browsers use it, over sockets.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;

@@ -86,7 +86,7 @@ impl Api {
         Ok(Response::no_content())
     }
 
-    /// Does this with the tasks of the project in the path, if it is the user's.
+    /// Calls `work` with the tasks of the project in the path, if the user owns that project.
     fn with<T>(&self, request: &Request, work: impl FnOnce(&mut Tasks) -> Result<T>) -> Result<T> {
         let key = (request.user().or_status(401)?, request.path_param("project")?);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -158,7 +158,7 @@ fn requests_are_passed_on_whole_and_responses_as_they_arrive() {
         let (head, mut upstream) = upstreams.recv_timeout(PATIENCE).unwrap();
         assert!(head.to_lowercase().contains("\r\ncontent-length: 200000\r\n"), "{framing}: {head}");
         upstream.read_exact(&mut vec![0; 200_000]).unwrap();
-        // An incomplete response is passed on before there is more of it.
+        // The beginning of a response is passed on before the rest arrives.
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").unwrap();
         let answer = Answer::read(&String::from_utf8(read_until(&mut client, b"\r\n\r\nhalf").unwrap()).unwrap());
         assert_eq!((answer.status, answer.field("content-length")), (200, Some("8")), "{framing}: {answer:?}");
@@ -174,13 +174,13 @@ fn large_bodies_are_forwarded() {
     let proxy = proxy(upstream.address);
     let answer = proxy.ask("POST", "/", &[], &"x".repeat(30_000_000));
     assert_eq!((answer.status, answer.body.as_str()), (200, "30000000 bytes"), "{}", answer.head);
-    // Only as much of an endless response is read as the client takes. A disconnect of the client ends it.
+    // The proxy reads an endless response only as fast as the client does, and stops when the client disconnects.
     let mut client = proxy.connect();
     client.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     read_until(&mut client, b"\r\n\r\n").unwrap();
     client.read_exact(&mut vec![0; 3_000_000]).unwrap();
     drop(client);
-    drop(proxy); // it had kept connections for the next request
+    drop(proxy); // the connections were idle, and kept for the next request
     upstream.wait_until_all_have_left();
 }
 

@@ -1,5 +1,5 @@
 //! A relay for two backends, with a cache: `/api` goes to the first one, everything else to the second one. Event
-//! streams and WebSockets pass through. No client and no backend holds a worker, however slow it is.
+//! streams and WebSockets pass through. Slow clients and slow backends hold no worker.
 //!
 //! `cargo run -p relay -- 127.0.0.1:8000 http://127.0.0.1:3000 http://127.0.0.1:3001`
 
@@ -64,8 +64,8 @@ impl Cache {
     }
 }
 
-/// How long this response may be sent to anyone (RFC 9111, section 3). A response that depends on fields of the request
-/// is not kept.
+/// Returns how long this response may be sent to other clients (RFC 9111, section 3). A response that depends on fields
+/// of the request is not kept.
 fn lifetime(response: &Response) -> Option<Duration> {
     let has = |name| response.header(name).is_some();
     let control = response.header("cache-control")?;

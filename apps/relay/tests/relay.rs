@@ -69,7 +69,7 @@ fn shared_responses_come_from_the_cache_and_others_do_not() {
     }
 }
 
-/// An incomplete response is not kept, whichever side ended it.
+/// A response that the client or the backend cut off is not kept.
 #[test]
 fn only_whole_responses_are_kept() {
     let ((first, asked), (second, _)) = (counting(), counting());

@@ -66,7 +66,7 @@ fn api() -> impl RequestHandler {
     routes.layer(JsonErrors).layer(Fresh)
 }
 
-/// Forbids caches to keep a response.
+/// A layer that forbids caches to keep a response.
 struct Fresh;
 
 impl Layer for Fresh {

@@ -19,9 +19,9 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// 401 for every token that the crate rejects; the reason is in the log.
+/// Returns a layer that responds with 401 to every token that the crate rejects, and logs the reason.
 fn auth(key: DecodingKey) -> BearerAuth {
-    let mut rules = Validation::new(Algorithm::HS256); // no other: the token must not choose
+    let mut rules = Validation::new(Algorithm::HS256); // only this algorithm: the token must not choose one
     rules.set_audience(&["notes"]);
     rules.set_required_spec_claims(&["exp", "aud", "sub"]);
     BearerAuth::checked_by("notes", move |_, token| {

@@ -1,4 +1,4 @@
-//! Valid tokens, and each way in which one can be invalid.
+//! Valid tokens, and tokens that are invalid for each possible reason.
 
 #[path = "../../../tests/built/mod.rs"]
 mod built;

@@ -1,5 +1,5 @@
-//! What `benches/instructions.py` counts beside the examples: `count-work ADDRESS FOLDER` serves JSON, an upload, a page by gzip and a WebSocket,
-//! `count-work ADDRESS` answers lines.
+//! Requests that `benches/instructions.py` counts in addition to those of the examples: `count-work ADDRESS FOLDER`
+//! serves JSON, an upload, a page by gzip and a WebSocket, `count-work ADDRESS` answers lines.
 
 use modest::raw::{Flow, Lines};
 use modest::websocket::{self, Message, Socket, WebSocketHandler};

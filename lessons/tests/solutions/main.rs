@@ -22,7 +22,8 @@ mod s14;
 mod s15;
 mod s16;
 
-/// What `Http` sends if these pieces arrive one after the other: the loop of the engine, without sockets and threads.
+/// Returns the bytes that `Http` sends if these pieces arrive one after the other: the loop of the engine, without
+/// sockets and threads.
 fn served(handler: &Handler, pieces: &[&[u8]]) -> Vec<u8> {
     let (mut http, mut input, mut output) = (Http::meet(handler), Vec::new(), Vec::new());
     for piece in pieces {

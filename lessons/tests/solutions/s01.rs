@@ -14,7 +14,7 @@ fn response(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
 }
 
-/// Exercise 3: the loop, apart from what is done for a client.
+/// Exercise 3: the loop, without the code for a client.
 fn serve(listener: &TcpListener, handler: impl Fn(TcpStream) -> io::Result<()>) {
     for client in listener.incoming() {
         if let Err(error) = client.and_then(&handler) {

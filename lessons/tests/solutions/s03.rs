@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Exercise 1: writes at most until the deadline, however many writes that takes.
+/// Exercise 1: writes all bytes, and waits until the deadline at most.
 fn write_by(client: &mut TcpStream, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Exercise 1: a place that is given back when it is dropped, and a panic drops it as well.
+/// Exercise 1: a place that is freed when it is dropped, and a panic drops it as well.
 struct Place(Arc<AtomicUsize>);
 
 impl Place {

@@ -18,14 +18,14 @@ impl Deadlines {
         self.0.insert((new, client));
     }
 
-    /// Takes out all that are late.
+    /// Removes and returns all clients whose deadline has passed.
     fn late(&mut self, now: u64) -> Vec<usize> {
         let on_time = self.0.split_off(&(now + 1, 0));
         std::mem::replace(&mut self.0, on_time).into_iter().map(|(_, client)| client).collect()
     }
 }
 
-/// Exercise 3: what the two threads share, and what the worker remembers.
+/// Exercise 3: the state that the two threads share, and the state of the worker.
 #[derive(Clone, Copy, Default, PartialEq)]
 struct Memory {
     has_client: bool,
@@ -47,7 +47,7 @@ const SLEEP_AND_SAY_SO: Step = |memory| {
 const ADD: Step = |memory| memory.has_client = true;
 const WAKE: Step = |memory| memory.woken = memory.announced;
 
-/// In how many orders of the steps the worker sleeps although a client waits, and in how many orders there are.
+/// Returns in how many orders of the steps the worker sleeps although a client waits, and the number of all orders.
 fn lost(worker: &[Step], other: &[Step]) -> (usize, usize) {
     fn run(memory: Memory, worker: &[Step], other: &[Step]) -> (usize, usize) {
         if worker.is_empty() && other.is_empty() {

@@ -60,7 +60,8 @@ fn turns_run_without_a_server() {
     }
 }
 
-/// Exercise 2: as many as there are permits. Each has one and waits for a second one, so none is ever returned.
+/// Exercise 2: there are as many handlers as permits. Each handler has one permit and waits for a second one, so no
+/// permit is ever returned.
 #[test]
 fn handlers_that_need_two_permits_deadlock() {
     let permits = Permits::default();

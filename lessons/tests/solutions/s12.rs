@@ -29,7 +29,7 @@ impl Sessions {
     }
 }
 
-/// Exercise 3: looks at every byte, wherever the first difference is. The length is no secret.
+/// Exercise 3: compares every byte, even after the first difference. The length is no secret.
 fn equal(one: &[u8], two: &[u8]) -> bool {
     one.len() == two.len()
         && std::hint::black_box(one.iter().zip(two).fold(0, |all, (one, two)| all | (one ^ two))) == 0

@@ -2,7 +2,7 @@
 //!
 //! Exercise 2: ten seconds. A head that arrives byte by byte makes no progress in the sense of `Connection::call`, which
 //! moves the deadline only when input is used or output is made. So `TIMEOUT` counts from the connection's start, and
-//! `STOP` from the signal; whichever ends first.
+//! `STOP` from the signal; the first of them to end applies.
 
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! Page 14.
 //!
 //! Exercise 3: an example. Without `if size > MAX_BODY - body.len()` in `chunked`, no run fails, since no body of the
-//! generator is longer than 20 bytes. What is missing is a long body; and `size + 2` can then overflow.
+//! generator is longer than 20 bytes. A long body is missing; with it, `size + 2` can overflow.
 
 use lessons::head::{Head, MAX_HEAD, Rejection, parse};
 use lessons::message::request;

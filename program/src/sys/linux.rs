@@ -15,13 +15,13 @@ pub const CAN_SWITCH_USERS: bool = true;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = "xdg-open";
 
-/// The number of threads that run.
+/// Returns the number of threads that run.
 pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
-/// Becomes this user, with these groups, of which the first is the primary one. Applies to the calling thread and to
-/// the threads that it starts later.
+/// Switches to this user and these groups, of which the first is the primary group. Applies to the calling thread and
+/// to threads that it starts later.
 ///
 /// The groups are set first, because the right to set them is lost with the user. All three ids of each are set, so
 /// that the process can't return to root.
@@ -33,8 +33,8 @@ pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
     Ok(set_thread_res_uid(user, user, user)?)
 }
 
-/// From now on the process opens only files in these folders. It writes, creates and removes files only in `written`
-/// and `changed`, and creates and removes folders only in `changed`.
+/// Restricts the process to files in these folders. It can write, create and remove files only in `written` and
+/// `changed`, and create and remove folders only in `changed`.
 ///
 /// Applies to the calling thread and to the threads that it starts later.
 pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
@@ -61,8 +61,8 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
             .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
         ruleset.create()?.add_rules(rules)?.restrict_self()
     };
-    // Newer kernels have rules for `truncate` (V3) and for moves between folders (V2). Older kernels always allow the
-    // first and always reject the second.
+    // Newer kernels have rules for `truncate` (V3) and for moves between folders (V2). Older kernels always allow
+    // `truncate` and always reject moves between folders.
     let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
     restricted.map(drop).map_err(|error| {
         CliError::failure(format!(

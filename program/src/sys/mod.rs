@@ -1,5 +1,5 @@
-//! Differences between systems, by the same names in `linux` and in `portable`. `--cfg modest_portable` selects the
-//! portable form also on Linux, for tests.
+//! Differences between systems, under the same names in `linux` and in `portable`. `--cfg modest_portable` selects the
+//! portable code on Linux, for tests.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[path = "linux.rs"]
@@ -25,7 +25,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The system calls in use, one line for each purpose.
+/// Returns the system calls in use, one line for each purpose.
 pub fn report() -> String {
     modest::system_services().iter().map(|(service, way)| format!("{service}: {way}\n")).collect()
 }

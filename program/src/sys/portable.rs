@@ -1,4 +1,4 @@
-//! Forms that work on every Unix. Compiled for systems other than Linux, and for tests on Linux.
+//! Code for every Unix. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ pub const CAN_SWITCH_USERS: bool = false;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-/// The number of threads that run: unknown.
+/// Returns the number of threads that run: unknown.
 pub fn threads() -> usize {
     1
 }

@@ -10,7 +10,7 @@ use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_unt
 use crate::is_rejected_by_the_system;
 use rustix::process::Signal;
 
-/// More than any socket buffers: the request is in progress while the client does not read everything.
+/// More bytes than any socket buffers, so the request is in progress until the client has read everything.
 const LARGE: u64 = 64 << 20;
 
 /// A file of users. The password is: a long secret.
@@ -28,7 +28,7 @@ fn the_banner_matches_python_and_the_site_is_served() {
     let page = modest.get("/");
     assert!(page.status == 200 && page.body.contains("It works"), "{page:?}");
     let missing = modest.get("/no-such-page");
-    assert!(missing.status == 404 && missing.body.contains("Nothing lives at this address"), "{missing:?}");
+    assert!(missing.status == 404 && missing.body.contains("There is no page at this address"), "{missing:?}");
     for (target, kind) in [
         ("/style.css", "text/css; charset=utf-8"),
         ("/script.js", "text/javascript; charset=utf-8"),
@@ -338,8 +338,8 @@ fn only_listed_proxies_are_trusted() {
     }
 }
 
-/// With the option, the host that a trusted proxy forwards counts: for the right to write, for destinations, and for
-/// allowed hosts.
+/// With the option, the host that a trusted proxy forwards decides about the right to write, about destinations and
+/// about allowed hosts.
 #[test]
 fn a_trusted_proxys_forwarded_host_is_used() {
     let inbox = folder(&[]);
@@ -363,7 +363,7 @@ fn a_trusted_proxys_forwarded_host_is_used() {
     }
 }
 
-/// A field for all responses is in each of them, whether a folder, a layer, the program or the parser makes it.
+/// A field for all responses is also in those of layers, of the program and of the parser.
 #[test]
 fn a_global_response_field_is_in_every_response() {
     let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
@@ -474,7 +474,7 @@ fn mounted_paths_are_encoded_in_links() {
     assert_eq!(modest.get("/old/a.txt").status, 404);
 }
 
-/// Files that the program itself reads or writes are not served, under any path.
+/// Files that the program itself reads or writes are not served at any path.
 #[test]
 fn the_programs_own_files_are_never_served() {
     let files =
@@ -603,7 +603,7 @@ fn a_silent_client_is_dropped_after_the_set_timeout() {
         let mut client = modest.connect();
         client.write_all(begun.as_bytes()).unwrap();
         let mut rest = String::new();
-        client.read_to_string(&mut rest).unwrap(); // its end, long before the usual timeout
+        client.read_to_string(&mut rest).unwrap(); // the end comes long before the usual timeout
         assert_eq!(rest.starts_with("HTTP/1.1 408 "), !begun.is_empty(), "{words:?}: {rest:?}");
     }
 }
@@ -688,7 +688,7 @@ fn an_error_in_a_source_names_the_source() {
     assert_eq!(modest.get("/").status, 200);
 }
 
-/// Each option with a value is here, with an invalid value and the expected error.
+/// Each option that has a value, with an invalid value and the expected error.
 #[test]
 fn each_option_reports_what_it_expects() {
     let files = folder(&[("bad", "/a\n"), ("file", "")]);
@@ -864,8 +864,8 @@ fn each_option_reports_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `a_startup_failure_is_reported_in_one_line` tests the first one, which is opened last; `guard` tests the
-        // other one, which prompts.
+        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `guard` tests
+        // `--hash-password`, which prompts.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
     }
@@ -891,7 +891,7 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
 }
 
-/// Options that are valid alone, and have no effect or contradict each other together.
+/// Options that are valid alone, but contradict each other or have no effect if they are combined.
 #[test]
 fn contradicting_options_are_rejected() {
     let files = folder(&[("www/a", ""), ("file", "")]);
@@ -1140,7 +1140,7 @@ fn journal_lines_have_a_priority() {
         let begins = |start: &str| text.lines().any(|line| line.starts_with(start));
         let (warning, debug) = if is_journal { ("<4>--protocol", "<7>") } else { ("[WARN] [", "[DEBUG] [") };
         assert!(begins(warning) && begins(debug) && begins("127.0.0.1 - -"), "{is_journal}: {text}");
-        // What ends the program at its start.
+        // The error that ends the program at its start.
         let error = if is_journal { "<3>" } else { "modest: " };
         for (words, said) in
             [(["-p", "x"], "--port x"), (["--no-such", "x"], "--no-such"), (["-d", "missing"], "missing")]
@@ -1336,7 +1336,7 @@ fn folders_accept_uploads_only_where_enabled() {
         let deleted = modest.ask("DELETE", target, &[], "").status;
         assert_eq!(deleted, 405, "{words:?}: not unless it is said");
         for name in ["in/new", "other/new", "in/there (1)"] {
-            let _ = std::fs::remove_file(files.path().join(name)); // wherever it was stored
+            let _ = std::fs::remove_file(files.path().join(name)); // in one of the two folders
         }
         std::fs::write(files.path().join("in/there"), "x").unwrap();
     }
@@ -1448,7 +1448,7 @@ fn uploads_work_as_another_user() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path("in/new")).unwrap()), 65534);
 }
 
-/// In folders that accept uploads, and only there, Landlock allows writes.
+/// Landlock allows writes only in folders that accept uploads.
 #[test]
 fn a_confined_program_accepts_uploads() {
     let files = folder(&[("in/sub/there", "x"), ("out/there", "x")]);
@@ -1544,7 +1544,7 @@ fn every_line_of_the_log_is_json() {
     }
 }
 
-/// The error of an invalid setting is in the format of the log, wherever the format is set.
+/// The error of an invalid setting is in the format of the log, from each source of that setting.
 #[test]
 fn an_error_of_arguments_is_in_the_format_of_the_log() {
     let files =
@@ -1762,8 +1762,8 @@ fn an_unreadable_folder_is_reported() {
     if rustix::process::geteuid().is_root() {
         // Root may read everything, so the test runs as nobody, with a copy of the program that nobody may execute.
         let copy = files.path().join("modest");
-        // A separate process makes the copy: if this one opened it for writing, a process of another test could inherit
-        // the descriptor, and a file that is open for writing can't be executed (ETXTBSY).
+        // A separate process copies the program. If this process opened the copy for writing, a child process of
+        // another test could inherit the descriptor, and a file that is open for writing can't be executed (ETXTBSY).
         let (copied, _, err) = run(std::process::Command::new("cp").arg("-p").arg(command.get_program()).arg(&copy));
         assert_eq!(copied, Some(0), "{err}");
         command = std::process::Command::new(copy);
@@ -1830,7 +1830,7 @@ fn access_lines_match_pythons_format() {
     assert!(summary.starts_with("3 requests, 2 errors, ") && summary.ends_with(" s"), "{out:?}");
 }
 
-/// `127.0.0.1 - - [16/Jun/2022 06:34:59] ` and then this end.
+/// Checks a line that begins like `127.0.0.1 - - [16/Jun/2022 06:34:59] ` and has this end.
 fn assert_access_line(line: &str, end: &str) {
     let (time, found) = line
         .strip_prefix("127.0.0.1 - - [")

@@ -264,7 +264,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
     );
 }
 
-/// A key must not be in a served folder, whatever the address is.
+/// A key must not be in a served folder, not even on loopback.
 #[test]
 fn a_key_is_not_served() {
     let files = folder(&[("www/a", "")]);

@@ -69,7 +69,7 @@ fn allow_rules_decide_what_each_user_can_read() {
     assert_eq!([get(&one, "/", &[AS_ADA]).status, get(&one, "/a.txt", &[AS_ADA]).status], [302, 200]);
 }
 
-/// The access log has the user of responses that `--auth` itself makes.
+/// The access log also has the user of responses that `--auth` itself generates.
 #[test]
 fn logins_and_logouts_are_logged() {
     let files = site();
@@ -147,13 +147,13 @@ fn passwords_are_never_sent_in_clear_text() {
     let (code, out, err) = run(modest(words).current_dir(&files));
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
     assert!(err.contains("has no TLS") && err.contains("--auth-over-http"), "{err}");
-    // The PROXY protocol does not report TLS, whatever other options say.
+    // The PROXY protocol does not report TLS, even with other options for trusted proxies.
     let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
     let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
     assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
     let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
     assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
-    // Behind a proxy its report counts; here the test is the proxy.
+    // Behind a proxy, the program trusts the proxy's report; here the test is the proxy.
     let proxied = Built::start(modest(words).args(["--trusted-proxy", "127.0.0.1"]).current_dir(&files));
     let forwarded = "X-Forwarded-For: 192.0.2.7";
     for (fields, status) in [
@@ -207,7 +207,7 @@ fn the_overview_hides_unreadable_folders() {
     }
 }
 
-/// The memory of argon2 is returned to the system, whichever worker used it.
+/// The memory of argon2 is returned to the system by all workers.
 #[test]
 fn wrong_passwords_leave_no_memory_in_use() {
     let files = site();
@@ -269,7 +269,7 @@ fn hash_password_prints_a_valid_user_line() {
     }
 }
 
-/// The server's own files must not be in a served folder, whatever the address is.
+/// The server's own files must not be in a served folder, not even on loopback.
 #[test]
 fn serving_the_servers_own_files_is_rejected() {
     let files = site();

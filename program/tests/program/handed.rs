@@ -35,7 +35,7 @@ impl Started {
         Started { child, out }
     }
 
-    /// The next line of its output.
+    /// Returns the next line of the program's output.
     fn line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
@@ -45,7 +45,7 @@ impl Started {
         String::from_utf8(line).expect("text")
     }
 
-    /// Stops it, and waits for its end.
+    /// Stops the program, and waits for its end.
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
@@ -160,7 +160,7 @@ fn sockets_passed_by_systemd_are_served() {
     for (before, word, banners) in [
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "systemd", 1),
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1", "systemd", 1),
-        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without an option for it
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without an option for the socket
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd:admin", 1),
@@ -195,7 +195,8 @@ fn a_socket_systemd_did_not_pass_is_an_error() {
     }
 }
 
-/// A socket without a file, and the value of `NOTIFY_SOCKET` that names it, where the program can use one.
+/// A socket without a file, and the value of `NOTIFY_SOCKET` that names it. `None` if the program can't use one on this
+/// system.
 #[cfg(target_os = "linux")]
 fn abstract_socket() -> Option<(UnixDatagram, String)> {
     use std::os::linux::net::SocketAddrExt;
@@ -368,7 +369,7 @@ fn a_successor_takes_over_without_one_failed_connection() {
     assert!(fs::exists(&path).unwrap(), "the file of the one who made the socket stays");
 }
 
-/// Ends the load even if the test fails, which would otherwise wait for it.
+/// Ends the load even if the test fails. Otherwise the failed test would wait for the load.
 struct OverAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for OverAtEnd<'_> {

@@ -11,7 +11,7 @@ mod handed; // sockets from a parent process
 mod kept; // connections to another server
 mod memory; // the memory of idle clients
 mod proxied; // requests for another server
-mod python; // behaviour that equals Python's, checked beside it
+mod python; // behaviour that equals Python's, compared with an installed Python
 mod readme; // documents against code
 
 /// Whether one of these options needs what this system lacks. If so, checks that it is rejected with a sentence.

@@ -124,7 +124,7 @@ fn memory_hungry_clients_do_not_grow_a_small_server() {
             &["--upload"],
             body(head("PUT", "Content-Length: 10\r\n", 30_000), 1),
         ),
-        ("requests whose responses nobody reads", &[], pipelined),
+        ("requests whose responses the client does not read", &[], pipelined),
         ("half handshakes", &["--tls-self-signed"], half_a_handshake()),
     ];
     for (what, options, bytes) in rows {

@@ -355,7 +355,7 @@ fn bodies_pass() {
         let mut body = vec![0; 200_000];
         upstream.read_exact(&mut body).unwrap();
         assert!(body.iter().all(|byte| *byte == b'x'), "{framing}");
-        // An incomplete response is passed on before there is more of it.
+        // The beginning of a response is passed on before the rest arrives.
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").unwrap();
         read_until(&mut client, b"\r\n\r\nhalf").unwrap();
         upstream.write_all(b"rest").unwrap();
@@ -493,7 +493,7 @@ fn admitted(modest: &Built, backend: &ByHand) -> (TcpStream, TcpStream) {
     }
 }
 
-/// Clients that do not send their bodies occupy no place.
+/// Clients that do not send their bodies are not counted as requests in progress.
 #[test]
 fn unsent_bodies_hold_no_place() {
     let backend = ByHand::new();
@@ -608,7 +608,7 @@ fn pages_of_other_sites_change_nothing_with_passwords() {
     backend.asked_nothing();
 }
 
-/// A 401 of the application is not about the password of this server.
+/// A 401 of the application does not ask for the password of this server.
 #[test]
 fn refusals_of_the_application_ask_for_no_password() {
     let backend = ByHand::new();
@@ -622,7 +622,8 @@ fn refusals_of_the_application_ask_for_no_password() {
     assert!(nobody.status == 401 && nobody.head.contains("Basic realm"), "{nobody:?}");
 }
 
-/// A client that has ended its side and gets nothing has left, whatever it sent before.
+/// A client that has closed its sending side and acknowledges nothing counts as disconnected, with or without a
+/// complete request.
 #[test]
 fn clients_that_leave_a_silent_response_give_up_their_place() {
     let backend = ByHand::new();
@@ -792,7 +793,7 @@ fn other_protocols_pass() {
     assert_eq!((got.status, got.body.as_str()), (403, "no"), "{got:?}");
 }
 
-/// With `--auth`, `--prefix`, `--allow` and other paths.
+/// `--proxy` together with `--auth`, `--prefix`, `--allow` and other paths.
 #[test]
 fn beside_other_options() {
     let backend = ByHand::new();

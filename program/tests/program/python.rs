@@ -14,7 +14,8 @@ const ROWS: [(&str, &[&str]); 5] = [
     ("--tls-cert", &[]), // run beside a client of TLS in `encrypted`
 ];
 
-/// What both print and send, without what differs by design: the port, the date, the name of the server, charsets.
+/// Returns the output and the responses of a server, without the parts that differ by design: the port, the date, the
+/// name of the server, charsets.
 fn seen(server: &Built) -> (String, Vec<String>) {
     let port = server.address.port().to_string();
     let answers = ["/a.txt", "/b.html", "/c.unknown", "/sub/", "/missing"].map(|target| server.get(target));

@@ -234,6 +234,11 @@ const HARD: &[&str] = &[
     "in vain",
     "let go",
     "takes its time",
+    "whichever,wherever",
+    "however many,long,short,slow,fast,large,often",
+    "break,breaks,broke,broken off",
+    "given back",
+    "beside requests",
 ];
 
 /// More of them, which have a plain use in comments.

@@ -9,15 +9,15 @@ use flate2::{Compress, Compression, FlushCompress};
 
 /// The longest stored block (section 3.2.4).
 const MAX_STORED: usize = 65_535;
-/// How much output room the compressor gets at a time.
+/// The size of the compressor's output buffer.
 const ROOM: usize = 32 << 10;
 
 /// Compresses one stream after another.
 pub(super) struct Deflate {
     compress: Compress,
-    /// Whether the compressor holds bytes back.
+    /// Whether the compressor holds output that it has not returned yet.
     pending: bool,
-    /// The compressor's output: the spare room of a vector would be cleared for each call.
+    /// The compressor's output. Not a vector, whose spare capacity would be cleared for each call.
     room: Box<[u8]>,
 }
 
@@ -101,8 +101,8 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    /// Any sequence of compressed and stored data returns the same bytes, even if a compressor could refer to bytes
-    /// before the stored ones.
+    /// Any sequence of compressed and stored data decompresses to the original bytes, even if the compressor could
+    /// refer to bytes before stored data.
     #[test]
     fn mixed() {
         let text = b"all work and no play makes Jack a dull boy\n".repeat(3000);

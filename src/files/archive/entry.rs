@@ -15,12 +15,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The permissions in the archive. They contain nothing else about the file's own permissions.
+    /// Returns the permissions for the archive. Of the file's own permissions they keep only whether it is executable.
     pub fn mode(&self) -> u32 {
         if self.is_folder || self.is_executable { 0o755 } else { 0o644 }
     }
 
-    /// The path; for a folder, with a slash at its end.
+    /// Returns the path; for a folder, with a slash at its end.
     pub fn full_path(&self) -> Vec<u8> {
         [&self.path[..], if self.is_folder { b"/" } else { b"" }].concat()
     }

@@ -57,7 +57,7 @@ pub(super) enum Format {
 impl Format {
     const ALL: [Format; 3] = [Format::Zip, Format::TarGz, Format::Tar];
 
-    /// The value in a query, and the file name extension.
+    /// Returns the value of `?archive=`, which is also the file name extension.
     fn word(self) -> &'static str {
         match self {
             Format::Zip => "zip",
@@ -122,7 +122,8 @@ impl Archives {
                     root: finder.root.clone(),
                     hidden: finder.hidden,
                     path: path.to_vec(),
-                    name: Rule::Everywhere.apply(name).into_owned(), // at the start of all names, so it must not be a drive
+                    // all names begin with it, so it must not look like a drive
+                    name: Rule::Everywhere.apply(name).into_owned(),
                     rule: format.rule(),
                     rights: rights.clone(),
                     depth: self.depth,

@@ -27,7 +27,7 @@ const DEVICES: [&str; 28] = [
 ];
 
 impl Rule {
-    /// Returns the name in the archive: a single component, never `.` or `..`, because no name in a folder is.
+    /// Returns the name in the archive: a single component. It is never `.` or `..`, because a folder lists neither.
     pub fn apply(self, name: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Rule::Unix if !name.contains(&b'\\') => Cow::Borrowed(name),
@@ -40,8 +40,9 @@ impl Rule {
     }
 }
 
-/// Bytes that are not UTF-8 are percent-encoded, as in URLs. Characters that Windows forbids become `_`, and so do
-/// control characters and those that change the direction of text, which can make `gpj.exe` look like `exe.jpg`.
+/// Changes a name so that it is safe on every system. Bytes that are not UTF-8 are percent-encoded, as in URLs.
+/// Characters that Windows forbids become `_`, and so do control characters and those that change the direction of
+/// text, which can make `gpj.exe` look like `exe.jpg`.
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -70,8 +71,8 @@ fn everywhere(name: &[u8]) -> String {
     safe
 }
 
-/// The names in one folder of an archive, as keyed hashes; without case for systems that ignore it. A collision only
-/// adds a number to a name.
+/// Hashes of the names used in one folder of an archive, with a random key. `Everywhere` ignores case, as some systems
+/// do. A collision of hashes only adds a number to a name.
 #[derive(Debug)]
 pub(super) struct Taken {
     rule: Rule,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::path;
 
-/// Past this many bytes of text, lines are only counted.
+/// After this many bytes of text, further lines are only counted.
 const MAX_TEXT: usize = 64 << 10;
 
 #[derive(Debug, Default)]
@@ -28,17 +28,17 @@ impl Report {
         self.left_out.push(&path, why);
     }
 
-    /// Reports a path that has another name.
+    /// Reports a path that has a different name in the archive.
     pub fn renamed(&mut self, path: &[u8], name: &[u8]) {
         self.renamed.push(&shown(path), &format!("here {}", shown(name)));
     }
 
-    /// How many are missing.
+    /// Returns the number of missing entries.
     pub fn missing(&self) -> usize {
         self.left_out.count
     }
 
-    /// The files with the report: names and texts.
+    /// Returns the files that contain the report: their names and texts.
     pub fn files(&self) -> Vec<(&'static str, String)> {
         let missing = ("MISSING.txt", "These are not in this archive:", &self.left_out);
         let renamed = ("RENAMED.txt", "These have other names in this archive:", &self.renamed);
@@ -65,8 +65,8 @@ impl Lines {
     }
 }
 
-/// A path on one line and in one direction: a name can contain line ends, and must not create a line of its own in a
-/// log.
+/// Returns a path for display: line ends and characters that change the direction of text are replaced, so that a file
+/// name cannot forge a line in a log.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
 }

@@ -1,11 +1,11 @@
 //! An archive in progress: created step by step, as its client reads. Called by the worker that sends it, with a
 //! permit.
 //!
-//! A step reads one entry, or 64 KiB of a large file. In memory are that, the compressor (some 270 KB), the names in
-//! the open folders, and for a zip the directory for its end.
+//! A step reads one entry, or 64 KiB of a large file. Memory holds these bytes, the compressor (some 270 KB), the names
+//! in the open folders and, for a zip, its central directory.
 //!
-//! The archive contains each file as it was at one moment, or ends early. Small files are read whole, and again if they
-//! changed meanwhile. A change of a large file is detected by size, mtime and ctime.
+//! The archive contains each file as it was at one moment, or ends early. Small files are read whole, and once more if
+//! they change during the read. Changes of a large file are detected by size, mtime and ctime.
 
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -27,7 +27,7 @@ const TRIES: usize = 8;
 /// A read ends when this many bytes wait, or this much work is done.
 const ENOUGH: usize = 32 << 10;
 const MOST_WORK: usize = 256 << 10;
-/// The work of opening an entry, in bytes.
+/// Opening an entry counts as reading this many bytes.
 const ENTRY_WORK: usize = 4 << 10;
 
 pub(super) struct ArchiveStream {
@@ -37,7 +37,7 @@ pub(super) struct ArchiveStream {
     report: Report,
     state: State,
     buffer: Vec<u8>,
-    /// The folder, for the log; its name in the archive; and the time of the request.
+    /// The folder's path, for the log. `name` is its name in the archive, and `asked` is the time of the request.
     folder: String,
     name: Vec<u8>,
     asked: SystemTime,
@@ -46,7 +46,7 @@ pub(super) struct ArchiveStream {
 
 enum State {
     Walking,
-    /// How much of a large file has been read.
+    /// A large file, and how many of its bytes have been read.
     Reading(OpenFile, u64),
     Ended,
 }
@@ -202,7 +202,7 @@ mod tests {
     use crate::Request;
     use crate::files::open::Root;
 
-    /// However large a file is, and in whatever pieces it is read, at most a few pieces are in memory.
+    /// At most a few pieces are in memory, for a file of any length that is read in any pieces.
     #[test]
     fn held_memory_is_bounded() {
         let folder = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ pub(super) fn push_header(entry: &Entry, out: &mut Vec<u8>) {
     out.extend(block(name, if entry.is_folder { b'5' } else { b'0' }, entry.mode(), entry.size, modified));
 }
 
-/// The padding after this many bytes.
+/// Returns the padding after this many bytes.
 pub(super) fn padding(length: u64) -> &'static [u8] {
     let over = (length % BLOCK as u64) as usize;
     &[0; BLOCK][..(BLOCK - over) % BLOCK]

@@ -2,8 +2,8 @@
 //! not read them.
 //!
 //! The rules of serving apply. Each path is opened as for a request: below the folder, links as configured, nothing
-//! hidden. So an archive contains no links but their targets. The folder that was at the root's path when the archive
-//! began is read to the end, even if another one replaces it meanwhile.
+//! hidden. So an archive contains the targets of links, and no links. The folder that was at the root's path when the
+//! archive began is read to the end, even if another one replaces it meanwhile.
 
 use std::fs::File;
 use std::io;
@@ -64,7 +64,7 @@ struct Level {
     identity: Identity,
 }
 
-/// Names, one after another, and their positions, the last first.
+/// Names in one buffer, and their positions in reverse order.
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
@@ -108,7 +108,7 @@ impl Tree {
     /// Returns the next entry.
     ///
     /// # Errors
-    /// Errors that may pass, such as too many open files. The archive cannot be complete.
+    /// Temporary errors, such as too many open files: the archive cannot be completed.
     pub fn next(&mut self, report: &mut Report) -> io::Result<Step> {
         if let Some((path, name)) = self.top.take() {
             return self.enter(path, name, report);
@@ -207,11 +207,11 @@ impl Tree {
     }
 }
 
-/// An entry that cannot be opened is reported; one that is not served is skipped.
+/// Reports an entry that cannot be opened, or skips an entry that is not served.
 fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<Step> {
     match error {
         OpenError::NotFound => {}
-        OpenError::Forbidden => report.left_out(shown, "the server may not read it"),
+        OpenError::Forbidden => report.left_out(shown, "the server has no permission to read it"),
         OpenError::Io(cause) => report.left_out(shown, &cause.to_string()),
         OpenError::Busy(cause) | OpenError::TooManyListings(cause) => return Err(cause),
     }

@@ -13,10 +13,11 @@ use super::{Format, tar};
 const LEVEL: u32 = 4;
 /// Shorter files are always compressed: their entropy is not reliable.
 const TELLING: usize = 4096;
-/// Bits per byte from which data counts as compressed or encrypted. Text has 4 to 6, programs 6 to 7.
+/// Data with at least this entropy, in bits per byte, counts as compressed or encrypted. Text has 4 to 6 bits, programs
+/// have 6 to 7.
 const DENSE: f64 = 7.8;
 
-/// Bytes of an archive to be read, and the number of bytes before them.
+/// The part of an archive that waits to be read, and the number of bytes before it.
 #[derive(Default)]
 pub(super) struct Out {
     pub bytes: Vec<u8>,
@@ -25,12 +26,12 @@ pub(super) struct Out {
 }
 
 impl Out {
-    /// The length of the archive so far.
+    /// Returns the length of the archive so far.
     fn position(&self) -> u64 {
         self.before + self.bytes.len() as u64
     }
 
-    /// How many bytes wait to be read.
+    /// Returns how many bytes wait to be read.
     pub fn waiting(&self) -> usize {
         self.bytes.len() - self.read
     }
@@ -187,13 +188,13 @@ fn push_deflated(deflate: &mut Deflate, bytes: &[u8], out: &mut Vec<u8>) -> io::
     if is_dense(bytes) { deflate.store(bytes, out) } else { deflate.compress(bytes, out) }
 }
 
-/// Whether bytes look random, as in images, films and archives, so that compression gains nothing. It measures their
-/// entropy per byte, which costs a thirtieth of compressing them.
+/// Returns whether bytes look random, as in images, films and archives, so that compression gains nothing. It measures
+/// their entropy per byte, which costs a thirtieth of compressing them.
 fn is_dense(bytes: &[u8]) -> bool {
     if bytes.len() < TELLING {
         return false;
     }
-    // Four tables: with one, equal bytes would wait for each other.
+    // Four tables: with one, increments for equal bytes would depend on each other.
     let mut tables = [[0_u32; 256]; 4];
     for four in bytes.chunks_exact(4) {
         tables.iter_mut().zip(four).for_each(|(table, &byte)| table[usize::from(byte)] += 1);

@@ -1,8 +1,8 @@
 //! The records of a zip (APPNOTE 6.3.10) that is written as a stream. Pure. Called by `writer`.
 //!
-//! An entry whose bytes are in memory has its checksum and lengths before them. Any other entry has them after its
-//! bytes (4.3.9), and is deflated, so that it marks its own end. Names are UTF-8. Only records that need 64 bits use
-//! them (4.5.3): old programs can read the others.
+//! The checksum and lengths of an entry come before its bytes if these are in memory. Otherwise they follow the bytes
+//! (4.3.9), which are then deflated, so that they mark their own end. Names are UTF-8. Only records that need 64 bits
+//! use them (4.5.3): old programs can read the others.
 
 use super::entry::Entry;
 
@@ -123,7 +123,7 @@ impl Zip {
         begun
     }
 
-    /// Appends the record after its bytes (4.3.9).
+    /// Ends an entry: appends its checksum and lengths (4.3.9).
     pub fn end(&mut self, begun: &Begun, sums: Sums, out: &mut Vec<u8>) {
         out.extend(b"PK\x07\x08");
         out.extend(sums.crc.to_le_bytes());
@@ -163,7 +163,7 @@ impl Zip {
     }
 }
 
-/// A value that does not fit is in the extra field.
+/// Returns the value for a field of 32 bits. A longer value is in the extra field.
 fn low(word: u64) -> u32 {
     word.min(MAX_32) as u32
 }
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Lengths of 64 bits. No test writes that many bytes.
+    /// Tests the records alone, because writing that many bytes would take too long.
     #[test]
     fn sizes_beyond_32_bits_use_zip64() {
         let entry = Entry { path: b"a".into(), is_folder: false, is_executable: false, size: LARGE, modified: 0 };

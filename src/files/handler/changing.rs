@@ -1,5 +1,5 @@
-//! The methods of a `StaticFileHandler` that write: the results of `taking`, with the fields of every response. Called
-//! by `handler`.
+//! The methods of a `StaticFileHandler` that write. `taking` handles them; the fields of every response are added here.
+//! Called by `handler`.
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
@@ -15,13 +15,13 @@ impl StaticFileHandler {
         self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.webdav, request))
     }
 
-    /// The folder that is changed.
+    /// Returns the folder that is changed.
     pub(super) fn place<'a>(&'a self, request: &'a Request) -> Place<'a> {
         let held = self.cache.limits().bytes_each;
         Place { finder: &self.finder, preparer: &self.preparer, held, mount: self.mount(request), webdav: self.webdav }
     }
 
-    /// Any method except those that read.
+    /// Handles all methods except those that only read.
     pub(super) fn change(&self, request: &Request) -> Result<Response> {
         if self.webdav && dav::is_propfind(request.method()) {
             return self.properties(request);
@@ -45,7 +45,7 @@ impl StaticFileHandler {
         error.with_headers(fields)
     }
 
-    /// The value of `Allow`.
+    /// Returns the value of `Allow`.
     pub(super) fn allowed(&self) -> String {
         let taking = self.taking.as_deref().filter(|_| self.only.is_none());
         let taking = taking.map(|taking| taking.methods(self.webdav)).unwrap_or_default();

@@ -42,7 +42,8 @@ impl StaticFileHandler {
         }
     }
 
-    /// The upload page, for users who can write here but not list the folder. `None` if the request is not for it.
+    /// Returns the upload page, for users who can write here but not list the folder. `None` if the request is not for
+    /// it.
     #[cold]
     pub(super) fn box_page(&self, asked: Asked<'_>) -> Option<Response> {
         let Asked { request, rights, .. } = asked;
@@ -70,7 +71,7 @@ impl StaticFileHandler {
         Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
     }
 
-    /// What this user gets on the page of a folder.
+    /// Returns the controls for this user on the page of a folder.
     fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();
@@ -87,7 +88,7 @@ impl StaticFileHandler {
         Controls { accepts, is_box, shows_boxes: taking.is_some(), account }
     }
 
-    /// The paths below this folder at which other folders are served.
+    /// Returns the paths below this folder at which other folders are served.
     fn shown_beside(&self, request: &Request, folder: &[u8]) -> Vec<Beside> {
         let top = path::folder_on_server(self.mount(request), folder);
         beside(request, self.beside.iter(), &top)
@@ -115,7 +116,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The decoded path of the topmost folder, with both slashes.
+    /// Returns the decoded path of the topmost folder, with both slashes.
     fn shown_mount(&self, request: &Request) -> String {
         String::from_utf8_lossy(&path::on_server(self.mount(request), b"")).into_owned()
     }

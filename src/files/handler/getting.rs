@@ -1,4 +1,5 @@
-//! GET and HEAD: from the path to a file in the form that the client accepts, a listing, a redirect or an error page.
+//! GET and HEAD: responds to a path with a file in the coding that the client accepts, a listing, a redirect or an
+//! error page.
 
 use std::time::SystemTime;
 
@@ -17,7 +18,7 @@ use crate::files::rights::{List, Read};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// The response for a path whose result is completely cached.
+    /// Returns the response for a path whose result is completely cached.
     pub(super) fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {
@@ -101,7 +102,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// A file that was looked up.
+    /// Returns the response for a file that was looked up.
     pub(super) fn found(&self, key: &[u8], found: FoundFile, asked: Asked<'_>, now: SystemTime) -> Result<Response> {
         let kept = self.keep(key, found, asked, now)?;
         match &kept.what {

@@ -11,13 +11,13 @@ use super::super::path;
 use super::{Asked, Kept, MAX_KEPT_OPEN, StaticFileHandler, What};
 
 impl StaticFileHandler {
-    /// The cached result for a path, if it is still fresh.
+    /// Returns the cached result for a path, if it is still fresh.
     pub(super) fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
-    /// Drops what has ended: deleted files release their space, and invalid entries their watches.
+    /// Drops invalid entries, so that deleted files release their space and watches are removed.
     pub(super) fn drop_ended(&self, now: Instant) {
         let freshness = &self.finder.freshness;
         self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
@@ -31,7 +31,7 @@ impl StaticFileHandler {
         known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
     }
 
-    /// If there are no descriptors left, closes the cached files and tries once more.
+    /// Tries once more after closing the cached files, if no descriptors are left.
     pub(super) fn retry_after_clearing_cache<T>(
         &self,
         find: impl Fn() -> Result<T, OpenError>,

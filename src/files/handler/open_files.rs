@@ -9,13 +9,14 @@ use super::super::cache::Cache;
 use super::Kept;
 use crate::Request;
 
-/// Opening a file again this rarely has no measurable cost, and an unmount can be tried again after this time.
+/// Files are closed after this time. Opening a file again this rarely has no measurable cost, and an unmount that
+/// failed can be repeated after it.
 const KEPT_OPEN: Duration = Duration::from_secs(10);
 
 /// The files that a handler keeps open.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
-    /// A server will close them.
+    /// Whether the server is going to close them.
     will_be_closed: Arc<AtomicBool>,
     kept_open: Duration,
 }
@@ -49,7 +50,8 @@ struct Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.will_be_closed.store(false, SeqCst); // first, so that a file cached from now on is closed later
+        // before closing, so that a file cached from now on is closed the next time
+        self.will_be_closed.store(false, SeqCst);
         if let Some(cache) = self.cache.upgrade() {
             cache.retain(|kept| !kept.is_open());
         }
@@ -66,14 +68,14 @@ mod tests {
     use super::*;
     use crate::{StaticFileHandler, testing};
 
-    /// How many files below this folder the process has open.
+    /// Returns how many files below this folder the process has open.
     fn open_below(folder: &Path) -> usize {
         let descriptors = fs::read_dir("/proc/self/fd").unwrap();
         let is_below = |path: &Path| path != folder && path.starts_with(folder);
         descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| is_below(&path))).count()
     }
 
-    /// An idle client or another round of requests does not keep files open.
+    /// Neither an idle client nor another round of requests keeps files open.
     #[test]
     fn an_idle_server_has_no_file_open() {
         let folder = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The page of an app, for paths that may be its own.
+    /// Returns the page of an app, for paths that may be its own.
     fn app_response(&self, asked: Asked<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;
         let Asked { request, .. } = asked;
@@ -48,7 +48,7 @@ impl StaticFileHandler {
         Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
-    /// The page of an app for a folder without an index, unless its listing or archive is requested explicitly.
+    /// Returns the page of an app for a folder without an index, unless its listing or archive is requested explicitly.
     pub(super) fn app_response_to_folder(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
         self.app_page.as_ref()?;
         let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
@@ -57,7 +57,7 @@ impl StaticFileHandler {
         if is_asked_for || has_index() { None } else { self.app_response(asked) }
     }
 
-    /// A file of the folder, as at its own path.
+    /// Returns a file of the folder as it is sent at its own path.
     fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
         let key = path.key();
         if let Some(response) = self.cached_response(&key, asked) {
@@ -68,7 +68,7 @@ impl StaticFileHandler {
         Some(self.found(&key, found, asked, now))
     }
 
-    /// The folder's own page for a status, if it can be read, or an error.
+    /// Returns the folder's own page for a status, if it can be read, or an error.
     pub(super) fn page_or(
         &self,
         asked: Asked<'_>,
@@ -105,13 +105,13 @@ impl StaticFileHandler {
         }
     }
 
-    /// The custom page for a status, if it exists.
+    /// Returns the custom page for a status, if it exists.
     fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
         let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
         self.page(asked, key)
     }
 
-    /// A page that is sent for a missing path, by its key.
+    /// Returns a page that is sent for a missing path, by its cache key.
     fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
         if self.is_known_missing(key, asked) {
             return None;
@@ -145,7 +145,7 @@ impl StaticFileHandler {
     }
 }
 
-/// Whether a client names HTML, as browsers do.
+/// Returns whether a client names HTML, as browsers do.
 pub(super) fn accepts_html(request: &Request) -> bool {
     request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0)
 }

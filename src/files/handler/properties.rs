@@ -74,7 +74,7 @@ impl StaticFileHandler {
         Ok(self.with_default_fields(dav::multistatus(text)))
     }
 
-    /// An error without the folder's own page.
+    /// Returns an error without the folder's own page.
     fn plain_error(&self, asked: Asked<'_>, error: OpenError) -> Error {
         self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
     }
@@ -94,7 +94,8 @@ fn check_xml(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// The properties that the request names and this response lacks, as empty elements (RFC 4918, section 9.1).
+/// Returns the properties that the request names and this response does not contain, as empty elements (RFC 4918,
+/// section 9.1).
 #[cfg(feature = "webdav")]
 fn missing(request: &Request, response: &str) -> Result<String> {
     let (body, mut missing) = (request.body().bytes()?, String::new());
@@ -117,8 +118,8 @@ fn missing(request: &Request, response: &str) -> Result<String> {
     Ok(missing)
 }
 
-/// The start of every element, as `xml::start_of` writes it, without `<`. Text between quotes contains neither `<` nor
-/// `"`.
+/// Returns the start of every element, as `xml::start_of` writes it, without `<`. Text between quotes contains neither
+/// `<` nor `"`.
 #[cfg(feature = "webdav")]
 fn starts(text: &str) -> HashSet<&str> {
     let start = |tag: &'_ str| match tag.split_once(" xmlns=\"") {

@@ -2,8 +2,9 @@
 //! account. Called by `html`.
 //!
 //! `upload.css` and `upload.js` are sent unchanged, so they contain no comments:
-//! - The script replaces the form, which works without it, by buttons and a queue. Each file is sent by a PUT of its
-//!   own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their contents.
+//! - The script replaces the form by buttons and a queue. The form works without scripts. Each file is sent by a PUT of
+//!   its own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their
+//!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again.
 //!   If a name is taken (412, by `If-None-Match: *`), it asks once.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
@@ -15,19 +16,19 @@ use std::fmt::Write;
 
 use crate::escape_html;
 
-/// The controls of a page. Pages with equal controls look alike.
+/// The controls of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Controls {
     /// `None`: the reader of this page cannot upload.
     pub accepts: Option<Accepts>,
     /// Whether the reader can only add files, and so sees no entries.
     pub is_box: bool,
-    /// Whether folders below that can only be written to have a page, and so are shown.
+    /// Whether folders below this one that can only be written to are shown.
     pub shows_boxes: bool,
     pub account: Option<Account>,
 }
 
-/// What a folder accepts.
+/// The changes that a folder accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Accepts {
     pub deletes: bool,
@@ -35,14 +36,14 @@ pub(in super::super) struct Accepts {
     /// The limit of simultaneous uploads from one client.
     pub at_once: usize,
     pub largest: Option<u64>,
-    /// What happens to a file whose name is taken.
+    /// The action for a file whose name is taken.
     pub overwrite: &'static str,
 }
 
 /// The reader's account, if the server has a way to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Account {
-    /// The link for logging in and out, and the way back from there.
+    /// The path for logging in and out, and the path to return to afterwards.
     pub links: (String, String),
     pub user: Option<String>,
     /// Whether logging in may allow uploads here.
@@ -50,19 +51,19 @@ pub(in super::super) struct Account {
 }
 
 impl Controls {
-    /// The Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name cannot inject
-    /// any. `tests/files/listing.rs` computes the hashes and prints them.
+    /// Returns the Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name
+    /// cannot inject any. `tests/files/listing.rs` computes the hashes and prints them.
     pub fn policy(&self) -> &'static str {
         if self.accepts.is_some() { POLICY_OF_UPLOADS } else { POLICY }
     }
 
-    /// The style, after that of every page.
+    /// Returns the style, after that of every page.
     pub fn style(&self) -> &'static str {
         const STYLE: &str = concat!("<style>", include_str!("upload.css"), "</style>\n");
         if self.accepts.is_some() { STYLE } else { "" }
     }
 
-    /// The script, after that of every page.
+    /// Returns the script, after that of every page.
     pub fn script(&self) -> &'static str {
         const SCRIPT: &str = concat!("<script>", include_str!("upload.js"), "</script>\n");
         if self.accepts.is_some() { SCRIPT } else { "" }

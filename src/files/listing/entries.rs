@@ -1,7 +1,7 @@
 //! The entries of a folder that are served: names, sizes and dates, read and sorted. Called by `listing`.
 //!
-//! They stay in memory while their page is sent, at the client's pace. So they are stored compactly, in 24 bytes and
-//! the name for each, and together use at most `MAX_HELD`.
+//! They stay in memory until the client has read the page. So each is stored compactly, in 24 bytes and its name, and
+//! all together use at most `MAX_HELD`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -27,7 +27,7 @@ use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// The limit of folders that can only be written to, because each has a rule of its own.
+/// How many folders that can only be written to are listed. Each of them has a rule of its own, so there are few.
 const MAX_BOXES: usize = 1000;
 /// How many bytes the entries of all folders that are being read or sent can use together.
 const MAX_HELD: u64 = 64 << 20;
@@ -87,10 +87,10 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entries {
-    /// Reads the entries that are served and visible, and sorts them. If there are more than `free`, they reserve
-    /// memory while they are read: an error if other folders use too much. A folder that was removed is not found.
-    /// `told` is dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write
-    /// to are found too.
+    /// Reads the entries that are served and visible, and sorts them. More than `free` entries reserve memory while
+    /// they are read, which fails if other folders use too much. A folder that was removed is not found. `told` is
+    /// dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write to are
+    /// found too.
     pub fn read(
         finder: &Finder,
         (folder, rights, boxes): (Granted<'_, List>, &Rights, bool),
@@ -174,7 +174,7 @@ impl Entries {
     }
 
     /// Returns a hash of everything that is sent: these words about the folder, and its entries, with dates in minutes
-    /// or in seconds. Equal folders can differ in it if they are read in different orders.
+    /// or in seconds. If two reads return the entries in different orders, their hashes can differ.
     pub fn tag(&self, keys: &RandomState, view: [&[u8]; 3], seconds: bool) -> u64 {
         let mut hasher = keys.build_hasher();
         // Another version of the program may produce another page.
@@ -208,17 +208,17 @@ impl Entries {
         &self.boxes
     }
 
-    /// How many of them are folders.
+    /// Returns the number of folders.
     pub fn folders(&self) -> usize {
         self.folders
     }
 
-    /// Whether all entries are listed.
+    /// Returns whether all entries are listed.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// The entries from this position on.
+    /// Returns the entries from this position on.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
         self.rows[first..].iter().map(|row| {
             let Row { size, modified, is_folder, .. } = *row;
@@ -239,7 +239,7 @@ impl Names {
         (last as u16, start as u16)
     }
 
-    /// The memory in use, in bytes.
+    /// Returns the memory in use, in bytes.
     fn held(&self) -> usize {
         self.0.len() * BLOCK
     }
@@ -285,7 +285,7 @@ impl Row {
         })
     }
 
-    /// The sort value of a size or a date; dates before 1970 come first.
+    /// Returns the sort value of a size or a date; dates before 1970 come first.
     fn value(&self, order: Order) -> u64 {
         match order.by {
             By::Time => self.modified.cast_unsigned() ^ 1 << 63,
@@ -294,7 +294,7 @@ impl Row {
     }
 }
 
-/// The metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
+/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
@@ -317,8 +317,8 @@ fn stat_of_served(
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 
-/// A name in the form in which it is sorted. macOS decomposes letters that other systems compose. For readers both are
-/// one name (Unicode's form NFD).
+/// Returns a name in the form for sorting, Unicode's NFD. macOS decomposes letters that other systems compose, and
+/// readers see no difference.
 #[cfg(feature = "unicode")]
 fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
     use unicode_normalization::UnicodeNormalization;
@@ -334,7 +334,7 @@ fn decomposed(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn natural(a: &[u8], b: &[u8]) -> Ordering {
-    // Generated names often begin alike; a number in which they differ is compared from its first digit.
+    // Generated names often have a common beginning and differ in a number, which is compared from its first digit.
     const STRIDE: usize = 16;
     let alike = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE)).take_while(|(one, other)| one == other).count();
     let digits = a[..alike * STRIDE].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -355,8 +355,8 @@ fn natural(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len())
 }
 
-/// Appends the beginning of a key whose bytes compare as `natural` compares names. A number becomes a digit, which
-/// marks it as one, then the count of its digits, then the digits. The key is filled with zeros.
+/// Appends the beginning of a key whose bytes compare as `natural` compares names. A number is written as a digit,
+/// which marks it as a number, the count of its digits, and the digits. The key is filled with zeros.
 fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     let mut push = |byte| match std::mem::take(&mut key) {
         [] => false,
@@ -382,7 +382,7 @@ fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     }
 }
 
-/// The leading digits, without leading zeros, and the rest.
+/// Returns the leading digits, without leading zeros, and the rest.
 fn number(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(budget.0.bytes.load(Relaxed), 0);
     }
 
-    /// Names as macOS writes them and as other systems do.
+    /// macOS decomposes names, other systems compose them.
     #[cfg(feature = "unicode")]
     #[test]
     fn composed_and_decomposed_names_sort_together() {
@@ -538,7 +538,7 @@ mod tests {
         }
     }
 
-    /// Where keys differ, they have the order of `natural`.
+    /// Keys that differ are in the order of `natural`.
     #[test]
     fn keys_are_in_natural_order() {
         let letters = b"aAbB019/:~\x01\xff";

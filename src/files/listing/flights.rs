@@ -1,9 +1,9 @@
-//! One reading for all requests that wait for it. Called by `listing`. It does not know what is read.
+//! One reading for all requests that wait for the same data. Called by `listing`.
 //!
-//! A request that comes while a folder is being read waits, because that reading may already have passed a part that
-//! changed before the request. When it ends, one of the waiting requests reads again. Its result serves the others,
-//! which all came before it began. So any number of simultaneous requests cost two readings. A request that is handled
-//! later, and so may have been sent later, costs its own.
+//! A request that arrives while a folder is being read waits, because that reading may have missed a change made before
+//! the request. When the reading ends, one of the waiting requests reads again. Its result serves all of them, because
+//! they arrived before it began. So any number of simultaneous requests cost two readings. A later request costs
+//! another one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,8 +15,8 @@ use super::super::open::OpenError;
 #[derive(Debug)]
 pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
 
-/// The readings of one key. No lock is held while reading: a mutex is not fair, so a request that could use the reading
-/// that ended would wait for one that a later request began.
+/// The readings of one key. No lock is held while reading. A mutex is not fair: a request that could use the reading
+/// that just ended might wait for the next reading instead.
 #[derive(Debug)]
 struct Flight<T> {
     state: Mutex<State<T>>,
@@ -30,18 +30,18 @@ struct State<T> {
     reading: bool,
     /// When the latest successful reading began.
     began: Option<Instant>,
-    /// Its result, while it is in use.
+    /// The result of that reading, while it is in use.
     latest: Weak<T>,
-    /// Its result, kept in use while requests wait.
+    /// The same result, kept while requests wait.
     kept: Option<Arc<T>>,
 }
 
-/// The right to read, given back when dropped.
+/// The right to read, released when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
-/// Why nothing was read.
+/// The reason for which nothing was read.
 pub(super) trait WantOfRoom {
-    /// Whether there is only no room for one more result.
+    /// Returns whether the only reason is that there is no memory for another result.
     fn is_for_want_of_room(&self) -> bool;
 }
 
@@ -58,9 +58,9 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T> Flights<T> {
-    /// Returns the result of `read`, or of another request's if that began after this request had arrived: at the
-    /// latest when its poll returned, or now. If a result that is still in use is equal, it is used again, and the new
-    /// one dropped.
+    /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
+    /// A request had arrived when its poll returned, or by now without a poll. If an equal result is still in use, it
+    /// is returned and the new one is dropped.
     pub fn join<E: WantOfRoom>(
         &self,
         key: &[u8],
@@ -90,10 +90,10 @@ impl<T> Flights<T> {
         flight
     }
 
-    /// The last request to leave removes the flight. The result lives as long as it is being sent.
+    /// Leaves the flight, which the last request removes. The result stays in memory while it is sent.
     fn leave(&self, flight: &Arc<Flight<T>>) {
         let flights = lock(&self.0); // no other request can enter
-        let is_last = Arc::strong_count(flight) == 2; // the map's and this one
+        let is_last = Arc::strong_count(flight) == 2; // the references of the map and of this call
         let kept = if is_last { lock(&flight.state).kept.take() } else { None };
         drop(flights);
         drop(kept); // may take megabytes to free: not under the lock
@@ -150,7 +150,7 @@ impl<T> Drop for Reading<'_, T> {
     }
 }
 
-/// No reading happens under a lock, so a panic leaves the state complete.
+/// Locks, and ignores poisoning: no code of the caller runs under a lock, so a panic cannot leave the state incomplete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(join(Err(Full)), Err(Full), "nobody uses one");
     }
 
-    /// How many have entered the flight of a key.
+    /// Returns how many requests have entered the flight of a key.
     fn inside(flights: &Flights<usize>, key: &[u8]) -> usize {
         lock(&flights.0).get(key).map_or(0, |flight| Arc::strong_count(flight) - 1)
     }

@@ -8,15 +8,15 @@ use super::json::push_links;
 use super::view::{By, Order};
 use crate::escape_html;
 
-/// How many rows one `<tbody>` has. A full one has the class `b`: its layout is computed when it comes near the window.
-/// Until then it has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the
-/// script contain these numbers.
+/// How many rows one `<tbody>` has. A full block has the class `b`: the browser computes its layout when it comes near
+/// the window. Until then it has the height of this many one-line rows, 36 px each, or 60 px on a phone. The style and
+/// the script contain these numbers.
 const BLOCK: usize = 100;
 
 /// The parts of a page around its rows.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Frame<'a> {
-    /// The path of the topmost folder, decoded, with both slashes, and the path of this folder below it.
+    /// The path of the topmost folder, decoded, with both slashes. `path` is the path of this folder below it.
     pub root: &'a str,
     pub path: &'a [u8],
     pub order: Order,
@@ -166,14 +166,14 @@ impl Rows {
     }
 }
 
-/// The topmost folder and the folders from it to this one, as displayed, each with its slash.
+/// Returns the topmost folder and the folders from it to this one, as displayed, each with its slash.
 fn way(frame: &Frame<'_>) -> Vec<String> {
     let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let below = names.map(|name| shown(name) + "/");
     std::iter::once(shown(frame.root.as_bytes())).chain(below).collect()
 }
 
-/// Appends a link to each folder above. They are relative, because a proxy may use another path for this server.
+/// Appends a link to each folder above. The links are relative, because a proxy may use another path for this server.
 fn push_way(text: &mut String, way: &[String], query: &str) {
     for (at, name) in way.iter().enumerate() {
         match way.len() - 1 - at {
@@ -195,8 +195,8 @@ fn push_headings(text: &mut String, order: Order) {
     }
 }
 
-/// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the one that is
-/// more useful, with the largest or the newest first.
+/// Returns the order that a heading's button selects: the reverse if the page is already sorted by it. Otherwise the
+/// largest or newest come first, which is more useful.
 fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }
@@ -235,7 +235,7 @@ fn push_grouped(text: &mut String, number: usize) {
     }
 }
 
-/// A name for display, escaped.
+/// Returns a name for display, escaped.
 fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     push_shown(&mut text, name);
@@ -257,7 +257,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
 /// `999 B`, `1.0 KiB`, `12 MiB`.
 pub(in super::super) fn push_size(to: &mut String, bytes: u64) {
     const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
-    // In units of 1024^unit, rounded. What would be rounded to 1024 of a unit is 1 of the next.
+    // In units of 1024^unit, rounded. A value that would round to 1024 of a unit is 1 of the next.
     let rounded = |of: u128, unit: usize| (of << 1 >> (10 * unit)).div_ceil(2);
     let unit = (0..6).find(|&unit| rounded(bytes.into(), unit) < 1024).unwrap_or(6);
     let tenths = rounded(u128::from(bytes) * 10, unit);
@@ -286,11 +286,11 @@ fn push_number(to: &mut String, mut number: u128) {
 // - An icon is a shape cut out of the colour of its link, chosen by the end of the link, so rows have no bytes for it.
 // - On a phone, the link's `:after` covers the row, so that the whole row reacts to a touch.
 // - A link that gets the focus is scrolled below the sticky headings (`scroll-padding`).
-// - The script converts a block's times to local time when the block comes near the window. A time with a title is
-//   done.
-// - The script reads the names for the filter when the filter is first used, and hides rows. A block then has the
-//   height of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and
-//   the browser would compute their layout when their rows come back.
+// - The script converts a block's times to local time when the block comes near the window. A converted time has a
+//   title.
+// - The script reads the names for the filter when the filter is first used, and hides rows. A block's height is then
+//   that of its visible rows. A block without visible rows is hidden: with a height of 0, all such blocks would be in
+//   the window, and the browser would compute their layout when their rows come back.
 // - The filter and the grid of pictures are in the URL, so that sorting, reloading and the button Back keep them.
 // - Names in subfolders and the sizes of folders come from listings as JSON, four at a time and at most 2,000, while
 //   the page is open. So the server needs no recursive walk with limits, and only listings that the user can read are
@@ -303,7 +303,7 @@ const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
 const NAV: &str = "<nav><h1 id=h>";
-/// Buttons, like the headings: clients that follow links would download each folder once more per link.
+/// Buttons, like the headings: with links, clients that follow them would download each folder several times.
 const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const TABLE: &str = "<div id=r></div><form id=f><table aria-labelledby=h>\n<thead><tr>";
@@ -410,7 +410,7 @@ mod tests {
                 "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
             ),
             ("\u{2066}\u{2067}\u{2068}\u{2069}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
-            // joiners make letters and pictures of several characters
+            // joiners combine several characters into one letter or picture
             (
                 "\u{200c}\u{200d}\u{2010}\u{2029}\u{202f}\u{2065}\u{206a}",
                 "\u{200c}\u{200d}\u{2010}\u{2029}\u{202f}\u{2065}\u{206a}",

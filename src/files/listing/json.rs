@@ -23,7 +23,7 @@ pub(super) fn push_links(text: &mut String, shown: &str) {
     }
 }
 
-/// Appends an object. In a name, bytes that are not UTF-8 become U+FFFD, so only `href` leads back to the file.
+/// Appends an object. In the name, bytes that are not UTF-8 become U+FFFD, so such a file can only be found by `href`.
 pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
     let name = String::from_utf8_lossy(entry.name);
     text.push_str("{\"name\":\"");

@@ -1,16 +1,14 @@
-//! Cached listings, so that further requests cost no walk of the disk. Called by `listing`. It does not know their
-//! format.
+//! Cached listings of any format, so that further requests do not read the disk. Called by `listing`.
 //!
-//! A listing is cached as it was created: its format and order are in its key, and one that depends on a user's rights
-//! is not cached. It is cached from its second request on, if the kernel reports changes of the folder and of
-//! everything listed (`told`):
+//! The key contains format and order. A listing that depends on a user's rights is not cached. Others are cached from
+//! their second request on, if the kernel reports changes of the folder and of everything listed (`told`):
 //!
-//! - It is used as long as no change was reported, the entries that must be checked are unchanged, and it was read less
-//!   than a second ago.
+//! - A listing is used as long as no change was reported, the entries that must be checked are unchanged, and it was
+//!   read less than a second ago.
 //! - After that second the folder is read again, under the same watches. If the result is equal, the listing stays in
 //!   use.
-//! - After a change it is cached again only after a pause. So a folder that changes all the time costs hardly more than
-//!   one that is not cached.
+//! - After a change the folder is cached again only after a pause. So a folder that changes all the time costs hardly
+//!   more than without a cache.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -28,7 +26,7 @@ use crate::available_memory;
 /// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
 
-/// The size of the cache for this much memory.
+/// Returns the size of the cache for this much memory.
 pub fn cache_of(memory: u64) -> usize {
     (memory / 128).min(BYTES) as usize
 }
@@ -50,7 +48,7 @@ pub(super) struct KeptListings {
     watches: Mutex<Watches>,
 }
 
-/// By the path of the folder, while a listing of it is cached.
+/// The watches of folders with a cached listing, by the folder's path.
 type Watches = HashMap<Vec<u8>, (Weak<Watch>, Inodes)>;
 
 /// A listing that was requested.
@@ -115,7 +113,7 @@ impl KeptListings {
         self.cache.retain(|kept| kept.made.as_ref().is_none_or(|made| !freshness.has_ended(&made.basis, now)));
     }
 
-    /// The maximum length of a cached listing, in bytes.
+    /// Returns the maximum length of a cached listing, in bytes.
     pub fn longest(&self) -> usize {
         self.cache.limits().bytes_each
     }
@@ -142,7 +140,7 @@ impl KeptListings {
         }
     }
 
-    /// How many are cached.
+    /// Returns the number of cached listings.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         let count = std::cell::Cell::new(0);
@@ -157,7 +155,7 @@ impl KeptListings {
         self.cache.put(key, Arc::new(Kept { not_before, made: None }), (0, 0));
     }
 
-    /// Returns the right to create one; `None`: another request is creating one.
+    /// Returns the right to create a listing that will be cached, or `None` if another request is creating one.
     pub fn begin(&self) -> Option<Making<'_>> {
         let alone = match self.making.try_lock() {
             Ok(alone) => alone,
@@ -172,7 +170,7 @@ impl KeptListings {
         let known = lock(&self.watches).get(path).cloned();
         let before = known.and_then(|(watch, inodes)| Some(WatchedFolder { watch: watch.upgrade()?, inodes }));
         let before = before.filter(|before| before.watch.holds());
-        // A quarter of the memory is for its watches.
+        // Watches can use a quarter of the memory.
         let most = (self.names / 2).min(self.longest() / WATCH_SIZE);
         Told::new(finder, path, before, most)
     }

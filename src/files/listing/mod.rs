@@ -60,7 +60,7 @@ const BUFFER_SIZE: usize = 16 << 10;
 /// The listings of a handler's folders.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// By the path of the folder, and the requested view.
+    /// Readings in progress, by folder and requested view.
     flights: Flights<Listing>,
     kept: KeptListings,
     /// The memory of readings, pages being sent, and cached pages.
@@ -89,7 +89,7 @@ enum Body {
 }
 
 impl Listing {
-    /// The page, if it is cached or can be.
+    /// Returns the page, if it is cached or can be.
     fn kept(&self) -> Option<&Arc<Page>> {
         match &self.body {
             Body::Whole(page) => Some(page).filter(|page| page.is_kept()),
@@ -97,7 +97,7 @@ impl Listing {
         }
     }
 
-    /// Whether this listing, which is in use, can replace a new one.
+    /// Returns whether this listing, which is in use, can replace a new one.
     fn stands_for(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
@@ -121,7 +121,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Requests with equal keys see the same entries of the same folder, and have the same rights there.
+    /// Returns a key that is equal for requests that see the same entries of the same folder, and have the same rights
+    /// there.
     fn key(&self) -> Vec<u8> {
         let form = match self.view.form {
             Form::Page => b'p',
@@ -133,7 +134,7 @@ impl Asked<'_> {
         [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
-    /// Pages with equal texts are equal except for their entries.
+    /// Returns a text that is equal for pages that differ only in their entries.
     fn more(&self) -> String {
         match self.view.form {
             Form::Page => format!("{:?} {:?}", self.controls, self.beside),
@@ -146,7 +147,7 @@ impl Asked<'_> {
         Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
     }
 
-    /// Requests with equal texts see the same entries.
+    /// Returns a text that is equal for requests that see the same entries.
     fn who(&self) -> String {
         self.rights.who()
     }
@@ -157,7 +158,7 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// Sets how many bytes of them are cached.
+    /// Sets how many bytes of listings are cached.
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);
@@ -183,8 +184,8 @@ impl Listings {
         self.kept.drop_ended(freshness, now);
     }
 
-    /// Returns the response to a request for a folder. `root`: the decoded path of the topmost one, the page's other
-    /// parts, and the paths below it with other mounts. `is_fixed`: no layer may compress it.
+    /// Returns the response to a request for a folder. `root`: the decoded path of the topmost folder. `is_fixed`: no
+    /// layer may compress the response.
     pub fn respond(
         &self,
         finder: &Finder,
@@ -211,7 +212,7 @@ impl Listings {
             }
         };
         let response = match asked.view.form {
-            // It is not a representation of the folder, so it does not get the folder's tag.
+            // Properties are not a representation of the folder, so they do not get its tag.
             Form::Multistatus => {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
@@ -221,7 +222,8 @@ impl Listings {
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
-        // As in `layers::Compress`: the strong tag is for other bytes, and these bytes have no ranges.
+        // As in `layers::Compress`: the strong tag identifies the uncompressed bytes, and ranges of compressed bytes
+        // are not served.
         let (response, tag) = match packed {
             Some(_) => {
                 (response.with_header(CONTENT_ENCODING, "gzip").with_header(ACCEPT_RANGES, "none"), ETag::weak(tag))
@@ -306,7 +308,7 @@ impl Listings {
     }
 }
 
-/// Whether a client accepts gzip and requests the whole page.
+/// Returns whether the client accepts gzip and requests the whole page.
 fn takes_gzip(request: &Request) -> bool {
     request.header_all("range").next().is_none() && matches!(request.choose_coding(&["gzip"]), Ok(Some(_)))
 }
@@ -314,7 +316,7 @@ fn takes_gzip(request: &Request) -> bool {
 /// Writes a listing in pieces.
 enum Writer {
     Html(Rows),
-    /// Whether the next object is the first.
+    /// The text, and whether the next object is the first.
     Json(String, bool),
     /// The URL path of the folder.
     Multistatus(String, String),
@@ -363,7 +365,7 @@ impl Writer {
         }
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,
@@ -378,7 +380,7 @@ struct ListingPage {
     /// How many entries are written.
     written: usize,
     ended: bool,
-    /// Contains the current piece, of which `sent` bytes are sent.
+    /// Contains the current piece. Its first `sent` bytes have been sent.
     writer: Writer,
     sent: usize,
 }

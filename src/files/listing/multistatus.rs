@@ -1,7 +1,7 @@
 //! A listing for WebDAV: the properties of a folder and of each entry, as XML (RFC 4918, section 13). Called by
 //! `listing`, and by `dav` for a single resource.
 //!
-//! The response contains all known properties, whatever the request names.
+//! The response contains all known properties, not only those that the request names.
 
 use std::fmt::Write;
 
@@ -59,7 +59,7 @@ pub(in super::super) fn push_response(
     text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
 }
 
-/// Appends to the last response that it lacks these properties.
+/// Adds to the last resource that it does not have these properties.
 #[cfg(feature = "webdav")]
 pub(in super::super) fn push_missing(text: &mut String, properties: &str) {
     const LAST: &str = "</D:response>\n";
@@ -82,7 +82,7 @@ fn push_name(text: &mut String, name: &[u8]) {
     text.push_str(&escape_html(&String::from_utf8_lossy(name).replace(is_no_char, "\u{fffd}")));
 }
 
-/// Appends an HTTP date (RFC 9110, section 5.6.7), for years of four digits; others are left out.
+/// Appends an HTTP date (RFC 9110, section 5.6.7). Years without four digits are left out.
 fn push_time(text: &mut String, seconds: i64) {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began on a Thursday
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

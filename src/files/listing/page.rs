@@ -12,7 +12,7 @@ use super::entries::Reservation;
 #[cfg(feature = "compress")]
 const MIN_COMPRESSED: usize = 1024;
 
-/// A page. A slow client keeps it in memory while it reads, so its bytes are reserved if it is cached.
+/// A page in memory. A slow client keeps it there while it reads, so memory is reserved for a cached page.
 #[derive(Debug)]
 pub(super) struct Page {
     text: Vec<u8>,
@@ -33,12 +33,12 @@ impl Page {
         }
     }
 
-    /// Whether it may be cached.
+    /// Returns whether it may be cached.
     pub fn is_kept(&self) -> bool {
         self.reservation.is_some()
     }
 
-    /// How many bytes a page of this length takes, including its compressed form.
+    /// Returns how many bytes a page of this length uses, including its compressed form.
     pub fn size(length: usize) -> usize {
         length + length / 2
     }
@@ -47,7 +47,7 @@ impl Page {
         self.text.len()
     }
 
-    /// The page in gzip, if it is cached. The first request compresses it, and others wait for that.
+    /// Returns the page in gzip, if it is cached. The first request compresses it, and others wait.
     #[cfg(feature = "compress")]
     pub fn packed(&self) -> Option<Arc<Vec<u8>>> {
         if !self.is_kept() || self.text.len() < MIN_COMPRESSED {

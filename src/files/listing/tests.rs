@@ -13,7 +13,7 @@ use super::super::rights::Unjudged;
 use super::*;
 use crate::{RequestHandler, StaticFileHandler, Symlinks};
 
-/// A tree with this many files in each of these folders.
+/// Creates folders, each with this many files.
 fn tree(folders: &[(&str, usize)]) -> TempDir {
     let top = tempfile::tempdir().unwrap();
     for (folder, names) in folders {
@@ -38,12 +38,12 @@ fn list(handler: &StaticFileHandler, target: &str) {
     drop(answer(handler, target));
 }
 
-/// How many listings are cached, and how many inodes are watched for them.
+/// Returns how many listings are cached, and how many inodes are watched for them.
 fn kept(handler: &StaticFileHandler) -> (usize, usize) {
     (handler.listings.kept.count(), handler.finder.freshness.watched_for_listings())
 }
 
-/// The root, and the folders on the way to it, each of which is watched once.
+/// Returns the number of folders from `/` to the root. Each is watched once.
 fn above(handler: &StaticFileHandler) -> usize {
     let mut names = 1;
     let count = |_: &_, _: &_| {
@@ -231,8 +231,8 @@ fn a_page_is_made_and_compressed_once() {
     assert!(packed.is_none());
 }
 
-/// Slow clients hold the pages that they read. If these take too much memory, nothing more is cached, but all clients
-/// are served.
+/// Slow clients keep their pages in memory. If these pages use too much memory, no more are cached, but all clients are
+/// served.
 #[test]
 fn pages_held_by_slow_clients_limit_the_cache() {
     if !crate::files::sys::are_changes_reported() {

@@ -1,6 +1,7 @@
-//! Which entries of a folder the kernel reports changes of. Called by `entries` while a folder is read for the cache.
+//! Sets watches for a folder and its entries, so that the kernel reports their changes. Called by `entries` while a
+//! folder is read for the cache.
 //!
-//! A folder is watched before its names are read, and an entry before its metadata is. So every later change is
+//! A folder is watched before its names are read, and an entry before its metadata is read. So every later change is
 //! reported. An entry that cannot be watched (a link, the root of a mounted file system) is checked before each use.
 
 use std::ffi::CStr;
@@ -33,9 +34,9 @@ pub(super) struct Told<'a> {
 }
 
 enum Setting {
-    /// Entries are added as they are found.
+    /// A new watch: entries are added as they are found.
     New(Watch),
-    /// All are watched since an earlier reading.
+    /// The watch of an earlier reading, which contains all entries.
     Set(WatchedFolder),
 }
 
@@ -46,8 +47,8 @@ pub(super) struct WatchedFolder {
     pub inodes: Inodes,
 }
 
-/// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones: only a mounted file
-/// system changes them, which is not reported.
+/// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones. A mounted file system
+/// changes them without a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Inodes(u64);
 
@@ -64,13 +65,13 @@ impl Inodes {
 pub(super) struct Asked(Vec<u8>, Option<FileStat>);
 
 impl Asked {
-    /// Whether its target is unchanged.
+    /// Returns whether its target is unchanged.
     pub fn holds(&self, finder: &Finder) -> bool {
         stat_of_path(finder, &self.0) == self.1
     }
 }
 
-/// The visible metadata of an entry; for a link, of its target, if links are followed there.
+/// Returns the visible metadata of an entry; for a link, of its target, if links are followed there.
 fn stat_of_path(finder: &Finder, path: &[u8]) -> Option<FileStat> {
     let stat = finder.root.stat_itself(path).ok().filter(|stat| stat.kind != Kind::Link);
     stat.or_else(|| finder.root.stat_checked(path).ok())
@@ -87,7 +88,7 @@ impl<'a> Told<'a> {
         Some(Told { finder, path, watch, asked: Vec::new(), most, device: None, inodes: Inodes::default() })
     }
 
-    /// Checks that the folder being read is the watched one; otherwise `None`.
+    /// Returns `None` if the folder being read is not the watched one.
     pub fn begin(mut self, folder: &OwnedFd) -> Option<Told<'a>> {
         same_folder(&self.finder.root, self.path, folder)?;
         let identity = stat_of(folder).ok()?.identity();
@@ -96,7 +97,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// Prepares for an entry whose metadata is read next. `None`: its changes cannot be detected.
+    /// Watches an entry whose metadata is read next. `None`: its changes cannot be detected.
     pub fn expect(mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> Option<Told<'a>> {
         let is_folder = match kind {
             FileType::RegularFile => false,
@@ -127,7 +128,7 @@ impl<'a> Told<'a> {
         Some(self)
     }
 
-    /// The watched entries and the checked ones. `None`: not all entries are watched.
+    /// Returns the watched entries and the checked ones. `None`: not all entries are watched.
     pub fn end(self) -> Option<(WatchedFolder, Vec<Asked>)> {
         let watched = match self.watch {
             Setting::New(watch) => WatchedFolder { watch: Arc::new(watch), inodes: self.inodes },

@@ -18,7 +18,7 @@ pub(in super::super) enum Form {
     Multistatus,
 }
 
-/// Folders always come first.
+/// The order of entries. Folders always come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Order {
     pub by: By,
@@ -34,8 +34,8 @@ pub(in super::super) enum By {
 }
 
 impl View {
-    /// `?sort=` and `?format=json`, otherwise `Accept`. Unknown values are ignored: a query may be meant for something
-    /// else.
+    /// Reads the view from `?sort=` and `?format=json`, or the format from `Accept`. Unknown values are ignored,
+    /// because the query may be for something else.
     pub fn of(request: &Request) -> View {
         if request.method().as_str() == "PROPFIND" {
             return View { order: Order::default(), form: Form::Multistatus };
@@ -50,7 +50,7 @@ impl View {
         View { order, form }
     }
 
-    /// A name for each.
+    /// Returns a name that identifies the view.
     pub fn name(self) -> String {
         format!("{} as {:?}", self.order.word(), self.form)
     }
@@ -62,7 +62,7 @@ impl Order {
         all.flat_map(|by| [false, true].map(|reversed| Order { by, reversed })).find(|order| order.word() == word)
     }
 
-    /// The value in a query.
+    /// Returns the value in a query.
     pub fn word(self) -> &'static str {
         match (self.by, self.reversed) {
             (By::Name, false) => "name",
@@ -75,8 +75,8 @@ impl Order {
     }
 }
 
-/// Whether `Accept` prefers JSON to HTML (RFC 9110, section 12.5.1): the most specific range that matches a type has
-/// its weight.
+/// Returns whether `Accept` prefers JSON to HTML (RFC 9110, section 12.5.1): the most specific range that matches a
+/// type has its weight.
 fn prefers_json(request: &Request) -> bool {
     let weight = |ranges: [&str; 3]| ranges.iter().find_map(|range| request.accept_weight(&[range])).unwrap_or(0);
     weight(["application/json", "application/*", "*/*"]) > weight(["text/html", "text/*", "*/*"])

@@ -1,4 +1,4 @@
-//! New files, with unnamed files and without them.
+//! Creates new files with and without `O_TMPFILE`.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -36,7 +36,7 @@ pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) 
     rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
-/// The metadata of a path.
+/// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statx(&at, path, links | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
@@ -45,7 +45,7 @@ pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::
     }
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
         Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(Metadata::from),
@@ -66,10 +66,10 @@ impl From<Statx> for Metadata {
     }
 }
 
-/// Visits the entries of a folder, until one breaks off.
+/// Calls `visit` for each entry of a folder, until a call returns an error.
 ///
 /// # Errors
-/// What the system reports, `NOENT` for a folder that was removed, and what a visit returns.
+/// Errors of the system, `NOENT` for a folder that was removed, and errors that `visit` returns.
 pub fn for_each_entry<E: From<Errno>>(
     folder: &OwnedFd,
     mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
@@ -92,7 +92,7 @@ pub fn for_each_entry<E: From<Errno>>(
 pub fn open_unnamed(folder: &OwnedFd, mode: Mode) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     rustix::fs::openat(folder, ".", flags, mode).map_err(|errno| match errno {
-        // The kernel takes the flag for the folder itself, or a sandbox forbids it.
+        // An old kernel opens the folder itself, or a sandbox forbids the flag.
         Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM => Errno::OPNOTSUPP,
         errno => errno,
     })
@@ -102,7 +102,7 @@ pub fn open_unnamed(folder: &OwnedFd, mode: Mode) -> rustix::io::Result<OwnedFd>
 pub fn link_unnamed(file: impl AsFd, folder: impl AsFd, name: impl Arg + Copy) -> rustix::io::Result<()> {
     let descriptor = path_of_descriptor(&file);
     match rustix::fs::linkat(CWD, &descriptor, &folder, name, AtFlags::SYMLINK_FOLLOW) {
-        // Without /proc: for root, and since Linux 6.10 for the process that opened it.
+        // Without /proc, the kernel allows this to root, and since Linux 6.10 to the process that opened the file.
         Err(Errno::NOENT) => rustix::fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH),
         linked => linked,
     }
@@ -119,7 +119,7 @@ pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rust
     }
 }
 
-/// The path of an open folder.
+/// Returns the path of an open folder.
 pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
     read_link(path_of_descriptor(folder)).ok()
 }
@@ -129,8 +129,8 @@ fn path_of_descriptor(file: impl AsFd) -> String {
 }
 
 /// File systems that report every change, because each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS,
-/// Bcachefs, tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS can
-/// find a name by other bytes than the reported ones.
+/// Bcachefs, tmpfs and ramfs; and SquashFS and EROFS, which never change. The numbers are from statfs(2). ZFS is
+/// missing, because it can find a name by other bytes than it reports.
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
 
@@ -139,13 +139,13 @@ const TELLING: [u64; 9] =
 /// a flag. Therefore names are compared in lower case everywhere.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// Whether all changes of a file, or of a folder, are reported.
+/// Returns whether all changes of a file, or of a folder, are reported.
 pub fn reports_changes(file: &OwnedFd, is_folder: bool) -> rustix::io::Result<bool> {
     let of_system = rustix::fs::fstatfs(file)?.f_type as u64;
     Ok(TELLING.contains(&of_system) && !(is_folder && folds_case(file)?))
 }
 
-/// Whether a folder finds names in other spellings. If it cannot be read, that is unknown, and it is not watched.
+/// Returns whether a folder finds names in other spellings. If the flag cannot be read, the folder is not watched.
 fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(folder, c".", flags, Mode::empty()) {
@@ -153,12 +153,13 @@ fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
         opened => opened?,
     };
     match rustix::fs::ioctl_getflags(folder) {
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false), // no such flags there
+        // this file system has no such flags
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
         flags => Ok(flags?.bits() & CASEFOLD != 0),
     }
 }
 
-/// How many files and folders this user can watch.
+/// Returns how many files and folders this user can watch.
 pub fn max_watches() -> Option<usize> {
     read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
 }
@@ -166,7 +167,7 @@ pub fn max_watches() -> Option<usize> {
 /// More events than this at once count as lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
 const MOST_NEWS: usize = 20_000;
 
-/// Room for this many bytes of events in one read; a name takes up to 272.
+/// How many bytes of events one read returns at most. An event with a name takes up to 272.
 const NEWS: usize = 4096;
 
 const NAMES: WatchFlags =
@@ -186,7 +187,8 @@ impl Changes {
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Changes)
     }
 
-    /// Watches an open file or folder. The same inode has one watch, which reports more changes from then on.
+    /// Watches an open file or folder. If the inode is already watched, its watch also reports these changes from now
+    /// on.
     pub fn watch(&self, file: &OwnedFd, subject: Subject) -> rustix::io::Result<i32> {
         let flags = match subject {
             Subject::File => WatchFlags::MODIFY | SELF,
@@ -196,8 +198,9 @@ impl Changes {
         inotify::add_watch(&self.0, path_of_descriptor(file), flags | WatchFlags::MASK_ADD)
     }
 
-    /// Watches an entry of a listed folder: a file for one report; of a folder also its date, which `utimensat` can set
-    /// without `ATTRIB`. So writes to files in it are also reported, by their names.
+    /// Watches an entry of a listed folder. A file is watched until the first report. A folder's watch includes changes
+    /// of its date, which `utimensat` can set without `ATTRIB`; so it also reports writes to files in it, by their
+    /// names.
     pub fn watch_entry(&self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<i32> {
         let path = [path_of_descriptor(folder).as_bytes(), b"/", name.to_bytes()].concat();
         let flags = match is_folder {
@@ -209,7 +212,7 @@ impl Changes {
 
     /// Ends a watch.
     pub fn end(&self, watch: i32) {
-        let _ = inotify::remove_watch(&self.0, watch); // an error: the kernel has removed it itself
+        let _ = inotify::remove_watch(&self.0, watch); // on an error, the kernel has already removed it
     }
 
     /// Reads the changes that were reported until now.
@@ -233,10 +236,10 @@ impl Changes {
                 Err(errno) => return Err(errno),
             }
         }
-        Err(Errno::OVERFLOW) // it is written to as fast as events are read
+        Err(Errno::OVERFLOW) // events arrive as fast as they are read
     }
 
-    /// The descriptor, for tests.
+    /// Returns the descriptor, for tests.
     #[cfg(test)]
     pub fn descriptor(&self) -> &OwnedFd {
         &self.0

@@ -60,7 +60,7 @@ pub enum Subject {
 pub struct Change<'a> {
     /// The watch that reported it.
     pub watch: i32,
-    /// The name in a folder. `None` if the change is of the watched inode itself.
+    /// The name in the watched folder. `None`: the watched inode itself changed.
     pub name: Option<&'a [u8]>,
     /// Reports were lost.
     pub is_lost: bool,
@@ -70,7 +70,7 @@ pub struct Change<'a> {
     pub is_write: bool,
 }
 
-/// The call that is used for each purpose.
+/// Returns the call that is used for each purpose.
 pub fn ways() -> Vec<(&'static str, &'static str)> {
     let has_openat2 = open_beneath_works();
     let mut ways = vec![
@@ -81,7 +81,7 @@ pub fn ways() -> Vec<(&'static str, &'static str)> {
     ways
 }
 
-/// Whether the kernel reports changes to this process.
+/// Returns whether the kernel reports changes to this process.
 pub fn are_changes_reported() -> bool {
     Changes::new().is_ok()
 }
@@ -121,7 +121,8 @@ impl From<Stat> for Metadata {
 
 /// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
 ///
-/// A file gets its new name by a link, which fails if the name exists. A folder replaces an empty one made for it.
+/// A file gets its new name by a link, which fails if the name exists. A folder gets its name by replacing an empty
+/// folder, which is created first.
 fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     if kind != FileType::Directory {

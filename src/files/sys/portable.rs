@@ -23,25 +23,25 @@ pub const FIND: OFlags = super::READ;
 /// To pass through a folder, or to change names in it. The folder has to be readable.
 pub const PASS: OFlags = super::READ.union(OFlags::DIRECTORY);
 
-/// No call opens a path below a folder and fails if it leads outside.
+/// Fails: these systems have no call that opens a path and fails if it leads outside a folder.
 pub fn open_beneath(_: &OwnedFd, _: &[u8], _: OFlags, _: Links) -> rustix::io::Result<OwnedFd> {
     Err(Errno::NOSYS)
 }
 
-/// The metadata of a path.
+/// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     super::stat_portably(at, path, follows)
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     rustix::fs::fstat(file).map(Metadata::from)
 }
 
-/// Visits the entries of a folder, until one breaks off.
+/// Calls `visit` for each entry of a folder, until a call returns an error.
 ///
 /// # Errors
-/// What the system reports, `NOENT` for a folder that was removed, and what a visit returns.
+/// Errors of the system, `NOENT` for a folder that was removed, and errors that `visit` returns.
 pub fn for_each_entry<E: From<Errno>>(
     folder: &OwnedFd,
     mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
@@ -57,12 +57,12 @@ pub fn for_each_entry<E: From<Errno>>(
     if rustix::fs::fstat(folder)?.st_nlink == 0 { Err(Errno::NOENT.into()) } else { Ok(()) }
 }
 
-/// These systems have no unnamed files.
+/// Fails: these systems have no unnamed files.
 pub fn open_unnamed(_: &OwnedFd, _: Mode) -> rustix::io::Result<OwnedFd> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// These systems have no unnamed files.
+/// Fails: these systems have no unnamed files.
 pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
@@ -77,7 +77,7 @@ pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rust
     super::rename_new_portably(from, name, to, new)
 }
 
-/// The path of an open folder; `None`: the system does not reveal it.
+/// Returns the path of an open folder; `None`: the system does not reveal it.
 #[cfg(target_vendor = "apple")]
 pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
@@ -85,18 +85,18 @@ pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
     Some(std::ffi::OsString::from_vec(path.into_bytes()).into())
 }
 
-/// The path of an open folder; `None`: the system does not reveal it.
+/// Returns the path of an open folder; `None`: the system does not reveal it.
 #[cfg(not(target_vendor = "apple"))]
 pub fn path_of(_: &OwnedFd) -> Option<PathBuf> {
     None
 }
 
-/// No changes are reported.
+/// Returns false: changes are not reported.
 pub fn reports_changes(_: &OwnedFd, _: bool) -> rustix::io::Result<bool> {
     Ok(false)
 }
 
-/// Nothing is watched.
+/// Returns `None`: these systems have no watches.
 pub fn max_watches() -> Option<usize> {
     None
 }

@@ -72,7 +72,7 @@ fn entries_of_a_folder() {
     assert_eq!(names(&gone), Err(Errno::NOENT), "a folder that was removed");
 }
 
-/// With both calls, for a file, a link, and a folder with something in it.
+/// Tests both calls with a file, a link, and a folder that is not empty.
 #[test]
 fn a_rename_replaces_nothing() {
     for rename in [rename_new, rename_new_portably] {

@@ -11,7 +11,7 @@ use super::target::{self, Target};
 use super::{Place, Taking, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
-/// A body has no meaning for these methods. RFC 4918, section 9.3, requires 415 then.
+/// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
 pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
     if has_length || request.header("transfer-encoding").is_some() {
@@ -45,7 +45,7 @@ impl Taking {
         if target.existing()?.is_some() {
             return Ok(false);
         }
-        self.check_lock_at(place, request, target, None)?; // for a file that other requests have removed
+        self.check_lock_at(place, request, target, None)?; // another request may have removed the file
         let held = self.hold(request, None)?;
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {
@@ -94,7 +94,7 @@ fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
-/// The path of a request for something below the topmost folder.
+/// Returns the path of a request for something below the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
@@ -121,7 +121,7 @@ where
     }
 }
 
-/// Returns what exists, if it is served. The response reveals nothing about anything else.
+/// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
 pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {

@@ -13,14 +13,14 @@ use super::super::stat::Identity;
 use super::shares::Owner;
 use crate::{Error, Request};
 
-/// The default and the maximum duration of a lock. A client that works on a file for longer renews its lock.
+/// The default duration of a lock; `LONGEST` is the maximum. A client that works on a file for longer renews its lock.
 const USUAL: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many locks can exist, how many of them for anonymous clients together, and how many for one owner.
+/// How many locks can exist, how many of these for all anonymous clients together, and how many per owner.
 const MOST: usize = 1024;
 const MOST_ANONYMOUS: usize = MOST / 2;
 const EACH: usize = 128;
-/// How many conditions one `If` can have: each is compared with all locks.
+/// How many conditions one `If` can have. Each condition is compared with all locks.
 const MOST_CONDITIONS: usize = 64;
 
 /// A name in a folder. It is the same at every path at which the folder is served.
@@ -66,12 +66,12 @@ pub(super) struct DavLock {
 }
 
 impl DavLock {
-    /// The remaining time in seconds.
+    /// Returns the remaining time in seconds.
     pub fn seconds(&self) -> u64 {
         self.until.saturating_duration_since(Instant::now()).as_secs()
     }
 
-    /// Whether the lock belongs to the user of this request. Always false for an anonymous client.
+    /// Returns whether the lock belongs to the user of this request. Always false for an anonymous client.
     pub fn is_of_user(&self, request: &Request) -> bool {
         self.user.is_some() && self.user == request.user()
     }
@@ -80,17 +80,17 @@ impl DavLock {
         self.at.folder.is_some()
     }
 
-    /// Whether the lock covers this name: it is on this name, or on a folder that contains it.
+    /// Returns whether the lock covers this name: it is on this name, or on a folder that contains it.
     fn covers(&self, spot: &Spot) -> bool {
         self.at.named == spot.named || self.at.folder.is_some_and(|folder| spot.folders.contains(&folder))
     }
 
-    /// Whether the lock is on something in the folder with this name.
+    /// Returns whether the lock is on an entry of the folder with this name.
     fn is_in(&self, spot: &Spot) -> bool {
         spot.folder.is_some_and(|folder| self.at.folders.contains(&folder))
     }
 
-    /// Section 6.4: a token is valid only for its user.
+    /// Returns whether the request has the lock's token. A token is valid only for its user (section 6.4).
     fn is_held_by(&self, request: &Request, tokens: &[String]) -> bool {
         self.user == request.user() && tokens.contains(&self.wanted.token)
     }
@@ -148,13 +148,13 @@ impl DavLocks {
         self.retain(|lock| lock.at.named != at.named && !lock.is_in(at));
     }
 
-    /// The locks that cover this name.
+    /// Returns the locks that cover this name.
     pub fn find(&self, at: &Spot) -> Vec<DavLock> {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
 
-    /// 423 if this name, or a name in the folder with this name, is locked and the request has none of the tokens. One
-    /// token of several shared locks is enough.
+    /// Rejects with 423 if this name, or a name in the folder with this name, is locked and the request has none of the
+    /// tokens. One token of several shared locks is enough.
     pub fn check(&self, at: &Spot, tokens: &[String], request: &Request) -> Result<(), Error> {
         let locks = self.held();
         let is_free =
@@ -164,7 +164,7 @@ impl DavLocks {
         if is_free(covering) && locks.values().all(inside) { Ok(()) } else { Err(locked()) }
     }
 
-    /// Whether nothing is locked.
+    /// Returns whether nothing is locked.
     pub fn are_none(&self) -> bool {
         self.held().is_empty()
     }
@@ -176,7 +176,7 @@ impl DavLocks {
         });
     }
 
-    /// The locks that have not expired.
+    /// Returns the locks that have not expired.
     fn held(&self) -> MutexGuard<'_, HashMap<Named, Vec<DavLock>>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
@@ -194,7 +194,7 @@ fn locked() -> Error {
     Error::new(StatusCode::LOCKED, "This is locked by another user.")
 }
 
-/// Section 10.7: the first value that is supported.
+/// Returns the first supported value of `Timeout` (section 10.7).
 fn timeout(request: &Request) -> Duration {
     let wanted = request.header("timeout").into_iter().flat_map(|line| line.split(','));
     let seconds = |word: &str| match word.trim().strip_prefix("Second-") {
@@ -210,7 +210,7 @@ pub(super) struct IfLists(Vec<List>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct List {
-    /// A URL; `None`: the URL of the request.
+    /// The resource's URL. `None`: the URL of the request.
     resource: Option<String>,
     conditions: Vec<Condition>,
 }
@@ -218,7 +218,7 @@ struct List {
 #[derive(Debug, PartialEq, Eq)]
 struct Condition {
     not: bool,
-    /// A token in `<>`, otherwise a tag in `[]`.
+    /// Whether this is a token in `<>`; otherwise it is a tag in `[]`.
     is_token: bool,
     value: String,
 }
@@ -259,18 +259,19 @@ impl IfLists {
         Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
     }
 
-    /// Whether a condition is on a tag.
+    /// Returns whether a condition is on a tag.
     pub fn have_tags(&self) -> bool {
         self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }
 
-    /// All tokens. A client that sends a token has it.
+    /// Returns all tokens. A client that sends a token has it.
     pub fn tokens(self) -> Vec<String> {
         let conditions = self.0.into_iter().flat_map(|list| list.conditions);
         conditions.filter(|condition| condition.is_token).map(|condition| condition.value).collect()
     }
 
-    /// Whether one of the lists holds, or there is none. `holds` returns whether a resource has this token or tag.
+    /// Returns whether one of the lists holds, or there are no lists. `holds` returns whether a resource has this token
+    /// or tag.
     pub fn hold(&self, mut holds: impl FnMut(Option<&str>, bool, &str) -> bool) -> bool {
         let mut of_list = |list: &List| {
             let resource = list.resource.as_deref();
@@ -341,13 +342,13 @@ mod tests {
         }
     }
 
-    /// A file with this name in the folder with this number.
+    /// Returns a file with this name in the folder with this number.
     fn spot(name: &str, folder: u64) -> Spot {
         let named = Named { folder: ((0, 1), folder), name: name.as_bytes().to_vec() };
         Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     fn folder(number: u64) -> Spot {
         let named = Named { folder: ((0, 1), 1), name: number.to_string().into_bytes() };
         Spot { named, folders: vec![((0, 1), 1)], folder: Some(((0, 1), number)) }
@@ -377,7 +378,7 @@ mod tests {
         assert!(locks.find(&spot("80", 2)).is_empty());
     }
 
-    /// Anonymous clients leave room for users, however many addresses they have.
+    /// Anonymous clients together can have half of all locks, so that the rest is left for users.
     #[test]
     fn anonymous_clients_have_half_of_all_locks() {
         let locks = DavLocks::default();
@@ -405,7 +406,7 @@ mod tests {
         assert_eq!(take(MOST, &user), 503);
     }
 
-    /// Which locks can exist together, and what they cover.
+    /// Tests which locks can exist together, and what they cover.
     #[test]
     fn shared_locks_and_those_of_folders() {
         let ada = Request::get("/");
@@ -440,7 +441,7 @@ mod tests {
             (spot("a", 2), &["2"], true),
             (spot("b", 2), &["2"], false),
             (spot("b", 2), &["1"], true),
-            (folder(2), &["1"], false), // deleting it would also delete what the other lock is on
+            (folder(2), &["1"], false), // deleting the folder would also delete the file with the other lock
             (folder(2), &["1", "2"], true),
             (spot("a", 3), &[], true),
         ] {

@@ -24,7 +24,7 @@ pub(super) fn too_large(limit: Option<u64>) -> String {
     format!("Too large: at most {}.", in_units(limit.unwrap_or(u64::MAX)))
 }
 
-/// A size as in listings: `200 MiB`.
+/// Returns a size as in listings: `200 MiB`.
 pub(super) fn in_units(bytes: u64) -> String {
     let mut text = String::new();
     push_size(&mut text, bytes);
@@ -40,7 +40,7 @@ pub(super) fn io_error(error: io::Error) -> Error {
     }
 }
 
-/// The response for a system call that failed.
+/// Returns the response for a system call that failed.
 pub(super) fn error_of(errno: Errno) -> Error {
     let error = |status, what: &str| Error::new(status, what);
     match errno {

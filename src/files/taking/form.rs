@@ -2,7 +2,8 @@
 //! `taking`.
 //!
 //! The form is stored in an unnamed file while it arrives, and its files are copied from it when it is complete. So
-//! they are written twice, and no worker is held meanwhile. (The page's script sends each file by a PUT.)
+//! each file is written twice, and no worker is held while the form arrives. (The page's script sends each file by a
+//! PUT.)
 
 use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
@@ -27,9 +28,10 @@ const MAX_PARTS: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 /// How many folders the names of a form can create in total.
 const MAX_FOLDERS: usize = 1000;
-/// This many files are stored even for a client that half-closes its connection, which looks as if it were gone.
+/// This many files are stored without checking whether the client is still connected, because a client that has only
+/// half-closed its connection looks disconnected.
 const UNASKED: usize = 100;
-/// How many characters of a name, and how many names of stored files, are shown.
+/// How many characters of a name are shown, and how many names of stored files.
 const MAX_SHOWN: usize = 200;
 const MAX_NAMED: usize = 10;
 /// The field with the name of a folder to create.
@@ -47,7 +49,7 @@ struct Destination<'a> {
 /// The progress of a form.
 #[derive(Default)]
 struct Done {
-    /// How many files and folders are stored, and the first of their names.
+    /// How many files and folders are stored. `names` has the first of their names.
     stored: usize,
     names: Vec<String>,
     /// Folders that exist, below the root.
@@ -149,7 +151,7 @@ impl Taking {
         self.check_policy(request, existing)?;
         let file = self.new_file(target.folder(), None)?;
         copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
-        held.have(file.written())?; // it belongs to the bytes held for the form, except for the rest of a block
+        held.have(file.written())?; // the form's share already includes the file, except for the rest of its last block
         self.store(place, request, target, &file, held)?;
         Ok(())
     }
@@ -177,7 +179,7 @@ impl Taking {
         Ok(path)
     }
 
-    /// The existing folder that the form is for.
+    /// Returns the existing folder that the form uploads to.
     pub fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
@@ -207,7 +209,7 @@ impl Done {
         }
     }
 
-    /// Adds to an error which files are stored nevertheless.
+    /// Adds the names of the files that were stored to an error.
     fn named(&self, error: Error) -> Error {
         let more = match self.stored - self.names.len() {
             0 => String::new(),
@@ -224,7 +226,7 @@ fn named(name: &str, error: Error) -> Error {
     error.with_message(message)
 }
 
-/// A name for people, shortened if it is long.
+/// Returns a name for people, shortened if it is long.
 fn shown(name: &str) -> String {
     let name = name.replace(path::is_misleading, "\u{fffd}");
     match name.char_indices().nth(MAX_SHOWN) {

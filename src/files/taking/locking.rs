@@ -1,7 +1,7 @@
-//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), if files can be replaced, and the effect of locks and `If` on
-//! changes. Called by `taking`; `dav_locks` stores the locks.
+//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced, and the checks of
+//! locks and `If` before a change. Called by `taking`; `dav_locks` stores the locks.
 //!
-//! The owner in the XML of a LOCK is written again from the parsed XML before other clients get it.
+//! The owner that a LOCK states is XML. It is serialized again from the parsed form before other clients get it.
 
 use http::{StatusCode, header};
 
@@ -24,8 +24,8 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
 const LONGEST_OWNER: usize = 1024;
 
 impl Taking {
-    /// Whether files can be locked. A lock is only useful for replacing a file. LOCK has an XML body, which needs the
-    /// feature `webdav`.
+    /// Returns whether files can be locked. A lock is useful only if files can be replaced. LOCK has an XML body, which
+    /// needs the feature `webdav`.
     pub fn offers_locks(&self, webdav: bool) -> bool {
         cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
     }
@@ -34,7 +34,7 @@ impl Taking {
         plan.limit(crate::files::MAX_XML);
     }
 
-    /// 412 if `If` does not hold, 423 if the name is locked by others.
+    /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
     pub(super) fn check_locks(
         &self,
         place: Place<'_>,
@@ -46,13 +46,13 @@ impl Taking {
         self.check_lock_at(place, request, target, existing)
     }
 
-    /// 412 if there is an `If` that does not hold.
+    /// Rejects with 412 if `If` does not hold.
     pub(super) fn check_if(&self, place: Place<'_>, request: &Request) -> Result<(), Error> {
         if self.offers_locks(place.webdav) { self.tokens_of_if(place, request).map(drop) } else { Ok(()) }
     }
 
-    /// Checks the locks of a name other than the request's, to which `If` does not apply by itself. A lock that was
-    /// created where the folder is served with locks also holds where it is served without them.
+    /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
+    /// holds for requests to another handler of the same folder that does not support LOCK.
     pub(super) fn check_lock_at(
         &self,
         place: Place<'_>,
@@ -63,7 +63,7 @@ impl Taking {
         let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
         let locks = &self.uploads.locks.dav;
         if locks.are_none() {
-            return Ok(()); // a spot opens every folder above it
+            return Ok(()); // computing a spot opens every folder above it
         }
         locks.check(&target.spot(existing)?, &lists.tokens(), request)
     }
@@ -147,7 +147,7 @@ impl Taking {
         Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
     }
 
-    /// Section 7.3: locking a free name creates an empty file.
+    /// Creates an empty file when a free name is locked (section 7.3).
     fn make_empty(&self, request: &Request, target: &Target) -> Result<(), Error> {
         let held = self.hold(request, None)?;
         target.give_to(&*self.new_file(target.folder(), None)?).map_err(error_of)?;
@@ -168,8 +168,8 @@ impl Taking {
         }
     }
 
-    /// The locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous client gets
-    /// no token, because others can share its address.
+    /// Returns the locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous
+    /// client gets no token, because others can share its address.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
@@ -194,13 +194,13 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
     }
 }
 
-/// The lock that the body requests.
+/// Returns the lock that the body requests.
 fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = asked(body)?;
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
 }
 
-/// Whether the lock is shared, and what the client states about its owner.
+/// Parses the body. Returns whether the lock is to be shared, and the owner that the client states.
 #[cfg(feature = "webdav")]
 fn asked(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;
@@ -224,8 +224,8 @@ fn asked(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
-/// The entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or if the
-/// path is the root.
+/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
+/// if the path is the root.
 fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     let root = &place.finder.root;
     if path.is_empty() {
@@ -238,7 +238,7 @@ fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     Some(Spot { named, folders, folder: folder(root.stat_checked(path).ok()) })
 }
 
-/// The identity of what was found, if it is a folder.
+/// Returns the identity of what was found, if it is a folder.
 pub(super) fn folder(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
@@ -254,7 +254,8 @@ fn described(place: Place<'_>, lock: &DavLock) -> Response {
         .with_header(header::CACHE_CONTROL, "no-store")
 }
 
-/// Section 14.1. The path is percent-encoded, so it contains nothing that is special in XML.
+/// Returns the `activelock` element (section 14.1). The path is percent-encoded, so it contains no characters that are
+/// special in XML.
 fn active_lock(place: Place<'_>, lock: &DavLock, with_token: bool) -> String {
     let Wanted { token, is_shared, path, about } = &lock.wanted;
     let token = match with_token {
@@ -272,7 +273,7 @@ fn active_lock(place: Place<'_>, lock: &DavLock, with_token: bool) -> String {
     )
 }
 
-/// A UUID of version 4 (RFC 9562, section 5.4).
+/// Returns a UUID of version 4 (RFC 9562, section 5.4).
 fn draw_uuid() -> Result<String, Error> {
     let drawn = draw_key()?;
     let (a, b, c, d) = (&drawn[..8], &drawn[8..12], &drawn[13..16], &drawn[17..20]);

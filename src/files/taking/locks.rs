@@ -1,7 +1,7 @@
-//! Holds a name while it is changed: locks that requests wait for, and WebDAV locks. Used by `taking`.
+//! Locks of names: mutexes that requests hold while they change a name, and WebDAV locks. Used by `taking`.
 //!
 //! A name is identified by its folder (device and inode), not by a path. Clones of one `Uploads` share a table, so a
-//! lock applies wherever the folder is served.
+//! lock applies at all paths at which the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Prevents all changes while a WebDAV lock is created. So the lock exists either before a change is checked or
+    /// Prevents all changes while a WebDAV lock is created. So the lock is created either before a change is checked or
     /// after the change is done.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.names.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner)).collect()

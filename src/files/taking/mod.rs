@@ -2,13 +2,14 @@
 //! settings.
 //!
 //! A body is written to an unnamed file in the target folder while it arrives (`new_file`), so no worker is held and no
-//! byte is written twice. Rejections come from the head where possible. Whether a file of that name exists, and the
-//! conditions of the request, are checked twice: before the body arrives, so that no client sends it for nothing, and
-//! afterwards with a lock on the name, so that of two simultaneous requests the second one sees the first.
+//! byte is written twice. A request is rejected before its body is read where possible. Two checks are made twice:
+//! whether a file of that name exists, and the conditions of the request. The first time is before the body arrives, so
+//! that no client sends it needlessly. The second time is after it, with a lock on the name, so that the second of two
+//! simultaneous requests sees the result of the first.
 
 mod resuming; // resumable uploads
 
-mod partial; // the parts of those that have arrived
+mod partial; // the received parts of resumable uploads
 
 mod locking; // LOCK and UNLOCK
 
@@ -62,7 +63,7 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
-/// The action that only pages of this server may request, for the message.
+/// The action that only pages of this server can request, for the error message.
 const CHANGE: &str = "change files here";
 /// How often a free name is searched for again if another request has taken it.
 const MAX_TRIES: usize = 100;
@@ -83,7 +84,7 @@ pub(super) struct Taking {
 pub(super) struct Place<'a> {
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
-    /// Files of up to this many bytes have a hash of their content as their tag.
+    /// The tag of files of up to this many bytes is a hash of their content.
     pub held: usize,
     /// The path at which it is served, decoded, without a slash at its end.
     pub mount: &'a [u8],
@@ -91,7 +92,8 @@ pub(super) struct Place<'a> {
     pub webdav: bool,
 }
 
-/// A body being written to a file: added to the request for its head, and used when the body is complete.
+/// A body that is being written to a file. It is created when the head arrives, and found in the request when the body
+/// is complete.
 struct Arriving {
     file: Arc<NewFile>,
     held: Arc<Held>,
@@ -106,12 +108,12 @@ struct Stored {
 }
 
 impl Place<'_> {
-    /// The rights of a request here.
+    /// Returns the rights of a request here.
     fn rights(self, request: &Request) -> Rights {
         Rights::of(request, || self.mount)
     }
 
-    /// The tag of a file that the request may read, as returned by GET.
+    /// Returns the tag of a file that the request may read, as returned by GET.
     fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
         match self.finder.root.open_at(read).ok()? {
             Opened::File(file, _) if !self.finder.is_hidden(read.path()) => {
@@ -121,17 +123,17 @@ impl Place<'_> {
         }
     }
 
-    /// The name at this path, for something new that the request may write there.
+    /// Returns the name at this path, for something new that the request may write there.
     fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
     }
 
-    /// 409 for a name that no request could reach, because another route or mount serves it.
+    /// Rejects with 409 a name that requests cannot reach, because another route or mount serves its path.
     fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
         self.check_that(path, |path| request.leads_here(path))
     }
 
-    /// Checks this for a folder and for everything in it.
+    /// Checks that a folder and everything in it can be reached.
     fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
         self.check_that(path, |path| request.leads_here_whole(path))
     }
@@ -153,7 +155,7 @@ impl Taking {
         Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
-    /// The supported methods, without those that read.
+    /// Returns the supported methods, without those that read.
     pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 5] = [
             (&["POST", "PUT", "MKCOL"], true),
@@ -165,7 +167,7 @@ impl Taking {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// What a page offers.
+    /// Returns what a page offers.
     pub fn accepts(&self) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
@@ -177,7 +179,7 @@ impl Taking {
         }
     }
 
-    /// Whether this folder supports the method of a request.
+    /// Returns whether this folder supports the method of a request.
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
@@ -249,7 +251,7 @@ impl Taking {
         Ok(())
     }
 
-    /// Holds room in the sender's share for a file of this many bytes.
+    /// Reserves this many bytes for a file in the sender's share.
     fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
         // Expired parts no longer count.
         self.partials.iter().for_each(Partials::drop_late);
@@ -263,7 +265,8 @@ impl Taking {
         Ok(Arc::new(file))
     }
 
-    /// Checks whether one more file or folder of this many bytes fits beside the reserve.
+    /// Checks whether the file system has room for one more file or folder of this many bytes, in addition to the
+    /// reserve.
     fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
@@ -346,7 +349,7 @@ impl Taking {
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
         match self.uploads.overwrite {
             Policy::Refuse if existing.is_some() => Err(taken()),
-            // With `If-Match` the request is meant for an existing file.
+            // A request with `If-Match` is for an existing file.
             Policy::Rename if request.header("if-match").is_some() => Err(taken()),
             _ => Ok(()),
         }
@@ -377,7 +380,7 @@ fn stored_response(place: Place<'_>, stored: Stored) -> Response {
     }
 }
 
-/// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one that was free a moment ago.
+/// Gives a file the first free name of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` and so on.
 fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Target, Error> {
     let name = target.name().to_vec();
     for _ in 0..MAX_TRIES {
@@ -390,8 +393,8 @@ fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Ta
     Err(taken())
 }
 
-/// RFC 9110, section 13.2.2, against the validators that GET returns for the existing file. Conditions on its tag or
-/// date are only for clients that may read it: a 412 would confirm a guess of its content.
+/// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
+/// Conditions on its tag or date require the right to read: otherwise a 412 would confirm a guess of its content.
 fn check_conditions(
     place: Place<'_>,
     request: &Request,
@@ -414,12 +417,12 @@ fn check_conditions(
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
-/// The tag of the existing file, as returned by GET.
+/// Returns the tag of the existing file, as returned by GET.
 fn tag_of(place: Place<'_>, target: &Target, read: Granted<'_, MayRead>) -> Option<crate::ETag> {
     place.preparer.tag(target.open_to_read(read)?, place.held, SystemTime::now())
 }
 
-/// The length in the head. `None`: chunked.
+/// Returns the length of the body from the head. `None`: it is chunked.
 fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     match request.header("content-length").and_then(|length| length.trim().parse().ok()) {
         Some(length) => Ok(Some(length)),
@@ -429,7 +432,7 @@ fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     }
 }
 
-/// The body is stored unchanged: it must be neither encoded nor a part.
+/// Rejects an encoded body and a part of a file, because the body is stored unchanged.
 fn check_content_fields(request: &Request) -> Result<(), Error> {
     check_content_coding(request)?;
     // RFC 9110, section 14.5: a part must not be stored as the whole.
@@ -452,13 +455,13 @@ fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
     path::location(place.mount, path, trailing_slash)
 }
 
-/// Copies everything, a limited amount at a time.
+/// Copies everything, one buffer at a time.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     let mut piece = vec![0; 64 << 10];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
-            // A part of a form fails like this if the form is cut short or malformed.
+            // Reading a part of a form returns these errors if the form is incomplete or malformed.
             Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
                 return Err(Error::new(StatusCode::BAD_REQUEST, error.to_string()));
             }
@@ -468,7 +471,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     }
 }
 
-/// A key that cannot be guessed.
+/// Returns a key that cannot be guessed.
 fn draw_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::from)?;

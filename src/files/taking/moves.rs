@@ -68,7 +68,7 @@ impl Taking {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
         };
-        // The tag lets a client move the same file again, and no other one.
+        // With the tag, a client can make sure that it moves the same file again.
         let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
         Ok(match read.and_then(|read| tag_of(place, &to, read)) {
             Some(tag) => response.with_header(header::ETAG, tag),
@@ -77,7 +77,7 @@ impl Taking {
     }
 }
 
-/// 409 if one of two folders contains the other.
+/// Rejects with 409 if one of two folders contains the other.
 fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> Result<(), Error> {
     match to.folders().contains(&moved.identity()) || from.folders().contains(&found.identity()) {
         true => Err(Error::new(
@@ -88,16 +88,16 @@ fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> 
     }
 }
 
-/// RFC 4918, section 10.6.
+/// Returns whether `Overwrite` is `F` (RFC 4918, section 10.6).
 pub(super) fn says_no(request: &Request) -> bool {
     request.header("overwrite").is_some_and(|word| word.trim().eq_ignore_ascii_case("f"))
 }
 
-/// RFC 4918, section 10.3: a URL of this server, or a path. Returns the path below the folder.
+/// Parses `Destination` (RFC 4918, section 10.3), a URL of this server or a path. Returns the path below the folder.
 pub(super) fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let mut lines = request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination: where to move it."));
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path."));
     };
     Ok(target::named(place, request, &request.path_of_url(line)?)?.bytes)
 }

@@ -1,7 +1,7 @@
 //! The received parts of resumable uploads, kept for a while. Called by `resuming`.
 //!
-//! A part is stored in an unnamed file that this process keeps open. So there are never more of them than allowed, and
-//! none is left when the process ends.
+//! A part is stored in an unnamed file that this process keeps open. So their number is limited, and no part is left
+//! when the process ends.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use super::shares::{Charged, Held, Owner};
 pub(super) struct Partials {
     open: Mutex<HashMap<Key, Arc<Partial>>>,
     most: usize,
-    /// How long one is kept after its last byte.
+    /// How long an upload is kept after its last byte.
     age: Duration,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Partial {
     /// The total length, if it is known.
     pub length: Option<u64>,
     owner: Owner,
-    /// Its room in the owner's share.
+    /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
     state: Mutex<State>,
 }
@@ -56,12 +56,12 @@ impl Partials {
         Partials { open: Mutex::default(), most, age }
     }
 
-    /// Adds an upload. Returns `None` if the limit is reached and no other owner has more of them than this one would
-    /// have.
+    /// Adds an upload. At the limit it replaces an upload of the owner with the most. Returns `None` if no other owner
+    /// has more than this one would have.
     pub fn begin(&self, key: Key, partial: Partial) -> Option<Arc<Partial>> {
         let partial = Arc::new(partial);
         let (ended, is_full) = self.in_time(|open| {
-            // An upload that this one replaces has ended.
+            // An upload with the same key is replaced, and so ended.
             let mut ended = open.remove(&key);
             if open.len() >= self.most
                 && let Some(key) = least_missed(open, &partial.owner)
@@ -82,8 +82,8 @@ impl Partials {
         self.in_time(|open| open.get(key).cloned())
     }
 
-    /// Ends a complete upload, which the request with this turn stores. No other request writes to it any more. Returns
-    /// false if a later request has taken over.
+    /// Ends a complete upload, so that the request with this turn can store it and no other request writes to it.
+    /// Returns false if a later request has taken over.
     pub fn end(&self, key: &Key, partial: &Arc<Partial>, turn: u64) -> bool {
         let is_whole = partial.is_over_with(turn);
         if is_whole {
@@ -93,7 +93,7 @@ impl Partials {
         is_whole
     }
 
-    /// Cancels an upload, if it exists. No request writes to it any more.
+    /// Cancels an upload, if it exists, so that no request writes to it any more.
     pub fn drop_one(&self, key: &Key) {
         if let Some(partial) = self.in_time(|open| open.remove(key)) {
             partial.end();
@@ -118,8 +118,8 @@ impl Partials {
     }
 }
 
-/// Returns the least recently used upload of the owner with the most uploads, if that owner has more than this one
-/// would have with one more. So no owner can hold all places.
+/// Returns the least recently used upload of the owner with the most uploads, if `owner` would still have fewer with
+/// one more. So no owner can hold all places.
 fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key> {
     let mut counts: HashMap<&Owner, usize> = HashMap::new();
     open.values().for_each(|partial| *counts.entry(&partial.owner).or_default() += 1);
@@ -173,7 +173,7 @@ impl Partial {
         self.touched().is_none_or(|touched| now.saturating_duration_since(touched) < age)
     }
 
-    /// When bytes last arrived. `None`: it is being written to now, with its state locked.
+    /// Returns when bytes last arrived. `None`: a request is writing now, and so holds the lock of the state.
     fn touched(&self) -> Option<Instant> {
         match self.state.try_lock() {
             Ok(state) => Some(state.touched),

@@ -17,7 +17,7 @@ use crate::{Error, Request, Response};
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
 const LONGEST: usize = 3 << 10;
 
-/// The properties of a file, as XML.
+/// Returns the properties of a file, as XML.
 pub(in super::super) fn of(file: impl AsFd) -> String {
     let mut bytes = vec![0; LONGEST + 1];
     let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
@@ -50,7 +50,7 @@ impl Taking {
         let document = xml::parse(&body)?;
         let changes = changes(document.root_element())?;
         let statuses = if changes.iter().any(|(_, property)| is_protected(*property)) {
-            // All changes are made, or none (section 9.2).
+            // If one change fails, none is made (section 9.2).
             changes.iter().map(|(_, property)| if is_protected(*property) { 403 } else { 424 }).collect()
         } else {
             vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
@@ -60,7 +60,7 @@ impl Taking {
     }
 }
 
-/// The properties to set (true) or to remove, in order.
+/// Returns the properties to set (true) or to remove (false), in order.
 fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Error> {
     if !xml::is_dav(update, "propertyupdate") {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected a propertyupdate element."));
@@ -99,7 +99,7 @@ fn apply(target: &Target, changes: &[(bool, Node<'_, '_>)]) -> rustix::io::Resul
     if text.len() > LONGEST { Err(Errno::NOSPC) } else { sys::write_properties(&file, text.as_bytes()) }
 }
 
-/// The name of a property, and its text.
+/// Returns the name of a property, and its text.
 fn written(property: Node<'_, '_>) -> ((String, String), String) {
     let (name, mut text) = (property.tag_name(), String::new());
     xml::write(property, &mut text);
@@ -119,7 +119,7 @@ fn status_of(errno: Errno) -> u16 {
     }
 }
 
-/// The response to PROPPATCH (section 13).
+/// Returns the response to PROPPATCH (section 13).
 fn described<'a, 'i: 'a>(href: &str, properties: impl Iterator<Item = (Node<'a, 'i>, u16)>) -> String {
     let mut text = format!("{START}<D:response><D:href>{}</D:href>", crate::escape_html(href));
     for (property, status) in properties {

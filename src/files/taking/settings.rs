@@ -9,22 +9,22 @@ use super::super::slots::Slots;
 use super::locks::Locks;
 use super::shares::{Accounts, ShareLimits, Shares};
 
-/// What happens to an uploaded file whose name exists.
+/// The action for an uploaded file whose name exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overwrite {
-    /// It is rejected with 409, and nothing is changed.
+    /// The upload is rejected with 409, and nothing is changed.
     #[default]
     Refuse,
-    /// It gets a new name: `photo (1).jpg`. The response has it in `Location`.
+    /// The upload gets a new name: `photo (1).jpg`. The response has the name in `Location`.
     Rename,
-    /// It replaces the existing file in one step: readers see one or the other. Only a regular file is replaced, never
-    /// a folder, a link or anything else.
+    /// The upload replaces the existing file in one step: readers see the old or the new file. Only a regular file is
+    /// replaced, never a folder, a link or anything else.
     Replace,
 }
 
 impl Overwrite {
-    /// The value as it is on the page of a folder.
+    /// Returns the value for the script of a listing.
     pub(super) fn word(self) -> &'static str {
         match self {
             Overwrite::Refuse => "refuse",
@@ -53,7 +53,7 @@ pub struct Uploads {
     pub(super) delete: bool,
     pub(super) fsync: bool,
     pub(super) reserve: u64,
-    /// How many at once, and how long each is kept.
+    /// How many resumable uploads there can be, and how long each is kept.
     pub(super) resumable: Option<(usize, Duration)>,
     at_once: usize,
     each: Option<usize>,
@@ -65,14 +65,15 @@ pub struct Uploads {
     pub(super) locks: Arc<Locks>,
 }
 
-/// A user alone, or several behind one address, can have this many uploads in progress if the total limit allows it.
+/// The default limit per user or address is at least this, within the total limit: several users may be behind one
+/// address.
 const EACH: usize = 16;
 
 /// Each copy keeps a worker until it is complete.
 const COPIES: usize = 4;
 
 impl Uploads {
-    /// Accepts new files and folders; nothing is overwritten or deleted.
+    /// Creates settings that accept new files and folders. Nothing is overwritten or deleted.
     pub fn new() -> Uploads {
         Uploads {
             overwrite: Overwrite::Refuse,
@@ -96,22 +97,22 @@ impl Uploads {
         self
     }
 
-    /// Sets the maximum size of a file in bytes; for a form, of all of it. A larger one gets 413, before the body is
-    /// read if the head has its length. Default: `None`, no limit except free space.
+    /// Sets the maximum size in bytes of a file, or of a whole form. A larger one gets 413, before the body is read if
+    /// the head has its length. Default: `None`, no limit except free space.
     pub fn max_size(mut self, bytes: impl Into<Option<u64>>) -> Uploads {
         self.max_size = bytes.into();
         self
     }
 
-    /// Whether files and empty folders can be deleted, and anything can be moved. With
+    /// Sets whether files and empty folders can be deleted, and anything can be moved. With
     /// [`webdav`](crate::StaticFileHandler::webdav), whole folders can also be deleted. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
         self
     }
 
-    /// Whether a file, and the folder it is in, are synced to the disk before the response, so that they survive a
-    /// power failure. Default: false.
+    /// Sets whether a file, and the folder that contains it, are synced to the disk before the response, so that they
+    /// survive a power failure. Default: false.
     pub fn fsync(mut self, wanted: bool) -> Uploads {
         self.fsync = wanted;
         self
@@ -119,7 +120,7 @@ impl Uploads {
 
     /// Sets how many bytes of the file system stay free, and one inode per 16 KiB of them (up to a sixteenth of all
     /// inodes). Default: 64 MiB. An upload that would use them is rejected with 507, before the body is read if the
-    /// head has its length, and otherwise when they are reached. Nothing of it stays.
+    /// head has its length, and otherwise when the reserve is reached. An incomplete file is removed.
     pub fn reserve(mut self, bytes: u64) -> Uploads {
         self.reserve = bytes;
         self
@@ -128,17 +129,18 @@ impl Uploads {
     /// Makes uploads resumable, by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads;
     /// see `docs/taking.md`. Default: not resumable; a `Content-Range` is a 400.
     ///
-    /// Up to `at_once` are kept, and further ones get 503. Each takes the room of its bytes on disk and one open file.
-    /// It is dropped when nothing has arrived for `age`, at the next request for one of them, and when the server ends.
+    /// Up to `at_once` uploads are kept; further ones get 503. Each takes disk space for its bytes, and one open file.
+    /// An upload is dropped when nothing has arrived for `age` (checked when a resumable upload is requested), and when
+    /// the server ends.
     pub fn resumable(mut self, at_once: usize, age: Duration) -> Uploads {
         self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self
     }
 
     /// Sets how many uploads can be in progress at once. Further ones are rejected with 503 and `Retry-After` before
-    /// their body is read. Each takes a connection and an open file while its client sends, at the minimum rate
-    /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), so this leaves room for downloads. Default: a quarter of
-    /// the descriptors that the process can have.
+    /// their body is read. Each takes a connection and an open file while its client sends, which can be as slow as the
+    /// minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)). The limit leaves room for downloads.
+    /// Default: a quarter of the descriptors that the process can have.
     pub fn at_once(mut self, in_all: usize) -> Uploads {
         self.at_once = in_all;
         self
@@ -162,13 +164,13 @@ impl Uploads {
     /// /64). Default: `None`, no limit.
     ///
     /// Stored files count, as at least 4,096 bytes each, new folders as 4,096, and uploads in progress by their
-    /// announced length. Interrupted and rejected uploads do not count; files that are deleted later do. An upload past
+    /// announced length. Interrupted and rejected uploads do not count; files that are deleted later do. An upload over
     /// the quota is rejected before its body is read: with 413 if it exceeds the whole quota, otherwise with 429 and
-    /// `Retry-After`. A body without a length gets 507 when it is too long.
+    /// `Retry-After`. A body without a length gets 507 when the quota is used up.
     ///
-    /// It is counted in memory, in steps of a 24th of the period, and starts again with the process. Clones of these
-    /// settings in several handlers count together, also for [`at_once`](Uploads::at_once). After 65,536 users and
-    /// addresses, further ones share one quota.
+    /// Usage is counted in memory, in steps of a 24th of the period, and starts at zero with the process. Clones of
+    /// these settings in several handlers count together, for the quota and for [`at_once`](Uploads::at_once). After
+    /// 65,536 users and addresses, further ones share one quota.
     ///
     /// ```
     /// use std::time::Duration;
@@ -181,7 +183,7 @@ impl Uploads {
         self
     }
 
-    /// The shares of each user.
+    /// Returns the shares of each user.
     pub(super) fn shares(&self) -> Shares {
         let each = self.each.unwrap_or((self.at_once / 4).max(EACH));
         let limits = ShareLimits { in_all: self.at_once, each, quota: self.quota };

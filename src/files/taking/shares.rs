@@ -1,8 +1,9 @@
 //! The share of each sender: how many uploads are in progress, and how many bytes were added recently. `taking` checks
 //! it from the head of each upload, and while bytes of unknown total length arrive.
 //!
-//! It is kept in memory, so it starts again with the process. Stored bytes count for the sender. Deleting them later
-//! does not release quota, because the server does not know who stored them. Clones of one `Uploads` share a table.
+//! The counts are in memory, and start at zero with the process. Stored bytes count towards the sender's share.
+//! Deleting a file does not reduce the count, because the server does not know who stored the file. Clones of one
+//! `Uploads` share a table.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,7 +17,7 @@ use super::super::new_file::Writer;
 use super::errors::in_units;
 use crate::{Error, Request};
 
-/// The least that a file, or a folder, takes on a disk, in bytes.
+/// The minimum number of bytes that a file or folder takes on a disk.
 const BLOCK: u64 = 4096;
 /// The number of steps in which added bytes expire.
 const SLICES: u64 = 24;
@@ -28,11 +29,11 @@ const MAX_OWNERS: usize = 1 << 16;
 pub(super) enum Owner {
     User(String),
     V4(u32),
-    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
+    /// The first 64 bits of an IPv6 address. One subscriber has at least all addresses that share them (RFC 6177).
     V6(u64),
     /// A client of a Unix socket.
     Unknown,
-    /// Owners past `MAX_OWNERS`.
+    /// All owners after the first `MAX_OWNERS`.
     Others,
 }
 
@@ -108,13 +109,13 @@ pub(super) struct Held {
     shares: Shares,
 }
 
-/// Why an upload exceeds its share.
+/// The reason for which an upload exceeds its share.
 #[derive(Debug, PartialEq, Eq)]
 enum Beyond {
-    /// It can never be added.
+    /// The upload can never be added.
     Ever,
     After(Duration),
-    /// It can be added when other uploads of this owner end, at an unknown time.
+    /// The upload can be added when other uploads of this owner end, at an unknown time.
     Others,
 }
 
@@ -131,7 +132,7 @@ impl Accounts {
 }
 
 impl Shares {
-    /// How many uploads one client can have in progress.
+    /// Returns how many uploads one client can have in progress.
     pub fn each(&self) -> usize {
         self.limits.each.min(self.limits.in_all)
     }
@@ -161,7 +162,7 @@ impl Shares {
         Ok(Slot { owner, accounts: Arc::clone(&self.accounts) })
     }
 
-    /// Holds room for a file of this many bytes, until it is stored.
+    /// Reserves this many bytes for a file, until it is stored.
     pub fn hold(&self, owner: Owner, bytes: u64) -> Result<Held, Error> {
         let owner = match self.limits.quota {
             Some(_) => self.accounts.table().known(owner, self.slice(self.accounts.start.elapsed())),
@@ -177,7 +178,7 @@ impl Shares {
         u64::try_from(now.as_nanos() / slice_length(over)).unwrap_or(u64::MAX)
     }
 
-    /// Holds more bytes, if they fit.
+    /// Reserves more bytes, if they fit.
     fn more(&self, owner: &Owner, bytes: u64, now: Duration) -> Result<(), Beyond> {
         let Some((most, over)) = self.limits.quota else { return Ok(()) };
         if bytes > most {
@@ -203,7 +204,7 @@ impl Shares {
         Err(Beyond::Others)
     }
 
-    /// Stores `stored` of `held` bytes.
+    /// Counts `stored` of the `held` bytes as added, and releases the others.
     fn settle(&self, owner: &Owner, held: u64, stored: u64, now: Duration) {
         if self.limits.quota.is_none() {
             return;
@@ -224,7 +225,7 @@ impl Shares {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
         let each = format!("Each client can add {} per {}", in_units(bytes), in_words(over));
         let (what, wait) = match beyond {
-            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is more.")),
+            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is longer.")),
             Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
             Beyond::Others => ("your other uploads use the rest".to_owned(), 60),
         };
@@ -237,7 +238,7 @@ fn slice_length(over: Duration) -> u128 {
     (over.as_nanos() / u128::from(SLICES)).max(1)
 }
 
-/// A time in words, rounded up to a unit that keeps it short.
+/// Returns a time in words, rounded up to its largest unit.
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let (number, unit) = match seconds {
@@ -308,7 +309,7 @@ impl Drop for Slot {
 }
 
 impl Held {
-    /// Holds room for a file of this many bytes.
+    /// Extends the reservation to this many bytes for the file.
     ///
     /// # Errors
     /// 413 if it exceeds the whole quota, 429 if it exceeds the rest of it.
@@ -320,7 +321,7 @@ impl Held {
         let wanted = bytes.max(BLOCK);
         let mut held = self.bytes();
         if wanted > *held {
-            // The message names the whole length if no share can hold it.
+            // The message contains the whole length if it exceeds the whole quota.
             if self.shares.limits.quota.is_some_and(|(most, _)| wanted > most) {
                 return Err(Beyond::Ever);
             }
@@ -339,7 +340,7 @@ impl Held {
         self.shares.settle(&self.owner, of_held, stored, self.shares.accounts.start.elapsed());
     }
 
-    /// Gives back everything that is held.
+    /// Releases everything that is reserved.
     pub fn give_back(&self) {
         let held = std::mem::take(&mut *self.bytes());
         self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
@@ -411,7 +412,7 @@ mod tests {
         assert_eq!((len(&shares), shares.accounts.table().under_way), (0, 0));
     }
 
-    /// No day has more than a day's quota. The error states when there is room again.
+    /// No period of a day has more than the quota of a day. The error states when there is room again.
     #[test]
     fn quota_usage_expires() {
         let shares = shares(9, 9, Some((100, DAY)));
@@ -428,7 +429,7 @@ mod tests {
         assert_eq!(more(61, HOUR * 10), Err(Beyond::After(HOUR * 20)), "the second must be forgotten, too");
         assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
         assert_eq!(more(60, DAY + HOUR), Ok(()));
-        shares.settle(&ada, 60, 0, DAY + HOUR); // the upload broke off
+        shares.settle(&ada, 60, 0, DAY + HOUR); // the upload was cut off
         assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another has his own");
         shares.settle(&owner("bob"), 100, 0, HOUR);
         assert_eq!(len(&shares), 1);

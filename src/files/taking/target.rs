@@ -25,9 +25,9 @@ const MAX_ABOVE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Target {
     folder: OwnedFd,
-    /// Its path below the root.
+    /// The path below the root.
     path: Vec<u8>,
-    /// The temporary name, if the last name of the path is given only when the content is complete.
+    /// The temporary name, if the content gets the last name of the path only when it is complete.
     part: Option<String>,
 }
 
@@ -57,7 +57,8 @@ impl Target {
         Ok(target)
     }
 
-    /// Returns a name in the same folder that is never served, for content that gets this target's name later.
+    /// Returns a target with a name that is never served, in the same folder, for content that gets this target's name
+    /// later.
     pub fn part(&self) -> rustix::io::Result<Target> {
         let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
         Ok(Target { folder, path: self.path.clone(), part: Some(draw_name()) })
@@ -74,7 +75,7 @@ impl Target {
         Ok(Target { folder, path: path.to_vec(), part: None })
     }
 
-    /// 403 for folders that links on the disk turn into folders of `/.well-known/`, whatever their path.
+    /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
     fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
         let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
@@ -83,24 +84,24 @@ impl Target {
         }
     }
 
-    /// Its path below the root.
+    /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// The key of its lock.
+    /// Returns the key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
         let folder = stat_of(&self.folder).map_err(error_of)?;
         Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
     }
 
-    /// The name, the folders that contain it, and what exists there.
+    /// Returns the name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
         let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
         Ok(Spot { named: self.at()?, folders: self.folders(), folder })
     }
 
-    /// The folders that contain it, including those above the root, as far up as the server can go.
+    /// Returns the folders that contain the target, up to the root of the file system if the server can open them.
     pub fn folders(&self) -> Vec<Identity> {
         let mut folders = Vec::new();
         let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0).ok();
@@ -114,7 +115,7 @@ impl Target {
         folders
     }
 
-    /// The open folder, for a file that has no name yet.
+    /// Returns the open folder, for a file that has no name yet.
     pub fn folder(&self) -> &OwnedFd {
         &self.folder
     }
@@ -185,8 +186,8 @@ impl Target {
         self.part.as_ref().map_or_else(|| path::name(&self.path), |part| part.as_bytes())
     }
 
-    /// Returns this name with a free number. Taken numbers are mostly the lowest, so the number is doubled until one is
-    /// free, and then found by bisection.
+    /// Returns this name with a free number. Mostly the lowest numbers are taken, so the number is doubled until it is
+    /// free, and the lowest free number is then found by bisection.
     pub fn free(mut self, name: &[u8], rights: &Rights) -> Result<Target, Error> {
         let parent = path::parent(&self.path).to_vec();
         let mut is_taken = |number: u32| {
@@ -206,7 +207,7 @@ impl Target {
         Ok(Target { path, ..self })
     }
 
-    /// What exists with that name; a link itself.
+    /// Returns the metadata of the existing entry with that name, without following a link.
     pub fn existing(&self) -> Result<Option<FileStat>, Error> {
         match stat_in(&self.folder, self.name()) {
             Ok(found) => Ok(Some(found)),
@@ -215,7 +216,7 @@ impl Target {
         }
     }
 
-    /// The regular file with that name, if there is one.
+    /// Returns the regular file with that name, if there is one.
     ///
     /// # Errors
     /// 409 if there is something else, which is left unchanged.
@@ -230,12 +231,12 @@ impl Target {
     }
 }
 
-/// The path of a request that writes, below the folder.
+/// Returns the path of a request that writes, below the folder.
 pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     beneath(place, &request.url_path()?)
 }
 
-/// A path in a field of the request, below the folder.
+/// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors
 /// Also if another mount or route serves that path: no request could reach a file there.
@@ -254,8 +255,8 @@ fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     }
 }
 
-/// 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof of control
-/// over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
+/// Rejects with 403 names that are not served, and `/.well-known/`, where certificate authorities look for proof of
+/// control over the host (RFC 8555, section 8.3) and other programs look for policies (RFC 8615).
 pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if place.finder.is_hidden(path) {
@@ -273,15 +274,15 @@ fn speaks_for_the_host() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
-/// Whether the name is `.well-known` on file systems that ignore case and invisible characters.
+/// Returns whether the name is `.well-known` on file systems that ignore case and invisible characters.
 fn is_well_known(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
     seen.trim_end_matches(['.', ' ']) == ".well-known"
 }
 
-/// Checks whether something new can have this name. Names that Windows reserves are accepted: this is not Windows, and
-/// programs that download them there have to handle them.
+/// Checks whether something new can have this name. Names that are reserved on Windows are accepted: a program that
+/// downloads them to Windows has to handle them.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     let wrong = |what| Err(Error::new(StatusCode::BAD_REQUEST, what));
     let Ok(text) = str::from_utf8(name) else { return wrong("Names must be UTF-8.") };
@@ -296,7 +297,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
+/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
 pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     const LONGEST_EXTENSION: usize = 32;
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8

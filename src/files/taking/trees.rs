@@ -25,13 +25,13 @@ use super::target::{self, Target};
 use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
 use crate::{Error, Request, Response, Validators};
 
-/// How many levels of folders, and how many entries, a tree can have.
+/// How many levels of folders a tree can have; `MOST`: how many entries.
 const DEEPEST: usize = 64;
 const MOST: usize = 10_000;
-/// Larger files, and folders, take a slot to be copied.
+/// Copying a larger file, or a folder, takes a slot.
 const SMALL: u64 = 1 << 20;
 
-/// What remains of the limits.
+/// The rest of the limits.
 #[derive(Clone, Copy)]
 struct Room {
     depth: usize,
@@ -132,7 +132,7 @@ impl Taking {
         Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 
-    /// Called when the new file or folder is complete: removes the one that was moved aside, with its locks.
+    /// Removes the file or folder that was moved aside, with its locks. Called when the new one is complete.
     pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
         let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
         if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
@@ -168,7 +168,7 @@ impl Drop for Way<'_> {
             && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
         {
             let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and what had that name is now called {now}: {errno}");
+            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and the entry that had this name is now called {now}: {errno}");
         }
     }
 }
@@ -188,7 +188,8 @@ impl Drop for Part {
 }
 
 impl Copying<'_> {
-    /// 403 for a copy to itself, 409 for a copy of a folder into itself, or over a folder that contains it.
+    /// Rejects a copy to itself with 403, and a copy of a folder into itself, or over a folder that contains it, with
+    /// 409.
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
         let root = &self.place.finder.root;
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
@@ -362,7 +363,7 @@ impl Stored {
     }
 }
 
-/// A file that is read for as long as the client is connected.
+/// A reader of a file that fails when the client has disconnected.
 struct WhileConnected<'a>(&'a Request, &'a File);
 
 impl io::Read for WhileConnected<'_> {
@@ -378,7 +379,7 @@ fn check_client(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// The names in a folder, and whether they are folders.
+/// Returns the names in a folder, and whether they are folders.
 fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
     let mut names = Vec::new();
     sys::for_each_entry(folder, |(name, kind)| {

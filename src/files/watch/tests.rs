@@ -1,4 +1,4 @@
-//! Checks with the real kernel: it reports changes, and no watches are left behind.
+//! Checks with the real kernel that changes are reported, and that no watches are left behind.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -35,7 +35,7 @@ impl Tree {
         self.top.path().join("root").join(name)
     }
 
-    /// How many folders are watched on the way to the root.
+    /// Returns how many folders above the root are watched.
     fn above(&self) -> usize {
         match &self.watcher.table().above {
             Some(Above::Watched(above)) => above.len(),
@@ -43,7 +43,7 @@ impl Tree {
         }
     }
 
-    /// The watches that the kernel has, by proc(5).
+    /// Returns how many watches the kernel has, from proc(5).
     fn watches(&self) -> usize {
         let info = format!("/proc/self/fdinfo/{}", self.watcher.changes.descriptor().as_raw_fd());
         fs::read_to_string(info).unwrap().lines().filter(|line| line.starts_with("inotify ")).count()
@@ -65,7 +65,7 @@ fn each_change_ends_the_affected_watches() {
         ("the file is written", &|tree| write(&tree.path("a/b/x")), this),
         ("the file is deleted", &|tree| fs::remove_file(tree.path("a/b/x")).unwrap(), this),
         ("a sidecar is made", &|tree| write(&tree.path("a/b/x.gz")), this),
-        // Some file systems find it by this name.
+        // Some file systems find the file by this name.
         ("its name is made in the other case", &|tree| write(&tree.path("a/b/X")), this),
         ("that of a sidecar", &|tree| write(&tree.path("a/b/X.GZ")), this),
         ("a sidecar's first letters", &|tree| write(&tree.path("a/b/x.g")), none),
@@ -152,8 +152,8 @@ fn dropped_watches_leave_nothing_behind() {
     assert!(table.watches.is_empty() && table.folders.is_empty() && table.above.is_none(), "{table:?}");
 }
 
-/// A removed folder is not taken for watched when another folder gets its name and its inode. That also holds if it was
-/// an entry of a listing and nothing below it was watched any more.
+/// A folder that gets the name and the inode of a removed folder does not count as watched. This also holds if the
+/// removed folder was an entry of a listing and nothing below it was watched any more.
 #[test]
 fn a_removed_folder_is_forgotten() {
     if !crate::files::sys::are_changes_reported() {
@@ -198,7 +198,8 @@ fn links_and_missing_files_cannot_be_watched() {
     }
 }
 
-/// The watch of each entry in a listing reports what the listing shows. The watch of the folder would not.
+/// The watches of the entries report changes of everything that the listing shows. A watch of the folder alone would
+/// not.
 #[test]
 fn changes_to_listed_entries_are_noticed() {
     if !crate::files::sys::are_changes_reported() {
@@ -244,8 +245,8 @@ fn changes_to_listed_entries_are_noticed() {
     }
 }
 
-/// The kernel reports the end of each watch. The end of a listing with more names than its queue has room for is not a
-/// loss of events.
+/// The kernel reports the end of each watch. Ending a listing with more names than the queue has room for does not lose
+/// events.
 #[test]
 fn ending_many_watches_loses_no_events() {
     if !crate::files::sys::are_changes_reported() {
@@ -261,7 +262,7 @@ fn ending_many_watches_loses_no_events() {
         drop(fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
         listing.add(&folder, &name, false).expect("a file can be watched");
         if number % 1000 == 0 {
-            tree.watcher.catch_up(&tree.root, Instant::now()); // of the names that were created
+            tree.watcher.catch_up(&tree.root, Instant::now()); // reads the events of the created names
         }
     }
     tree.watcher.catch_up(&tree.root, Instant::now());
@@ -290,7 +291,7 @@ fn a_change_to_a_listed_file_is_reported_once() {
     }
     assert_eq!(tree.watches(), watches - 2, "they are watched no longer");
     let mut count = 0;
-    // Other events are about names beside the root's folder, which other tests create.
+    // Other events are about names next to the root, which other tests create.
     tree.watcher.changes.read(|change| count += usize::from(change.name.is_none())).unwrap();
     assert_eq!(count, 4, "a change and an end of each");
 }

@@ -1,12 +1,12 @@
 //! The entries that depend on an inode. Used by `watch`. It makes no system calls.
 //!
-//! A listing has one of these for each of its entries, so the parts that only folders need are boxed.
+//! There is one `Watched` for each entry of a listing, so the parts that only folders need are boxed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The entries to notify of changes of an inode.
+/// The cache entries to notify of changes of an inode.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     /// Entries that depend on the inode itself.
@@ -14,22 +14,22 @@ pub(super) struct Watched {
     folder: Option<Box<Folder>>,
 }
 
-/// Entries that depend on names in it.
+/// Cache entries that depend on names in a folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     /// Entries that depend on all names in it.
     pub any_name: Vec<Arc<AtomicBool>>,
     /// Entries that depend on these names, in lower case like all names here.
     pub names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
-    /// Names in it that lead to the root.
+    /// Names in the folder that lead to the root.
     pub above: Vec<Box<[u8]>>,
-    /// How many entries are below it.
+    /// How many entries are below the folder.
     pub beneath: usize,
-    /// Its key among the folders of this epoch.
+    /// The key of the folder in `Table::folders`.
     pub path: Option<Vec<u8>>,
 }
 
-/// The position of an entry in the table: each gives a watch to an inode.
+/// A list of a `Watched` that an entry can be in. Each keeps the inode watched.
 #[derive(Debug)]
 pub(super) enum Place {
     Inode(i32),
@@ -58,24 +58,24 @@ impl Watched {
         }
     }
 
-    /// Called when the kernel reports no more changes of the names in it.
+    /// Called when the kernel reports no more changes of names in the folder.
     pub fn tell_all(&self) {
         if let Some(folder) = &self.folder {
             folder.names.values().chain([&folder.any_name]).for_each(|entries| mark(entries));
         }
     }
 
-    /// Whether the way to the root leads through this name in it.
+    /// Returns whether this name in the folder leads to the root.
     pub fn leads_to_root_by(&self, name: &[u8]) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.above.iter().any(|above| **above == *name))
     }
 
-    /// Whether it is on the way to an entry, or to the root.
+    /// Returns whether the folder is above an entry or above the root.
     pub fn is_on_a_way(&self) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.beneath > 0 || !folder.above.is_empty())
     }
 
-    /// An entry is no longer watched here.
+    /// Removes an entry from this list.
     pub fn forget(&mut self, place: Place, changed: &Arc<AtomicBool>) {
         let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, changed);
         match place {

@@ -9,8 +9,8 @@ use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::tcp::{BlockingInput, MayBlock, Next, Turn};
 
-/// Whether the body is received while the handler runs: no if it has arrived already, or if it is written elsewhere
-/// first.
+/// Returns whether the body is received while the handler runs. It is not if it has already arrived, or if the plan
+/// stores it first.
 pub(super) fn arrives_while_handled(
     plan: &BodyPlan,
     framing: &RequestFraming,
@@ -23,7 +23,7 @@ pub(super) fn arrives_while_handled(
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// Calls the handler of a request whose body it can receive from here.
+    /// Calls the handler of a request, which can receive the body from this connection.
     pub(super) fn handle_arriving(
         &mut self,
         accepted: UnacceptedRequest,
@@ -37,7 +37,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);
         }
-        exchange.unread = None; // it is received now, or its rest is known
+        exchange.unread = None; // the handler has received the body, or its rest is known
         turn.input.consume(head_length);
         let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
@@ -47,7 +47,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// The handler has returned. The unread part of the body belongs to the exchange again.
+/// Called after the handler has returned: the exchange owns the unread part of the body again.
 pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
     let Some(ArrivingEnd { unread, rest, limit, .. }) = exchange.request.end_arriving_body() else { return };
     *turn.input = unread;
@@ -61,7 +61,7 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
 }
 
 impl Exchange {
-    /// Whether the next request can follow this one on its connection.
+    /// Returns whether the next request can follow this one on its connection.
     pub(super) fn keeps_the_connection(&self) -> bool {
         self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
     }

@@ -1,5 +1,5 @@
-//! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that has disconnected.
-//! Called by `connection` only, also in turns that must not block. User code called from here must not block.
+//! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, disconnected clients. Called
+//! only by `connection`, also in turns that must not block. So user code called from here must not block.
 
 use http::{Method, StatusCode};
 
@@ -54,7 +54,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A body is received to its end; an incomplete head is dropped.
+    /// Handles a shutdown: a body is received to its end; an incomplete head is dropped.
     pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
         match state {
             State::ReadingBody(partial) => {
@@ -68,7 +68,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Another thread called: bytes were pushed, or a signal was notified. A late call changes nothing.
+    /// Handles a call of another thread: bytes were pushed, or a signal was notified. A late call changes nothing.
     pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
         let state = match state {
             State::Pushed(pushed) => return self.send_pushed(pushed, turn),
@@ -93,8 +93,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
-        // A client that disconnects within the body is logged with the status that it would have received if it had
-        // only stopped sending.
+        // A client that disconnects within the body is logged with the status that it would have received after only
+        // closing its sending side.
         let status = StatusCode::BAD_REQUEST;
         match state {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
@@ -112,7 +112,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
-        // The request is unknown except for HEAD: the error page depends on nothing else.
+        // Of the request, only HEAD is known and matters for the error page.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
         let error = Error::from_rejection(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
@@ -133,7 +133,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Rejects a request whose head is complete. It may run in a turn that must not block.
+    /// Rejects a request whose head is complete, without blocking.
     pub(super) fn reject_request(
         &mut self,
         exchange: Box<Exchange>,
@@ -143,7 +143,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
-    /// Rejects a request within its body, with this error or that of its form.
+    /// Rejects a request within its body, with the error that its form has already caused, or with this one.
     pub(super) fn reject_partial(
         &mut self,
         partial: PartialRequest,
@@ -171,7 +171,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// Whether the rejected request is a HEAD, whose response has no body. It skips empty lines as the parser does, so
+/// Returns whether the rejected request is a HEAD, whose response has no body. Skips empty lines as the parser does, so
 /// the response does not depend on how the bytes were split.
 fn is_head(mut bytes: &[u8]) -> bool {
     for _ in 0..MAX_EMPTY_LINES {
@@ -180,7 +180,7 @@ fn is_head(mut bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }
 
-/// The first line that is not empty, for the log, in place of the request line.
+/// Returns the first line that is not empty. The log shows it in place of the request line.
 fn first_line(mut bytes: &[u8]) -> String {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;

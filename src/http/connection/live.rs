@@ -1,5 +1,5 @@
-//! Connections that wait for something other than their client: pushed bodies, long polls, other protocols. Called by
-//! `connection` only. None of them holds a worker while it waits.
+//! Connections that wait for something other than their client, without a worker: pushed bodies, long polls, other
+//! protocols. Called only by `connection`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) struct PushedResponse {
 pub(super) struct WaitingRequest {
     pub(super) exchange: Box<Exchange>,
     wait: Wait,
-    /// The client has sent its last byte, and was probed to find out whether it still reads.
+    /// Whether the client has ended its side, and was sent an interim response to find out whether it still reads.
     is_probed: bool,
     _registered: Registered,
 }
@@ -41,10 +41,10 @@ pub(super) struct Upgrading {
 }
 
 impl Exchange {
-    /// From now on the connection waits for something other than its client, if the limit allows it.
+    /// Counts the connection among those that wait for something other than their client, if the limit allows it.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
         if let Some(place) = &mut self.live {
-            place.set_kind(kind); // it waited for a signal before
+            place.set_kind(kind); // the request has waited for a signal before
             return Ok(());
         }
         let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {
@@ -71,7 +71,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_response(exchange, response, turn)
     }
 
-    /// The head of a pushed body is in the output.
+    /// Called when the head of a pushed body is in the output.
     pub(super) fn begin_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         pushed.stream.attach(turn.waker());
         if turn.is_shutting_down() && pushed.stream.write_farewell(turn.output) {
@@ -81,7 +81,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_pushed(pushed, turn)
     }
 
-    /// Sends what was pushed, or waits for more.
+    /// Sends the pushed bytes, or waits for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
@@ -107,7 +107,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Calls the sender, which may send: there is room again.
+    /// Calls the sender, because there is room for more bytes.
     pub(super) fn call_sender(
         &mut self,
         pushed: Box<PushedResponse>,
@@ -140,7 +140,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within }
     }
 
-    /// Nothing was pushed for this long: checks by a heartbeat whether the connection is alive, or ends it.
+    /// Called when nothing was pushed for the heartbeat interval: sends a heartbeat to check whether the connection is
+    /// alive, or ends the response.
     pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if !pushed.stream.write_heartbeat(turn.output) {
             self.log_pushed(&pushed, turn);
@@ -150,7 +151,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Again
     }
 
-    /// The server shuts down: the body ends here, or when its sender ends it.
+    /// Called when the server shuts down: the body ends here, or when its sender ends it.
     pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if !pushed.stream.write_farewell(turn.output) {
             return self.await_pushed(pushed);
@@ -163,7 +164,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
     }
 
-    /// The handler has no response until a signal is notified, or its time is over.
+    /// Called when the handler has no response before a signal is notified, or the time of the wait is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
         // All waits of a request count together. Otherwise a busy signal could make it wait forever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
@@ -203,7 +204,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return Next::Abort; // the client has disconnected
         }
         // The client may still read the response, or may have disconnected. An interim response, of which any number is
-        // allowed (RFC 9110, section 15.2), finds out: a client that has disconnected answers it with a reset.
+        // allowed (RFC 9110, section 15.2), shows which: the system of a client that has disconnected sends a reset.
         if turn.input.ended()
             && waiting.exchange.request.version() == Version::HTTP_11
             && !std::mem::replace(&mut waiting.is_probed, true)
@@ -214,7 +215,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Unchanged
     }
 
-    /// Called for a notification, or for a call from before.
+    /// Called after a notification, or for an earlier call.
     pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
         if waiting.wait.ticket.is_over() {
             self.state = State::Handling(waiting.exchange);
@@ -225,7 +226,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Wait { stage: Stage(self.stage), within }
     }
 
-    /// The signal was not notified in time: calls the handler once more, as a late request.
+    /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
     pub(super) fn stop_waiting(&mut self, waiting: WaitingRequest) -> Next {
         self.handle_late(waiting.exchange)
     }
@@ -242,7 +243,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Handle
     }
 
-    /// From now on the connection uses another protocol.
+    /// Switches the connection to another protocol.
     pub(super) fn switch_to(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -281,7 +282,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// On its own thread: sends the head, then calls the handler of the stream.
+    /// Sends the head, then calls the handler of the stream. Runs on the stream's own thread.
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();

@@ -54,8 +54,8 @@ pub(crate) struct HttpConnection<H> {
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request. The waker of this connection is kept for the next request: creating one increments a reference
-    /// count on a cache line that other workers read.
+    /// Before a request. The connection's waker is kept for the next request, because creating one increments a
+    /// reference count on a cache line that other workers read.
     Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
@@ -72,7 +72,7 @@ enum State {
     Streaming(Box<StreamingResponse>),
     /// The body of the response is pushed by other threads.
     Pushed(Box<PushedResponse>),
-    /// ... and there is room again: its sender is to be called (with a permit).
+    /// The body of the response is pushed, and there is room again: its sender is to be called (with a permit).
     CallingSender(Box<PushedResponse>),
     /// A request waits for a signal.
     Waiting(Box<WaitingRequest>),
@@ -80,11 +80,11 @@ enum State {
     Upgrading(Box<Upgrading>),
     /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
-    /// A response was sent; the function that waits for that is called (with a permit).
+    /// A response was sent; its `on_sent` function is to be called (with a permit).
     Ended(Box<Exchange>),
-    /// A pushed response was sent, and is dropped with its request (with a permit).
+    /// A pushed response was sent, and is to be dropped with its request (with a permit).
     PushedEnd(Box<PushedResponse>),
-    /// The connection is aborted. Its state is kept until then, because dropping it may block.
+    /// The connection is about to be aborted. Its state is dropped with it, because dropping it may block.
     Closing { _kept: Box<State> },
     /// The rest of a declined request is received and dropped.
     DiscardingBody(Box<UnreadBody>),
@@ -93,15 +93,15 @@ enum State {
 /// A request, and data about its connection.
 struct Exchange {
     request: Request,
-    /// Whether the client allows the connection to be kept afterwards.
+    /// Whether the client allows another request on this connection.
     keep_alive: bool,
-    /// When it began to wait for a signal, if it has.
+    /// When the request first waited for a signal.
     waits_since: Option<Instant>,
-    /// Its place among connections that wait for something other than their client.
+    /// Counts the connection among those that wait for something other than their client.
     live: Option<LivePlace>,
-    /// The rest of its body that no handler reads.
+    /// The rest of the body, if no handler reads it.
     unread: Option<Box<UnreadBody>>,
-    /// Called while its body is received.
+    /// Called while the body is received.
     progress: Option<Progress>,
     /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
@@ -120,7 +120,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
             (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),
             (State::Closing { .. }, _) => Next::Close,
-            (State::Upgrading(_), _) => Next::Close, // it only waits for a thread
+            (State::Upgrading(_), _) => Next::Close, // the connection only waits for a thread
             (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
             (State::SpoolingBody(partial), Some(may_block)) => self.spool_body(partial, may_block, turn),
             (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
@@ -137,7 +137,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let Some(may_block) = turn.may_block() else { return Next::Abort }; // each event has one
+        let Some(may_block) = turn.may_block() else { return Next::Abort }; // every event has a permit
         let state = self.take_state();
         match what {
             Event::Late(_) => self.on_timeout(state, may_block, turn),
@@ -163,7 +163,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // The request has objects created by a handler, or a body in a file that may be large.
+        // The request has values stored by a handler, or a body in a file that may be large: dropping them can block.
         matches!(
             self.state,
             State::Streaming(_)
@@ -184,7 +184,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
-    /// The request in progress.
+    /// Returns the request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
@@ -199,7 +199,7 @@ impl<H> HttpConnection<H> {
         }
     }
 
-    /// The state needs a turn that may block.
+    /// Asks for a turn that may block, in which this state continues.
     fn ask_for_permit(&mut self, state: State) -> Next {
         self.state = state;
         match self.state {
@@ -224,8 +224,8 @@ impl<H> HttpConnection<H> {
     }
 }
 
-/// Why a request with an authority in its target is not for this connection: it is for a proxy, or requires a secure
-/// connection.
+/// Returns a rejection if a request with an authority in its target is not for this connection, because it is for a
+/// proxy or requires a secure connection.
 fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
     if *request.method() == Method::CONNECT && config.on_connect.is_some() {
         return None;
@@ -247,7 +247,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         &self.service.config
     }
 
-    /// Between requests: handles the input so far. `polled`: when the poll that brought it returned.
+    /// Handles the input between requests. `polled`: when the poll that reported it returned.
     fn next_request(&mut self, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
             return if turn.input.ended() { Next::Close } else { Next::Idle { within: self.config().idle_timeout } };
@@ -281,8 +281,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
-                // Empty lines before the request are not part of it. The poll may have reported only them, before the
-                // request arrived.
+                // Empty lines before the request are not part of it. The poll may have reported only these lines,
+                // before the request arrived.
                 let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
                 Some(self.start_request(length, head, polled, turn))
             }
@@ -295,8 +295,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A head is complete. If a body follows, the head stays in the input until the body is accepted: a nonempty input
-    /// shows `tcp` that the client may still be sending.
+    /// Called when a head is complete. If a body follows, the head stays in the input until the body is accepted,
+    /// because a nonempty input shows `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {
@@ -339,9 +339,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.ask_for_permit(State::Handling(exchange));
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
-        exchange.unread = Some(Box::new(rest)); // until it is accepted
+        exchange.unread = Some(Box::new(rest)); // until the body is accepted
         if *exchange.request.method() == Method::CONNECT {
-            // RFC 9110, section 9.3.6: its body would have no meaning.
+            // RFC 9110, section 9.3.6: a body in CONNECT has no meaning.
             return self.reject_request(exchange, Rejection::bad_request("CONNECT with a body"), turn);
         }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
@@ -367,20 +367,21 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// The response to CONNECT, which no handler gets.
+    /// Responds to CONNECT, which no handler gets.
     fn connect(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
-        // The client may already have sent bytes for the tunnel. After a rejection, they are not its next request.
+        // The client may already have sent bytes for the tunnel. After a rejection, these bytes must not be read as its
+        // next request.
         exchange.keep_alive = false;
         let request = &exchange.request;
         let connect = || match &self.config().on_connect {
             Some(connect) => connect(request),
-            None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // it was rejected before
+            None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // `misdirected` has rejected it
         };
         let responded = self.responder().respond_by(request, connect, may_block);
         self.send_responded(exchange, responded, turn)
     }
 
-    /// Replaces the path of the request as the program chooses, before any handler is called.
+    /// Calls the program's function that can replace the path of a request, before any handler is called.
     fn rewrite(&self, request: &mut Request, may_block: MayBlock) -> Result<(), Error> {
         match &self.config().rewrite {
             Some(rewrite) => rewritten(request, &**rewrite, may_block),
@@ -388,8 +389,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// The handler's response, or `Err` if it panicked. (Inlined like the next function, because moving a response is
-    /// expensive.)
+    /// Calls the handler. Returns its response, or `Err` if it panicked. (Inlined like the next function, because
+    /// moving a response is expensive.)
     #[inline]
     fn responded(&self, request: &Request, may_block: MayBlock, turn: &Turn<'_>) -> Result<Checked, Error> {
         let begins = |request: &Request| {
@@ -425,7 +426,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.responder()
     }
 
-    /// The page of an error that the handler has not returned.
+    /// Returns the page of an error that did not come from the handler.
     fn page(&self, request: &Request, error: &Error) -> Checked {
         self.responder().page(Some(request), error, request)
     }
@@ -435,7 +436,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
     }
 
-    /// Runs on a thread of its own, without a turn.
+    /// Logs a response that was sent on a thread of its own, without a turn.
     fn log_taken(&self, exchange: &Exchange, status: StatusCode, client: &Client) {
         let time = SystemTime::now();
         let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
@@ -450,7 +451,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(format) = self.config().access_log.format() {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
-        // The response is complete, even if its record fails.
+        // A panic in a hook that logs does not affect the response, which is complete.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));

@@ -80,7 +80,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
-        exchange.unread = None; // it is received
+        exchange.unread = None; // the body is received
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 is sent if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
@@ -91,8 +91,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout }), turn)
     }
 
-    /// Responds without receiving a declined body. If the body is short and certain to be sent, it is dropped and the
-    /// connection kept. A client that waits for `100 Continue` may send it or not, so its connection must be closed.
+    /// Responds without receiving a declined body. If the body is short and the client certainly sends it, it is
+    /// received and dropped, and the connection is kept. A client that waits for `100 Continue` may or may not send the
+    /// body, so its connection must be closed.
     fn decline_body(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -142,7 +143,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// The received part of a body, and the data that handlers have put into its request, are dropped with a permit.
+    /// Rejects a request with a permit, because dropping the received part of its body, and values that handlers stored
+    /// in it, can block.
     fn reject_with_permit(&mut self, partial: PartialRequest, error: Error) -> Next {
         self.ask_for_permit(State::Rejecting(Box::new((partial, error))))
     }

@@ -58,7 +58,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Whether the connection has reached its limit of requests or its maximum age.
+    /// Returns whether the connection has reached its limit of requests or its maximum age.
     fn is_used_up(&self, now: Instant) -> bool {
         let config = self.config();
         let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
@@ -93,7 +93,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// All of a response is in the output. A function for its end (`on_sent`) is called in the next turn.
+    /// Called when all of a response is in the output. If it has an `on_sent` function, that is called in the next
+    /// turn.
     fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         match exchange.on_sent {
             None => self.after_response(exchange, turn),
@@ -101,7 +102,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A response was sent. Calls the function that waits for that.
+    /// Calls the `on_sent` function of a response that was sent.
     pub(super) fn was_sent(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
         if let Some(on_sent) = exchange.on_sent.take() {
             on_sent.sent(may_block);
@@ -109,13 +110,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.after_response(exchange, turn)
     }
 
-    /// A response is complete. For any kind of response, no byte of its request's body may be read as the next request.
+    /// Called when a response of any kind is complete. No byte of the request's body must be read as the next request.
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Idle(exchange.request.take_waker());
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         drop(exchange);
         match unread {
-            // These bytes arrived before the response was sent, so their poll is too old to prove that cached files are
+            // These bytes arrived before the response was sent. So their poll is too old to prove that cached files are
             // current.
             None if keep_alive => self.next_request(None, turn),
             Some(rest) if keep_alive => {

@@ -3,8 +3,8 @@
 //!
 //! A request is handled in one pass down the chain: each handler accepts or rejects the request, and then handles it by
 //! calling the next one. If a body is still to arrive, `chain_before_body` first calls all handlers with the head, the
-//! outermost first, until one rejects the request. The rejection is stored. The pass that follows returns it where the
-//! handler would have been called, so that the handlers around it see it.
+//! outermost first, until one rejects the request. The rejection is stored. The following pass returns it in place of
+//! calling the handler, so that the handlers around that one see the rejection.
 
 use std::any::TypeId;
 use std::fmt;
@@ -29,7 +29,7 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
         self.0.chain_before_body(request, plan, Depth::OUTERMOST)
     }
 
-    /// `begins` is called when all have accepted the request, before the code that is to respond.
+    /// Handles a request. `begins` is called when all handlers have accepted it, before the code that responds.
     pub(crate) fn handle(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Response> {
         self.0.chain_handle(request, Depth { level: 0, begins, called: None })
     }
@@ -53,7 +53,7 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
 pub struct Depth<'a> {
     level: u32,
     begins: &'a dyn Fn(&Request),
-    /// The method of a call by hand, which replaces the request's.
+    /// The method to call in place of the request's, if user code called a `do_` method directly.
     called: Option<&'a Method>,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Depth<'a> {
         check: impl FnOnce(&mut BodyPlan) -> Result<()>,
     ) -> Result<()> {
         request.asked().reach(self.level);
-        let mut own = BodyPlan::default(); // it counts only if the handler accepts the request
+        let mut own = BodyPlan::default(); // the plan is used only if the handler accepts the request
         check(&mut own).inspect_err(|error| request.asked().refuse(self.level, error))?;
         plan.add(own);
         Ok(())
@@ -101,7 +101,7 @@ impl<'a> Depth<'a> {
         asked.inspect_err(|error| request.asked().refuse(self.level, error))
     }
 
-    /// The method that is to handle the request.
+    /// Returns the method that handles the request.
     pub(super) fn method<'r>(self, request: &'r Request) -> &'r Method
     where
         'a: 'r,
@@ -124,8 +124,8 @@ impl<'a> Depth<'a> {
         request.asked().has_reached(self.level)
     }
 
-    /// Returns a handler inside a layer, if it has been called for this request. It also takes part in responses to
-    /// requests that are rejected before any handler is called, because it is there for all requests.
+    /// Returns a handler inside a layer, if it has been called for this request, or if the request was rejected before
+    /// any handler was called. In the second case its hooks also apply, because it serves all requests.
     pub(super) fn layered<'h>(
         self,
         request: &Request,
@@ -136,18 +136,18 @@ impl<'a> Depth<'a> {
         (is_rejected || depth.has_reached(request)).then_some((inner, depth))
     }
 
-    /// How many of the next inner layers have been called.
+    /// Returns how many of the next inner layers have been called.
     pub(super) fn asked_inside(self, request: &Request, most: usize) -> usize {
         (1..).take(most).take_while(|deeper| request.asked().has_reached(self.level + deeper)).count()
     }
 
-    /// The depth behind this many layers.
+    /// Returns the depth inside this many layers.
     pub(super) fn behind(self, layers: usize) -> Result<Depth<'a>> {
         (0..layers).try_fold(self, |depth, _| depth.inner())
     }
 
-    /// Returns the handler inside the one at this depth, if it has been called for this request. If an outer handler
-    /// kept it from being called, it takes no part in the response.
+    /// Returns the handler inside the one at this depth, if it has been called for this request. A handler that was not
+    /// called takes no part in the response.
     pub(super) fn asked<'h>(
         self,
         request: &Request,
@@ -158,7 +158,8 @@ impl<'a> Depth<'a> {
     }
 }
 
-/// The handler to which this one delegates. `None` if it returns itself, which means that it handles the request.
+/// Returns the handler to which this one delegates. `None` if it returns itself, which means that it handles the
+/// request.
 pub(super) fn delegate_of<'a, H: RequestHandler + ?Sized>(
     handler: &'a H,
     request: &Request,
@@ -177,7 +178,7 @@ fn check_client(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>)
     }
 }
 
-/// Before the body: calls the handler inside the one at this depth.
+/// Calls the handler inside the one at this depth, before the body arrives.
 pub(super) fn enter_first(
     inner: &dyn RequestHandler,
     request: &Request,
@@ -204,8 +205,8 @@ fn identity(handler: &dyn RequestHandler) -> (usize, TypeId) {
     (std::ptr::from_ref(handler).addr(), handler.chain_type(Depth::OUTERMOST))
 }
 
-/// Runs the whole chain for a call by hand of one of the `do_` methods: all checks and the last hooks apply. An error
-/// stays an error, with the fields that the last hooks add. `called` is the method that was called; `None` means the
+/// Runs the whole chain when user code calls one of the `do_` methods directly: all checks and the last hooks apply. An
+/// error stays an error, with the fields that the last hooks add. `called` is the called method; `None` means the
 /// request's own.
 pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
     handler: &H,
@@ -245,7 +246,7 @@ pub(super) fn by_method<H: RequestHandler + ?Sized>(
     }
 }
 
-/// The `do_` methods of handlers that handle all methods alike, for calls by hand.
+/// The `do_` methods of handlers that handle all methods alike, for direct calls by user code.
 macro_rules! whole_handler_methods {
     () => {
         whole_handler_methods!(do_get GET, do_head HEAD, do_post POST, do_put PUT, do_delete DELETE, do_patch PATCH, do_options OPTIONS);

@@ -20,7 +20,7 @@ impl<F> fmt::Debug for HandlerFn<F> {
     }
 }
 
-/// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
+/// Creates a handler that calls this closure for every method except CONNECT and TRACE, which are rejected.
 ///
 /// ```no_run
 /// use modest::{Response, TcpServer, handler_fn};

@@ -39,7 +39,7 @@ use crate::tcp::Client;
     note = "wrap a closure in `layer_fn(|request, next| ..)` or `before_body_fn(|request, plan| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
-    /// Called with the head, before the inner handler's: see [`RequestHandler::before_body`]. An error becomes the
+    /// Called with the head, before the inner handler: see [`RequestHandler::before_body`]. An error becomes the
     /// response, after the `handle` of the layers around this one has seen it.
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
@@ -69,8 +69,8 @@ pub trait Layer: Send + Sync + 'static {
     }
 
     /// Called for a request that is rejected before any handler is called, because its head breaks a rule: for example,
-    /// it has no `Host`, or an unknown `Expect`. Called before its error page is made, outermost layer first. Use it
-    /// for values that `before_body` adds to each request and that a page shows, such as an id. Default: nothing.
+    /// it has no `Host`, or an unknown `Expect`. Called before the error page is created, outermost layer first. Use it
+    /// to add values that `before_body` otherwise adds and that the page shows, such as an id. Default: nothing.
     fn on_rejection(&self, request: &Request) {
         let _ = request;
     }
@@ -132,7 +132,7 @@ impl<'a> Next<'a> {
     }
 }
 
-/// Calls the layer of a route, whose `verify_client` was not called when the client connected.
+/// Calls the layer of a route. Its `verify_client` is called here, because it was not called when the client connected.
 pub(super) fn accept(layer: &dyn Layer, request: &Request, plan: &mut BodyPlan) -> Result<()> {
     match layer.verify_client(request.client()) {
         true => layer.before_body(request, plan),
@@ -182,7 +182,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
             self.layer.on_rejection(request);
         }
-        // Without a request, no handler has been called, and each of them can return a page.
+        // Without a request, no handler has been called, and the inner handlers can also return the page.
         let inner = match request {
             Some(request) => depth.layered(request, &self.inner),
             None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),

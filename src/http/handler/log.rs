@@ -1,5 +1,5 @@
-//! The access log: the record of a response, and the usual formats of access logs. Made by `connection` when a response
-//! is complete.
+//! The access log: the record of a response, and the usual formats of access logs. `connection` creates a record when a
+//! response is complete.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -35,7 +35,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The format of access logs for which none is set: that of the process's `Logger`.
+/// The format of access logs without a format of their own, set by the process's `Logger`.
 static DEFAULT: OnceLock<LogFormat> = OnceLock::new();
 
 impl LogFormat {
@@ -43,7 +43,7 @@ impl LogFormat {
         DEFAULT.get().copied().unwrap_or_default()
     }
 
-    /// Sets the format. Only the first call has an effect.
+    /// Makes this the default format. Only the first call has an effect.
     pub(crate) fn set_of_process(self) {
         let _ = DEFAULT.set(self);
     }
@@ -85,34 +85,34 @@ impl<'a> LogRecord<'a> {
         LogRecord { client, request: None, line, status, bytes, time, begun, offset, format }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &'a Client {
         self.client
     }
 
-    /// The IP address that is displayed: [`Request::client_ip`], or the connection's address if the head could not be
-    /// read. `None` for a Unix socket.
+    /// Returns the IP address that is displayed: [`Request::client_ip`], or the connection's address if the head could
+    /// not be read. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
 
-    /// The request; `None` if its head could not be read. Its body may be gone already.
+    /// Returns the request; `None` if its head could not be read. Its body may be gone already.
     pub fn request(&self) -> Option<&'a Request> {
         self.request
     }
 
-    /// The request line as sent. U+FFFD replaces bytes that are not UTF-8. Empty if there was none.
+    /// Returns the request line as sent. U+FFFD replaces bytes that are not UTF-8. Empty if there was none.
     pub fn request_line(&self) -> &'a str {
         self.request.map_or(self.line, Request::line)
     }
 
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The length of the response body in bytes, as it was to be sent. If the response was broken off: the bytes
-    /// generated until then.
+    /// Returns the length of the response body in bytes, whether or not the client received it. For an interrupted
+    /// response: the number of bytes generated until then.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -122,18 +122,18 @@ impl<'a> LogRecord<'a> {
         self.time
     }
 
-    /// The time from the end of the request's head until now. The response has just been completed when the record is
-    /// passed to a handler. Each call reads the clock.
+    /// Returns the time from the end of the request's head until now. Each call reads the clock. Handlers get the
+    /// record just after the response was completed.
     pub fn duration(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// The name of the user, if an authenticating layer has put a [`User`](crate::User) into the request.
+    /// Returns the name of the user, if an authenticating layer has put a [`User`](crate::User) into the request.
     pub fn user(&self) -> Option<String> {
         self.request?.user()
     }
 
-    /// The request's id, if a layer has put a [`RequestId`](crate::RequestId) into it.
+    /// Returns the request's id, if a layer has put a [`RequestId`](crate::RequestId) into it.
     pub fn id(&self) -> Option<String> {
         self.request?.id()
     }
@@ -156,7 +156,7 @@ impl<'a> LogRecord<'a> {
         self
     }
 
-    /// The time in the record's time zone, in the parts of `Thu, 16 Jun 2022 06:34:59 GMT`.
+    /// Returns the time in the record's time zone.
     fn local_time(&self) -> LocalTime {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
         let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
@@ -259,7 +259,7 @@ impl<'a> LogRecord<'a> {
         line.push('}');
     }
 
-    /// `+0100`, with this text between hours and minutes.
+    /// Appends the offset, as in `+0100`, with this text between hours and minutes.
     fn push_offset(&self, line: &mut String, between: &str) {
         let (hours, minutes) = (self.offset.unsigned_abs() / 3600, self.offset.unsigned_abs() / 60 % 60);
         let sign = if self.offset < 0 { '-' } else { '+' };
@@ -269,7 +269,7 @@ impl<'a> LogRecord<'a> {
 
 impl fmt::Display for LogRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Built here and not in `f`, which costs a virtual call per part.
+        // Not written directly to `f`, which would cost a virtual call per part.
         let mut line = String::with_capacity(256);
         match self.format {
             LogFormat::Python => self.push_python(&mut line),
@@ -281,7 +281,7 @@ impl fmt::Display for LogRecord<'_> {
     }
 }
 
-/// A time such as `Thu, 16 Jun 2022 06:34:59 GMT`, to be split.
+/// A time as text, `Thu, 16 Jun 2022 06:34:59 GMT`. Its methods return parts of it.
 struct LocalTime {
     date: [u8; 29],
 }
@@ -318,7 +318,7 @@ fn push(line: &mut String, parts: fmt::Arguments<'_>) {
     let _ = line.write_fmt(parts);
 }
 
-/// A decimal number: a fifth of the cost of formatting.
+/// Appends a decimal number, at a fifth of the cost of `write!`.
 fn push_number(line: &mut String, number: u64) {
     if number >= 10 {
         push_number(line, number / 10);
@@ -326,7 +326,7 @@ fn push_number(line: &mut String, number: u64) {
     line.push(char::from(b'0' + (number % 10) as u8));
 }
 
-/// A time in UTC as in RFC 3339.
+/// Formats a time in UTC as in RFC 3339.
 pub(crate) fn utc_time(time: SystemTime) -> String {
     let time = LocalTime { date: date::write(time).unwrap_or(EPOCH) };
     format!("{}-{:02}-{}T{}Z", time.year(), time.month_number(), time.day(), time.clock())
@@ -334,12 +334,12 @@ pub(crate) fn utc_time(time: SystemTime) -> String {
 
 const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
 
-/// Escapes C0, DEL, C1, quote and backslash.
+/// Appends a text. Escapes control characters (C0, DEL, C1), quotes and backslashes.
 fn push_escaped(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'));
 }
 
-/// Escapes the same characters and spaces, for fields that end at a space.
+/// Appends a text for a field that ends at a space. Escapes spaces, and the characters that `push_escaped` escapes.
 fn push_word(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\' | ' '));
 }
@@ -355,8 +355,8 @@ fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> boo
     line.push_str(rest);
 }
 
-/// A string member of an object that already has members; nothing for `None`. Escapes by RFC 8259, section 7, and also
-/// C1.
+/// Appends a string member to a JSON object that already has members; nothing for `None`. Escapes by RFC 8259, section
+/// 7, and also C1 control characters.
 pub(crate) fn push_json_field(line: &mut String, name: &str, text: Option<&str>) {
     let Some(text) = text else { return };
     push(line, format_args!(",\"{name}\":\""));

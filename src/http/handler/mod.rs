@@ -1,7 +1,7 @@
 //! The `RequestHandler` trait, which users implement, and the ways to combine handlers: `delegate`, layers and routes.
 //! Called by `connection`, in turns that may block where the methods may.
 //!
-//! A request passes through a chain of handlers: the one that is served, the one it delegates to, and so on.
+//! A request passes through a chain of handlers: the served handler, the handler to which it delegates, and so on.
 //! `connection` calls the `chain_` methods, which users can neither implement nor call. So combined handlers keep all
 //! their hooks.
 
@@ -64,9 +64,8 @@ pub use routes::{ListedRoute, Router, Routes};
 /// # Handlers within handlers
 ///
 /// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) combine handlers, and each keeps
-/// all its hooks: a request that `before_body` rejects is rejected before its body is read, whatever is around the
-/// handler. If a combined handler is called by hand, by one of its `do_` methods, its `before_body` is called first, so
-/// no check is left out.
+/// all its hooks: a request that `before_body` rejects is rejected before its body is read, in any combination. If your
+/// code calls a `do_` method of a combined handler directly, `before_body` is called first, so no check is left out.
 ///
 /// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
@@ -125,11 +124,11 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Returns another handler that takes this request completely: its body plan, its `do_` method, its error page, its
-    /// log. The own hooks of this handler still apply. Default: `None`, this handler takes the request (`Some(self)`
-    /// means the same).
+    /// log. The hooks of this handler still apply. Default: `None`, this handler takes the request (`Some(self)` means
+    /// the same).
     ///
-    /// It gets only the head. It is called several times per request and must return the same handler each time. It
-    /// must not block.
+    /// `delegate` gets only the head. It is called several times per request, must return the same handler each time,
+    /// and must not block.
     ///
     /// ```
     /// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
@@ -157,15 +156,15 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// `handle_expect_100`). An error becomes the response. The [`BodyPlan`] sets the size limit of the body and the
     /// place where it is stored. Default: accepts the request.
     ///
-    /// It is called for each request, also for requests without a body, and may block.
+    /// It is called for every request, even without a body, and may block.
     #[doc(alias = "handle_expect_100")]
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// Whether to serve this client; called before a byte is read (Python's `verify_request`). Default: true. It must
-    /// not block. A client that a delegate declines gets a 403.
+    /// Returns whether to serve this client. Called before a byte is read (Python's `verify_request`). Default: true.
+    /// It must not block. A client that a delegate declines gets a 403.
     #[doc(alias = "verify_request")]
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
@@ -173,13 +172,15 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Returns the response to a request that failed (Python's `send_error`). The error can come from this handler,
-    /// from one it delegates to, or from the server, which rejects requests that it cannot read (400, 408, 413, 414,
-    /// 431), has no room for (503, 507) or whose conditions do not hold (412, 416). Default: `None`. Then the handler
-    /// around this one is called, and the outermost default is a small page with the status and the error's message.
+    /// from a handler it delegates to, or from the server. The server rejects requests that it cannot read (400, 408,
+    /// 413, 414, 431), has no room for (503, 507), or whose conditions do not hold (412, 416). Default: `None`. Then
+    /// the handler around this one is called, and the outermost default is a small page with the status and the error's
+    /// message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
-    /// returned, is not a failure and has no page. Parts that the page leaves out are taken from the error: the status,
-    /// if the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
+    /// returned, is not a failure and has no page. If the status of the returned page is 200, it gets the error's
+    /// status. It also gets fields such as `Allow` from the error. This method must not block, so it must not open
+    /// files.
     ///
     /// ```
     /// # use modest::{Error, Request, RequestHandler, Response};
@@ -197,12 +198,12 @@ pub trait RequestHandler: Send + Sync + 'static {
         None
     }
 
-    /// Changes each response to a request whose head could be read, including error pages (Python's `end_headers`): the
-    /// place for fields of all responses. Default: returns it unchanged.
+    /// Called with each response to a request whose head could be read, including error pages (Python's `end_headers`).
+    /// Use it to add fields to all responses. Default: returns the response unchanged.
     ///
-    /// Conditions and ranges are applied to the response that it returns. It must not block. A handler inside another
-    /// one that rejected the request in its `before_body` is not called. Responses to requests that the server rejects
-    /// before any handler is called (a request without `Host`, for example) are also passed to it.
+    /// Conditions and ranges are applied to the returned response. This method must not block. It is not called if an
+    /// outer handler rejected the request in its `before_body`. It is also called with responses to requests that the
+    /// server rejects before any handler is called, such as a request without `Host`.
     ///
     /// ```
     /// # use modest::{Request, RequestHandler, Response};
@@ -295,9 +296,9 @@ pub trait RequestHandler: Send + Sync + 'static {
         self.log_request(record);
     }
 
-    /// Whether this handler has responses to GET and HEAD for users that can write to a path but not read it, such as a
-    /// page with a form for uploads (see [`layers::PathRights`](crate::layers::PathRights)). By default no method of a
-    /// handler is called for such a request, except `before_body`, and the response is 403.
+    /// Returns whether this handler has responses to GET and HEAD for users that can write to a path but not read it,
+    /// such as a page with a form for uploads (see [`layers::PathRights`](crate::layers::PathRights)). By default no
+    /// method of a handler is called for such a request, except `before_body`, and the response is 403.
     fn serves_writers(&self) -> bool {
         false
     }
@@ -308,7 +309,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// The result of a `do_` method that is not implemented.
+/// Returns the result of a `do_` method that is not implemented.
 fn unwritten(request: &Request) -> Result<Response> {
     Err(not_implemented(request))
 }

@@ -33,7 +33,7 @@ use crate::tcp::Waker;
 ///
 ///     fn tell(&self, request: &Request) -> Result<Response> {
 ///         let listeners = self.news.send(request.text()?);
-///         Ok(Response::text(format!("{listeners} were told\n")))
+///         Ok(Response::text(format!("sent to {listeners} listeners\n")))
 ///     }
 /// }
 ///
@@ -68,7 +68,7 @@ struct Settings {
 #[derive(Default)]
 struct State {
     listeners: Vec<Entry>,
-    /// At this number of listeners, those that have left are removed.
+    /// At this number of listeners, disconnected listeners are removed.
     prune_at: usize,
     /// The last events, with their ids.
     history: VecDeque<(String, Arc<[u8]>)>,
@@ -80,11 +80,11 @@ struct Entry {
     address: Option<IpAddr>,
 }
 
-/// What happens to a listener that reads so slowly that its queue is full.
+/// The action for a listener that reads so slowly that its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The connection is reset. An `EventSource` reconnects, and gets what it missed from the
+    /// The connection is reset. An `EventSource` reconnects, and gets the missed events from the
     /// [history](Broadcast::history).
     #[default]
     Disconnect,
@@ -100,9 +100,9 @@ pub struct Listener {
 
 impl Listener {
     /// Adds an event for this listener only, before all later ones, for example the state that later events change.
-    /// Read the state after [`listen`](Broadcast::listen), so that no change is missed. It does not count towards the
-    /// [queue](Broadcast::queue). If the listener has reconnected with an id of the [history](Broadcast::history), it
-    /// follows the missed events.
+    /// Read the state after [`listen`](Broadcast::listen), so that no change is missed. The event does not count
+    /// towards the [queue](Broadcast::queue). If the listener has reconnected with an id of the
+    /// [history](Broadcast::history), the event follows the missed events.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -134,7 +134,7 @@ impl Default for Broadcast {
     }
 }
 
-/// Settings. Call these before there are listeners or clones.
+/// Settings. Call these before creating listeners or clones.
 impl Broadcast {
     /// Creates a broadcast with default settings and no listeners.
     pub fn new() -> Broadcast {
@@ -166,7 +166,7 @@ impl Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// Sets the maximum number of listeners. Default: 10,000. Further ones get 503.
+    /// Sets the maximum number of listeners. Default: 10,000. Further listeners get 503.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
@@ -246,12 +246,12 @@ impl Broadcast {
         }
     }
 
-    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the one that
+    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the event that
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///
-    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so
-    /// the parameter `last-event-id` of the query means the same as the field.
+    /// An `EventSource` gives up after a status other than 200. A page that then creates another `EventSource` cannot
+    /// set header fields, so the query parameter `last-event-id` has the same effect as the field.
     ///
     /// # Errors
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
@@ -287,7 +287,7 @@ impl Broadcast {
         Ok(Listener { body: PushedBody::new(pushed) })
     }
 
-    /// The number of listeners. Some of them may have disconnected.
+    /// Returns the number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
         self.lock().listeners.len()
     }
@@ -297,7 +297,7 @@ impl Broadcast {
     }
 }
 
-/// An IPv6 client has a /64 of its own.
+/// Returns the address for the limit per address. An IPv6 client has a /64 of its own.
 fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),

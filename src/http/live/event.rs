@@ -20,7 +20,8 @@ pub struct ServerEvent {
 }
 
 impl ServerEvent {
-    /// Creates an event with this data. Its lines arrive as one text, with line feeds between them.
+    /// Creates an event with this data. The data can have several lines: the client gets them as one text, with line
+    /// feeds between them.
     pub fn new(data: impl Into<String>) -> ServerEvent {
         ServerEvent { data: data.into(), ..ServerEvent::default() }
     }

@@ -1,5 +1,5 @@
 //! Responses that wait for something other than their client, without a worker: server-sent events, bytes pushed by
-//! other threads, long polls. Created by handlers, given to `response`, sent by `connection`.
+//! other threads, long polls. Created by handlers, passed to `response`, sent by `connection`.
 
 mod broadcast; // one message, many listeners
 

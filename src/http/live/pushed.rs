@@ -1,5 +1,5 @@
 //! Bytes that any thread pushes to one client: a bounded queue between a `Sender` or a `Broadcast` and a response. The
-//! connection takes what is queued and waits to be called for more. It holds no worker.
+//! connection takes the queued bytes and waits, without a worker, to be called for more.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,15 +11,16 @@ use crate::tcp::{self, Instant, MayBlock, Waker};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when there will never be any again.
+    /// Notified when there is room, and when the connection is over.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
-    /// A comment, and the time without bytes after which it is sent. It finds clients that have disconnected.
+    /// The bytes of a heartbeat, and the time without other bytes after which they are sent. They reveal clients that
+    /// have disconnected.
     heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
     idle: Option<Duration>,
-    /// The same for a client that has ended its side, if that is shorter.
+    /// The maximum time without bytes for a client that has ended its side, if that is shorter.
     half_closed: Option<Duration>,
     /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
     farewell: Option<&'static [u8]>,
@@ -33,18 +34,18 @@ struct State {
     bytes: usize,
     /// How many threads wait for room.
     waiting: usize,
-    /// A piece was rejected because the queue was full, and nothing was taken from the queue since.
+    /// Whether a piece was rejected because the queue was full, and nothing has been taken from the queue since.
     awaits_room: bool,
     /// The number of rejected pieces that were not sent again.
     unsent: usize,
-    /// Called when there is room after a rejected piece. The connection takes it out while it runs.
+    /// Called when there is room after a rejected piece. The connection takes the function out while it calls it.
     on_drain: Option<OnDrain>,
     end: Option<PushedEnd>,
-    /// Calls the connection, once it listens.
+    /// The waker of the connection, once it waits for pieces.
     waker: Option<Waker>,
-    /// The connection is over, or never began.
+    /// Whether the connection is over, or never began.
     gone: bool,
-    /// The server shuts down.
+    /// Whether the server is shutting down.
     shutting_down: bool,
 }
 
@@ -60,7 +61,7 @@ pub(crate) enum PushedEnd {
     Broken,
 }
 
-/// Why bytes could not be sent.
+/// The reason for which bytes could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
@@ -142,7 +143,8 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Inserts shared pieces before the queue, after earlier ones of this kind. They do not count towards the limit.
+    /// Inserts shared pieces at the front of the queue, after those inserted earlier. They do not count towards the
+    /// limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
         for piece in pieces {
@@ -169,7 +171,7 @@ impl Pushed {
         state.waker.clone()
     }
 
-    /// Breaks the body off and drops what is queued. Returns the waker to abort the connection, which may be waiting
+    /// Interrupts the body and drops the queued bytes. Returns the waker to abort the connection, which may be waiting
     /// for its client to read.
     pub(crate) fn break_off(&self) -> Option<Waker> {
         let mut state = self.lock();
@@ -190,14 +192,14 @@ impl Pushed {
         self.lock().gone
     }
 
-    /// Adds a piece to the queue that was rejected before.
+    /// Adds a piece that was rejected before to the queue.
     pub(super) fn push_again(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
         state.unsent -= 1;
         self.push_into(state, piece)
     }
 
-    /// Whether a rejected piece was not sent again.
+    /// Returns whether a rejected piece was not sent again.
     pub(super) fn has_gap(&self) -> bool {
         self.lock().unsent > 0
     }
@@ -223,7 +225,7 @@ impl Pushed {
 }
 
 impl State {
-    /// Whether a piece of this length is accepted. An empty queue accepts any piece.
+    /// Returns an error if a piece of this length is not accepted. An empty queue accepts any piece.
     fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
         match self {
             State { gone: true, .. } | State { end: Some(_), .. } => Err(SendError::Gone),
@@ -232,7 +234,7 @@ impl State {
         }
     }
 
-    /// The next piece, as long as there are up to about this many bytes in total.
+    /// Takes the next piece from the queue.
     fn take_next(&mut self) -> Option<Arc<[u8]>> {
         let piece = self.pieces.pop_front()?;
         match self.preloaded {
@@ -243,7 +245,7 @@ impl State {
     }
 }
 
-/// The connection's end of the queue. Dropping it reports to the sender that the client has disconnected.
+/// The connection's end of the queue. After it is dropped, the sender sees that the client has disconnected.
 pub(crate) struct PushedBody {
     pushed: Arc<Pushed>,
     tee: Option<Tee>,
@@ -255,9 +257,9 @@ pub(crate) type Tee = Box<dyn FnMut(&[u8]) + Send>;
 /// Pieces taken from the queue.
 pub(crate) struct Taken {
     pub(crate) pieces: Vec<Arc<[u8]>>,
-    /// No more pieces follow.
+    /// How the body ends, if no more pieces follow.
     pub(crate) end: Option<PushedEnd>,
-    /// The sender is to be called, because there is room again.
+    /// Whether the sender is to be called, because there is room again.
     pub(crate) room: bool,
 }
 
@@ -266,12 +268,12 @@ impl PushedBody {
         PushedBody { pushed, tee: None }
     }
 
-    /// Inserts pieces before the queue: see [`Pushed::preload`].
+    /// Inserts pieces at the front of the queue: see [`Pushed::preload`].
     pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         self.pushed.preload(pieces);
     }
 
-    /// Calls this with each piece that is sent, after others.
+    /// Also calls this function with each piece that is sent, after the functions set before.
     pub(crate) fn set_tee(&mut self, mut tee: Tee) {
         self.tee = Some(match self.tee.take() {
             None => tee,
@@ -310,7 +312,7 @@ impl PushedBody {
         Taken { pieces, end, room }
     }
 
-    /// Calls the sender, which may send.
+    /// Calls the sender's function, which can send more.
     pub(crate) fn call_for_more(&self, _: MayBlock) {
         let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
         on_drain();
@@ -327,7 +329,7 @@ impl PushedBody {
         self.pushed.heartbeat
     }
 
-    /// The maximum time without bytes, for a client that has ended its side or not.
+    /// Returns the maximum time without bytes, for a client that has ended its side or not.
     pub(crate) fn idle_timeout(&self, is_half_closed: bool) -> Option<Duration> {
         self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }
@@ -336,7 +338,7 @@ impl PushedBody {
         self.pushed.farewell
     }
 
-    /// The server shuts down, which the sender can check.
+    /// Records that the server is shutting down, so that the sender can check it.
     pub(crate) fn begin_shutdown(&self) {
         self.pushed.lock().shutting_down = true;
     }
@@ -395,23 +397,23 @@ impl Channel {
         self
     }
 
-    /// Sets whether a shutdown ends the body after what is queued, as if it were complete: for streams of events, which
-    /// have no end of their own. Default: no; the sender ends it, up to the shutdown timeout.
+    /// Sets whether a shutdown ends the body as complete after the queued bytes, for streams of events, which have no
+    /// end of their own. Default: false; the sender has to end the body within the shutdown timeout.
     pub fn ends_at_shutdown(mut self, ends: bool) -> Channel {
         self.ends_at_shutdown = ends;
         self
     }
 
-    /// Sets the maximum time without bytes for a client that has ended its side: it has disconnected, or waits for
-    /// more. Default: the [idle timeout](Channel::idle_timeout).
+    /// Sets the maximum time without bytes for a client that has ended its side. It may have disconnected, or still be
+    /// reading. Default: the [idle timeout](Channel::idle_timeout).
     #[cfg(feature = "proxy")]
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
         self.half_close_timeout = Some(limit);
         self
     }
 
-    /// Sets the maximum time without bytes. Then the connection is reset, so that a client that has vanished does not
-    /// keep its place. Default: one hour; `None`: no limit.
+    /// Sets the maximum time without bytes. After it the connection is reset, so that a client that has vanished does
+    /// not keep its place. Default: one hour; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
         self.idle_timeout = limit.into();
         self

@@ -13,7 +13,7 @@ use crate::tcp::{self, Waker};
 ///
 /// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing. If a piece was
 /// refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is reset, so
-/// that the client does not take the incomplete body for the whole.
+/// that the client does not take the incomplete body for the complete one.
 #[must_use = "dropped, it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -22,12 +22,14 @@ impl Sender {
         Sender(pushed)
     }
 
-    /// Sends these bytes without waiting: adds them to a queue ([`Channel::queue`](crate::live::Channel::queue)), from
-    /// which the client is served. An empty queue also accepts a longer piece. A thread that can wait uses
-    /// [`send_timeout`](Sender::send_timeout), and one that sends the bytes later [`try_send`](Sender::try_send).
+    /// Sends these bytes without waiting, by adding them to a bounded queue
+    /// ([`Channel::queue`](crate::live::Channel::queue)). An empty queue also accepts a longer piece. A thread that can
+    /// wait uses [`send_timeout`](Sender::send_timeout), and a thread that can send the bytes later uses
+    /// [`try_send`](Sender::try_send).
     ///
     /// # Errors
-    /// [`SendError::Full`]: the bytes are dropped, so the body is incomplete. [`SendError::Gone`].
+    /// [`SendError::Full`] if there is no room: the bytes are dropped, so the body is incomplete. [`SendError::Gone`]
+    /// if the client has disconnected.
     pub fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
         self.try_send(bytes).map_err(|unsent| unsent.error)
     }
@@ -42,8 +44,8 @@ impl Sender {
     }
 
     /// Sends these bytes, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
-    /// sets the pace. For a thread that produces the body. A handler must not wait here, because the queue is emptied
-    /// only after the handler has returned the response.
+    /// sets the pace. Call it from a thread that produces the body, not from the handler: the queue is sent only after
+    /// the handler has returned the response.
     ///
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
@@ -120,23 +122,23 @@ impl Sender {
         }
     }
 
-    /// Ends the body after what is queued, even if a send failed and its bytes were left out on purpose.
+    /// Ends the body as complete after the queued bytes, even if a send has failed and its bytes are missing.
     pub fn finish(self) {
         wake(self.0.complete());
     }
 
-    /// Whether the client has disconnected, or never got the response.
+    /// Returns whether the client has disconnected, or never got the response.
     pub fn is_gone(&self) -> bool {
         self.0.is_gone()
     }
 
-    /// Whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
+    /// Returns whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
     /// connection is reset.
     pub fn is_shutting_down(&self) -> bool {
         self.0.is_shutting_down()
     }
 
-    /// Resets the connection, so that the client does not take the incomplete body for the whole.
+    /// Resets the connection, so that the client does not take the incomplete body for the complete one.
     pub fn abort(self) {
         self.break_off();
     }
@@ -175,12 +177,12 @@ impl Unsent {
         }
     }
 
-    /// Why they were not sent.
+    /// The reason for which the bytes were not sent.
     pub fn error(&self) -> SendError {
         self.error
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.piece
     }
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "an aborted body keeps no data");
     }
 
-    /// A refused piece is missing until it is sent again, whether it or the sender is dropped first.
+    /// A refused piece counts as missing until it is sent again, whether the piece or the sender is dropped first.
     #[test]
     fn a_resent_piece_is_not_missing() {
         type Then = fn(Sender, Unsent);

@@ -1,4 +1,4 @@
-//! Notifications for long polls, which wait for them without a worker and are then handled again.
+//! Notifications for long polls: a request waits for one without a worker and is then handled again.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -48,14 +48,14 @@ pub struct Signal(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How many times it was notified.
+    /// How many times the signal was notified.
     version: u64,
     /// The wakers, by registration number.
     waiting: HashMap<u64, Waker>,
     registered: u64,
 }
 
-/// A waiting request, until this is dropped.
+/// The registration of a waiting request, removed when dropped.
 pub(crate) struct Registered {
     signal: Signal,
     number: u64,
@@ -68,7 +68,8 @@ impl Drop for Registered {
     }
 }
 
-/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. No later notification is missed.
+/// A point in time of a [`Signal`], returned by [`Signal::ticket`]. A request that waits with it misses no later
+/// notification.
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,
@@ -79,7 +80,7 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
-    /// Waits on when the server shuts down, for up to the shutdown timeout.
+    /// Whether the request keeps waiting when the server shuts down, for up to the shutdown timeout.
     pub(crate) outlasts_shutdown: bool,
 }
 
@@ -100,12 +101,12 @@ impl Signal {
         Waker::wake_all(&waiting);
     }
 
-    /// The current point in time. Take the ticket before you check the state that the request waits for.
+    /// Returns the current point in time. Take the ticket before you check the state that the request waits for.
     pub fn ticket(&self) -> Ticket {
         Ticket { signal: self.clone(), version: self.lock().version }
     }
 
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -129,14 +130,14 @@ impl Ticket {
         Some(Registered { signal: self.signal.clone(), number })
     }
 
-    /// Whether the signal has been notified since the ticket was taken.
+    /// Returns whether the signal has been notified since the ticket was taken.
     pub fn is_over(&self) -> bool {
         self.signal.lock().version != self.version
     }
 }
 
-/// A [`Signal`] for each key: a finished job wakes only the requests that wait for it. Clones share them. A key takes
-/// no memory when nothing waits for it.
+/// A [`Signal`] for each key, so that a finished job, for example, wakes only the requests that wait for that job.
+/// Clones share the signals. A key without waiting requests takes no memory.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -174,7 +175,7 @@ pub struct Signals<K>(Arc<Mutex<Keyed<K>>>);
 struct Keyed<K> {
     /// A signal lives as long as its tickets.
     signals: HashMap<K, Weak<Mutex<State>>>,
-    /// Keys without tickets are removed when there are this many.
+    /// Keys without tickets are removed when there are this many keys.
     prune_at: usize,
 }
 
@@ -186,7 +187,7 @@ impl<K: Eq + Hash> Signals<K> {
         Signals(Arc::new(Mutex::new(Keyed { signals: HashMap::new(), prune_at: FIRST_PRUNING })))
     }
 
-    /// The current point in time of a key: [`Signal::ticket`].
+    /// Returns the current point in time of a key: [`Signal::ticket`].
     pub fn ticket(&self, key: K) -> Ticket {
         let mut keyed = self.lock();
         if let Some(signal) = keyed.signals.get(&key).and_then(Weak::upgrade) {
@@ -219,7 +220,7 @@ impl<K: Eq + Hash> Signals<K> {
         signals.into_values().filter_map(|signal| signal.upgrade()).for_each(|signal| Signal(signal).notify());
     }
 
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
         let signals: Vec<_> = self.lock().signals.values().filter_map(Weak::upgrade).collect();
         signals.into_iter().map(|signal| Signal(signal).waiting()).sum()

@@ -4,12 +4,12 @@ use super::Request;
 use super::accept_encoding::weight;
 
 impl Request {
-    /// The largest weight, in thousandths, that the client's `Accept` gives to one of these media ranges. `None` if it
-    /// names none of them.
+    /// Returns the largest weight, in thousandths, that the client's `Accept` gives to one of these media ranges, or
+    /// `None` if it names none of them.
     ///
-    /// Ranges are compared literally, without parameters: `text/*` and `*/*` differ from `text/html`, and have to be
-    /// passed by those names. A member with an invalid weight is ignored. A response that depends on it needs `Vary:
-    /// Accept`.
+    /// Ranges are compared literally, without parameters: `text/html` does not match `text/*` or `*/*`, which have to
+    /// be passed as well. A member with an invalid weight is ignored. A response that depends on the result needs
+    /// `Vary: Accept`.
     ///
     /// ```
     /// use modest::Request;

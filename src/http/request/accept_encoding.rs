@@ -6,12 +6,12 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// Selects the content coding for the response: of those `offered`, the best first, the one with the largest weight
-    /// in the client's `Accept-Encoding`. `None`: no coding.
+    /// Selects the content coding for the response: the coding in `offered` (best first) with the largest weight in the
+    /// client's `Accept-Encoding`. `None`: no coding.
     ///
     /// At equal weights, a coding is preferred to none. The unencoded content is unacceptable only if the client
     /// excludes it (`identity;q=0`, or `*;q=0` without `identity`). A member with an invalid weight is ignored. A
-    /// response that depends on it needs `Vary: Accept-Encoding`.
+    /// response that depends on the result needs `Vary: Accept-Encoding`.
     ///
     /// ```
     /// use modest::Request;
@@ -34,7 +34,7 @@ impl Request {
         if !is_present {
             return Ok(None);
         }
-        // `min_by_key` returns the first of equals, which is the preferred one, so weights are inverted.
+        // Of equal elements, `min_by_key` returns the first, which is the preferred one. So weights are inverted.
         let best = (0..offered.len()).min_by_key(|&at| u16::MAX - accepted.of(at).unwrap_or(0));
         let weight = best.and_then(|at| accepted.of(at)).unwrap_or(0);
         match best {
@@ -79,7 +79,7 @@ impl AcceptEncoding {
     }
 }
 
-/// `q=0.8`: at most 1, with at most three digits after the dot (section 12.4.2).
+/// Parses a weight such as `q=0.8`: at most 1, with at most three digits after the dot (section 12.4.2).
 pub(super) fn weight(parameter: &[u8]) -> Option<u16> {
     let parameter = parameter.trim_ascii();
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;

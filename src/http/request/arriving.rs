@@ -1,6 +1,6 @@
-//! A body that is received while its handler runs: returned piece by piece, or as a whole if the handler needs all of
-//! it. Made by `connection` in the turn in which the handler is called, and taken apart once the handler has returned.
-//! Read through `body`, on the handler's thread, which waits for the client.
+//! A body that is received while its handler runs. The handler reads it through `body`, piece by piece or as a whole,
+//! and its thread waits for the client. `connection` creates it in the turn in which the handler is called, and takes
+//! the rest back when the handler has returned.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
@@ -34,9 +34,9 @@ struct Receiving {
 /// The source of the bytes.
 pub(crate) struct Arrival {
     pub input: Box<dyn BlockingInput>,
-    /// What had arrived before the handler was called, then what was read ahead.
+    /// Bytes that arrived before the handler was called. Later: bytes that were read ahead.
     pub unread: Input,
-    /// `100 Continue` is to be sent before the first read.
+    /// Whether `100 Continue` is to be sent before the first read.
     pub owes_continue: bool,
     pub limits: BodyLimits,
     pub progress: Option<Progress>,
@@ -49,19 +49,19 @@ enum State {
         decoder: BodyDecoder,
         received: u64,
     },
-    /// All of it has been decoded; its length.
+    /// The whole body has been decoded. Contains its length.
     Complete(u64),
     Failed(Failure),
 }
 
-/// Why the rest of it cannot be received.
+/// The reason for which the rest of the body cannot be received.
 #[derive(Clone, Copy)]
 struct Failure {
     kind: io::ErrorKind,
     rejection: Rejection,
 }
 
-/// What a handler has left unread of a body.
+/// The part of a body that its handler has not read.
 pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
@@ -73,7 +73,7 @@ pub(crate) struct ArrivingEnd {
 
 pub(crate) enum Rest {
     Nothing,
-    /// Its end has not arrived. `awaits_continue`: the client may never send it.
+    /// The end of the body has not arrived. `awaits_continue`: the client may never send the body.
     Unread {
         decoder: BodyDecoder,
         awaits_continue: bool,
@@ -91,7 +91,7 @@ impl ArrivingBody {
         ArrivingBody { length, whole: OnceLock::new(), receiving }
     }
 
-    /// Its announced length, or otherwise the length received so far.
+    /// Returns the announced length, or otherwise the length received so far.
     pub(crate) fn len(&self) -> u64 {
         match (self.whole.get(), self.length) {
             (Some(whole), _) => whole.len(),
@@ -100,7 +100,7 @@ impl ArrivingBody {
         }
     }
 
-    /// Whether it is known to have no bytes.
+    /// Returns whether the body is known to be empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0 && matches!(self.receiving().state, State::Complete(_))
     }
@@ -127,7 +127,7 @@ impl ArrivingBody {
         }
     }
 
-    /// How much of it was received.
+    /// Returns how many bytes were received.
     pub(crate) fn received(&self) -> u64 {
         self.receiving().state.received()
     }
@@ -149,7 +149,7 @@ impl ArrivingBody {
     }
 }
 
-/// Does not wait for the client.
+/// Shows the state without waiting for the client.
 impl fmt::Debug for ArrivingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.whole.get(), self.length) {
@@ -162,7 +162,7 @@ impl fmt::Debug for ArrivingBody {
 
 impl Receiving {
     fn receive(&mut self, length: BodyLength) -> io::Result<StoredBody> {
-        // If a panic interrupts this, it is unknown where the body ends.
+        // If a panic interrupts the read, it is unknown where the body ends.
         let interrupted =
             Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored"));
         let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
@@ -225,7 +225,7 @@ impl Arrival {
         }
     }
 
-    /// The next bytes; 0 at the end of the body.
+    /// Reads the next bytes. Returns 0 at the end of the body.
     fn read(&mut self, decoder: &mut BodyDecoder, received: &mut u64, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
             if let BodyDecoder::Sized(left @ 1..) = decoder
@@ -338,7 +338,7 @@ impl Failure {
     }
 }
 
-/// The error contains the rejection, which becomes the response if a handler passes the error on.
+/// The `io::Error` contains the rejection, which becomes the response if a handler returns the error.
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> io::Error {
         io::Error::new(failure.kind, failure.rejection)

@@ -1,5 +1,5 @@
-//! Which handlers of the chain have been called for a request, and which of them rejected it. Stored in the request;
-//! used by the chain.
+//! Records which handlers of the chain have been called for a request, and which of them rejected it. Stored in the
+//! request; used by the chain.
 
 use std::any::TypeId;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -7,17 +7,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::http::error::Error;
 
-/// How deep the pass down the chain has come. Only one thread at a time handles a request.
+/// The progress of the pass down the chain. Only one thread at a time handles a request.
 ///
-/// A request can pass the chain several times: with its head, with its body, and once more after each wait. The
-/// decision that a handler made the first time applies to all of them.
+/// A request can pass the chain several times: with its head, with its body, and once more after each wait. A handler's
+/// first decision applies to all passes.
 #[derive(Default)]
 pub(crate) struct Asked {
     /// How many handlers have been called, from the outermost inwards.
     reached: AtomicU32,
-    /// The depth of the one that rejected the request, plus one. 0: none did.
+    /// The depth of the handler that rejected the request, plus one. 0: none did.
     refused_at: AtomicU32,
-    /// Most requests need none of this, so it costs them one word.
+    /// Boxed, because most requests do not need it.
     more: Mutex<Option<Box<More>>>,
 }
 
@@ -41,13 +41,13 @@ impl Asked {
         is_new
     }
 
-    /// Whether the handler at this depth has been called.
+    /// Returns whether the handler at this depth has been called.
     pub(crate) fn has_reached(&self, depth: u32) -> bool {
         self.reached.load(Relaxed) > depth
     }
 
-    /// Records the handler to which the request is passed at this depth. If it was passed to another one before,
-    /// records from this depth inwards are dropped.
+    /// Records the handler to which the request is passed at this depth. If the request was passed to another handler
+    /// before, records from this depth inwards are dropped.
     pub(crate) fn enter(&self, depth: u32, handler: Handler) {
         let mut more = self.more();
         let more = more.get_or_insert_default();
@@ -71,7 +71,7 @@ impl Asked {
         self.refused_at.store(depth + 1, Relaxed);
     }
 
-    /// The error of the handler at this depth if it has rejected the request.
+    /// Returns the error of the handler at this depth if it has rejected the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
             true => self.more().as_ref().and_then(|more| more.refusal.clone()),

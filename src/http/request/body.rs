@@ -1,4 +1,4 @@
-//! The body of a request, as handlers see it. Set by `connection`. `stored` keeps its bytes.
+//! The body of a request, as handlers see it. Created by `connection`. `stored` contains its bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,17 +17,17 @@ enum Source {
     Live(Box<ArrivingBody>),
     /// A handler rejected the request from its head: the body is not received.
     Declined,
-    /// The handler has read it as a stream, and this many bytes were received. It cannot be read twice.
+    /// The handler has read the body as a stream, so it cannot be read again. Contains the number of received bytes.
     Over(u64),
 }
 
 impl Body {
-    /// The body of a request that was rejected from its head.
+    /// Returns the body of a request that was rejected from its head.
     pub(crate) fn declined() -> Body {
         Body(Source::Declined)
     }
 
-    /// Its length in bytes. For a stream without a Content-Length: the bytes read so far.
+    /// Returns the length in bytes. For a stream without a Content-Length: the number of bytes read so far.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Source::Stored(body) => body.len(),
@@ -37,7 +37,7 @@ impl Body {
         }
     }
 
-    /// Whether it has no bytes, or there is none. A stream counts as non-empty until its end is known.
+    /// Returns whether there is no body, or an empty one. A stream counts as non-empty until its end is known.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
@@ -71,21 +71,21 @@ impl Body {
     }
 
     /// Gives the body a name on the disk. A body in a temporary file is hard-linked, which copies nothing. A body in
-    /// memory is written to a new file. It can still be read afterwards. Persisting it again gives it a second name.
+    /// memory is written to a new file. The body can still be read afterwards. A second call gives it a second name.
     ///
     /// The temporary file is in [`Http::body_folder`](crate::Http::body_folder) or
     /// [`BodyPlan::folder`](crate::BodyPlan::folder). If the new name is on another file system, the body is copied.
     /// With `plan.memory(0)` every body is in a file from the start.
     ///
-    /// The file's mode is `0o666` minus the umask. It is not synced: if it must survive a power failure, open it, and
-    /// its folder, and call [`File::sync_all`](std::fs::File::sync_all). It counts towards
+    /// The file's mode is `0o666` minus the umask. The file is not synced: if it must survive a power failure, open the
+    /// file and its folder, and call [`File::sync_all`](std::fs::File::sync_all) for both. The body counts towards
     /// [`Http::body_quota`](crate::Http::body_quota) until the request is over.
     ///
     /// [`Request::persist`](crate::Request::persist) does the same with errors for clients.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if the name exists, also as a symbolic link: nothing is overwritten. Otherwise
-    /// those of the disk. A file that could not be written completely is removed.
+    /// [`io::ErrorKind::AlreadyExists`] if the name exists, even as a symbolic link: nothing is overwritten. Otherwise
+    /// the errors of the disk. A file that could not be written completely is removed.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.whole()?.persist(path.as_ref())
     }
@@ -104,7 +104,7 @@ impl Body {
         }
     }
 
-    /// The handler has returned. Returns what is left of a body that was received while it ran.
+    /// Called when the handler has returned. Returns the unread rest of a body that was received while the handler ran.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {
             Source::Stored(_) | Source::Declined | Source::Over(_) => return None,
@@ -119,14 +119,16 @@ impl Body {
     }
 }
 
-/// A layer that needs the body of a rejected request has to set a limit in `before_body`.
+/// Returns the error for reading a declined body. A layer that needs the body of a rejected request has to set a limit
+/// in `before_body`.
 fn declined() -> io::Error {
     io::Error::other(
         "the request was rejected from its head, so its body was not received; a layer that needs it calls `BodyPlan::limit`",
     )
 }
 
-/// A handler that is called again after a wait must not mistake a consumed body for an empty one.
+/// Returns the error for reading a stream again. A handler that is called again after a wait must not take a consumed
+/// body for an empty one.
 fn is_over() -> io::Error {
     io::Error::other("the body was a stream in the handler's first call: unread bytes are no longer available")
 }
@@ -160,8 +162,8 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends). For a stream it waits for
-/// bytes that have not arrived: see [`BodyPlan::stream`](crate::BodyPlan::stream) for the cost and the errors.
+/// Reads a body from its first byte (Python's `rfile`, except that it ends where the body ends). Reading a stream waits
+/// for bytes that have not arrived: see [`BodyPlan::stream`](crate::BodyPlan::stream) for the cost and the errors.
 #[derive(Clone, Debug)]
 pub struct BodyReader<'a> {
     body: &'a Body,

@@ -1,6 +1,6 @@
 //! Decoder of the chunked transfer coding (RFC 9112, section 7.1), incremental.
-//! Called by `incoming`; uses the field grammar of `head` for trailers. It stores nothing: data is returned as slices
-//! of the input, and chunk extensions and trailers are checked, counted and dropped.
+//! Called by `decoder`; uses the field grammar of `head` for trailers. It stores nothing: data is returned as slices of
+//! the input. Chunk extensions and trailers are checked, counted and dropped.
 
 use http::StatusCode;
 use memchr::memchr;
@@ -8,11 +8,11 @@ use memchr::memchr;
 use super::head;
 use crate::http::rejection::Rejection;
 
-/// The longest chunk-size line with its extensions, or trailer line, in bytes.
+/// The maximum length of a chunk-size line with its extensions, or of a trailer line, in bytes.
 const MAX_LINE: usize = 4 * 1024;
-/// All chunk extensions of a body together, in bytes.
+/// The maximum length of all chunk extensions of a body together, in bytes.
 const MAX_EXTENSIONS: usize = 16 * 1024;
-/// All trailers of a body together, in bytes and in number.
+/// The maximum length of all trailers of a body together, in bytes, and their maximum number.
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 100;
 
@@ -33,7 +33,7 @@ enum State {
     Trailer,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     /// More input is needed.
@@ -49,7 +49,7 @@ impl ChunkedDecoder {
         ChunkedDecoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
     }
 
-    /// How many bytes of the current chunk have not arrived, by its size.
+    /// Returns how many bytes of the current chunk have not arrived.
     pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data(left) => left,
@@ -131,7 +131,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// The next line without its CRLF, if complete. A bare LF ends no line.
+/// Returns the next line without its CRLF, if it is complete. A bare LF does not end a line.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
     let within = &bytes[..bytes.len().min(MAX_LINE)];
     match memchr(b'\n', within) {

@@ -3,13 +3,13 @@
 use super::Request;
 
 impl Request {
-    /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
+    /// Returns the value of the first cookie of that name, as sent. Cookies that are not UTF-8 are skipped.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// All cookies in the order in which they were sent: name and value. Cookies that are not UTF-8 are passed over. A
-    /// name can occur more than once; the first is that of the longest path (RFC 6265, section 5.4).
+    /// Iterates over all cookies in the order in which they were sent: name and value. Cookies that are not UTF-8 are
+    /// skipped. A name can occur more than once. The cookie with the longest path comes first (RFC 6265, section 5.4).
     ///
     /// ```
     /// use modest::Request;
@@ -25,13 +25,13 @@ impl Request {
     }
 }
 
-/// Without spaces and tabs, as browsers trim cookies (RFC 6265, section 5.2). Any other white space is part of a name,
-/// which then has no prefix such as `__Host-`.
+/// Removes spaces and tabs at both ends, as browsers do (RFC 6265, section 5.2). Other white space is part of the name,
+/// so such a name does not begin with a prefix such as `__Host-`.
 fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// A cookie value may be quoted (RFC 6265, section 4.1.1).
+/// Removes the quotes of a quoted cookie value (RFC 6265, section 4.1.1).
 fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }

@@ -1,4 +1,4 @@
-//! Finds the end of a body by its framing, a length or chunks. It stores nothing.
+//! Finds the end of a body by its framing: a length, or chunks. It stores no bytes.
 
 use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
@@ -36,7 +36,7 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes of the body are announced beyond the decoded ones, if known.
+    /// Returns how many bytes of the body are announced and not decoded yet, if known.
     pub(crate) fn announced(&self) -> u64 {
         match self {
             BodyDecoder::Sized(left) => *left,

@@ -1,5 +1,5 @@
 //! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
-//! Unlike a query, which is parsed leniently, a malformed form is rejected.
+//! A malformed form is rejected, unlike a malformed query.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,21 +15,21 @@ pub struct Form {
     fields: Vec<(String, String)>,
 }
 
-/// More fields are an attack on memory.
+/// The maximum number of fields. More would be an attack on memory.
 const MAX_FIELDS: usize = 10_000;
 
 impl Form {
-    /// The first value of that name.
+    /// Returns the first value of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// All values of that name.
+    /// Returns all values of that name.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.iter().filter(move |(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// All names and values.
+    /// Returns all names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -37,7 +37,7 @@ impl Form {
     /// Parses the first value of that name, as [`Request::parse`](crate::Request::parse) does for the query.
     ///
     /// # Errors
-    /// 400 with the name of the field if it is missing or does not fit `T`.
+    /// 400 with the name of the field if it is missing or cannot be parsed as `T`.
     ///
     /// ```
     /// use modest::Request;

@@ -1,10 +1,10 @@
 //! HTML forms with files, `multipart/form-data` (RFC 7578; RFC 2046, section 5.1), read part by part while the body is
 //! read. Called by `request`. `splitter` finds the parts, `fields` reads their heads, `file_name` makes names safe.
-//! Memory: one buffer and the head of one part, whatever the body's size.
+//! Memory use is one buffer and the head of one part, for a body of any size.
 
 mod fields;
 mod file_name;
-mod saving; // parts that are written while they arrive
+mod saving; // saving parts while they arrive
 mod splitter;
 
 use std::fmt;
@@ -23,9 +23,9 @@ use crate::http::error::Error;
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
 /// [`Request::form_data`](crate::Request::form_data).
 ///
-/// It uses 16 KiB of memory and the head of one part, however large the files are. Bytes before the first boundary are
+/// It uses 16 KiB of memory and the head of one part, for files of any size. Bytes before the first boundary are
 /// skipped, and bytes after the last one are not read. A body that two readers could understand differently is rejected
-/// with 400: a line break that is not CRLF before a boundary is content, a boundary followed by anything but its line
+/// with 400: a line break before a boundary that is not CRLF is content. A boundary that is not followed by its line
 /// end is malformed, and so is a head with a field or a parameter twice.
 ///
 /// ```
@@ -98,7 +98,7 @@ impl<R: Read> FormData<R> {
         }
     }
 
-    /// Consumed only if it is valid, so that the error is returned again.
+    /// Parses the head of a part. Consumes it only if it is valid, so that each further call returns the error again.
     fn head(&mut self) -> Result<PartHead, Error> {
         if self.parts >= self.limits.parts {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many parts"));
@@ -120,12 +120,12 @@ fn bad_request(message: &'static str) -> Error {
     Error::new(StatusCode::BAD_REQUEST, message)
 }
 
-/// One part of a form: a field, or a file if it has a [`file_name`](Part::file_name). Its content is read once, by
-/// [`text`](Part::text), [`bytes`](Part::bytes), [`save`](Part::save) or as a [`Read`], each from where the last one
-/// stopped.
+/// One part of a form: a field, or a file if it has a [`file_name`](Part::file_name). Its content can be read once, by
+/// [`text`](Part::text), [`bytes`](Part::bytes), [`save`](Part::save) or as a [`Read`]. Each of them continues where
+/// the one before stopped.
 ///
-/// As a `Read` it ends where the part ends. If the body ends before its last boundary, reading returns
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which `?` turns into a 500. The methods return 400.
+/// As a `Read` it ends where the part ends. If the body ends before its last boundary, `Read` returns
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which `?` turns into a 500, and the other methods return 400.
 pub struct Part<'a, R> {
     head: PartHead,
     splitter: &'a mut Splitter<R>,
@@ -143,7 +143,7 @@ impl<R: Read> Part<'_, R> {
         self.head.file_name()
     }
 
-    /// See [`PartHead::safe_file_name`]. A file of that name may exist: [`save`](Part::save) overwrites none.
+    /// See [`PartHead::safe_file_name`]. A file of that name may exist; [`save`](Part::save) does not overwrite it.
     pub fn safe_file_name(&self) -> Option<String> {
         self.head.safe_file_name()
     }
@@ -185,8 +185,8 @@ impl<R: Read> Part<'_, R> {
     }
 
     /// Writes the content to a new file, and returns its length in bytes. Nothing is overwritten, and no symbolic link
-    /// is followed. If writing fails, the file is removed. The file's length is limited only by that of the body. It is
-    /// not synced.
+    /// is followed. If writing fails, the file is removed. The length of the file is limited only by the length of the
+    /// body. The file is not synced.
     ///
     /// # Errors
     /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 500 if the file
@@ -219,10 +219,10 @@ impl<R: Read> Part<'_, R> {
     /// # Ok::<(), modest::Error>(())
     /// ```
     ///
-    /// If a thousand files have the name, it checks some twenty.
+    /// If a thousand files have the name, some twenty names are checked.
     ///
     /// # Errors
-    /// Those of [`save`](Part::save). 409 only if others have taken each of a hundred free names before the file was
+    /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file was
     /// created.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
         let (folder, name) = (folder.as_ref(), self.safe_file_name().unwrap_or_else(|| "file".to_owned()));
@@ -280,7 +280,7 @@ impl FormDataLimits {
     }
 
     /// Sets the maximum length of a part's head, in bytes with all line breaks. Default: 8 KiB. A form with a longer
-    /// head gets 400: a 431 would mean that the fields of the request are too long, and no browser sends such a part.
+    /// head gets 400: a 431 would mean that the fields of the request are too long. No browser sends such a part.
     ///
     /// It also limits the buffer, which is 16 KiB unless a longer head needs more.
     pub fn head(mut self, bytes: usize) -> FormDataLimits {

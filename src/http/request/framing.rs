@@ -1,6 +1,6 @@
 //! The framing of a request: the length of the body, connection persistence, expectations
 //! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `connection` once a head is complete.
-//! Ambiguous framing is rejected, against request smuggling.
+//! Ambiguous framing is rejected, to prevent request smuggling.
 
 use http::{StatusCode, Version};
 
@@ -30,7 +30,7 @@ pub(crate) enum BodyLength {
 }
 
 impl BodyLength {
-    /// Its length in bytes, if it is known from the head.
+    /// Returns the length of the body in bytes, if the head contains it.
     pub(crate) fn known(self) -> Option<u64> {
         match self {
             BodyLength::None => Some(0),
@@ -40,7 +40,7 @@ impl BodyLength {
     }
 }
 
-/// One pass over the fields.
+/// Determines the framing in one pass over the fields.
 pub(crate) fn parse(head: &Head) -> Result<RequestFraming, Rejection> {
     let mut fields = FramingFields::default();
     for (name, value) in head.fields() {
@@ -84,7 +84,7 @@ struct FramingFields {
 }
 
 impl FramingFields {
-    // RFC 9112, section 3.2: repeated or malformed is 400, whatever the version and the form of the target.
+    // RFC 9112, section 3.2: a repeated or malformed Host is a 400, for all versions and all forms of the target.
     fn host(&mut self, value: &[u8]) -> Result<(), Rejection> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(Rejection::bad_request("there is more than one Host field"));
@@ -112,7 +112,7 @@ impl FramingFields {
         }
     }
 
-    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be rejected, and is).
+    // 1*DIGIT, once. A list of equal values is also rejected, which RFC 9110, section 8.6, allows.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !digits || self.content_length.is_some() {
@@ -150,7 +150,8 @@ impl FramingFields {
             if !is_http11 {
                 return Err(Rejection::bad_request("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
             }
-            // Without chunked last the length is unknown: 400, a MUST, before the 501 of section 6.1, a SHOULD.
+            // If chunked is not the final coding, the length is unknown. The 400 for that is a MUST, so it precedes the
+            // 501 of section 6.1, a SHOULD.
             if !self.chunked {
                 return Err(Rejection::bad_request("chunked is not the last transfer coding"));
             }
@@ -166,7 +167,7 @@ impl FramingFields {
 const UNKNOWN_CODING: Rejection =
     Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked");
 
-/// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
+/// Returns the members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
 fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

@@ -1,4 +1,4 @@
-//! The client of a request, as its connection or a trusted proxy describes it, and its server.
+//! The client of a request, as its connection or a trusted proxy reports it, and the server.
 
 use std::net::IpAddr;
 
@@ -6,25 +6,26 @@ use super::{Forwarded, Request};
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 
 impl Request {
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The address of the client (Python's `client_address`): IP address and port, or a Unix socket.
+    /// Returns the address of the client (Python's `client_address`): IP address and port, or a Unix socket.
     pub fn client_address(&self) -> &Address {
         self.client.address()
     }
 
-    /// The IP address of the client: the one that a [trusted proxy](crate::layers::TrustedProxies) reported, if that
+    /// Returns the IP address of the client: as reported by a [trusted proxy](crate::layers::TrustedProxies), if that
     /// layer is around this handler, otherwise the connection's. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
         told.or_else(|| self.client.ip())
     }
 
-    /// Whether the request was encrypted: by TLS on this connection ([`Client::tls`]), or as reported by a proxy that
-    /// is trusted with it ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), which has precedence.
+    /// Returns whether the request was encrypted, as reported by a trusted proxy
+    /// ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), or otherwise by TLS on this connection
+    /// ([`Client::tls`]).
     pub fn is_secure(&self) -> bool {
         match self.value::<Forwarded>().and_then(|forwarded| forwarded.scheme.clone()) {
             Some(scheme) => scheme == "https",
@@ -37,12 +38,12 @@ impl Request {
         if self.is_secure() { "https" } else { "http" }
     }
 
-    /// Whether the client has closed its side of the connection, or the connection is broken, so that a long handler
-    /// can give up. It costs one atomic load, and becomes true shortly after the client has left, while the handler
-    /// runs.
+    /// Returns whether the client has closed its side of the connection, or the connection is broken, so that a long
+    /// handler can stop. The call costs one atomic load. The result becomes true while the handler runs, shortly after
+    /// the client has disconnected.
     ///
-    /// A client that has sent its last byte and still reads (it shut down its sending side) also counts as gone: the
-    /// two look alike until something is sent. A request made by a test is never gone.
+    /// A client that has shut down its sending side and still reads also counts as gone, because the two cannot be
+    /// distinguished until something is sent. The client of a request created by a test is never gone.
     ///
     /// ```
     /// # use modest::{Request, Response, Result, Error};
@@ -51,7 +52,7 @@ impl Request {
     ///         // check for news; return them if there are any
     /// #       break;
     ///     }
-    ///     Err(Error::new(503, "nobody is listening any more"))
+    ///     Err(Error::new(503, "no client is listening"))
     /// }
     /// # assert!(wait_for_news(&Request::get("/")).is_err());
     /// ```
@@ -59,8 +60,8 @@ impl Request {
         self.waker.as_ref().is_some_and(Waker::client_is_gone)
     }
 
-    /// A handle of the server: its statistics, and the way to shut it down (Python's `self.server`). A request made by
-    /// a test has a handle that serves nothing.
+    /// Returns a handle of the server, for its statistics and to shut it down (Python's `self.server`). In a request
+    /// created by a test, the handle belongs to no server.
     ///
     /// ```no_run
     /// # use modest::{Request, Response, Result};

@@ -1,6 +1,6 @@
 //! Parser of a request head: request line and field lines, or a rejection (RFC 9112, sections 2 to 5).
 //! Called by `connection` as bytes arrive, and by `request` for requests made by hand. Uses `target` for the request
-//! target. It allocates the head once, builds no map, and scans no line twice.
+//! target. It allocates once per head, builds no map, and scans no line twice.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
@@ -44,12 +44,12 @@ struct RequestLine {
     parsed_target: Target,
 }
 
-/// An incremental parser: it keeps what it has found, so no byte is scanned twice however slowly bytes arrive.
+/// An incremental parser. It stores its position, so no byte is scanned twice, even if bytes arrive slowly.
 #[derive(Debug, Default)]
 pub(crate) struct HeadParser {
     /// The start of the first incomplete line.
     line_start: usize,
-    /// That line has been searched for its end up to here.
+    /// How far the end of that line has been searched for.
     scanned: usize,
     empty_lines: u32,
     line: Option<RequestLine>,
@@ -60,8 +60,9 @@ pub(crate) struct HeadParser {
 pub(crate) const MAX_EMPTY_LINES: u32 = 16;
 
 impl HeadParser {
-    /// `bytes` is everything that has arrived of this head, from its first byte on. Each call passes the same bytes and
-    /// more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
+    /// Parses a head. `bytes` are all bytes of the head that have arrived: each call passes the same bytes and more.
+    /// Returns `Ok(None)` if the head is valid so far and incomplete, and `Ok(Some((used, head)))` if it is complete:
+    /// the body begins at `used`.
     pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
         while let Some((end, next)) = self.line_end(bytes, limits)? {
             let start = self.line_start;
@@ -79,18 +80,18 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// How many bytes of memory what it found takes.
+    /// Returns how many bytes of memory the parser uses.
     pub(crate) fn kept(&self) -> usize {
         self.fields.capacity() * size_of::<Field>()
     }
 
-    /// Whether anything except empty lines has arrived.
+    /// Returns whether anything except empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// The end of the next line, without and with its CRLF, or LF where that is accepted (RFC 9112, section 2.2). The
-    /// search stops at the limits, so that a rejection does not depend on how the bytes were split.
+    /// Returns the end of the next line without and with its CRLF (RFC 9112, section 2.2), or its LF if that is
+    /// accepted. The search stops at the limits, so that a rejection does not depend on how the bytes were split.
     fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, usize)>, Rejection> {
         self.first_byte(bytes, limits)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
@@ -117,7 +118,8 @@ impl HeadParser {
         }
     }
 
-    /// Checked at the first byte, without waiting for a line end that may not come: most likely this is TLS.
+    /// Rejects a first byte that cannot begin a request, most likely of TLS, without waiting for a line end that may
+    /// never come.
     fn first_byte(&self, bytes: &[u8], limits: &HeadLimits) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
             Some(b'\n') if limits.bare_lf => Ok(()),
@@ -156,7 +158,7 @@ fn too_large(message: &'static str) -> Rejection {
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 }
 
-/// The longest method that is accepted; longer ones are 501 (RFC 9112, section 3).
+/// The maximum length of a method. Longer methods get 501 (RFC 9112, section 3).
 const MAX_METHOD: usize = 64;
 
 // request-line = method SP request-target SP HTTP-version (section 3). Exactly one space each time.
@@ -169,7 +171,7 @@ fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, R
     if space > MAX_METHOD {
         return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "unknown method"));
     }
-    let last = memrchr(b' ', line).expect("there is one behind the method");
+    let last = memrchr(b' ', line).expect("a space follows the method");
     if last == space {
         return Err(Rejection::bad_request("the request line has no version")); // HTTP/0.9
     }
@@ -217,7 +219,7 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }
 
-/// Whether this line, without its CRLF, is a valid field line: for trailers.
+/// Checks a field line of a trailer, without its CRLF.
 pub(crate) fn check_field(line: &[u8]) -> Result<(), Rejection> {
     field(line, 0, line.len()).map(|_| ())
 }
@@ -226,13 +228,14 @@ fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// field-content and white space (RFC 9110, section 5.5): no control character except the tab; obs-text unchanged.
+/// Returns whether this is a valid field value, with white space around it (RFC 9110, section 5.5): no control
+/// characters except the tab. obs-text is allowed.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
     // No early return, so that the loop is vectorized.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 
-/// token = 1*tchar (RFC 9110, section 5.6.2).
+/// Returns whether this is a token = 1*tchar (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
@@ -258,8 +261,8 @@ static TOKEN: [bool; 256] = {
 };
 
 impl Head {
-    /// The head with a query that is valid in a URI, so that everything downstream (redirects, gateways, logs) sees
-    /// that one form only.
+    /// Percent-encodes the query so that it is valid in a URI. All later code (redirects, gateways, logs) then sees one
+    /// form only.
     fn encoded(mut self) -> Head {
         let Some(query) = self.line.parsed_target.query.filter(|_| self.line.parsed_target.has_raw_query) else {
             return self;
@@ -293,7 +296,7 @@ impl Head {
         Ok(())
     }
 
-    /// How many bytes of memory it takes.
+    /// Returns how many bytes of memory the head uses.
     pub(crate) fn kept(&self) -> usize {
         self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()
     }
@@ -306,12 +309,12 @@ impl Head {
         self.line.version
     }
 
-    /// The request line as received, with the query in its valid form.
+    /// Returns the request line as received, with the query in its valid form.
     pub(crate) fn line(&self) -> &str {
         self.text(self.line.span)
     }
 
-    /// The request line as bytes, without a check for UTF-8.
+    /// Returns the request line as bytes, without a check for UTF-8.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.line.span.of(&self.bytes)
     }
@@ -320,7 +323,7 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// The components of the target.
+    /// Returns the components of the target.
     pub(crate) fn parsed_target(&self) -> &Target {
         &self.line.parsed_target
     }
@@ -333,7 +336,7 @@ impl Head {
         }
     }
 
-    /// The path without a check for UTF-8: its parser accepts nothing else.
+    /// Returns the path as bytes, without a check for UTF-8. (Its parser accepts only ASCII.)
     pub(crate) fn path_bytes(&self) -> &[u8] {
         match &self.line.parsed_target {
             Target { path: Some(span), .. } => span.of(&self.bytes),
@@ -350,17 +353,17 @@ impl Head {
         self.line.parsed_target.authority.map(|span| self.text(span))
     }
 
-    /// Only for spans known to be ASCII: those of the request line.
+    /// Returns a span as text. Only for spans of the request line, which are ASCII.
     fn text(&self, span: Span) -> &str {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// Every field line: the name as received, and the value.
+    /// Iterates over all field lines: the name as received, and the value.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The values of all fields of this name, as received.
+    /// Returns the values of all fields of this name, as received.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields().filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }

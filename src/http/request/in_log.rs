@@ -1,24 +1,25 @@
-//! The name of a request in the log: its line, and its id if it has one.
+//! The name of a request in the log: its request line, and its id if it has one.
 
 use std::fmt;
 
 use super::{Request, RequestId};
 
-/// How many bytes of a handler's work are logged. Of a long line less is logged, so that the id fits.
+/// How many bytes of a request line and its id are logged as the name of a handler's work. A long line is cut so that
+/// the id fits.
 const KEPT: usize = 200;
 
 impl Request {
-    /// In messages: `"GET / HTTP/1.1" [8f3a..]`.
+    /// Returns the request's name for log messages: `"GET / HTTP/1.1" [8f3a..]`.
     pub(crate) fn for_log(&self) -> impl fmt::Display {
         InLog(self)
     }
 
-    /// The IP address of the client, as in the access log.
+    /// Returns the IP address of the client, as in the access log.
     pub(crate) fn client_name(&self) -> String {
         self.client_ip().map_or_else(|| "unix:".to_owned(), |ip| ip.to_string())
     }
 
-    /// The request line with its id, if it has one, as the name of a handler's work: `GET / HTTP/1.1 [8f3a..]`.
+    /// Returns the request line with its id, if it has one, as the name of a handler's work: `GET / HTTP/1.1 [8f3a..]`.
     #[inline]
     pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {
         if self.values.is_empty() {

@@ -1,5 +1,5 @@
 //! A request body while it is received: decoded and stored, in bounded steps.
-//! Called by `connection` with the bytes that have arrived, and by `live`. Uses `decoder` to decode and `stored` to
+//! Called by `connection` with the bytes that have arrived, and by `arriving`. Uses `decoder` to decode and `stored` to
 //! store. It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
 use std::io::Write;
@@ -18,15 +18,15 @@ pub(crate) struct Incoming {
     finished: bool,
 }
 
-/// What the body needs next.
+/// The next requirement of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// More bytes from the client.
     Input,
-    /// A call of `spool`, which may block: memory is full, the last bytes must go to the file, or a handler's writer is
-    /// to be ended.
+    /// A call of `spool`, which may block, because memory is full, the last bytes must go to the file, or a handler's
+    /// writer is to be ended.
     Spool,
-    /// Nothing: it is complete.
+    /// Nothing: the body is complete.
     Nothing,
 }
 
@@ -37,7 +37,7 @@ impl Incoming {
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
-    /// Creates one whose bytes go to a writer, in `spool`.
+    /// Creates a body whose bytes `spool` writes to a writer.
     pub(crate) fn writing_to(
         to: Box<dyn Write + Send>,
         length: BodyLength,
@@ -47,8 +47,8 @@ impl Incoming {
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
-    /// Decodes and stores what fits. Returns how many bytes of input were used, and what is needed next. Rejected
-    /// bytes, and those after the body, stay unused.
+    /// Decodes and stores bytes, as far as there is room. Returns how many bytes of input were used, and what is needed
+    /// next. Rejected bytes, and bytes after the body, are not used.
     pub(crate) fn feed(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Rejection> {
         let mut used = 0;
         while !self.finished {
@@ -67,7 +67,7 @@ impl Incoming {
         Ok((used, if self.writer.must_spool() { Need::Spool } else { Need::Nothing }))
     }
 
-    /// Writes the bytes in memory to the file, and ends a handler's writer that has all of them. May block.
+    /// Writes the bytes in memory to the file, and ends a handler's writer after the last byte. May block.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         self.writer.spool(limits)?;
         if self.finished {
@@ -76,7 +76,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// How many bytes of the body have been received.
+    /// Returns how many bytes of the body have been received.
     pub(crate) fn received(&self) -> u64 {
         self.writer.received()
     }

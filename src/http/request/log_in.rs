@@ -1,4 +1,5 @@
-//! Logging in and out, for pages with buttons for it. `layers::BasicAuth` puts it into requests, `files` reads it.
+//! The path for logging in and out, for pages with buttons for it. `layers::BasicAuth` stores it in requests, `files`
+//! reads it.
 
 use super::Request;
 use crate::http::paths::encode_path;
@@ -13,8 +14,8 @@ impl Request {
         self.put(LogIn(root.into()));
     }
 
-    /// Returns the link to it from the page at this path, and the way back from there. Both are relative, because a
-    /// proxy may serve this server at other paths.
+    /// Returns the link from the page at this path to the path for logging in, and a text that describes the way back.
+    /// Both are relative, because a proxy may serve this server at other paths.
     pub(crate) fn log_in_links(&self, page: &[u8]) -> Option<(String, String)> {
         let log_in = self.value::<LogIn>()?;
         let beneath = page.strip_prefix(&log_in.0[..])?;
@@ -22,8 +23,8 @@ impl Request {
         Some((if above.is_empty() { "./".to_owned() } else { above }, encode_path(beneath)))
     }
 
-    /// Returns the link from there to a page below it, for the way back of [`log_in_links`](Request::log_in_links). It
-    /// never leads to another site.
+    /// Returns the link back to the page, from the way back of [`log_in_links`](Request::log_in_links). It never leads
+    /// to another site.
     pub(crate) fn link_back(way: &str) -> String {
         let path = format!("/{way}");
         match UrlPath::parse(&path) {

@@ -1,5 +1,5 @@
-//! The request for which a thread works now, so that every line it logs has the request's id. Set around each call of a
-//! handler, read by loggers.
+//! The request for which a thread is working, so that every line that the thread logs has the request's id. Set around
+//! each call of a handler, read by loggers.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ thread_local! {
 /// [`RequestIds`](crate::layers::RequestIds) has given it one.
 ///
 /// While a handler is called, its thread is in the scope of its request. The loggers of this library add the id to each
-/// line, whichever crate logs it; a logger of your own reads it from [`LogScope::current`]. For work on another thread,
-/// pass the scope along:
+/// line, also in lines that other crates log. A logger of your own reads it from [`LogScope::current`]. For work on
+/// another thread, pass the scope along:
 ///
 /// ```
 /// use modest::layers::RequestIds;
@@ -45,7 +45,7 @@ impl LogScope {
         LogScope { id }
     }
 
-    /// The scope of the calling thread. Without a request it is empty.
+    /// Returns the scope of the calling thread. Without a request it is empty.
     pub fn current() -> LogScope {
         let copied = |current: &Cell<Option<LogScope>>| {
             let scope = current.take();
@@ -55,12 +55,12 @@ impl LogScope {
         CURRENT.try_with(copied).ok().flatten().unwrap_or_default()
     }
 
-    /// The id of the request.
+    /// Returns the id of the request.
     pub fn request_id(&self) -> Option<&str> {
         self.id.as_ref().map(|id| id.0.as_str())
     }
 
-    /// Calls this closure within the scope. Afterwards the thread is in the scope it was in before, also after a panic.
+    /// Calls this closure within the scope. Afterwards, even after a panic, the thread is in its previous scope.
     #[inline]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         struct Leave(Option<LogScope>);

@@ -22,7 +22,7 @@ impl Request {
         Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"))
     }
 
-    /// Creates a POST to this target with this body, otherwise like [`get`](Request::get).
+    /// Creates a POST to this target with this body. Everything else is as in [`get`](Request::get).
     ///
     /// # Panics
     /// If the target is invalid.
@@ -44,7 +44,7 @@ impl Request {
     /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`.
     ///
     /// # Errors
-    /// The error a client would get for that target, mostly 400.
+    /// If the target is invalid: the error that a client would get, mostly 400.
     pub fn new(method: Method, target: &str) -> Result<Request, Error> {
         let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
         let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1, bare_lf: false };
@@ -98,7 +98,7 @@ impl Request {
         self.with_header("content-type", "application/json").with_body(body)
     }
 
-    /// Returns the request again, with its values. For `respond`, which must not change the caller's request.
+    /// Copies the request with its values, for `respond`, which must not change the caller's request.
     pub(crate) fn copied(&self) -> Result<Request, Error> {
         let (head, client) = (self.head.clone(), self.client.clone());
         let mut copy = Request::from_head(head, client, self.polled, self.begun, self.now, self.waker.clone());
@@ -106,7 +106,7 @@ impl Request {
         Ok(copy)
     }
 
-    /// Sets the time of the poll that brought the request: see [`Request::polled`].
+    /// Sets the time of the poll that reported the request: see [`Request::polled`].
     pub fn with_polled(mut self, polled: Option<time::Instant>) -> Request {
         self.polled = polled.map(tcp::from_std);
         self.polled_is_taken = AtomicBool::new(false);

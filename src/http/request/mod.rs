@@ -1,9 +1,9 @@
 //! A request: method, target, fields, body and client. Created by `connection`; read by handlers.
-//! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
+//! Fields are looked up in the received head and decoded on demand, so that no map is built for each request.
 
 pub(crate) mod plan; // the plan of a body
 
-mod path; // the path, and the part that mounts have taken
+mod path; // the path, and the part of it that mounts have removed
 
 mod cookies; // cookies
 mod from_client; // its client
@@ -14,10 +14,10 @@ mod asked; // which handlers have been called
 
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
-mod in_log; // its name in the log
+mod in_log; // how it is named in the log
 mod log_scope; // the request for which a thread works
 mod made; // requests made by hand
-mod reading; // the body in the forms that handlers need
+mod reading; // the body as text, bytes, JSON or a form
 
 #[cfg(feature = "json")]
 mod typed; // queries, forms, paths and JSON as values of a type
@@ -77,7 +77,7 @@ use path::DecodedPath;
 use route_match::RouteMatches;
 use values::Values;
 
-/// A request and its client.
+/// A request and the client.
 ///
 /// Its body is complete when a handler gets it, unless the handler asked for a stream ([`BodyPlan::stream`]). For
 /// tests, and for calling a handler without a socket, create one by hand:
@@ -92,17 +92,17 @@ use values::Values;
 /// ```
 pub struct Request {
     head: Head,
-    /// Decoded at first use.
+    /// The path, decoded at first use.
     path: DecodedPath,
-    /// How many segments of the path the mounts around the handler have taken.
+    /// How many segments of the path the mounts around the handler have removed.
     mounted: AtomicU32,
-    /// Built at first use.
+    /// All fields as a map, built at first use.
     headers: OnceLock<Box<HeaderMap>>,
     body: Body,
     client: Client,
     polled: Option<Instant>,
     polled_is_taken: AtomicBool,
-    /// When its head was complete.
+    /// When the head was complete.
     begun: Instant,
     now: SystemTime,
     waker: Option<Waker>,
@@ -152,43 +152,44 @@ impl Request {
         self.body = body.into();
     }
 
-    /// The handler has returned. Returns what is left of a body that was received while it ran.
+    /// Called when the handler has returned. Returns the unread rest of a body that was received while the handler ran.
     pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
 
-    /// The request without its body, for the log.
+    /// Drops the body. The rest is kept for the log.
     pub(crate) fn drop_body(&mut self) {
         self.body = Body::default();
     }
 
-    /// The waker of its connection, for the next request there.
+    /// Takes the connection's waker, for the next request on the connection.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()
     }
 
-    /// Sets the turn in which it is handled. The time of a poll is kept only if that poll brought the request.
+    /// Sets the turn in which the request is handled. The time of a poll is kept only if that poll reported the
+    /// request.
     pub(crate) fn set_turn(&mut self, polled: Option<Instant>, now: SystemTime) {
         self.polled = self.polled.filter(|_| self.polled == polled);
         self.now = now;
     }
 
-    /// The request line as sent: method, target and version.
+    /// Returns the request line as sent: method, target and version.
     pub(crate) fn line(&self) -> &str {
         self.head.line()
     }
 
-    /// The request line as bytes.
+    /// Returns the request line as bytes.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.head.line_bytes()
     }
 
-    /// How many bytes of memory its head takes.
+    /// Returns how many bytes of memory the head uses.
     pub(crate) fn kept(&self) -> usize {
         self.head.kept()
     }
 
-    /// The method. It is case-sensitive.
+    /// Returns the method. It is case-sensitive.
     #[doc(alias = "command")]
     pub fn method(&self) -> &Method {
         self.head.method()
@@ -200,54 +201,55 @@ impl Request {
         self.head.version()
     }
 
-    /// The target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes over 0x7F
-    /// in the query are percent-encoded. A path that contains them is rejected with 400.
+    /// Returns the target as sent (Python's `path`, with the query), except that a quote, an angle bracket and bytes
+    /// over 0x7F in the query are percent-encoded. A path that contains them is rejected with 400.
     #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
     }
 
-    /// Whether its target names a host.
+    /// Returns whether the target contains a host.
     pub(crate) fn has_authority(&self) -> bool {
         self.head.parsed_target().authority.is_some()
     }
 
-    /// Whether its target is the URL of an `https` resource.
+    /// Returns whether its target is the URL of an `https` resource.
     pub(crate) fn names_https(&self) -> bool {
         self.head.parsed_target().https
     }
 
-    /// Whether it is about the server as a whole: `OPTIONS *`.
+    /// Returns whether the request is `OPTIONS *`, which concerns the whole server.
     pub(crate) fn is_asterisk(&self) -> bool {
         let target = self.head.parsed_target();
         target.asterisk && target.path.is_none()
     }
 
-    /// The query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F are
-    /// percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another server.
+    /// Returns the query as sent, after the question mark, except that a quote, an angle bracket and bytes over 0x7F
+    /// are percent-encoded: `?q=é` is `q=%C3%A9`. So the query is valid in a `Location` or in a request to another
+    /// server.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
 
-    /// The first query parameter of that name, decoded.
+    /// Returns the first query parameter of that name, decoded.
     #[doc(alias = "parse_qs")]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// All query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
+    /// Returns all query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.query().unwrap_or_default().as_bytes())
     }
 
-    /// The first field of that name, if it is UTF-8. It is looked up in the received head.
+    /// Returns the first field of that name, if it is UTF-8. It is looked up in the received head.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.fields();
         let found = fields.find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// The values of all fields of that name, in order, as bytes.
+    /// Returns the values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
     }
@@ -258,37 +260,37 @@ impl Request {
         self.head.fields()
     }
 
-    /// The name of every field, as sent.
+    /// Returns the name of every field, as sent.
     pub(crate) fn field_names(&self) -> impl Iterator<Item = &[u8]> {
         self.head.fields().map(|(name, _)| name)
     }
 
-    /// All fields as a map, built at first use.
+    /// Returns all fields as a map, built at first use.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
-    /// ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), otherwise the target's if it is a URL,
-    /// otherwise the Host field. `None` if all are absent, which HTTP/1.0 allows.
+    /// Returns the host (and port, if present) that the client requested: as reported by a trusted proxy
+    /// ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), otherwise from the target if that is a URL,
+    /// otherwise from the Host field. `None` if there is none of these, which HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
         let forwarded = self.forwarded_host.get().map(String::as_str);
         forwarded.or_else(|| self.head.authority()).or_else(|| self.header("host")).filter(|host| !host.is_empty())
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// The part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
+    /// Returns the part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
     ///
-    /// A value is never empty, `.` or `..`, and only that of a `{*name}` contains slashes. When `before_body` of a
+    /// A value is never empty, `.` or `..`. Only the value of a `{*name}` can contain slashes. When `before_body` of a
     /// layer around the routes is called, nothing has been matched yet.
     ///
     /// # Errors
-    /// 404 if it does not fit `T`, because such a path names nothing. 500 if the pattern has no such name, which is a
-    /// mistake in the program.
+    /// 404 if the value cannot be parsed as `T`, because then there is nothing at this path. 500 if the pattern has no
+    /// such name, which is a mistake in the program.
     ///
     /// ```
     /// use modest::{Http, Request, Response, Routes};
@@ -309,7 +311,7 @@ impl Request {
     /// Parses the first query parameter of that name.
     ///
     /// # Errors
-    /// 400 with the name of the parameter if it is missing or does not fit `T`.
+    /// 400 with the name of the parameter if it is missing or cannot be parsed as `T`.
     ///
     /// ```
     /// use modest::Request;
@@ -330,8 +332,8 @@ impl Request {
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
     }
 
-    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and the time is up, or the
-    /// server shuts down. It has to be answered now.
+    /// Returns whether this request has waited ([`Response::wait_for`](crate::Response::wait_for)) and its time is up,
+    /// or the server is shutting down. The handler has to return a response now.
     pub fn is_late(&self) -> bool {
         self.late
     }
@@ -340,7 +342,7 @@ impl Request {
         self.late = true;
     }
 
-    /// Which handlers of the chain have been called.
+    /// Returns which handlers of the chain have been called.
     pub(crate) fn asked(&self) -> &Asked {
         &self.asked
     }
@@ -357,7 +359,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400 with the name of the parameter if it does not fit `T`.
+    /// 400 with the name of the parameter if it cannot be parsed as `T`.
     pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
     where
         T: FromStr,
@@ -366,10 +368,10 @@ impl Request {
         self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
-    /// The pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
-    /// [mounts](crate::Routes::mount) it is the patterns of all routers on the way. `None` if there is no route, and
-    /// before a router has been asked: in `before_body` and `handle` of a layer around the routes. For logs and metrics
-    /// by route, which do not grow with the number of paths.
+    /// Returns the pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With
+    /// [mounts](crate::Routes::mount) it consists of the patterns of all routers involved. `None` if there is no route,
+    /// or if no router has been called yet, as in `before_body` and `handle` of a layer around the routes. Use it for
+    /// logs and metrics per route, whose size does not depend on the number of paths.
     ///
     /// ```
     /// use modest::{Http, Request, Response, Routes};
@@ -388,12 +390,12 @@ impl Request {
         &self.routes
     }
 
-    /// Stores a value in the request, and replaces any other of its type: for a layer that passes something to handlers
+    /// Stores a value in the request, in place of any other of its type. A layer uses it to pass a value to handlers
     /// (the user, the tenant).
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
         let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
         if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
-            let _ = self.forwarded_host.set(host); // the first value is kept, because `host` may have returned it
+            let _ = self.forwarded_host.set(host); // the first value stays, because `host` may have returned it
         }
         if let Some(id) = (&value as &dyn Any).downcast_ref::<RequestId>() {
             LogScope::set_id(id);
@@ -401,18 +403,18 @@ impl Request {
         self.values.put(value);
     }
 
-    /// The scope of the lines that are logged while its handler is called.
+    /// Returns the scope for lines that are logged while the handler is called.
     pub(crate) fn log_scope(&self) -> LogScope {
         LogScope::new(self.value::<RequestId>())
     }
 
-    /// The stored value of this type: see [`put`](Request::put).
+    /// Returns the stored value of this type: see [`put`](Request::put).
     #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
     }
 
-    /// The name of the user, if an authenticating layer has stored a [`User`] in the request.
+    /// Returns the name of the user, if an authenticating layer has stored a [`User`] in the request.
     ///
     /// ```
     /// use modest::layers::BearerAuth;
@@ -425,13 +427,13 @@ impl Request {
         self.value::<User>().map(|user| user.name().to_owned())
     }
 
-    /// The id, if a layer has stored a [`RequestId`] in it.
+    /// Returns the id, if a layer has stored a [`RequestId`] in the request.
     pub fn id(&self) -> Option<String> {
         self.value::<RequestId>().map(|id| id.0.clone())
     }
 
-    /// Whether the client is allowed this access to a path, decoded, from the root of the server: `/a/b c`. True unless
-    /// a layer such as [`PathRights`](crate::layers::PathRights) denies it.
+    /// Returns whether the client has this access to a path. The path is decoded, from the root of the server: `/a/b
+    /// c`. The result is true unless a layer such as [`PathRights`](crate::layers::PathRights) denies the access.
     ///
     /// That layer has already checked the path of the request. Use this for other paths that a handler shows or
     /// changes, such as the entries of a listing.
@@ -439,32 +441,32 @@ impl Request {
         self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
 
-    /// When the poll that brought the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled). For
-    /// caches: a file system check made since then is as fresh as a new one.
+    /// When the poll that reported the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled).
+    /// Caches use it: a check of the file system made after that time is as good as a new one.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(tcp::to_std)
     }
 
-    /// [`polled`](Request::polled) for the first call, and `None` afterwards: a handler that asks again may have
-    /// changed the files itself.
+    /// Returns [`polled`](Request::polled) at the first call, and `None` afterwards, because by then the handler itself
+    /// may have changed files.
     pub fn take_polled(&self) -> Option<time::Instant> {
         let polled = self.polled.filter(|_| !self.polled_is_taken.load(Relaxed));
         self.polled_is_taken.store(true, Relaxed);
         polled.map(tcp::to_std)
     }
 
-    /// The wall-clock time at which the request's turn began.
+    /// Returns the wall-clock time at which the request's turn began.
     pub fn now(&self) -> SystemTime {
         self.now
     }
 
-    /// How long ago its head was complete, by the monotonic clock. Since then it may have waited for its body and for a
-    /// worker. Each call reads the clock.
+    /// Returns how long ago the head was complete, by the monotonic clock. Since then the request may have waited for
+    /// its body and for a worker. Each call reads the clock.
     pub fn elapsed(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// When its head was complete.
+    /// When the head was complete.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
     }

@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use crate::http::error::Error;
 
-/// Calls `fill` with a new file, which is removed again if that fails or panics. An existing file is not overwritten,
-/// and a symbolic link not followed.
+/// Calls `fill` with a new file, and removes the file if `fill` fails or panics. An existing file is not overwritten,
+/// and a symbolic link is not followed.
 pub(crate) fn create<T, E>(
     path: &Path,
     cannot_create: impl FnOnce(io::Error) -> E,
@@ -22,10 +22,10 @@ pub(crate) fn create<T, E>(
     Ok(filled)
 }
 
-/// The response for a file that cannot be written.
+/// Returns the response for a file that cannot be written.
 pub(crate) fn error_of(err: io::Error) -> Error {
     match err.kind() {
-        _ if err.get_ref().is_some() => Error::from(err), // an error of the body while it arrives
+        _ if err.get_ref().is_some() => Error::from(err), // an error of receiving the body
         io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "that name is taken"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Error::new(StatusCode::INSUFFICIENT_STORAGE, "there is not enough disk space for the file").with_cause(err)

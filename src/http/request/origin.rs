@@ -1,9 +1,9 @@
-//! Whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent the
-//! request.
+//! Determines whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent
+//! the request.
 //!
 //! A page of another site can make a browser send a form or a PUT to any server that the browser reaches, with the
-//! user's passwords and from the user's network (CSRF). Browsers name the page's site in `Sec-Fetch-Site`, and older
-//! ones in `Origin`. Programs such as curl send neither.
+//! user's passwords and from the user's network (CSRF). Browsers name the page's site in `Sec-Fetch-Site`, older
+//! browsers in `Origin`. Programs such as curl send neither field.
 
 use http::StatusCode;
 
@@ -11,19 +11,20 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// Whether the host and the port of an origin, as in the field `Origin`, are those of the request. The scheme is
-    /// not compared, because a proxy may have ended TLS.
+    /// Returns whether the host and the port of an origin, as in the field `Origin`, are those of the request. The
+    /// scheme is not compared, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
         let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null` for a page in a sandbox
         self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
     }
 
-    /// Whether a page of this server, or the user, made the browser send the request: by `Sec-Fetch-Site`, or else by
-    /// `Origin`. `None` if it has neither field: it is from a program such as curl, or from an old browser.
+    /// Returns whether a page of this server, or the user, made the browser send the request, according to
+    /// `Sec-Fetch-Site`, or otherwise `Origin`. `None` if the request has neither field: it is from a program such as
+    /// curl, or from an old browser.
     ///
-    /// A browser sends requests that a page of another site has made with the user's cookies and passwords. Reject
-    /// those that change something, as the layer [`Csrf`](crate::layers::Csrf) does.
+    /// A browser adds the user's cookies and passwords even to requests of other sites' pages. Reject such requests if
+    /// they change something, as the layer [`Csrf`](crate::layers::Csrf) does.
     ///
     /// ```
     /// use modest::Request;
@@ -42,7 +43,7 @@ impl Request {
             (None, _, Some(origin), None) => Some(self.has_origin(origin)),
             // `none`: caused by the user, not by a page.
             (Some(site), None, _, None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
-            _ => Some(false), // more than one of a field
+            _ => Some(false), // a field more than once
         }
     }
 

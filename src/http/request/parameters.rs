@@ -1,6 +1,6 @@
 //! Parameters of a media type (RFC 9110, sections 5.6.6 and 8.3.1).
 
-/// The parameter `charset` of a media type (RFC 9110, section 8.3.1).
+/// Returns the parameter `charset` of a media type (RFC 9110, section 8.3.1).
 pub(super) fn charset(content_type: &str) -> Option<String> {
     let mut rest = content_type.split_once(';')?.1;
     loop {
@@ -12,7 +12,7 @@ pub(super) fn charset(content_type: &str) -> Option<String> {
     }
 }
 
-/// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
+/// Returns the first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
 fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let text = text.trim_start_matches([' ', '\t', ';']);
     let end_of_name = text.find(['=', ';'])?;

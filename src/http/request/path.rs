@@ -12,11 +12,11 @@ use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, end_of_raw_names};
 
-/// The decoded form of a path, if that differs from the path as written. For most paths it does not.
+/// The decoded form of a path, if it differs from the path as sent. Most paths need no decoding.
 #[derive(Default)]
 pub(super) struct DecodedPath {
     decoded: OnceLock<Box<Decoded>>,
-    /// Repeated and encoded slashes are left to handlers.
+    /// Whether handlers get paths with repeated and encoded slashes.
     is_lenient: AtomicBool,
 }
 
@@ -35,20 +35,20 @@ impl Decoded {
 }
 
 impl Request {
-    /// The decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
+    /// Returns the decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
     ///
-    /// It is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. A request with another
-    /// spelling gets its response before any handler is called; for GET that is a redirect to this path.
+    /// The path is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. A request with any
+    /// other form of the path gets a response before any handler is called; for GET, a redirect to the canonical path.
     ///
     /// Within a [`mount`](crate::Routes::mount) it begins after the mount's own path, so a handler sees the same paths
-    /// wherever it is mounted. [`original_path`](Request::original_path) is the whole.
+    /// at every mount. [`original_path`](Request::original_path) returns the whole path.
     pub fn path(&self) -> &str {
         without_names(self.original_path(), self.mounted(), end_of_names)
     }
 
-    /// The whole decoded path from the root of the server, wherever the handler is mounted.
+    /// Returns the whole decoded path from the root of the server, even if the handler is mounted.
     ///
-    /// For a request made by hand with a path that is not canonical, it is the path as written.
+    /// For a request made by hand with a path that is not canonical, it is the path as given.
     pub fn original_path(&self) -> &str {
         let raw = self.head.path();
         match self.needs_decoding() {
@@ -57,8 +57,8 @@ impl Request {
         }
     }
 
-    /// The path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the mount's
-    /// own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
+    /// Returns the path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the
+    /// mount's own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
     ///
     /// Decoded, with each run of slashes as one, it is [`path`](Request::path). Without
     /// [`strict_paths`](crate::Http::strict_paths) it can begin with an encoded slash.
@@ -69,7 +69,7 @@ impl Request {
         without_names(self.head.path(), self.mounted(), end_of_raw_names)
     }
 
-    /// The whole path from the root of the server, as bytes.
+    /// Returns the whole path from the root of the server, as bytes.
     ///
     /// # Errors
     /// Only for a request made by hand with a path that is not canonical: the response that a client would get.
@@ -83,8 +83,8 @@ impl Request {
         }
     }
 
-    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a trailing slash. Empty if it
-    /// is not mounted (WSGI's `SCRIPT_NAME`).
+    /// Returns the path at which the handler is [mounted](crate::Routes::mount), decoded, without a trailing slash.
+    /// Empty if it is not mounted (WSGI's `SCRIPT_NAME`).
     pub fn mount_path(&self) -> &[u8] {
         let count = self.mounted();
         if count == 0 {
@@ -97,29 +97,28 @@ impl Request {
         &path[..end_of_names(path, count)]
     }
 
-    /// Whether routes lead a request for this path to the same handler as this request. False for paths of another
+    /// Returns whether a request for this path would reach the same handler as this request. False for paths of another
     /// route or mount, and for all paths outside the mount.
     pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
         self.reach().contains(path)
     }
 
-    /// Whether routes lead requests for this path and for every path below it to the same handler as this request.
+    /// Returns whether requests for this path and for every path below it would reach the same handler as this request.
     pub fn leads_here_whole(&self, path: &UrlPath<'_>) -> bool {
         self.reach().contains_all(path)
     }
 
-    /// The paths that lead to the handler that is called now.
+    /// Returns which paths reach the current handler.
     pub(crate) fn reach(&self) -> Reach {
         Reach::new(&self.routes, self.mount_path())
     }
 
-    /// The path of a URL of this server, or of a path alone: for fields such as `Destination` (RFC 4918, section 10.3).
-    /// It is parsed like the target of a request. A path without a slash at its beginning, such as `../b`, is relative
-    /// to the path of the request (RFC 3986, section 5.2). So it is right even behind a proxy that removes a prefix
-    /// from paths.
+    /// Parses a URL of this server, or a path, from fields such as `Destination` (RFC 4918, section 10.3). It is parsed
+    /// like the target of a request. A path without a slash at its beginning, such as `../b`, is relative to the path
+    /// of the request (RFC 3986, section 5.2), which works even behind a proxy that removes a prefix from paths.
     ///
     /// # Errors
-    /// 400 if it is none of these, or has a query; 502 if it is a URL of another server.
+    /// 400 if it is neither a URL nor a path, or has a query; 502 if it is a URL of another server.
     pub fn path_of_url(&self, url: &[u8]) -> Result<UrlPath<'static>, Error> {
         if is_relative(url) {
             return self.resolve(url);
@@ -133,7 +132,7 @@ impl Request {
         UrlPath::from_url(url)
     }
 
-    /// The path at this relative one, with its dot segments removed.
+    /// Resolves a relative path, and removes its dot segments.
     fn resolve(&self, relative: &[u8]) -> Result<UrlPath<'static>, Error> {
         let base = self.head.path_bytes();
         let folder = &base[..memchr::memrchr(b'/', base).map_or(0, |slash| slash + 1)];
@@ -146,8 +145,8 @@ impl Request {
         }
     }
 
-    /// The response to a request whose path is not canonical, which no handler sees. It is a redirect for methods that
-    /// only read (RFC 9110, section 15.4.2), so that no client sends a body twice.
+    /// Returns the response to a request whose path is not canonical. It is a redirect for methods that only read (RFC
+    /// 9110, section 15.4.2), and an error for others, so that no client sends a body twice.
     pub(crate) fn path_error(&self) -> Option<Error> {
         if !self.needs_decoding() || self.is_asterisk() {
             return None;
@@ -164,7 +163,7 @@ impl Request {
         })
     }
 
-    /// Leaves repeated and encoded slashes in the path to handlers ([`Http::strict_paths`](crate::Http::strict_paths)).
+    /// Passes paths with repeated and encoded slashes to handlers ([`Http::strict_paths`](crate::Http::strict_paths)).
     pub(crate) fn set_lenient_path(&self) {
         self.path.is_lenient.store(true, Relaxed);
     }
@@ -188,13 +187,13 @@ impl Request {
         Ok(())
     }
 
-    /// Returns true if `Http::rewrite` has not been called for this request yet. A handler that waits is called again,
-    /// but the closure is not.
+    /// Returns true if `Http::rewrite` has not been called for this request yet. It is called once per request, even if
+    /// the handler is called again after a wait.
     pub(crate) fn begin_rewrite(&mut self) -> bool {
         !std::mem::replace(&mut self.is_rewritten, true) && !self.is_asterisk()
     }
 
-    /// How many segments of the path the mounts around the handler have taken.
+    /// Returns how many segments of the path the mounts around the handler have taken.
     pub(crate) fn mounted(&self) -> u32 {
         self.mounted.load(Relaxed)
     }
@@ -209,10 +208,10 @@ impl Request {
 }
 
 impl UrlPath<'static> {
-    /// The path of a URL with any host, or of a path alone.
+    /// Parses a URL with any host, or a path.
     ///
     /// # Errors
-    /// 400 if it is neither, or has a query.
+    /// 400 if it is neither a URL nor a path, or has a query.
     pub fn from_url(url: &[u8]) -> Result<UrlPath<'static>, Error> {
         let path = parse(url)?.path.map_or(&b"/"[..], |span| span.of(url));
         let path = std::str::from_utf8(path).map_err(|_| no_url())?;
@@ -220,7 +219,7 @@ impl UrlPath<'static> {
     }
 }
 
-/// A URL without a query, which no file has.
+/// Parses a URL. A query is an error, because no file has one.
 fn parse(url: &[u8]) -> Result<Target, Error> {
     let target = target::parse(url, &Method::GET).map_err(|_| no_url())?;
     match target.query {
@@ -229,7 +228,8 @@ fn parse(url: &[u8]) -> Result<Target, Error> {
     }
 }
 
-/// RFC 3986, section 4.2: relative-path references. A colon in the first segment would end a scheme.
+/// Returns whether this is a relative-path reference (RFC 3986, section 4.2). A colon in the first segment would end a
+/// scheme.
 fn is_relative(url: &[u8]) -> bool {
     let first = url.split(|&byte| byte == b'/').next().unwrap_or_default();
     !first.is_empty() && !first.contains(&b':')

@@ -13,12 +13,12 @@ use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::room::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
-/// A body up to this length is received although its request is rejected, so that a layer can respond.
+/// A body of up to this length is received even if its request is rejected, so that a layer can respond.
 const SHORT: u64 = 64 * 1024;
 
-/// What happens to a request's body. It begins with the settings of [`Http`](crate::Http). A handler changes it in
-/// [`before_body`](crate::RequestHandler::before_body). To test a `before_body` by itself, pass a default one. Its
-/// `Debug` shows what was set.
+/// The plan for a request's body: its limits and its destination. It begins with the settings of [`Http`](crate::Http).
+/// A handler changes it in [`before_body`](crate::RequestHandler::before_body). To test a `before_body` by itself, pass
+/// `BodyPlan::default()`. Its `Debug` output shows the settings.
 ///
 /// ```
 /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};
@@ -40,8 +40,8 @@ const SHORT: u64 = 64 * 1024;
 /// ```
 #[derive(Default)]
 pub struct BodyPlan {
-    // The limits that were set; `None`: not set. A copy of the server's limits would count two references, which all
-    // workers write to, even for each request without a body.
+    // The limits that a handler has set; `None`: not set. (A copy of the server's limits would write to two reference
+    // counts that all workers share, for each request.)
     limit: Option<u64>,
     memory: Option<usize>,
     folder: Option<Arc<PathBuf>>,
@@ -50,16 +50,16 @@ pub struct BodyPlan {
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
     pub(crate) writer: Option<Box<dyn Write + Send>>,
-    /// A layer is around the handlers that are called from here on. It can respond to requests that they reject.
+    /// Whether there is a layer around the handlers called from now on. It can respond to requests that they reject.
     pub(crate) layered: bool,
-    /// A handler has set something, so the body is needed.
+    /// Whether a handler has set a limit or a destination, so that the body is needed.
     pub(crate) wanted: bool,
-    /// No handler inside the layers serves the request.
+    /// Whether no handler inside the layers serves the request.
     pub(crate) unserved: bool,
 }
 
 impl BodyPlan {
-    /// The limits, with the server's own where nothing was set.
+    /// Returns the limits. Limits that no handler has set are the server's.
     pub(crate) fn limits(&self, of_all: &BodyLimits) -> BodyLimits {
         BodyLimits {
             body: self.limit.unwrap_or(of_all.body),
@@ -69,7 +69,7 @@ impl BodyPlan {
         }
     }
 
-    /// The timeout, or the server's own if nothing was set.
+    /// Returns the timeout, or the server's if no handler has set one.
     pub(crate) fn timeout_or(&self, of_all: Option<Duration>) -> Option<Duration> {
         self.timeout.unwrap_or(of_all)
     }
@@ -90,7 +90,7 @@ impl BodyPlan {
         self
     }
 
-    /// Sets the folder of that file. Replaces [`Http::body_folder`](crate::Http::body_folder).
+    /// Sets the folder of the temporary file. Replaces [`Http::body_folder`](crate::Http::body_folder).
     pub fn folder(&mut self, folder: impl Into<PathBuf>) -> &mut BodyPlan {
         self.folder = Some(Arc::new(folder.into()));
         self
@@ -110,18 +110,18 @@ impl BodyPlan {
         self
     }
 
-    /// Calls the handler as soon as the head is complete, to read the body while it arrives, with
-    /// [`Request::reader`](crate::Request::reader), which all readers then share, or
-    /// [`form_data`](crate::Request::form_data). The body is not stored: it takes nothing on disk and 64 KiB of memory,
-    /// however long it is.
+    /// Calls the handler as soon as the head is complete, so that it reads the body while it arrives, by
+    /// [`Request::reader`](crate::Request::reader) or [`form_data`](crate::Request::form_data). All readers share one
+    /// position. The body is not stored: a body of any length uses no disk space and 64 KiB of memory.
     ///
     /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers). The
     /// minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) and the [`timeout`](BodyPlan::timeout) limit
-    /// that wait, and only the time spent in it counts. A body that is not streamed holds no worker while it arrives.
+    /// this waiting. Time that the handler spends otherwise does not count. A body that is not streamed holds no worker
+    /// while it arrives.
     ///
-    /// `100 Continue` is sent by the first read, so a handler that responds without reading declines the body. Up to 64
-    /// KiB that it leaves unread are received and dropped. Otherwise the connection is closed after the response.
-    /// Reading fails, with the status that `?` gives the response, if
+    /// `100 Continue` is sent by the first read, so a handler that responds without reading declines the body. If the
+    /// handler leaves up to 64 KiB unread, they are received and dropped. If it leaves more, the connection is closed
+    /// after the response. Reading fails in these cases (`?` gives the response this status):
     ///
     /// | case | [`ErrorKind`](std::io::ErrorKind) | status |
     /// | --- | --- | --- |
@@ -129,11 +129,11 @@ impl BodyPlan {
     /// | the client has disconnected | the socket's, mostly `ConnectionReset` | 400 |
     /// | the client was too slow | `TimedOut` | 408 |
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
-    /// | its chunks are malformed | `InvalidData` | 400 |
+    /// | the chunks are malformed | `InvalidData` | 400 |
     ///
-    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the
-    /// others receive the whole body first, unless part of it was read before. A body that is complete when the handler
-    /// is called is not streamed.
+    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and
+    /// similar methods receive the whole body first, unless part of it was read before. A body that is complete when
+    /// the handler is called is not streamed.
     ///
     /// ```
     /// use std::io::Read;
@@ -160,16 +160,17 @@ impl BodyPlan {
         self
     }
 
-    /// Writes the body to this writer while it arrives, 64 KiB at a time, in turns that may block. It is not stored: no
-    /// worker is held while the client sends, no byte is written twice, and it does not count towards
-    /// [`Http::body_quota`](crate::Http::body_quota). The handler is called when all of it is written, and can only get
-    /// its length ([`Body::len`](crate::Body::len)): reading it fails. This has precedence over
-    /// [`stream`](BodyPlan::stream).
+    /// Writes the body to this writer while it arrives, 64 KiB at a time, in turns that may block. The body is not
+    /// stored otherwise: no worker is held while the client sends, no byte is written twice, and the body does not
+    /// count towards [`Http::body_quota`](crate::Http::body_quota). The handler is called when the whole body is
+    /// written. It can get the body's length ([`Body::len`](crate::Body::len)) but not read it. This has precedence
+    /// over [`stream`](BodyPlan::stream).
     ///
-    /// The writer is dropped, in a turn that may block, when all is written or the client has disconnected. An error of
-    /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413
-    /// (507 if it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no
-    /// body, or for a request [made by hand](crate::Request::new), whose body the handler reads from the request.
+    /// The writer is dropped, in a turn that may block, when the whole body is written or the client has disconnected.
+    /// An error of kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507,
+    /// `FileTooLarge` a 413 (507 if it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is
+    /// written if there is no body, or for a request [made by hand](crate::Request::new), whose body the handler reads
+    /// from the request.
     ///
     /// ```
     /// use std::fs::File;
@@ -202,14 +203,15 @@ impl BodyPlan {
 
     /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the
     /// client sends. The function is called with the head of each part, in a turn that may block, and returns what
-    /// becomes of its content. The handler is called when the form has arrived, and gets its parts from
+    /// happens to its content. The handler is called when the form has arrived, and gets its parts from
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
     /// An error of the function becomes the response, and no more of the form is received. If the form does not arrive
-    /// completely, is malformed, or its handler does not take the parts, the files that were written are removed. While
-    /// it arrives, a form uses about 100 KiB of memory, its kept parts, and the heads of all its parts. Names and media
-    /// types can have 128 bytes per part that [`FormDataLimits::parts`] allows, all together; a form with more gets
-    /// 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a body stays unchanged.
+    /// completely or is malformed, or if its handler does not take the parts, the files that were written are removed.
+    /// While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
+    /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]
+    /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a
+    /// body stays unchanged.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};
@@ -278,14 +280,14 @@ impl BodyPlan {
         self.wanted |= inner.wanted;
     }
 
-    /// Called if nothing serves this request. It is rejected at once, or, inside a layer, after the layer has been
+    /// Called if no handler serves this request. The request is rejected at once, or after the layer around has been
     /// called.
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }
     }
 
-    /// 413 if a body that has arrived is longer than its limit.
+    /// Rejects a body that has arrived with 413 if it is longer than its limit.
     pub(crate) fn check_length(&self, body: &Body) -> Result<(), Error> {
         match self.limit.is_some_and(|limit| body.len() > limit) {
             true => Err(Error::from_rejection(TOO_LARGE)),
@@ -293,8 +295,8 @@ impl BodyPlan {
         }
     }
 
-    /// Whether the body of a request is received before the handlers respond. `accepts`: no handler has rejected the
-    /// request from its head.
+    /// Returns whether the body of a request is received before the handlers respond. `accepts`: no handler has
+    /// rejected the request from its head.
     ///
     /// A layer can respond to a request that is rejected inside it. If it has set a limit, it gets the body. Otherwise
     /// it gets a short body of a request for which there is no route.

@@ -1,4 +1,4 @@
-//! The body of a request in the forms that handlers need, by its media type.
+//! Methods that return the body of a request as bytes, text, a form or JSON, and check its media type.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,13 +13,13 @@ use super::parameters::charset;
 use super::{Request, new_file};
 use crate::http::error::Error;
 
-/// Its body.
+/// Reading the body.
 impl Request {
     /// Returns the body's bytes: borrowed while they are in memory, otherwise read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file cannot be read. For a stream, which is received completely first, those of
-    /// [`BodyPlan::stream`](crate::BodyPlan::stream), and 507 if there is no room for it.
+    /// 500 if the temporary file cannot be read. For a stream, which is received completely first: the errors of
+    /// [`BodyPlan::stream`](crate::BodyPlan::stream), and 507 if there is no room for the body.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
@@ -66,14 +66,15 @@ impl Request {
         Ok(self.body.len())
     }
 
-    /// Returns a reader of the body from its first byte (Python's `rfile`). For a stream it waits for the client: see
+    /// Returns a reader of the body from its first byte (Python's `rfile`). Reading a stream waits for the client: see
     /// [`BodyPlan::stream`](crate::BodyPlan::stream).
     #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }
 
-    /// Whether the body's Content-Type is this media type, with any parameters: for handlers that accept several.
+    /// Returns whether the body's Content-Type is this media type, with any parameters, for handlers that accept
+    /// several types.
     ///
     /// ```
     /// use modest::Request;
@@ -132,11 +133,11 @@ impl Request {
     }
 
     /// Returns the parts of a form that was written while it arrived, in the order sent. From now on their files belong
-    /// to the handler: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+    /// to the handler, and are no longer removed: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
-    /// 400 if the form ends before its last boundary; 500 if there was no
-    /// [`BodyPlan::save_form`](crate::BodyPlan::save_form) for it.
+    /// 400 if the form ends before its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was
+    /// not called for the request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
         let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");
         self.value::<SavedForm>().ok_or_else(unplanned)?.take()
@@ -145,9 +146,9 @@ impl Request {
     /// Parses the body as JSON.
     ///
     /// # Errors
-    /// 415 if its Content-Type is not `application/json` or `…+json`, or is missing: a page of another site can make a
-    /// browser send any bytes without a type, with cookies, but not as JSON. 400 (with the reason) if it is malformed
-    /// or does not fit `T`. [`json_as`](Request::json_as) reports all values that do not fit, each with its field.
+    /// 415 if the Content-Type is missing, or is not `application/json` or `…+json`. (A page of another site can make a
+    /// browser send any bytes with cookies, but not with this type.) 400, with the reason, if the JSON is malformed or
+    /// cannot be read as a `T`. [`json_as`](Request::json_as) reports all invalid values, each with its field.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;

@@ -1,5 +1,5 @@
 //! Quotas for bodies: how much memory and disk all bodies of one server can use together, and the share of each body.
-//! Reserved by `stored`, returned when a reservation is dropped.
+//! `stored` reserves bytes, and dropping a reservation releases them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub(crate) struct BodyLimits {
     pub body: u64,
     /// How many bytes of a body stay in memory. A longer body goes to a file.
     pub memory: usize,
-    /// The folder of that file.
+    /// The folder of temporary files.
     pub folder: Arc<PathBuf>,
-    /// Bytes of all bodies together.
+    /// The quotas of all bodies together.
     pub rooms: BodyRooms,
 }
 
@@ -49,7 +49,7 @@ impl Default for BodyLimits {
     }
 }
 
-/// The quota of bodies for this much memory.
+/// Returns the quota of bodies for this much memory.
 pub(crate) fn memory_quota(memory: u64) -> u64 {
     (memory / 8).min(256 * MIB)
 }
@@ -91,7 +91,7 @@ impl BodyRooms {
         BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))
     }
 
-    /// Unused quotas, with another limit for one of them.
+    /// Returns unused quotas, with another limit for this place.
     pub(crate) fn with_limit(&self, place: Place, limit: u64) -> BodyRooms {
         match place {
             Place::Memory => BodyRooms::new(limit, self.0.files.limit),
@@ -99,12 +99,12 @@ impl BodyRooms {
         }
     }
 
-    /// Whether either quota has this much left.
+    /// Returns whether one of the quotas has this many bytes left.
     pub(crate) fn allow(&self, bytes: u64) -> bool {
         self.0.memory.fits(bytes) || self.0.files.fits(bytes)
     }
 
-    /// Whether the quota of bodies in files has this much left.
+    /// Returns whether the quota of bodies in files has this many bytes left.
     pub(crate) fn have_room_in_files(&self, bytes: u64) -> bool {
         self.0.files.fits(bytes)
     }
@@ -135,7 +135,7 @@ impl Room {
     }
 }
 
-/// The share of one body, in memory or on disk; returned on drop.
+/// The bytes reserved for one body, in memory or on disk. Released when dropped.
 pub(crate) struct Reservation {
     rooms: BodyRooms,
     place: Place,
@@ -145,7 +145,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// An empty reservation, of the memory quota.
+    /// Creates an empty reservation of the memory quota.
     pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
         Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0, pending: 0 }
     }
@@ -154,8 +154,8 @@ impl Reservation {
         self.place
     }
 
-    /// Adds this many bytes. If the memory quota is used up, the whole body is to go to a file. Returns false if the
-    /// disk quota is also used up, and then nothing has changed.
+    /// Reserves this many more bytes. If the memory quota is used up, the whole reservation moves to the disk quota. If
+    /// that is also used up, returns false and changes nothing.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let grown = self.rooms.room(self.place).take(bytes);
         if grown {
@@ -164,8 +164,8 @@ impl Reservation {
         grown || self.place == Place::Memory && self.move_to_file(bytes)
     }
 
-    /// Moves the body to a file, with this many more bytes. Returns false if there is no room, and then nothing has
-    /// changed.
+    /// Moves the reservation to the disk quota, with this many more bytes. If there is no room, returns false and
+    /// changes nothing.
     pub(crate) fn move_to_file(&mut self, more: u64) -> bool {
         let taken = if self.place == Place::Memory { self.bytes.saturating_add(more) } else { more };
         if !self.rooms.room(Place::File).take(taken) {
@@ -180,8 +180,8 @@ impl Reservation {
         true
     }
 
-    /// Counts this many more bytes in memory, on their way to a file. Returns false if the memory quota has no room for
-    /// them.
+    /// Reserves memory for this many more bytes that wait to be written to the file. Returns false if the memory quota
+    /// has no room for them.
     pub(crate) fn pend(&mut self, bytes: u64) -> bool {
         let has_room = self.rooms.room(Place::Memory).take(bytes);
         if has_room {
@@ -190,7 +190,7 @@ impl Reservation {
         has_room
     }
 
-    /// Called when no bytes are on their way to a file any more.
+    /// Releases the memory of bytes that have been written to the file.
     pub(crate) fn end_pending(&mut self) {
         self.rooms.room(Place::Memory).give_back(std::mem::take(&mut self.pending));
     }

@@ -1,5 +1,5 @@
-//! The matches of a request's path, stored in the request. So it is matched once, however often a router is called, and
-//! other paths can be compared with it.
+//! The matches of a request's path, stored in the request. So the path is matched once per router, even if the router
+//! is called several times, and other paths can be compared with it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use crate::http::url_path::{UrlPath, end_of_names};
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
 
-    /// The pattern of this resource, as written.
+    /// Returns the pattern of this resource, as written.
     fn pattern(&self, resource: usize) -> Option<&str>;
 
-    /// Whether a route or a mount has a path below this one.
+    /// Returns whether there is a route or a mount below this path.
     fn has_beneath(&self, path: &str) -> bool;
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct Found {
     pub(crate) params: Vec<(String, String)>,
 }
 
-/// The matches of all routers that the request reached, outermost first. Most requests reach at most one. Without any
-/// it costs one word.
+/// The matches of all routers that the request reached, outermost first. A request without a match uses one word; most
+/// have at most one.
 #[derive(Default)]
 pub(crate) struct RouteMatches(OnceLock<Box<Link>>);
 
@@ -41,12 +41,12 @@ struct Link {
 /// The match of one router.
 pub(crate) struct RouteMatch {
     table: Arc<dyn RouteTable>,
-    /// How many segments of the path the mounts around the router have taken.
+    /// How many segments of the path the mounts around the router have removed.
     pub(crate) mounted: u32,
     pub(crate) found: Found,
 }
 
-/// The paths that lead to the handler of a request, for as long as they are needed.
+/// The set of paths that reach the handler of a request.
 #[derive(Clone)]
 pub(crate) struct Reach {
     /// The path of the mount around the handler.
@@ -54,7 +54,7 @@ pub(crate) struct Reach {
     forks: Vec<Fork>,
 }
 
-/// A router on the way to a handler, and the resource that it chose.
+/// A router around a handler, and the resource that it chose.
 #[derive(Clone)]
 struct Fork {
     table: Arc<dyn RouteTable>,
@@ -75,27 +75,27 @@ impl Reach {
         Reach { mount: mount.to_vec(), forks }
     }
 
-    /// Whether a request for this path is led to the handler. The path is decoded, from the root of the server.
+    /// Returns whether a request for this path reaches the handler. The path is decoded, from the root of the server.
     pub(crate) fn contains(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
         path.beneath(&self.mount).is_some()
             && self.forks.iter().all(|fork| fork.table.find(fork.within(&text)).resource == fork.resource)
     }
 
-    /// Whether that holds for this path and for every path below it.
+    /// Returns whether requests for this path and for every path below it reach the handler.
     pub(crate) fn contains_all(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
         self.contains(path) && self.forks.iter().all(|fork| !fork.table.has_beneath(fork.within(&text)))
     }
 
-    /// Handlers with the same key are reached by the same paths.
+    /// Returns a key that is equal for handlers that the same paths reach.
     pub(crate) fn key(&self) -> String {
         self.forks.iter().map(|fork| format!("{:p} {:?} ", Arc::as_ptr(&fork.table), fork.resource)).collect()
     }
 }
 
 impl Fork {
-    /// The part of a path that the router sees.
+    /// Returns the part of a path that the router sees.
     fn within<'p>(&self, path: &'p str) -> &'p str {
         without_names(path, self.mounted, end_of_names)
     }
@@ -118,8 +118,8 @@ impl RouteMatches {
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
     }
 
-    /// The patterns of the resources that were found, from the outermost router inwards, as one. `None` if the
-    /// innermost router found none.
+    /// Joins the patterns of the matches, from the outermost router inwards. `None` if the innermost router found no
+    /// resource.
     pub(crate) fn pattern(&self) -> Option<String> {
         let mut whole = String::new();
         let mut next = self;
@@ -134,7 +134,7 @@ impl RouteMatches {
         Some(whole).filter(|whole| !whole.is_empty())
     }
 
-    /// The named parts of the path. If two have one name, that of the innermost router counts.
+    /// Returns the named parts of the path. If two have the same name, the innermost router's is returned.
     #[cfg(feature = "json")]
     pub(crate) fn params(&self) -> std::collections::BTreeMap<&str, &str> {
         let Some(link) = self.0.get() else { return Default::default() };
@@ -142,7 +142,7 @@ impl RouteMatches {
         own.chain(link.next.params()).collect()
     }
 
-    /// The part of the path that has this name, of the innermost router that has one.
+    /// Returns the part of the path that has this name, of the innermost router that has one.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         let link = self.0.get()?;
         let params = &link.found.found.params;
@@ -151,7 +151,7 @@ impl RouteMatches {
     }
 }
 
-/// The part of a path that the handler of a mount sees.
+/// Returns the part of a path that the handler of a mount sees.
 pub(super) fn without_names(path: &str, count: u32, end_of_names: impl Fn(&[u8], u32) -> usize) -> &str {
     match count {
         0 => path,

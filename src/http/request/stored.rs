@@ -1,6 +1,6 @@
-//! A stored body: in memory up to a limit, beyond it in an unnamed temporary file.
-//! Written by `incoming` through a `BodyWriter`, read through `body`.
-//! Memory is allocated for received bytes, never for an announced length. Framing is handled elsewhere.
+//! A stored body: in memory up to a limit, and otherwise in an unnamed temporary file. Written by `incoming` through a
+//! `BodyWriter`, read through `body`. Memory is allocated for received bytes, never for an announced length. `decoder`
+//! handles framing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::tcp::link_unnamed;
 #[derive(Default)]
 pub(crate) struct StoredBody {
     storage: Storage,
-    /// Given back when the body is dropped.
+    /// Released when the body is dropped.
     reservation: Option<Arc<Reservation>>,
 }
 
@@ -32,7 +32,7 @@ enum Storage {
         file: File,
         length: u64,
     },
-    /// Written to the handler's writer; its length.
+    /// The body was written to the handler's writer.
     Elsewhere {
         length: u64,
     },
@@ -63,7 +63,7 @@ impl StoredBody {
         Ok(StoredBody { storage, reservation: self.reservation.clone() })
     }
 
-    /// All bytes: borrowed if they are in memory, else read from the temporary file.
+    /// Returns all bytes: borrowed if they are in memory, else read from the temporary file.
     pub(crate) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         match &self.storage {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -95,15 +95,16 @@ impl StoredBody {
         }
     }
 
-    /// Gives it a name. A spooled file is linked; if that is not possible, and from memory, a new file is written.
+    /// Gives the body a name. A temporary file is linked. If that is not possible, or if the body is in memory, a new
+    /// file is written.
     pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
         if let Storage::Spooled { file, .. } = &self.storage {
             match link_unnamed(file, path) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
                 // Linking fails across file systems (EXDEV), on systems and file systems without links or unnamed
-                // files, and without /proc: then the file is copied. If that fails as well, its error is the clearer
-                // one.
+                // files, and without /proc. Then the file is copied. If that also fails, the error of copying is
+                // returned, because it is clearer.
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
@@ -136,8 +137,9 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// Creates a file without a name. Where unnamed files are forbidden, its name is removed at once. Errors are the
-/// kernel's own, by which callers recognize a lack of descriptors; those of `NamedTempFile` have no number.
+/// Creates a file without a name. On a file system without unnamed files, it removes the name at once. Errors come
+/// directly from the kernel, so that callers can recognize a lack of descriptors. (Errors of `NamedTempFile` have no
+/// error number.)
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
     let named = || Ok(tempfile::Builder::new().make_in(folder, open)?.into_file());
@@ -166,18 +168,18 @@ const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
-/// Receives a body: into memory, and from there to a file.
+/// Stores a body that is being received: in memory, and from there in a file.
 pub(crate) struct BodyWriter {
     /// Bytes received since the last write to the file.
     memory: Vec<u8>,
     sink: Sink,
-    /// Bytes written to it.
+    /// How many bytes were written to the sink.
     spooled: u64,
-    /// How many bytes have room: received ones, and announced ones up to [`AHEAD`]. `u64::MAX` if it does not use the
-    /// server's room.
+    /// How many bytes are reserved: received bytes, and announced ones up to [`AHEAD`]. `u64::MAX` if the body does not
+    /// use the server's quotas.
     reserved: u64,
     reservation: Reservation,
-    /// Bytes must be written before more are accepted: the memory quota has no room for them to wait.
+    /// Whether bytes must be written before more are accepted, because the memory quota has no room.
     is_urgent: bool,
 }
 
@@ -188,14 +190,14 @@ enum Sink {
     File(File),
     /// The handler's writer, which gets all bytes.
     Given(Box<dyn Write + Send>),
-    /// That writer got all bytes, and is dropped.
+    /// The handler's writer got all bytes, and was dropped.
     Closed,
 }
 
 impl BodyWriter {
-    /// `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the limit, or if there
-    /// is no room for this many bytes. The first [`AHEAD`] of them are reserved; those after them, and the bytes of a
-    /// body without a length, take room as they arrive.
+    /// Creates a writer. `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the
+    /// limit, or if there is no room for this many bytes. The first [`AHEAD`] bytes are reserved now. Later bytes, and
+    /// the bytes of a body without a length, are reserved as they arrive.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let mut reservation = Reservation::new(&limits.rooms);
         let length = announced.unwrap_or(0);
@@ -213,7 +215,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
-    /// Creates one whose bytes go to this writer, and use no space of the server.
+    /// Creates a `BodyWriter` that passes all bytes to this writer, and does not use the server's quotas.
     pub(crate) fn writing_to(
         given: Box<dyn Write + Send>,
         announced: Option<u64>,
@@ -226,7 +228,7 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }
 
-    /// How many more bytes fit in memory before they must be written to the file.
+    /// Returns how many more bytes fit in memory before they must be written to the file.
     pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
         // Even if no memory is allowed, each piece of a body passes through it.
         let capacity = match self.reservation.place() {
@@ -237,7 +239,7 @@ impl BodyWriter {
         capacity.saturating_sub(self.memory.len())
     }
 
-    /// `more`: announced bytes beyond those received. Rejects the body at once if they exceed a limit.
+    /// Rejects the body if it exceeds a limit with `more` announced bytes after the received ones.
     pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
         let length = self.received().saturating_add(more);
         if length > limits.body {
@@ -249,25 +251,25 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Bytes received so far.
+    /// Returns the number of bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.spooled + self.memory.len() as u64
     }
 
-    /// Whether a complete body needs `spool` once more: bytes are still to be written, or the handler's writer is to be
-    /// dropped.
+    /// Returns whether a complete body needs another call of `spool`, because bytes are still to be written or the
+    /// handler's writer is to be dropped.
     pub(crate) fn must_spool(&self) -> bool {
         self.is_written() && !self.memory.is_empty() || matches!(self.sink, Sink::Given(_))
     }
 
-    /// May block: all is written, and the handler's writer is dropped.
+    /// Drops the handler's writer after all bytes were written. May block.
     pub(crate) fn close(&mut self) {
         if let Sink::Given(_) = self.sink {
             self.sink = Sink::Closed;
         }
     }
 
-    /// Whether the bytes must be written at once.
+    /// Returns whether the bytes must be written at once.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -276,7 +278,7 @@ impl BodyWriter {
         self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_))
     }
 
-    /// Appends received bytes. No disk access.
+    /// Appends received bytes in memory. Does not access the disk.
     pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
         let received = self.received() + length;
@@ -319,7 +321,7 @@ impl BodyWriter {
         }
         match &mut self.sink {
             Sink::File(file) => file.write_all(&self.memory),
-            Sink::Given(_) | Sink::Closed | Sink::None => Ok(()), // it is a file now
+            Sink::Given(_) | Sink::Closed | Sink::None => Ok(()), // the body is in a file now
         }
     }
 
@@ -334,13 +336,13 @@ impl BodyWriter {
 }
 
 /// How many announced bytes are reserved before they arrive. So bodies of usual size are not rejected half-way, and a
-/// client that only announces long ones takes little of the quota.
+/// client that announces long bodies without sending them uses little of the quota.
 const AHEAD: u64 = 16 << 20;
 
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// The rejection for an error of the handler's writer.
+/// Returns the rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
@@ -363,7 +365,7 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     }
 }
 
-/// Whether the process is out of descriptors or of memory for them.
+/// Returns whether the process is out of descriptors or of memory for them.
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
@@ -374,8 +376,8 @@ mod tests {
     use super::super::room::BodyRooms;
     use super::*;
 
-    /// Errors of the system because of missing space, including a limit of file sizes, differ from errors of a
-    /// handler's writer.
+    /// An error because the disk is full, or because of the system's limit of file sizes, has another status than an
+    /// error that a handler's writer returns.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();
@@ -398,7 +400,7 @@ mod tests {
         }
     }
 
-    /// A client that announces a long body and sends little takes little of the quota.
+    /// A client that announces a long body and sends little uses little of the quota.
     #[test]
     fn announced_bytes_are_reserved_only_for_a_while() {
         const MIB: u64 = 1 << 20;

@@ -27,12 +27,12 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
-    /// The same start, and an end `by` bytes later.
+    /// Returns a span with the same start, and an end `by` bytes later.
     pub(crate) fn lengthened(self, by: usize) -> Span {
         Span { end: self.end + by as u32, ..self }
     }
 
-    /// The same span, relative to a start `by` bytes earlier.
+    /// Returns the span moved by `by` bytes, for bytes that begin earlier.
     pub(crate) fn shifted(self, by: usize) -> Span {
         Span { start: self.start + by as u32, end: self.end + by as u32 }
     }
@@ -47,25 +47,25 @@ pub(crate) struct Target {
     pub path: Option<Span>,
     /// The part after the question mark.
     pub query: Option<Span>,
-    /// `OPTIONS *`: the server as a whole, not a path.
+    /// Whether the target is `*`, the whole server instead of a path (`OPTIONS *`).
     pub asterisk: bool,
     /// Whether it is the URL of an `https` resource.
     pub https: bool,
-    /// Whether the path may differ from its decoded form: see `url_path::is_plain`, which has the same rule.
+    /// Whether the path can differ from its decoded form. The rule is the same as in `url_path::is_plain`.
     pub needs_decoding: bool,
-    /// Whether the query has bytes that a URI must not have but clients send, as in `?q=é` and `?q="a"`.
+    /// Whether the query has bytes that are not allowed in a URI but that clients send, as in `?q=é` and `?q="a"`.
     pub has_raw_query: bool,
 }
 
 impl Target {
-    /// The same components in bytes in which the target begins at `by`.
+    /// Returns the components for bytes in which the target begins at `by`.
     pub(crate) fn shifted(self, by: usize) -> Target {
         let shift = |span: Option<Span>| span.map(|span| span.shifted(by));
         Target { authority: shift(self.authority), path: shift(self.path), query: shift(self.query), ..self }
     }
 }
 
-/// CONNECT has a form of its own; `*` is for OPTIONS only.
+/// Parses a target. CONNECT has a form of its own, and `*` is allowed only for OPTIONS.
 pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     if *method == Method::CONNECT {
         return authority_form(bytes);
@@ -145,7 +145,7 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
     Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), needs_decoding, has_raw_query, ..target })
 }
 
-/// Percent-encodes the bytes of a query that a URI must not have.
+/// Percent-encodes the bytes of a query that are not allowed in a URI.
 pub(crate) fn encode_raw_query(query: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(query.len() * 3);
     for &byte in query {
@@ -167,12 +167,13 @@ const NONE: u8 = 0;
 const REG_NAME: u8 = 1;
 /// The rest of pchar and the slash (section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
 const PATH: u8 = 2;
-/// In a query only: the question mark, and the characters that browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
+/// Allowed in a query only: the question mark, and the characters that browsers leave unencoded there: `{`, `}`, `` `
+/// ``, `\`.
 const QUERY: u8 = 3;
-/// The percent sign. In a query it can be alone, because browsers send it so.
+/// The percent sign. In a query, hexadecimal digits need not follow it, because browsers send it without them.
 const PERCENT: u8 = 4;
-/// In a query only, where they are percent-encoded on arrival: quotes, angle brackets and all bytes over 0x7F, as curl
-/// and browsers can send them. Control characters, spaces and `#` are never accepted.
+/// Allowed in a query only, and percent-encoded on arrival: quotes, angle brackets and all bytes over 0x7F, because
+/// curl and browsers can send them. Control characters, spaces and `#` are never accepted.
 const RAW: u8 = 5;
 
 static CLASS: [u8; 256] = {
@@ -200,8 +201,8 @@ static CLASS: [u8; 256] = {
     table
 };
 
-/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty Host means that the
-/// target has no authority. Anything else is invalid: userinfo, a space, a path.
+/// Returns whether this is uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty
+/// Host means that the target has no authority. Anything else, such as user information, a space or a path, is invalid.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
@@ -232,7 +233,8 @@ fn is_port(digits: &[u8]) -> bool {
     })
 }
 
-// How many bytes belong to a reg-name = *( unreserved / pct-encoded / sub-delims ), which includes IPv4 addresses.
+// The length of the reg-name = *( unreserved / pct-encoded / sub-delims ) at the start. IPv4 addresses are also of this
+// form.
 fn reg_name_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {

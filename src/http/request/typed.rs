@@ -2,8 +2,8 @@
 //! with its field.
 //!
 //! serde stops at the first error. So a faulty value is recorded here and replaced by a stand-in of the expected type,
-//! and reading continues. If a value is missing, or if its type returns an error itself, everything is read again with
-//! a stand-in at that place.
+//! and reading continues. If a value is missing, or if its type itself returns an error, all values are read again with
+//! a stand-in for this one.
 
 mod fields; // objects and lists
 mod reader; // a value, or its stand-in
@@ -21,7 +21,7 @@ use crate::http::error::{Error, FieldError};
 
 use reader::Reader;
 
-/// Values of a type that a handler names.
+/// Reading values of a handler's own types.
 impl Request {
     /// Reads the query as a value of this type: a struct with a field for each parameter.
     ///
@@ -96,8 +96,8 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 404 if a part does not fit, because such a path names nothing. 500 if the pattern lacks a name of the type,
-    /// which is a mistake in the program.
+    /// 404 if a part cannot be parsed, because then there is nothing at this path. 500 if the type has a name that the
+    /// pattern does not have, which is a mistake in the program.
     pub fn path_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs: Vec<_> =
             self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -125,8 +125,8 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 415 if its Content-Type is not that of JSON, 400 if it is malformed, 422 with all faults
-    /// ([`Error::field_errors`]). A field within another is named as `address.city` or `items[2].price`.
+    /// 415 if the Content-Type is not that of JSON, 400 if the JSON is malformed, 422 with all faults
+    /// ([`Error::field_errors`]). A nested field is named with its path: `address.city`, `items[2].price`.
     pub fn json_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;
         let bytes = self.bytes()?;
@@ -147,7 +147,7 @@ impl Request {
 /// The message for a field that is absent.
 const MISSING: &str = "missing";
 
-/// A name that occurs more than once has a list of values.
+/// Reads pairs of names and texts. A name that occurs more than once has a list of values.
 fn read_texts<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>) -> Result<T, Vec<FieldError>> {
     let mut values: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     pairs.for_each(|(name, value)| values.entry(name).or_default().push(Value::String(value)));
@@ -171,24 +171,24 @@ fn read<T: DeserializeOwned>(value: &Value, is_text: bool) -> Result<T, Vec<Fiel
 /// The findings of one reading.
 #[derive(Default)]
 struct Findings {
-    /// All values are texts: numbers are parsed, and one value is also a list of one.
+    /// Whether all values are texts. Then numbers are parsed, and a single value is also a list with one element.
     is_text: bool,
     faults: RefCell<Vec<FieldError>>,
-    /// The fields of the whole, as the type declares them.
+    /// The fields that the outermost type declares.
     declared: Cell<&'static [&'static str]>,
-    /// Places that get a stand-in, because their value is missing or causes an error.
+    /// Paths that get a stand-in, because their value is missing or causes an error.
     replaced: RefCell<BTreeSet<String>>,
-    /// Fields that are not expected.
+    /// Paths of fields that the type does not expect.
     left_out: RefCell<BTreeSet<String>>,
 }
 
 impl Findings {
-    /// The value to read at this place. `None` for a stand-in.
+    /// Returns the value to read at this path, or `None` for a stand-in.
     fn at<'a>(&self, path: &str, value: &'a Value) -> Option<&'a Value> {
         (!self.replaced.borrow().contains(path)).then_some(value)
     }
 
-    /// Records a fault, unless this place already has one.
+    /// Records a fault, unless this path already has one.
     fn note(&self, path: &str, message: String) {
         let mut faults = self.faults.borrow_mut();
         if faults.iter().all(|fault| fault.field() != path) {
@@ -196,7 +196,7 @@ impl Findings {
         }
     }
 
-    /// All faults, in the order in which the type declares its fields.
+    /// Returns all faults, in the order in which the type declares its fields.
     fn in_order(self) -> Vec<FieldError> {
         let mut faults = self.faults.into_inner();
         let declared = self.declared.get();
@@ -206,7 +206,7 @@ impl Findings {
         faults
     }
 
-    /// Records what has stopped the reading. Returns whether reading again will get further.
+    /// Records the error that has stopped the reading. Returns whether reading again will get further.
     fn settle(&self, stop: &Stop) -> bool {
         let place = stop.place();
         self.note(&place, stop.message());
@@ -256,7 +256,7 @@ impl Stop {
     }
 }
 
-/// The path of a field of an object.
+/// Returns the path of a field of an object.
 fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

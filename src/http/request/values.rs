@@ -42,7 +42,7 @@ impl User {
         self
     }
 
-    /// Sets a claim: what an issuer of tokens states about the user. It replaces any of that name.
+    /// Sets a claim, a statement about the user by an issuer of tokens. Replaces a claim of the same name.
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<String>) -> User {
         let (name, value) = (name.into(), value.into());
         self.claims.retain(|(known, _)| *known != name);
@@ -50,33 +50,33 @@ impl User {
         self
     }
 
-    /// The name, as in the access log.
+    /// Returns the name, as in the access log.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The roles, in the order in which they were added.
+    /// Returns the roles, in the order in which they were added.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().map(String::as_str)
     }
 
-    /// Whether the user has this role.
+    /// Returns whether the user has this role.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles().any(|known| known == role)
     }
 
-    /// The claims: name and value.
+    /// Returns the claims: name and value.
     pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
         self.claims.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The claim of this name.
+    /// Returns the claim of this name.
     pub fn claim(&self, name: &str) -> Option<&str> {
         self.claims().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 }
 
-/// Shows names of claims only: a value may be private.
+/// Shows only the names of claims, because values may be private.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let claims: Vec<_> = self.claims.iter().map(|(name, _)| name).collect();
@@ -120,24 +120,24 @@ pub struct Forwarded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
-    /// Read it: GET, HEAD, and PROPFIND of one resource.
+    /// To read a resource: GET, HEAD, and PROPFIND of one resource.
     Read,
-    /// List the contents of a folder: listings, archives.
+    /// To list the contents of a folder: listings, archives.
     List,
-    /// Change it: PUT, DELETE, and every method that does not only read.
+    /// To change a resource: PUT, DELETE, and all other methods that do not only read.
     Write,
 }
 
-/// What the client is allowed to do, by path: stored in the request by
+/// The accesses that the client is allowed, by path. Stored in the request by
 /// [`layers::PathRights`](crate::layers::PathRights).
 ///
 /// [`StaticFileHandler`](crate::StaticFileHandler) checks them for each file that a request reads, lists or writes.
-/// Other handlers check anything beyond the path of the request: [`Request::permits`](crate::Request::permits).
+/// Other handlers check paths other than the request's by [`Request::permits`](crate::Request::permits).
 pub struct Permissions {
     who: String,
     may_ask_who: bool,
     judge: Box<Judge>,
-    /// The decision for a whole folder. `None`: `judge` of the folder itself.
+    /// Decides about a folder with everything below it. `None`: `judge` of the folder decides.
     judge_beneath: Option<Box<Judge>>,
     /// The permissions of an outer layer, which must also allow an access.
     outer: Option<Arc<Permissions>>,
@@ -146,22 +146,22 @@ pub struct Permissions {
 type Judge = dyn Fn(Access, &[u8]) -> bool + Send + Sync;
 
 impl Permissions {
-    /// Two requests with the same `who` have the same permissions. The closure decides whether an access to a path is
-    /// allowed, decoded, from the root of the server. It decides about each name of a file separately: `/a.txt.gz` and
-    /// `/a.txt` are two calls.
+    /// Creates permissions. Two requests with the same `who` have the same permissions. The closure decides whether an
+    /// access to a path is allowed. The path is decoded, from the root of the server. If a file has several names, such
+    /// as `/a.txt.gz` and `/a.txt`, the closure is called for each.
     pub fn new(who: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         let judge = Box::new(judge);
         Permissions { who: who.into(), may_ask_who: false, judge, judge_beneath: None, outer: None }
     }
 
-    /// Sets a closure that decides whether an access is allowed to a path and to everything below it, which moving a
-    /// folder needs. Default: the decision for the path itself.
+    /// Sets a closure that decides whether an access to a path and to everything below it is allowed, as needed for
+    /// moving a folder. Default: the decision for the path itself.
     pub fn beneath(mut self, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         self.judge_beneath = Some(Box::new(judge));
         self
     }
 
-    /// Combines these permissions with those of an outer layer: only what both allow is allowed.
+    /// Combines these permissions with those of an outer layer: an access is allowed if both allow it.
     pub fn within(mut self, outer: Arc<Permissions>) -> Permissions {
         self.who = format!("{}\0{}", outer.who, self.who);
         self.may_ask_who |= outer.may_ask_who;
@@ -169,8 +169,8 @@ impl Permissions {
         self
     }
 
-    /// Whether an authenticated user might be allowed more than the client. Then a rejection is 401, otherwise 403.
-    /// Default: false.
+    /// Sets whether an authenticated user might be allowed more than this client. If so, a rejection is a 401,
+    /// otherwise a 403. Default: false.
     pub fn may_ask_who(mut self, may: bool) -> Permissions {
         self.may_ask_who = may;
         self
@@ -181,18 +181,18 @@ impl Permissions {
         &self.who
     }
 
-    /// Whether this access to this path is allowed.
+    /// Returns whether this access to this path is allowed.
     pub fn permit(&self, access: Access, path: &[u8]) -> bool {
         (self.judge)(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit(access, path))
     }
 
-    /// Whether this access to this path, and to everything below it, is allowed.
+    /// Returns whether this access to this path, and to everything below it, is allowed.
     pub fn permit_all(&self, access: Access, path: &[u8]) -> bool {
         let judge = self.judge_beneath.as_ref().unwrap_or(&self.judge);
         judge(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit_all(access, path))
     }
 
-    /// The response to a request that is not allowed.
+    /// Returns the response to a request that is not allowed.
     pub fn refusal(&self) -> Error {
         match self.may_ask_who {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),
@@ -201,9 +201,9 @@ impl Permissions {
     }
 }
 
-/// Stored in a request by [`layers::PathRights`](crate::layers::PathRights): whether its user can write at the path of
-/// the request and not read there. Then only handlers that serve writers are called, and only responses for writers are
-/// sent.
+/// Whether the user can write but not read at the path of the request. Stored in the request by
+/// [`layers::PathRights`](crate::layers::PathRights). If true, only handlers that serve writers are called, and only
+/// responses for writers are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MayOnlyWrite(pub(crate) bool);
 
@@ -213,11 +213,11 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A value per type. Most requests have none, which costs one word.
+/// One value per type. Without values, as in most requests, it uses one word.
 #[derive(Default)]
 pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
 
-/// There are so few that a linear search is as fast as a map.
+/// There are so few values that a linear search is as fast as a map.
 type Value = (TypeId, Arc<dyn Any + Send + Sync>);
 
 impl Values {
@@ -228,7 +228,7 @@ impl Values {
         values.push((kind, Arc::new(value)));
     }
 
-    /// The same values, to which others can be added.
+    /// Returns a copy with the same values.
     pub(crate) fn copied(&self) -> Values {
         match self.0.get() {
             Some(values) => {
@@ -239,7 +239,7 @@ impl Values {
         }
     }
 
-    /// Whether there are none: checked for every request.
+    /// Returns whether there are no values. Called for every request, so it is cheap.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.get().is_none()

@@ -1,4 +1,4 @@
-//! The body of a response, in each form in which it can be given. Part of a `response`; taken apart by `sending`.
+//! The body of a response in all its forms. Part of a `response`; read by `sending`.
 
 use std::fmt;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
-    /// The length in bytes, if it is known.
+    /// Returns the length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::Static(bytes) => Some(bytes.len() as u64),
@@ -69,7 +69,7 @@ impl ResponseBody {
         })
     }
 
-    /// Calls this with the bytes of the body: of one in memory now, of others as they are sent.
+    /// Calls the tee with the bytes of the body: at once for a body in memory, and while it is sent for others.
     pub(crate) fn with_tee(self, mut tee: Tee, declared: Option<u64>) -> ResponseBody {
         match self {
             ResponseBody::Pushed(mut body) => {
@@ -105,7 +105,7 @@ impl ResponseBody {
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
             ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
-            // Only what is queued: a test does not wait for the rest.
+            // Only the queued bytes: a test does not wait for more.
             ResponseBody::Pushed(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {
                 Some(length) => read_exactly(length, read),
@@ -130,7 +130,7 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Reads what an iterator returns, piece by piece.
+/// Reads the items of an iterator, one after another.
 pub(super) struct Pieces<I> {
     pieces: I,
     piece: Vec<u8>,
@@ -157,7 +157,7 @@ impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
     }
 }
 
-/// Calls the tee with what is read.
+/// Calls the tee with the bytes that are read.
 struct TeeReader {
     read: Box<dyn Read + Send>,
     tee: Tee,

@@ -10,7 +10,7 @@ use crate::http::error::Error;
 
 /// A cookie to set.
 ///
-/// By default it is a session cookie, for the folder of the page and for the host that sets it.
+/// By default it is a session cookie for the folder of the page and the host that sets it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Cookie {
     deferred_error: Option<Error>,
 }
 
-/// The requests from other sites that carry a cookie.
+/// Which requests from other sites include a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
@@ -61,12 +61,12 @@ impl Cookie {
         Cookie::new(name, "").with_max_age(Duration::ZERO)
     }
 
-    /// Sets the path. Requests below it carry the cookie.
+    /// Sets the path. Requests at and below it include the cookie.
     pub fn with_path(self, path: impl AsRef<str>) -> Cookie {
         self.attribute("Path", path.as_ref())
     }
 
-    /// Sets the domain. Requests to all its hosts carry the cookie. Default: this host only.
+    /// Sets the domain. Requests to all its hosts include the cookie. Default: this host only.
     pub fn with_domain(self, domain: impl AsRef<str>) -> Cookie {
         self.attribute("Domain", domain.as_ref())
     }
@@ -95,7 +95,7 @@ impl Cookie {
         self.flag("Secure")
     }
 
-    /// Sets which requests from other sites carry the cookie. Browsers use `Lax` by default.
+    /// Sets which requests from other sites include the cookie. Browsers use `Lax` by default.
     pub fn with_same_site(self, policy: SameSite) -> Cookie {
         let policy = match policy {
             SameSite::Strict => "Strict",

@@ -18,8 +18,8 @@ use crate::http::request::Request;
 ///
 /// A signed value can be read by the browser's user, but not changed (HMAC-SHA256). An encrypted one cannot be read
 /// either (XChaCha20-Poly1305). The name of the cookie is part of both, so a value is not valid in another cookie. A
-/// cookie, and any copy of it, is valid for as long as the key is. So do not use them for logins and other things that
-/// must end: use [`layers::Sessions`](crate::layers::Sessions) for these.
+/// cookie, and any copy of it, is valid as long as the key. So do not use such cookies for logins or anything else that
+/// must end. Use [`layers::Sessions`](crate::layers::Sessions) for these.
 ///
 /// ```
 /// use modest::{Cookie, CookieKey, Http, Request, Response, handler_fn};
@@ -84,7 +84,7 @@ impl CookieKey {
         CookieKey::from_secret(std::fs::read(path)?)
     }
 
-    /// Returns the value of the first cookie with this name that [`Cookie::signed`] has made with this key.
+    /// Returns the value of the first cookie with this name that was created by [`Cookie::signed`] with this key.
     pub fn verified(&self, request: &Request, name: &str) -> Option<String> {
         cookies_of(request, name).find_map(|text| {
             let (value, signature) = text.split_once('.')?;
@@ -94,7 +94,7 @@ impl CookieKey {
         })
     }
 
-    /// Returns the value of the first cookie with this name that [`Cookie::encrypted`] has made with this key.
+    /// Returns the value of the first cookie with this name that was created by [`Cookie::encrypted`] with this key.
     pub fn decrypted(&self, request: &Request, name: &str) -> Option<String> {
         cookies_of(request, name).find_map(|text| {
             let sealed = Base64UrlUnpadded::decode_vec(text).ok()?;
@@ -114,7 +114,7 @@ impl CookieKey {
         CookieKey { signing: part("modest: signed cookies"), encryption: part("modest: encrypted cookies") }
     }
 
-    /// The MAC of name and value. A character that no name contains separates them.
+    /// Returns the MAC of name and value. A character that no name contains separates them.
     fn mac(&self, name: &str, value: &str) -> Hmac<Sha256> {
         let mut mac = mac_with(&self.signing);
         [name, "=", value].iter().for_each(|part| mac.update(part.as_bytes()));
@@ -172,13 +172,13 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-/// Creates a file with a secret, in one step. If another process was faster, its secret is used.
+/// Creates a file with a secret, in one step. If another process has created it meanwhile, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(&random::<32>()?)?;
     file.as_file().sync_all()?;
-    // Where a sandbox forbids a rename that replaces nothing, a link does the same.
+    // If a sandbox forbids a rename that must not replace a file, a link has the same effect.
     let link = |error: tempfile::PersistError| fs::hard_link(error.file.path(), path);
     match file.persist_noclobber(path).map(drop).or_else(link) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -1,4 +1,4 @@
-//! Header fields of a response: validated, in order, and (for `Fields`) serialized once. Set by handlers through
+//! Header fields of a response: validated, in order, and (in `Fields`) serialized once. Set by handlers through
 //! `response` and `error`, written by `sending`. Everything stored here is safe to send: no CR, LF or NUL, and no field
 //! that affects framing.
 
@@ -30,9 +30,9 @@ use crate::http::etag::{ETag, ETagRef};
 #[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
-    /// First the fields that a 304 leaves out.
+    /// The serialized lines. The fields that a 304 leaves out come first.
     lines: Vec<u8>,
-    /// The start of the fields that a 304 has.
+    /// The start of the fields that a 304 also has.
     unchanged: usize,
     flags: FieldFlags,
     last_modified: Option<SystemTime>,
@@ -77,12 +77,12 @@ impl Fields {
         }
     }
 
-    /// The first value of that name.
+    /// Returns the first value of that name.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
         self.list.get(name)
     }
 
-    /// Each name and value, in order.
+    /// Returns each name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.list.iter()
     }
@@ -91,17 +91,17 @@ impl Fields {
         &self.list
     }
 
-    /// The serialized field lines.
+    /// Returns the serialized field lines.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// The serialized lines of a 304.
+    /// Returns the serialized lines of a 304.
     pub(crate) fn lines_unchanged(&self) -> &[u8] {
         &self.lines[self.unchanged..]
     }
 
-    /// The value of `Last-Modified`, parsed once.
+    /// Returns the value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
     }
@@ -145,7 +145,7 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Which of these fields are set: those that the server would otherwise add, and validators.
+/// Which fields are set, of those that the server would otherwise add, and of validators.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FieldFlags {
     pub(crate) date: bool,
@@ -224,7 +224,8 @@ impl FieldList {
     }
 }
 
-/// Whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets those.
+/// Returns whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets
+/// those.
 pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -239,8 +240,8 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), because the client has them. Fields that caches need are
-/// sent.
+/// Returns whether a 304 leaves out this field (RFC 9110, section 15.4.5), because the client has it. Fields that
+/// caches need are sent.
 pub(crate) fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -253,8 +254,8 @@ pub(crate) fn describes_body(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Whether several fields of that name apply together, whether a handler or a site sets them. Browsers enforce each
-/// policy.
+/// Returns whether several fields of that name apply together, such as policies, of which browsers enforce each. Then
+/// the site's field is added to the handler's.
 pub(crate) fn adds_up(name: &HeaderName) -> bool {
     [
         header::CONTENT_SECURITY_POLICY,
@@ -282,11 +283,11 @@ pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, H
     }
 }
 
-/// Fields that a response has once, and that can be the same for all responses.
+/// Fields that a response has at most once, and that can be the same for all responses.
 const RULED_BY_SITES: [HeaderName; 3] =
     [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::CONTENT_DISPOSITION, header::EXPIRES];
 
-/// Whether a response has that field at most once: a second one would be ambiguous (RFC 9110, section 5.3).
+/// Returns whether a response has that field at most once: a second one would be ambiguous (RFC 9110, section 5.3).
 pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -306,7 +307,7 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// A valid name and value, also by the grammar of that field, or an error that describes what is wrong.
+/// Checks a name and a value, also by the grammar of that field. The error describes the fault.
 pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,
@@ -319,8 +320,8 @@ where
     Ok((name, value))
 }
 
-/// Caches compare entity tags and dates, so an invalid one would be misunderstood. A handler that sets
-/// `Transfer-Encoding` frames its chunks by hand, as for Python's `wfile`: here they would be content.
+/// Rejects invalid entity tags and dates, which caches would misunderstand. Also rejects `Transfer-Encoding`: a handler
+/// that sets it writes chunks itself, as with Python's `wfile`, and here they would be content.
 fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     let is_valid = match *name {
         header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),

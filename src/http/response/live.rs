@@ -9,8 +9,8 @@ use super::body::ResponseBody;
 use super::{Instead, Response};
 use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
-/// Live responses, which hold no worker while they wait. Past the limits
-/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`) a 503 or a 429 is sent instead.
+/// Live responses, which hold no worker while they wait. If a limit is reached
+/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`), a 503 or a 429 is sent instead.
 impl Response {
     /// 200 with server-sent events: `text/event-stream`, which `EventSource` in a browser reads. The listener holds no
     /// worker.
@@ -20,7 +20,8 @@ impl Response {
         Response::of(ResponseBody::Pushed(listener.body))
             .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") })
             .set_field(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") })
-            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx
+            // nginx buffers responses otherwise
+            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") })
     }
 
     /// 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker: the handler
@@ -62,16 +63,17 @@ impl Response {
     }
 
     /// Returns no response yet: the request waits, without a worker, until the signal is notified, and is then handled
-    /// again. After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
-    /// [`Request::is_late`](crate::Request::is_late) returns true. If the client disconnects, the request is dropped.
+    /// again. After this time (`None`: no limit), counted from the request's first wait, the request is handled once
+    /// more, and [`Request::is_late`](crate::Request::is_late) returns true. If the client disconnects, the request is
+    /// dropped.
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
         Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
     }
 
-    /// [`wait_for`](Response::wait_for) without a limit, for a response that another thread is bound to make: the
-    /// request also waits while the server shuts down.
+    /// Waits like [`wait_for`](Response::wait_for), without a limit and also while the server shuts down, for a
+    /// response that another thread will certainly create.
     #[cfg(feature = "proxy")]
     pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {
         Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })

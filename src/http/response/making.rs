@@ -48,7 +48,8 @@ impl Response {
 
     /// 200 with `application/json`.
     ///
-    /// A value that cannot be serialized as JSON (a map whose keys are not strings) is a 500, and the cause is logged.
+    /// A value that cannot be serialized as JSON, such as a map whose keys are not strings, becomes a 500, and the
+    /// cause is logged.
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
         match serde_json::to_vec(value) {
@@ -58,11 +59,11 @@ impl Response {
     }
 
     /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and times. The
-    /// date is left out until the second of the last change is over, and the tag for 20 ms: a later change could have
-    /// the same (RFC 9110, section 8.8.1).
+    /// date is left out until the second of the last change is over, and the tag is left out for 20 ms, because a later
+    /// change could have the same date or tag (RFC 9110, section 8.8.1).
     ///
-    /// The path is opened as given and links are followed, so never pass a client's path. Use
-    /// [`StaticFileHandler`](crate::StaticFileHandler) for those.
+    /// The path is opened as given and links are followed, so never pass a path from a client. Use
+    /// [`StaticFileHandler`](crate::StaticFileHandler) for such paths.
     ///
     /// A 404 if there is no such regular file, a 403 if permission is denied, a 500 for any other error.
     pub fn file(path: impl AsRef<Path>) -> Response {
@@ -83,7 +84,8 @@ impl Response {
         response.with_validators_of(&found, SystemTime::now())
     }
 
-    /// Adds validators that no later change of the file can have (RFC 9110, section 8.8.1).
+    /// Adds the validators that identify this state of the file: no later state can have the same (RFC 9110, section
+    /// 8.8.1).
     fn with_validators_of(mut self, found: &Metadata, now: SystemTime) -> Result<Response> {
         let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
         let times = FileTimes {
@@ -109,19 +111,19 @@ impl Response {
         Response::open_file_at(file, 0, length)
     }
 
-    /// Responds as [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is
-    /// neither used nor changed.
+    /// Like [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is neither
+    /// used nor changed.
     pub fn open_file_at(file: Arc<File>, start: u64, length: u64) -> Response {
         Response::of(ResponseBody::File { file, start, length })
     }
 
     /// 200 with everything that `read` returns until its end. No Content-Type is set.
     ///
-    /// The next read follows when the client has received what was read before. Up to 64 KiB are read at a time, and
-    /// each read is sent at once. Use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. A read
-    /// can block, which holds a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1
-    /// clients get the body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the
-    /// connection is reset, so that the client does not take an incomplete body for a complete one.
+    /// Up to 64 KiB are read at a time and sent at once. The next read follows when the client has received these
+    /// bytes. Use a [`BufReader`](std::io::BufReader) if `read` returns a few bytes at a time. A read can block, which
+    /// holds a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1 clients get the
+    /// body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the connection is reset,
+    /// so that the client does not take an incomplete body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
     }
@@ -161,7 +163,7 @@ impl Response {
         Response::redirect_with(StatusCode::SEE_OTHER, location)
     }
 
-    /// A redirect with one of the statuses 301, 302, 303, 307 or 308.
+    /// Returns a redirect with one of the statuses 301, 302, 303, 307 or 308.
     pub fn redirect_with<S>(status: S, location: impl AsRef<str>) -> Response
     where
         S: TryInto<StatusCode>,
@@ -181,7 +183,7 @@ impl Response {
     }
 }
 
-/// Characters that RFC 3986 excludes from a URI. `%` is not among them, so encoded text is not encoded again.
+/// Characters that RFC 3986 excludes from a URI. `%` is allowed, so encoded text is not encoded again.
 const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b' ')
     .add(b'"')

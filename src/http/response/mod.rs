@@ -3,7 +3,7 @@
 
 mod live; // responses that wait
 mod making; // responses of each kind
-mod on_sent; // a call when it was sent
+mod on_sent; // a function that is called when the response was sent
 mod page; // the pages of errors
 mod setting; // setting header fields
 mod switch; // changes of the protocol
@@ -38,12 +38,12 @@ use body::ResponseBody;
 use fields::FieldList;
 use prepared::PreparedFields;
 
-/// What a handler returns: a [`Response`], or an [`Error`] from which the response is made.
+/// The result of a handler: a [`Response`], or an [`Error`] that is turned into a response.
 pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 
 /// A response: status, fields and body.
 ///
-/// HEAD, preconditions and ranges are applied to it when it is sent, for any handler. With a validator
+/// When a response is sent, HEAD, preconditions and ranges are applied to it, for any handler. With a validator
 /// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is
 /// current get `304 Not Modified`. Ranges work for a body in memory or in a file.
 ///
@@ -74,8 +74,8 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    /// Whether it shows nothing that needs the right to read. Then users who can only write at this path may also see
-    /// it.
+    /// Whether it shows nothing that needs the right to read, so that users who can only write at this path may also
+    /// see it.
     pub(crate) is_for_writers: bool,
     pub(crate) deferred_error: Option<Error>,
     /// Parts that few responses have.
@@ -118,8 +118,8 @@ impl Response {
         self
     }
 
-    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it.
-    /// Clients should ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
+    /// Sets a reason phrase other than the usual one of the status. Setting a status afterwards removes it. Clients
+    /// should ignore it (RFC 9112, section 4). It is for gateways that received it from an application.
     #[doc(alias = "send_response")]
     pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
         match HeaderValue::from_bytes(reason.as_ref()) {
@@ -136,13 +136,13 @@ impl Response {
         self
     }
 
-    /// Calls this once when it is known whether the client got the response: with `true` when all of it was written to
-    /// the client's socket, and with `false` if the connection ended before, or another response was sent in its place.
-    /// A later function replaces an earlier one. Uses: counting complete downloads, removing a file after it was sent,
-    /// caching only complete responses. It should be short.
+    /// Sets a function that is called once: with `true` when the whole response was written to the client's socket, and
+    /// with `false` if the connection ended before that, or another response was sent in its place. A later function
+    /// replaces an earlier one. Use it to count complete downloads, to remove a file after it was sent, or to cache
+    /// only complete responses. The function should be short.
     ///
-    /// A response to HEAD, a 304 and a 206 also count as whole. Bytes that the socket has accepted can still be lost in
-    /// the network.
+    /// A response to HEAD, a 304 and a 206 also count as complete. Bytes that the socket has accepted can still be lost
+    /// in the network.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -155,13 +155,13 @@ impl Response {
         self
     }
 
-    /// Calls this with the bytes of the body as they are sent, without changing the body. Unlike
-    /// [`map_body`](Response::map_body) it also applies to bodies that other threads push. Use it to copy a response;
-    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. It should be short, and
-    /// must not wait: for a body that other threads push, it is called on a worker that has no permit to block.
+    /// Sets a function that is called with the bytes of the body as they are sent. It does not change the body. Unlike
+    /// [`map_body`](Response::map_body), it also works for bodies that other threads push. Use it to copy a response;
+    /// [`on_sent`](Response::on_sent) reports whether the copy is complete. The function should be short and must not
+    /// wait, because for pushed bodies it is called on a worker without a permit to block.
     ///
-    /// A body in memory is passed to it at once. A file is then read by this process, and has no ranges, like a stream.
-    /// Nothing of a stream is read for HEAD.
+    /// A body in memory is passed to it at once. A file is read like a stream, without `sendfile` and without ranges.
+    /// For HEAD, a stream is not read.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -182,12 +182,12 @@ impl Response {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The fields set so far, without those that the server adds (`Date`, `Content-Length` and the like).
+    /// Returns the fields set so far, without those that the server adds (`Date`, `Content-Length` and the like).
     pub fn headers(&self) -> &HeaderMap {
         self.map.get_or_init(|| {
             let prepared = self.prepared.iter().flat_map(|fields| fields.iter());
@@ -199,7 +199,7 @@ impl Response {
         })
     }
 
-    /// The first field of that name, if it is UTF-8.
+    /// Returns the first field of that name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_value(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
@@ -208,7 +208,7 @@ impl Response {
         self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
     }
 
-    /// The length of the body in bytes, if it is known before it is sent.
+    /// Returns the length of the body in bytes, if it is known before it is sent.
     pub fn length(&self) -> Option<u64> {
         match &self.body {
             ResponseBody::Stream { length, .. } => length.or(self.declared_length),
@@ -216,7 +216,7 @@ impl Response {
         }
     }
 
-    /// The body, if all of it is in memory.
+    /// Returns the body, if all of it is in memory.
     pub fn body_in_memory(&self) -> Option<&[u8]> {
         match &self.body {
             ResponseBody::Static(bytes) => Some(bytes),
@@ -226,9 +226,9 @@ impl Response {
         }
     }
 
-    /// Replaces the body by a stream that `change` makes of a reader of this body: for layers that encode bodies. Its
-    /// length is unknown. If the body is shorter than its length, the reader fails. A handler's `Content-Length` is
-    /// removed.
+    /// Replaces the body by a stream. `change` gets a reader of this body and returns the reader of the new one, as in
+    /// layers that encode bodies. The new length is unknown, and a handler's `Content-Length` is removed. If the body
+    /// is shorter than its length, its reader fails.
     ///
     /// ```
     /// use modest::Response;
@@ -274,7 +274,7 @@ impl Response {
         self.body.read(length)
     }
 
-    /// What happens instead of sending it.
+    /// Returns what happens instead of sending the response, if anything.
     pub(crate) fn instead(&self) -> Option<&Instead> {
         self.rare.as_ref()?.instead.as_ref()
     }
@@ -287,7 +287,7 @@ impl Response {
         self.rare.as_mut()?.instead.take()
     }
 
-    /// The reason phrase, if it is not the one that the status implies.
+    /// Returns the reason phrase, if it is not the usual one of the status.
     pub(crate) fn reason(&self) -> Option<&[u8]> {
         self.rare.as_ref()?.reason.as_deref()
     }
@@ -296,8 +296,8 @@ impl Response {
         self.rare.get_or_insert_default()
     }
 
-    /// Skips the preconditions and the range of the request: another server has already evaluated them, and it knows
-    /// the resource (RFC 9110, section 13.2.1).
+    /// Skips the preconditions and the range of the request, because another server, which knows the resource, has
+    /// already evaluated them (RFC 9110, section 13.2.1).
     #[cfg(feature = "proxy")]
     pub(crate) fn evaluated(mut self) -> Response {
         self.rare().is_evaluated = true;
@@ -312,7 +312,8 @@ impl Response {
         matches!(self.instead(), Some(Instead::Wait(_)))
     }
 
-    /// The first error made while it was built, if any. Then it must not be sent.
+    /// Returns the first error that occurred while the response was built. If there is one, the response must not be
+    /// sent.
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
         let prepared = self
             .prepared
@@ -342,30 +343,30 @@ impl Response {
         Response { is_for_writers: true, ..self }
     }
 
-    /// A response that could not be created: the error is returned when it is sent.
+    /// Creates a placeholder for an error, which is returned when the response is sent.
     fn failed(error: Error) -> Response {
         let mut response = Response::new(error.status());
         response.record_error(error);
         response
     }
 
-    /// The first error is reported.
+    /// Stores an error, unless there is an earlier one.
     fn record_error(&mut self, error: Error) {
         self.deferred_error.get_or_insert(error);
     }
 }
 
-/// Parts that few responses have. They are boxed, because responses are moved.
+/// Parts that few responses have. Boxed, because responses are moved often.
 #[derive(Default)]
 struct Rare {
     instead: Option<Instead>,
     reason: Option<Vec<u8>>,
     on_sent: Option<OnSent>,
-    /// Another server has evaluated the preconditions and the range of the request.
+    /// Whether another server has evaluated the preconditions and the range of the request.
     is_evaluated: bool,
 }
 
-/// What happens to a response instead of sending it.
+/// An action in place of sending the response.
 pub(crate) enum Instead {
     Wait(Wait),
     Switch(Protocol),

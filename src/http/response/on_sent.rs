@@ -1,11 +1,11 @@
-//! The call that reports whether a response was sent.
+//! The function that is called when it is known whether a response was sent.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::tcp::MayBlock;
 
-/// Called once: with whether the whole response was written to the client's socket.
+/// A function that is called once with whether the whole response was written to the client's socket.
 pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
 
 impl OnSent {
@@ -13,7 +13,7 @@ impl OnSent {
         OnSent(Some(Box::new(call)))
     }
 
-    /// All of it was written.
+    /// Called when the whole response was written.
     pub(crate) fn sent(mut self, _: MayBlock) {
         self.call(true);
     }

@@ -31,8 +31,8 @@ fn plain(error: &Error) -> Response {
 }
 
 impl Response {
-    /// A page with the error's status that depends only on the error. It is made once for an error with clones. `Form`
-    /// distinguishes it from other pages of the same error.
+    /// Returns a page that depends only on the error, with the error's status. If the error has clones, the page is
+    /// created once for all of them. `Form` distinguishes it from other pages of the same error.
     pub(crate) fn shared_page<Form: 'static>(error: &Error, make: impl Fn() -> Response) -> Response {
         match error.shared_page(|| Page::<Form>::of(make())) {
             Some(page) => page.response(error.status()),
@@ -40,8 +40,7 @@ impl Response {
         }
     }
 
-    /// Adds what the page of an error leaves out: the status, unless the page has one of its own, and fields such as
-    /// `Allow`.
+    /// Completes the page of an error: adds the status, unless the page has one of its own, and fields such as `Allow`.
     pub(crate) fn completed_by(mut self, error: &Error) -> Response {
         if self.status == StatusCode::OK {
             self = self.with_status(error.status());

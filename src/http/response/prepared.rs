@@ -1,4 +1,5 @@
-//! Fields of a response that were prepared before it: by the program, or for each kind of response. Held by `response`.
+//! Fields that were serialized before their response: by the program, or once for each kind of response. Held by
+//! `response`.
 
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -11,7 +12,7 @@ use super::fields::Fields;
 pub(crate) enum PreparedFields {
     /// The program's own.
     Shared(Arc<Fields>),
-    /// Fields of a kind of response. They have no reference count, which all workers would write to.
+    /// Fields of a kind of response. They have no reference count, because all workers would write to it.
     Static(&'static Fields),
 }
 

@@ -25,8 +25,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), true)
     }
 
-    /// Adds a field beside others of that name. A field that a response has only once (`Content-Type`, `ETag`,
-    /// `Location`) is replaced.
+    /// Adds a field. Fields with the same name are kept, except those that a response can have only once
+    /// (`Content-Type`, `ETag`, `Location`), which are replaced.
     pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -49,7 +49,7 @@ impl Response {
         self.insert(parse_field(name, value), false)
     }
 
-    /// Removes the fields of that name, also the effect of `Connection: close` and `Content-Length`.
+    /// Removes the fields of that name. For `Connection` and `Content-Length`, removes the effect of setting them.
     pub fn without_header(mut self, name: &str) -> Response {
         if let Ok(name) = HeaderName::try_from(name) {
             self.remove(&name);
@@ -73,7 +73,7 @@ impl Response {
         self.with_header(header::CONTENT_TYPE, media_type)
     }
 
-    /// Adds a cookie, beside others.
+    /// Adds a cookie.
     pub fn with_cookie(self, cookie: Cookie) -> Response {
         let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
         self.insert(field, false)
@@ -95,7 +95,7 @@ impl Response {
         }
     }
 
-    /// Uses prepared fields, which replace any of their names.
+    /// Uses prepared fields, in place of fields with the same names.
     pub fn with_fields(mut self, fields: Arc<Fields>) -> Response {
         self.map.take();
         if let Some(before) = self.prepared.take() {
@@ -110,7 +110,8 @@ impl Response {
         self
     }
 
-    /// Takes the status and the fields of an error, which replace any of their names: for error pages of your own.
+    /// Copies the status and the fields of an error, in place of fields with the same names, for error pages of your
+    /// own.
     pub fn with_error(mut self, error: &Error) -> Response {
         for name in error.headers().keys() {
             self.remove(name);
@@ -162,7 +163,8 @@ impl Response {
         }
     }
 
-    /// If the prepared fields have one of that name, copies the others into this response's own.
+    /// Makes a change of fields with this name possible: if the prepared fields have the name, moves the other prepared
+    /// fields to the response's own.
     fn unshare(&mut self, name: &HeaderName) {
         if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
             let mut own = FieldList::default();

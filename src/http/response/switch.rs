@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{Instead, Response};
 use crate::tcp::{Conversation, Stream};
 
-/// What a connection becomes.
+/// The protocol to which a connection switches.
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
     Stream { name: String, serve: Box<dyn FnOnce(Stream) + Send> },
@@ -29,7 +29,7 @@ impl Protocol {
 impl Response {
     /// 101 Switching Protocols: the closure takes over the connection, as a blocking [`Stream`](crate::raw::Stream) on
     /// a thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If
-    /// none is free, the response is a 503. Add the fields of the protocol with `with_header`.
+    /// all are in use, the response is a 503. Add the fields of the protocol with `with_header`.
     ///
     /// If the request did not ask for this protocol (`Upgrade` and `Connection: upgrade`, RFC 9110, section 7.8), the
     /// response is a 426.
@@ -61,7 +61,7 @@ impl Response {
         Response::switching(Protocol::Conversation { name: protocol.into(), conversation: Box::new(conversation) })
     }
 
-    /// 200 to CONNECT: the closure takes over the connection as the tunnel to its destination, as a blocking
+    /// 200 to CONNECT: the closure takes over the connection as the client's end of the tunnel, as a blocking
     /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
     /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
     pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {

@@ -1,5 +1,4 @@
-//! Python's way to respond, for code ported from `http.server`: a builder of a `Response`.
-//! Used by handlers only.
+//! A builder of a `Response` with the methods of Python's `http.server`, for ported code. Used by handlers only.
 
 use std::io::{self, Write};
 
@@ -10,8 +9,8 @@ use crate::http::error::Error;
 
 /// A response built step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
 ///
-/// Nothing is sent before it is returned and converted into a [`Response`], so it is never sent incomplete and its
-/// length is known.
+/// Nothing is sent before the writer is returned and converted into a [`Response`]. So the response is never sent
+/// incomplete, and its length is known.
 ///
 /// ```
 /// use std::io::Write;
@@ -64,7 +63,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Adds a field, beside others of that name.
+    /// Adds a field. Fields with the same name are kept.
     pub fn send_header<N, V>(&mut self, name: N, value: V)
     where
         N: TryInto<HeaderName>,
@@ -98,7 +97,7 @@ impl Default for ResponseWriter {
     }
 }
 
-/// The body (Python's `wfile`): kept in memory until the reply is returned.
+/// Writes the body (Python's `wfile`). It stays in memory until the reply is returned.
 impl Write for ResponseWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.in_body {

@@ -9,13 +9,13 @@ use http::HeaderValue;
 /// The delimiters and part headers around several ranges.
 pub(crate) struct Byteranges {
     boundary: String,
-    /// Each range, and the bytes that precede it.
+    /// Each range, after the bytes that precede it.
     pub(crate) parts: Vec<(Vec<u8>, Range<u64>)>,
     pub(crate) end: Vec<u8>,
 }
 
 impl Byteranges {
-    /// The delimiters for these ranges of a body of `length` bytes and this type.
+    /// Returns the delimiters for these ranges of a body of `length` bytes and this type.
     pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Byteranges {
         let boundary = boundary();
         // The first delimiter also begins with CRLF, as in nginx and Apache: the CRLF belongs to the delimiter (RFC
@@ -39,14 +39,14 @@ impl Byteranges {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// The length of the whole multipart body.
+    /// Returns the length of the whole multipart body.
     pub(crate) fn length(&self) -> u64 {
         let one = |(lines, part): &(Vec<u8>, Range<u64>)| (part.end - part.start).saturating_add(lines.len() as u64);
         self.parts.iter().map(one).fold(self.end.len() as u64, u64::saturating_add)
     }
 }
 
-/// The value of Content-Range (section 14.4).
+/// Returns the value of Content-Range (section 14.4).
 pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }

@@ -1,5 +1,5 @@
 //! The head of a response as bytes: status line, the server's fields, the response's fields, framing. Called by
-//! `sending`, which has made all decisions.
+//! `sending`, which decides what is sent.
 
 use std::time::SystemTime;
 
@@ -66,8 +66,8 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"\r\n");
     }
 
-    /// The version is the server's, whatever the client's (RFC 9112, section 2.3). The space is required even without a
-    /// reason.
+    /// Writes the status line, always with the server's version (RFC 9112, section 2.3). The space before the reason is
+    /// required even if there is no reason.
     fn write_status_line(&self, to: &mut Vec<u8>) {
         let code = self.response.status;
         to.extend_from_slice(b"HTTP/1.1 ");
@@ -110,7 +110,8 @@ impl ResponseHead<'_> {
         }
     }
 
-    /// A response that has its own field keeps it, unless both apply together.
+    /// Writes the server's fields, except those that the response has itself. Fields that apply together are written in
+    /// any case.
     fn write_fields_of_server(&self, to: &mut Vec<u8>) {
         for (name, value) in self.fields {
             let is_told = !adds_up(name) && self.response.header_value(name.as_str()).is_some();
@@ -151,7 +152,8 @@ fn write_length(length: u64, to: &mut Vec<u8>) {
     line("Content-Length: ", &digits[first..], to);
 }
 
-/// `name` with its colon. Inlined, so that a name known at compile time is stored instead of copied by a call.
+/// Writes a line. `name` includes the colon. Inlined, so that a name known at compile time is stored directly instead
+/// of copied by a call.
 #[inline(always)]
 fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(name.as_bytes());
@@ -160,7 +162,7 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 }
 
 impl Response {
-    /// Which fields are set that the server would otherwise add.
+    /// Returns which fields are set that the server would otherwise add.
     pub(crate) fn flags(&self) -> FieldFlags {
         let own = self.own.flags();
         match &self.prepared {

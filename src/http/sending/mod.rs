@@ -34,7 +34,8 @@ use stream::BodyStream;
 /// Bodies in memory up to this size are copied after the head, so that one write sends both.
 const INLINE_LIMIT: usize = 4 * 1024;
 
-/// The usual length of a head without prepared fields: reserved at once, so that the buffer does not grow step by step.
+/// The usual length of a head without prepared fields. It is reserved at once, so that the buffer does not grow in
+/// steps.
 const TYPICAL_HEAD: usize = 384;
 
 /// The request, and everything else on which the response depends.
@@ -52,7 +53,7 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
-/// What is to be sent after the head.
+/// The bytes to send after the head.
 pub(crate) enum RestOfBody {
     Read(BodyStream),
     Pushed(PushedStream),
@@ -61,7 +62,7 @@ pub(crate) enum RestOfBody {
 /// The result of encoding a response.
 pub(crate) struct Encoded {
     pub(crate) status: StatusCode,
-    /// Body bytes in the output or to come from `stream`; 0 for a stream of unknown length.
+    /// The length of the body, in the output or in `rest`; 0 for a stream of unknown length.
     pub(crate) length: u64,
     /// Whether the connection is kept.
     pub(crate) keep_alive: bool,
@@ -71,12 +72,12 @@ pub(crate) struct Encoded {
     pub(crate) on_sent: Option<OnSent>,
 }
 
-/// A response that can be sent: it has no stored error, its status is final, its length is right.
+/// A response that can be sent: it has no stored error, a final status, and the right length.
 pub(crate) struct Checked(Response);
 
 impl Checked {
     /// # Errors
-    /// Why it cannot be sent: a stored error, a status outside 200 to 599, a wrong Content-Length.
+    /// If the response cannot be sent: it has a stored error, a status outside 200 to 599, or a wrong Content-Length.
     pub(crate) fn new(mut response: Response, request: &Request) -> Result<Checked, Error> {
         match response_fault(&mut response, request) {
             Some(error) => Err(error),
@@ -84,12 +85,12 @@ impl Checked {
         }
     }
 
-    /// A response that is not sent, because its request waits.
+    /// Wraps a response that is not sent, because its request waits.
     pub(crate) fn to_wait(response: Response) -> Checked {
         Checked(response)
     }
 
-    /// What is to be done instead of sending it.
+    /// Takes what happens instead of sending the response, if anything.
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
         self.0.take_instead()
     }
@@ -98,12 +99,12 @@ impl Checked {
         self.0.status
     }
 
-    /// Whether its body is pushed by other threads.
+    /// Returns whether its body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
         matches!(self.0.body, ResponseBody::Pushed(_))
     }
 
-    /// The default page of a 500, for when the page of an error is itself invalid.
+    /// Returns the default page of a 500, for the case that the page of an error is itself invalid.
     pub(crate) fn internal_error() -> Checked {
         Checked(Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")))
     }
@@ -165,7 +166,8 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         .then(|| Error::from(format!("the Content-Length is {declared_length}, and the body has {length} bytes")))
 }
 
-/// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that supports it.
+/// Returns why the connection cannot switch to this protocol: the client has not asked for it, or its version does not
+/// support it (RFC 9110, section 7.8).
 fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
     let Some(protocol) = protocol else {
         let is_tunnel = *request.method() == Method::CONNECT;
@@ -183,7 +185,7 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
     })
 }
 
-/// The head of a 101, after which the connection uses this protocol; of a 200, after which it is a tunnel.
+/// Encodes the head of a 101, after which the connection uses this protocol, or of a 200, after which it is a tunnel.
 pub(crate) fn encode_switch(
     response: &Checked,
     protocol: Option<&str>,
@@ -247,7 +249,7 @@ fn validators_of(response: &Response) -> ValidatorsRef<'_> {
     ValidatorsRef { etag, modified: modified.and_then(date::seconds) }
 }
 
-/// Section 14.2: ranges are defined for GET only, and apply only if If-Range matches.
+/// Returns the requested range. Ranges are defined for GET only, and apply only if If-Range matches (section 14.2).
 fn requested_range(
     response: &Response,
     validators: ValidatorsRef<'_>,
@@ -277,7 +279,7 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
         );
     }
     let parts = Byteranges::new(parts, length, response.header_value("content-type"));
-    let response = response.without_header("content-range"); // each part has its own
+    let response = response.without_header("content-range"); // each part has a type of its own
     (response.with_header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
 }
 
@@ -287,8 +289,8 @@ fn range_not_satisfiable(response: &Response) -> Error {
         .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
-/// The page of an error that replaces a response. It keeps the response's fields about the exchange
-/// (`Access-Control-Allow-Origin`, `Vary`, cookies, policies) unless it has its own.
+/// Returns the page of an error in place of a response. The page keeps the response's fields that do not concern its
+/// content (`Access-Control-Allow-Origin`, `Vary`, cookies, policies), unless it has its own.
 fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContext<'_>) -> Response {
     let mut page = (context.page)(error).0;
     page.close |= response.close;
@@ -303,8 +305,8 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     page
 }
 
-/// Fields about the content of the response that is not sent: representation metadata (RFC 9110, section 8), and
-/// instructions for caches.
+/// Returns whether a field concerns the content of the replaced response: representation metadata (RFC 9110, section
+/// 8), and instructions for caches.
 fn describes_content(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -324,25 +326,27 @@ fn describes_content(name: &HeaderName) -> bool {
         || ["content-md5", "content-digest", "repr-digest", "digest"].contains(&name.as_str())
 }
 
-/// Whether ranges of the body can be read without the bytes before them, and the handler has not disabled ranges.
+/// Returns whether ranges of the body can be read without the bytes before them, and the handler has not disabled
+/// ranges.
 fn supports_ranges(response: &Response) -> bool {
     !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
-/// Whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
+/// Returns whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
 }
 
-/// RFC 9110, section 6.4.1. A response to HEAD also has no body, but it has the fields of the response to GET.
+/// Returns whether responses with this status can have a body (RFC 9110, section 6.4.1). A response to HEAD has none
+/// either, but has the fields of the response to GET.
 fn may_have_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// RFC 9110, section 8.6, and RFC 9112, section 6.
+/// Determines how the length of the body is sent (RFC 9110, section 8.6, and RFC 9112, section 6).
 fn response_length(response: &Response, selection: &Selection, request: &Request) -> ResponseLength {
     match (response.status, selection) {
         (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => ResponseLength::Omitted,
@@ -358,8 +362,8 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
     }
 }
 
-/// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not. RFC 9110, section 7.8:
-/// a sender of `Upgrade` lists it here.
+/// Returns the value of `Connection`. HTTP/1.1 connections persist by default, HTTP/1.0 connections do not (RFC 9112,
+/// section 9.3). A sender of `Upgrade` lists it in `Connection` (RFC 9110, section 7.8).
 fn connection_option(keep_alive: bool, version: Version, response: &Response) -> Option<&'static str> {
     let offers_upgrade = response.status == StatusCode::UPGRADE_REQUIRED && response.header_value("upgrade").is_some();
     match (keep_alive, version) {
@@ -371,7 +375,7 @@ fn connection_option(keep_alive: bool, version: Version, response: &Response) ->
     }
 }
 
-/// How many bytes of the body are copied after the head.
+/// Returns how many bytes of the body are copied after the head.
 fn inline_length(body: &ResponseBody) -> usize {
     match body.length() {
         Some(length) if length <= INLINE_LIMIT as u64 => length as usize,
@@ -424,7 +428,7 @@ fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output)
     None
 }
 
-/// The range is within the body, and a body in memory has a length that fits `usize`.
+/// Appends a range of the body, which must be within the body. The length of a body in memory fits in a `usize`.
 fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
     let (start, end) = (part.start as usize, part.end as usize);
     match body {

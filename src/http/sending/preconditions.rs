@@ -23,9 +23,9 @@ use crate::http::request::Request;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Validators {
-    /// Its entity tag, if it has one.
+    /// The entity tag of the resource, if it has one.
     pub etag: Option<ETag>,
-    /// When it was last modified, if that is known.
+    /// When the resource was last modified, if known.
     pub last_modified: Option<SystemTime>,
 }
 
@@ -52,7 +52,8 @@ impl Request {
     /// Evaluates the request's preconditions against the `current` state of the resource (`None`: it does not exist).
     ///
     /// For handlers that modify resources: call it before the change. (GET and HEAD don't need it: the preconditions
-    /// are evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, in that order.
+    /// are evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, are evaluated in
+    /// that order.
     ///
     /// ```
     /// use modest::{ETag, Method, Request, Validators};
@@ -67,7 +68,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 412 if one is false; for GET and HEAD 304 if the client's copy is current.
+    /// 412 if a condition is false; for GET and HEAD, 304 if the client's copy is current.
     pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
         let state = current.map(|current| ValidatorsRef {
             etag: current.etag.as_ref().map(ETag::view),
@@ -87,12 +88,12 @@ impl Request {
     }
 }
 
-/// Whether a field of that name may change a 200 into 206, 304, 412 or 416: most requests have none.
+/// Returns whether a field of that name can change a 200 into 206, 304, 412 or 416. Most requests have no such field.
 pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
     name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
 }
 
-/// The error for a false precondition.
+/// Returns the error for a false precondition.
 pub(crate) fn precondition_failed() -> Error {
     Error::new(StatusCode::PRECONDITION_FAILED, "The resource is not in the state that the request expects.")
 }
@@ -108,7 +109,7 @@ pub(crate) struct ValidatorsRef<'a> {
 /// The result of evaluating the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evaluation {
-    /// Respond as without them.
+    /// Respond as without preconditions.
     Proceed,
     /// 304: the client's copy is current.
     NotModified,
@@ -116,7 +117,7 @@ pub(crate) enum Evaluation {
     Failed,
 }
 
-/// Section 13.2.2, steps 1 to 4. `current`: `None` if the resource does not exist.
+/// Evaluates steps 1 to 4 of section 13.2.2. `current`: `None` if the resource does not exist.
 pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, now: SystemTime) -> Evaluation {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let modified = current.and_then(|state| state.modified);
@@ -148,7 +149,7 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
     }
 }
 
-/// Section 13.2.2, step 5: whether If-Range (section 13.1.5) matches the current state, or is absent.
+/// Returns whether If-Range (section 13.1.5) matches the current state or is absent (section 13.2.2, step 5).
 pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now: SystemTime) -> bool {
     let mut lines = request.header_all("if-range");
     let Some(value) = lines.next() else { return true };
@@ -164,8 +165,9 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
     said.is_some() && said == current.modified.filter(strong)
 }
 
-/// Whether a tag of `If-Match` or `If-None-Match` is that of the current state; `None` if there is no such field. Its
-/// lines are one list (section 5.3). If a line is malformed, the rest of it matches nothing.
+/// Returns whether a tag of `If-Match` or `If-None-Match` matches the current state, or `None` if there is no such
+/// field. All lines of the field are one list (section 5.3). After a malformed member, the rest of the line matches
+/// nothing.
 fn tag_condition(
     request: &Request,
     field: &'static str,
@@ -203,7 +205,8 @@ impl<'a> Iterator for ETagList<'a> {
     }
 }
 
-/// The date of a field with a single date; any other value is ignored (sections 13.1.3 and 13.1.4).
+/// Returns the date of a field. A field that occurs more than once, or is malformed, is ignored (sections 13.1.3 and
+/// 13.1.4).
 fn single_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
     let mut lines = request.header_all(field);
     let value = lines.next()?;

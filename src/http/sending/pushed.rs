@@ -5,25 +5,25 @@ use std::time::Duration;
 use crate::http::live::{PushedBody, PushedEnd};
 use crate::tcp::{MayBlock, Output, Waker};
 
-/// About how much is taken from the queue at a time.
+/// About how many bytes are taken from the queue at a time.
 const MOST: usize = 64 * 1024;
 
 /// The part of a pushed body that is not sent yet.
 pub(crate) struct PushedStream {
     body: PushedBody,
-    /// In chunks (RFC 9112, section 7.1), or until the connection is closed.
+    /// Whether the body is sent in chunks (RFC 9112, section 7.1); otherwise it ends with the connection.
     chunked: bool,
     sent: u64,
-    /// The client has sent its last byte, and was probed to find out whether it still reads.
+    /// Whether the client has ended its side, and was sent a heartbeat to find out whether it still reads.
     is_probed: bool,
 }
 
 /// The result of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushedProgress {
-    /// There was something, and there may be more.
+    /// Bytes were written, and more may be queued.
     More,
-    /// As `More`, and there is room again, so the sender has to be called in a turn that may block.
+    /// As `More`. There is also room again, so the sender has to be called in a turn that may block.
     Room,
     /// Nothing is queued. The sender calls the connection when it has sent something.
     Waiting,
@@ -64,7 +64,7 @@ impl PushedStream {
         self.body.call_for_more(may_block);
     }
 
-    /// How long nothing can be sent before a heartbeat or the end is due.
+    /// Returns the time without bytes after which a heartbeat or the end is due.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout(self.is_probed))
     }
@@ -76,16 +76,16 @@ impl PushedStream {
         true
     }
 
-    /// Called when the client has sent its last byte: it may still read, or have disconnected. A heartbeat, if there is
-    /// one, is sent now, because a client that has disconnected answers it with a reset.
+    /// Called when the client has ended its side. To find out whether it still reads or has disconnected, a heartbeat
+    /// is sent, if there is one: the system of a client that has disconnected sends a reset.
     pub(crate) fn probe(&mut self, output: &mut Output) {
         if !std::mem::replace(&mut self.is_probed, true) {
             self.write_heartbeat(output);
         }
     }
 
-    /// Called at a shutdown. Writes the queued bytes, the last words and the end. Returns false if the sender has to
-    /// end the body.
+    /// Called at a shutdown. Writes the queued bytes, the farewell and the end. Returns false if the sender has to end
+    /// the body.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
         self.body.begin_shutdown();
         let has_farewell = self.body.farewell().is_some();
@@ -95,7 +95,7 @@ impl PushedStream {
         has_farewell
     }
 
-    /// Writes the queued bytes, the last words if there are some, and the end.
+    /// Writes the queued bytes, the farewell if there is one, and the end.
     pub(crate) fn write_rest(&mut self, output: &mut Output) {
         let taken = self.body.take(usize::MAX);
         let pieces = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell());
@@ -105,12 +105,12 @@ impl PushedStream {
         self.finish(output);
     }
 
-    /// How many bytes of the body were appended to the output so far.
+    /// Returns how many bytes of the body were appended to the output so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// All pieces become one chunk, because each chunk costs a line for its size.
+    /// Writes all pieces as one chunk, because each chunk costs a line for its size.
     fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
         if length == 0 {
             return; // a chunk without bytes would end the body

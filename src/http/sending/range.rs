@@ -1,17 +1,17 @@
 //! The `Range` field (RFC 9110, section 14).
-//! Called by `sending`. Pure: a field value and a length in, ranges out.
+//! Called by `sending`. Pure: it converts a field value and a length to ranges.
 
 use std::ops::Range;
 
 /// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
 const MAX_RANGES: usize = 100;
 
-/// What a `Range` field requests of a body.
+/// The parts of a body that a `Range` field requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestedRange {
     /// The whole body: the field is malformed or ignored.
     Whole,
-    /// These ranges, in the requested order, none empty, none adjacent to another.
+    /// These ranges, in the requested order. No range is empty or adjacent to another.
     Parts(Vec<Range<u64>>),
     /// No range is within the body: 416.
     Unsatisfiable,
@@ -36,19 +36,20 @@ pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     match () {
         () if count == 0 => RequestedRange::Whole,
         () if !parts.is_empty() => RequestedRange::Parts(coalesce(parts)),
-        // A suffix of an empty body is satisfiable, but no `Content-Range` can express it.
+        // A suffix of an empty body is satisfiable, but `Content-Range` cannot express it.
         () if length == 0 && has_nonempty_suffix(set) => RequestedRange::Whole,
         () => RequestedRange::Unsatisfiable,
     }
 }
 
-/// The range set after `bytes=`. Range units are case-insensitive (section 14.1).
+/// Returns the range set after `bytes=`. Range units are case-insensitive (section 14.1).
 fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
     let (unit, set) = field.split_at_checked(b"bytes=".len())?;
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// Section 14.1.2: one range of a body of this length, empty if it is after the end; `None` if malformed.
+/// Parses one range of a body of this length (section 14.1.2). It is empty if it is after the end, and `None` if it is
+/// malformed.
 fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
@@ -63,7 +64,7 @@ fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     (first <= last).then(|| first.min(length)..last.saturating_add(1).min(length))
 }
 
-/// Digits only; saturates at `u64::MAX`, which is larger than any body.
+/// Parses a number that consists of digits only. Saturates at `u64::MAX`, which is larger than any body.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -73,7 +74,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
+/// Returns whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
 fn has_nonempty_suffix(set: &[u8]) -> bool {
     set.split(|byte| *byte == b',')
         .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(parse(many(101).as_bytes(), 0), Whole, "also where none is there");
     }
 
-    /// One range as a set of positions.
+    /// Returns one range as a set of positions.
     fn model(spec: (Option<u64>, Option<u64>), length: u64) -> BTreeSet<u64> {
         let positions = 0..length;
         match spec {

@@ -1,11 +1,11 @@
 //! A response body that is read while it is sent. Created by `sending`; read by `connection` in turns that may block,
-//! once all earlier output is written. A body shorter than its Content-Length is reported as an error, never hidden.
+//! once all earlier output is written. A body shorter than its Content-Length is an error.
 
 use std::io::{self, Read};
 
 use crate::tcp::{MayBlock, Output};
 
-/// The longest chunk, framing included, so that the chunk size has at most four digits.
+/// The maximum length of a chunk including its framing, so that the chunk size has at most four digits.
 const MAX_READ: usize = 64 * 1024;
 /// The size of the first read. It doubles each time a read is filled, so a few bytes do not cost a large buffer.
 const INITIAL_READ: usize = 8 * 1024;
@@ -26,7 +26,7 @@ enum StreamFraming {
     Remaining(u64),
     /// The chunked transfer coding (RFC 9112, section 7.1).
     Chunked,
-    /// Until the connection is closed (RFC 9112, section 6.3).
+    /// The body ends when the connection is closed (RFC 9112, section 6.3).
     UntilClose,
 }
 
@@ -54,7 +54,7 @@ impl BodyStream {
         BodyStream::with(read, StreamFraming::UntilClose)
     }
 
-    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced.
+    /// Reads once, up to 64 KiB, and appends the bytes to the output in the framing that the head announced.
     pub(crate) fn read_some(&mut self, output: &mut Output, _: MayBlock) -> StreamProgress {
         let mut tail = Tail::of(output.bytes());
         let (start, buffer) = (tail.kept, &mut *tail.buffer);
@@ -85,7 +85,7 @@ impl BodyStream {
         }
     }
 
-    /// How many bytes of the body were appended to the output so far.
+    /// Returns how many bytes of the body were appended to the output so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
@@ -107,7 +107,7 @@ impl BodyStream {
     }
 }
 
-/// A buffer that is being read into. When dropped, also by a panic, it is cut to the bytes that were read.
+/// A buffer that a read fills. When it is dropped, even by a panic, it is cut to the bytes that were read.
 struct Tail<'a> {
     buffer: &'a mut Vec<u8>,
     kept: usize,
@@ -125,8 +125,8 @@ impl Drop for Tail<'_> {
     }
 }
 
-/// Frames the last `count` bytes as a chunk. Space for its size was left at `start`. Without bytes it is the last
-/// chunk.
+/// Frames the last `count` bytes as a chunk. The space for the chunk size begins at `start`. A chunk without bytes is
+/// the last chunk.
 fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgress {
     if count == 0 {
         buffer.truncate(start);
@@ -134,7 +134,7 @@ fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgre
         return StreamProgress::Done;
     }
     let size = format!("{count:x}\r\n");
-    // A chunk size has no leading zeros: after a shorter one the bytes move up.
+    // A chunk size has no leading zeros. If it has fewer digits, the bytes are moved forward.
     buffer.copy_within(start + CHUNK_HEAD.., start + size.len());
     buffer.truncate(start + size.len() + count);
     buffer[start..start + size.len()].copy_from_slice(size.as_bytes());

@@ -23,7 +23,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_132_800)
 }
 
-/// One response, its stream read to the end.
+/// A response, with its stream read to the end.
 #[derive(Debug)]
 struct Sent {
     status: u16,
@@ -77,7 +77,7 @@ fn send(response: Response, request: &Request) -> Sent {
     }
 }
 
-/// The bytes that a connection would write.
+/// Returns the bytes that a connection would write.
 fn written(output: &mut Output) -> Vec<u8> {
     let mut wire = Vec::new();
     for piece in output.pieces() {
@@ -395,7 +395,7 @@ fn an_accepted_field_value_is_one_line() {
 
 type Make = fn() -> Response;
 
-/// A response with validators, with each kind of body.
+/// Returns a response with validators, with each kind of body.
 fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);

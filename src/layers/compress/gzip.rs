@@ -1,4 +1,4 @@
-//! Compresses a body with gzip while it is read, and limits how many bodies at once. Used by `compress`.
+//! Compresses a body with gzip while it is read, and limits how many bodies are compressed at once. Used by `compress`.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -27,12 +27,13 @@ impl Drop for Permit {
     }
 }
 
-/// A body that is compressed while it is read. The result of each read is passed on completely.
+/// A body that is compressed while it is read. The compressed form of each read is returned completely, so that nothing
+/// is delayed.
 pub(super) struct GzipReader {
     body: Box<dyn Read + Send>,
     level: u32,
     buffer: Vec<u8>,
-    /// Created at the first read, because HEAD has none; dropped at the end.
+    /// Created at the first read, because the body of a HEAD is never read. Dropped at the end.
     encoder: Option<GzEncoder<Vec<u8>>>,
     has_ended: bool,
     /// Compressed bytes that are not passed on yet.

@@ -20,16 +20,17 @@ use gzip::{GzipReader, Permit};
 ///
 /// - A body in memory is compressed as a whole, if that makes it smaller. A file or a stream is compressed while it is
 ///   sent, each piece as soon as it is read, so events are not delayed.
-/// - `Vary: Accept-Encoding` is set if another client would get another coding. A strong `ETag` becomes weak, because
-///   the bytes differ: a 304 is still possible, but `If-Match` never matches, so exclude content that clients edit.
+/// - `Vary: Accept-Encoding` is set if the coding depends on the client. A strong `ETag` becomes weak, because the
+///   bytes differ. A 304 is still possible, but `If-Match` never matches. So exclude content that clients edit.
 /// - Not compressed: responses with a `Content-Encoding`, a `Content-Range` or a digest, responses with `Cache-Control:
-///   no-transform`, responses to requests for ranges (the whole is sent if `If-Range` has a date, which also names the
-///   compressed bytes), pushed responses ([`Response::events`], [`Response::channel`]), and errors of the handler.
+///   no-transform`, responses to requests for ranges (if `If-Range` has a date, which the compressed bytes also have,
+///   the whole body is sent), pushed responses ([`Response::events`], [`Response::channel`]), and errors of the
+///   handler.
 /// - HEAD gets the fields of GET.
 ///
-/// Files of a [`StaticFileHandler`](crate::StaticFileHandler) are better compressed once, into a `.gz` or `.br` beside
-/// them, or by [`StaticFileHandler::compress`](crate::StaticFileHandler::compress). That costs no time per request, and
-/// allows ranges.
+/// For files of a [`StaticFileHandler`](crate::StaticFileHandler) it is better to compress them once, into a `.gz` or
+/// `.br` beside them, or by [`StaticFileHandler::compress`](crate::StaticFileHandler::compress). That costs no time per
+/// request, and allows ranges.
 ///
 /// **BREACH**: if a response contains both a secret (such as a token against forged requests) and text that another
 /// site can choose (such as a search term), the length of the compressed response reveals the secret to the other site,
@@ -72,14 +73,14 @@ impl Compress {
     }
 
     /// Sets the smallest body that is compressed, in bytes. Default: 1,024, because a response that fits into one
-    /// packet gains nothing. A stream of unknown length is compressed whatever its length.
+    /// packet gains nothing. A stream of unknown length is always compressed.
     pub fn min_size(mut self, bytes: usize) -> Compress {
         self.min_size = bytes;
         self
     }
 
-    /// Sets how many files and streams are compressed at once. Further ones are sent uncompressed. Default: 256. Each
-    /// takes about 350 KB until it has ended, however slowly its client reads.
+    /// Sets how many files and streams are compressed at once. Further files and streams are sent uncompressed.
+    /// Default: 256. Each takes about 350 KB of memory until its client has read it.
     pub fn max_streams(mut self, number: usize) -> Compress {
         self.max_streams = number;
         self
@@ -105,7 +106,7 @@ impl Compress {
         }
         // A client that accepts neither gets the uncompressed content, which is more useful than a 406.
         match request.choose_coding(&["gzip"]) {
-            // The handler's length is not that of the compressed body.
+            // The length that the handler set is not that of the compressed body.
             Ok(Some(_)) if is_bare_head(request, &response) => {
                 response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag)
             }
@@ -116,7 +117,7 @@ impl Compress {
 
     fn gzip(&self, request: &Request, response: Response) -> Response {
         if would_be_304(&response, request) {
-            return encoded(response); // its body is not sent
+            return encoded(response); // the body of a HEAD is not sent
         }
         let Some(bytes) = response.body_in_memory() else { return self.gzip_stream(response) };
         let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(self.level));
@@ -155,7 +156,7 @@ impl Layer for Compress {
     }
 }
 
-/// Whether this is the result of the handler's own `do_head`: fields without a body.
+/// Returns whether this is the result of the handler's own `do_head`: fields without a body.
 fn is_bare_head(request: &Request, response: &Response) -> bool {
     *request.method() == Method::HEAD && response.body_in_memory().is_some_and(<[u8]>::is_empty)
 }

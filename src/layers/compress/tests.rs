@@ -1,4 +1,4 @@
-//! `Compress`: which responses it compresses for which clients, and the effect on other fields.
+//! Tests which responses `Compress` compresses for which clients, and the effect on other fields.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +22,7 @@ fn file() -> Response {
     Response::open_file(Arc::<File>::new(file), 4400).with_content_type("text/css")
 }
 
-/// Bytes that no coding can shorten.
+/// Returns bytes that no coding can shorten.
 fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {
@@ -142,7 +142,7 @@ fn accept_encoding_selects_gzip() {
         ("br", false),
         ("", false),
         ("identity, gzip;q=0.5", false),
-        ("identity;q=0, gzip;q=0", false), // neither is allowed: the response is as it is
+        ("identity;q=0, gzip;q=0", false), // neither is allowed: the response stays unchanged
     ] {
         let sent = ask("/text", &[("accept-encoding", field)]);
         assert_eq!(sent.header("content-encoding").is_some(), is_compressed, "{field:?}");
@@ -174,7 +174,7 @@ fn validators_and_ranges() {
             None,
         ),
         ("/old", &[GZIP, ("range", "bytes=0-2"), ("if-range", EPOCH)], 200, Some("gzip"), None),
-        // the client's part may be of the compressed body
+        // the client may have a part of the compressed body
         ("/old", &[("range", "bytes=0-2"), ("if-range", EPOCH)], 200, None, None),
         ("/old", &[("range", "bytes=0-2")], 206, None, None),
         ("/short", &[("range", "bytes=0-2"), ("if-range", EPOCH)], 206, None, None), // never compressed
@@ -230,7 +230,7 @@ fn concurrent_streams_are_limited() {
     assert_eq!(layer.streams.load(Ordering::Relaxed), 0);
 }
 
-/// With a tag of the content, with either layer outside.
+/// The tag of the content is correct in either order of the two layers.
 #[cfg(feature = "etags")]
 #[test]
 fn compression_works_around_the_etags_layer() {

@@ -16,7 +16,8 @@ const HTML: [&str; 2] = ["text/html", "application/xhtml+xml"];
 const JSON: [&str; 2] = ["application/json", "application/problem+json"];
 
 impl Form {
-    /// Only named types count: `*/*` expresses no preference, and a line of text suits all clients.
+    /// Chooses the form for a request. Only named types count: `*/*` expresses no preference, and a line of text suits
+    /// all clients.
     pub fn of(request: &Request) -> Form {
         let weight = |types: [&str; 2]| request.accept_weight(&types).unwrap_or(0);
         let html = weight(HTML);

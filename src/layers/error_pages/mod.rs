@@ -8,18 +8,18 @@ use super::vary::with_vary;
 use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
-/// Sends each error in the form that its client prefers: errors of the handler, unknown paths, and the server's own,
-/// such as for an invalid head or a server that is too busy.
+/// Sends each error in the form that its client prefers: errors of the handler, unknown paths, and errors of the
+/// server, such as an invalid head or overload.
 ///
 /// | `Accept` | the page |
 /// | --- | --- |
-/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: what happened, what to do, and a link to the folder above, if the error has one |
-/// | names `application/json` or `application/problem+json`, weighed no less than HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) (feature `json`) |
+/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: the error, advice, and a link to the folder above, if the error has one |
+/// | names `application/json` or `application/problem+json`, with a weight not below that of HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) (feature `json`) |
 /// | anything else: `*/*`, as sent by curl and `fetch`, or none | one line of `text/plain` |
 ///
-/// The first part is [`Error::message`]. The advice depends on the status and on `Retry-After`. The link is the error's
-/// own field `Link: <..>; rel="up"` (RFC 8288), which a [`StaticFileHandler`](crate::StaticFileHandler) sets with
-/// [`link_up`](crate::StaticFileHandler::link_up).
+/// The text that says what happened is [`Error::message`]. The advice depends on the status and on `Retry-After`. The
+/// link is the error's own field `Link: <..>; rel="up"` (RFC 8288), which a
+/// [`StaticFileHandler`](crate::StaticFileHandler) sets with [`link_up`](crate::StaticFileHandler::link_up).
 ///
 /// The HTML has less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows only its own style, by
 /// hash. An error that has such a field keeps its own. The status and fields such as `Allow` stay. `Vary: Accept` is
@@ -42,7 +42,7 @@ use accept::Form;
 #[doc(alias("send_error", "error_message_format", "404"))]
 pub struct ErrorPages;
 
-/// The hash of `page.css`: `the_policy_allows_the_style` computes it.
+/// The policy contains the hash of `page.css`, which the test `the_policy_allows_the_style` computes.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-821bEijND1b+NIhqAND9AdEno93QhlCQuggicF5kWCs='; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
 
@@ -70,7 +70,7 @@ impl Layer for ErrorPages {
     }
 }
 
-/// Adds the error's other fields, and the field by which the page was chosen.
+/// Adds the error's other fields, and `Vary: Accept`.
 fn completed(error: &Error, page: Response) -> Response {
     with_vary(page.completed_by(error), "Accept")
 }
@@ -88,7 +88,7 @@ fn text(error: &Error) -> String {
     line
 }
 
-/// The reason phrase of RFC 9110. The crate `http` has older phrases for two statuses.
+/// Returns the reason phrase of RFC 9110. The crate `http` has older phrases for two statuses.
 fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         413 => "Content Too Large",
@@ -120,7 +120,7 @@ fn html(error: &Error) -> String {
     page
 }
 
-/// What a user can do about it.
+/// Returns what the user can do about an error.
 fn what_to_do(error: &Error) -> Option<String> {
     let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let said = match error.status().as_u16() {
@@ -145,7 +145,7 @@ fn what_to_do(error: &Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// The target of the first `Link` with the relation `up`, if it is on this server.
+/// Returns the target of the first `Link` with the relation `up`, if it is on this server.
 fn up(headers: &HeaderMap) -> Option<&str> {
     let links = headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
     links.filter_map(|link| link.strip_prefix('<')?.split_once('>')).find_map(|(target, parameters)| {

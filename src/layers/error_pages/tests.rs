@@ -120,7 +120,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Errors of the server before any handler is called, also for invalid heads.
+/// Errors of the server before any handler is called, such as for invalid heads.
 #[test]
 fn the_servers_own_errors() {
     let http = Http::new(handler_fn(|_| Ok(Response::text("hello"))).layer(ErrorPages));
@@ -131,7 +131,7 @@ fn the_servers_own_errors() {
     assert_eq!(unread.into_bytes().unwrap(), b"400 Bad Request: no head\n");
 }
 
-/// Pages of a handler or a layer inside have priority.
+/// Pages of an inner handler or layer have precedence.
 #[test]
 fn pages_of_inner_layers_are_kept() {
     let app = handler_fn(|_| Err(Error::new(404, ""))).layer(JsonErrors).layer(ErrorPages);

@@ -1,4 +1,4 @@
-//! Counters of requests: additions to the worker's own words, which are summed when the page is requested.
+//! Counters of requests. Workers add to separate counters, which are summed when the page is requested.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ pub const BUCKETS: [u64; 16] = [
     10_000_000, 60_000_000,
 ];
 
-/// Threads that count at the same time rarely share one of these.
+/// The number of shards. Threads that count at the same time rarely share a shard.
 const SHARDS: usize = 8;
 const STATUSES: usize = 500;
 
@@ -26,16 +26,17 @@ const STATUSES: usize = 500;
 #[derive(Default)]
 pub struct Counts([Shard; SHARDS]);
 
-/// Created when a method first occurs.
+/// The counters of each method, created when the method first occurs.
 #[derive(Default)]
 struct Shard([OnceLock<Box<OfMethod>>; METHODS.len()]);
 
-/// On its own cache lines: two, because the processor prefetches the adjacent line.
+/// The counters of one method, on cache lines of their own. Aligned to two lines, because the processor prefetches the
+/// adjacent line.
 #[repr(align(128))]
 struct OfMethod {
     received: AtomicU64,
     sent: AtomicU64,
-    /// Durations: each in one bucket, the longest in the last.
+    /// The number of durations in each bucket. The last bucket has those above all bounds.
     buckets: [AtomicU64; BUCKETS.len() + 1],
     nanoseconds: AtomicU64,
     statuses: [AtomicU64; STATUSES],
@@ -46,7 +47,7 @@ pub struct Sums {
     pub method: &'static str,
     pub received: u64,
     pub sent: u64,
-    /// The number of requests up to the bound of that index. The last is the number of all requests.
+    /// For each bound, the number of requests up to that duration. The last element is the number of all requests.
     pub cumulated: [u64; BUCKETS.len() + 1],
     pub nanoseconds: u64,
     /// The statuses that have occurred.
@@ -54,7 +55,7 @@ pub struct Sums {
 }
 
 thread_local! {
-    /// The counters of this thread, chosen at its first request so that threads are spread.
+    /// The shard of this thread, chosen at its first request so that threads are distributed evenly.
     static SHARD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -76,7 +77,7 @@ impl Counts {
         of.statuses[usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1)].fetch_add(1, Relaxed);
     }
 
-    /// The sums of the methods that have occurred.
+    /// Returns the sums of the methods that have occurred.
     pub fn sums(&self) -> impl Iterator<Item = Sums> + '_ {
         METHODS.iter().enumerate().filter_map(|(at, method)| self.sum(at, method))
     }

@@ -30,9 +30,9 @@ pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", proce
 /// As a layer it counts each response, including rejections of invalid requests, so put it outermost. Counters are on
 /// the worker's own cache lines, without a lock. A request costs reading the clock and a few additions.
 ///
-/// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If another
-/// server serves the page, set its server with [`of`](Metrics::of). Metrics reveal how busy a server is and what fails,
-/// so do not publish the page.
+/// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If the page is
+/// served by another server, set the server to report with [`of`](Metrics::of). Metrics reveal how busy a server is and
+/// what fails, so do not publish the page.
 ///
 /// ```
 /// use modest::layers::Metrics;

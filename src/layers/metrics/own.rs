@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::text::{Kind, Writer};
 
-/// Further sets of labels are counted together, so that clients cannot use up memory by them.
+/// How many sets of labels are counted separately. Further sets are counted together, so that clients cannot use up
+/// memory.
 const MOST_LABELS: usize = 1000;
 
 /// Names and values of labels.
@@ -120,7 +121,7 @@ impl<T> Family<T> {
     }
 }
 
-/// The sample with these labels. Beyond the limit, the one whose labels are all `other`.
+/// Returns the sample with these labels, or beyond the limit the sample whose labels are all `other`.
 fn sample<'a, T: Default>(samples: &'a mut BTreeMap<Labels, T>, labels: &[(&'static str, &str)]) -> &'a mut T {
     let mut key: Labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     if samples.len() >= MOST_LABELS && !samples.contains_key(&key) {

@@ -109,7 +109,7 @@ pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
     writer.single("modest_certificate_expiry_timestamp_seconds", Gauge, help, seconds);
 }
 
-/// As far as this system reports them.
+/// Writes the metrics of the process, as far as this system reports them.
 fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
     let more = process.more.as_ref();
     if let Some(accounts) = more {

@@ -22,7 +22,7 @@ fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
         .layer(metrics.clone())
 }
 
-/// The value of a sample.
+/// Returns the value of a sample.
 fn value(page: &str, sample: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
@@ -72,8 +72,8 @@ fn requests_and_connections_are_counted() {
     assert!(!page.contains("BREW"), "no label contains text of a client");
 }
 
-/// A connection that waits for a thread is counted while it waits. One that gets no thread stays in the count of
-/// refusals.
+/// A connection that waits for a thread is counted while it waits. A connection that gets no thread is counted as
+/// refused.
 #[test]
 fn connections_waiting_for_a_thread_are_counted() {
     let metrics = Metrics::new();
@@ -156,7 +156,7 @@ fn formats() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
-    // The fields of Prometheus 2.42 and 3.0, and others.
+    // `Accept` of Prometheus 2.42 and 3.0, and others.
     for (accept, is_open) in [
         (
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -177,7 +177,7 @@ fn formats() {
     assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
 }
 
-/// promtool accepts each line, each family has help and type before it, and no sample occurs twice.
+/// promtool accepts each line, help and type precede each family, and no sample occurs twice.
 #[test]
 fn the_metrics_format_is_valid() {
     let metrics = Metrics::new();
@@ -234,7 +234,7 @@ fn the_document_lists_all_metrics() {
     }
 }
 
-/// Whether this system has the metrics that are read from `/proc`.
+/// Returns whether this system has the metrics that are read from `/proc`.
 fn has_proc() -> bool {
     super::SYSTEM_SERVICE.1.starts_with("/proc")
 }

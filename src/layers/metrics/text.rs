@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Format {
-    /// OpenMetrics for clients that name it and weigh it no less than the other.
+    /// Returns OpenMetrics for clients that name it in `Accept` with a weight not below that of the text format.
     pub fn asked_for(request: &Request) -> Format {
         let weight = |ranges: &[&str]| request.accept_weight(ranges).unwrap_or(0);
         let wanted = weight(&["application/openmetrics-text"]);

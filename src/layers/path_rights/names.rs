@@ -28,9 +28,9 @@ impl Names {
         self.folded.starts_with(&other.folded)
     }
 
-    /// Whether both are names of one file: `/about` and `/about.html`, in both directions; `/a.txt.gz` for `/a.txt`,
-    /// because it is sent in its place to clients that accept gzip. `/a.txt` is not a name of `/a.txt.gz`, which can
-    /// exist alone.
+    /// Returns whether a request for `other` can reach the file of this name. It can for `/about` and `/about.html`, in
+    /// both directions, and for `/a.txt.gz`, which is sent for `/a.txt` to clients that accept gzip. `/a.txt` is not a
+    /// name of `/a.txt.gz`, which can exist alone.
     pub fn is_name_of(&self, other: &Names) -> bool {
         let (Some((own, folder)), Some((name, parent))) = (self.folded.split_last(), other.folded.split_last()) else {
             return false;
@@ -38,13 +38,13 @@ impl Names {
         folder == parent && uncoded(own).any(|own| own == name || is_page(own, name) || is_page(name, own))
     }
 
-    /// Whether `page` is an index file of this folder, which is sent for it.
+    /// Returns whether `page` is an index file of this folder.
     pub fn is_folder_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
         page.folded.split_last().is_some_and(|(name, folder)| folder == self.folded && is_index(name))
     }
 
-    /// The path without what follows `;` in a segment, which some servers take for parameters (RFC 3986, section 3.3).
-    /// `None` if it has none.
+    /// Returns the path without parameters, the part of a segment after `;` (RFC 3986, section 3.3). `None` if it has
+    /// none.
     pub fn without_parameters(&self) -> Option<Names> {
         let own = |name: &Vec<u8>| name.split(|&byte| byte == b';').next().unwrap_or_default().to_vec();
         let exact: Vec<Vec<u8>> = self.exact.iter().map(own).filter(|name| !name.is_empty()).collect();
@@ -52,7 +52,7 @@ impl Names {
         (exact != self.exact).then_some(Names { exact, folded })
     }
 
-    /// This path below the given folder.
+    /// Returns this path moved below the given folder.
     pub fn beneath(self, folder: Names) -> Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
     }
@@ -63,22 +63,22 @@ impl Names {
     }
 }
 
-/// This name, and the names of which it is a compressed copy.
+/// Returns this name, and the names of the files of which it is a compressed copy.
 fn uncoded(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
 }
 
-/// Whether a page of this name is served under the other one, with clean URLs.
+/// Returns whether a page of this name is served under the other one, with clean URLs.
 fn is_page(page: &str, clean: &str) -> bool {
     matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
 }
 
-/// A common form for all names that file systems may treat as equal: upper and lower case, invisible characters,
-/// trailing dots and spaces.
+/// Returns the same form for all names that file systems may treat as equal: independent of letter case, invisible
+/// characters, and trailing dots and spaces.
 pub fn fold(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().filter(|&letter| !is_ignored(letter));
-    // By way of upper case, which unites more characters: long s, the kelvin sign.
+    // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
     let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     folded.trim_end_matches(['.', ' ']).to_owned()
 }

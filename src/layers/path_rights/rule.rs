@@ -67,7 +67,7 @@ impl Rights {
 }
 
 impl PathRule {
-    /// Moves the rule below this path: for content that is served at a prefix.
+    /// Moves the rule below this path, for content that is served at a prefix.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
         if let Some(folder) = UrlPath::from_decoded(prefix.as_bytes()) {
             self.path = self.path.beneath(Names::of(&folder));
@@ -75,12 +75,12 @@ impl PathRule {
         self
     }
 
-    /// The users that it names.
+    /// Returns the users that it names.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| if let Who::User(name) = who { Some(name.as_str()) } else { None })
     }
 
-    /// Whether it applies to authenticated users.
+    /// Returns whether the rule applies to authenticated users.
     pub fn names_somebody(&self) -> bool {
         self.who.iter().any(|who| *who != Who::Everybody)
     }
@@ -133,7 +133,7 @@ impl FromStr for PathRule {
     }
 }
 
-/// The error for a text that is not a [`PathRule`]: what was expected.
+/// The error for a text that is not a [`PathRule`]. Its message says what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidPathRule(&'static str);
 

@@ -18,7 +18,7 @@ fn rights(rules: &[&str]) -> PathRights {
         .fold(rights, |rights, rule| rights.allow(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}"))))
 }
 
-/// The rights of a user at a path, as letters.
+/// Returns the rights of a user at a path, as letters.
 fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
     let found = rights.0.rights(user, &Names::of(&UrlPath::from_decoded(path.as_bytes()).unwrap()));
     [(Access::Read, 'r'), (Access::List, 'l'), (Access::Write, 'w')]
@@ -207,7 +207,7 @@ fn methods() {
         ("WHATEVER", "/x", &[], 401, 200),
         ("get", "/x", &[], 401, 200),
         ("DELETE", "/x", &[], 401, 200),
-        ("DELETE", "/deep", &[], 401, 403), // with the protected files in it
+        ("DELETE", "/deep", &[], 401, 403), // the folder contains protected files
         ("DELETE", "/deep/x", &[], 401, 200),
         ("DELETE", "/deep/kept", &[], 401, 403),
         ("DELETE", "/", &[], 401, 403),
@@ -240,7 +240,7 @@ fn methods() {
         ("COPY", "/x", &[("destination", "/y?z")], 400, 400),
         ("COPY", "/x", &[], 400, 400),
         ("COPY", "/x", &[("destination", "/a"), ("destination", "/d")], 400, 400),
-        ("copy", "/x", &[("destination", "/y")], 401, 200), // an application may know it
+        ("copy", "/x", &[("destination", "/y")], 401, 200), // an application may support this method
         ("copy", "/x", &[("destination", "/deep/kept")], 401, 403),
         ("Move", "/w/x", &[("destination", "/y")], 401, 403),
         ("POST", "/x", &[("destination", "/a"), ("destination", "/b")], 400, 400),
@@ -255,7 +255,7 @@ fn methods() {
             assert_eq!(http.respond(&request).status(), status, "{method} {target} {fields:?} {credentials:?}");
         }
     }
-    // Without users there is no login to ask for.
+    // Without users there is no login.
     let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/=*:read"])));
     assert_eq!(http.respond(&Request::post("/", "")).status(), 403);
 }
@@ -284,7 +284,7 @@ fn parameters_in_a_path_add_no_rights() {
     }
 }
 
-/// A folder with a part that only `ada` may read, and attempts to read it.
+/// Attempts to read a part of a folder that only `ada` can read.
 #[test]
 fn no_spelling_gets_around_a_rule() {
     let folder = tempfile::tempdir().unwrap();
@@ -405,7 +405,7 @@ fn names_in_a_form_are_checked() {
     }
 }
 
-/// Users without the right to write get no controls for it.
+/// Users without the right to write get no controls for writing.
 #[test]
 fn a_listing_offers_only_allowed_actions() {
     let folder = tempfile::tempdir().unwrap();
@@ -426,7 +426,7 @@ fn a_listing_offers_only_allowed_actions() {
     assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
 }
 
-/// With a login, only users who may write get the form. The others get the login button.
+/// With a login, only users who can write get the form. The others get the login button.
 #[test]
 fn a_listing_offers_to_log_in() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 
 mod session; // the session of one request
 
-mod record; // what is stored of a session
+mod record; // the stored form of a session
 
 mod store; // in memory, or in files
 
@@ -22,12 +22,12 @@ pub use store::{FileSessions, MemorySessions, SessionStore};
 /// In nanoseconds.
 const HOUR: u64 = 3_600_000_000_000;
 
-/// Up to this many cookies of the name are looked up: browsers send one for each path and domain that has set it.
+/// How many cookies of the name are looked up. Browsers send one for each path and domain that has set it.
 const COOKIES: usize = 4;
 
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
-/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that the server did
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that this server did
 /// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
 /// change a session at the same time, both changes are kept.
 ///
@@ -66,8 +66,8 @@ pub struct Sessions {
     is_kept: bool,
     /// New sessions per client.
     beginnings: Buckets<ClientKey>,
-    /// One is held while a request changes a stored session, so that no change of another request is lost. A slow
-    /// store then holds up only one of this many sessions.
+    /// One lock is held while a request changes a stored session, so that no change of another request is lost. With
+    /// this many locks, a slow store delays only the sessions that share its lock.
     changes: [Mutex<()>; 64],
 }
 
@@ -103,28 +103,29 @@ impl Sessions {
         self
     }
 
-    /// Sets how long a session lasts at most, from its first value or the last login. Default: 24 hours.
+    /// Sets how long a session can last, from its first value or the last login. Default: 24 hours.
     pub fn max_age(mut self, time: Duration) -> Sessions {
         self.max_age = time;
         self
     }
 
-    /// Sets which requests from other sites carry the cookie. Default: [`SameSite::Lax`], those by which a user follows
-    /// a link.
+    /// Sets which requests from other sites include the cookie. Default: [`SameSite::Lax`], requests by which a user
+    /// follows a link.
     pub fn same_site(mut self, policy: SameSite) -> Sessions {
         self.same_site = policy;
         self
     }
 
-    /// Whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default: false.
+    /// Sets whether the browser keeps the cookie after it was closed, up to [`max_age`](Sessions::max_age). Default:
+    /// false.
     pub fn keep(mut self, keep: bool) -> Sessions {
         self.is_kept = keep;
         self
     }
 
     /// Sets how many sessions without a user one client (an IPv4 address, or an IPv6 network of 64 bits) can begin per
-    /// hour. Default: 1,000. Beyond that, a response that would begin one is a 429. Without this limit one client could
-    /// fill the store. A login is never rejected.
+    /// hour. Default: 1,000. Beyond that, a response that would begin a session is replaced by a 429. Without this
+    /// limit one client could fill the store. A login is never rejected.
     ///
     /// # Panics
     /// If it is 0.
@@ -134,7 +135,7 @@ impl Sessions {
         self
     }
 
-    /// Loads the session with this id, if there is one and it has not ended.
+    /// Loads the session with this id, unless there is none or it has ended.
     fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
         let stored = self.store.load(&id.key())?;
         Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
@@ -144,8 +145,8 @@ impl Sessions {
         after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout))
     }
 
-    /// Whether the last use has to be stored: at most once a minute, or ten times per idle timeout if that is more
-    /// often.
+    /// Returns whether the time of the last use has to be stored. It is stored at most once a minute, or ten times per
+    /// idle timeout if that is more often.
     fn is_to_be_touched(&self, record: &Record, now: SystemTime) -> bool {
         now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
     }
@@ -197,7 +198,7 @@ impl Sessions {
     fn count_beginning(&self, request: &Request) -> Result<()> {
         let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
         let taken = self.beginnings.take(client, self.beginnings.now());
-        taken.map_err(|wait| too_many("too many new sessions; come again later", wait))
+        taken.map_err(|wait| too_many("too many new sessions; try again later", wait))
     }
 
     fn cookie(&self, request: &Request, value: &str) -> Cookie {
@@ -229,7 +230,7 @@ impl Layer for Sessions {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let result = next.run(request);
         if result.as_ref().is_ok_and(Response::is_to_wait) {
-            return result; // there is no response that could have the cookie; the request is handled again
+            return result; // no response is sent yet that could set the cookie; the request is handled again
         }
         let Some(session) = request.value::<Session>() else { return result };
         let Some(cookie) = self.save(request, &session)? else { return result };
@@ -255,7 +256,7 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// The time after this span, which counts as at most a century.
+/// Returns the time after this span, of which at most a century counts.
 fn after(time: SystemTime, span: Duration) -> SystemTime {
     const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
     time.checked_add(span.min(CENTURY)).unwrap_or(time)

@@ -26,25 +26,25 @@ impl Id {
         &self.0
     }
 
-    /// The number of one of `parts` equal parts of all ids, up to 256.
+    /// Returns the number of the part that contains the id, if all ids are divided into up to 256 equal parts.
     pub(super) fn part(&self, parts: usize) -> usize {
         usize::from_str_radix(&self.0[..2], 16).unwrap_or_default() % parts
     }
 
-    /// The key in the store: a hash, from which the id cannot be computed.
+    /// Returns the key in the store: a hash, from which the id cannot be computed.
     pub(super) fn key(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// 128 random bits, in hexadecimal digits.
+/// Returns 128 random bits in hexadecimal digits.
 pub(super) fn random_text() -> Result<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
-/// The values of a session, by name: those of the program, and those of this module.
+/// The values of a session, by name: values of the program, and of this module.
 #[derive(Clone, Default)]
 pub(super) struct Record {
     created: u64,
@@ -86,7 +86,7 @@ impl Record {
         UNIX_EPOCH + Duration::from_secs(self.seen)
     }
 
-    /// Records a use. `begins`: the maximum age also starts again.
+    /// Records the time of a use. `begins`: the maximum age also starts again.
     pub(super) fn touch(&mut self, now: SystemTime, begins: bool) {
         self.seen = seconds(now);
         if begins {

@@ -48,7 +48,7 @@ impl Session {
         request.value::<Session>().map(|session| (*session).clone()).ok_or_else(missing_layer)
     }
 
-    /// Returns the value of this name. `None` if there is none, or if it does not fit `T`.
+    /// Returns the value of this name, or `None` if there is none or it cannot be read as a `T`.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let value = self.state().record.values.get(name).cloned();
         value.and_then(|value| serde_json::from_value(value).ok())
@@ -84,8 +84,8 @@ impl Session {
         Some(found)
     }
 
-    /// Logs this user in. The session gets a new id, so that a client that knew the old one is not logged in (session
-    /// fixation). Its age starts again. Its values stay.
+    /// Logs this user in. The session gets a new id, so that a client that knew the old id is not logged in (session
+    /// fixation). The session's age starts again. Its values stay.
     pub fn log_in(&self, user: User) {
         self.renew();
         let roles: Vec<&str> = user.roles().collect();
@@ -152,7 +152,7 @@ impl Session {
         self.state().record.own.get("csrf")?.as_str().map(str::to_owned)
     }
 
-    /// Whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
+    /// Returns whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
     /// response.
     pub(crate) fn exists(&self) -> bool {
         self.state().id.is_some()
@@ -187,7 +187,7 @@ impl Session {
         state.changes.push(Box::new(change));
     }
 
-    /// A poisoned lock can be used: no panic can leave half a change.
+    /// Locks the state. A poisoned lock can be used, because no panic can leave a change incomplete.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

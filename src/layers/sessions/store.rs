@@ -1,4 +1,4 @@
-//! Where sessions are stored: in memory, or in files that survive a restart.
+//! Stores of sessions: in memory, or in files that survive a restart.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -26,7 +26,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// If the store fails: the response is a 500.
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>>;
 
-    /// Stores these bytes in place of any others. They can be removed from `expires` on.
+    /// Stores these bytes under this key, in place of any earlier ones. They can be removed from `expires` on.
     ///
     /// # Errors
     /// If the store fails: the response is a 500.
@@ -112,7 +112,7 @@ impl SessionStore for MemorySessions {
     }
 }
 
-/// Removes the eighth of the sessions that expires first. Removing many at once makes this rare.
+/// Removes an eighth of the sessions, those that expire first. Removing many at once makes the search rare.
 fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     let mut ends: Vec<SystemTime> = sessions.values().map(|(_, expires)| *expires).collect();
     let count = ends.len() / 8;
@@ -156,7 +156,7 @@ impl FileSessions {
             let entry = entry?;
             let name = entry.file_name();
             let end = entry.metadata().and_then(|metadata| metadata.modified());
-            // A temporary file belongs to a save in progress, or to one that a crash interrupted.
+            // A temporary file belongs to a save in progress, or to a save that a crash interrupted.
             let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
             let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
             if is_ours && end.is_ok_and(|end| end <= now) {
@@ -176,7 +176,7 @@ impl FileSessions {
 
 /// The prefix of a file name while the file is written.
 const TEMPORARY: &[u8] = b".session-";
-/// A temporary file of this age belongs to no save in progress.
+/// A temporary file of this age was left behind by a crash.
 const CUT_SHORT: Duration = Duration::from_secs(3600);
 
 fn is_key(name: &str) -> bool {
@@ -204,7 +204,8 @@ impl SessionStore for FileSessions {
         let prefix = OsStr::from_bytes(TEMPORARY);
         let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
-        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64); // on file systems with 32-bit times
+        // the latest time on file systems with 32-bit times
+        let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64);
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
         if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {

@@ -8,7 +8,7 @@ use crate::layers::Csrf;
 use crate::testing::{self, TestRequest};
 use crate::{Http, Method, RequestHandler, SentResponse, User, handler_fn};
 
-/// `POST /insert?a=b` and the like change the session, in the order of the query; each response shows it.
+/// Returns a handler whose query changes the session, parameter by parameter. Each response shows the session.
 fn app() -> impl RequestHandler {
     handler_fn(|request| {
         let session = Session::of(request)?;
@@ -124,7 +124,7 @@ fn ids_that_the_server_has_not_made_are_not_adopted() {
             browser.expect("a=1", "");
             assert_ne!(browser.cookie.as_deref(), Some(cookie));
             browser.expect("get=a", "1");
-            // A cookie of another host before it does no harm.
+            // A cookie of another host before the session's does no harm.
             browser.cookie = browser.cookie.map(|own| format!("{cookie}; {own}"));
             browser.expect("get=a", "1");
         }
@@ -315,7 +315,7 @@ fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     }
 }
 
-/// The response that has the cookie is the one after the wait.
+/// The response after the wait sets the cookie.
 #[test]
 fn a_session_that_begins_before_a_wait_is_not_lost() {
     let signal = crate::live::Signal::new();

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::buckets::{ClientKey, client_key};
 
-/// The latest addresses. When `recent` is full it becomes `older`, and the old `older` is dropped.
+/// The latest addresses, in two generations. When `recent` is full, it becomes `older`, and the previous `older` is
+/// dropped.
 #[derive(Default)]
 pub struct Familiar(Mutex<Generations>);
 

@@ -12,7 +12,7 @@ pub enum StoredHash {
     Argon2(Box<PasswordHash>),
 }
 
-/// bcrypt at cost 16 takes some 4 seconds. The limit keeps a typing error from making it minutes.
+/// bcrypt at cost 16 takes some 4 seconds. The limit prevents that a typing error makes it minutes.
 const MAX_BCRYPT_COST: u32 = 16;
 const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 << 10;
@@ -36,8 +36,8 @@ impl StoredHash {
         }
     }
 
-    /// Whether it is the hash of this password. The time depends on its cost and not on the password. The result is
-    /// compared in constant time.
+    /// Returns whether this is the hash of the password. The time depends on the cost in the hash and not on the
+    /// password. The hashes are compared in constant time.
     pub fn is_of(&self, password: &[u8]) -> bool {
         match self {
             StoredHash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
@@ -47,11 +47,13 @@ impl StoredHash {
     }
 }
 
-/// Memory of this size and above is returned to the system when it is freed: glibc keeps smaller blocks for the thread
-/// that had them (mallopt(3), `M_MMAP_THRESHOLD`), and any worker can hash. Untouched memory takes nothing.
+/// Blocks of at least this size are returned to the system when they are freed. glibc keeps smaller blocks for the
+/// thread that allocated them (mallopt(3), `M_MMAP_THRESHOLD`), and any worker can compute hashes. Memory that is not
+/// touched uses no pages.
 const RETURNED: usize = 33 << 20;
 
-/// Like `Argon2::verify_password`, in memory that is returned. `None` if the hash is incomplete or there is no memory.
+/// Like `Argon2::verify_password`, in memory that is returned to the system. `None` if the hash is incomplete or there
+/// is no memory.
 fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
@@ -67,7 +69,8 @@ fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
     Some(Output::new(found).ok()? == *expected) // in constant time
 }
 
-/// Argon2id of a password, with 16 random bytes of salt and the cost that OWASP recommends: 19 MiB, 2 passes.
+/// Returns the Argon2id hash of a password, with 16 random bytes of salt and the cost that OWASP recommends: 19 MiB, 2
+/// passes.
 pub fn hash_of(password: &[u8]) -> std::io::Result<String> {
     let salt: [u8; 16] = super::random()?;
     let hash = Argon2::default().hash_password_with_salt(password, &salt);

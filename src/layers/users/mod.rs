@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result, StatusCode};
 
-mod familiar; // addresses from which a password was right
+mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
 
 mod table; // its lines
@@ -37,13 +37,13 @@ use super::guesses::Guesses;
 /// A hash is bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and variants). Others
 /// (`{SHA}`, `$apr1$`, crypt, plain text) can be guessed too fast, and are rejected with their line number.
 ///
-/// - *Reloading*: the file is read again within a second of a change. If the new one is invalid, that is logged, and
-///   the old users stay. A file without users is valid, and rejects every login.
+/// - *Reloading*: the file is read again within a second of a change. If the new file is invalid, the reason is logged,
+///   and the old users stay. A file without users is valid, and rejects every login.
 /// - *Caching*: a hash is slow on purpose, for example 50 ms. So a verified pair of name and password is remembered for
-///   the address it came from ([`remember`](UserFile::remember)), by a keyed hash of all three, and then costs three
-///   locks.
-/// - *Unknown names*: the password of an unknown user is also compared with a hash of the file, so the time does not
-///   reveal which names exist.
+///   the address it came from ([`remember`](UserFile::remember)), by a keyed hash of all three. A request with a
+///   remembered pair costs three locks.
+/// - *Unknown names*: the password of an unknown user is also compared with one of the file's hashes, so the time does
+///   not reveal which names exist.
 /// - *Floods*: a limited number of passwords are hashed at once, a limited number of requests wait, and others get 503
 ///   with `Retry-After` ([`hashes_at_once`](UserFile::hashes_at_once)).
 /// - *Guessing* is limited per address and name, and per address: 429 with `Retry-After`
@@ -76,13 +76,13 @@ pub struct UserFile {
     familiar: Familiar,
     /// Additional slots for familiar addresses.
     slots_of_familiar: Slots,
-    /// Chooses the stand-ins for unknown users.
+    /// The keys by which the stand-in for an unknown user is chosen.
     keys: RandomState,
     #[cfg(test)]
     hashed: std::sync::atomic::AtomicUsize,
 }
 
-/// Longer passwords are wrong: SHA-crypt takes time by the square of the length.
+/// Longer passwords are rejected, because the time of SHA-crypt grows with the square of the length.
 const LONGEST_PASSWORD: usize = 1024;
 
 impl UserFile {
@@ -107,16 +107,16 @@ impl UserFile {
     }
 
     /// Sets how long a verified pair of name and password is remembered for its address after its last use. Default: 5
-    /// minutes; zero: not at all. It ends when the user's line changes or is deleted.
+    /// minutes; zero: not at all. A pair is no longer valid when the user's line changes or is deleted.
     pub fn remember(mut self, time: Duration) -> UserFile {
         self.remembered.time = time;
         self
     }
 
     /// Sets how many passwords are hashed at once, and how many requests can wait for that, each holding a worker for
-    /// up to 2 seconds. Default: half of the processors, at least 1; 7 wait. Addresses that have sent a correct
-    /// password before have one more slot, and a quarter of the waiting places, so that a flood from elsewhere does not
-    /// keep them out. Keep the sum below the number of workers.
+    /// up to 2 seconds. Default: half of the processors, at least 1, and 7 waiting. Addresses that have sent a correct
+    /// password before have one more slot, and a quarter of the waiting places, so that a flood from other addresses
+    /// does not lock them out. Keep the sum of the two numbers below the number of workers.
     ///
     /// # Panics
     /// If the number is zero.
@@ -128,7 +128,7 @@ impl UserFile {
     }
 
     /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. For all names
-    /// together the limit is ten times as high. Passwords that got 503 count as wrong ones. Addresses count as for
+    /// together the limit is ten times as high. Passwords that got 503 count as wrong. Addresses count as for
     /// [`RateLimit`](super::RateLimit): behind a proxy put [`TrustedProxies`](super::TrustedProxies) around; otherwise
     /// all clients share one limit.
     ///
@@ -153,7 +153,7 @@ impl UserFile {
         move || source.reload()
     }
 
-    /// Returns the line of a user for such a file, without a line break: argon2id with its own salt.
+    /// Returns the line of a user for such a file, without a line break. The hash is argon2id with a salt of its own.
     ///
     /// ```
     /// use modest::layers::UserFile;
@@ -164,8 +164,8 @@ impl UserFile {
     /// ```
     ///
     /// # Errors
-    /// If no user can have that name or password: a name has no colon and no space around it and does not begin with
-    /// `#`; neither has control characters; a password has 1 to 1,024 bytes.
+    /// If the name or the password is invalid. A name contains no colon, does not begin or end with a space, and does
+    /// not begin with `#`. A password has 1 to 1,024 bytes. Neither contains control characters.
     pub fn line(name: &str, password: &str) -> io::Result<String> {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let controls = |text: &str| text.chars().any(char::is_control);
@@ -180,10 +180,10 @@ impl UserFile {
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
     }
 
-    /// Whether this is the password of this user. An error means that it cannot be checked now.
+    /// Returns whether this is the password of this user. An error means that the password cannot be checked now.
     ///
-    /// The order prevents guessing: first the limit of the client, then the remembered pairs, then a slot, then the
-    /// hash.
+    /// The order of checks prevents guessing: first the limit of the client, then the remembered pairs, then a slot,
+    /// then the hash.
     pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
         let table = self.source.table(self.every);
         if password.len() > LONGEST_PASSWORD {
@@ -215,7 +215,7 @@ impl UserFile {
         entry.hash.is_of(password.as_bytes())
     }
 
-    /// A slot for computing a hash.
+    /// Returns a slot for computing a hash.
     fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {
@@ -225,7 +225,7 @@ impl UserFile {
     }
 }
 
-/// From the system.
+/// Returns random bytes from the system.
 fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;

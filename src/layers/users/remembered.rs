@@ -1,9 +1,9 @@
-//! Verified pairs of name and password, so that not every request costs a slow hash.
+//! Verified pairs of name and password. A request with one of them costs no slow hash.
 //!
 //! No password is stored: only the SHA-256 of a random key of this process, the client, the name, the hash in the file
-//! and the password. An attacker who reads the memory of the process could guess passwords with it while the pair is
-//! remembered, but could also read passwords from requests. As the file's hash is included, a changed password is
-//! forgotten. As the client is included, a pair of one client is unknown for all others.
+//! and the password. An attacker who reads the memory of the process could guess passwords with this digest while the
+//! pair is remembered, but could also read passwords from requests. The file's hash is included, so that a changed
+//! password is no longer remembered. The client is included, so that a pair of one client is unknown for all others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,8 @@ impl Remembered {
         Remembered { key, time, used: Mutex::default() }
     }
 
-    /// Each part except the last has a fixed length, or its length before it, so no two tuples have the same bytes.
+    /// Computes the digest. Each part except the last has a fixed length or is preceded by its length, so different
+    /// tuples have different bytes.
     pub fn digest(&self, client: Option<ClientKey>, name: &str, hash: &str, password: &str) -> Digest {
         let mut sha = Sha256::new();
         sha.update(self.key);
@@ -45,8 +46,8 @@ impl Remembered {
         sha.finalize().into()
     }
 
-    /// Whether this pair was verified within the time. The duration of the lookup depends on the digest, which cannot
-    /// be computed without the key.
+    /// Returns whether this pair is remembered. The duration of the lookup depends on the digest, which cannot be
+    /// computed without the key.
     pub fn has(&self, digest: &Digest, now: Instant) -> bool {
         let mut used = self.used();
         let Some(last) = used.get_mut(digest) else { return false };

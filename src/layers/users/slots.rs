@@ -1,4 +1,5 @@
-//! Limits how many hashes are computed at once: a flood of wrong passwords takes these slots, and no other workers.
+//! Limits how many hashes are computed at once, so that a flood of wrong passwords takes these slots and no other
+//! workers.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ struct State {
 /// A slot, returned when it is dropped.
 pub struct Slot<'a>(&'a Slots);
 
-/// How long they wait at most.
+/// How long a request waits for a slot at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 impl Slots {
@@ -29,7 +30,7 @@ impl Slots {
         Slots { most, may_wait, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// `None` if too many compute and wait.
+    /// Waits for a slot. `None` if too many requests are waiting, or after `LONGEST_WAIT`.
     pub fn take(&self) -> Option<Slot<'_>> {
         let mut state = self.state();
         if state.taken >= self.most {

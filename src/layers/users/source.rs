@@ -1,5 +1,5 @@
-//! The file, reloaded when it has changed. It is checked now and then by the requests that need it. An invalid new file
-//! is logged and changes nothing. A file without users is valid and has no users.
+//! The file, reloaded when it has changed. Requests that need it check it from time to time. If a new file is invalid,
+//! the reason is logged, and the old users stay. A file without users is valid and has no users.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -15,9 +15,9 @@ use super::table::Table;
 pub struct Source {
     path: PathBuf,
     start: Instant,
-    /// When it was last checked, in nanoseconds since the start.
+    /// When the file was last checked, in nanoseconds since `started`.
     looked: AtomicU64,
-    /// Held by the thread that checks.
+    /// Locked by the thread that checks.
     seen: Mutex<Seen>,
     table: RwLock<Arc<Table>>,
 }
@@ -30,7 +30,7 @@ struct Seen {
     said: Option<String>,
 }
 
-/// Two contents have two different stamps.
+/// Identifies a content: another content has another stamp.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64, u64),
@@ -76,7 +76,7 @@ impl Source {
         Ok(number)
     }
 
-    /// The current users. Checks the file again if the last check is older than `every`.
+    /// Returns the current users. Checks the file again if the last check is older than `every`.
     pub fn table(&self, every: Option<Duration>) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let every = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
@@ -91,14 +91,14 @@ impl Source {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The new users, if the file has changed.
+    /// Returns the new users, if the file has changed.
     fn look(&self) -> Option<Arc<Table>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
         if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
             return None;
         }
-        // A file that could not be read is not read again before it has changed.
+        // A file that could not be read is read again only after a change.
         seen.stamp = found.ok().filter(|found| !found.is_recent());
         match read(&self.path) {
             Ok((stamp, table)) => {
@@ -124,7 +124,7 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     let named = |error| named(path, error);
     let invalid = |why: String| named(io::Error::new(io::ErrorKind::InvalidData, why));
     if !std::fs::metadata(path).map_err(named)?.is_file() {
-        return Err(invalid("this is not a file of users".into())); // before it is opened: a FIFO would wait
+        return Err(invalid("this is not a file of users".into())); // checked before opening: opening a FIFO would wait
     }
     let file = File::open(path).map_err(named)?;
     let stamp = Stamp::of(&file.metadata().map_err(named)?);
@@ -137,7 +137,7 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     Ok((Some(stamp).filter(|stamp| !stamp.is_recent()), table))
 }
 
-/// The error with the path before it and without the system's number.
+/// Returns the error with the path before it and without the system's error number.
 fn named(path: &Path, error: io::Error) -> io::Error {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -14,12 +14,13 @@ pub struct Table {
 /// One user's hash.
 pub struct Entry {
     pub hash: StoredHash,
-    /// The hash as written in the file: another text is another password.
+    /// The hash as written in the file. If the text changes, the password has changed.
     pub text: String,
 }
 
 impl Table {
-    /// Empty lines and lines that begin with `#` are ignored. An error names the line and its user, and what to do.
+    /// Parses the file. Empty lines and lines that begin with `#` are ignored. An error contains the number of the
+    /// line, its user, and what to do.
     pub fn parse(text: &str) -> Result<Table, String> {
         let mut table = Table::default();
         for (number, line) in text.lines().enumerate() {
@@ -36,7 +37,7 @@ impl Table {
             }
             let stored = StoredHash::parse(hash).map_err(|why| {
                 let hint =
-                    "bcrypt, SHA-crypt and argon2 are taken: 'modest --hash-password' or 'htpasswd -B' makes one";
+                    "bcrypt, SHA-crypt and argon2 are supported: 'modest --hash-password' and 'htpasswd -B' create them";
                 format!("line {number}: {name}: {why}; {hint}")
             })?;
             if table.by_name.insert(name.to_owned(), table.entries.len()).is_some() {
@@ -55,8 +56,9 @@ impl Table {
         self.by_name.get(name).map(|&at| &self.entries[at])
     }
 
-    /// The entry with whose hash the password of an unknown user is compared, so that it takes as long as for a known
-    /// one. `number` is the same for the same name, and unpredictable. `None` if there are no users.
+    /// Returns the entry with whose hash the password of an unknown user is compared, so that the comparison takes as
+    /// long as for a known user. `number` is unpredictable, but always the same for a name. `None` if there are no
+    /// users.
     pub fn stand_in(&self, number: u64) -> Option<&Entry> {
         let at = number.checked_rem(self.entries.len() as u64)?;
         self.entries.get(at as usize)

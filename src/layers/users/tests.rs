@@ -15,11 +15,11 @@ use crate::layers::BasicAuth;
 use crate::testing::TestRequest;
 use crate::{Client, Http, Method, Request, RequestHandler, Response, handler_fn, testing};
 
-/// Cheap hashes of `a long secret`, of `htpasswd -B -C 4` and of `argon2 -t 1 -k 64`.
+/// Cheap hashes of `a long secret`, created by `htpasswd -B -C 4` and `argon2 -t 1 -k 64`.
 const BCRYPT: &str = "$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2";
 const ARGON2: &str = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg$9cZOt57y3I95joP8WGtXTlGCZLSG+yEnsXl7hZcGfPE";
 
-/// By `htpasswd`, `mkpasswd`, `openssl passwd` and `argon2`.
+/// The hashes were created by `htpasswd`, `mkpasswd`, `openssl passwd` and `argon2`.
 #[test]
 fn hashes_of_real_tools() {
     for (password, hash) in [
@@ -137,7 +137,7 @@ fn correct_passwords_are_cached() {
         ("bob", "a long secret", false, 5), // an unknown user also costs a hash, and is always rejected
         ("bob", "a long secret", false, 6),
         ("Ada", "a long secret", false, 7),
-        ("ada", &"a long secret".repeat(100), false, 7), // such a long password is not hashed
+        ("ada", &"a long secret".repeat(100), false, 7), // a password this long is not hashed
     ] {
         assert_eq!((knows(name, password), hashed(&users)), (is, hashes), "{name} {password}");
     }
@@ -147,8 +147,8 @@ fn correct_passwords_are_cached() {
     assert_eq!(hashed(&users), 3);
 }
 
-/// An unknown name is compared with one of the file's hashes. A keyed hash of the name always selects the same one,
-/// which can be any of them.
+/// An unknown name is compared with one of the file's hashes. A keyed hash of the name selects it: always the same for
+/// one name, and any of them for different names.
 #[test]
 fn unknown_users_are_compared_with_any_hash_of_the_file() {
     let table = Table::parse(&format!("a:{BCRYPT}\nb:{ARGON2}\n")).ok().unwrap();
@@ -177,7 +177,7 @@ fn the_user_file_is_reloaded_unless_it_is_broken() {
     }
     fs::remove_file(&path).unwrap();
     assert!(knows("bob", "a long secret"));
-    // By a rename, as careful editors do.
+    // Replaced by a rename, as careful editors do.
     let new = path.with_extension("new");
     fs::write(&new, format!("ada:{BCRYPT}\n")).unwrap();
     fs::rename(&new, &path).unwrap();
@@ -185,7 +185,7 @@ fn the_user_file_is_reloaded_unless_it_is_broken() {
     assert!(knows("ada", "a long secret"));
 }
 
-/// A removed user has no access, whatever is left in the file: even the last one, and one with another user's hash.
+/// A removed user has no access, even if it was the only user, or had the same hash as another user.
 #[test]
 fn a_deleted_user_has_no_access() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
@@ -222,13 +222,13 @@ fn a_guessing_client_is_slowed_and_others_are_not() {
     assert_eq!(hashed(&users), before, "no hash is computed for a delayed client");
     assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "another name");
     assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address");
-    // Unknown names also count for the address: ten times as many in all.
+    // Unknown names also count for the address, whose limit is ten times as high.
     let refused = (0..60).filter(|number| users.knows(HOME, &format!("x{number}"), "x").is_err()).count();
     assert_eq!(refused, 60 - (30 - 3));
     // The right password is not a guess.
     let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600)).remember(Duration::ZERO);
     assert!((0..50).all(|_| users.knows(HOME, "ada", "a long secret").is_ok_and(|is| is)));
-    // With a Unix socket and without a proxy's report, the name still has its limit.
+    // For clients of a Unix socket without a trusted proxy, the limit per name still applies.
     for number in 0..5 {
         assert_eq!(users.knows(None, "bob", "wrong").is_err(), number >= 3, "{number}");
     }
@@ -307,7 +307,7 @@ fn concurrent_hashes_are_limited() {
         assert!(waiting.join().unwrap());
     });
     assert!(users.slots.take().is_some() && users.slots.waiting() == 0);
-    // A request that waits for the hash of the same password needs none itself.
+    // A request that waits while the same password is hashed needs no hash of its own.
     let users = UserFile::open(&path).unwrap().hashes_at_once(1, 30);
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -317,7 +317,7 @@ fn concurrent_hashes_are_limited() {
     assert_eq!(hashed(&users), 1);
 }
 
-/// A rejection without a free slot counts as a guess, so one address can't occupy the slots for ever.
+/// A rejection because no slot is free counts as a guess, so one address cannot occupy the slots forever.
 #[test]
 fn a_flood_of_one_address_does_not_keep_the_slots() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
@@ -334,7 +334,7 @@ fn a_flood_of_one_address_does_not_keep_the_slots() {
     assert!(users.knows(other, "ada", "a long secret").unwrap());
 }
 
-/// From an address with an earlier success, users get in during a flood from elsewhere.
+/// During a flood from other addresses, users at an address that has sent a correct password before can log in.
 #[test]
 fn familiar_addresses_have_a_slot_of_their_own() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
@@ -398,7 +398,7 @@ fn optional_credentials_make_responses_private() {
         assert_eq!(sent.header("www-authenticate").is_some(), challenged, "{path} {credentials}");
         assert_eq!(sent.header("vary"), Some("Authorization"), "{path} {credentials}");
     }
-    // If passwords would be sent in plain text, no client is asked for one.
+    // A client that would send its password in clear text is not asked for one.
     let safe = |request: &Request| request.client_ip() == HOME;
     let http = Http::new(inside().layer(auth(UserFile::open(&path).unwrap()).only_if(safe)));
     let from = |address: &str, path| {

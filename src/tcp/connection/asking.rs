@@ -9,7 +9,7 @@ use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
-    /// The first turn: does the protocol accept this client?
+    /// Asks the protocol, in the first turn, whether it accepts this client.
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let may_block = turn.begin(Work::Meet)?;
         let protocol = &turn.settings.protocols[usize::from(self.protocol)];
@@ -22,7 +22,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Calls the conversation. `may_block`: it has asked for that.
+    /// Calls the conversation. `may_block`: it has asked for a turn that may block.
     pub(super) fn ask(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if let Some(under_way) = &self.under_way {
             if under_way.successor.is_some() {
@@ -48,7 +48,7 @@ impl<R: Registered> Connection<R> {
         self.take_carrier_back(loan, turn)
     }
 
-    /// Calls the conversation. After `Handle` it can read on.
+    /// Calls the conversation. If it has asked by `Handle`, it can read more of its input.
     #[inline]
     fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Next {
         turn.questions -= 1;
@@ -66,7 +66,7 @@ impl<R: Registered> Connection<R> {
         conversation.turn(&mut lent)
     }
 
-    /// What the conversation returned; another one follows if it has given it.
+    /// Records the `Next` that the conversation returned, and the successor if it hands the connection over.
     #[inline]
     fn follow(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if turn.handover.is_some() {
@@ -89,15 +89,15 @@ impl<R: Registered> Connection<R> {
         }
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
-        // Without input it can only go on with the response that it has begun.
+        // Without input, the conversation can only continue the response that it has begun.
         self.begun |= self.next == Next::Handle && !asks_more && turn.buffers.output.owed() > before;
         turn.settings.current.end();
-        turn.polled = None; // the file system may be older than the next request
+        turn.polled = None; // files may change before the next request
         let end = sync::now();
         if work <= Work::Begun {
             turn.permit.handler_took(end.saturating_duration_since(turn.now));
         }
-        (turn.now, turn.wall) = (end, None); // a handler may take its time
+        (turn.now, turn.wall) = (end, None); // a handler may have taken long
         flow
     }
 
@@ -112,14 +112,15 @@ impl<R: Registered> Connection<R> {
         self.follow(next, turn)
     }
 
-    /// The clock of a stage starts when the stage is first named. That of `Idle` starts each time.
+    /// Sets the next step. The clock of a stage starts when the stage is first named. The clock of `Idle` starts each
+    /// time.
     pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
         let next = match (next, &self.next) {
             (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
             (Next::Unchanged, Next::Read { .. } | Next::Wait { .. }) if self.stage.is_some() => {
                 return ControlFlow::Continue(());
             }
-            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
+            (Next::Unchanged, _) => Next::Close, // the stage is over, or nothing was waited for
             (next, _) => next,
         };
         self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });

@@ -1,6 +1,6 @@
-//! Reads on from a client while its handler runs: through a second handle of the same socket, waiting in `poll`, and
-//! through the connection's layer if it has one. It runs outside the engine's own reads. They see all bytes that are
-//! left: readiness noted meanwhile costs at most one read that finds nothing.
+//! Reads from a client while its handler runs, through a second handle of the same socket, and through the connection's
+//! layer if it has one. It waits in `poll`. The engine does not read meanwhile. Afterwards it reads all remaining
+//! bytes; readiness that was reported meanwhile costs at most one read that returns nothing.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ pub(super) enum Loan {
     Layer(Arc<Mutex<Option<Box<Lent>>>>),
 }
 
-/// The parts of a layered connection that a reader needs.
+/// The parts of a connection with a layer that a reader needs.
 pub(super) struct Lent {
     carrier: Box<Carrier>,
     raw: Input,
@@ -51,7 +51,7 @@ struct SecondHandle {
     link: Arc<Link>,
     limits: SendLimits,
     pace: Pace,
-    /// How much longer it can wait for the client.
+    /// How much longer the handler can wait for the client.
     left: Option<Duration>,
 }
 
@@ -63,7 +63,7 @@ struct LayeredHandle {
     client: Client,
 }
 
-/// Everything that one handle reads is one message.
+/// All bytes that one handle reads count as one stage.
 const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
@@ -83,7 +83,7 @@ impl BlockingSource for BlockingSocket<'_> {
 }
 
 impl<R: Registered> Connection<R> {
-    /// Lends the layer to the turn of a conversation that may read on.
+    /// Lends the layer to the turn of a conversation that can read more.
     pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
         let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
         let raw = std::mem::take(&mut turn.buffers.raw);

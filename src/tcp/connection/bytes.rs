@@ -1,4 +1,4 @@
-//! Bytes in and out: writes the output, reads input; never waits.
+//! Writes the output and reads input. Never waits.
 
 use std::ops::ControlFlow;
 
@@ -9,10 +9,10 @@ use super::super::sys;
 use super::super::transport::Written;
 use super::{Connection, ConnectionTurn, Outcome, Registered, Work};
 
-/// Up to this much unsent output, reading goes on.
+/// Input is read while at most this much output is unsent.
 const OWED_WHILE_READING: u64 = 64 * 1024;
 
-/// Up to this much output waits for that of the next handler.
+/// How much output can wait to be written together with the output of the next handler.
 const OWED_BY_SHORT_HANDLERS: u64 = 16 * 1024;
 
 /// The result of reading.
@@ -20,9 +20,9 @@ pub(super) enum Received {
     News,
     Nothing,
     EndAgain,
-    /// Bytes that mean nothing yet.
+    /// Bytes of an incomplete record.
     Part,
-    /// The client broke the protocol of the layer: this comes next.
+    /// The client violated the protocol of the layer: continue with this `Next`.
     Broken(Next),
     TooMuch,
     Gone,
@@ -56,7 +56,7 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Calls the next handler if the output can be written together with its response. With 16 requests at once, `hello`
-    /// takes less than half of the CPU time. `None`: the output is to be written first.
+    /// takes less than half of the CPU time. `None`: the output must be written first.
     #[cold]
     #[inline(never)] // most requests arrive alone
     pub(super) fn ask_before_writing(&mut self, turn: &mut ConnectionTurn<'_>) -> Option<ControlFlow<Outcome>> {
@@ -69,6 +69,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
+    /// Returns whether the output is written together with the output of the next handler.
     fn output_waits(&self, turn: &ConnectionTurn<'_>) -> bool {
         self.next == Next::Handle
             && !self.begun
@@ -82,11 +83,11 @@ impl<R: Registered> Connection<R> {
     pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
         matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
             && turn.buffers.owed() <= OWED_WHILE_READING
-            && !turn.buffers.has_spent() // they wait for a permit, and more would come
-            && !turn.settings.server.kept().is_full() // the response would be unsent output as well
+            && !turn.buffers.has_spent() // they wait for a permit, and there would be more of them
+            && !turn.settings.server.kept().is_full() // the response would also be unsent output
     }
 
-    /// The client has sent its last byte, and the conversation knows.
+    /// Called when the client has ended its side, and the conversation has been notified.
     fn after_the_end(&mut self) -> Received {
         match self.next {
             Next::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
@@ -98,8 +99,8 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// No more can be read ahead. Of a client whose conversation waits for something else, the rest stays in the kernel
-    /// until the conversation has used some of it.
+    /// Called when no more can be read ahead. If the conversation waits for something else than bytes, further bytes
+    /// stay in the kernel until it has used some.
     #[cold]
     fn full(&self) -> Received {
         match self.next {
@@ -109,7 +110,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Reads once, if the readiness indicates that there is something.
+    /// Reads once, if the connection is marked as readable.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         if self.is_layered() {
             return self.receive_above_layer(turn);
@@ -141,7 +142,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Read once, for the layer or for the conversation.
+    /// Reads once, for the layer or for the conversation.
     #[inline]
     fn read(&mut self, for_layer: bool, turn: &mut ConnectionTurn<'_>) -> Received {
         let input = if for_layer { &mut turn.buffers.raw } else { &mut turn.buffers.input };
@@ -164,7 +165,7 @@ impl<R: Registered> Connection<R> {
                 turn.share = turn.share.saturating_sub(count);
                 self.pace().into_iter().for_each(|pace| pace.received(count));
                 if std::mem::replace(&mut turn.has_read, true) {
-                    turn.polled = None; // younger than the poll
+                    turn.polled = None; // these bytes may be younger than the poll
                 }
                 Received::News
             }

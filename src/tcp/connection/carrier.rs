@@ -1,5 +1,5 @@
-//! The layer between a connection's socket and its conversation opens input and seals output. Everything else about the
-//! connection follows the other modules here.
+//! The layer between a connection's socket and its conversation opens input and seals output. For everything else, a
+//! connection with a layer is handled like one without.
 
 use std::ops::ControlFlow;
 
@@ -18,15 +18,15 @@ use super::{Connection, ConnectionTurn, Outcome, Registered};
 /// A connection's layer, and the bytes below it that are kept between turns.
 pub struct Carrier {
     pub(super) layer: Box<dyn Layer>,
-    /// Bytes have arrived that the layer has not seen.
+    /// Whether bytes have arrived that were not passed to the layer.
     pub(super) is_unopened: bool,
-    /// Bytes were opened that the conversation has not seen.
+    /// Whether bytes were opened that were not passed to the conversation.
     pub(super) has_news: bool,
-    /// Nothing more is sealed: the goodbye was sealed, or the client broke the protocol.
+    /// Whether nothing more is sealed, because the goodbye was sealed or the client violated the protocol.
     pub(super) is_over: bool,
     pub(super) unread: Box<[u8]>,
     pub(super) ended: bool,
-    /// The conversation's input was cut.
+    /// Whether the input was cut off, without a goodbye.
     cut: bool,
     owed: Option<Box<Output>>,
 }
@@ -34,11 +34,11 @@ pub struct Carrier {
 /// How much of the conversation's output is sealed.
 enum Sealed {
     All,
-    /// As much as can be sealed ahead.
+    /// As much output as can be sealed ahead.
     Enough,
-    /// Everything before a part of a file, which must not be read in this turn.
+    /// The output before a part of a file, which must not be read in this turn.
     File,
-    /// A part of a file is missing.
+    /// The output before a part of a file that is shorter than announced.
     Short,
 }
 
@@ -54,10 +54,10 @@ impl Carrier {
         Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
     }
 
-    /// Lets the layer open what it can of `turn.input`.
+    /// Lets the layer open all complete records in `turn.input`.
     ///
     /// # Errors
-    /// If the client broke the protocol: the `Next` that follows.
+    /// If the client violated the protocol: how to continue.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
         self.is_unopened = false;
         let opened = self.layer.open(turn, plain);
@@ -98,12 +98,12 @@ impl Carrier {
         if output.is_empty() { Sealed::All } else { Sealed::Enough }
     }
 
-    /// How many bytes are sealed and unsent, between turns.
+    /// Returns how many bytes are sealed and unsent between turns.
     pub(super) fn owed(&self) -> u64 {
         self.owed.as_ref().map_or(0, |owed| owed.owed())
     }
 
-    /// Opened input that was not used.
+    /// Returns the opened input that was not used.
     pub(super) fn opened(&self, unused: &[u8], ended: bool) -> Input {
         let mut plain = Input::new();
         plain.begin(unused, ended);
@@ -113,7 +113,7 @@ impl Carrier {
         plain
     }
 
-    /// At the beginning of a turn: moves the bytes below the layer to the worker's buffers.
+    /// Moves the bytes below the layer to the worker's buffers, at the beginning of a turn.
     pub(super) fn unpack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &mut Input) {
         raw.begin(&std::mem::take(&mut self.unread), self.ended);
         if self.cut {
@@ -124,7 +124,7 @@ impl Carrier {
         }
     }
 
-    /// At the end of a turn: stores them again.
+    /// Moves the bytes below the layer back, at the end of a turn.
     pub(super) fn pack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &Input) {
         (self.unread, self.ended, self.cut) = (raw.bytes().into(), raw.ended(), plain.was_cut());
         raw.clear();
@@ -154,7 +154,8 @@ impl<R: Registered> Connection<R> {
             return Written::All;
         };
         let (may_block, buffers) = (turn.may_read_files(), &mut *turn.buffers);
-        // Seal more only once everything sealed is written: a rest would be stored together with it.
+        // More is sealed only when everything sealed is written, because unwritten bytes are stored with the
+        // connection.
         loop {
             match self.transport.write(&mut buffers.sealed, None, &mut turn.share) {
                 Written::All => {}
@@ -171,7 +172,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Lets the layer open what it can of the bytes that have arrived.
+    /// Lets the layer open all complete records that have arrived.
     pub(super) fn open(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let Some(under_way) = &mut self.under_way else { return Received::Nothing };
         let Some(carrier) = &mut under_way.carrier else { return Received::Nothing };
@@ -187,7 +188,8 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The client broke the protocol of the layer. If output is left that is not sealed, the client sees a reset.
+    /// Called when the client has violated the protocol of the layer. If output is left that is not sealed, the client
+    /// sees a reset.
     pub(super) fn break_off(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let next = if turn.buffers.output.is_empty() { next } else { Next::Abort };
         self.set_next(next, turn.now)
@@ -201,10 +203,10 @@ impl<R: Registered> Connection<R> {
         !turn.buffers.sealed.is_empty()
     }
 
-    /// Everything sent before the handover is written. From now on the successor has the connection.
+    /// Gives the connection to the successor, when all output of its predecessor is written.
     pub(super) fn become_successor(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.conversation.as_ref().is_some_and(|before| before.drop_may_block()) {
-            turn.begin(Work::Short)?; // the old one is dropped below
+            turn.begin(Work::Short)?; // the old conversation is dropped below
         }
         let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
         let Some(Handover { conversation, client, layer, place }) = successor.map(|successor| *successor) else {
@@ -219,11 +221,11 @@ impl<R: Registered> Connection<R> {
             self.under_way().place = place.map(Box::new);
         }
         (self.stage, self.since, self.begun, self.midway) = (None, turn.now, false, false);
-        self.shutdown = super::ShutdownNotice::None; // the successor has had no notice
+        self.shutdown = super::ShutdownNotice::None; // the successor was not notified yet
         ControlFlow::Continue(())
     }
 
-    /// Puts a layer below the conversation. Unused input goes to the layer.
+    /// Puts a layer below the conversation. The layer gets the unused input.
     fn put_layer_below(&mut self, layer: Box<dyn Layer>, turn: &mut ConnectionTurn<'_>) {
         let buffers = &mut *turn.buffers;
         let under_way = self.under_way.get_or_insert_default();

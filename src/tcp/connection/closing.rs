@@ -1,5 +1,5 @@
-//! The end of a connection: at once if the client has read everything or never will, half-closed for a while if it may
-//! still be sending (RFC 9112, section 9.6), and reset if its output is incomplete.
+//! The end of a connection. It is closed at once if the client has read everything or has disconnected, half-closed for
+//! a while if the client may still be sending (RFC 9112, section 9.6), and reset if its output is incomplete.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::super::sync::Instant;
 use super::super::transport::Transport;
 use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
-/// What remains of a connection that was cut off. Its destructors may block and panic.
+/// The rest of a connection that was cut off. Its destructors may block and panic.
 pub struct Leftover {
     conversation: Option<Guarded>,
     owed: Option<Box<Output>>,
@@ -24,14 +24,14 @@ pub struct Leftover {
 impl Drop for Leftover {
     fn drop(&mut self) {
         contain("a conversation, while it was dropped", || drop(self.conversation.take()));
-        contain("what was to be sent, while it was dropped", || drop(self.owed.take()));
+        contain("unsent output, while it was dropped", || drop(self.owed.take()));
     }
 }
 
 /// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
-    heard: Instant, // when its last byte came
+    heard: Instant, // when the client's last byte came
     left: usize,    // how many more bytes are accepted
 }
 
@@ -41,20 +41,20 @@ impl Lingering {
     }
 }
 
-/// How long a closing client is read from after the last byte from or to it, and how long in all: many clients read a
-/// rejection only after they have sent everything.
+/// How long a half-closed connection is read from after the last byte in either direction. `LONGEST_LINGER`: in all.
+/// Many clients read a rejection only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
-/// How many bytes are read of a client that may be sending, and of one that certainly is: for example the rest of an
-/// upload, whose client reads its rejection only then.
+/// How many bytes are read from a client that may still be sending, and (below) from a client that certainly is, such
+/// as a client that reads the rejection of its upload only after sending all of it.
 const MOST_AFTER_CLOSE: usize = 1024 * 1024;
 const MOST_AFTER_LINGER: usize = 64 * 1024 * 1024;
-/// More than this, written in the last turn, has probably not arrived by its end.
+/// If more than this was written in the last turn, it has probably not arrived at the end of the turn.
 const LARGE: usize = 64 * 1024;
 
 impl<R: Registered> Connection<R> {
-    /// A connection that was outside the engine and ends: it is half-closed as soon as this is written. If there is
-    /// nothing to write, it already is.
+    /// Creates the end of a connection that was outside the engine. It is half-closed when these bytes are written.
+    /// Without bytes it is already half-closed.
     pub fn returned(
         transport: Transport,
         client: Client,
@@ -73,8 +73,9 @@ impl<R: Registered> Connection<R> {
         connection
     }
 
-    /// The server ends before this connection does: an incomplete response must not look complete. The socket is closed
-    /// at once. Dropping the rest may block, and must not delay the end of other connections.
+    /// Ends a connection that is still in progress when the server ends. An incomplete response must not look complete,
+    /// so the connection is reset. The socket is closed at once. Dropping the rest may block, and must not delay the
+    /// end of other connections.
     pub fn cut_off(mut self) -> Leftover {
         let under_way = self.under_way.take().map_or_else(UnderWay::default, |under_way| *under_way);
         let sealed = under_way.carrier.map_or(0, |carrier| carrier.owed());
@@ -96,29 +97,30 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// A panic ended it: its output is incomplete.
+    /// Called after a panic: the output is incomplete.
     pub fn panicked(&mut self) {
         self.transport.reset();
         self.causes.dropped = true;
     }
 
-    /// Whether dropping it may block: its conversation, or shared pieces in its output.
+    /// Returns whether dropping the connection may block, because of its conversation or of shared pieces in its
+    /// output.
     pub fn drop_may_block(&self) -> bool {
         let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
         self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
             || owed.is_some_and(|owed| owed.has_others())
     }
 
-    /// Everything is written: the end. A close with unread bytes is a reset, which destroys output that the client has
-    /// not read. So the connection is closed at once only if it is certain that nothing has arrived. Otherwise it is
-    /// half-closed first.
+    /// Ends the connection when all output is written. Closing a socket with unread bytes causes a reset, which
+    /// destroys output that the client has not read. So the connection is closed at once only if it is certain that
+    /// nothing has arrived. Otherwise it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.end_layer(turn) {
             return ControlFlow::Continue(());
         }
         let has_ended = if self.is_layered() { turn.buffers.raw.ended() } else { turn.buffers.input.ended() };
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        // Its room is needed; only a last request with a response is a reason to keep it.
+        // The room is needed, so the connection is kept only if a last request got a response.
         let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));
         if has_ended || !unread_is_likely || gives_way {
             return ControlFlow::Break(Outcome::Closed);
@@ -131,15 +133,15 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Break(Outcome::Closed)
     }
 
-    /// Whether much of the output is certainly still on its way: by the time it has arrived, the client may have sent
-    /// something.
+    /// Returns whether much of the output is certainly still on its way. By the time it arrives, the client may have
+    /// sent more bytes.
     fn is_on_its_way(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let blocked_before = self.pace().is_some();
         !self.causes.evicted && (blocked_before || SHARE - turn.share > LARGE)
     }
 
-    /// Whether the client has sent unread bytes. The readiness is not enough: an event that arrived while a worker held
-    /// the connection is in the table, and one that no poll has returned is nowhere.
+    /// Returns whether the client has sent unread bytes. The readiness is not enough: an event that arrived while a
+    /// worker held the connection is in the table, and an event that no poll has returned yet is unknown.
     fn has_arrived(&self, turn: &mut ConnectionTurn<'_>) -> bool {
         turn.buffers.input.fill(|room| self.transport.read(room)).is_ok_and(|(count, _)| count > 0)
     }
@@ -152,7 +154,8 @@ impl<R: Registered> Connection<R> {
         self.set_next(Next::Close, turn.now)
     }
 
-    /// The protocol declines this client: it sees the end of the stream, even if it has sent something.
+    /// Ends a connection whose client the protocol declines. The client sees the end of the stream, even if it has sent
+    /// bytes.
     pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.next = Next::Close;
         self.begin_lingering(turn)
@@ -165,11 +168,11 @@ impl<R: Registered> Connection<R> {
         let most = if self.next == Next::Linger { MOST_AFTER_LINGER } else { MOST_AFTER_CLOSE };
         self.under_way().lingering = Some(Lingering::new(turn.now, most));
         self.readiness.readable = true;
-        self.causes.evicted = false; // it is among the first to be evicted again
+        self.causes.evicted = false; // it can be evicted again, among the first
         ControlFlow::Continue(())
     }
 
-    /// Half-closed: reads and drops the client's bytes, until it has read the end, or the time is up.
+    /// Reads and drops the bytes of a half-closed connection, until the end of the stream or of the time.
     pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         while turn.share > 0 {
             turn.buffers.input.clear();
@@ -195,7 +198,7 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
     }
 
-    /// Counts further bytes, and returns whether the limit is reached.
+    /// Counts dropped bytes, and returns whether the limit is reached.
     fn has_sent_too_much(&mut self, count: usize, now: Instant) -> bool {
         let Some(lingering) = self.under_way.as_mut().and_then(|under_way| under_way.lingering.as_mut()) else {
             return true;

@@ -1,4 +1,4 @@
-//! The received and unused bytes of a connection between turns: counted, and rejected if there is no memory for them.
+//! Counts the received and unused bytes of a connection between turns, and rejects them if there is no memory.
 
 use std::ops::ControlFlow;
 
@@ -7,11 +7,11 @@ use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
-/// At most this much unsent output is counted: the rest is one response, which its handler created.
+/// At most this much unsent output is counted. Output beyond that is a response that a handler has created in memory.
 const OWED: u64 = 64 * 1024;
 
 impl<R: Registered> Connection<R> {
-    /// Whether there is memory for the connection's bytes after this turn. An idle one has none.
+    /// Returns whether there is memory for the connection's bytes after this turn. An idle connection has no bytes.
     pub(super) fn has_memory(&mut self, outcome: &Outcome, turn: &ConnectionTurn<'_>) -> bool {
         let is_over = matches!(outcome, Outcome::Closed | Outcome::Take);
         let arrived = turn.buffers.arrived();
@@ -34,8 +34,9 @@ impl<R: Registered> Connection<R> {
         fits || goes_on || sent <= FREE
     }
 
-    /// There is no memory for its bytes: notifies the conversation, and drops the unused input. A client that does not
-    /// read its output cannot get a rejection, so it is reset. It is also reset if no permit is free.
+    /// Called if there is no memory for the connection's bytes: notifies the conversation, and drops the unused input.
+    /// A client that does not read its output cannot get a rejection, so it is reset. It is also reset if no permit is
+    /// free.
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.settings.server.kept().refuse();
         if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {
@@ -44,7 +45,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Close | Next::Linger | Next::Again | Next::Brief => {
                 turn.buffers.drop_arrived();
-                self.midway = true; // its client may still be sending
+                self.midway = true; // the client may still be sending
                 ControlFlow::Continue(())
             }
             _ => self.abort("there is no memory for what it has sent", turn),

@@ -1,20 +1,21 @@
-//! One client: write the output, call the conversation, read input; a fair share per turn, never waiting.
+//! One client's connection. A turn writes output, calls the conversation and reads input. It is limited to a fair
+//! share, and never waits.
 //!
-//! Called by `workers`, once per turn. This file has the state and the course of a turn; `asking` calls the
-//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] determines what
-//! the worker does with it: park, queue, or wait for a permit.
+//! Called by `workers`, once per turn. This file has the state and the course of a turn. `asking` calls the
+//! conversation, `bytes` uses the socket, `waiting` parks the connection, and `closing` ends it. After a turn its
+//! [`Outcome`] determines what the worker does with it: park, queue, or wait for a permit.
 
 mod turn; // the context of a turn
 
 mod asking; // the conversation
-mod blocking; // reading on while a handler runs
+mod blocking; // reading while a handler runs
 mod bytes; // the socket
-mod carrier; // a layer between the two
+mod carrier; // a layer between socket and conversation
 mod closing; // the end: shutdown, lingering, reset
-mod keeping; // what it keeps of what its client sent
+mod keeping; // received and unused bytes
 mod stacked; // a layer above another
 
-mod pace; // how fast the client sends and takes
+mod pace; // how fast the client sends and reads
 mod taking; // leaving the engine
 mod waiting; // parking, deadlines, the start of a shutdown
 
@@ -48,31 +49,31 @@ pub struct Connection<R> {
     stage: Option<Stage>,
     since: Instant,          // the beginning of the stage, or of `Idle`
     wrote: Option<Instant>,  // when the client last read some of the output
-    polled: Option<Instant>, // when the poll that brought its bytes returned
+    polled: Option<Instant>, // when the poll that reported its bytes returned
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
-    midway: bool, // it ended while more was expected from the client
+    midway: bool, // the conversation ended while more was expected from the client
     protocol: u8, // the index of its protocol
-    begun: bool,  // a handler has sent a part of its response, and is called for more
+    begun: bool,  // a handler has sent a part of its response, and is called again for more
     ended: bool,  // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed
 }
 
-/// The state of a connection that is only needed while something is in progress. An idle one has none.
+/// State that is only needed while something is in progress. An idle connection has none.
 #[derive(Default)]
 struct UnderWay {
     unused: Box<[u8]>,
     owed: Option<Box<Output>>,
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
-    kept: Option<KeptBytes>, // of the memory for all
-    /// For example TLS. An idle connection keeps it.
+    kept: Option<KeptBytes>, // its share of the memory for all connections
+    /// A layer, for example TLS. Idle connections also have it.
     carrier: Option<Box<Carrier>>,
-    /// The conversation that follows once all is written.
+    /// The conversation that follows when all output is written.
     successor: Option<Box<Handover>>,
-    /// Held for a conversation that waits for something other than its client.
+    /// The place of a conversation that waits for something other than its client.
     place: Option<Box<LivePlace>>,
 }
 
@@ -93,11 +94,11 @@ impl UnderWay {
 pub trait Registered {
     fn link(&self) -> &Arc<Link>;
 
-    /// It ended with this many bytes unsent.
+    /// Called when the connection ends with this many bytes unsent.
     fn left_unsent(&self, bytes: u64);
 }
 
-/// Why a connection gets a turn, apart from readiness. Several can occur before the next turn.
+/// The reasons for a turn, apart from readiness. Several can occur before the next turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     /// A deadline has passed.
@@ -108,13 +109,13 @@ pub struct Causes {
     pub no_thread: bool,
     /// Its descriptor is needed for a new client.
     pub evicted: bool,
-    /// Its client has disconnected, and the conversation has not got the event.
+    /// The client has disconnected, and the conversation has not got the event yet.
     pub gone: bool,
-    /// It is over, and waits for a permit to be dropped.
+    /// The connection is over, and waits for a permit to be dropped.
     pub dropped: bool,
 }
 
-/// How far a connection has been notified of a shutdown.
+/// Whether a connection has been notified of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShutdownNotice {
     None,
@@ -122,22 +123,22 @@ enum ShutdownNotice {
     Seen,
 }
 
-/// What happens to a connection after a turn.
+/// The next step for a connection after a turn.
 pub enum Outcome {
-    /// Park it with this.
+    /// The connection is parked with this.
     Park(Wait),
-    /// Its share is used up: other connections come first.
+    /// The share of the turn is used up: other connections come first.
     Requeue,
-    /// It needs a permit for this work.
+    /// The connection needs a permit for this work.
     AwaitPermit(Work),
-    /// It leaves the engine, for a thread of its own.
+    /// The connection leaves the engine, for a thread of its own.
     Take,
-    /// It is over.
+    /// The connection is over.
     Closed,
 }
 
 impl<R: Registered> Connection<R> {
-    /// A connection that was just accepted.
+    /// Returns a connection that was just accepted.
     pub fn new(transport: Transport, client: Client, registration: R, protocol: u8, now: Instant) -> Connection<R> {
         Connection {
             transport,
@@ -148,8 +149,8 @@ impl<R: Registered> Connection<R> {
             since: now,
             wrote: None,
             polled: None,
-            // Its first bytes have mostly arrived before it is accepted: reading at once saves a poll and a turn. (One
-            // connection per request: 0.93 of the CPU time.)
+            // The first bytes have mostly arrived before a connection is accepted, so reading at once saves a poll and
+            // a turn. (With one connection per request, this needs 0.93 of the CPU time.)
             readiness: Readiness { readable: true, ..Readiness::NONE },
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
@@ -162,27 +163,27 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The token of its table entry.
+    /// Returns the token of its table entry.
     pub fn token(&self) -> Token {
         self.registration.link().token()
     }
 
-    /// The poller saw this, now or while the connection was elsewhere.
+    /// Records readiness that the poller has reported, now or while a worker held the connection.
     pub fn saw(&mut self, readiness: Readiness) {
         self.readiness.merge(readiness);
     }
 
-    /// Its bytes came with the poll that returned then; `None` if other things have happened since.
+    /// Records when the poll that reported its bytes returned. `None`: that is too long ago.
     pub fn brought_by(&mut self, polled: Option<Instant>) {
         self.polled = polled;
     }
 
-    /// Why it gets its next turn, apart from readiness.
+    /// Returns the reasons for its next turn, apart from readiness.
     pub fn causes(&mut self) -> &mut Causes {
         &mut self.causes
     }
@@ -244,7 +245,7 @@ impl<R: Registered> Connection<R> {
         if let Outcome::Closed = outcome {
             let owed = buffers.owed();
             if owed > 0 {
-                self.transport.reset(); // a part must not look like the whole
+                self.transport.reset(); // a partial response must not look complete
             }
             self.transport.end();
             if !self.causes.dropped {
@@ -300,7 +301,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Writes the output, then does what the conversation returned last.
+    /// Writes the output, then follows the `Next` that the conversation returned last.
     fn step(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return self.linger(turn);
@@ -325,7 +326,7 @@ impl<R: Registered> Connection<R> {
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
             Written::File => return turn.begin(Work::Short).map_continue(|_| ()), // the disk may be slow
-            Written::Short => return self.abort("a file is shorter than its answer promised", turn),
+            Written::Short => return self.abort("a file is shorter than its response promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
         // A reset does not wait.
@@ -347,7 +348,7 @@ impl<R: Registered> Connection<R> {
             Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(None, turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
-                Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
+                Received::TooMuch => self.abort("the conversation asks for more bytes with 64 KiB unused", turn),
                 Received::Gone => self.fail_to_send(turn),
                 Received::Part => ControlFlow::Continue(()),
                 Received::Broken(next) => self.break_off(next, turn),
@@ -355,8 +356,8 @@ impl<R: Registered> Connection<R> {
             },
             Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close | Next::Linger => self.close(turn),
-            Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
-            Next::Abort => self.abort("the conversation broke off", turn),
+            Next::Unchanged => unreachable!("`set_next` keeps the previous `Next`"),
+            Next::Abort => self.abort("the conversation aborted the connection", turn),
         }
     }
 
@@ -388,7 +389,8 @@ impl<R: Registered> Connection<R> {
         if self.causes.evicted {
             self.give_way(turn)?;
         }
-        // The whole process may have been stopped: what has arrived and what can be sent comes first.
+        // The process may have been stopped, so bytes that have arrived are read, and output is written, before a
+        // deadline is judged.
         if std::mem::take(&mut self.causes.late) {
             turn.is_late = true;
             self.readiness.readable = true;

@@ -1,13 +1,13 @@
 //! The rate at which a client sends a message and reads its output.
 //!
-//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw an
-//! event. Time in handlers, disks and queues does not. So there is nothing to do for a connection that is never parked
-//! with unsent output, or within a message: a request that arrives in one piece costs nothing here.
+//! Only time in which the server waits for the client counts: from when its connection was parked until the poller sees
+//! an event. Time in handlers, disks and queues does not count. A connection that is never parked with unsent output or
+//! within a message, such as one whose requests arrive in one piece, costs nothing here.
 //!
 //! Time is divided into windows of the length of the minimum rate's `over`. At the end of a window enough bytes must
-//! have moved. Received bytes are counted as they are read. How much the client has read is less visible: see
-//! `unacknowledged`. If the socket alone shows enough, that suffices. Otherwise the kernel is asked, near the beginning
-//! of the window (after a delay, so that it is not asked for fast clients) and at its end.
+//! have moved. Received bytes are counted when they are read. How much the client has read is harder to find out: see
+//! `unacknowledged`. If the socket has accepted enough bytes, no more is needed. Otherwise the kernel is asked at the
+//! end of the window, and once near its beginning, after a delay so that it is not asked for fast clients.
 
 use std::time::Duration;
 
@@ -32,13 +32,13 @@ pub struct SendLimits {
 #[derive(Default)]
 pub struct Pace {
     parked: Option<Parked>,
-    stage: Option<Stage>, // of which `received` is
+    stage: Option<Stage>, // the stage of the bytes in `received`
     received: Window,
     taken: Window,
-    still: Duration,               // waited since it was last seen to read something
-    looked: bool,                  // the kernel was asked since then
-    seen: Option<u64>,             // the result: how much had arrived in all
-    base: Option<(Duration, u64)>, // in this window: the first of these results, and when it was obtained
+    still: Duration,   // how long the client has been waited for since it was last seen to read
+    looked: bool,      // the kernel was asked since the client was last seen to read
+    seen: Option<u64>, // the kernel's result: how many bytes had arrived in all
+    base: Option<(Duration, u64)>, // the first of these results in this window, and when it was obtained
 }
 
 struct Parked {
@@ -70,7 +70,8 @@ impl SendLimits {
 }
 
 impl Pace {
-    /// The client is waited for from now on: for bytes of this stage, or to read some, or both.
+    /// Records that the server waits for the client from now on: for bytes of this stage, for the client to read, or
+    /// both.
     pub fn park(&mut self, now: Instant, receiving: Option<Stage>, sending: bool) {
         if receiving.is_some() && receiving != self.stage {
             self.stage = receiving;
@@ -79,7 +80,7 @@ impl Pace {
         self.parked = Some(Parked { since: now, receiving: receiving.is_some(), sending });
     }
 
-    /// The client was waited for until then.
+    /// Records that the server waited for the client until this time.
     pub fn resume(&mut self, until: Instant) {
         let Some(Parked { since, receiving, sending }) = self.parked.take() else { return };
         let waited = until.saturating_duration_since(since);
@@ -92,25 +93,25 @@ impl Pace {
         }
     }
 
-    /// Bytes of the stage came.
+    /// Counts bytes of the stage that have arrived.
     pub fn received(&mut self, count: usize) {
         self.received.bytes += count as u64;
     }
 
-    /// The socket has accepted this many bytes.
+    /// Counts bytes that the socket has accepted.
     pub fn took(&mut self, count: u64) {
         self.taken.bytes += count;
         self.still = Duration::ZERO;
         self.looked = false;
     }
 
-    /// How long to wait until the sending rate is checked.
+    /// Returns how long to wait until the sending rate is checked.
     pub fn receive_time(&self, stage: Stage, rate: MinRate) -> Duration {
         let waited = if self.stage == Some(stage) { self.received.waited } else { Duration::ZERO };
         rate.over.saturating_sub(waited)
     }
 
-    /// Whether the client sends too slowly. If not, and the window is over, a new one begins.
+    /// Returns whether the client sends too slowly. If not, and the window is over, begins a new window.
     pub fn sends_too_slowly(&mut self, stage: Stage, rate: MinRate) -> bool {
         if !self.receive_time(stage, rate).is_zero() {
             return false;
@@ -119,7 +120,7 @@ impl Pace {
         !rate.is_met(window.bytes, window.waited)
     }
 
-    /// How long to wait until the reading rate is checked.
+    /// Returns how long to wait until the reading rate is checked.
     pub fn send_time(&self, limits: SendLimits) -> Option<Duration> {
         let window = limits.min_rate.map(|rate| rate.over.saturating_sub(self.taken.waited));
         let still = limits.write_timeout.map(|limit| limit.saturating_sub(self.still));
@@ -127,7 +128,8 @@ impl Pace {
         [window, still, look].into_iter().flatten().min()
     }
 
-    /// Whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel knows.
+    /// Returns whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel
+    /// knows.
     pub fn takes_too_little(&mut self, limits: SendLimits, arrived: impl FnOnce() -> Option<u64>) -> bool {
         if self.send_time(limits).is_none_or(|time| !time.is_zero()) {
             return false;
@@ -138,7 +140,7 @@ impl Pace {
             && !is_still
             && rate.is_met(self.taken.bytes, self.taken.waited)
         {
-            self.begin_window(None); // the socket has accepted enough: no need to ask
+            self.begin_window(None); // the socket has accepted enough: the kernel need not be asked
             return false;
         }
         self.looked = true;
@@ -181,9 +183,9 @@ mod tests {
     const RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
     const LIMITS: SendLimits = SendLimits { min_rate: Some(RATE), write_timeout: Some(Duration::from_secs(30)) };
 
-    /// A client that reads this many bytes per second, while the socket shows progress in steps of `steps` bytes:
-    /// returns after how many seconds of waiting it is dropped, of 600. `told`: whether the kernel reports acknowledged
-    /// bytes.
+    /// Simulates a client that reads this many bytes per second for 600 seconds, with a socket that shows progress in
+    /// steps of `steps` bytes. Returns after how many seconds of waiting it is dropped. `told`: whether the kernel
+    /// reports acknowledged bytes.
     fn given_up(per_second: u64, steps: u64, told: bool) -> Option<u64> {
         let (mut pace, start) = (Pace::default(), Instant::SOME);
         let mut shown = 0;

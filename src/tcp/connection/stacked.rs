@@ -9,11 +9,11 @@ pub struct Stacked {
     lower: Box<dyn Layer>,
     upper: Box<dyn Layer>,
     between: Input,
-    sealed: Vec<u8>, // by the upper one
+    sealed: Vec<u8>, // sealed by the upper layer
 }
 
 impl Stacked {
-    /// `between`: bytes that the lower layer has opened and the upper one has not.
+    /// Puts one layer above another. `between`: bytes that the lower layer has opened and the upper layer has not.
     pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>, between: Input) -> Stacked {
         Stacked { lower, upper, between, sealed: Vec::new() }
     }

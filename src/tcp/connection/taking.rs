@@ -1,4 +1,4 @@
-//! A connection that leaves the engine: its socket is no longer polled, and blocks.
+//! A connection that leaves the engine: its socket is no longer polled, and becomes blocking.
 
 use std::io;
 
@@ -8,28 +8,28 @@ use super::super::protocol::{Guarded, Layer};
 use super::super::sys::{Registry, Socket};
 use super::{Connection, Registered, UnderWay};
 
-/// What is left of a connection outside the engine.
+/// The parts of a connection that leave the engine.
 pub struct Parts<R> {
     pub conversation: Guarded,
     pub socket: Socket,
     pub client: Client,
-    /// What had arrived and was not used.
+    /// Bytes that have arrived and were not used.
     pub unread: Vec<u8>,
-    /// The client had sent its last byte.
+    /// Whether the client has ended its side.
     pub ended: bool,
     pub registration: R,
-    /// The layer above the socket, and what it has opened that was not used.
+    /// The layer above the socket, and the opened bytes that were not used.
     pub layer: Option<(Box<dyn Layer>, Input)>,
 }
 
 impl<R: Registered> Connection<R> {
-    /// Take it out of the engine.
+    /// Takes the connection out of the engine.
     ///
     /// # Errors
-    /// If the kernel does not let it go.
+    /// If the kernel cannot deregister the socket or make it blocking.
     pub fn take_apart(self, registry: &Registry) -> io::Result<Parts<R>> {
         let Connection { transport, client, conversation, under_way, ended, registration, .. } = self;
-        let conversation = conversation.ok_or_else(|| io::Error::other("nobody talks with this client"))?;
+        let conversation = conversation.ok_or_else(|| io::Error::other("the connection has no conversation"))?;
         let socket = transport.into_socket(registry)?;
         let under_way = under_way.map_or_else(UnderWay::default, |under_way| *under_way);
         let Some(carrier) = under_way.carrier else {

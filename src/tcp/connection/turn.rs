@@ -1,4 +1,4 @@
-//! The context of a turn: the buffers and settings of its worker, its permit, its share.
+//! The context of a turn: the buffers and settings of the worker, the permit, and the turn's share.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -19,21 +19,22 @@ use super::{Outcome, SendLimits};
 
 /// The permit of a turn, as a connection uses it. Implemented by `workers`.
 pub trait PermitAccess {
-    /// Acquires a permit for this work and announces that the following code may block. For a handler, a permit that
-    /// was used for one before goes to connections that wait. `None`: there is none, wait for one.
+    /// Acquires a permit for this work and announces that the following code may block. A permit that was used for a
+    /// handler is passed to waiting connections before another handler is called. `None`: no permit is free, wait for
+    /// one.
     fn begin(&mut self, work: Work, now: Instant) -> Option<MayBlock>;
 
     /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
 
-    /// Whether handlers usually end within 100 µs.
+    /// Returns whether handlers usually end within 100 µs.
     fn handlers_are_short(&self) -> bool;
 
-    /// Announces that a logger is called, which may block. It has no permit.
+    /// Announces that a logger is called, which may block, without a permit.
     fn begin_to_log(&mut self, now: Instant);
 }
 
-/// A record of TLS, with its head and tag, is no longer.
+/// The maximum length of a TLS record with its head and tag.
 const RECORD: usize = 18 * 1024;
 
 /// The buffers that a worker lends to the connection that it serves.
@@ -47,29 +48,29 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// How many bytes are unsent.
+    /// Returns how many bytes are unsent.
     pub(super) fn owed(&self) -> u64 {
         self.output.owed() + self.sealed.owed()
     }
 
-    /// How many of them are in memory that only this connection uses.
+    /// Returns how many of the unsent bytes are in memory that only this connection uses.
     pub(super) fn owed_memory(&self) -> u64 {
-        self.output.owed_memory() // what is sealed is bounded, and counted with the connection
+        self.output.owed_memory() // sealed bytes are bounded, and counted with the connection
     }
 
-    /// Whether shared pieces are sent, and still to be dropped. Above a layer a piece is spent once it is sealed, and
-    /// its client has none of it.
+    /// Returns whether shared pieces were sent and are still to be dropped. Above a layer, a piece counts as sent when
+    /// it is sealed, before the client gets any of it.
     pub(super) fn has_spent(&self) -> bool {
         self.output.has_spent() && self.sealed.is_empty()
     }
 
-    /// How many bytes are received and unused.
+    /// Returns how many bytes are received and unused.
     pub(super) fn arrived(&self) -> usize {
         // The beginning of a record is counted with the connection.
         self.input.bytes().len() + self.raw.bytes().len().saturating_sub(RECORD)
     }
 
-    /// They will not be used.
+    /// Drops the received bytes, because they will not be used.
     pub(super) fn drop_arrived(&mut self) {
         for input in [&mut self.input, &mut self.raw] {
             input.consume(input.bytes().len());
@@ -81,7 +82,7 @@ impl Buffers {
     }
 }
 
-/// What all turns of one worker have in common.
+/// Settings for all turns of one worker.
 pub struct TurnSettings<'a> {
     pub protocols: &'a [Arc<dyn Protocol>],
     pub registry: &'a Registry,
@@ -90,8 +91,9 @@ pub struct TurnSettings<'a> {
     pub current: &'a CurrentHandler,
 }
 
-/// How many bytes a turn can move, in or out, and how often it can call the conversation. One MiB of a file, with its
-/// head, is one `sendfile` and one turn of 0.1 to 0.3 ms. With 512 KiB it was three of each, and 2 MiB were no faster.
+/// How many bytes a turn can move, in or out; `QUESTIONS`: how often it can call the conversation. A file of 1 MiB,
+/// with its head, takes one `sendfile` and one turn of 0.1 to 0.3 ms. With a share of 512 KiB it takes three of each,
+/// and 2 MiB are not faster.
 pub(super) const SHARE: usize = (1024 + 16) * 1024;
 pub(super) const QUESTIONS: usize = 64;
 
@@ -102,19 +104,19 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) settings: &'a TurnSettings<'a>,
     pub(super) polled: Option<Instant>, // when the poll that brought its bytes returned
     pub(super) now: Instant,
-    pub(super) wall: Option<SystemTime>, // the same moment, once it was needed
+    pub(super) wall: Option<SystemTime>, // the wall-clock time of the same moment, when needed
     pub(super) share: usize,
     pub(super) questions: usize,
-    pub(super) may_block: Option<MayBlock>, // with the permit that is held, from `begin`
+    pub(super) may_block: Option<MayBlock>, // from `begin`, while a permit is held
     pub(super) has_read: bool,
     pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
-    pub(super) gives_up_half: bool, // room is short, and a message is incomplete; also checked then
-    pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
-    pub(super) output_can_wait: bool, // for the output of the next handler, by the same conversation
+    pub(super) gives_up_half: bool, // room is needed, and a message is incomplete; also checked after reading
+    pub(super) handover: Option<Box<Handover>>, // set by the conversation in this turn
+    pub(super) output_can_wait: bool, // set by the conversation: its output can wait for that of the next handler
 }
 
 impl ConnectionTurn<'_> {
-    /// The following code may block: acquires a permit, unless a suitable one is held.
+    /// Acquires a permit for the following code, which may block, unless a suitable permit is held.
     pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome, MayBlock> {
         if let Some(held) = self.may_block.filter(|held| held.allows(work)) {
             return ControlFlow::Continue(held);
@@ -126,7 +128,8 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(may_block)
     }
 
-    /// Drops the shared pieces that are sent, with a permit. If there is none, unsent pieces are written without one.
+    /// Drops the sent shared pieces, with a permit. If no permit is free, unsent pieces are written first, which needs
+    /// none.
     #[inline]
     pub(super) fn drop_spent(&mut self) -> ControlFlow<Outcome> {
         if self.buffers.has_spent() {
@@ -136,8 +139,8 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(())
     }
 
-    /// If its permit is suitable for reading a part of a file. One for meeting clients is not: a slow disk would keep
-    /// new clients waiting.
+    /// Returns the permit if it is suitable for reading a part of a file. A permit for meeting clients is not, because
+    /// a slow disk would keep new clients waiting.
     pub(super) fn may_read_files(&self) -> Option<MayBlock> {
         self.may_block.filter(|held| held.allows(Work::Short))
     }
@@ -150,7 +153,7 @@ impl ConnectionTurn<'_> {
         }
     }
 
-    /// The part of it that a conversation sees.
+    /// Returns the turn that a conversation gets.
     pub(super) fn lend<'a>(
         &'a mut self,
         client: &'a Client,
@@ -178,7 +181,7 @@ impl ConnectionTurn<'_> {
         }
     }
 
-    /// The part of it that a layer sees.
+    /// Returns the turn that a layer gets.
     pub(super) fn lend_below<'a>(&'a mut self, client: &'a Client, link: &'a Arc<Link>) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
         Turn {

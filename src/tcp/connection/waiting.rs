@@ -1,4 +1,4 @@
-//! A connection with nothing to do: parking and its deadlines, lateness, eviction, the start of a shutdown.
+//! A connection with nothing to do: parking, deadlines, eviction, and the start of a shutdown.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -25,12 +25,12 @@ impl<R: Registered> Connection<R> {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         if self.registration.link().is_called() {
-            turn.begin(Work::Short)?; // or the call would be lost
+            turn.begin(Work::Short)?; // otherwise the call would be lost
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
         }
         if self.causes.evicted {
-            // The last read brought no complete request: the room is needed.
+            // The last read returned no complete request, and the room is needed.
             match self.next {
                 Next::Read { stage, evictable: true, .. } if turn.gives_up_half => {
                     self.tell(Event::Late(stage), turn)?;
@@ -50,13 +50,13 @@ impl<R: Registered> Connection<R> {
         if let Next::Read { .. } | Next::Wait { .. } = self.next {
             self.tell(Event::ShuttingDown, turn)?;
         }
-        self.shutdown = ShutdownNotice::Seen; // from here on an idle connection has another `time_limit`
+        self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` of an idle connection is different
         ControlFlow::Continue(())
     }
 
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
         let reads = !blocked || self.may_read_while_owing(turn);
-        // Idle time begins when all output is written: until then only the clock of writing applies.
+        // Idle time begins when all output is written. Until then only the write timeout applies.
         let owes = blocked && matches!(self.next, Next::Idle { .. });
         let time_limit = if reads && !owes { self.time_limit() } else { None };
         let pace = self.measure(turn, reads, blocked);
@@ -67,18 +67,19 @@ impl<R: Registered> Connection<R> {
             _ => Eviction::Never,
         };
         Outcome::Park(Wait {
-            // A call always makes it ready, because it may be an abort. A call that the conversation cannot get while
-            // this much is unsent stays recorded in the link, and until then there is no other.
+            // A call always makes the connection ready, because it may be an abort. While this much output is unsent,
+            // the conversation does not get the call. It stays recorded in the link, and no further call is made until
+            // then.
             interest: Readiness { readable: reads, writable: blocked, called: true, ..Readiness::NONE },
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
-            // A connection that reads nothing and cannot get more input is notified as soon as that changes.
+            // A connection that does not read now is notified of the shutdown when it reads again.
             shutdown_seen: self.shutdown == ShutdownNotice::Seen || !reads,
         })
     }
 
-    /// From now on the client is waited for, for the rest of a message or to read its output. Returns when to check
-    /// whether it is fast enough.
+    /// Begins to measure the client, which the server now waits for: for the rest of a message, or to read output.
+    /// Returns when to check whether the client is fast enough.
     fn measure(&mut self, turn: &ConnectionTurn<'_>, reads: bool, blocked: bool) -> Option<Instant> {
         let receiving = self.measured_stage().filter(|_| reads);
         if receiving.is_none() && !blocked {
@@ -94,7 +95,7 @@ impl<R: Registered> Connection<R> {
         now.checked_add(receive.into_iter().chain(send).min()?)
     }
 
-    /// The stage that requires the minimum rate.
+    /// Returns the stage that requires the minimum rate.
     fn measured_stage(&self) -> Option<Stage> {
         match self.next {
             Next::Read { stage, at_min_rate: true, .. } => Some(stage),
@@ -102,7 +103,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Whether it is time to check if the client sends fast enough.
+    /// Returns whether it is time to check whether the client sends fast enough.
     fn window_is_over(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let stage = self.measured_stage();
         match (self.pace(), stage, turn.settings.send_limits.min_rate) {
@@ -126,7 +127,8 @@ impl<R: Registered> Connection<R> {
         pace.is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 
-    /// A deadline has passed. What has arrived has been read, and the output has been written as far as possible.
+    /// Called when a deadline has passed, after reading the bytes that have arrived and writing the output as far as
+    /// possible.
     pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if !turn.buffers.owes_nothing() && self.takes_too_little(turn) {
             return self.fail_to_send(turn);
@@ -138,22 +140,23 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Read { stage, .. } | Next::Wait { stage, .. } => {
                 turn.begin(Work::Short)?;
-                self.stage = None; // named once more, it starts again
+                self.stage = None; // if it is named again, its clock starts again
                 self.tell(Event::Late(stage), turn)
             }
             Next::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;
                 match turn.buffers.output.is_empty() && !self.is_layered() {
                     true => ControlFlow::Break(Outcome::Closed),
-                    false => ControlFlow::Continue(()), // a goodbye
+                    false => ControlFlow::Continue(()), // a goodbye is written first
                 }
             }
             _ => ControlFlow::Continue(()),
         }
     }
 
-    /// Called if room is needed. A half-closed client has had its response. Any other connection is read from once
-    /// more: a complete request gets its response, and is the last. An incomplete message is dropped.
+    /// Called if room is needed. A half-closed connection is closed, because its client has had its response. Any other
+    /// connection is read from once more: a complete request gets a response, and is the last. An incomplete message is
+    /// dropped.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);
@@ -167,7 +170,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// The time at which the stage or the idle time ends.
+    /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
@@ -177,7 +180,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The time from which it could have sent a request.
+    /// Returns since when the client could have sent a request.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }

@@ -1,4 +1,4 @@
-//! A stream above a layer: a taken connection reads and writes through a `Layer`. Created by `workers`.
+//! A stream that reads and writes through a `Layer`, for a taken connection. Created by `workers`.
 //!
 //! One thread may read while others write, and no thread holds the layer while it waits for the client. So a client
 //! that reads only after it has sent everything, or sends only after it has read everything, is served as without a

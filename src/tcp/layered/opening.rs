@@ -1,4 +1,4 @@
-//! Reading through a layer: opens everything complete that has arrived.
+//! Reading through a layer: opens all complete records that have arrived.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Opened {
     plain: Input,
     limit: Option<Duration>,
     is_broken: bool,
-    /// The layer may hold bytes that it has received and not opened.
+    /// Whether the layer may hold bytes that it has received and not opened.
     is_unopened: bool,
 }
 
@@ -84,7 +84,7 @@ impl Opened {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol"));
         }
         if self.raw.is_full() {
-            self.break_off(&Next::Abort, "more than 64 KiB are the beginning of something");
+            self.break_off(&Next::Abort, "an incomplete record has more than 64 KiB");
             return Ok(());
         }
         if !std::mem::take(&mut self.is_unopened) {
@@ -106,9 +106,9 @@ impl Opened {
         Ok(())
     }
 
-    /// Breaks the stream off. Bytes opened before are read first.
+    /// Ends the stream with an error, after the bytes that were opened before.
     fn break_off(&mut self, next: &Next, why: &str) {
-        debug!("the stream of {} is broken off: {why}", self.client);
+        debug!("the stream of {} was cut off: {why}", self.client);
         self.is_broken = true;
         if *next == Next::Abort {
             sys::cut_off(&self.socket);
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// A layer in which letters are themselves, and anything else violates the protocol.
+    /// A layer that passes letters unchanged and treats all other bytes as violations of the protocol.
     struct Letters(Next);
 
     impl Layer for Letters {

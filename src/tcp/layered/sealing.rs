@@ -20,15 +20,15 @@ pub struct Layered {
     pending: Mutex<Vec<u8>>,
     /// Locked only to open or to seal.
     state: Mutex<State>,
-    reading_ends: AtomicBool, // by our own doing
+    reading_ends: AtomicBool, // by this side
     limit: Mutex<Option<Duration>>,
 }
 
 struct State {
     layer: Box<dyn Layer>,
-    /// Responses that the layer produced while it opened input, after everything sealed before.
+    /// Responses of the layer itself to input that it opened. They are sent after everything sealed before.
     answers: Vec<u8>,
-    /// Nothing more is sealed: the goodbye has been written, or the client broke the protocol.
+    /// Whether nothing more is sealed, because the goodbye was written or the client violated the protocol.
     is_over: bool,
 }
 
@@ -46,7 +46,7 @@ impl Layered {
         }
     }
 
-    /// This side has ended the reading.
+    /// Returns whether this side has ended reading.
     pub fn reading_has_ended(&self) -> bool {
         self.reading_ends.load(Ordering::Acquire)
     }
@@ -93,8 +93,8 @@ impl Layered {
     }
 
     /// Sends the layer's own responses if no other thread is sending and the socket has room. Otherwise they are sent
-    /// before the next write. Call it after `answers` has grown, and after `pending` was unlocked: the later of the two
-    /// sees the other's work.
+    /// before the next write. Call it after adding to `answers`, and after unlocking `pending`: the later of these two
+    /// calls then sends the bytes.
     fn send_answers(&self) {
         while !self.state().answers.is_empty() {
             let Some(mut pending) = self.try_pending() else { return };
@@ -103,7 +103,7 @@ impl Layered {
         }
     }
 
-    /// Opens these bytes into `plain`, or returns what follows.
+    /// Opens these bytes into `plain`, or returns the `Next` after a violation of the protocol.
     pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
         let mut output = Output::new();
         let mut state = self.state();
@@ -123,7 +123,7 @@ impl Layered {
 }
 
 impl State {
-    /// Seals nothing if the layer is over.
+    /// Seals these bytes, unless the layer is over.
     fn seal(&mut self, plain: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
         pending.append(&mut self.answers);
         if self.is_over {
@@ -142,7 +142,7 @@ impl State {
 }
 
 impl Sink for Layered {
-    /// Sealed bytes count as sent: as many as fit beside those that are sent before them.
+    /// Seals as many bytes as fit beside the pending ones, and counts them as sent.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         let mut pending = if waits { self.pending() } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
         if pending.len() >= SEALED_AHEAD {
@@ -216,10 +216,10 @@ mod tests {
 
     use super::*;
 
-    /// A client that accepts a number of bytes, and blocks writers after that.
+    /// A client that accepts some bytes, and then blocks writers.
     #[derive(Default)]
     struct Slow {
-        // the bytes that it still accepts, the number of waiting writers, the bytes received
+        // how many bytes it still accepts, the number of waiting writers, and the received bytes
         state: StdMutex<(usize, usize, Vec<u8>)>,
         changed: Condvar,
     }
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// A layer that sends capitals and answers each question mark.
+    /// A layer that sends capitals, and responds to each question mark.
     struct Shouts;
 
     impl Layer for Shouts {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn replies_do_not_block_and_are_sent_by_the_current_writer() {
         let (slow, layered) = shouts();
-        assert_eq!(hear(&layered, b"A?B").bytes(), b"ab"); // its answer waits
+        assert_eq!(hear(&layered, b"A?B").bytes(), b"ab"); // the layer's response waits
         let there = layered.clone();
         let writer = std::thread::spawn(move || there.send_some(b"abc", true));
         slow.wait_for_writers(1);

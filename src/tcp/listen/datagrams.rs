@@ -16,7 +16,7 @@ use super::{Listen, Place, Settings, about, inet, inherited, invalid, parse, uni
 /// A socket that receives datagrams.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
-    _file: Option<SocketFile>, // dropped, and so removed, while the socket is open
+    _file: Option<SocketFile>, // removes the file when dropped; dropped before the socket is closed
     pub(crate) socket: Socket,
     pub(crate) address: Address,
 }

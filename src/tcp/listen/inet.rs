@@ -1,4 +1,4 @@
-//! Listening at IP addresses, and at the addresses of a host name; also for datagrams.
+//! Sockets at IP addresses and at the addresses of a host name: listeners, and sockets for datagrams.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::super::listener::Listener;
 use super::{Settings, listen};
 
-/// A socket that is bound to an address: a listener, or one for datagrams.
+/// A socket that is bound to an address: a listener, or a socket for datagrams.
 pub trait Bound {
     fn port(&self) -> Option<u16>;
 }
@@ -22,8 +22,8 @@ impl Bound for Listener {
 /// Opens one socket at one address.
 type Open<S> = fn(SocketAddr, &Settings) -> io::Result<S>;
 
-/// How often another port is tried if any free one will do, and the port that was free for the first address of a name
-/// is not free for the next.
+/// How often another port is tried for port 0, if the port that was free for the first address of a name is not free
+/// for the next address.
 const TRIES: usize = 16;
 
 /// Listens at every address of a host.
@@ -50,8 +50,8 @@ pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Ope
     open_all(&addresses, settings, open)
 }
 
-/// Listens at all of them, with one port. Addresses that this machine does not have are left out, unless it has none of
-/// them.
+/// Listens at all these addresses, with one port. Addresses that this machine does not have are left out, unless it has
+/// none of them.
 fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
     let mut listeners: Vec<S> = Vec::new();
     let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
@@ -77,7 +77,7 @@ fn open_every<S>(port: u16, settings: &Settings, open: Open<S>) -> io::Result<S>
     }
 }
 
-/// The machine does not have this address, or no address of its family.
+/// Returns whether the machine does not have this address, or no address of its family.
 fn is_absent(err: &io::Error) -> bool {
     use rustix::io::Errno;
     err.raw_os_error()
@@ -97,7 +97,7 @@ pub fn bind(socket: &Socket, address: SocketAddr, settings: &Settings) -> io::Re
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
+        socket.set_only_v6(settings.ipv6_only)?; // independent of the system's default (`net.ipv6.bindv6only`)
     }
     socket.bind(&address.into())
 }

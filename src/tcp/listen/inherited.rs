@@ -1,8 +1,8 @@
 //! Sockets that this process inherited: as a descriptor with a known number, or from systemd.
 //!
-//! A number does not reveal who else uses the descriptor, so it is taken over only if it is a socket of the right kind
-//! (one that listens, or one for datagrams), and only once. That needs unsafe code, which `service_binding` contains
-//! and this crate does not.
+//! The number of a descriptor does not show whether other code uses it. So a descriptor is taken over only once, and
+//! only if it is a socket of the expected kind (a listening socket, or one for datagrams). Taking over needs unsafe
+//! code, which is in `service_binding` and not in this crate.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -68,7 +68,8 @@ pub fn descriptor(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Later reads from stdin return the end. If it were closed, the next opened file would have its number.
+/// Takes over stdin, and replaces it with a file whose reads return the end. If it were closed, the next opened file
+/// would get its number.
 fn of_stdin(kind: Kind) -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     if !kind.is_of(&stdin) {
@@ -82,21 +83,21 @@ fn of_stdin(kind: Kind) -> io::Result<OwnedFd> {
 fn of_number(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     let number = i32::try_from(number).map_err(|_| invalid("there is no such descriptor"))?;
     let socket: OwnedFd = match Listener::try_from(Binding::FileDescriptor(number))? {
-        Listener::Unix(socket) => socket.into(), // its name for any socket
+        Listener::Unix(socket) => socket.into(), // the crate's name for a socket of any kind
         Listener::Tcp(socket) => socket.into(),
         Listener::NamedPipe(_) => return Err(kind.refused()),
     };
     if !kind.is_of(&socket) {
-        let _ = socket.into_raw_fd(); // its owner keeps it
+        let _ = socket.into_raw_fd(); // the owner keeps the descriptor
         return Err(kind.refused());
     }
     Ok(socket)
 }
 
-/// The sockets that systemd passed, in its order: all, or those with this name (sd_listen_fds(3)).
+/// Returns the sockets that systemd passed, in its order: all, or those with this name (sd_listen_fds(3)).
 ///
-/// The variables stay, because other threads may read the environment. They name this process, so children ignore them,
-/// and the descriptors are closed in children.
+/// The environment variables stay, because other threads may be reading the environment. Children ignore them, because
+/// they contain the number of this process. The descriptors are closed in children.
 pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
     let nothing = |why: String| Err(io::Error::new(ErrorKind::NotFound, why));
     let Ok(count) = env::var("LISTEN_FDS") else {
@@ -107,7 +108,7 @@ pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
         Ok(meant) if !meant.is_empty() && meant.parse() != Ok(this) => {
             return nothing(format!("no sockets were handed over to process {this}: LISTEN_PID is {meant:?}"));
         }
-        _ => {} // left out by a parent that does not know the number of its child
+        _ => {} // not set by a parent that does not know the number of its child
     }
     let count = count.parse::<u32>().ok().filter(|count| *count < 4096);
     let count = count.ok_or_else(|| invalid("the variable LISTEN_FDS is not a number"))?;

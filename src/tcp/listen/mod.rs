@@ -1,9 +1,9 @@
-//! Where a server listens: the argument of [`TcpServer::bind`](crate::TcpServer::bind), and the sockets made of it.
-//! Used by `server`.
+//! The addresses of a server: the argument of [`TcpServer::bind`](crate::TcpServer::bind), and the sockets opened for
+//! it. Used by `server`.
 
 mod datagrams; // sockets for datagrams
 mod inet; // IP addresses and host names
-mod inherited; // sockets made by others
+mod inherited; // inherited sockets
 mod parse; // the syntax of addresses
 mod unix; // Unix sockets, and their files
 
@@ -39,9 +39,8 @@ use inherited::Kind;
 /// | `fd:3` | the inherited listening socket with this descriptor |
 /// | `systemd`, `systemd:name` | the sockets that systemd passed, all or those with this name |
 ///
-/// Of the addresses of a name, those that this machine does not have are left out, unless it has none of them. The
-/// pairs `("", 8000)`, `("*", 8000)`, `("::", 8000)` and `("localhost", 8000)` mean the same as above. The port is
-/// required.
+/// If a name has addresses that this machine does not have, these are left out, unless it has none of them. The pairs
+/// `("", 8000)`, `("*", 8000)`, `("::", 8000)` and `("localhost", 8000)` mean the same as above. The port is required.
 ///
 /// ```no_run
 /// use modest::{Listen, Response, TcpServer, handler_fn};
@@ -82,7 +81,7 @@ struct Settings {
 
 const BACKLOG: u32 = 1024;
 
-/// The assumed queue of a socket that was made by others, whose real length is unknown: more than any.
+/// The assumed queue length of an inherited socket, whose real length is unknown. No real queue is longer.
 const UNKNOWN_QUEUE: usize = 1 << 16;
 
 /// The maximum number of unsent bytes in the kernel per client. Without it, 200 clients that do not read take 800 MB.
@@ -97,9 +96,9 @@ impl Listen {
 
     /// Listens at a Unix socket with a file at this path, or at an abstract one if it begins with `@`.
     ///
-    /// A file left behind by a server, at which nothing listens, is replaced. Binding fails with
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if something listens there, or if it is not the file of a socket. When
-    /// the server has stopped accepting, the file is removed, if it is still the same.
+    /// A file left behind by an earlier server, at which nothing listens, is replaced. Binding fails with
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if another process listens there, or if the file is not a socket. When
+    /// the server has stopped accepting, it removes the file, unless another file has replaced it.
     pub fn unix(path: impl Into<PathBuf>) -> Listen {
         Listen::from_place(Place::Unix(path.into()))
     }
@@ -112,11 +111,11 @@ impl Listen {
         self
     }
 
-    /// Whether other processes of this user can listen at the same address, if all of them set this (`SO_REUSEPORT`).
-    /// Default: false. New connections are then spread over them.
+    /// Sets whether other processes of this user can listen at the same address, if all of them set this
+    /// (`SO_REUSEPORT`). New connections are then distributed over these processes. Default: false.
     ///
-    /// Each has a queue of its own. A client that connects within the 10 ms in which one of them ends has to retry,
-    /// which its system does after a second. To replace a server without that, pass its listener on (see
+    /// Each process has a queue of its own. A client that connects within the 10 ms in which one of them ends has to
+    /// retry, which its system does after a second. To replace a server without this delay, pass its listener on (see
     /// `docs/listeners.md`). Binding fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and
     /// for an inherited socket.
     pub fn reuse_port(mut self, reuse: bool) -> Listen {
@@ -124,8 +123,9 @@ impl Listen {
         self
     }
 
-    /// Whether `[::]` means every IPv6 address of this machine without the IPv4 addresses. Default: false. With it, one
-    /// server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for [`reuse_port`](Listen::reuse_port).
+    /// Sets whether `[::]` means every IPv6 address of this machine without the IPv4 addresses. Default: false. With
+    /// it, one server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for
+    /// [`reuse_port`](Listen::reuse_port).
     pub fn ipv6_only(mut self, only: bool) -> Listen {
         self.settings.ipv6_only = only;
         self
@@ -178,7 +178,7 @@ impl Settings {
         self.backlog.unwrap_or(BACKLOG)
     }
 
-    /// A setting that cannot be applied is an error.
+    /// Returns an error if a setting cannot be applied to this kind of address.
     fn check_for(&self, place: &Place) -> io::Result<()> {
         let (is_inet, is_file) = match place {
             Place::Host(..) | Place::Inet(_) => (true, false),
@@ -204,7 +204,7 @@ impl Settings {
     }
 }
 
-/// A client whose system has vanished, or has forgotten the connection, is found after this much silence.
+/// After this much silence, TCP keepalive checks whether the client's system still knows the connection.
 const VANISHED_AFTER: Duration = Duration::from_secs(60);
 
 /// Makes a socket listen.
@@ -213,7 +213,7 @@ fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
     listener(socket, backlog as usize + 1) // the kernel accepts one more
 }
 
-/// Makes a listener of a listening socket. Options set here are inherited by every client's socket.
+/// Creates a listener from a listening socket. The sockets of clients inherit the options that are set here.
 fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
     let name = getsockname(&socket)?;
     let options = SockRef::from(&socket);
@@ -235,7 +235,7 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// The error with its subject before it, in one line.
+/// Returns the error with its subject before it, in one line.
 pub(super) fn about(what: &str, err: &io::Error) -> io::Error {
     let text = err.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -1,11 +1,11 @@
-//! The syntax of addresses, as in Python, Go, nginx and systemd. It opens nothing and looks nothing up.
+//! The syntax of addresses, as in Python, Go, nginx and systemd. Pure: no socket is opened and no name is looked up.
 
 use std::io;
 use std::net::Ipv6Addr;
 
 use super::{Place, invalid};
 
-/// The address that a text means.
+/// Parses an address.
 pub fn place(text: &str) -> io::Result<Place> {
     match text.split_once(':') {
         Some(("unix", "")) => Err(invalid("the path is missing, as in unix:/run/app.sock")),
@@ -59,7 +59,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// An IPv6 address with an optional zone: `fe80::1%eth0`.
+/// Returns whether this is an IPv6 address, with an optional zone: `fe80::1%eth0`.
 fn is_v6(text: &str) -> bool {
     text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }

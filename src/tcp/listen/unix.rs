@@ -22,7 +22,7 @@ const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
 
 /// Listens at this path, or at an abstract name.
 pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
-    // Between its bind and its listen another server looks like one that has ended.
+    // Between bind and listen, another server's file looks like a file that was left behind.
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     let (socket, file) = bind(path, Type::STREAM, settings)?;
     let listener = listen(socket.into(), settings.backlog())?.made_here();
@@ -32,13 +32,13 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     })
 }
 
-/// Binds a socket for datagrams, at which nothing has to listen.
+/// Binds a socket for datagrams.
 pub fn open_datagrams(path: &Path, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     bind(path, Type::DGRAM, settings)
 }
 
-/// Call it while no other server binds a file in that folder.
+/// Binds a socket. The caller holds the lock of the folder, so that no other server binds a file in it.
 fn bind(path: &Path, kind: Type, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     let address = address(path)?;
@@ -60,7 +60,7 @@ fn bind(path: &Path, kind: Type, settings: &Settings) -> io::Result<(Socket, Opt
     Ok((socket, Some(file)))
 }
 
-/// Whether it has no file (unix(7)).
+/// Returns whether this is an abstract address, without a file (unix(7)).
 pub fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().starts_with(b"@")
 }
@@ -76,7 +76,7 @@ fn address(path: &Path) -> io::Result<SockAddr> {
     SockAddr::unix(path)
 }
 
-/// Removes a file left behind by a server: that of a socket at which nothing listens. Anything else stays.
+/// Removes the file of a socket at which nothing listens, left behind by an earlier server. Any other file stays.
 fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     let in_use = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
@@ -85,8 +85,9 @@ fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed a moment ago
         Err(err) => return Err(err),
     }
-    let probe = Socket::new(Domain::UNIX, kind, None)?; // another kind is rejected as the wrong one, and counts as in use
-    probe.set_nonblocking(true)?; // it fails with EAGAIN if the queue is full
+    // a socket of another kind rejects the connection, and counts as in use
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    probe.set_nonblocking(true)?; // then connect fails with EAGAIN if the queue is full
     match probe.connect(address) {
         Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
             Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
@@ -96,8 +97,8 @@ fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// No other server that locks this folder replaces files in it at the same time. If it cannot be locked, that risk
-/// remains.
+/// Locks a folder, so that no other server that also locks it replaces files in it at the same time. If it cannot be
+/// locked, that risk remains.
 fn lock_folder(path: &Path) -> Option<File> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = File::open(folder).ok()?;

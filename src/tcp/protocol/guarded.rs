@@ -1,4 +1,4 @@
-//! A conversation as the engine holds it: its code that may block is reached with a [`MayBlock`] only.
+//! A conversation as the engine holds it: its methods that may block need a [`MayBlock`].
 
 use super::super::client::Client;
 use super::super::scheduler::MayBlock;
@@ -18,7 +18,7 @@ impl Guarded {
         Guarded(conversation)
     }
 
-    /// Whether its code may block follows from [`Turn::may_block`].
+    /// Takes a turn. [`Turn::may_block`] decides whether it may block.
     #[inline]
     pub fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
         self.0.turn(turn)
@@ -33,7 +33,7 @@ impl Guarded {
         self.0.goodbye(turn);
     }
 
-    /// In a separate thread.
+    /// Passes the socket to the conversation, on a thread of its own.
     pub fn take(self, stream: Stream) {
         self.0.take(stream);
     }

@@ -1,18 +1,18 @@
-//! What follows on a connection after its first conversation: after a handshake, a PROXY header or an upgrade. A
-//! conversation passes it to its `Turn`; `connection` carries it out.
+//! The handover of a connection from one conversation to the next, after a handshake, a PROXY header or an upgrade. A
+//! conversation passes it to its `Turn`, and `connection` carries it out.
 
 use super::super::client::Client;
 use super::super::live::LivePlace;
 use super::{Conversation, Layer};
 
-/// The conversation that follows on a connection, given to [`Turn::hand_over`](crate::raw::Turn::hand_over).
+/// The conversation that continues a connection: the argument of [`Turn::hand_over`](crate::raw::Turn::hand_over).
 #[non_exhaustive]
 pub struct Handover {
     /// The conversation that follows.
     pub conversation: Box<dyn Conversation>,
-    /// The client, if more is known about it now. `None`: unchanged.
+    /// New data about the client. `None`: unchanged.
     pub client: Option<Client>,
-    /// The layer that the bytes pass through. `None`: unchanged.
+    /// A new layer for the bytes. `None`: unchanged.
     pub layer: Option<Box<dyn Layer>>,
     pub(in super::super) place: Option<LivePlace>,
 }
@@ -35,7 +35,7 @@ impl Handover {
         self
     }
 
-    /// The conversation holds this place until it ends.
+    /// Sets the place that the conversation holds until it ends.
     pub(crate) fn with_place(mut self, place: Option<LivePlace>) -> Handover {
         self.place = place;
         self

@@ -1,14 +1,14 @@
-//! Code between the bytes of a client and a conversation: TLS, a framing, a compression. A `Handover` gives it to a
-//! connection; `connection` drives it, and `layered` once the socket is taken.
+//! Code between the bytes of a client and a conversation: TLS, a framing, a compression. A `Handover` puts it on a
+//! connection. `connection` calls it, or `layered` if the socket is taken.
 
 use super::super::input::Input;
 use super::{Next, Turn};
 
 /// Code between the bytes of a client and a conversation. It decodes input and encodes output.
 ///
-/// A conversation that has completed its handshake gives its connection a layer with
-/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on the engine does the following for the conversation
-/// above the layer, as for one without:
+/// A conversation that has completed its handshake puts a layer on its connection with
+/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on, the conversation above the layer is treated like one
+/// without a layer:
 ///
 /// - Half a record does not restart the clock of a stage.
 /// - At most about 64 KiB are sealed and unsent.
@@ -64,7 +64,7 @@ use super::{Next, Turn};
 pub trait Layer: Send {
     /// Takes all complete records from `turn.input`, and appends their content to `plain`. At the goodbye of the client
     /// it [ends](Input::end) `plain`, and discards all later bytes. Bytes that stay in `turn.input` are the beginning
-    /// of a record, at most 64 KiB. They count as nothing until the rest arrives. The layer appends its own responses
+    /// of a record, at most 64 KiB. They have no effect until the rest arrives. The layer appends its own responses
     /// (such as a new key) to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are sent
     /// at once if the socket has room, otherwise before the next write.
     ///
@@ -82,5 +82,5 @@ pub trait Layer: Send {
     fn goodbye(&mut self, sealed: &mut Vec<u8>);
 }
 
-/// The most that a TLS record holds.
+/// The maximum content of a TLS record.
 pub(in super::super) const RECORD: usize = 16 * 1024;

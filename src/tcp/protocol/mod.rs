@@ -1,6 +1,6 @@
 //! The protocol interface: how the engine calls a protocol, and what a protocol can return. Called by `connection`,
-//! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
-//! sees a socket, a thread or a lock.
+//! once per turn; implemented by `http` and by any raw protocol. It does not depend on HTTP. A conversation never
+//! handles a socket, a thread or a lock.
 
 mod guarded; // conversations, as the engine calls them
 mod handover; // handing a connection over
@@ -31,38 +31,39 @@ pub(super) use layer::RECORD;
 ///
 /// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client: it sees
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client, which sees
     /// the end of the stream (Python's `verify_request`).
     ///
-    /// It runs with a permit for short work. While it blocks, it delays only other short work.
+    /// `meet` runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
-    /// How much memory a connection may need, in bytes, including the kernel's part, and without what its conversation
-    /// [keeps](Conversation::kept). By default, [`TcpServer::max_connections`](crate::TcpServer::max_connections) is
-    /// the number of connections that fit in half of the [memory](crate::TcpServer::memory).
+    /// Returns how much memory a connection may need, in bytes, including the kernel's part, but without the bytes that
+    /// its conversation [keeps](Conversation::kept). By default,
+    /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) is the number of connections that fit in half
+    /// of the [memory](crate::TcpServer::memory).
     ///
-    /// By default 8 KiB.
+    /// Default: 8 KiB.
     fn connection_memory(&self) -> u64 {
         CONNECTION
     }
 
-    /// The settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over from the
-    /// first one: the format of the access log.
+    /// Returns the settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over
+    /// from the first one: the format of the access log.
     #[doc(hidden)]
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
         None
     }
 
-    /// Takes over these settings, unless it has its own.
+    /// Takes over these settings, unless the protocol has its own.
     #[doc(hidden)]
     fn take_over(&self, settings: &(dyn Any + Send + Sync)) {
         let _ = settings;
     }
 }
 
-/// One client's side of a protocol: bytes in, pieces out.
+/// The protocol's state for one client: it consumes bytes and returns output.
 ///
-/// Dropped when the connection is over, whatever ended it.
+/// Dropped when the connection is over, in any way.
 pub trait Conversation: Send {
     /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
     ///
@@ -87,32 +88,32 @@ pub trait Conversation: Send {
         drop(stream);
     }
 
-    /// Called before an idle connection ([`Next::Idle`]) is closed: after its time limit, for a new client, or because
-    /// the server shuts down. Its output is sent first. A protocol that ends with a goodbye (`close_notify` in TLS)
-    /// appends it here. It must not block: it runs without a permit.
+    /// Called before an idle connection ([`Next::Idle`]) is closed, after its time limit, for a new client, or because
+    /// the server shuts down. The output is sent before the connection is closed. A protocol that ends with a goodbye
+    /// (`close_notify` in TLS) appends it here. It must not block: it runs without a permit.
     ///
     /// Default: nothing.
     fn goodbye(&mut self, turn: &mut Turn<'_>) {
         let _ = turn;
     }
 
-    /// Whether dropping this conversation in its current state may block (it waits for a child process, or closes a
-    /// large file). Then it is dropped with a permit. Default: true.
+    /// Returns whether dropping this conversation in its current state may block, because it waits for a child process
+    /// or closes a large file, for example. Then it is dropped with a permit. Default: true.
     fn drop_may_block(&self) -> bool {
         true
     }
 
-    /// How many bytes of its client the conversation itself keeps, for a message that is incomplete or not answered.
-    /// They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it leaves in
-    /// `turn.input`. Called at the end of a turn, unless the connection is idle.
+    /// Returns how many bytes of its client the conversation itself keeps, for a message that is incomplete or has no
+    /// response yet. They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it
+    /// leaves in `turn.input`. Called at the end of a turn, unless the connection is idle.
     ///
-    /// By default none.
+    /// Default: 0.
     fn kept(&self) -> usize {
         0
     }
 }
 
-/// What a conversation works with in one turn.
+/// The context of a conversation in one turn.
 #[non_exhaustive]
 pub struct Turn<'a> {
     /// Bytes that have arrived and were not consumed.
@@ -135,14 +136,14 @@ pub struct Turn<'a> {
     pub(super) output_can_wait: Option<&'a mut bool>,
 }
 
-/// The socket, for a conversation that reads on in a turn that may block.
+/// The socket, for a conversation that reads more bytes in a turn that may block.
 pub trait BlockingSource {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>>;
 }
 
-/// The bytes after those of a turn's input, read during the turn.
+/// A reader of the bytes after the turn's input, used during the turn.
 pub trait BlockingInput: Send {
-    /// Reads once, and waits for bytes if there are none. 0: the client has sent its last byte.
+    /// Reads once, and waits for bytes if there are none. Returns 0 if the client has sent its last byte.
     ///
     /// # Errors
     /// `TimedOut` if the client is too slow; otherwise those of the socket.
@@ -159,17 +160,17 @@ pub trait BlockingInput: Send {
 pub trait ServerState {
     fn is_shutting_down(&self) -> bool;
 
-    /// The shutdown timeout has passed: nothing is finished any more.
+    /// Returns whether the shutdown timeout has passed: work in progress is no longer finished.
     fn is_over(&self) -> bool;
 
-    /// Whether the calling connection has to end with its next response, because room is needed. True for as many
-    /// callers as needed.
+    /// Returns whether the calling connection has to end with its next response, because room is needed. It returns
+    /// true once for each place that is needed.
     fn takes_last_answer(&self) -> bool;
 
-    /// The places of connections that wait for something other than their client.
+    /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
-    /// The memory for received and unused bytes.
+    /// Returns the memory for received and unused bytes.
     fn kept(&self) -> &Arc<Kept>;
 }
 
@@ -194,13 +195,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The turn of a server that is shutting down, for tests.
+    /// Makes this the turn of a server that is shutting down, for tests.
     pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.shutting_down = true;
         self
     }
 
-    /// A turn without a permit, for tests of this crate's own conversations: it must not block.
+    /// Makes this a turn that must not block, for tests of this crate's own conversations.
     #[doc(hidden)]
     pub fn without_permit(mut self) -> Turn<'a> {
         self.may_block = None;
@@ -217,31 +218,32 @@ impl<'a> Turn<'a> {
         self.now = sync::from_std(now);
     }
 
-    /// When the poll that brought these bytes returned. They had arrived by then, so a file system check made since
-    /// then is as fresh as a new one. `None`: the bytes may be younger than any poll, so check the file system.
+    /// When the poll that reported these bytes returned. The bytes had arrived by then, so a check of the file system
+    /// made after that time is as good as a new one. `None`: the bytes may have arrived after the last poll, so check
+    /// the file system.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(sync::to_std)
     }
 
-    /// Sets when a poll brought the bytes of this turn, for tests. `None`: no poll did.
+    /// Sets when the poll that reported the bytes of this turn returned, for tests. `None`: no poll reported them.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }
 
-    /// The proof that this turn may block: after [`Next::Handle`] and [`Next::Brief`], in an [`Event`], and in a turn
-    /// without a server.
+    /// Returns the proof that this turn may block. It may after [`Next::Handle`] and [`Next::Brief`], in an [`Event`],
+    /// and without a server.
     pub(crate) fn may_block(&self) -> Option<MayBlock> {
         self.may_block
     }
 
-    /// Whether the server is shutting down, or this connection has to make room for another: state it in the response,
-    /// and close. It can become true while a handler runs.
+    /// Returns whether the server is shutting down, or this connection has to make room for another. The protocol
+    /// should then announce the end in its response, and close. It can become true while a handler runs.
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
     }
 
-    /// Returns a place among the connections that wait for something other than their client, to be held while it
-    /// waits. `None` if there is no server.
+    /// Returns a place among the connections that wait for something other than their client. Hold it while the
+    /// connection waits. `None` if there is no server.
     ///
     /// # Errors
     /// If the limit is reached.
@@ -260,15 +262,15 @@ impl<'a> Turn<'a> {
 
     /// Returns a reader of the bytes that follow, for a turn that may block ([`Next::Handle`]). It enforces the
     /// server's minimum rate, and waits for the client no longer than `within` in total. It must be dropped before the
-    /// end of the turn; bytes that were read and not used go back to the input. `None` if there is no socket (in a
-    /// test), or no descriptor for it.
+    /// end of the turn; bytes that were read and not used are put back into the input. `None` if there is no socket (in
+    /// a test), or no descriptor for a second handle.
     pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
         self.blocking?.blocking_input(within).ok()
     }
 
-    /// Hands the connection over to another conversation once the output of this one is written: after a handshake, the
-    /// header of a proxy, or an upgrade. Return the result from the turn. Unused input goes to the successor, or to its
-    /// layer.
+    /// Hands the connection over to another conversation, for example after a handshake, the header of a proxy, or an
+    /// upgrade. The output of this conversation is written first. Return the result from the turn. The successor, or
+    /// its layer, gets the unused input.
     ///
     /// A turn created by [`Turn::new`] belongs to no connection. It drops the successor, unless the test
     /// [keeps](Turn::keeping_handover) it.
@@ -282,15 +284,15 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The output need not be written before [`Next::Handle`] is followed: it can be sent with the output of that turn.
-    /// It waits only if handlers are short. For responses to several requests that have arrived at once.
+    /// Allows the output to be written together with the output of the turn after [`Next::Handle`]. It waits only if
+    /// handlers are short. Used for responses to several requests that have arrived at once.
     pub(crate) fn let_output_wait(&mut self) {
         if let Some(can_wait) = &mut self.output_can_wait {
             **can_wait = true;
         }
     }
 
-    /// Stores what is [handed over](Turn::hand_over) in this turn in `slot`, for tests without a server.
+    /// Stores the [handover](Turn::hand_over) of this turn in `slot`, for tests without a server.
     pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
         self.handover = Some(slot);
         self
@@ -325,41 +327,42 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What a conversation waits for: a number of its own choosing.
+/// Identifies what a conversation waits for, by a number that the conversation chooses.
 ///
-/// The clock of a stage starts when the stage is first named, and further bytes do not restart it. Named again after
-/// [`Next::Handle`] or [`Next::Again`] it is still the same stage. Only [`Next::Idle`], another stage, and its own
-/// [`Event::Late`] end it. So give each message that has a time limit a number of its own.
+/// The clock of a stage starts when the stage is first named, and further bytes do not restart it. If it is named again
+/// after [`Next::Handle`] or [`Next::Again`], it is still the same stage. Only [`Next::Idle`], another stage, or its
+/// own [`Event::Late`] ends it. So give each message that has a time limit a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage(pub u32);
 
-/// What comes next, returned by a conversation.
+/// The next step of a connection, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "has an effect only if it is returned"]
 pub enum Next {
-    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). After that:
-    /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.
-    /// After the end of the stream it means [`Next::Close`].
+    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). After that the
+    /// conversation gets [`Event::Late`]. If it returns this with 64 KiB of unused input, the connection is reset, so
+    /// reject such messages before. After the end of the stream, this means [`Next::Close`].
     Read {
-        /// What the bytes are for.
+        /// The stage for which the bytes are needed.
         stage: Stage,
         /// How long the whole stage can take.
         within: Option<Duration>,
-        /// Whether the message so far means nothing (an incomplete head), so that this connection can be evicted for a
-        /// new client when room is needed and the stage is over one second old. It then gets [`Event::Late`].
+        /// Whether this connection can be evicted for a new client when room is needed and the stage is over one second
+        /// old, because the message so far has no effect (an incomplete head). The conversation then gets
+        /// [`Event::Late`].
         evictable: bool,
         /// Whether these bytes must arrive at the server's minimum rate
-        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) while the server waits for them. Below it:
-        /// [`Event::Late`].
+        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) while the server waits for them. Below that rate, the
+        /// conversation gets [`Event::Late`].
         at_min_rate: bool,
     },
-    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. After that:
-    /// [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the client's bytes causes
-    /// one turn and ends nothing, because the client may still read. A client that has disconnected is noticed when
-    /// something is sent to it, or after about a minute.
+    /// Wait for a call ([`Waker`]), up to `within` from the beginning of this stage (`None`: no limit). After that the
+    /// conversation gets [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the
+    /// client's bytes causes one turn. The connection stays open, because the client may still read. A client that has
+    /// disconnected is noticed when something is sent to it, or after about a minute.
     Wait {
-        /// What the conversation waits for.
+        /// The stage of the wait.
         stage: Stage,
         /// How long the whole stage can take.
         within: Option<Duration>,
@@ -375,14 +378,14 @@ pub enum Next {
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
     Brief,
-    /// The previous [`Next::Read`], [`Next::Wait`] or [`Next::Idle`] and its clock stay in force. For bytes that mean
-    /// nothing yet. In response to [`Event::Late`], or after anything else, it means [`Next::Close`].
+    /// The previous [`Next::Read`], [`Next::Wait`] or [`Next::Idle`] and its clock stay in force, after bytes that have
+    /// no effect yet. In response to [`Event::Late`], or after anything else, it means [`Next::Close`].
     Unchanged,
     /// Call this conversation again once the output is written.
     Again,
     /// Leave the engine once all output is written: [`Conversation::take`] is called with the socket, on a thread of
     /// its own. If no thread is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)), the connection waits
-    /// for one as for a handler. After that: [`Event::NoThread`].
+    /// for one, as long as for a permit. After that the conversation gets [`Event::NoThread`].
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
     /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
@@ -407,25 +410,25 @@ impl Next {
     }
 }
 
-/// What can happen to a conversation, except bytes.
+/// An event of a conversation, except the arrival of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// The bytes of this stage did not arrive in time, or arrived too slowly.
     Late(Stage),
-    /// There was no permit for [`Next::Handle`]: the queue is full, or the wait was too long. Asking for one again
+    /// There was no permit for [`Next::Handle`], because the queue is full or the wait was too long. Returning it again
     /// means [`Next::Close`].
     NoPermit,
-    /// There was no thread for [`Next::Take`]. Asking for one again means [`Next::Close`].
+    /// There was no thread for [`Next::Take`]. Returning it again means [`Next::Close`].
     NoThread,
-    /// There is no memory for the unused input of this client, or for what the conversation
-    /// [keeps](Conversation::kept): [`TcpServer::input_quota`](crate::TcpServer::input_quota) is reached. A
-    /// conversation that continues is reset.
+    /// There is no memory for the unused input of this client, or for the bytes that the conversation
+    /// [keeps](Conversation::kept), because [`TcpServer::input_quota`](crate::TcpServer::input_quota) is reached. If
+    /// the conversation continues, the connection is reset.
     NoMemory,
-    /// Another thread called a [`Waker`]. The event comes while the conversation waits ([`Next::Read`], [`Next::Wait`],
-    /// [`Next::Idle`]) or as soon as it does, once for all calls so far.
+    /// Another thread called a [`Waker`]. The conversation gets this event while it waits ([`Next::Read`],
+    /// [`Next::Wait`], [`Next::Idle`]) or as soon as it waits again, once for all calls so far.
     Called,
-    /// The server shuts down while the conversation waits ([`Next::Read`], [`Next::Wait`]): finish the message, or
+    /// The server shuts down while the conversation waits ([`Next::Read`], [`Next::Wait`]). Finish the message, or
     /// close.
     ShuttingDown,
     /// The client has disconnected, or has read nothing for too long. Further output is not sent.
@@ -448,7 +451,7 @@ pub trait IntoProtocol {
     /// The protocol that is served.
     type Protocol: Protocol;
 
-    /// Converts it into a protocol.
+    /// Converts the argument into a protocol.
     fn into_protocol(self) -> Self::Protocol;
 }
 

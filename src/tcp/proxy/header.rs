@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), by HAProxy's `proxy-protocol.txt`
-//! (sections 2.1 and 2.2). Strict: a header that it does not allow is malformed as soon as that is visible.
+//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), as defined in HAProxy's
+//! `proxy-protocol.txt` (sections 2.1 and 2.2). A header that is not allowed there is rejected as soon as possible.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,18 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct Header {
     /// Its length in bytes.
     pub length: usize,
-    /// The client, if the header names one. It names none for a connection of the proxy's own (a health check), and for
-    /// clients that do not use TCP over IP.
+    /// The client. `None` for a connection of the proxy itself (a health check), and for clients that do not use TCP
+    /// over IP.
     pub source: Option<SocketAddr>,
 }
 
-/// What is not allowed.
+/// The reason why a header is malformed.
 pub type Malformed = &'static str;
 
-/// The longest line of version 1, with its end.
+/// The maximum length of a line of version 1, with its end.
 const LONGEST_LINE: usize = 107;
-/// The longest header of version 2. The addresses need up to 232 bytes. Data after them (TLVs) can have any size and is
-/// not used. nginx has the same limit.
+/// The maximum length of a header of version 2. The addresses need up to 232 bytes. Data after them (TLVs) can have any
+/// size and is not used. nginx has the same limit.
 const LONGEST_BINARY: usize = 4096;
 
 const START_OF_LINE: &[u8] = b"PROXY ";
@@ -27,7 +27,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The part of a binary header that contains the length of the rest.
 const FIXED: usize = 16;
 
-/// The header at the beginning of these bytes; `None` if it is incomplete.
+/// Returns the header at the beginning of these bytes; `None` if it is incomplete.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     if begins_with(bytes, START_OF_LINE) {
         parse_line(bytes)
@@ -38,7 +38,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     }
 }
 
-/// Compares as many bytes as there are.
+/// Returns whether the bytes, as far as they have arrived, are equal to the beginning of `start`.
 fn begins_with(bytes: &[u8], start: &[u8]) -> bool {
     bytes.iter().zip(start).all(|(byte, wanted)| byte == wanted)
 }
@@ -56,7 +56,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let length = end + 2;
     let Some(line) = seen[..end].strip_prefix(START_OF_LINE) else { return Err("the line is cut short") };
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
-        return Ok(Some(Header { length, source: None })); // any data after it
+        return Ok(Some(Header { length, source: None })); // any data may follow
     }
     let line = std::str::from_utf8(line).map_err(|_| "the line is not ASCII")?;
     let words: Vec<&str> = line.split(' ').collect();
@@ -76,7 +76,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     Ok(Some(Header { length, source: Some(source) }))
 }
 
-/// A decimal number without a sign and without leading zeros.
+/// Returns a decimal number without a sign and without leading zeros.
 fn port(text: &str) -> Result<u16, Malformed> {
     let is_canonical = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
     text.parse().ok().filter(|_| is_canonical).ok_or("not a port")
@@ -113,7 +113,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let source = match (command, kind) {
         (Command::Proxy, 0x11) => ip_v4(block),
         (Command::Proxy, 0x21) => ip_v6(block),
-        // Not relayed, or without an IP address: the connection's own address is used.
+        // A connection of the proxy itself, or without an IP address: the connection's own address is used.
         _ => None,
     };
     Ok(Some(Header { length, source }))

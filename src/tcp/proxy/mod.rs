@@ -16,16 +16,16 @@ use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protoco
 use super::scheduler::MayBlock;
 
 /// A protocol behind proxies that use the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
-/// load balancer. Its [`Client`] is the one that the proxy names.
+/// load balancer. Its [`Client`] is the client that the proxy names.
 ///
-/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are rejected, or
-/// [served under their own address](ProxyProtocol::serve_untrusted), and a header from them is not parsed. So no client
-/// can choose an address by sending a header.
+/// A [trusted](ProxyProtocol::trust) peer must send a header. Other peers are rejected, or [served under their own
+/// address](ProxyProtocol::serve_untrusted), and headers from them are not parsed. So no client can choose an address
+/// by sending a header.
 ///
-/// A header that names no client over TCP and IP (a health check of the proxy's own, `UNKNOWN`, a Unix socket, a
-/// datagram) leaves the proxy as the client. Further data of a version 2 header (TLVs) is skipped, and its CRC-32C is
-/// not checked: TCP has checked the bytes, and the proxy is trusted. A header that is malformed, late, or longer than
-/// 107 bytes (version 1) or 4 KiB (version 2) is answered with a reset, and the reason is logged at level debug.
+/// If a header names no client over TCP and IP (a health check by the proxy, `UNKNOWN`, a Unix socket, a datagram), the
+/// proxy is the client. Further data of a version 2 header (TLVs) is skipped, and its CRC-32C is not checked: TCP has
+/// checked the bytes, and the proxy is trusted. A header that is malformed, late, or longer than 107 bytes (version 1)
+/// or 4 KiB (version 2) causes a reset, and the reason is logged at level debug.
 ///
 /// ```
 /// use modest::{ProxyProtocol, Response, handler_fn};
@@ -43,8 +43,8 @@ pub struct ProxyProtocol {
 }
 
 impl ProxyProtocol {
-    /// Serves this behind proxies: pass the result to [`TcpServer::bind`](crate::TcpServer::bind). No network is
-    /// trusted yet.
+    /// Puts the PROXY protocol around this handler or protocol. Pass the result to
+    /// [`TcpServer::bind`](crate::TcpServer::bind). No network is trusted yet.
     pub fn new(inner: impl IntoProtocol) -> ProxyProtocol {
         ProxyProtocol {
             inner: Arc::new(inner.into_protocol()),
@@ -61,8 +61,8 @@ impl ProxyProtocol {
         self
     }
 
-    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are rejected,
-    /// because a client that reaches the server around its proxies may be one that they block.
+    /// Sets whether other peers are served, without the PROXY protocol. Default: false. They are rejected, because the
+    /// proxies may block a client that reaches the server directly.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
         self
@@ -114,7 +114,7 @@ impl IntoProtocol for ProxyProtocol {
 struct Proxied {
     inner: Arc<dyn Protocol>,
     header_timeout: Option<Duration>,
-    /// The header named this client. The inner protocol meets it next.
+    /// The client in the header, which the inner protocol meets next.
     meeting: Option<Client>,
 }
 
@@ -144,7 +144,7 @@ impl Proxied {
     }
 }
 
-/// Resets the connection. The proxy notices that, and nothing can be mistaken for a response.
+/// Resets the connection: the proxy notices a reset, and cannot mistake it for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort

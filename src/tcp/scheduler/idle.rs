@@ -1,5 +1,5 @@
-//! Idle workers: which ones sleep, which one is woken, and the watchdog. Part of [`Scheduler`]. A wake costs 3 to 8 µs,
-//! so workers are woken one at a time, and only if needed.
+//! Idle workers: their sleep, the choice of the worker to wake, and the watchdog. Part of [`Scheduler`]. A wake costs 3
+//! to 8 µs, so workers are woken one at a time, and only if needed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Padded, PerWorker, PollWaker, Scheduler, Worker, lock};
 /// The sleeping workers.
 #[derive(Default)]
 pub struct IdleWorkers {
-    asleep: Vec<usize>, // the latest to fall asleep is the first to be woken: its caches are warm
+    asleep: Vec<usize>, // the last to fall asleep is woken first: its caches are warm
     watchdog: Option<usize>,
 }
 
@@ -20,7 +20,7 @@ impl IdleWorkers {
     }
 }
 
-/// How a worker sleeps and is woken.
+/// Lets a worker sleep, and wakes it.
 #[derive(Default)]
 pub struct Parker {
     pub thread: Mutex<Option<(Thread, ThreadId)>>,
@@ -28,8 +28,8 @@ pub struct Parker {
 }
 
 /// A worker that began to wait inside the poll less than this ago counts as awake. Its clients are about to send again,
-/// and a third worker beside two busy ones on two cores would only take over their connections. CPU time for 64 clients
-/// of `hello`: 0.88 with this and the order of polls and draws in `Worker::next`, 1.01 with this alone.
+/// and on two cores a third worker would only take over connections of the two busy workers. CPU time for 64 clients of
+/// `hello`: 0.88 together with the order of polls and draws in `Worker::next`, 1.01 without that order.
 const LATELY: Duration = Duration::from_millis(2);
 /// The time between two checks of the watchdog: a connection behind a blocked worker waits up to this long. Shorter
 /// ticks would cost more (see `CALM_AFTER`).
@@ -37,14 +37,14 @@ const TICK: Duration = Duration::from_millis(1);
 /// After this many ticks in a row without progress and without work the watchdog sleeps until it is woken. So an idle
 /// server makes no system calls, and a short pause between requests does not end the ticks.
 const QUIET_TICKS: u32 = 4;
-/// After this many ticks in a row that found no standstill and no long handler, ticks last `CALM_TICK` until one finds
-/// something. A tick is a timer, two context switches and 10 to 20 µs of CPU time. At a thousand ticks per second that
-/// was a quarter of the CPU time of a download at 450 MiB/s.
+/// After this many ticks in a row without a standstill or a long handler, ticks last `CALM_TICK` until one finds
+/// either. A tick is a timer, two context switches and 10 to 20 µs of CPU time. At a thousand ticks per second that was
+/// a quarter of the CPU time of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
 /// The length of a tick after `CALM_AFTER`: the first blocked worker is then found up to 3 ms later than with `TICK`.
 const CALM_TICK: Duration = Duration::from_millis(4);
-/// After a standstill of this many ticks one more worker serves, even if no core is idle. Without it, waiting
-/// connections could wait for as long as other workers compute.
+/// After a standstill of this many ticks, the watchdog becomes an ordinary worker even if no core is idle. Otherwise
+/// connections could wait as long as other workers compute.
 const STOOD_LONG: u32 = 8;
 /// The watchdog reads the kernel's state of up to this many long handlers, and counts the others as blocked. Each costs
 /// some 5 µs, so a tick stays below 50 µs.
@@ -70,23 +70,24 @@ impl Watch {
     }
 }
 
-/// The length of a tick after this many in a row that found nothing.
+/// Returns the length of a tick after this many calm ticks in a row.
 fn tick(calm: u32) -> Duration {
     if calm < CALM_AFTER { TICK } else { CALM_TICK }
 }
 
-/// Whether the poller has been free, or the queue has not moved, from one count of polls and draws to the next.
+/// Returns whether there is a standstill: between two counts of polls and draws, the poller was free, or no connection
+/// was taken from a non-empty queue.
 fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64)) -> bool {
     poller_free && before.0 == after.0 || ready && before.1 == after.1
 }
 
-/// Whether fewer workers than cores are running or runnable. If not, one more worker would serve no connection sooner,
-/// and would take time from a client's thread on the same cores.
+/// Returns whether fewer workers than cores are running or runnable. If not, one more worker would serve no connection
+/// sooner, and would take CPU time from clients on the same machine.
 fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
     awake < cores + blocked
 }
 
-/// How many of the long handlers are blocked.
+/// Returns how many of the long handlers are blocked.
 fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bool) -> usize {
     long.enumerate()
         .filter_map(|(asked, worker)| (asked >= ASKED_AT_MOST || !is_runnable(worker)).then_some(()))
@@ -102,20 +103,20 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     pub(super) fn needs_another(&self, unpolled: bool, now: Instant) -> bool {
-        // Handlers that use the CPU gain nothing from more threads than cores; then only the tick wakes. The length of
-        // the queue is checked last, because it takes the locks of all non-empty queues.
+        // Handlers that use the CPU gain nothing from more threads than cores. For them, only the watchdog wakes
+        // workers. The length of the queue is checked last, because it takes the locks of all non-empty queues.
         (a_core_is_idle(self.busy(now), self.cores, self.load.stuck()) || self.load.blocks())
             && self.load.is_worth_a_wake(self.queue.len(), unpolled)
     }
 
-    /// How many workers are awake, including one that began to wait inside the poll recently.
+    /// Returns how many workers are awake, including a worker that has just begun to wait inside the poll.
     fn busy(&self, now: Instant) -> usize {
         let lately = now.nanos().saturating_sub(LATELY.as_nanos() as u64);
         let polls = self.polling.load(Ordering::Relaxed) && self.waits_since.load(Ordering::Relaxed) > lately;
         self.awake.load(Ordering::Relaxed) + usize::from(polls)
     }
 
-    /// Wakes one idle worker, or else the one that waits in the poll. One at a time.
+    /// Wakes one idle worker, or otherwise the worker that waits inside the poll. Only one worker is woken at a time.
     pub(super) fn wake_one(&self) {
         if self.searching.load(Ordering::SeqCst) {
             return;
@@ -125,8 +126,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             drop(idle);
             return self.wake_poller();
         }
-        // Only if there is a worker to wake, under the lock: a thread that sees this word wakes none, and relies on the
-        // one that searches.
+        // Set only if there is a worker to wake, under the lock: a thread that sees this flag wakes no worker, and
+        // relies on the worker that is searching.
         if self.searching.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -140,7 +141,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.next_of(&mut lock(&self.idle))
     }
 
-    /// Takes the watchdog last.
+    /// Removes an idle worker from the list. The watchdog is taken last.
     fn next_of(&self, idle: &mut IdleWorkers) -> Option<usize> {
         idle.asleep.pop().or_else(|| {
             self.ticking.store(false, Ordering::SeqCst);
@@ -157,7 +158,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Whether there is work: an idle worker checks this again after it has published that it is idle.
+    /// Returns whether there is work. An idle worker checks this again after it has published that it is idle.
     fn something_waits(&self) -> bool {
         fence(Ordering::SeqCst); // partner: `Worker::begin`; the end is signalled under the lock of `idle`
         self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
@@ -180,8 +181,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticks
         };
         self.awake.fetch_sub(1, Ordering::SeqCst);
-        // Checked once: a watchdog that checked twice, with different results, could sleep while all others rely on its
-        // ticks.
+        // Checked only once: if two checks had different results, the watchdog could sleep while all other workers rely
+        // on its ticks.
         let something_waits = self.something_waits();
         match ticks {
             _ if something_waits => {}
@@ -198,9 +199,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The watchdog. It sleeps for a tick at a time. It becomes an ordinary worker if the poller has been free, or the
-    /// queue has not moved, since the last tick because workers are blocked. After some quiet ticks it sleeps until it
-    /// is woken.
+    /// Runs the loop of the watchdog, which sleeps for a tick at a time. The watchdog becomes an ordinary worker if
+    /// there has been a standstill since the last tick because workers are blocked. After some quiet ticks it sleeps
+    /// until it is woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut watch = Watch::default();
@@ -252,9 +253,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// How many workers have been in code that may block for longer than this, and wait for something other than a
-    /// core. Beside a client on the same cores, a worker that computes for microseconds often does not run for
-    /// milliseconds.
+    /// Returns how many workers have been in code that may block for longer than this, and wait for something other
+    /// than a core. (If clients use the same cores, a worker that computes for microseconds is often not scheduled for
+    /// milliseconds.)
     fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
         let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
         let runs_long =
@@ -264,7 +265,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         count_blocked(self.workers.iter().filter(runs_long), is_runnable)
     }
 
-    /// The number of polls and of draws so far.
+    /// Returns the number of polls and of draws so far.
     fn progress(&self) -> (u64, u64) {
         let draws = self.workers.iter().map(|worker| worker.draws.load(Ordering::Relaxed));
         (self.polls.load(Ordering::Relaxed), draws.fold(0, u64::wrapping_add))

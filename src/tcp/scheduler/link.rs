@@ -1,5 +1,5 @@
-//! What is known of a connection wherever it is: whether it is called, and whether its client is connected. Shared by
-//! the connection's table entry, by the holder of the connection, and by other threads that call it.
+//! The state of a connection that other threads can access: whether it is called, and whether its client is connected.
+//! Shared by the connection's table entry, its holder, and the threads that call it.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use super::token::Token;
 
 /// The receiver of calls from other threads: the engine.
 pub trait Callee: Any + Send + Sync {
-    /// Makes these connections ready, wherever they are.
+    /// Makes these connections ready, whether parked, queued or held by a worker.
     fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>);
 }
 
@@ -36,7 +36,7 @@ impl Link {
         Link { token, callee, state: AtomicU8::new(0) }
     }
 
-    /// The link of no connection: calls have no effect.
+    /// Creates a link without a connection: calls have no effect.
     pub fn alone() -> Arc<Link> {
         Arc::new(Link::new(Token::from_usize(usize::MAX), None))
     }
@@ -45,23 +45,23 @@ impl Link {
         self.token
     }
 
-    /// The poller, or a read, saw the end of the client's bytes, or a reset.
+    /// Records the end of the client's bytes, or a reset.
     pub fn peer_closed(&self, reset: bool) {
         // Relaxed: nothing else is published by these flags.
         self.state.fetch_or(if reset { PEER_CLOSED | RESET } else { PEER_CLOSED }, Ordering::Relaxed);
     }
 
-    /// Whether the connection is broken both ways: output does not arrive.
+    /// Returns whether the connection is broken both ways: output does not arrive.
     pub fn is_reset(&self) -> bool {
         self.state.load(Ordering::Relaxed) & RESET != 0
     }
 
-    /// Whether the client has closed its side, or has disconnected.
+    /// Returns whether the client has closed its side, or has disconnected.
     pub fn is_peer_closed(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
     }
 
-    /// The connection is over.
+    /// Records that the connection is over.
     pub fn end(&self) {
         self.state.fetch_or(OVER, Ordering::Relaxed);
     }
@@ -69,7 +69,7 @@ impl Link {
     /// Records a call. The result says whether the caller has to pass it on, whether another call is on its way, or
     /// whether the connection is over.
     ///
-    /// AcqRel, the partner of [`Link::take_call`]: what the caller wrote before a call that is coalesced is seen by the
+    /// AcqRel, the partner of [`Link::take_call`]: writes of the caller before a coalesced call are visible to the
     /// conversation, because the `fetch_and` that takes the call reads this value or a later one.
     pub fn note_call(&self) -> Call {
         let before = self.state.fetch_or(CALLED, Ordering::AcqRel);
@@ -80,8 +80,8 @@ impl Link {
         }
     }
 
-    /// Records that the connection is to be reset. It has to be passed on even if a call is on its way, because that
-    /// one may have reached the connection before the abort.
+    /// Records that the connection is to be reset. The caller has to pass the abort on even if a call is on its way,
+    /// because that call may have reached the connection before the abort.
     pub fn note_abort(&self) -> Call {
         let before = self.state.fetch_or(CALLED | ABORTED, Ordering::AcqRel);
         match before {
@@ -91,12 +91,12 @@ impl Link {
         }
     }
 
-    /// Whether another thread has aborted the connection.
+    /// Returns whether another thread has aborted the connection.
     pub fn is_aborted(&self) -> bool {
         self.state.load(Ordering::Relaxed) & ABORTED != 0
     }
 
-    /// Whether a call is on its way that the conversation has not got.
+    /// Returns whether a call is on its way that the conversation has not got.
     pub fn is_called(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CALLED != 0
     }
@@ -105,13 +105,13 @@ impl Link {
         self.callee.as_ref()?.upgrade()
     }
 
-    /// The conversation gets the calls so far: later ones are new calls.
+    /// Takes all calls so far for the conversation. Later calls are new calls.
     pub fn take_call(&self) -> bool {
         self.state.fetch_and(!CALLED, Ordering::AcqRel) & CALLED != 0
     }
 }
 
-/// What to do about a call.
+/// The action that a call requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     PassOn,
@@ -120,10 +120,10 @@ pub enum Call {
 }
 
 /// Calls one connection from any thread: its conversation gets [`Event::Called`](crate::raw::Event::Called) in a turn
-/// soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::raw::Turn::waker).
+/// soon after, in any state of the connection. Created by [`Turn::waker`](crate::raw::Turn::waker).
 ///
 /// Calls are coalesced: the conversation gets one event for all calls before it. Everything that a thread wrote before
-/// it called is visible to the conversation then.
+/// its call is then visible to the conversation.
 #[derive(Clone)]
 pub struct Waker {
     link: Arc<Link>,
@@ -142,7 +142,7 @@ impl Waker {
         self.pass_on(self.link.note_call())
     }
 
-    /// Resets the connection in any state, also while it waits for its client to read: use it to give up a slow client.
+    /// Resets the connection in any state, even while it waits for its client to read. Use it to drop a slow client.
     /// The conversation gets [`Event::SendFailed`](crate::raw::Event::SendFailed). Returns false if the connection has
     /// ended.
     ///
@@ -166,8 +166,8 @@ impl Waker {
         }
     }
 
-    /// Calls many connections at once, which costs a short lock each, and at most one system call per thousand. Those
-    /// of one server are called together. Returns how many have not ended.
+    /// Calls many connections at once, which costs a short lock each, and at most one system call per thousand.
+    /// Connections of the same server are called together. Returns how many have not ended.
     pub fn wake_all<'a>(wakers: impl IntoIterator<Item = &'a Waker>) -> usize {
         let mut there = 0;
         let mut engine: Option<Arc<dyn Callee>> = None;
@@ -189,19 +189,20 @@ impl Waker {
         there
     }
 
-    /// The engine, while it serves.
+    /// Returns the engine, while it serves.
     pub(in super::super) fn callee(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         let callee: Arc<dyn Callee> = self.link.callee()?;
         Some(callee)
     }
 
-    /// Whether the client has closed its side of the connection, or the connection is over. A client that has sent its
-    /// last byte and still reads counts as gone: the two look alike until something is sent.
+    /// Returns whether the client has closed its side of the connection, or the connection is over. A client that has
+    /// ended its side and still reads also counts as gone, because the two cannot be distinguished until something is
+    /// sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }
 
-    /// Whether the connection is over.
+    /// Returns whether the connection is over.
     pub fn is_over(&self) -> bool {
         self.link.state.load(Ordering::Relaxed) & OVER != 0
     }

@@ -15,20 +15,20 @@ pub struct Load {
 }
 
 /// A wake must save more waiting time than this. A wake costs 3 to 8 µs. CPU time per request with 8 connections, by
-/// this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs; 50 to 300 µs: 5.8 µs. Where 8 turns take 50 µs, a limit of 50 µs woke
-/// workers for nothing: 1.01 of the CPU time of nginx, and 0.93 with 100 µs.
+/// this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs; 50 to 300 µs: 5.8 µs. If 8 turns take 50 µs, a limit of 50 µs wakes
+/// workers needlessly: 1.01 of the CPU time of nginx, compared with 0.93 for 100 µs.
 const WORTH_A_WAKE: Duration = Duration::from_micros(100);
 /// A longer duration counts as this long in a mean. Otherwise a turn of some seconds would dominate the mean for
 /// hundreds of turns.
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
 /// A duration counts as at most this many times the mean, or as `FIRST_LEAP` if that is more: see `follow`.
 const LEAP: u64 = 8;
-/// Without this least step a mean of 0 could never rise.
+/// The minimum of that limit, without which a mean of 0 could never rise.
 const FIRST_LEAP: Duration = Duration::from_micros(100);
-/// The blocked part of a turn is measured only while the mean is longer than this: in shorter turns the two system
-/// calls of a measurement would be a large part of the turn.
+/// The blocked part of a turn is measured only while the mean is longer than this: the two system calls of a
+/// measurement would be a large part of a shorter turn.
 const MEASURED_OVER: Duration = Duration::from_micros(20);
-/// A handler that runs longer waits for something or computes for long. The watchdog checks which of the two.
+/// The watchdog checks whether a handler that runs longer than this is computing or waiting.
 pub const LONG: Duration = Duration::from_millis(1);
 
 impl Load {
@@ -45,22 +45,22 @@ impl Load {
         follow(&self.handler, wall);
     }
 
-    /// Whether turns are so long that it matters how much of them is blocked.
+    /// Returns whether turns are long enough that their blocked part matters.
     pub fn is_measured(&self) -> bool {
         self.mean.load(Ordering::Relaxed) > MEASURED_OVER.as_nanos() as u64
     }
 
-    /// Whether this many waiting turns are worth a wake. If a handler is about to run and no worker polls (`unpolled`),
-    /// that counts as one more waiting turn with the duration of a handler.
+    /// Returns whether this many waiting turns are worth a wake. If a handler is about to run and no worker polls
+    /// (`unpolled`), that counts as one more waiting turn with the duration of a handler.
     pub fn is_worth_a_wake(&self, waiting: usize, unpolled: bool) -> bool {
         let waiting = self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64);
         let unpolled = if unpolled { self.handler.load(Ordering::Relaxed) } else { 0 };
         waiting.saturating_add(unpolled) > WORTH_A_WAKE.as_nanos() as u64
     }
 
-    /// Whether handlers wait rather than compute: for more than half of a turn. Beside a client on the same two cores a
-    /// computing handler waits for its core a third of the time. A limit of a quarter took that for waiting, and 8
-    /// clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5 ms.
+    /// Returns whether handlers mostly wait, for more than half of a turn. If clients use the same two cores, a
+    /// computing handler waits for its core a third of the time. With a limit of a quarter, that counted as waiting,
+    /// and 8 clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5 ms.
     pub fn blocks(&self) -> bool {
         let mean = self.mean.load(Ordering::Relaxed);
         self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 2
@@ -84,7 +84,8 @@ fn follow(mean: &AtomicU64, wall: Duration) {
     approach(mean, wall.min(leap));
 }
 
-/// Two workers may overwrite each other's values here. That does not matter for a mean over 64 values.
+/// Moves a mean towards a value. Two workers may overwrite each other's result, which does not matter for a mean over
+/// 64 values.
 fn approach(mean: &AtomicU64, value: Duration) {
     let value = value.min(LONGEST_COUNTED).as_nanos() as i64;
     let old = mean.load(Ordering::Relaxed) as i64;

@@ -1,36 +1,36 @@
-//! Where workers pass connections, permits and the poller to each other.
+//! Passes connections, permits and the poller between workers.
 //!
-//! Called by `workers` (what a worker does next) and by `engine` (shutdown, calls from other threads). Generic over
+//! Called by `workers` (the next task of a worker) and by `engine` (shutdown, calls from other threads). Generic over
 //! connection, poller and poll waker. All its locks, atomics, parking and queues come from `sync`, so the model check
 //! (`tests/laws.rs`) runs these files.
 //!
 //! The invariants (explained in `docs/engine.md` under the same numbers):
 //! 1. *One place.* A connection moves by value: parked in the table, in the ready queue, waiting for a permit, or held
 //!    by a worker.
-//! 2. *A worker is awake.* While the poller is free or the ready queue is not empty, some worker outside code that may
-//!    block is awake, was woken, or is the watchdog. A worker that is about to wait, idle or inside the poll, first
-//!    publishes that (`IdleWorkers`, or `polling = true`), then executes a SeqCst fence, then checks queue, poller,
-//!    deadlines and state again. Code that adds work stores it first, then executes a SeqCst fence, then reads those
-//!    words.
+//! 2. *A worker is awake.* While the poller is free or the ready queue is not empty, at least one worker that is not in
+//!    code that may block is awake, was woken, or is the watchdog. A worker that is about to wait, idle or inside the
+//!    poll, first publishes that (`IdleWorkers`, or `polling = true`), then executes a SeqCst fence, then checks queue,
+//!    poller, deadlines and state again. Code that adds work first stores it, then executes a SeqCst fence, then reads
+//!    what waiting workers have published.
 //! 3. *No readiness is lost.* See [`table`].
 //! 4. *Polls are never starved.* A worker that has drawn 64 times since the last poll, or finds it older than 1 ms,
 //!    polls first.
-//! 5. *Code that may block runs with a permit*, and never while the poller or a lock is held. See [`Permits`]. Loggers,
-//!    what is dropped at the end of the server, and output dropped after a panic have no permit.
-//! 6. *Guards.* The poller and permits are returned when they are dropped, also by a panic.
+//! 5. *Code that may block runs with a permit*, and never while the poller or a lock is held. See [`Permits`].
+//!    Exceptions are loggers, destructors at the end of the server, and output dropped after a panic.
+//! 6. *Guards.* The poller and permits are released when they are dropped, even by a panic.
 
 mod worker; // from task to task
 
-mod poller_guard; // the poller in the hands of one worker
+mod poller_guard; // the poller, held by one worker
 
 mod idle; // workers with nothing to do
 mod shards; // the table of connections, their events and deadlines
-mod table; // a shard of it
+mod table; // a shard of the table
 
-mod link; // what other threads can see of a connection
+mod link; // the state of a connection that other threads can access
 mod token; // the key of a connection
 
-mod load; // how long turns take
+mod load; // durations of turns
 mod permits; // how many turns can block at once
 mod queue; // connections that are ready
 
@@ -66,7 +66,7 @@ pub struct Scheduler<C, P, W> {
     waker: W,
     idle: Mutex<IdleWorkers>,
     workers: Vec<Padded<PerWorker>>,
-    searching: Padded<AtomicBool>, // a worker was woken and has found nothing yet: one at a time
+    searching: Padded<AtomicBool>, // a worker was woken and has found nothing yet; at most one
     ticking: AtomicBool,           // the watchdog ticks
     calm: AtomicU32,               // ticks in a row that found nothing; written by the watchdog
     state: Padded<AtomicU8>,
@@ -75,23 +75,23 @@ pub struct Scheduler<C, P, W> {
     wanted: Padded<AtomicUsize>, // how many connections wait for a permit; written under the lock of `permits`
     load: Padded<Load>,
     polls: Padded<AtomicU64>,
-    wakes: AtomicU64,  // of threads; each costs microseconds, so counting costs nothing in comparison
+    wakes: AtomicU64, // how often threads were woken; a wake costs microseconds, so counting it is cheap
     polled: AtomicU64, // when the last poll ended, in ns of the clock
     waits_since: AtomicU64, // when the last wait inside the poll began, likewise
     awake: AtomicUsize, // workers neither idle nor waiting inside the poll
     cores: usize,
 }
 
-/// What one worker writes and others read.
+/// State that one worker writes and others read.
 #[derive(Default)]
 struct PerWorker {
     parker: Parker,
     draws: AtomicU64,
-    running_since: AtomicU64, // code that may block runs here since then, in ns of the clock; 0: none
+    running_since: AtomicU64, // since when code that may block runs here, in ns of the clock; 0: none
 }
 
-/// On its own cache lines: what one worker writes often does not invalidate what others read. (128 bytes: x86 fetches
-/// the adjacent line as well.)
+/// A value on its own cache lines, so that frequent writes do not invalidate lines that other workers read. (128 bytes,
+/// because x86 also fetches the adjacent line.)
 #[derive(Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -109,7 +109,7 @@ const SHUTTING_DOWN: u8 = 1;
 const OVER: u8 = 2;
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// A scheduler for this many workers and cores, with the poller free.
+    /// Creates a scheduler for this many workers and cores, with the poller free.
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
         Scheduler {
             queue: ReadyQueue::new(workers),
@@ -136,8 +136,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Pushes a connection that is ready. Called by a worker that is awake, which draws from the queue or makes another
-    /// do so ([`Worker::begin_blocking`]).
+    /// Pushes a connection that is ready. Called by a worker that is awake, which later draws from the queue or wakes
+    /// another worker for it ([`Worker::begin_blocking`]).
     pub fn push(&self, connection: C) {
         self.queue.push(connection, None);
     }
@@ -149,8 +149,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Called by another thread for these connections. Parked ones become ready, with their recorded events. For others
-    /// the call is recorded. Returns connections as [`push_from_outside`](Scheduler::push_from_outside) does.
+    /// Calls these connections, from another thread. Parked connections become ready, with their recorded events. For
+    /// others, the call is recorded. Returns connections as [`push_from_outside`](Scheduler::push_from_outside) does.
     #[must_use = "the caller owns these connections"]
     pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) -> Vec<C> {
         let mut some = false;
@@ -162,8 +162,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         if some { self.pushed_from_outside() } else { Vec::new() }
     }
 
-    /// Pushes a connection that is ready, from a thread that is not a worker. After the end no worker takes it from the
-    /// queue, so it is returned, with all others in the queue.
+    /// Pushes a connection that is ready, from a thread that is not a worker. After the end of the server no worker
+    /// takes it from the queue, so it is returned, together with all others in the queue.
     #[must_use = "the caller owns these connections"]
     pub fn push_from_outside(&self, connection: C) -> Vec<C> {
         self.queue.push(connection, None);
@@ -172,8 +172,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     fn pushed_from_outside(&self) -> Vec<C> {
         // By the fence in `wake_poller`, a worker that did not see the push is seen waiting. If no worker polls,
-        // invariant 2 holds: a worker is awake, or the watchdog ticks. At the end either the draining thread has found
-        // what was pushed, or the end is seen here.
+        // invariant 2 holds: a worker is awake, or the watchdog ticks. At the end of the server, either the draining
+        // thread has found the pushed connection, or this thread sees the end.
         self.wake_poller();
         if self.is_over() {
             return self.drain_queue();
@@ -182,7 +182,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         Vec::new()
     }
 
-    /// The table of connections.
+    /// Returns the table of connections.
     pub fn table(&self) -> &ShardedTable<C> {
         &self.table
     }
@@ -201,7 +201,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The connections that have waited too long for a permit.
+    /// Removes and returns the connections that have waited too long for a permit.
     pub fn late_for_permit(&self, now: Instant) -> Vec<C> {
         if self.wanted.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -209,27 +209,27 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.with_permits(|permits| permits.late(now))
     }
 
-    /// How many connections were rejected because there was no permit.
+    /// Returns how many connections were rejected because there was no permit.
     pub fn refused(&self) -> u64 {
         lock(&self.permits).refused()
     }
 
-    /// How many connections wait for a permit.
+    /// Returns how many connections wait for a permit.
     pub fn waiting(&self) -> usize {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// How many permits are in use: a worker may keep one between turns. (Used by the model check.)
+    /// Returns how many permits are in use: a worker may keep one between turns. (Used by the model check.)
     pub fn permits_taken(&self) -> usize {
         lock(&self.permits).taken()
     }
 
-    /// How many workers run code that may block.
+    /// Returns how many workers run code that may block.
     pub fn running(&self) -> usize {
         self.workers.iter().filter(|worker| worker.running_since.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// All changes of the permits are made here, so that `wanted` matches the queue.
+    /// Makes a change of the permits. There is no other way, so `wanted` always matches the queue.
     fn with_permits<R>(&self, change: impl FnOnce(&mut Permits<C>) -> R) -> R {
         let mut permits = lock(&self.permits);
         let result = change(&mut permits);
@@ -271,17 +271,18 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The server is shutting down, or is over.
+    /// Returns whether the server is shutting down, or is over.
     pub fn is_shutting_down(&self) -> bool {
         self.state.load(Ordering::SeqCst) != RUNNING
     }
 
-    /// All workers are to exit.
+    /// Returns whether all workers are to exit.
     pub fn is_over(&self) -> bool {
         self.state.load(Ordering::SeqCst) == OVER
     }
 
-    /// All connections that no worker holds, and the poller if it is free: for the end.
+    /// Removes and returns all connections that no worker holds, and the poller if it is free. Called at the end of the
+    /// server.
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));
@@ -298,29 +299,29 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         left
     }
 
-    /// How many polls there were so far.
+    /// Returns how many polls there were so far.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
 
-    /// How often a worker was woken so far, from its sleep or from the poll.
+    /// Returns how often a worker was woken so far, from its sleep or from the poll.
     pub fn wakes(&self) -> u64 {
         self.wakes.load(Ordering::Relaxed)
     }
 
-    /// Whether another worker than the calling one, which waits inside the poll or is about to, may be in a handler, or
-    /// call one without this worker noticing: one is awake, or was woken and has found nothing yet.
+    /// Returns whether a worker other than the caller, which is about to wait inside the poll, may be in a handler or
+    /// enter one unnoticed. That is so if another worker is awake, or was woken and has found nothing yet.
     pub fn others_are_awake(&self) -> bool {
         self.awake.load(Ordering::SeqCst) > 0 || self.searching.load(Ordering::SeqCst)
     }
 
-    /// How many connections are ready.
+    /// Returns how many connections are ready.
     pub fn ready(&self) -> usize {
         self.queue.len()
     }
 }
 
-/// No panic under a lock can leave a value half changed, so a poisoned lock is still used.
+/// Locks a mutex. A poisoned lock can be used, because no panic under a lock can leave a value inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

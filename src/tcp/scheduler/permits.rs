@@ -2,11 +2,11 @@
 //!
 //! There are as many permits for handlers as a server has `workers`, one reserved for short work, and one reserved for
 //! meeting new clients. There is one worker more than permits, so there is always a worker outside code that may block.
-//! Short work takes a handler's permit if one is free, and the reserved one otherwise, so handlers that are stuck stop
-//! no download. New clients are met even if a destructor is stuck as well.
+//! Short work takes a handler's permit if one is free, and the reserved one otherwise, so handlers that are stuck do
+//! not stop downloads. New clients are met even if a destructor is also stuck.
 //!
-//! The invariant, under the one lock around this: a connection waits for a permit only while all suitable ones are in
-//! use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
+//! The invariant, under the lock around this type: a connection waits for a permit only while all suitable permits are
+//! in use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use super::super::sync::Instant;
 
-/// What a permit is needed for, from the work with the fewest permits to the work with the most.
+/// The work for which a permit is needed, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
     Handler,
-    /// A handler that has sent a part of its response: it needs the same permit. The wait has no limit: a response that
-    /// has begun is not cut off because others are slow.
+    /// A handler that has sent a part of its response. It needs the same kind of permit, but the wait has no limit, so
+    /// that a response that has begun is not cut off because others are slow.
     Begun,
     /// Work that is expected to be short, but may block: an event, a destructor, a part of a file. The
     /// wait has no limit.
@@ -29,12 +29,12 @@ pub enum Work {
     Meet,
 }
 
-/// The class of a permit: the first work that it is suitable for. It is also suitable for all later ones.
+/// The class of a permit: the first kind of work that it is suitable for. It is also suitable for all kinds after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(Work);
 
 impl Class {
-    /// Whether a permit of this class is suitable for this work.
+    /// Returns whether a permit of this class is suitable for this work.
     pub fn allows(self, work: Work) -> bool {
         self.0 <= work
     }
@@ -51,23 +51,23 @@ pub struct MayBlock {
 }
 
 impl MayBlock {
-    /// Called with a permit only.
+    /// Creates the proof. Called only if a permit is held.
     pub(super) fn granted(work: Work) -> MayBlock {
         MayBlock { work, of_this_thread: PhantomData }
     }
 
-    /// Without a server no client waits for the thread: for tests of handlers and conversations.
+    /// Creates a proof without a server, for tests of handlers and conversations: no client waits for the thread.
     pub fn without_a_server() -> MayBlock {
         MayBlock::granted(Work::Handler)
     }
 
-    /// For tests of the engine's parts.
+    /// Creates a proof for tests of the engine's parts.
     #[cfg(test)]
     pub fn pretended(work: Work) -> MayBlock {
         MayBlock::granted(work)
     }
 
-    /// Whether it was given for this work, or for work with fewer permits.
+    /// Returns whether it was given for this work, or for work with fewer permits.
     pub fn allows(self, work: Work) -> bool {
         self.work <= work
     }
@@ -81,7 +81,7 @@ pub const RESERVED: usize = BESIDES[Work::Short as usize] + BESIDES[Work::Meet a
 
 /// The result of asking for a permit.
 pub enum Admission<C> {
-    /// A permit for this connection, which is not always the one that asked.
+    /// A permit, and the connection that gets it, which is not always the connection that asked.
     Granted(C, Class),
     /// The connection waits. The worker that releases a permit continues with it.
     Queued,
@@ -89,7 +89,7 @@ pub enum Admission<C> {
     Full(C, Option<(C, Class)>),
 }
 
-/// All permits, and the connections that wait for one. One lock around it.
+/// All permits, and the connections that wait for one. Protected by one lock.
 pub struct Permits<C> {
     free: [usize; 4],                     // by class
     waiting: [VecDeque<(C, Instant)>; 4], // by work
@@ -99,7 +99,8 @@ pub struct Permits<C> {
     queue_timeout: Option<Duration>,
     refused: u64,
     pace: Pace,
-    overfull_until: Option<Instant>, // more wait for handlers than the limit: when to check whether the queue gets shorter
+    // if more connections wait for handlers than the limit: when to check whether the queue has become shorter
+    overfull_until: Option<Instant>,
 }
 
 /// How fast the queue for handlers is emptied: a queue full of requests with handlers of microseconds is not too long,
@@ -107,19 +108,19 @@ pub struct Permits<C> {
 #[derive(Default)]
 struct Pace {
     since: Option<Instant>,
-    granted: u64, // since then
-    before: u64,  // in a window before that
+    granted: u64, // permits granted in the current window
+    before: u64,  // permits granted in an earlier window
 }
 
-/// Long enough for a pause of a busy or virtual machine, in which no thread runs.
+/// The length of a window. It is longer than a pause of a busy or virtual machine in which no thread runs.
 const WINDOW: Duration = Duration::from_millis(200);
-/// Fewer in a window are not enough to judge.
+/// With fewer permits granted in a window, the pace is unknown.
 const LEAST: u64 = 16;
 /// A queue that is emptied within this many windows is not full.
 const WINDOWS: u64 = 5;
 
 impl Pace {
-    /// Whether a queue of this length is empty soon.
+    /// Returns whether a queue of this length will be empty soon.
     fn empties(&mut self, length: usize, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(*self.since.get_or_insert(now));
         if elapsed >= WINDOW {
@@ -195,13 +196,13 @@ impl<C> Permits<C> {
         None
     }
 
-    /// How many connections wait, for any work.
+    /// Returns how many connections wait, for any work.
     pub fn queued(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// The queue for handlers is shorter than it was. A stale time would hide the deadline of the next connection in
-    /// it.
+    /// Called when the queue for handlers has become shorter. Otherwise an outdated time would hide the deadline of the
+    /// next connection in it.
     fn has_shrunk(&mut self) {
         if self.handlers().len() <= self.queue_limit {
             self.overfull_until = None;
@@ -212,15 +213,16 @@ impl<C> Permits<C> {
         &self.waiting[Work::Handler as usize]
     }
 
-    /// Whether more connections can wait for handlers than the limit: they have just arrived, or are handled soon.
+    /// Returns whether more connections than the limit can wait for handlers, because they have just arrived or will be
+    /// handled soon.
     fn may_be_overfull(&mut self, now: Instant) -> bool {
         let length = self.handlers().len();
         let is_young = self.handlers().front().is_some_and(|(_, since)| now < *since + WINDOW);
         self.pace.empties(length, now) || is_young
     }
 
-    /// When there is something to check: the first connection in the queue for handlers has waited too long, or the
-    /// queue has been longer than its limit for a while.
+    /// Returns when the queue for handlers has to be checked: when its first connection has waited too long, or when
+    /// the queue has been longer than its limit for too long.
     pub fn deadline(&self) -> Option<Instant> {
         self.time_limit().into_iter().chain(self.overfull_until).min()
     }
@@ -229,7 +231,7 @@ impl<C> Permits<C> {
         self.handlers().front()?.1.checked_add(self.queue_timeout?)
     }
 
-    /// The connections that have waited too long for a handler, and those beyond the limit.
+    /// Returns the connections that have waited too long for a handler, and those beyond the limit.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
         while self.time_limit().is_some_and(|limit| limit <= now) {
@@ -248,19 +250,19 @@ impl<C> Permits<C> {
         late
     }
 
-    /// All waiting connections.
+    /// Returns all waiting connections.
     pub fn drain(&mut self) -> Vec<C> {
         let all = self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect();
         self.has_shrunk();
         all
     }
 
-    /// How many are in use.
+    /// Returns how many are in use.
     pub fn taken(&self) -> usize {
         self.total - self.free.iter().sum::<usize>()
     }
 
-    /// How many connections found no place in the queue, or waited there too long.
+    /// Returns how many connections found no place in the queue, or waited there too long.
     pub fn refused(&self) -> u64 {
         self.refused
     }
@@ -381,7 +383,8 @@ mod tests {
         }
     }
 
-    /// Otherwise the next connection that waits is not the first with a deadline, and the poller is not woken for it.
+    /// Otherwise the next waiting connection would not count as the first with a deadline, and the poller would not be
+    /// woken for it.
     #[test]
     fn a_queue_that_is_no_longer_too_long_has_only_the_deadline_of_its_first_connection() {
         let (now, second) = (Instant::SOME, Duration::from_secs(1));

@@ -1,5 +1,5 @@
-//! The poller, a value that one worker holds at a time, and the words that are published while that worker waits inside
-//! the poll. Part of [`Scheduler`]; used by `workers`.
+//! The poller, which one worker at a time holds, and the flags that are published while that worker waits inside the
+//! poll. Part of [`Scheduler`]; used by `workers`.
 
 use super::super::sync::{Instant, Ordering, fence};
 use super::{PollWaker, Scheduler, lock};
@@ -13,14 +13,15 @@ pub struct PollerGuard<'a, C, P, W: PollWaker> {
 /// How long the poller may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// Not at all: there is work.
+    /// The poll must not wait, because there is work.
     None,
-    /// Until this time; `None`: for ever.
+    /// The poll can wait until this time. `None`: forever.
     Until(Option<Instant>),
 }
 
 impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
-    /// Calls `poll` with the time that it can wait. Other threads see that it waits, and wake it for new work.
+    /// Calls `poll` with the time that it can wait. Meanwhile other threads see that this worker waits, and wake it for
+    /// new work.
     pub fn wait<R>(&mut self, now: Instant, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
         let scheduler = self.scheduler;
         scheduler.waits_since.store(now.nanos(), Ordering::Relaxed);
@@ -47,7 +48,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
         scheduler.polls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The poller itself.
+    /// Returns the poller itself.
     pub fn poller(&mut self) -> &mut P {
         self.poller.as_mut().expect("held until dropped")
     }
@@ -55,15 +56,15 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
 
 impl<C, P, W: PollWaker> Drop for PollerGuard<'_, C, P, W> {
     fn drop(&mut self) {
-        // Stored under the lock. Stored later, `poller_free` could be true while the poller is taken again, and workers
-        // that look for work would spin.
+        // `poller_free` is stored under the lock. If it were stored later, it could be true after the poller was taken
+        // again, and workers that look for work would spin.
         let mut poller = lock(&self.scheduler.poller);
         *poller = self.poller.take();
         self.scheduler.poller_free.store(true, Ordering::SeqCst);
     }
 }
 
-/// A worker waits inside the poll, until this is dropped.
+/// Publishes that a worker waits inside the poll, until this is dropped.
 struct Polling<'a, C, P, W: PollWaker>(&'a Scheduler<C, P, W>);
 
 impl<'a, C, P, W: PollWaker> Polling<'a, C, P, W> {

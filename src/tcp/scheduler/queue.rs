@@ -1,11 +1,12 @@
 //! The connections that are ready for a turn.
 //!
 //! Connections found by a poll are in a queue of the polling worker, so that two busy workers do not compete for one
-//! queue. A worker without work, or one that finds others blocked, takes half of another worker's queue: no connection
-//! waits for a blocked worker, and any worker can serve any connection. Other connections come through channels that
-//! all workers share: new ones, those whose share is used up, those with a granted permit, and, in a separate channel,
-//! those that another thread called (a broadcast may call ten thousand at once). Of eight draws two go there first, and
-//! one to the called connections, so a broadcast delays no other client, and neither do busy clients.
+//! queue. A worker without work, or a worker that finds others blocked, takes half of another worker's queue. So no
+//! connection waits for a blocked worker, and any worker can serve any connection. Other connections come through
+//! channels that all workers share: new ones, those whose share is used up, those with a granted permit, and, in a
+//! separate channel, those that another thread called (a broadcast may call ten thousand at once). Of eight draws, two
+//! check the shared channel first and one the channel of called connections, so neither a broadcast nor busy clients
+//! delay other connections.
 
 use std::collections::VecDeque;
 
@@ -19,23 +20,23 @@ pub struct Ready<C> {
     pub granted: Option<Class>,
 }
 
-/// See above. Any thread can push and pop.
+/// The queue of ready connections, described above. Any thread can push and pop.
 pub struct ReadyQueue<C> {
     polled: Vec<Padded<Mutex<VecDeque<C>>>>, // one per worker, or per several workers if there are more workers than bits
-    /// A bit for each of these that is not empty, written under its lock. Relaxed: that lock publishes the connections,
-    /// and a thread that checks this before it waits or blocks executes a SeqCst fence first.
+    /// A bit for each non-empty queue in `polled`, written under the queue's lock. Relaxed: the lock publishes the
+    /// connections, and a thread that checks the bits before it waits or blocks executes a SeqCst fence first.
     filled: Padded<AtomicUsize>,
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
-    /// How many connections in `called` can be popped. Each is counted after it is pushed, and a thread takes one off
-    /// the count before it pops, so no worker searches for one that is not there. (Checking both queues costs 200
+    /// How many connections in `called` can be popped. A thread counts a connection after pushing it, and decrements
+    /// the count before popping, so no worker searches in an empty channel. (Checking both channels costs 200
     /// instructions per request.)
     calls: AtomicUsize,
 }
 
-/// Of this many draws one goes to called connections, and two to the other shared channel.
+/// Of this many draws, one checks the called connections first, and two the other shared channel.
 const ROUND: u64 = 8;
-/// One of this many draws goes to another worker's queue, even if the worker's own is not empty.
+/// One of this many draws checks another worker's queue first, even if the worker's own queue is not empty.
 const ROUND_OF_OTHERS: u64 = 64;
 
 impl<C> ReadyQueue<C> {
@@ -66,13 +67,13 @@ impl<C> ReadyQueue<C> {
 
     pub fn push_called(&self, connection: C) {
         self.called.push(Ready { connection, granted: None });
-        // Release, Acquire in `pop_called`: the thread that takes one off the count sees its push. A SeqCst fence
-        // follows in `Scheduler::call`, before it checks which worker to wake.
+        // Release, Acquire in `pop_called`: the thread that decrements the count sees the push. A SeqCst fence follows
+        // in `Scheduler::call`, before it checks which worker to wake.
         self.calls.fetch_add(1, Ordering::Release);
     }
 
-    /// The next connection for this worker, from its own queue and the shared channels; `draws` is how many it has
-    /// drawn so far.
+    /// Takes the next connection for this worker, from its own queue and the shared channels. `draws` is how many it
+    /// has drawn so far.
     pub fn pop(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
         let preferred = match draws % ROUND {
             0 => self.pop_called(),
@@ -83,7 +84,7 @@ impl<C> ReadyQueue<C> {
         preferred.or_else(|| self.pop_own(worker)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
     }
 
-    /// The next connection of another worker with a non-empty queue, together with half of that queue.
+    /// Takes the next connection from another worker's non-empty queue, and moves half of that queue to this worker's.
     pub fn pop_of_others(&self, worker: usize) -> Option<Ready<C>> {
         let own = self.own(worker);
         let mut filled = self.filled.load(Ordering::Relaxed) & !(1 << own);
@@ -129,8 +130,8 @@ impl<C> ReadyQueue<C> {
         Some(Ready { connection, granted: None })
     }
 
-    /// Takes the first of this queue, and moves half of the others into the worker's own. Between the two locks this
-    /// worker holds them.
+    /// Takes the first connection of this queue, and moves half of the rest into the worker's own queue. Between the
+    /// two locks this worker holds the moved connections.
     fn take_half(&self, from: usize, own: usize) -> Option<C> {
         let mut taken = {
             let mut queue = lock(&self.polled[from]);

@@ -1,5 +1,5 @@
 //! The table of connections, in shards with a lock each, so that two workers rarely need the same lock. A connection's
-//! token contains its shard. The first hint and the order of eviction are combined over all shards here.
+//! token contains its shard. This module combines the first hint and the order of eviction of all shards.
 
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{Padded, lock};
 
 /// The result of parking a connection.
 pub enum Parked<C> {
-    /// It is parked. `wake`: its deadline is earlier than the one that the poller waits for.
+    /// The connection is parked. `wake`: its deadline is earlier than the time until which the poller waits.
     Parked { wake: bool },
     /// An event arrived meanwhile: continue with the connection.
     Ready(C, Readiness),
@@ -24,10 +24,12 @@ pub struct Evicted<C> {
     pub more_at: Option<Instant>,
 }
 
-/// All connections of a server. No thread holds two of the locks, except for an eviction, which locks all in order.
+/// All connections of a server. No thread holds two of the locks, except during an eviction, which locks all shards in
+/// order.
 pub struct ShardedTable<C> {
     shards: Vec<Padded<Mutex<ConnectionTable<C>>>>,
-    /// No hint is earlier than this bucket, except one whose worker is between its shard's lock and this word.
+    /// No hint is earlier than this bucket, except a hint whose worker has released the shard's lock and not written
+    /// this word yet.
     earliest: Padded<AtomicUsize>,
     /// The bucket at which the waiting poller returns by itself (`NO_HINT`: never); 0: the poller does not wait.
     waited_for: Padded<AtomicUsize>,
@@ -76,26 +78,27 @@ impl<C> ShardedTable<C> {
         }
     }
 
-    /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
+    /// Handles an event: returns the connection if it is parked and waits for that event. Otherwise records the event.
     pub fn event(&self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let (mut shard, token) = self.shard(token);
         shard.event(token, readiness)
     }
 
-    /// Another thread calls this connection: returns it if it is parked. Otherwise records the call.
+    /// Handles a call by another thread: returns the connection if it is parked. Otherwise records the call.
     pub fn call(&self, token: Token) -> Option<(C, Readiness)> {
         let (mut shard, token) = self.shard(token);
         shard.call(token)
     }
 
-    /// The connections whose deadline has passed, with their recorded events. Called by the worker that holds the
-    /// poller.
+    /// Removes and returns the connections whose deadline has passed, with their recorded events. Called by the worker
+    /// that holds the poller.
     pub fn late(&self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         if self.earliest.load(Ordering::SeqCst) >= bucket(now) {
             return late;
         }
-        // A hint set in a shard after it was checked lowers this word after this store: the lock is in between.
+        // A hint that is set in a shard after its check lowers this word after this store, because the shard's lock
+        // orders them.
         self.earliest.store(NO_HINT, Ordering::SeqCst);
         let mut first = NO_HINT;
         for shard in &self.shards {
@@ -114,36 +117,38 @@ impl<C> ShardedTable<C> {
         evict(&mut shards, count, now)
     }
 
-    /// This connection leaves the engine, and its entry stays: it cannot be evicted any more.
+    /// Called when a connection leaves the engine. Its entry stays, and it cannot be evicted any more.
     pub fn leave(&self, token: Token) {
         let (mut shard, token) = self.shard(token);
         shard.leave(token);
     }
 
-    /// All parked connections. From now on no connection is parked that has not been notified of the shutdown.
+    /// Removes and returns all parked connections. From now on, only connections that have been notified of the
+    /// shutdown are parked.
     pub fn begin_shutdown(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
     }
 
-    /// All parked connections.
+    /// Returns all parked connections.
     pub fn drain(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).drain()).collect()
     }
 
-    /// The poller is about to wait. A SeqCst fence is to follow, and then [`ShardedTable::deadline`].
+    /// Called when the poller is about to wait. The caller then executes a SeqCst fence and calls
+    /// [`ShardedTable::deadline`].
     pub fn begin_wait(&self) {
         self.waited_for.store(NO_HINT, Ordering::SeqCst);
     }
 
-    /// Until when the poller may wait. The result is stored, so that a worker that parks a connection with an earlier
-    /// deadline wakes the poller.
+    /// Returns until when the poller may wait. Stores the result, so that a worker that parks a connection with an
+    /// earlier deadline wakes the poller.
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.earliest.load(Ordering::SeqCst);
         self.waited_for.store(first, Ordering::SeqCst);
         (first != NO_HINT).then(|| begins(first + 1))
     }
 
-    /// The poller does not wait any more.
+    /// Called when the poller does not wait any more.
     pub fn end_wait(&self) {
         self.waited_for.store(0, Ordering::SeqCst);
     }
@@ -152,15 +157,16 @@ impl<C> ShardedTable<C> {
         self.shards.iter().map(|shard| lock(shard).parked()).sum()
     }
 
-    /// The shard of a connection, locked, and its token there.
+    /// Locks the shard of a connection. Returns it with the connection's token in the shard.
     fn shard(&self, token: Token) -> (MutexGuard<'_, ConnectionTable<C>>, Token) {
         let shard = &self.shards[token.index as usize % SHARDS];
         (lock(shard), Token { index: token.index / SHARDS as u32, ..token })
     }
 }
 
-/// The lists of all shards in one order: the next is the oldest of the first ones of all shards. The entry of a
-/// connection that is in use is removed from its list when it is met, and is listed again when it is parked.
+/// Evicts from the lists of all shards in one order: the next connection is the oldest of the first ones of all shards.
+/// The entry of a connection that is in use is removed from its list when it is found, and is listed again when it is
+/// parked.
 fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: usize, now: Instant) -> Evicted<C> {
     let mut evicted = Evicted { connections: Vec::new(), more_at: None };
     for (list, least_age) in LEAST_AGE.into_iter().enumerate() {

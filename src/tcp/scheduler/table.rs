@@ -1,12 +1,12 @@
 //! A shard of the table of connections: the events and the deadline that each parked connection waits for.
-//! [`ShardedTable`](super::ShardedTable) is the whole.
+//! [`ShardedTable`](super::ShardedTable) is the whole table.
 //!
-//! A connection moves by value. While a worker holds it, its entry stays here and records the events that arrive for
-//! it. Parking it finds the record, and returns the connection: no readiness is lost. An entry contains the exact
-//! deadline. An ordered set of 16 ms buckets has one hint per entry, not later than the deadline, which is checked
-//! again when its bucket is due. So a busy client changes the set once per minute. Connections that can be evicted are
-//! in lists, the oldest first, linked through the entries: parking and evicting take constant time. A busy client
-//! changes its place there once in 64 ms, and before it would be evicted.
+//! A connection moves by value. While a worker holds it, its entry stays here and records the events that arrive.
+//! Parking the connection then finds the recorded events and returns the connection, so no readiness is lost. An entry
+//! contains the exact deadline. An ordered set of 16 ms buckets has one hint per entry, not later than the deadline,
+//! which is checked again when its bucket is due. So a busy client changes the set once per minute. Connections that
+//! can be evicted are in lists, oldest first, linked through the entries, so parking and evicting take constant time.
+//! The entry of a busy client changes its place in the list at most once in 64 ms, and before it would be evicted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use super::super::sync::Instant;
 use super::link::Link;
 use super::token::Token;
 
-/// What the poller saw of a connection, or what a connection waits for. A hint: it causes a read, and decides nothing.
+/// The readiness that the poller reported for a connection, or that a connection waits for. It is a hint: it causes a
+/// read, and has no other effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     pub readable: bool,
@@ -46,7 +47,7 @@ impl Readiness {
     }
 }
 
-/// What a parked connection waits for.
+/// The event for which a parked connection waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     /// The events that make it ready.
@@ -55,14 +56,15 @@ pub struct Wait {
     pub deadline: Option<Instant>,
     /// Whether it can be evicted when room is needed.
     pub eviction: Eviction,
-    /// It has been notified of the shutdown. A connection that has not is not parked once the shutdown has begun.
+    /// Whether it has been notified of the shutdown. After the shutdown has begun, a connection that has not is not
+    /// parked.
     pub shutdown_seen: bool,
 }
 
 /// Whether a parked connection can be evicted when room is needed, in the order of eviction; see [`LEAST_AGE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// It has had its response, and has been half-closed since then.
+    /// The client has had its response, and the connection has been half-closed since then.
     Lingering(Instant),
     /// Idle since then.
     Idle(Instant),
@@ -72,19 +74,19 @@ pub enum Eviction {
     Never,
 }
 
-/// The entry of one connection: one cache line. Times are in ns since the table was made.
+/// The entry of one connection, of one cache line. Times are in ns since the table was created.
 #[repr(align(64))]
 struct Entry<C> {
     generation: u32,
     previous: u32, // in its list
     next: u32,
     list: u8,      // an index into `lists`, or NO_LIST
-    hint_high: u8, // the bucket of its hint, NO_HINT: none; and its low bits
+    hint_high: u8, // the high and the low bits of the bucket of its hint; NO_HINT: none
     hint_low: u32,
     note: Readiness,
     interest: Readiness,
     connection: Option<C>,   // while it is parked
-    deadline: u64,           // NEVER: none
+    deadline: u64,           // `NEVER`: no deadline
     since: u64,              // the time of its place in its list
     younger: u32,            // it is younger than `since` by this many ns
     link: Option<Arc<Link>>, // while the entry is in use
@@ -107,8 +109,8 @@ struct List {
     last: u32,
 }
 
-/// All entries of a shard. One lock around it. Nothing blocks, and no system call is made, under that lock. In this
-/// order the words that each turn changes are on the cache line of the lock.
+/// All entries of a shard. Protected by one lock, under which nothing blocks and no system call is made. The fields are
+/// ordered so that the words that each turn changes are on the cache line of the lock.
 #[repr(C)]
 pub struct ConnectionTable<C> {
     entries: Vec<Entry<C>>,
@@ -122,15 +124,15 @@ pub struct ConnectionTable<C> {
 /// The number of eviction lists, in the order of eviction.
 pub const LISTS: usize = 3;
 const BUCKET: Duration = Duration::from_millis(16);
-/// No bucket; later than all. Buckets have 40 bits, which is 557 years. With 32 bits they would run out after 795 days.
+/// No bucket; compares as later than all. Buckets have 40 bits, which is 557 years. 32 bits would be 795 days.
 pub const NO_HINT: usize = (1 << 40) - 1;
 /// The bits of an entry's number in a hint.
 const INDEX_BITS: u32 = 24;
 const NEVER: u64 = u64::MAX;
 const NONE: u32 = u32::MAX;
 const NO_LIST: u8 = 3;
-/// How long a connection must have been in its list before it is evicted. The next request of a client that just got a
-/// response may be on its way, and an incomplete message may be complete soon.
+/// How long a connection must have been in its list before it can be evicted. The next request of a client that just
+/// got a response may be on its way, and an incomplete message may soon be complete.
 pub const LEAST_AGE: [Duration; LISTS] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
 /// An entry that is parked again within this time keeps its place, and records by how much it is younger. It is moved
 /// to its right place when a connection is to be evicted. (Moving it writes to three other entries, often those of
@@ -138,7 +140,7 @@ pub const LEAST_AGE: [Duration; LISTS] = [Duration::ZERO, Duration::from_millis(
 const KEEPS_ITS_PLACE: u64 = Duration::from_millis(64).as_nanos() as u64;
 
 impl Eviction {
-    /// Its list, and the time of its place there.
+    /// Returns the list of the entry, and the time of its place in the list.
     fn list(self) -> (u8, Option<Instant>) {
         match self {
             Eviction::Lingering(since) => (0, Some(since)),
@@ -183,7 +185,7 @@ impl<C> ConnectionTable<C> {
                 link: None,
             });
             let index = self.entries.len() - 1;
-            assert!(index < 1 << INDEX_BITS, "no process has so many descriptors");
+            assert!(index < 1 << INDEX_BITS, "no process has this many descriptors");
             self.entries[index].set_hint(NO_HINT);
             index as u32
         });
@@ -230,7 +232,8 @@ impl<C> ConnectionTable<C> {
         Ok(self.hint(token.index))
     }
 
-    /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
+    /// Called when an event has arrived. Returns the connection if it is parked and waits for the event; otherwise
+    /// records the event.
     #[inline]
     pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let entry = self.get(token)?;
@@ -244,7 +247,7 @@ impl<C> ConnectionTable<C> {
         self.take(token.index)
     }
 
-    /// The connections whose deadline has passed, with the events recorded while they waited for others.
+    /// Returns the connections whose deadline has passed, with the events recorded while they waited for others.
     pub fn late(&mut self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         let now = now.nanos();
@@ -267,15 +270,15 @@ impl<C> ConnectionTable<C> {
         late
     }
 
-    /// The first of a list, or the next after this one, and the time of its place.
+    /// Returns the first of a list, or the next after this one, and the time of its place.
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
         let entry = self.entries.get(index as usize)?; // NONE is the index of no entry
         Some((Instant::from_nanos(entry.since), index))
     }
 
-    /// Moves an entry that is younger than its place to the right place. Returns the entry that is in its place then;
-    /// `None` if it was right.
+    /// Moves an entry that is younger than its place to the right place. Returns the entry that is then in the old
+    /// place, or `None` if the place was right.
     pub fn put_right(&mut self, index: u32) -> Option<(Instant, u32)> {
         let Entry { list, since, younger, next, .. } = self.entries[index as usize];
         if younger == 0 {
@@ -300,7 +303,7 @@ impl<C> ConnectionTable<C> {
         self.take(index).map(|(connection, _)| connection)
     }
 
-    /// A connection that is in use leaves its list.
+    /// Removes a connection that is in use from its list.
     pub fn leave(&mut self, token: Token) {
         if self.get(token).is_some() {
             self.unlist(token.index);
@@ -312,18 +315,18 @@ impl<C> ConnectionTable<C> {
         self.event(token, Readiness { called: true, ..Readiness::NONE })
     }
 
-    /// All parked connections. From now on no connection is parked that has not been notified of the shutdown.
+    /// Returns all parked connections. From now on no connection is parked that has not been notified of the shutdown.
     pub fn begin_shutdown(&mut self) -> Vec<C> {
         self.shutdown = true;
         self.drain()
     }
 
-    /// All parked connections.
+    /// Returns all parked connections.
     pub fn drain(&mut self) -> Vec<C> {
         (0..self.entries.len() as u32).filter_map(|index| self.take(index)).map(|(connection, _)| connection).collect()
     }
 
-    /// The bucket of the first hint, or [`NO_HINT`].
+    /// Returns the bucket of the first hint, or [`NO_HINT`].
     pub fn first_hint(&self) -> usize {
         self.hints.first().map_or(NO_HINT, |hint| hint >> INDEX_BITS)
     }
@@ -338,8 +341,8 @@ impl<C> ConnectionTable<C> {
             .filter(|entry| entry.link.is_some() && entry.generation == token.generation)
     }
 
-    /// Takes a parked connection out. It keeps its place in its list: a message that arrives byte by byte does not
-    /// become younger by being parked again.
+    /// Takes a parked connection out. Its entry keeps its place in the list, so that a message that arrives byte by
+    /// byte does not become younger each time it is parked.
     fn take(&mut self, index: u32) -> Option<(C, Readiness)> {
         let entry = &mut self.entries[index as usize];
         let connection = entry.connection.take()?;
@@ -348,7 +351,8 @@ impl<C> ConnectionTable<C> {
         Some((connection, std::mem::take(&mut entry.note)))
     }
 
-    /// Puts an entry at the end of its list, unless it is there already for the same message, or since a short time.
+    /// Puts an entry at the end of its list, unless it is already in the list for the same message, or was listed a
+    /// short time ago.
     fn list(&mut self, index: u32, eviction: Eviction) {
         let (list, since) = eviction.list();
         let since = since.map_or(0, Instant::nanos);
@@ -416,7 +420,7 @@ impl<C> ConnectionTable<C> {
     }
 }
 
-/// The bucket of this time.
+/// Returns the bucket of this time.
 pub fn bucket(when: Instant) -> usize {
     bucket_at(when.nanos())
 }
@@ -425,7 +429,7 @@ fn bucket_at(nanos: u64) -> usize {
     ((nanos / BUCKET.as_nanos() as u64) as usize).min(NO_HINT - 1)
 }
 
-/// The beginning of this bucket.
+/// Returns the beginning of this bucket.
 pub fn begins(bucket: usize) -> Instant {
     Instant::from_nanos((bucket as u64).saturating_mul(BUCKET.as_nanos() as u64))
 }

@@ -1,6 +1,7 @@
-//! The key of a connection: of its entry in the table, and of its events from the poller.
+//! The key of a connection, for its entry in the table and its events from the poller.
 
-/// An entry's number and the generation of its connection: an event for an earlier connection has no effect.
+/// An entry's number and the generation of its connection. Because of the generation, an event for an earlier
+/// connection has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     pub(super) index: u32,

@@ -1,4 +1,4 @@
-//! A worker's way from task to task, and the permit that it keeps from turn to turn. Driven by `workers`; a part of
+//! Chooses the next task of a worker, and keeps its permit from turn to turn. Called by `workers`; a part of
 //! [`Scheduler`].
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::super::sync::{self, Instant, Ordering, current, fence, thread_id};
 use super::queue::Ready;
 use super::{Admission, Class, MayBlock, PollWaker, PollerGuard, Scheduler, Work, lock};
 
-/// What a worker does next.
+/// The next task of a worker.
 pub enum Task<'a, C, P, W: PollWaker> {
     /// Take a turn with this connection.
     Serve(C),
@@ -19,16 +19,16 @@ pub enum Task<'a, C, P, W: PollWaker> {
     Exit,
 }
 
-/// What one worker keeps between turns; made by [`Scheduler::arrive`].
+/// The state that one worker keeps between turns. Created by [`Scheduler::arrive`].
 pub struct Worker<'a, C, P, W: PollWaker> {
     pub(super) me: usize,
     scheduler: &'a Scheduler<C, P, W>,
-    /// A permit stays with its worker from turn to turn while no connection waits for one: returning and acquiring it
-    /// for each turn costs two locks, for which workers compete.
+    /// The worker keeps its permit from turn to turn while no connection waits for one. Releasing and acquiring it for
+    /// each turn would cost two contended locks.
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
-    pub(super) rested: bool, // stopped ticking as the watchdog, and was not woken since
-    in_vain: bool,           // its last poll found nothing: once, connections of other workers come first
+    pub(super) rested: bool, // as the watchdog it stopped ticking, and has not been woken since
+    in_vain: bool,           // its last poll found nothing, so connections of other workers come first, once
     turns: u32,
     draws: u64,
     draws_at_poll: u64, // `draws` when this worker last noticed that a poll had ended
@@ -41,7 +41,7 @@ const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// A worker begins, on its own thread; also one that replaces a worker that died.
+    /// Registers a worker, on its own thread. Also called for the replacement of a worker that died.
     pub fn arrive(&self, me: usize) -> Worker<'_, C, P, W> {
         *lock(&self.workers[me].parker.thread) = Some((current(), thread_id()));
         self.workers[me].running_since.store(0, Ordering::Relaxed);
@@ -60,10 +60,10 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 }
 
-/// A worker's way from task to task.
+/// Choosing tasks.
 impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
-    /// What this worker does next. It sleeps while there is nothing. A sleep advances `now`: a turn with the earlier
-    /// time would misjudge lateness.
+    /// Returns the next task of this worker. It sleeps while there is none. A sleep updates `now`, because a turn with
+    /// the earlier time would judge deadlines wrongly.
     pub fn next(&mut self, now: &mut Instant) -> Task<'a, C, P, W> {
         let scheduler = self.scheduler;
         let mut overdue = self.poll_is_overdue(*now);
@@ -80,8 +80,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 return Task::Serve(connection);
             }
             // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
-            // two busy workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two
-            // cores: 0.88 of the CPU time.)
+            // two busy workers polls for itself, and neither goes idle just to be woken again. (64 clients of `hello`
+            // on two cores: 0.88 of the CPU time.)
             let in_vain = std::mem::take(&mut self.in_vain);
             let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
@@ -125,7 +125,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             let granted = Permit { class: Some(class), scheduler };
             match &self.permit {
                 Some(held) if held.is_good_for(Work::Handler) => drop(granted),
-                _ => self.permit = Some(granted), // the one that was held is released
+                _ => self.permit = Some(granted), // the held permit is released
             }
         }
         connection
@@ -151,18 +151,19 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         if !self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
             let scheduler = self.scheduler;
             let class = scheduler.with_permits(|permits| permits.try_acquire(work))?;
-            self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
+            self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable permit is released
         }
         Some(MayBlock::granted(work))
     }
 
-    /// Whether connections wait for permits: then a worker that has used one returns it before it uses it again.
+    /// Returns whether connections wait for permits. Then a worker releases a permit that it has used instead of using
+    /// it again.
     pub fn others_want_permits(&self) -> bool {
         self.scheduler.wanted.load(Ordering::Relaxed) > 0
     }
 
-    /// Queues this connection for a permit behind those that wait already, and returns the permit that is held, in one
-    /// step. Returns a rejected connection, and a connection that now has a permit and is to be served.
+    /// Queues this connection for a permit behind the waiting ones, and releases the held permit, in one step. Returns
+    /// a connection that was rejected, and a connection that now has a permit and is to be served.
     pub fn await_permit(&mut self, connection: C, work: Work, now: Instant) -> (Option<C>, Option<C>) {
         let scheduler = self.scheduler;
         let held = self.permit.take().and_then(|mut permit| permit.class.take());
@@ -189,7 +190,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         (refused, next)
     }
 
-    /// Between turns: if connections wait for a permit, the held one goes to the first of them, which is returned.
+    /// If connections wait for a permit, passes the held permit to the first of them, and returns that. Called between
+    /// turns.
     pub fn pass_on_permit(&mut self) -> Option<C> {
         if self.permit.is_none() || !self.others_want_permits() {
             return None;
@@ -197,21 +199,21 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.release_permit()
     }
 
-    /// Releases the permit. Returns the connection that waited for it longest and has it now.
+    /// Releases the permit. Returns the connection that gets it: the connection that has waited longest.
     fn release_permit(&mut self) -> Option<C> {
         let (next, permit) = self.permit.take()?.release()?;
         self.permit = Some(permit);
         Some(next)
     }
 
-    /// Call it before code that may block, so that waiting connections need not wait for it.
+    /// Called before code that may block, so that waiting connections do not wait for it.
     pub fn begin_blocking(&self, now: Instant) {
         self.begin(now, true);
     }
 
-    /// Call it before code that is expected to be short. It wakes no worker only because the poller is free: new events
-    /// wait for the rest of this turn, or up to a tick, and mostly there are none. (For a file of 100 MiB and one
-    /// client two workers woke each other in turns, 0.9 `futex` calls per MiB.)
+    /// Called before code that is expected to be short. If only the poller is free, it wakes no worker: new events,
+    /// which are rare, wait for the rest of this turn or for a tick. (Otherwise, during the download of a 100 MiB file,
+    /// two workers would wake each other in turns, with 0.9 `futex` calls per MiB.)
     pub fn begin_short(&self, now: Instant) {
         self.begin(now, false);
     }
@@ -219,8 +221,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     fn begin(&self, now: Instant, long: bool) {
         let scheduler = self.scheduler;
         scheduler.workers[self.me].running_since.store(now.nanos(), Ordering::Relaxed);
-        // Partners: `something_waits` and `Polling::begin`. A worker that goes to wait after this sees what this worker
-        // pushed, and one that waits already is seen here.
+        // Partners: `something_waits` and `Polling::begin`. A worker that begins to wait after this sees the pushed
+        // connection. A worker that already waits is seen here.
         fence(Ordering::SeqCst);
         if scheduler.awake.load(Ordering::SeqCst) >= scheduler.workers.len() {
             return; // all workers are awake
@@ -240,12 +242,12 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.scheduler.load.handler_took(wall);
     }
 
-    /// Whether a handler is not worth a wake.
+    /// Returns whether handlers are so short that waking another worker is not worth it.
     pub fn handlers_are_short(&self) -> bool {
         !self.scheduler.load.is_worth_a_wake(0, true)
     }
 
-    /// The code that may block has ended.
+    /// Called when the code that may block has ended.
     pub fn end_blocking(&self) {
         let running = &self.scheduler.workers[self.me].running_since;
         if running.load(Ordering::Relaxed) != 0 {
@@ -253,14 +255,15 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
-    /// Whether to measure how much of this turn is blocked: one turn in eight, and only while turns are long. (It costs
-    /// two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
+    /// Returns whether to measure how much of this turn is blocked: in one turn of eight, and only while turns are
+    /// long. (A measurement costs two system calls. On a busy machine, where turns seem long, that is 7 % of a small
+    /// request.)
     pub fn measures_blocking(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(8) && self.scheduler.load.is_measured()
     }
 
-    /// A woken worker has found something: another may be woken if needed.
+    /// Called when a woken worker has found a task: now another worker can be woken if needed.
     fn found(&mut self) {
         self.rested = false;
         if std::mem::take(&mut self.woken) {
@@ -280,8 +283,8 @@ impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
     }
 }
 
-/// A permit held by a worker. It cannot be copied. Dropping it releases it: the connection that waited for it longest
-/// gets it and is pushed into the ready queue.
+/// A permit held by a worker. It cannot be copied. Dropping it releases it: the connection that has waited longest gets
+/// it and is pushed into the ready queue.
 struct Permit<'a, C, P, W: PollWaker> {
     class: Option<Class>, // until it is released
     scheduler: &'a Scheduler<C, P, W>,
@@ -292,7 +295,7 @@ impl<'a, C, P, W: PollWaker> Permit<'a, C, P, W> {
         self.class.is_some_and(|class| class.allows(work))
     }
 
-    /// Releases it. Returns the connection that waited for it longest, with its permit.
+    /// Releases the permit. Returns the connection that has waited longest, with its permit.
     fn release(mut self) -> Option<(C, Permit<'a, C, P, W>)> {
         let (next, class) = self.scheduler.release(self.class.take()?)?;
         Some((next, Permit { class: Some(class), scheduler: self.scheduler }))
@@ -307,8 +310,8 @@ impl<C, P, W: PollWaker> Drop for Permit<'_, C, P, W> {
     }
 }
 
-/// Whether connections of other workers come before a poll: the last poll found nothing, handlers are blocked, or most
-/// of a turn is.
+/// Returns whether connections of other workers come before a poll. They do if the last poll found nothing, if handlers
+/// are stuck, or if handlers mostly block.
 fn others_come_first(in_vain: bool, stuck: usize, blocks: bool) -> bool {
     in_vain || stuck > 0 || blocks
 }

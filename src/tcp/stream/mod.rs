@@ -1,5 +1,5 @@
-//! A connection that has left the engine: a blocking stream on a thread of its own. Made by `workers`. Nothing here is
-//! polled, and the owner of a stream can wait for its client as long as it likes.
+//! A connection that has left the engine: a blocking stream on a thread of its own. Created by `workers`. Nothing here
+//! is polled, and the owner of a stream can wait for its client for any time.
 
 mod socket; // the socket as source and sink
 mod writer; // the writing half
@@ -24,13 +24,13 @@ use socket::SocketSource;
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
 ///
-/// TCP keepalive finds a client whose system no longer responds. Reading and writing then fail.
+/// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///
 /// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
 /// timeout, when the stream is reset.
 ///
-/// Inside another protocol (TLS) it reads and writes the inner bytes. If a client leaves without the goodbye of that
-/// protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it breaks the protocol,
+/// Inside another protocol (TLS) it reads and writes the inner bytes. If a client disconnects without the goodbye of
+/// that protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it violates the protocol,
 /// [`InvalidData`](io::ErrorKind::InvalidData): see [`was_cut`](Stream::was_cut). The stream's own goodbye is sent when
 /// it is dropped and by [`shutdown_write`](Stream::shutdown_write), never after a panic. Each write is one record, or
 /// one system call for plain TCP: use a [`BufWriter`](io::BufWriter) for many small writes. One `write!` or `writeln!`
@@ -47,7 +47,7 @@ pub struct Stream {
 
 /// The source of a stream's bytes: the socket, or a layer above another source. An empty buffer is the end.
 pub trait Source: BufRead + Send {
-    /// Whether it ended without a goodbye.
+    /// Returns whether it ended without a goodbye.
     fn was_cut(&self) -> bool {
         false
     }
@@ -63,7 +63,7 @@ pub trait Sink: Send + Sync {
     /// Sends some of these bytes: as many as fit, or at least one if it may wait.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize>;
 
-    /// Waits until no sent bytes are kept here.
+    /// Waits until all sent bytes are written.
     fn flush(&self) -> io::Result<()>;
 
     /// Sends the goodbye after everything else, and the end of the stream. It may wait for the client.
@@ -73,7 +73,7 @@ pub trait Sink: Send + Sync {
     /// error there is no goodbye, because the output is incomplete.
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// The socket will be read to an end that the server causes, which is not a cut.
+    /// Called before the server ends the reading itself: this end does not count as a cut.
     fn end_reading(&self) {}
 
     /// Sets how long a write can wait for the client, if it writes to the socket more than once.
@@ -88,8 +88,8 @@ pub trait Registered: Send {
 
     fn server(&self) -> ServerHandle;
 
-    /// The stream is over. These bytes are still to be sent to its client, which may still be sending. If there are
-    /// none, it is half-closed.
+    /// Called when the stream is over. `bytes` are still to be sent to its client, which may still be sending. Without
+    /// bytes, the stream is already half-closed.
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }
 
@@ -111,12 +111,12 @@ impl Stream {
         Stream { writer, client, source, line_limit: LINE_LIMIT, ended: false, is_reset: false, registration }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The same stream with a layer above its source and its sink.
+    /// Returns this stream with a layer above its source and its sink.
     pub(super) fn through(
         mut self,
         layer: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),
@@ -126,8 +126,8 @@ impl Stream {
         self
     }
 
-    /// Sets how long a read, and how long a write, can wait for the client. Then they fail with
-    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`. Default: no limit; a
+    /// Sets how long a read, and how long a write, can wait for the client. After that they fail with
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], like the sockets of `std`. Default: no limit; a
     /// [`StreamHandler`](crate::raw::StreamHandler::timeout) sets 60 seconds.
     ///
     /// # Errors
@@ -146,31 +146,30 @@ impl Stream {
     }
 
     /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. A longer
-    /// line is the error [`io::ErrorKind::FileTooLarge`]. Default: 1 MiB; `None`: no limit, so that a client decides
-    /// how much memory its line takes.
+    /// line is the error [`io::ErrorKind::FileTooLarge`]. Default: 1 MiB; `None`: no limit, so that clients can use any
+    /// amount of memory.
     pub fn set_line_limit(&mut self, bytes: impl Into<Option<usize>>) {
         self.line_limit = bytes.into().unwrap_or(usize::MAX);
     }
 
-    /// Whether the server is shutting down: end soon.
+    /// Returns whether the server is shutting down. The handler should then end soon.
     pub fn is_shutting_down(&self) -> bool {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
     }
 
-    /// The server: to shut it down, or to read its statistics (Python's `self.server`).
+    /// Returns the server: to shut it down, or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> ServerHandle {
         self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
     }
 
-    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
-    /// `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error. Always false
-    /// for plain TCP, which has no goodbye, and after an end by the server's shutdown.
+    /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
+    /// without `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error.
+    /// Always false for plain TCP, which has no goodbye, and if the server's shutdown has ended the stream.
     pub fn was_cut(&self) -> bool {
         self.source.was_cut() && !self.is_shutting_down()
     }
 
-    /// Returns a writer for another thread. It ends with the connection, so wait for that thread before you drop this
-    /// stream.
+    /// Returns a writer for another thread. Dropping this stream ends the connection, so wait for that thread first.
     pub fn writer(&self) -> StreamWriter {
         self.writer.clone()
     }
@@ -183,12 +182,12 @@ impl Stream {
         self.writer.sink.end()
     }
 
-    /// Resets the connection when the stream is dropped: the client sees that what it got is incomplete.
+    /// Resets the connection when the stream is dropped, so that the client sees that the output is incomplete.
     pub fn reset(&mut self) {
         self.is_reset = true;
     }
 
-    /// An empty buffer, or a read of 0 bytes: the end, unless the stream was cut.
+    /// Called for an empty buffer or a read of 0 bytes: this is the end, or an error if the stream was cut.
     fn end(&mut self) -> io::Result<()> {
         self.ended = true;
         match self.was_cut() {
@@ -275,13 +274,13 @@ impl Write for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() || self.is_reset {
-            return; // without an end it is reset
+            return; // the connection is reset, because its end was not sent
         }
         let owed = self.writer.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {
             let _ = self.writer.socket.set_linger(None); // fails only if the connection is already broken
         }
-        // The engine writes what is unsent, because its clients wait without a thread.
+        // The engine writes unsent bytes, because it needs no thread to wait for the client.
         if (!owed.is_empty() || self.writer.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
             && let Some(registration) = self.registration.take()
         {

@@ -10,7 +10,7 @@ use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket};
 
 const BUFFER: usize = 16 * 1024;
 
-/// The socket itself, after the bytes that had arrived and were not used.
+/// Reads the bytes that had arrived and were not used, then the socket.
 pub(super) struct SocketSource {
     socket: Arc<Socket>,
     buffer: Vec<u8>,
@@ -26,7 +26,7 @@ impl SocketSource {
 
 impl Source for SocketSource {}
 
-/// The source of a stream while a layer is put above it.
+/// A placeholder for the source of a stream while a layer is put above it.
 impl Source for io::Empty {}
 
 impl Read for SocketSource {

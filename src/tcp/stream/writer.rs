@@ -10,7 +10,7 @@ use super::Sink;
 use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
 use crate::tcp::sys::Socket;
 
-/// The writing half of a [`Stream`](super::Stream), for another thread than the one that reads.
+/// The writing half of a [`Stream`](super::Stream), for a thread other than the reading thread.
 ///
 /// The bytes of one call (`write_all`, `write!`, `writeln!`) arrive together, even if other threads write.
 #[derive(Clone)]
@@ -27,7 +27,8 @@ impl StreamWriter {
 
     /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).
     /// `Write` sends the end of the stream, and reading is still possible (inside TLS it may wait for the client, like
-    /// a write). `Read` lets the [`Stream`](super::Stream) read only what has arrived. `Both` does not wait.
+    /// a write). After `Read`, the [`Stream`](super::Stream) reads only bytes that have already arrived. `Both` does
+    /// not wait.
     ///
     /// # Errors
     /// If the client has disconnected.
@@ -37,7 +38,7 @@ impl StreamWriter {
         }
         self.sink.end_reading();
         if how == Shutdown::Both {
-            let _ = self.sink.finish(&[]); // without it the client sees that it was cut off
+            let _ = self.sink.finish(&[]); // on an error, the client sees that it was cut off
         }
         self.socket.shutdown(how)
     }

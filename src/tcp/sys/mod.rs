@@ -1,5 +1,5 @@
-//! Sockets, the poller and other services of the kernel, under one name each. The engine takes them only from here, so
-//! that the simulation can run its own files on a simulated machine (`tests/simulation`).
+//! Sockets, the poller and other services of the kernel, under one name each. The engine uses only these, so that the
+//! simulation can run its files on a simulated machine (`tests/simulation`).
 //!
 //! Differences between systems are in `linux` and `portable`, under the same names. `portable` uses calls that every
 //! Unix has. `--cfg modest_portable` selects it on Linux, for tests.
@@ -54,17 +54,17 @@ impl ListeningSocket {
         Ok((ClientStream(stream), address_of(address)))
     }
 
-    /// Whether a client is waiting to be accepted now.
+    /// Returns whether a client is waiting to be accepted now.
     pub fn somebody_waits(&self) -> io::Result<bool> {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
     }
 
     /// Refuses clients that begin to connect from now on. Connected clients can still be accepted, so none is left to
-    /// be reset when the socket is closed. Only for a socket that no other process has, because it applies to all.
+    /// be reset when the socket is closed. Only for a socket that no other process has, because it affects all of them.
     ///
     /// # Errors
-    /// If the kernel does not support that.
+    /// If the kernel does not support this.
     pub fn refuse_newcomers(&self) -> io::Result<()> {
         system::refuse_newcomers(SockRef::from(&self.0))
     }
@@ -83,12 +83,12 @@ impl ClientStream {
     }
 }
 
-/// A second handle of the same socket, which is closed only with the last handle.
+/// Returns a second handle of the same socket, which is closed only with the last handle.
 pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
     stream.0.try_clone().map(ClientStream)
 }
 
-/// Waits until the stream is ready for this, or up to this time. It may return earlier.
+/// Waits until the stream is ready for `what`, up to this time. It may return earlier.
 pub fn wait_until_ready(stream: &impl AsFd, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     match poll(&mut [PollFd::new(stream, what)], limit.as_ref()) {
@@ -149,7 +149,7 @@ macro_rules! may_be_polled {
 
 may_be_polled!(ListeningSocket, ClientStream);
 
-/// The address as returned by the kernel. A Unix socket without a name has none.
+/// Returns the address as returned by the kernel. A Unix socket without a name has none.
 pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     let Some(address) = address else { return Address::Unix(None) };
     if address.address_family() != AddressFamily::UNIX {
@@ -164,7 +164,8 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     Address::Unix(name.map(|name| OsString::from_vec(name).into()))
 }
 
-/// How many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix socket.
+/// Returns how many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix
+/// socket.
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     let socket = SockRef::from(stream);
     let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
@@ -195,7 +196,7 @@ pub fn probe(stream: &impl AsFd, after: Duration) {
 /// The time between probes that are not answered.
 const PROBED_EVERY: Duration = Duration::from_secs(15);
 
-/// Sends a part of a file as far as it fits into the socket, through a buffer of this thread: for systems and file
+/// Sends as much of a part of a file as fits into the socket, through a buffer of this thread, for systems and file
 /// systems without `sendfile`.
 fn send_copy(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
     thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
@@ -212,7 +213,7 @@ fn send_copy(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> r
     })
 }
 
-/// How much of a file is copied at a time.
+/// How many bytes of a file are copied at a time.
 const COPIED: usize = 64 << 10;
 
 #[cfg(test)]

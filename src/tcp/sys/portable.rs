@@ -22,26 +22,29 @@ pub const WAYS: &[(&str, &str)] = &[
     ("readiness", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
     ("files to clients", "copies"),
     ("unsent bytes", "a limit of each socket's buffer; any progress of a client within a window suffices"),
-    ("clients at a shutdown", "those that connect in the last moment are reset, and streams that don't end see an end"),
+    (
+        "clients at a shutdown",
+        "clients that connect in the last moment are reset, and streams that don't end are closed",
+    ),
     ("state of threads", "unknown: a long handler counts as waiting"),
     ("listening sockets", "a stream socket with an address and no peer"),
     ("abstract Unix sockets", "no"),
     ("memory", "2 GiB assumed"),
 ];
 
-/// Makes a write to a disconnected client an error instead of a signal to the process. For Apple's systems see
+/// With this flag, a write to a disconnected client causes an error instead of a signal. For Apple's systems see
 /// `accept`.
 #[cfg(not(target_vendor = "apple"))]
 pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub const NO_SIGNAL: SendFlags = SendFlags::empty();
-/// These bytes are sent at once.
+/// No flag: bytes are sent at once.
 pub const MORE: SendFlags = SendFlags::empty();
 
 /// The memory that a machine is assumed to have.
 const ASSUMED_MEMORY: u64 = 2 << 30;
 
-/// An offset, so that times before the first call can be represented: up to a year.
+/// An offset, so that times up to a year before the first call can be represented.
 const BEFORE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 
 /// Accepts a non-blocking stream, with its client's address.
@@ -54,44 +57,44 @@ pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketA
     Ok((stream, address))
 }
 
-/// No call refuses new clients and keeps the connected ones.
+/// Returns an error: these systems have no call that refuses new clients and keeps the connected ones.
 pub fn refuse_newcomers(_: SockRef<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Sends a part of a file, as far as it fits into the socket.
+/// Sends as much of a part of a file as fits into the socket.
 pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
     super::send_copy(stream, file, start, count)
 }
 
-/// Unsent bytes alone are not counted.
+/// Returns an error: these systems do not count unsent bytes separately.
 pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Closes a socket in both directions, even if a thread waits on it: a thread that reads gets the end, and one that
-/// writes an error. Closing it resets the rest, so its client sees that the response was interrupted, unless everything
-/// written has arrived.
+/// Closes a socket in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread
+/// that writes gets an error. Closing the socket then resets the connection, so the client sees that the response was
+/// interrupted, unless all written bytes have arrived.
 pub fn cut_off(socket: &Socket) {
     super::end_both_ways(socket);
 }
 
-/// Only Linux has Unix sockets without a file.
+/// Not supported: only Linux has Unix sockets without a file.
 pub fn abstract_name(_: &SocketAddrUnix) -> Option<&[u8]> {
     None
 }
 
-/// Only Linux has Unix sockets without a file.
+/// Not supported: only Linux has Unix sockets without a file.
 pub fn abstract_address(_: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "only Linux has abstract sockets; give the path of a file"))
 }
 
-/// The address of a socket for notifications: a path.
+/// Parses the address of a socket for notifications, which is a path.
 pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))
 }
 
-/// Whether it is a socket that listens, as far as can be seen: a stream's, with an address and without a peer.
+/// Returns whether this seems to be a listening socket: a stream socket with an address and without a peer.
 pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     if sockopt::socket_type(&socket)? != SocketType::STREAM || getpeername(&socket) != Err(Errno::NOTCONN) {
         return Ok(false);
@@ -104,13 +107,13 @@ pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     Ok(is_bound)
 }
 
-/// The metadata of an inherited descriptor, by its number.
+/// Returns the metadata of an inherited descriptor, by its number.
 pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
     fs::metadata(format!("/dev/fd/{number}"))
 }
 
-/// Receives a datagram without waiting: its bytes, as many as fit, its length, and its sender. One that did not fit
-/// counts as one byte longer than the buffer.
+/// Receives a datagram without waiting: as many of its bytes as fit, its length, and its sender. The length of a
+/// datagram that does not fit is returned as one more than the buffer's.
 pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
     let room = &mut [IoSliceMut::new(buffer)];
     let received = recvmsg(socket, room, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?;
@@ -118,38 +121,38 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<
     Ok((received.bytes + lost, received.address))
 }
 
-/// An unnamed file cannot get a name.
+/// Returns an error: an unnamed file cannot get a name on these systems.
 pub fn link_unnamed(_: &File, _: &Path) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// How much memory this process can use.
+/// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     ASSUMED_MEMORY
 }
 
-/// The time by the clock of `std`, which pauses where that does, such as while a Mac sleeps.
+/// Returns the time by the clock of `std`, which can pause, for example while a Mac sleeps.
 pub fn monotonic_nanos() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     BEFORE + START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-/// The kernel does not report how many bytes have not arrived.
+/// Returns `None`: these kernels do not report how many bytes have not arrived.
 pub fn unacknowledged(_: net::SocketAddr, _: net::SocketAddr) -> Option<u64> {
     None
 }
 
-/// The state of threads cannot be read.
+/// A thread. Its state cannot be read on these systems.
 #[derive(Debug)]
 pub struct ThreadId;
 
-/// This thread's id.
+/// Returns this thread's id.
 pub fn thread_id() -> ThreadId {
     ThreadId
 }
 
 impl ThreadId {
-    /// Unknown.
+    /// Returns false: the state is unknown.
     pub fn is_runnable(&self) -> bool {
         false
     }

@@ -20,7 +20,7 @@ fn a_client_stream_does_not_block_and_is_not_inherited() {
     assert!(rustix::io::fcntl_getfd(&stream).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
 }
 
-/// A part of a file is sent from any position, up to any count, up to the end of the file.
+/// A part of a file is sent from any position, with any length, up to the end of the file.
 #[test]
 fn a_part_of_a_file_is_sent() {
     let mut file = tempfile::NamedTempFile::new().unwrap().into_file();

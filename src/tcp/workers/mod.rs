@@ -1,5 +1,5 @@
-//! A worker's loop: draw a connection, take a turn with it, poll, accept. Panics end here. Started by `server`; drives
-//! `scheduler`, `poller` and `connection`.
+//! A worker's loop: takes a connection from the queue, takes a turn with it, polls, accepts. Catches panics. Started by
+//! `server`; calls `scheduler`, `poller` and `connection`.
 
 mod polling; // events, deadlines, new clients, the start of a shutdown
 mod taking; // connections that leave the engine
@@ -27,7 +27,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
         now = then;
     }
     drop(worker);
-    // Connections that were parked or queued after the end, by a handler that took longer, end as well.
+    // Connections that were parked or queued after the end, because a handler took longer, are also ended.
     drop(engine.drain());
 }
 
@@ -39,14 +39,14 @@ pub struct WorkerLoop<'a> {
     buffers: Buffers,
     catch: Vec<BoxedConnection>,     // empty between polls
     newcomers: Vec<BoxedConnection>, // likewise
-    caught: usize,                   // by the last poll
-    rested: Instant,                 // when it last polled or yielded
-    notices: Vec<Notice>,            // what is to be logged once the poller is free
-    due: Vec<Call>,                  // what is to be called then
+    caught: usize,                   // how many connections the last poll found
+    rested: Instant,                 // when the worker last polled or yielded
+    notices: Vec<Notice>,            // messages to be logged when the poller is free
+    due: Vec<Call>,                  // functions to be called when the poller is free
 }
 
 impl<'a> WorkerLoop<'a> {
-    /// `me` is its number.
+    /// Creates the loop of the worker with the number `me`.
     pub fn new(engine: &'a Arc<Engine>, me: usize) -> WorkerLoop<'a> {
         WorkerLoop {
             me,
@@ -72,7 +72,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Takes turns with a connection, and with those that are granted this worker's permit, until it holds none.
+    /// Takes turns with a connection, and then with connections that get this worker's permit, until it holds none.
     fn serve(&mut self, connection: BoxedConnection, mut now: Instant) -> Instant {
         self.permit.used = false;
         let mut in_hand = Some(connection);
@@ -91,7 +91,7 @@ impl<'a> WorkerLoop<'a> {
         now
     }
 
-    /// One turn, and what happens to the connection. A panic ends the connection, and nothing else.
+    /// Takes one turn, and does with the connection what it requests. A panic ends the connection, and nothing else.
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let cpu = self.permit.worker.measures_blocking().then(thread_time);
@@ -120,16 +120,16 @@ impl<'a> WorkerLoop<'a> {
                 self.tell(panicked.of(connection.client(), settings.current.what()));
                 settings.current.end();
                 connection.panicked();
-                // They may contain output of this client, whose destructors may also panic.
+                // The buffers may contain output of this client, whose destructors may also panic.
                 let buffers = std::mem::take(&mut self.buffers);
-                contain("what was to be sent, while it was dropped", || drop(buffers));
+                contain("unsent output, while it was dropped", || drop(buffers));
                 self.close(connection, end)
             }
         };
         (in_hand, end)
     }
 
-    /// It needs a permit, and there was none, or others wait for the one it had.
+    /// Queues a connection that needs a permit, because there was none, or because others wait for the one it had.
     fn await_permit(&mut self, connection: BoxedConnection, work: Work, now: Instant) -> Option<BoxedConnection> {
         let (refused, next) = self.permit.worker.await_permit(connection, work, now);
         let next = next.map(|next| self.take_over(next));
@@ -144,14 +144,14 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Another connection has the permit now and is served next.
+    /// Serves a connection that has got this worker's permit.
     fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
         self.permit.used = false;
         connection.brought_by(None); // the file system may have changed since its poll
         connection
     }
 
-    /// A connection is over. Its destructors may block, and may panic.
+    /// Drops a connection that is over. Its destructors may block and may panic.
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         let may_block = catch("a conversation", || connection.drop_may_block());
         let may_block = may_block.map_err(|panicked| self.tell(panicked)).unwrap_or(true);
@@ -165,7 +165,7 @@ impl<'a> WorkerLoop<'a> {
         None
     }
 
-    /// A logger may block, which is announced until the end of this turn.
+    /// Logs a panic. The logger may block, which is announced until the end of this turn.
     fn tell(&self, panicked: Panicked) {
         self.permit.worker.begin_blocking(sync::now());
         panicked.tell();
@@ -176,7 +176,7 @@ impl<'a> WorkerLoop<'a> {
 struct HeldPermit<'a> {
     worker: EngineWorker<'a>,
     engine: &'a Engine,
-    used: bool, // for a handler of the current connection
+    used: bool, // whether it was used for a handler of the current connection
 }
 
 impl PermitAccess for HeldPermit<'_> {
@@ -189,7 +189,8 @@ impl PermitAccess for HeldPermit<'_> {
             self.used = true;
         }
         let may_block = self.worker.acquire_permit(work)?;
-        // With a single client, only a new client could wait while its handler runs, and at most until the next tick.
+        // With a single client, only a new client could have to wait while the handler runs, and at most until the next
+        // tick.
         if is_handler && !self.engine.has_one_client() {
             self.worker.begin_blocking(now);
         } else {

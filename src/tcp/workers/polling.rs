@@ -1,5 +1,5 @@
-//! A poll and its results: ready connections, late ones, new ones, evicted ones, and the start of a shutdown. No user
-//! code runs while the poller is held: messages are stored, and logged afterwards.
+//! A poll and its results: connections that are ready, late, new or evicted, and the start of a shutdown. No user code
+//! runs while the poller is held, so messages are stored and logged afterwards.
 
 use std::time::Duration;
 
@@ -25,18 +25,18 @@ const AFTER_A_FAILED_POLL: Duration = Duration::from_millis(10);
 
 /// How long a worker takes turns before it yields its core, if it has not polled. Workers that serve many clients
 /// hardly ever sleep. So the kernel runs them until their time slices are used up, and clients on the same machine do
-/// not run for 10 ms and more. Therefore a worker yields between turns after this time, and before it polls, unless it
-/// is the only one awake and its last poll found at most one connection. Measured with and without, in turns (wrk
-/// beside the server on two cores, each in its own session; files of 1 KiB): p99 with 8, 64 and 512 connections 0.4,
-/// 3.8 and 6.9 ms instead of 0.9, 7.4 and 9.2 ms, p99.9 with 64 connections 9 ms instead of 31 ms; CPU time per request
-/// 0.97 to 1.05. With one connection a yield would cost 5 to 9 %.
+/// not run for 10 ms or more. Therefore a worker yields between turns after this time, and before it polls, unless it
+/// is the only worker awake and its last poll found at most one connection. Effect of yielding (wrk and the server on
+/// the same two cores, each in its own session; files of 1 KiB): p99 with 8, 64 and 512 connections is 0.4, 3.8 and 6.9
+/// ms instead of 0.9, 7.4 and 9.2 ms; p99.9 with 64 connections is 9 ms instead of 31 ms; CPU time per request is 0.97
+/// to 1.05 of that without. With one connection a yield would cost 5 to 9 %.
 pub const YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// A message to be logged.
 pub type Notice = (Level, String);
 
 impl WorkerLoop<'_> {
-    /// Waits inside the poll, keeps one of the connections found, and serves it.
+    /// Waits inside the poll, queues all connections found except one, and serves that one.
     pub(super) fn poll(&mut self, mut guard: EnginePoller<'_>, now: Instant) -> Instant {
         let engine = self.engine;
         let caught = self.caught;
@@ -91,7 +91,7 @@ impl WorkerLoop<'_> {
         now
     }
 
-    /// Queues everything found, except the first if it is kept.
+    /// Queues all connections found, except the first if it is kept.
     fn push_catch(&mut self, keep: bool) -> Option<BoxedConnection> {
         let scheduler = &self.engine.scheduler;
         let mut catch = self.catch.drain(..);
@@ -195,10 +195,10 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// Resets a further client of an address at its limit, so that the kernel keeps nothing of it.
+    /// Resets a client whose address has reached its limit, so that the kernel keeps no state of the connection.
     fn refuse(&mut self, stream: ClientStream, client: &Client) {
         Transport::new(stream).reset();
-        // The logger itself is not called to check its level: its code must not run while the poller is held.
+        // The logger's own check of levels is not called, because its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
             let notice = format!("rejected {client}: its address has the maximum number of connections");
             self.notices.push((Level::Debug, notice));
@@ -225,11 +225,11 @@ impl WorkerLoop<'_> {
         self.catch.append(&mut evicted.connections);
     }
 
-    /// A shutdown: every connection is notified, new clients are refused, and once connected clients have been accepted
-    /// the listeners are closed.
+    /// Begins the shutdown: notifies every connection and refuses new clients. When connected clients have been
+    /// accepted, the listeners are closed.
     ///
     /// The last accept is limited to the number of clients that can wait: if another process serves the same listener,
-    /// clients keep coming, and are its own.
+    /// clients keep coming, and are for that process.
     fn shut_down(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
         let closes_at = guard.poller().acceptor().closes_at().unwrap_or_else(|| {
             let mut parked = self.engine.scheduler.table().begin_shutdown();
@@ -245,7 +245,7 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// What may block waits until the poller is free.
+    /// Does what may block, after the poller was released.
     fn after_a_poll(&mut self, now: Instant) {
         if !self.due.is_empty() {
             self.call_due(now);
@@ -253,7 +253,7 @@ impl WorkerLoop<'_> {
         self.log_notices();
     }
 
-    /// Calls what is due, if there is a permit.
+    /// Calls the functions that are due, if there is a permit.
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
         let Some(_may_block) = self.permit.begin(Work::Short, now) else {
@@ -265,7 +265,7 @@ impl WorkerLoop<'_> {
         self.permit.worker.end_blocking();
     }
 
-    /// A logger may block, which is announced, so that another worker polls.
+    /// Logs the stored messages. The logger may block, which is announced, so that another worker polls.
     fn log_notices(&mut self) {
         if self.notices.is_empty() {
             return;

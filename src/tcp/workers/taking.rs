@@ -19,7 +19,8 @@ use super::super::transport::Transport;
 use super::WorkerLoop;
 
 impl WorkerLoop<'_> {
-    /// A conversation takes its socket: it gets a thread, or waits for one, or gets an event that there is none.
+    /// Handles a conversation that takes its socket: starts a thread, or queues it for one, or passes it the event that
+    /// there is none.
     pub(super) fn take(&mut self, connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         self.engine.scheduler.table().leave(connection.token());
         match self.engine.taken.admit(connection, now) {
@@ -31,7 +32,7 @@ impl WorkerLoop<'_> {
                 None
             }
             Admission::Queued => {
-                self.engine.scheduler.wake_poller(); // it may have waited longer than this one
+                self.engine.scheduler.wake_poller(); // the poller may wait for longer than this connection can
                 None
             }
             Admission::Full(mut refused, _) => {
@@ -64,7 +65,7 @@ fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnect
     handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Runs on the connection's own thread: from the conversation's `take` to its end.
+/// Passes the socket to the conversation's `take`, on the connection's own thread.
 fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     let client = connection.client().clone();
     let taken = catch("a conversation", || -> io::Result<()> {
@@ -106,10 +107,11 @@ impl stream::Registered for Place {
     fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {
         let Some(registration) = self.registration.take() else { return };
         let token = sys::Token(registration.link().token().to_usize());
-        // If it cannot be polled again, it is closed at once, with its registration.
+        // If the socket cannot be polled again, it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
             let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
-            // A connection that is returned because the server is over would keep the engine.
+            // A connection that is returned because the server is over holds a reference to the engine, so it is
+            // dropped.
             drop(cut_off(self.engine.scheduler.push_from_outside(connection)));
         }
     }

@@ -49,7 +49,7 @@ def text(at):
                     path.with_name(f"text.js.{suffix}"),
                     subprocess.run([tool, "-c"], input=TEXT, stdout=-1, check=True).stdout,
                 )
-        make(path.with_name("text.js.gz"), gzip.compress(TEXT))  # the last one: once it is accepted, all are
+        make(path.with_name("text.js.gz"), gzip.compress(TEXT))  # the last client: when it is accepted, all are
         at.settle("/curl/text.js", "gzip")
     return path, f"{at.site.url}/curl/text.js"
 

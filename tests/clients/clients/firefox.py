@@ -159,7 +159,7 @@ def shown(firefox, names, what):
 
 
 def last_menu(firefox, action):
-    """Does this to the button of the last row's menu. The buttons are added after the rows."""
+    """Calls this function with the button of the last row's menu. The buttons are added after the rows."""
     firefox.wait(f"let b = document.querySelector('tbody:last-of-type tr:last-child .m'); b?.{action}(); return !!b", "a menu")
 
 

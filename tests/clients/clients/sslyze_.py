@@ -46,7 +46,7 @@ def check_the_rest(at):
     """no early data; sessions are resumed; HSTS is sent"""
     _, found = scan(at, "rest", "--early_data", "--resum", "--http_headers")
     assert not found["tls_1_3_early_data"]["supports_early_data"]
-    # It reports that no ticket is accepted, because it expects the same one back. A resumed session gets a new one
+    # sslyze reports that no ticket is accepted, because it expects to get the same ticket back. A resumed session gets a new one
     # here; `tls` checks with openssl that tickets are accepted.
     resumption = found["session_resumption"]
     same(resumption["session_id_successful_resumptions_count"], 5, "sessions resumed by their id")

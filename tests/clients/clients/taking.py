@@ -92,7 +92,7 @@ def check_cadaver(at):
     make(away / "file", b"letters")
     words = ["put file", "mkcol new", "cd new", "put file", "move file other", "ls", "get other back", "delete other", "cd ..", "rmcol new", "quit"]
     command = ["cadaver", f"{server.url}/"]
-    if at.tls:  # it asks about the authority, but only in a terminal
+    if at.tls:  # cadaver asks whether to trust the authority, but only in a terminal
         command, words = ["script", "-qec", " ".join(command), "/dev/null"], ["y", *words]
     said = at.run(command, cwd=away, stdin="\n".join(words).encode() + b"\n")
     same((away / "back").read_bytes(), b"letters", said.text)

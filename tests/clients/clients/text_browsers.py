@@ -50,7 +50,7 @@ def check_site(at):
     site = at.serve("modest", at.project / "www", "-b", "127.0.0.1", "-p", "0")
     for name, text in dumps(at, f"{site.url}/"):
         for wanted in (
-            "It works. This page came from modest.",
+            "It works. This page is served by modest.",
             "What is being served",
             "A server of your own",
             "do_get",

@@ -37,7 +37,7 @@ def check_mirror(at):
     words = ["-m", "-np", "-nH", "--cut-dirs=1", "-R", "index.html*", "--restrict-file-names=nocontrol", f"{url}/"]
     mark = at.site.mark()
     wget(at, *words, cwd=copy).good()
-    at.site.logged(mark, '/mirror/deep/er/file.bin HTTP/1.1" 200')  # the last: what comes after is the second run
+    at.site.logged(mark, '/mirror/deep/er/file.bin HTTP/1.1" 200')  # the last line of the first run: later lines belong to the second run
     same(tree(copy), tree(folder), "the copy")
     stamps = {name: int((folder / name).stat().st_mtime) for name in names}
     same({name: int((copy / name).stat().st_mtime) for name in names}, stamps, "the times")

@@ -16,7 +16,7 @@ LIMIT = 60  # seconds for a check without its own limit
 
 
 class Skipped(Exception):
-    """This can't be checked here, with the reason."""
+    """Raised with the reason if something can't be checked here."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ class Done:
         return self.out.decode("utf-8", "replace")
 
     def good(self):
-        """Asserts that it ended successfully."""
+        """Asserts that the command ended successfully."""
         if self.status != 0:
             raise AssertionError(f"{self} ended with {self.status}: {last_lines(self.err) or last_lines(self.out)}")
         return self
@@ -73,7 +73,7 @@ def end(process, with_signal=signal.SIGKILL):
 
 
 def run(words, within=30, stdin=b"", **more):
-    """Runs a command to its end. Returns its result and its output, whatever its status."""
+    """Runs a command to its end. Runs a command, and returns its status and its output, also if it fails."""
     process = start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
     try:
         out, err = process.communicate(stdin, timeout=within)

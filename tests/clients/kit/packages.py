@@ -63,7 +63,7 @@ def found(command):
 
 
 def from_debian(wanted):
-    """One call for all packages. If it fails, one call for each, so that one wrong name does not prevent the others."""
+    """One call for all packages. If that fails, one call for each package, so that one wrong name does not prevent the others."""
     wanted = sorted(set(wanted))
     if not wanted:
         return
@@ -99,7 +99,7 @@ def from_npm(wanted, folder):
 
 
 def quietly(words, within):
-    """Whether it succeeded. Its last lines are shown if it did not."""
+    """Whether it succeeded. The last lines of the output are shown if it did not."""
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     words = [str(word) for word in words]
     try:

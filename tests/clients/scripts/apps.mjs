@@ -79,7 +79,7 @@ check("inbox: two photos at once, with their progress; then what has arrived", a
   await page.getByText("Thank you.").waitFor();
   same(readdirSync(folder).sort().map((name) => [name, statSync(join(folder, name)).size]), [["a-1.jpg", 5], ["a.jpg", 30_000_000]], "the folder");
   await shoot(page, "inbox-phone");
-  await page.getByRole("link", { name: "What has arrived" }).click();
+  await page.getByRole("link", { name: "Received photos" }).click();
   await page.getByText("a-1.jpg").waitFor();
   same(trouble.filter((line) => !/favicon/.test(line)), [], "trouble");
   await close();

@@ -22,10 +22,10 @@ for (const [look, options] of Object.entries(looks)) {
   });
 }
 
-check("the project's site: each button asks, and shows what was answered", async () => {
+check("the project's site: each button sends a request and shows the response", async () => {
   const { page, close } = await open();
   await page.goto(`${www}/`);
-  const wanted = { "A page": 200, "Only its head": 200, "Five letters": 206, "A picture we know": 304, "Past the end": 416, "What is not there": 404, "What is not allowed": 405 };
+  const wanted = { "A page": 200, "Only its head": 200, "Five letters": 206, "A picture again": 304, "Past the end of a file": 416, "A missing page": 404, "A method that is not allowed": 405 };
   same(await page.locator(".asks button").allInnerTexts(), Object.keys(wanted), "the buttons");
   for (const [name, status] of Object.entries(wanted)) {
     await page.getByRole("button", { name, exact: true }).click();

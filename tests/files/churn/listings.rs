@@ -98,7 +98,7 @@ impl Listed {
         Listed { way, folder, elsewhere, target, version, changing, told }
     }
 
-    /// Whether the change takes several steps. Then no request is made meanwhile.
+    /// Whether the change takes several steps. Then no request is made during the change.
     fn is_torn(&self) -> bool {
         matches!(self.way, Way::Named | Way::Subfolder)
     }

@@ -312,7 +312,7 @@ fn conditions_of_copies_and_new_folders() {
             ("PUT", "/a", 204),
             ("DELETE", "/a", 204),
         ] {
-            // The tags of what is to be made, and of a file that is gone, never hold.
+            // A condition with the tag of a file that does not exist, or not yet, is always false.
             if method == "MKCOL" && condition.starts_with("([") {
                 continue;
             }
@@ -329,7 +329,8 @@ fn conditions_of_copies_and_new_folders() {
     }
 }
 
-/// Copies of large files and folders keep workers: only a few are in progress at once, and none without its client.
+/// Copies of large files and folders hold workers, so only a few are in progress at once, and a copy ends if its client
+/// disconnects.
 #[test]
 fn long_copies_leave_workers_and_end_with_their_client() {
     let folder = Folder::new(&[("small", "x"), ("folder/x", "x")]);
@@ -359,7 +360,7 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     assert_eq!(copy("/folder", "/folder2"), 201);
 }
 
-/// A copy that fails takes nothing of the quota, however much of it was copied before.
+/// A copy that fails uses nothing of the quota, even if much was copied before.
 #[test]
 fn failed_copies_leave_the_quota() {
     let folder = Folder::new(&[]);
@@ -518,7 +519,7 @@ fn a_lock_holds_for_every_path_to_the_file() {
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
 }
 
-/// A lock holds wherever its folder is served, also at a mount that supports no locks.
+/// A lock holds at all paths at which its folder is served, also at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;
@@ -600,7 +601,7 @@ fn locks_of_folders() {
         ("MOVE", "/d", &[bob, ("destination", "/sub/d")], 423),
         ("MOVE", "/sub/a", &[bob, ("destination", "/e")], 423),
         ("COPY", "/d", &[bob, ("destination", "/sub/deep/d")], 423),
-        ("PUT", "/sub/a", &[bob, ("if", &*untagged)], 423), // he can't use her token
+        ("PUT", "/sub/a", &[bob, ("if", &*untagged)], 423), // bob can't use ada's token
         ("PUT", "/d", &[bob], 204),
         ("PUT", "/sub/a", &[ada, ("if", &*untagged)], 204),
         ("PUT", "/sub/deep/new", &[ada, ("if", &*tagged)], 201),
@@ -688,7 +689,7 @@ fn a_lock_in_the_middle_of_a_change() {
     }
 }
 
-/// Whether a file below a folder is being written: one without a name, or with a hidden one where there are no such
+/// Whether a file below a folder is being written. Such a file has no name, or a hidden name on systems without unnamed
 /// files.
 fn is_written(folder: &std::path::Path) -> bool {
     let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();

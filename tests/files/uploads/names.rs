@@ -108,7 +108,7 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
     assert_eq!(tree(folder.as_ref()).len(), 62);
 }
 
-/// Pages of other sites can't write, whatever request they make a browser send.
+/// Pages of other sites can't write, with any request that they can make a browser send.
 #[test]
 fn pages_of_other_sites_cannot_write() {
     let folder = Folder::new(&[("old", "x")]);

@@ -56,8 +56,7 @@ fn uploads_stay_within_the_quota() {
     }
 }
 
-/// Broken, rejected and missing bodies are not counted, however they are sent. An upload that can continue keeps its
-/// part.
+/// Broken, rejected and missing bodies are not counted. An upload that can continue keeps its part.
 #[test]
 fn failed_uploads_return_their_quota() {
     let folder = Folder::new(&[]);

@@ -64,7 +64,7 @@ pub enum BodyKind {
     CutShortChunked,
 }
 
-/// What the handler does with the body.
+/// The way in which the handler uses the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Received before the handler is called, and read.

@@ -153,7 +153,7 @@ pub fn hello(config: &Arc<ClientConfig>) -> (ClientConnection, Vec<u8>) {
     (connection, bytes)
 }
 
-/// Gives rustls all bytes until the end of the stream. Returns its error, if there is one.
+/// Gives rustls all bytes until the end of the stream. Returns the error of rustls, if there is one.
 pub fn read_all(connection: &mut ClientConnection, stream: &mut TcpStream) -> Result<(), String> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     loop {

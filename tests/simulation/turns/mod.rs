@@ -50,7 +50,7 @@ struct Step {
     next: Next,
     /// Continue above a layer.
     layers: bool,
-    /// What it says can be sent with the output of the next handler.
+    /// The output of this step can be sent together with the output of the next handler.
     waits: bool,
 }
 

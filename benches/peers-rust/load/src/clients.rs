@@ -86,7 +86,7 @@ impl Client for Listener {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Comments and other fields are read over.
+    /// Skips comments and other fields.
     fn expect(&mut self, text: &str) -> io::Result<()> {
         let (wanted, mut buffer) = (format!("data: {text}\n"), [0; 4096]);
         while !(self.1.ends_with(b"\n\n\r\n") && String::from_utf8_lossy(&self.1).contains(&wanted)) {

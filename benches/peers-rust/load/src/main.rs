@@ -1,4 +1,4 @@
-//! Clients that wrk does not have: of WebSockets, event streams and datagrams. Used by `benches/loads.py`.
+//! Clients that wrk does not support: of WebSockets, event streams and datagrams. Used by `benches/loads.py`.
 //!
 //! `bench-load echo ws|udp ADDRESS CONNECTIONS SECONDS`: each connection sends a text and waits for the same text. All send, then all read.
 //! `bench-load all ws|events ADDRESS CONNECTIONS SECONDS`: one client sends a text, and all connections read it.

@@ -1,4 +1,4 @@
-//! A loop over a blocking socket, on one thread: what the system's two calls for each datagram cost alone.
+//! A loop over a blocking socket, on one thread: it measures the cost of the two system calls for each datagram.
 
 use std::net::UdpSocket;
 

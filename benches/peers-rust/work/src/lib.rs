@@ -99,7 +99,7 @@ fn random_id() -> u32 {
     })
 }
 
-/// How many rows `/queries?n=20` asks for.
+/// Returns the number of rows that `/queries?n=20` requests.
 pub fn count_in(query: &str) -> usize {
     query.strip_prefix("n=").and_then(|number| number.parse().ok()).unwrap_or(1).clamp(1, 500)
 }

@@ -19,7 +19,7 @@ impl Layers {
         self.0.insert(0, layer);
     }
 
-    /// The layers that all of these routes have.
+    /// Returns the layers that all of these routes have.
     pub(super) fn shared_by<'a>(mut all: impl Iterator<Item = &'a Layers>) -> Layers {
         let mut shared = all.next().map(|first| first.0.clone()).unwrap_or_default();
         all.for_each(|other| shared.retain(|layer| other.0.iter().any(|known| Arc::ptr_eq(known, layer))));
@@ -41,7 +41,7 @@ impl Layers {
         Ok(depth)
     }
 
-    /// The endpoint's response, changed by the layers.
+    /// Calls the layers, and the endpoint inside them. Returns their response.
     pub(super) fn handle(
         &self,
         request: &Request,
@@ -51,7 +51,7 @@ impl Layers {
         Next::endpoint(&self.0, &endpoint, depth).run(request)
     }
 
-    /// The layers that were called for this request, innermost first.
+    /// Returns the layers that were called for this request, innermost first.
     pub(super) fn asked(&self, request: &Request, depth: Depth<'_>) -> impl Iterator<Item = &dyn Layer> {
         self.0[..depth.asked_inside(request, self.0.len())].iter().rev().map(|layer| &**layer)
     }

@@ -1,11 +1,11 @@
-//! Routes: functions by path and method. They are built here. A `Router`, which serves them, is a handler like any
+//! Routes: functions by path and method. This module builds them. A `Router`, which serves them, is a handler like any
 //! other.
 
 mod router; // routes as a handler
 
 mod layers; // the layers around a route
 
-mod table; // which resource a path leads to
+mod table; // the resource of a path
 
 mod path; // patterns
 
@@ -91,12 +91,12 @@ pub struct ListedRoute {
 }
 
 impl ListedRoute {
-    /// The method; `None` for a handler of all methods.
+    /// Returns the method; `None` for a handler of all methods.
     pub fn method(&self) -> Option<&Method> {
         self.method.as_ref()
     }
 
-    /// The pattern of its paths.
+    /// Returns the pattern of its paths.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
@@ -108,7 +108,7 @@ impl fmt::Display for ListedRoute {
     }
 }
 
-/// Everything about one pattern.
+/// The functions and layers of one pattern.
 struct Resource<S> {
     pattern: String,
     serves: Serves<S>,
@@ -117,7 +117,7 @@ struct Resource<S> {
 enum Serves<S> {
     Methods {
         routes: Vec<Route<S>>,
-        /// The layers that all routes of the pattern have, which also apply to responses without a function. Known once
+        /// The layers that all routes of the pattern have. They also apply to responses without a function. Set when
         /// all routes are added.
         shared: Layers,
     },
@@ -206,7 +206,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// The resource of this pattern.
+    /// Returns the resource of this pattern.
     fn methods_of(&mut self, pattern: &str) -> usize {
         let has_methods =
             |known: &Resource<S>| matches!(known.serves, Serves::Methods { .. }) && known.pattern == pattern;
@@ -344,8 +344,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Returns why no path could match this pattern. For patterns that come from users, because
-    /// [`mount`](Routes::mount) and the setters of routes panic for them. `None` for a valid pattern.
+    /// Returns why a pattern is invalid, or `None` if it is valid. Use it for patterns that come from users, because
+    /// [`mount`](Routes::mount) and the setters of routes panic for an invalid pattern.
     ///
     /// ```
     /// assert!(modest::Routes::<()>::fault_of("/a%20b").is_some());

@@ -1,7 +1,7 @@
-//! Patterns of paths: the fault of a pattern that no path can match, the names in a pattern, and the prefixes of
-//! mounts. Pure functions. Used by `routes`.
+//! Patterns of paths: why a pattern is invalid, the names in it, and the prefixes of mounts. Pure functions. Used by
+//! `routes`.
 
-/// The names in a valid pattern.
+/// Returns the names in a valid pattern.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
     let (mut names, mut rest) = (Vec::new(), pattern);
     while let Some((_, behind)) = rest.split_once('{') {
@@ -71,17 +71,17 @@ impl Prefix {
         pattern.strip_prefix('/')?.split('/').map(Segment::parse).collect::<Option<_>>().map(Prefix)
     }
 
-    /// How many segments of a path it takes.
+    /// Returns the number of its segments.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Its precedence among prefixes of the same length: fixed text before names.
+    /// Returns the precedence among prefixes of the same length: fixed text before names.
     pub(super) fn rank(&self) -> Vec<bool> {
         self.0.iter().map(|segment| segment.name.is_some()).collect()
     }
 
-    /// The names in it, with their values in this path, if the path begins with it.
+    /// If the path begins with this prefix, returns the names in the prefix with their values in the path.
     pub(super) fn matches(&self, path: &str) -> Option<Vec<(String, String)>> {
         let mut names = path.strip_prefix('/')?.split('/');
         let mut params = Vec::new();
@@ -121,7 +121,7 @@ impl Segment {
         to.push_str(text);
     }
 
-    /// The part of a segment that the name in braces matches. Empty for fixed text.
+    /// Returns the part of a segment that the name in braces matches. Empty for fixed text.
     fn value<'a>(&self, name: &'a str) -> Option<&'a str> {
         let value = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         (value.is_empty() != self.name.is_some()).then_some(value)

@@ -26,10 +26,10 @@ pub struct Router<S> {
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
-/// Where a request leads.
+/// The target of a request.
 enum Target<'a, S> {
     Route(&'a Route<S>),
-    /// A separate handler, and the number of path segments that it does not see.
+    /// A separate handler, and the number of path segments that are removed for it.
     Handler(&'a dyn RequestHandler, Option<&'a Layers>, u32),
     /// OPTIONS of a path with these methods.
     Options(&'a [Route<S>], &'a Layers),
@@ -38,7 +38,7 @@ enum Target<'a, S> {
 }
 
 impl<'a, S> Target<'a, S> {
-    /// The layers that the routes put around this target.
+    /// Returns the layers that the routes put around this target.
     fn layers(&self) -> &'a Layers {
         const NONE: &Layers = &Layers::NONE;
         match self {
@@ -100,7 +100,7 @@ impl<S> Router<S> {
         }
     }
 
-    /// The handler to which the router passes the request, if it has been called with the head.
+    /// Returns the handler to which the router passes the request, if it has been called with the head.
     fn inside<'a, 'd>(&self, request: &Request, target: &Target<'a, S>, depth: Depth<'d>) -> Option<Inside<'a, 'd>> {
         let Target::Handler(handler, _, names) = *target else { return None };
         let depth = depth.behind(target.layers().len()).ok()?;
@@ -113,7 +113,7 @@ impl<S> Router<S> {
 struct Inside<'a, 'd> {
     handler: &'a dyn RequestHandler,
     depth: Depth<'d>,
-    /// How many segments of the path it does not see.
+    /// How many segments of the path are removed for it.
     names: u32,
 }
 
@@ -126,7 +126,7 @@ fn path_missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
-/// The value of `Allow`.
+/// Returns the value of `Allow`.
 fn allowed<S>(routes: &[Route<S>]) -> String {
     let mut methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
     if methods.contains(&"GET") && !methods.contains(&"HEAD") {

@@ -8,14 +8,14 @@ use matchit::InsertError;
 use super::path::{self, Prefix};
 use crate::http::request::route_match::{Found, RouteTable};
 
-/// The matcher identifies each name but the last by a letter.
+/// How many names a pattern can have: the matcher identifies each name but the last by a letter.
 const MOST_NAMES: usize = 25;
 
 /// The patterns of a router, each with the number of its resource.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     matcher: matchit::Router<usize>,
-    /// The longest first. Of the same length, fixed text before names.
+    /// Mounts, longest first. Of the same length, fixed text before names.
     mounts: Vec<(Prefix, usize)>,
     /// The pattern of each resource, as written.
     patterns: Vec<String>,
@@ -83,7 +83,7 @@ impl RouteTable for Table {
         let path: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
         self.patterns.iter().any(|pattern| {
             let mut names = pattern.split('/').skip(1);
-            // A name in braces matches any name, and `{*rest}` has names below it.
+            // A name in braces matches any segment. `{*rest}` matches several.
             let begins_so = path.iter().all(|name| names.next().is_none_or(|own| own.contains('{') || own == *name));
             begins_so && (names.next().is_some_and(|name| !name.is_empty()) || pattern.contains("{*"))
         })

@@ -17,14 +17,14 @@ pub struct PartHead {
     pub(super) encoded: bool,
 }
 
-/// Why a field is rejected.
+/// The reason for which a field is rejected.
 pub(super) type Malformed = &'static str;
 
 const BAD_HEAD: Malformed = "a part of the form has a malformed field";
 const BAD_DISPOSITION: Malformed = "a part of the form has a malformed Content-Disposition";
 const NO_NAME: Malformed = "a part of the form has no name";
 
-/// The boundary in this value of Content-Type. `None` if it is another type.
+/// Returns the boundary in this value of Content-Type, or `None` if it is another type.
 pub(super) fn boundary(content_type: &str) -> Result<Option<String>, Malformed> {
     let (media_type, rest) = first_word(content_type);
     if !media_type.eq_ignore_ascii_case("multipart/form-data") {
@@ -47,7 +47,7 @@ fn is_boundary(text: &str) -> bool {
     (1..=70).contains(&text.len()) && text.bytes().all(is_in_set) && !text.ends_with(' ')
 }
 
-/// The charset in this value of a part's Content-Type, if it can be read.
+/// Returns the charset in this value of a part's Content-Type, if it can be read.
 pub(super) fn charset(content_type: &str) -> Option<String> {
     let (_, rest) = first_word(content_type);
     let mut parameters = Parameters { rest, escapes: true }.map_while(|parameter| parameter);
@@ -55,50 +55,51 @@ pub(super) fn charset(content_type: &str) -> Option<String> {
 }
 
 impl PartHead {
-    /// How many bytes its strings have.
+    /// Returns the number of bytes in its strings.
     pub(super) fn memory(&self) -> usize {
         let others = [&self.file_name, &self.content_type];
         self.name.len() + others.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
-    /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
-    /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
-    /// be distinguished. Within a name `\"` is a quote, as curl and Go write it; any other backslash stays.
+    /// Returns the name of the form's field. It can be empty, or equal to the name of another part. `%22`, `%0D` and
+    /// `%0A` are decoded, because browsers encode these three characters and no others. So a literal `%22` in a name is
+    /// also decoded. `\"` is a quote, as curl and Go write it; other backslashes stay.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name of the file as sent, decoded like [`name`](PartHead::name). Empty if the user chose no file. It can be
-    /// anything, including `../../etc/passwd`: see [`safe_file_name`](PartHead::safe_file_name).
+    /// Returns the name of the file as sent, decoded like [`name`](PartHead::name). Empty if the user chose no file. It
+    /// can be anything, including `../../etc/passwd`: see [`safe_file_name`](PartHead::safe_file_name).
     ///
     /// `filename*`, which RFC 7578 forbids, is used if there is no `filename` and it is valid UTF-8.
     pub fn file_name(&self) -> Option<&str> {
         self.file_name.as_deref()
     }
 
-    /// The name of the file, changed into one that is safe in a folder, on Linux and on Windows:
+    /// Returns the name of the file, changed so that it is safe as the name of a file on Linux and Windows:
     ///
     /// - only the part after the last slash or backslash;
     /// - `_` for control characters, for `< > : " | ? *`, and for invisible characters that change the direction of
     ///   text;
-    /// - no dots or spaces at its beginning and end, so it is never hidden, `.` or `..`;
+    /// - no dots or spaces at the beginning and end, so it is never hidden, `.` or `..`;
     /// - `_` before a name of a Windows device (`_con.txt`);
-    /// - up to 255 bytes: its stem is cut between two characters, and an extension of up to 64 bytes is kept;
+    /// - up to 255 bytes: the stem is cut between two characters, and an extension of up to 64 bytes is kept;
     /// - `file` if nothing is left.
     ///
-    /// `None` if there is no [`file_name`](PartHead::file_name), or an empty one, which a browser sends without content
+    /// `None` if there is no [`file_name`](PartHead::file_name), or an empty one: browsers send that, without content,
     /// if no file was chosen.
     pub fn safe_file_name(&self) -> Option<String> {
         self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
     }
 
-    /// The Content-Type as sent. It may be wrong.
+    /// Returns the Content-Type as sent. It may be wrong.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
 
-    /// `head` is its lines, each with its line break. Other fields than these are ignored (RFC 7578, section 4.8), but
-    /// they must be valid fields. `is_delimiter` recognizes a line that another reader may take for a delimiter.
+    /// Parses the lines of a head, each with its line break. Fields other than Content-Disposition, Content-Type and
+    /// Content-Transfer-Encoding are ignored (RFC 7578, section 4.8), but they must be valid. `is_delimiter` recognizes
+    /// a line that another parser may take for a delimiter.
     pub(super) fn parse(head: &[u8], is_delimiter: impl Fn(&[u8]) -> bool) -> Result<PartHead, Malformed> {
         let (mut disposition, mut content_type, mut coding) = (None, None, None);
         let mut start = 0;
@@ -127,8 +128,8 @@ impl PartHead {
     }
 }
 
-/// Name and value of a field line. Folded lines are rejected. Control characters are allowed, because browsers send
-/// names unchanged.
+/// Returns name and value of a field line. Folded lines are rejected. Control characters are allowed, because browsers
+/// do not encode them in names.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -160,8 +161,8 @@ fn names(disposition: &str) -> Result<(String, Option<String>), Malformed> {
     Ok((name, file_name))
 }
 
-/// Browsers encode three characters of a name, and nothing else (WHATWG HTML, "multipart/form-data encoding
-/// algorithm"). A quote in the text follows a backslash.
+/// Decodes a name. Browsers encode three characters and no others (WHATWG HTML, "multipart/form-data encoding
+/// algorithm"). Some clients put a backslash before a quote.
 fn decode_name(value: Value<'_>) -> String {
     match value {
         Value::Token(text) => text.to_owned(),
@@ -171,7 +172,8 @@ fn decode_name(value: Value<'_>) -> String {
     }
 }
 
-/// `UTF-8'language'percent-encoded` (RFC 8187, section 3.2.1). RFC 7578 does not allow it, but some clients send it.
+/// Decodes `UTF-8'language'percent-encoded` (RFC 8187, section 3.2.1). RFC 7578 does not allow it, but some clients
+/// send it.
 fn decode_extended(value: Value<'_>) -> Option<String> {
     let Value::Token(text) = value else { return None };
     let (charset, text) = text.split_once('\'')?;
@@ -189,7 +191,7 @@ fn decode_extended(value: Value<'_>) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
 }
 
-/// The part before the first semicolon, and the rest.
+/// Returns the part before the first semicolon, and the rest.
 fn first_word(value: &str) -> (&str, &str) {
     let (word, rest) = value.split_at(value.find(';').unwrap_or(value.len()));
     (word.trim_matches(OWS), rest)
@@ -197,8 +199,8 @@ fn first_word(value: &str) -> (&str, &str) {
 
 const OWS: [char; 2] = [' ', '\t'];
 
-/// Any number of `; name=value` (RFC 9110, section 5.6.6: without spaces around the equals sign). An item of `None` is
-/// malformed.
+/// Iterates over parameters, `; name=value` (RFC 9110, section 5.6.6: without spaces around the equals sign). Returns
+/// `Some(None)` for a malformed parameter.
 struct Parameters<'a> {
     rest: &'a str,
     /// Whether a backslash in quotes escapes the next character. In Content-Disposition browsers send it literally, and
@@ -209,7 +211,7 @@ struct Parameters<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Value<'a> {
     Token(&'a str),
-    /// Without its quotes, otherwise as sent.
+    /// A quoted value without its quotes, otherwise as sent.
     Quoted(&'a str),
 }
 
@@ -258,15 +260,15 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Whether a value can end before this text.
+/// Returns whether a value can end before this text.
 fn ends_value(rest: &str) -> bool {
     let rest = rest.trim_start_matches(OWS);
     rest.is_empty() || rest.starts_with(';')
 }
 
 impl Value<'_> {
-    /// Accepts the value unless it is invalid. A boundary can have more characters than a token, and some clients send
-    /// it without quotes (`===1===`).
+    /// Returns the value if it is valid. An unquoted value can have more characters than a token, because some clients
+    /// send such boundaries without quotes (`===1===`).
     fn checked(self) -> Option<Self> {
         let Value::Token(text) = self else { return Some(self) };
         let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",\\".contains(&byte);
@@ -274,7 +276,7 @@ impl Value<'_> {
     }
 }
 
-/// The text of a value whose quoted form can have escapes.
+/// Returns the text of a value. In quotes, a backslash escapes the next character.
 fn unescape(value: Value<'_>) -> String {
     match value {
         Value::Token(text) => text.to_owned(),

@@ -1,13 +1,13 @@
-//! Changes a file name sent by a client into one that is safe in a folder, and free there. Called by `form_data`.
+//! Changes a file name sent by a client into a safe name, and finds a free name in a folder. Called by `form_data`.
 
 use std::path::{Path, PathBuf};
 
 /// The longest name that common file systems have, in bytes.
 const MAX_NAME: usize = 255;
-/// A longer ending does not count as an extension, in bytes with its dot.
+/// The maximum length of an extension, in bytes with its dot. A longer ending is part of the stem.
 const MAX_EXTENSION: usize = 64;
 
-/// The name by the rules of `Part::safe_file_name`.
+/// Returns the name by the rules of `Part::safe_file_name`.
 pub(super) fn safe(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let replaced: String = last.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();
@@ -18,19 +18,20 @@ pub(super) fn safe(sent: &str) -> String {
     if name.is_empty() { "file".to_owned() } else { name }
 }
 
-/// Excludes characters with a meaning for shells, Windows and terminals, and those that change the direction of text.
+/// Returns whether a character is allowed. Those with a meaning for shells, Windows and terminals are not, and those
+/// that change the direction of text.
 fn is_allowed(c: char) -> bool {
     let turns_or_hides = matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     !c.is_control() && !turns_or_hides && !"<>:\"/\\|?*".contains(c)
 }
 
-/// A leading dot hides a file, Windows drops trailing dots and spaces.
+/// Removes leading dots, which hide a file, and trailing dots and spaces, which Windows drops.
 fn trimmed(name: &str) -> &str {
     let at_an_end = |c: char| c == '.' || c.is_whitespace();
     name.trim_matches(at_an_end)
 }
 
-/// The stem is cut, the extension kept.
+/// Shortens a name that is too long: cuts the stem and keeps the extension.
 fn bounded(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
@@ -38,8 +39,8 @@ fn bounded(name: &str) -> String {
     trimmed(&with_stem_end(name, "")).to_owned()
 }
 
-/// A path in this folder that does not exist, or did not a moment ago: `name` with a number after its stem. Of `a-1` to
-/// `a-n` mostly the first ones are taken, so the number is doubled until one is free, and then searched by halves.
+/// Returns a path in this folder that does not exist now: `name` with a number after its stem. Mostly the lowest
+/// numbers are taken, so the number is doubled until it is free, and the lowest free number is then found by bisection.
 pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
     let numbered = |number: u64| folder.join(with_stem_end(name, &format!("-{number}")));
     let is_taken = |number: u64| numbered(number).symlink_metadata().is_ok();
@@ -54,7 +55,7 @@ pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
     numbered(free)
 }
 
-/// The name with this at the end of its stem, which is shortened if it gets too long.
+/// Returns the name with this text at the end of its stem, which is shortened if the name gets too long.
 fn with_stem_end(name: &str, end: &str) -> String {
     let dot = name.rfind('.').filter(|dot| name.len() - dot <= MAX_EXTENSION).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
@@ -63,7 +64,7 @@ fn with_stem_end(name: &str, end: &str) -> String {
     format!("{}{end}{extension}", &stem[..cut])
 }
 
-/// Windows opens a device for these in every folder, whatever the extension.
+/// Returns whether Windows opens a device for this stem, in every folder and with any extension.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
     let numbered = |device: &str| {

@@ -1,6 +1,6 @@
-//! Forms with files that are written while they arrive, part by part, without a worker while the client sends:
-//! `BodyPlan::save_form`. A [`FormSink`] is the writer of such a body. Its results wait in the request as a
-//! [`SavedForm`] until the handler takes them.
+//! Forms with files that are written part by part while they arrive, without holding a worker: `BodyPlan::save_form`.
+//! The body is written to a [`FormSink`]. Its results are stored in the request as a [`SavedForm`] until the handler
+//! takes them.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,7 +14,8 @@ use super::{FormData, FormDataLimits, file_name, new_file};
 use crate::http::error::Error;
 use crate::tcp;
 
-/// What happens to a part of a form: returned by the function of [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+/// The decision about a part of a form, returned by the function of
+/// [`BodyPlan::save_form`](crate::BodyPlan::save_form).
 #[derive(Debug)]
 pub struct PartPlan(Plan);
 
@@ -38,14 +39,14 @@ impl PartPlan {
         PartPlan(Plan::Skip)
     }
 
-    /// Writes the content to a new file: 409 if that name exists. The file is removed if the form does not arrive
-    /// completely, or if its handler does not call [`Request::saved_form`](crate::Request::saved_form).
+    /// Writes the content to a new file. If that name exists, the form gets 409. The file is removed if the form does
+    /// not arrive completely, or if the handler does not call [`Request::saved_form`](crate::Request::saved_form).
     pub fn save(path: impl Into<PathBuf>) -> PartPlan {
         PartPlan(Plan::Save(path.into()))
     }
 
     /// Writes the content to a new file in this folder, under a free name, as [`Part::save_in`](crate::Part::save_in)
-    /// does. It is removed as after [`save`](PartPlan::save).
+    /// does. The file is removed in the same cases as for [`save`](PartPlan::save).
     pub fn save_in(folder: impl Into<PathBuf>) -> PartPlan {
         PartPlan(Plan::SaveIn(folder.into()))
     }
@@ -79,12 +80,12 @@ pub struct SavedPart {
 }
 
 impl SavedPart {
-    /// Its name, file name and media type.
+    /// Returns the name, file name and media type of the part.
     pub fn head(&self) -> &PartHead {
         &self.head
     }
 
-    /// The content as text, if it was [kept](PartPlan::keep).
+    /// Returns the content as text, if it was [kept](PartPlan::keep).
     ///
     /// # Errors
     /// 400 if it is not UTF-8 or was not kept.
@@ -93,28 +94,28 @@ impl SavedPart {
         text.ok_or_else(|| super::bad_request("a field of the form is not UTF-8"))
     }
 
-    /// The content, if it was [kept](PartPlan::keep).
+    /// Returns the content, if it was [kept](PartPlan::keep).
     pub fn bytes(&self) -> Option<&[u8]> {
         self.kept.as_deref()
     }
 
-    /// The file that the content was saved to.
+    /// Returns the file that the content was saved to.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The length of the content in bytes.
+    /// Returns the length of the content in bytes.
     pub fn len(&self) -> u64 {
         self.length
     }
 
-    /// Whether it has no content.
+    /// Returns whether it has no content.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 }
 
-/// The parts of a form that have arrived. Kept in its request.
+/// The parts of a form that have arrived. Stored in the request.
 #[derive(Clone, Default)]
 pub(crate) struct SavedForm(Arc<Mutex<Saved>>);
 
@@ -123,7 +124,7 @@ struct Saved {
     parts: Vec<SavedPart>,
     is_whole: bool,
     error: Option<Error>,
-    /// The handler has taken the files, so they are not removed.
+    /// Whether the handler has taken the files, so that they are not removed.
     is_taken: bool,
 }
 
@@ -166,7 +167,8 @@ fn remove(path: &Path) {
     }
 }
 
-/// Bytes that have arrived and are not split yet. If there are none, reading fails until the end of the body.
+/// A reader of the bytes that have arrived and are not split yet. If there are none, reading fails, except at the end
+/// of the body.
 struct Feed {
     bytes: Vec<u8>,
     ended: bool,
@@ -186,7 +188,7 @@ impl Read for Feed {
     }
 }
 
-/// Where the content of a part goes.
+/// The destination of the content of a part.
 enum Target {
     Nowhere,
     Memory(Vec<u8>),
@@ -203,18 +205,18 @@ impl Drop for Unfinished {
     }
 }
 
-/// Bytes of names and types per part that a form can have. The heads of all parts stay in memory until the form is
-/// complete. Their sum is limited, not each single head.
+/// The bytes of names and types per part that a form can have. The heads of all parts stay in memory until the form is
+/// complete, so their sum is limited, not the length of each head.
 const HEAD: usize = 128;
 
 type Planning = Box<dyn FnMut(&PartHead) -> Result<PartPlan, Error> + Send>;
 
-/// Splits a form and writes its parts, as its bytes are written to it.
+/// A writer for the bytes of a form. It splits the form and writes the parts.
 pub(crate) struct FormSink {
     form: FormData<Feed>,
     plan: Planning,
     part: Option<(PartHead, Target, u64)>,
-    /// How many more bytes can be kept in memory, and how many in the heads of parts.
+    /// How many more bytes of content can be kept in memory. `may_name`: how many more bytes of heads.
     may_keep: usize,
     may_name: usize,
     saved: SavedForm,
@@ -247,7 +249,7 @@ impl FormSink {
                 Ok(true) => {}
                 Ok(false) => {
                     self.saved.lock().is_whole = true;
-                    self.form.splitter.reader().bytes.clear(); // what follows the last boundary is not read
+                    self.form.splitter.reader().bytes.clear(); // bytes after the last boundary are ignored
                     return Ok(());
                 }
                 Err(_) if is_starved => return Ok(()),
@@ -332,8 +334,8 @@ impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
         if let Err(error) = self.go_on() {
-            // The stored error becomes the response. This one replaces it here, and is logged unless the client is at
-            // fault.
+            // The stored error becomes the response. The error returned here represents it, and is logged unless the
+            // client is at fault.
             let kind = match error.status().is_client_error() {
                 true => io::ErrorKind::ResourceBusy,
                 false => io::ErrorKind::Other,
@@ -350,7 +352,8 @@ impl Write for FormSink {
     }
 }
 
-/// The body was written completely, or its rest will not arrive. The last boundary may end with the body.
+/// Called when the body was written completely, or its rest will not arrive. The last boundary can be the end of the
+/// body, so it is handled here.
 impl Drop for FormSink {
     fn drop(&mut self) {
         let has_failed = self.saved.lock().error.is_some();
@@ -411,7 +414,7 @@ mod tests {
         }
     }
 
-    /// If the form is cut anywhere, no file stays. If it is complete but not taken, no file stays either.
+    /// No file stays if the form is cut at any place, or if it is complete and no handler takes it.
     #[test]
     fn files_of_a_rejected_form_are_removed() {
         for end in 0..=BODY.len() {

@@ -1,6 +1,6 @@
 //! Forms as browsers send them, and malformed forms, each cut into reads of several sizes.
 
-mod files; // that are saved, their names, and forms of any content
+mod files; // saved files, their names, and forms of any content
 
 use std::fs;
 use std::io::{self, Read};
@@ -25,7 +25,7 @@ const TYPE: &str = "multipart/form-data; boundary=abc";
 
 type Seen = (String, Option<String>, Option<String>, Vec<u8>);
 
-/// All parts, or the status of the first error.
+/// Returns all parts, or the status of the first error.
 fn parts(body: &[u8], cut: usize, content_type: &str, limits: FormDataLimits) -> Result<Vec<Seen>, u16> {
     let mut form = FormData::new(Slow(body, cut), content_type, limits).map_err(|err| err.status().as_u16())?;
     let mut seen = Vec::new();
@@ -149,12 +149,12 @@ fn forms_from_real_clients_are_parsed() {
     }
 }
 
-/// One field, `n`, of this content.
+/// Returns a form with one field, `n`, with this content.
 fn with_content(content: &str) -> String {
     format!("--abc\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n{content}\r\n--abc--\r\n")
 }
 
-/// One part with these fields, each with its line break, whose content is `v`.
+/// Returns a form with one part with these fields, each with its line break, and the content `v`.
 fn with_head(head: &str) -> String {
     format!("--abc\r\n{head}\r\nv\r\n--abc--\r\n")
 }
@@ -262,7 +262,7 @@ fn heads() {
             "Content-Disposition: form-data; name=n; filename=\"\\\"a\\\\b\\\" c\\\\\"\r\n",
             Ok(("n", Some("\"a\\\\b\" c\\\\"), None)),
         ),
-        ("Content-Disposition: form-data; name=\"a\\\";\"\r\n", Err(400)), // it ends before the semicolon
+        ("Content-Disposition: form-data; name=\"a\\\";\"\r\n", Err(400)), // the value ends before the semicolon
         ("Content-Disposition: form-data; name=\"n\"m\r\n", Err(400)),
         ("Content-Disposition: form-data; name = n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=\r\n", Err(400)),
@@ -291,7 +291,7 @@ fn heads() {
     check("not UTF-8", b"--abc\r\nContent-Disposition: form-data; name=\"\xe9\"\r\n\r\nv\r\n--abc--", TYPE, Err(400));
     let other = b"--abc\r\nX: \xe9\r\nContent-Disposition: form-data; name=n\r\n\r\nv\r\n--abc--";
     check("not UTF-8 elsewhere", other, TYPE, Ok(&[("n", None, None, "v")]));
-    // 8 KiB with the empty line, and a byte more.
+    // A head of 8 KiB with the empty line, and of a byte more.
     let padding = 8 * 1024 - n.len() - "X: \r\n".len() - 2;
     for (more, expected) in [(0, Ok(&[("n", None, None, "v")][..])), (1, Err(400)), (100_000, Err(400))] {
         let head = format!("{n}X: {}\r\n", "x".repeat(padding + more));

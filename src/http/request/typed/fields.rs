@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::reader::Reader;
 use super::{Findings, Stop, joined};
 
-/// The fields of an object: those that a struct declares, in their order, and then the others.
+/// The fields of an object: first those that a struct declares, in their order, then the others.
 pub(super) struct Fields<'a> {
     left: std::vec::IntoIter<(&'a str, Option<&'a Value>)>,
     value: Option<Entry<'a>>,
@@ -22,7 +22,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of this object, or a stand-in with all declared fields.
+    /// Returns the fields of this object, or a stand-in with all declared fields.
     pub(super) fn of(
         object: Option<&'a Map<String, Value>>,
         declared: &'static [&'static str],
@@ -81,7 +81,7 @@ impl<'de> SeqAccess<'de> for List<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
         let Some(value) = self.values.get(self.next) else { return Ok(None) };
-        // Values in a list of texts have one name: that of their field.
+        // All values in a list of texts have the name of their field.
         let path = if self.findings.is_text { self.path.to_owned() } else { format!("{}[{}]", self.path, self.next) };
         self.next += 1;
         let value =

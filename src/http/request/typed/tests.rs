@@ -1,4 +1,4 @@
-//! Values of a type, and what is reported if they do not fit.
+//! Values of a type, and the reported faults.
 
 use std::num::NonZeroU8;
 
@@ -47,7 +47,7 @@ struct Search {
     initial: Option<char>,
 }
 
-/// A query, and the expected value or message.
+/// Each row: a query, and the expected value or message.
 #[test]
 fn queries() {
     for (query, expected) in [
@@ -152,7 +152,7 @@ fn json() {
     }
 }
 
-/// Any JSON is read as serde_json reads it.
+/// Any JSON is read with the same result as by serde_json.
 #[test]
 fn values_are_read_as_by_serde_json() {
     for text in ["7", "-7", "300", "1.5", "true", "\"a\"", "null", "[1]", "{\"a\":1}", "18446744073709551615"] {

@@ -1,4 +1,4 @@
-//! Preconditions by the wording of the RFC: a table, and any combination against a simple model.
+//! Tests preconditions against the RFC: by a table, and in any combination against a simple model.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ fn request(method: Method, fields: &[(&str, &str)]) -> Request {
     fields.iter().fold(request, |request, (name, value)| request.with_header(name, value))
 }
 
-/// A resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
+/// Returns a resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
 fn state(weak: bool) -> ValidatorsRef<'static> {
     ValidatorsRef { etag: Some(ETagRef { weak, opaque: b"a" }), modified: Some(THEN_SECONDS) }
 }
@@ -163,7 +163,7 @@ fn said() -> impl Strategy<Value = Option<FieldValue>> {
 /// The current state, if the resource exists: its tag (weak or not) and its date.
 type Current<'a> = Option<(Option<(bool, &'a str)>, Option<i64>)>;
 
-/// Section 13.2.2, literally. Dates count seconds from THEN.
+/// Returns a literal implementation of section 13.2.2. Dates count seconds from THEN.
 fn model(
     method: &Method,
     current: Current<'_>,

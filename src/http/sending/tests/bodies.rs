@@ -66,7 +66,7 @@ fn an_announced_length_is_kept_or_reported() {
     assert_eq!((large.body.len(), large.length), (1_000_000, 1_000_000));
 }
 
-/// The first read is interrupted, which is not a failure. The third one fails.
+/// The first read is interrupted, which is not a failure. The third read fails.
 struct Failing(usize);
 
 impl Read for Failing {

@@ -1,4 +1,5 @@
-//! Data of the process from proc(5). The files stay open, because a process that is confined later can't open them.
+//! Data about the process from proc(5). The files stay open, because the process may be confined later and then cannot
+//! open them.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -11,10 +12,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Accounts, seconds};
 
-/// Which data the metrics have of the process.
+/// The source of the metrics of the process, and the data in it.
 pub const WAY: &str = "/proc; CPU time and the limit of descriptors without it";
 
-/// The files that could be opened: none without `/proc`, as in some sandboxes.
+/// The files that could be opened. Without `/proc`, as in some sandboxes, there are none.
 pub struct Source {
     stat: Option<File>,
     descriptors: Option<Mutex<Dir>>,
@@ -26,7 +27,7 @@ impl Source {
         Source { stat: File::open("/proc/self/stat").ok(), descriptors: folder.map(Mutex::new) }
     }
 
-    /// How many descriptors are open.
+    /// Returns how many descriptors are open.
     pub fn open_files(&self) -> Option<usize> {
         let mut folder = self.descriptors.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         folder.rewind();

@@ -1,4 +1,4 @@
-//! The kernel's data about this process. Differences between systems are in `linux` and in `portable`, by the same
+//! The kernel's data about this process. Differences between systems are in `linux` and in `portable`, under the same
 //! names: see `tcp::sys`.
 
 #[cfg(all(target_os = "linux", not(modest_portable)))]

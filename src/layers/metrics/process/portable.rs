@@ -2,10 +2,10 @@
 
 use super::Accounts;
 
-/// Which data the metrics have of the process.
+/// The source of the metrics of the process, and the data in it.
 pub const WAY: &str = "CPU time and the limit of descriptors";
 
-/// There is nothing to open.
+/// The source of the data. No files have to be opened.
 pub struct Source;
 
 impl Source {
@@ -13,12 +13,13 @@ impl Source {
         Source
     }
 
-    /// Not known: FreeBSD's `/dev/fd` has only the first three unless another file system is mounted there.
+    /// Returns `None`: FreeBSD's `/dev/fd` has only the first three descriptors unless another file system is mounted
+    /// there.
     pub fn open_files(&self) -> Option<usize> {
         None
     }
 
-    /// Not known.
+    /// Returns `None`: this data is not known.
     pub fn accounts(&self) -> Option<Accounts> {
         None
     }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The smallest limit of this process's control groups. `root`: the folder that contains `/proc` and `/sys`.
+/// Returns the smallest limit of this process's control groups. `root`: the folder that contains `/proc` and `/sys`.
 pub fn smallest_limit(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
     mounts.lines().filter_map(|line| Mount::of(line, &groups)).filter_map(|mount| mount.limit(root)).min()
 }
 
-/// Where control groups with memory limits are mounted, and the path of this process's group.
+/// The mount point of control groups with memory limits, and the path of this process's group.
 struct Mount<'a> {
     point: &'a str,
     group: &'a str,
@@ -18,8 +18,8 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// A line of `/proc/self/mountinfo`: number, parent, device, root, mount point, options, ..., `-`, type, source,
-    /// options.
+    /// Parses a line of `/proc/self/mountinfo`: number, parent, device, root, mount point, options, ..., `-`, type,
+    /// source, options.
     fn of(line: &'a str, groups: &'a str) -> Option<Mount<'a>> {
         let (of_mount, of_system) = line.split_once(" - ")?;
         let mut of_mount = of_mount.split(' ').skip(3);
@@ -42,7 +42,7 @@ impl<'a> Mount<'a> {
         Some(Mount { point, group: group.unwrap_or("/"), files })
     }
 
-    /// The smallest limit from the group up to the mount point.
+    /// Returns the smallest limit from the group up to the mount point.
     fn limit(&self, root: &Path) -> Option<u64> {
         let point: PathBuf = root.join(self.point.trim_start_matches('/'));
         let group = point.join(self.group.trim_matches('/'));
@@ -61,7 +61,7 @@ mod tests {
                       31 29 0:28 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n";
     const V1_OF_CONTAINER: &str = "31 29 0:28 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
 
-    /// (what is mounted, which groups the process is in, files and what is in them, the limit)
+    /// The mounts, the groups of the process, files with their contents, and the expected limit.
     type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<u64>);
 
     const ROWS: &[Row] = &[

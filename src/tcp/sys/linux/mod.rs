@@ -27,16 +27,16 @@ pub const WAYS: &[(&str, &str)] = &[
     ("readiness", "epoll"),
     ("files to clients", "sendfile, or copies where it is forbidden"),
     ("unsent bytes", "TCP_NOTSENT_LOWAT, and sock_diag where it is permitted"),
-    ("clients at a shutdown", "new ones are refused, and streams that don't end are reset"),
+    ("clients at a shutdown", "new clients are refused, and streams that don't end are reset"),
     ("state of threads", "/proc"),
     ("listening sockets", "SO_ACCEPTCONN"),
     ("abstract Unix sockets", "yes"),
-    ("memory", "the machine's, or the limit of the control group"),
+    ("memory", "that of the machine, or the limit of the control group"),
 ];
 
-/// Makes a write to a disconnected client an error instead of a signal to the process.
+/// With this flag, a write to a disconnected client causes an error instead of a signal.
 pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// Makes these bytes wait for the next ones, so that both are in one segment.
+/// With this flag, bytes wait for further bytes, so that both are sent in one segment.
 pub const MORE: SendFlags = SendFlags::MORE;
 
 /// Accepts a non-blocking stream, with its client's address.
@@ -62,7 +62,7 @@ const NO_SYN: &[SockFilter] = &[
     SockFilter::new(0x06, 0, 0, u32::MAX), // accept the whole packet
 ];
 
-/// Sends a part of a file, as far as it fits into the socket.
+/// Sends as much of a part of a file as fits into the socket.
 pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
     match rustix::fs::sendfile(&stream, file, Some(start), count) {
         // A sandbox forbids it, or this file system does not support it.
@@ -80,23 +80,23 @@ pub fn limit_unsent(socket: &SockRef<'_>, most: u32) -> io::Result<()> {
 /// thread that reads or writes gets an error. A Unix socket cannot be reset, so it is closed in both directions.
 pub fn cut_off(socket: &Socket) {
     // This fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
-    // shutting the socket down wakes the thread, and closing it resets the rest.
+    // shutting the socket down wakes the thread, and closing it resets the connection.
     if rustix::net::connect_unspec(socket).is_err() {
         super::end_both_ways(socket);
     }
 }
 
-/// The name of an abstract Unix socket, which has no file.
+/// Returns the name of an abstract Unix socket, which has no file.
 pub fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
     address.abstract_name()
 }
 
-/// The address of an abstract Unix socket.
+/// Returns the address of an abstract Unix socket.
 pub fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&[b"\0", name].concat())))
 }
 
-/// The address of systemd's socket for notifications: a path, or an abstract one after `@`.
+/// Parses the address of systemd's socket for notifications: a path, or an abstract name after `@`.
 pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
     match socket {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -104,37 +104,36 @@ pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
     }
 }
 
-/// Whether it is a socket that listens.
+/// Returns whether this is a listening socket.
 pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     sockopt::socket_acceptconn(socket)
 }
 
-/// The metadata of an inherited descriptor, by its number.
+/// Returns the metadata of an inherited descriptor, by its number.
 pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
     fs::metadata(format!("/proc/self/fd/{number}"))
 }
 
-/// Receives a datagram without waiting: its bytes, as many as fit, its length, and its sender.
+/// Receives a datagram without waiting: as many of its bytes as fit, its length, and its sender.
 pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
     let (_, length, from) = recvfrom(socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
     Ok((length, from))
 }
 
-/// Gives a name to an unnamed file. It has no other name than the link to its descriptor in /proc, which `linkat`
-/// follows.
+/// Gives a name to an unnamed file. `linkat` follows the link to its descriptor in /proc, the only path to the file.
 pub fn link_unnamed(file: &File, path: &Path) -> rustix::io::Result<()> {
     let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
     linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
 }
 
-/// How much memory this process can use.
+/// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
     cgroups::smallest_limit(Path::new("/")).map_or(machine, |limit| limit.min(machine))
 }
 
-/// The time by the clock that `std` also uses.
+/// Returns the time by the clock that `std` also uses.
 pub fn monotonic_nanos() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
@@ -144,13 +143,13 @@ pub fn monotonic_nanos() -> u64 {
 #[derive(Debug)]
 pub struct ThreadId(Option<PathBuf>);
 
-/// This thread's id. It costs a system call.
+/// Returns the id of this thread. Costs a system call.
 pub fn thread_id() -> ThreadId {
     ThreadId(read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread).join("stat")))
 }
 
 impl ThreadId {
-    /// Whether it is running or waiting for a core, and for nothing else: state `R` in proc(5). Three system calls,
+    /// Returns whether the thread is running or waiting for a core: state `R` in proc(5). Takes three system calls,
     /// some 5 µs. False without `/proc`.
     pub fn is_runnable(&self) -> bool {
         let stat = self.0.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! How much of the output has not arrived yet, by the kernel's count. Used by `transport`.
+//! How many bytes of output have not arrived yet, as counted by the kernel. Used by `transport`.
 //!
 //! A socket becomes writable only when a large part of its buffer is free (64 KiB, or a third of the buffer). So a
 //! client that reads 1 KiB per second seems to read nothing for a minute. The exact number is available from
-//! `SIOCOUTQ`, which needs `unsafe`, or from sock_diag(7): a netlink socket, a request and its answer, some 11 µs
-//! together. So the kernel is asked only for clients that seem to have read nothing for a while.
+//! `SIOCOUTQ`, which needs `unsafe`, or from sock_diag(7), which takes a netlink socket, a request and a reply,
+//! together some 11 µs. So the kernel is asked only for clients that seem to have read nothing for a while.
 
 use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
-/// SOCK_DIAG_BY_FAMILY: the type of the question and of its answer.
+/// SOCK_DIAG_BY_FAMILY: the type of the request and of the reply.
 const BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
@@ -17,17 +17,17 @@ const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
-/// The position of `idiag_wqueue` in the answer: after the header, four bytes, the addresses (48), two words.
+/// The position of `idiag_wqueue` in the reply: after the header, four bytes, the addresses (48), two words.
 const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
-/// How many bytes of the TCP connection between these addresses are unsent or unacknowledged. `None` if the kernel does
-/// not report it (not compiled in, or forbidden by a sandbox).
+/// Returns how many bytes of the TCP connection between these addresses are unsent or unacknowledged. `None` if the
+/// kernel does not report it (not compiled in, or forbidden by a sandbox).
 pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG)).ok()?;
     send(&socket, &request(local, peer), SendFlags::empty()).ok()?; // without an address: to the kernel
     let mut answer = [0; 1024];
-    // the answer exists when the send call returns
+    // the reply exists when the send call returns
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?;
     parse(&answer[..length])
 }
@@ -42,7 +42,7 @@ fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
     bytes.extend((REQUEST as u32).to_ne_bytes());
     bytes.extend(BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
-    bytes.extend([0; 8]); // sequence and port: there is one question
+    bytes.extend([0; 8]); // sequence and port: there is only one request
     bytes.extend([family, IPPROTO_TCP, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes()); // in any state
     bytes.extend(local.port().to_be_bytes());
@@ -76,7 +76,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    /// These calls must not fail where the kernel reports nothing. Its reports must be right.
+    /// If the kernel reports nothing, the call returns `None`. If it reports a number, that is right.
     #[test]
     fn the_kernel_reports_unacknowledged_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {

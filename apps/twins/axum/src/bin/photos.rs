@@ -70,7 +70,7 @@ async fn add(State(photos): State<Photos>, mut form: Multipart) -> Result<Redire
                 Ok(Some(bytes)) => file.write_all(&bytes).await?,
                 Ok(None) => break,
                 Err(error) => {
-                    tokio::fs::remove_file(path).await?; // a client that leaves does not come to this
+                    tokio::fs::remove_file(path).await?; // not reached if the client disconnects
                     return Err(Failed(error.status()));
                 }
             }
@@ -87,7 +87,7 @@ async fn events(State(photos): State<Photos>) -> Result<Sse<impl Stream<Item = R
     while let Some(entry) = folder.next_entry().await? {
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
-    let news = news.filter_map(async |name| name.ok()); // a slow listener loses some
+    let news = news.filter_map(async |name| name.ok()); // a slow listener loses some names
     let events = stream::iter(names).chain(Box::pin(news)).map(|name| Ok(Event::default().data(name)));
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }

@@ -151,7 +151,7 @@ async fn relay(
             };
             copy.extend_from_slice(&piece[..piece.len().min((LARGEST + 1).saturating_sub(copy.len()))]);
             if sender.send(Ok(piece)).await.is_err() {
-                return; // the client has left
+                return; // the client has disconnected
             }
         }
         if copy.len() <= LARGEST {

@@ -85,7 +85,7 @@ async fn list(State(database): State<Database>, session: Session) -> Result<Html
     Ok(Html(page.replace("{flash}", &escape(&flash))))
 }
 
-/// A form or JSON, whichever was sent.
+/// Reads a form or JSON, by the type of the body.
 async fn new_link(request: Request) -> Result<(NewLink, bool), Failed> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {
@@ -136,7 +136,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [_, address, path] = &words[..] else { return Err("expected ADDRESS FILE".into()) };
     let database = Connection::open(path)?;
     database.execute(TABLE, [])?;
-    // In memory: a store in files is not among those of tower-sessions.
+    // In memory: tower-sessions has no store in files.
     let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false).with_same_site(SameSite::Lax);
     let app = Router::new()
         .route("/", get(list))

@@ -96,8 +96,8 @@ proptest! {
         prop_assert_eq!(file_name::safe(&safe), safe);
     }
 
-    /// The saved content equals the sent content, however the body is cut. The content is full of beginnings of
-    /// delimiters.
+    /// The saved content equals the sent content, for all places at which the body is cut. The content has many
+    /// beginnings of delimiters.
     #[test]
     fn written_content_is_read_back(contents in prop::collection::vec("(\r|\n|-|ab|\r\n--ab|x){0,40}", 0..5), cut in 1usize..40) {
         prop_assume!(contents.iter().all(|content| !format!("\r\n{content}").contains("\r\n--abc")));

@@ -40,6 +40,12 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     if let Some(Limit(limit)) = options.serving.proxy_body_limit {
         proxy = proxy.body_limit(limit);
     }
+    if let Some(number) = options.serving.proxy_idle_connections {
+        proxy = proxy.idle_connections(number);
+    }
+    if let Some(Limit(limit)) = options.serving.proxy_idle_timeout {
+        proxy = proxy.idle_timeout(limit);
+    }
     Ok(proxy)
 }
 

@@ -70,6 +70,8 @@ fn needs(
         ("--proxy-timeout", serving.proxy_timeout.is_some(), "--proxy", !serving.proxy.is_empty()),
         ("--proxy-at-once", serving.proxy_at_once.is_some(), "--proxy", !serving.proxy.is_empty()),
         ("--proxy-body-limit", serving.proxy_body_limit.is_some(), "--proxy", !serving.proxy.is_empty()),
+        ("--proxy-idle-connections", serving.proxy_idle_connections.is_some(), "--proxy", !serving.proxy.is_empty()),
+        ("--proxy-idle-timeout", serving.proxy_idle_timeout.is_some(), "--proxy", !serving.proxy.is_empty()),
         ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
         ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen on", may_have_unix),
         ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),

@@ -90,6 +90,13 @@ pub struct Serving {
     /// Longest request body for a server of --proxy; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub proxy_body_limit: Option<Limit<u64>>,
+    /// Connections that are kept open for further requests to a server of --proxy. 0: each request has its own
+    /// [default: 64]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub proxy_idle_connections: Option<usize>,
+    /// Close such a connection after this long without a request [default: 4s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub proxy_idle_timeout: Option<Limit<Duration>>,
     /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
     #[arg(long, value_name = "PATH", value_parser = values::prefix)]
     pub prefix: Option<String>,

@@ -54,10 +54,9 @@ impl AnswerHead {
     /// Returns where the body of this response to a request with this method ends (section 6.3).
     pub(crate) fn body(&self, method: &Method) -> Result<AnswerBody, &'static str> {
         let (coding, length) = (self.transfer_coding()?, self.content_length()?);
-        let is_bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = match (coding, length) {
             (true, Some(_)) => return Err("the response has both Transfer-Encoding and Content-Length"),
-            _ if *method == Method::HEAD || is_bodiless || self.status.is_informational() => BodyLength::None,
+            _ if *method == Method::HEAD || self.is_bodiless() => BodyLength::None,
             (true, None) => BodyLength::Chunked,
             (false, Some(0)) => BodyLength::None,
             (false, Some(length)) => BodyLength::Known(length),
@@ -66,7 +65,30 @@ impl AnswerHead {
         Ok(AnswerBody::Framed(BodyDecoder::new(length)))
     }
 
-    /// Returns whether the body is chunked.
+    /// Whether another request can follow on the connection after this response to a request with that method. Not only
+    /// if it must end (RFC 9112, section 9.3), but also if the backend may read or write more than this server: the
+    /// status is about an unexpected request, the user belongs to the connection (RFC 4559), or the fields alone do not
+    /// give the end of the body. Some servers send a body where none is allowed.
+    pub(crate) fn keeps_connection(&self, method: &Method) -> bool {
+        let is_usual = self.status.is_success() || self.status.is_redirection() || self.status == StatusCode::NOT_FOUND;
+        let mut words = self.values(&http::header::CONNECTION).flat_map(|line| line.split(|&byte| byte == b','));
+        let ends = self.is_http10 || words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+        let has_user = self.values(&http::header::WWW_AUTHENTICATE).next().is_some();
+        let may_have_body = *method != Method::HEAD && !self.is_bodiless();
+        let has_end = match (self.transfer_coding(), self.content_length()) {
+            (Ok(true), Ok(None)) => may_have_body,
+            (Ok(false), Ok(Some(length))) => may_have_body || length == 0,
+            _ => false,
+        };
+        is_usual && !ends && !has_user && has_end
+    }
+
+    /// Whether a response with this status has no body.
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || self.status.is_informational()
+    }
+
+    /// Whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {
@@ -234,5 +256,46 @@ mod tests {
         assert_eq!(framing(&long, Method::GET), "the head of the response is too long");
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
         assert_eq!(framing(&many, Method::GET), "the response has too many fields");
+    }
+
+    #[test]
+    fn connections_that_can_be_kept() {
+        for (method, head, expected) in [
+            ("GET", "1.1 200 OK|Content-Length: 7", true),
+            ("GET", "1.1 200 OK|Content-Length: 0", true),
+            ("GET", "1.1 200 OK|Transfer-Encoding: chunked", true),
+            ("GET", "1.1 200 OK|Content-Length: 7|Connection: keep-alive, Upgrade", true),
+            ("OPTIONS", "1.1 204 OK|Content-Length: 0", true),
+            ("HEAD", "1.1 200 OK|Content-Length: 0", true),
+            ("GET", "1.1 304 OK|Content-Length: 0", true),
+            ("GET", "1.1 302 Found|Content-Length: 0", true),
+            ("GET", "1.1 404 No|Content-Length: 7", true),
+            ("GET", "1.1 200 OK", false),
+            ("GET", "1.0 200 OK|Content-Length: 7", false),
+            ("GET", "1.0 200 OK|Content-Length: 7|Connection: keep-alive", false),
+            ("GET", "1.1 200 OK|Content-Length: 7|Connection: close", false),
+            ("GET", "1.1 200 OK|Content-Length: 7|Connection: x|Connection: Keep-Alive,Close", false),
+            ("GET", "1.1 200 OK|Content-Length: 7|Transfer-Encoding: chunked", false),
+            ("GET", "1.1 200 OK|Content-Length: 7|Content-Length: 8", false),
+            ("GET", "1.1 200 OK|Transfer-Encoding: gzip, chunked", false),
+            ("HEAD", "1.1 200 OK|Content-Length: 7", false),
+            ("HEAD", "1.1 200 OK|Transfer-Encoding: chunked", false),
+            ("HEAD", "1.1 200 OK", false),
+            ("GET", "1.1 204 OK", false),
+            ("GET", "1.1 304 OK", false),
+            ("GET", "1.1 304 OK|Content-Length: 7", false),
+            ("GET", "1.1 101 Go|Content-Length: 0", false),
+            ("GET", "1.1 200 OK|Content-Length: 7|WWW-Authenticate: Negotiate oYH1", false),
+            ("GET", "1.1 401 No|Content-Length: 7|WWW-Authenticate: NTLM", false),
+            ("GET", "1.1 400 No|Content-Length: 7", false),
+            ("GET", "1.1 408 No|Content-Length: 7", false),
+            ("GET", "1.1 431 No|Content-Length: 7", false),
+            ("GET", "1.1 500 No|Content-Length: 7", false),
+        ] {
+            let lines = format!("HTTP/{}\r\n\r\n", head.replace('|', "\r\n"));
+            let (_, parsed) = AnswerHead::parse(lines.as_bytes()).unwrap().unwrap();
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(parsed.keeps_connection(&method), expected, "{method} {head}");
+        }
     }
 }

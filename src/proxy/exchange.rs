@@ -1,18 +1,21 @@
-//! One request to the backend, on a thread of its own. The thread connects, sends the head and the body, reads the head
-//! of the response, notifies the handler, and sends the body to the client. The body of the request has arrived
-//! completely before the thread starts.
+//! One request to the backend, on a thread. The thread connects, sends the head and the body, reads the head of the
+//! response, notifies the handler, and sends the body to the client. The body of the request is complete before it
+//! starts. If the connection is kept, the worker of a later request sends the head on it, and the thread goes on with
+//! the response.
 //!
-//! Ownership: the thread owns the connection (`Upstream`). The request owns the exchange through `Pending`, and ends it
-//! when the client has disconnected or received its response. They share `State`.
+//! Ownership: the thread owns the connection (`Upstream`) and the job. The request owns the exchange through `Pending`,
+//! and ends it when the client has left or has received its response. They share `State`.
 
+use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use http::header;
 
 use super::failure::Failure;
 use super::fields;
+use super::kept::{Kept, Waiting};
 use super::threads::Threads;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
@@ -23,7 +26,7 @@ use crate::{Body, Method, Response, StatusCode};
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
-/// If bytes of a body have arrived with the head, up to this many are sent together with the head. They fit into the
+/// Up to this many bytes of a body, if they have arrived with the head, are sent together with it. They fit into the
 /// queue of a channel.
 const AT_ONCE: usize = 32 * 1024;
 
@@ -43,6 +46,9 @@ pub(super) struct Asked {
     pub(super) head: Vec<u8>,
     /// How long the response may take to begin.
     pub(super) limit: Option<Duration>,
+    /// Whether it can be sent on a kept connection, and its connection can be kept. If not, its connection has no other
+    /// request.
+    pub(super) may_share: bool,
 }
 
 #[derive(Default)]
@@ -75,110 +81,71 @@ impl Drop for Pending {
     }
 }
 
-/// Stores a failure as the `Answer` when the thread ends without one, after a panic.
-struct Answered<'a>(&'a Exchange);
+/// A request for a thread. The exchange has failed if this is dropped before there is an answer, as after a panic.
+pub(super) struct Job {
+    exchange: Arc<Exchange>,
+    body: Body,
+    /// Until the response is complete.
+    place: Option<LivePlace>,
+    begun: Instant,
+    /// Whether the connection can be kept.
+    may_keep: bool,
+}
 
-impl Drop for Answered<'_> {
+/// A kept connection and its next request.
+type Next = (Upstream, Waiting<Job>);
+
+impl Drop for Job {
     fn drop(&mut self) {
-        self.0.answer(Err(Failure::Ended("the exchange failed".into())));
+        self.exchange.answer(Err(Failure::Ended("the exchange failed".into())));
     }
 }
 
 impl Exchange {
-    /// Starts an exchange on a thread, which keeps the place while it is connected.
-    pub(super) fn begin(
+    /// Sends the request on a kept connection, or starts it on a thread.
+    pub(super) fn begin<C>(
         asked: Asked,
         body: Body,
         place: LivePlace,
-        connect: impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static,
+        connector: impl FnOnce() -> C,
         threads: &Threads,
-    ) -> Result<Pending, Failure> {
+        kept: &Arc<Kept<Job>>,
+    ) -> Result<Pending, Failure>
+    where
+        C: Fn() -> Result<TcpStream, Failure> + Send + 'static,
+    {
         let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
-        let own = Arc::clone(&exchange);
-        let begun = threads.run(move || {
-            let _answered = Answered(&own);
-            if let Err(failure) = connect().and_then(|stream| own.exchange(stream, body, place)) {
-                own.answer(Err(failure));
+        let (may_keep, begun, place) = (exchange.asked.may_share, Instant::now(), Some(place));
+        let mut job = Job { exchange: Arc::clone(&exchange), body, place, begun, may_keep };
+        if may_keep {
+            match kept.send(job, Job::begin_on) {
+                Ok(()) => return Ok(Pending(exchange)),
+                Err(unsent) => job = unsent,
             }
-        });
+        } else {
+            kept.close_oldest();
+        }
+        let (connect, kept) = (connector(), Arc::downgrade(kept));
+        let begun = threads.run(move || work(job, &connect, &kept));
         begun.map(|()| Pending(exchange)).map_err(|_| Failure::Full)
     }
 
-    /// Sends the request, and passes the response on.
-    fn exchange(&self, stream: TcpStream, body: Body, place: LivePlace) -> Result<(), Failure> {
-        let stream = Arc::new(stream);
-        if !self.keep(&stream) {
-            return Ok(());
-        }
-        let upstream = Upstream::new(stream, self.asked.head.clone(), body, place);
-        let mut upstream = upstream.map_err(|error| Failure::Ended(error.to_string()))?;
-        let head = self.read_head(&mut upstream)?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if !self.asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
-                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
-            }
-            self.lock().stream = None; // the tunnel outlives the request, and the end of the request must not close it
-            self.answer(Ok(Answer::Switched(head, upstream)));
-            return Ok(());
-        }
-        let body = head.body(&self.asked.method).map_err(Failure::Invalid)?;
-        if body.is_empty() {
-            self.answer(Ok(Answer::Whole(head)));
-            return Ok(());
-        }
-        let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
-        let (sender, response) = Response::channel_with(channel);
-        let answer = Ok(Answer::Streamed(head, response));
-        if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
-            self.send(upstream, body, sender); // the client gets the body with the head
-            self.answer(answer);
-        } else {
-            self.answer(answer);
-            self.send(upstream, body, sender);
-        }
-        Ok(())
-    }
-
-    /// Stores the connection, so that the end of the exchange closes it. Returns false if the exchange has already
-    /// ended.
-    fn keep(&self, stream: &Arc<TcpStream>) -> bool {
+    /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
+    fn hold(&self, stream: &Arc<TcpStream>) -> bool {
         let mut state = self.lock();
         state.stream = Some(Arc::clone(stream)).filter(|_| !state.is_over);
         !state.is_over
     }
 
-    /// Reads until the head of a final response is complete.
-    fn read_head(&self, upstream: &mut Upstream) -> Result<AnswerHead, Failure> {
-        loop {
-            match AnswerHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
-                Some((used, head)) => {
-                    upstream.consume(used);
-                    if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-                        return Ok(head);
-                    }
-                }
-                None => match upstream.fill(self.asked.limit)? {
-                    0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
-                    0 => return Err(Failure::Invalid("its head is incomplete")),
-                    _ => {}
-                },
-            }
-        }
+    /// Leaves the connection open at the end of the exchange. Returns false if the exchange has already ended.
+    fn let_go(&self) -> bool {
+        let mut state = self.lock();
+        state.stream = None;
+        !state.is_over
     }
 
-    /// Sends the body to the client, at the client's pace.
-    fn send(&self, mut upstream: Upstream, body: AnswerBody, sender: Sender) {
-        match copy(&mut upstream, body, &sender) {
-            Ok(()) => sender.finish(),
-            Err(why) => {
-                if !self.lock().is_over {
-                    let line = self.asked.head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                    log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
-                }
-                sender.abort();
-            }
-        }
+    fn is_over(&self) -> bool {
+        self.lock().is_over
     }
 
     fn answer(&self, answer: Result<Answer, Failure>) {
@@ -195,7 +162,7 @@ impl Exchange {
         self.lock().answer.take()
     }
 
-    /// Ends the exchange: the connection is closed, and the thread ends.
+    /// Ends the exchange: the connection is closed unless the exchange has let it go, and the thread ends.
     fn end(&self) {
         let mut state = self.lock();
         state.is_over = true;
@@ -212,13 +179,170 @@ impl Exchange {
     }
 }
 
+/// The work of a thread: a request, and those after it on the same connection.
+fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<Kept<Job>>) {
+    let mut sent_on = None;
+    loop {
+        let (upstream, mut waiting) = match job.run(sent_on.take(), connect, kept) {
+            Ok(Some(next)) => next,
+            Ok(None) => return,
+            Err(failure) => return job.exchange.answer(Err(failure)),
+        };
+        let period = job.exchange.asked.limit;
+        drop(job);
+        let Some(next) = waiting.next(period) else { return };
+        (job, sent_on) = (next, Some(upstream));
+    }
+}
+
+impl Job {
+    /// Called before the request is sent on a kept connection. Returns its bytes.
+    fn begin_on<'a>(&'a self, stream: &Arc<TcpStream>) -> &'a [u8] {
+        self.exchange.hold(stream);
+        &self.exchange.asked.head
+    }
+
+    /// Passes the response on. Sends the request before that, unless it was sent on a kept connection.
+    fn run(
+        &mut self,
+        sent_on: Option<Upstream>,
+        connect: &impl Fn() -> Result<TcpStream, Failure>,
+        kept: &Weak<Kept<Job>>,
+    ) -> Result<Option<Next>, Failure> {
+        if let Some(mut upstream) = sent_on {
+            upstream.begin(self.begun);
+            let head = self.read_head(&mut upstream);
+            if !is_stale(&upstream, &head) {
+                return self.pass_on(upstream, head?, kept);
+            }
+        }
+        let mut upstream = self.connect(connect)?;
+        let head = self.read_head(&mut upstream)?;
+        self.pass_on(upstream, head, kept)
+    }
+
+    fn connect(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<Upstream, Failure> {
+        let gone = || Failure::Ended("the client has left".into());
+        let stream = Arc::new(if self.exchange.is_over() { Err(gone()) } else { connect() }?);
+        if !self.exchange.hold(&stream) {
+            return Err(gone());
+        }
+        let upstream = Upstream::new(stream, self.exchange.asked.head.clone(), mem::take(&mut self.body));
+        upstream.map_err(|error| Failure::Ended(error.to_string()))
+    }
+
+    /// Passes on a response whose head was read.
+    fn pass_on(
+        &mut self,
+        mut upstream: Upstream,
+        head: AnswerHead,
+        kept: &Weak<Kept<Job>>,
+    ) -> Result<Option<Next>, Failure> {
+        let exchange = Arc::clone(&self.exchange);
+        let asked = &exchange.asked;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
+                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
+            }
+            exchange.let_go(); // the tunnel outlives the request, whose end must not close it
+            upstream.place = self.place.take();
+            exchange.answer(Ok(Answer::Switched(head, upstream)));
+            return Ok(None);
+        }
+        let body = head.body(&asked.method).map_err(Failure::Invalid)?;
+        self.may_keep &= head.keeps_connection(&asked.method);
+        if body.is_empty() {
+            let next = self.finish(upstream, kept);
+            exchange.answer(Ok(Answer::Whole(head)));
+            return Ok(next);
+        }
+        let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
+        let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
+        let (sender, response) = Response::channel_with(channel);
+        let answer = Ok(Answer::Streamed(head, response));
+        if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
+            let next = self.send(upstream, body, sender, kept); // the client gets it with the head
+            exchange.answer(answer);
+            return Ok(next);
+        }
+        exchange.answer(answer);
+        Ok(self.send(upstream, body, sender, kept))
+    }
+
+    /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
+    /// request finds the connection and a place.
+    fn finish(&mut self, upstream: Upstream, kept: &Weak<Kept<Job>>) -> Option<Next> {
+        let is_usable = self.exchange.let_go() && self.may_keep && upstream.is_at_end();
+        self.place = None;
+        let waiting = kept.upgrade().filter(|_| is_usable)?.keep(&upstream.stream)?;
+        Some((upstream, waiting))
+    }
+
+    /// Reads until the head of a final response is complete.
+    fn read_head(&mut self, upstream: &mut Upstream) -> Result<AnswerHead, Failure> {
+        loop {
+            match AnswerHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
+                Some((used, head)) => {
+                    upstream.consume(used);
+                    if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                        return Ok(head);
+                    }
+                    self.may_keep = false; // it may wait for a body, after a 100
+                }
+                None => match upstream.fill(self.exchange.asked.limit)? {
+                    0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
+                    0 => return Err(Failure::Invalid("its head is incomplete")),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// Sends the body to the client, at the client's pace.
+    fn send(
+        &mut self,
+        mut upstream: Upstream,
+        body: AnswerBody,
+        sender: Sender,
+        kept: &Weak<Kept<Job>>,
+    ) -> Option<Next> {
+        match copy(&mut upstream, body, &sender) {
+            Ok(()) => {
+                let next = self.finish(upstream, kept);
+                sender.finish();
+                next
+            }
+            Err(why) => {
+                if !self.exchange.is_over() {
+                    let line = self.exchange.asked.head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+                    log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
+                }
+                sender.abort();
+                None
+            }
+        }
+    }
+}
+
+/// Whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some backends send
+/// a 408 when a connection was idle for too long.
+fn is_stale(upstream: &Upstream, head: &Result<AnswerHead, Failure>) -> bool {
+    match head {
+        Ok(head) => head.status == StatusCode::REQUEST_TIMEOUT,
+        Err(failure) => matches!(failure, Failure::Ended(_)) && !upstream.has_received(),
+    }
+}
+
 /// Sends the body until its end. The error is the reason why it is incomplete.
 fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
-            BodyStep::Data(piece) => sender.send_timeout(piece, None).map_err(|error| error.to_string())?,
-            BodyStep::End => return Ok(()),
+            BodyStep::Data(piece) => sender.send_shared(Arc::from(piece), None).map_err(|error| error.to_string())?,
+            BodyStep::End => {
+                upstream.consume(used);
+                return Ok(());
+            }
             BodyStep::NeedInput => {
                 upstream.consume(used);
                 // A response may pause without a limit.

@@ -1,6 +1,8 @@
 //! The header fields that the backend and the client get. Fields that concern one connection are left out, and fields
 //! about the client are set from the data of this server.
 
+use std::fmt::Write;
+
 use http::header;
 
 use crate::http::answer::AnswerHead;
@@ -65,13 +67,36 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     is_other.then(|| protocol.to_owned())
 }
 
-/// Returns the lines after `Host`, and the empty line that ends the head.
-pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: bool) -> Vec<u8> {
-    let mut lines = Vec::new();
-    let mut add = |name: &[u8], value: &[u8]| lines.extend([name, b": ", value, b"\r\n"].concat());
+/// The schemes of `Authorization` that are about one request. Others can be about its connection (RFC 4559).
+const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
+
+/// Whether a connection can have this request and others: nothing of it can be taken for another request, it can be
+/// repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
+pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let is_of_request = |value: &[u8]| {
+        let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();
+        OF_REQUEST.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let has_no_user = !passes_authorization || request.header_all("authorization").all(is_of_request);
+    is_safe && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
+}
+
+/// Adds the lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
+pub(super) fn of_request(
+    lines: &mut Vec<u8>,
+    request: &Request,
+    prefix: &str,
+    passes_authorization: bool,
+    is_last: bool,
+) {
+    let mut add = |name: &[u8], value: &[u8]| {
+        [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
+    };
     let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
     for (name, value) in request.fields() {
-        let canonical = String::from_utf8_lossy(name).to_ascii_lowercase().replace(['_', '.'], "-");
+        let hyphenated = |&byte: &u8| if matches!(byte, b'_' | b'.') { '-' } else { byte.to_ascii_lowercase().into() };
+        let canonical: String = name.iter().map(hyphenated).collect();
         let is_of_connection =
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
@@ -79,9 +104,6 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
         if !is_of_connection && !is_withheld && !is_own {
             add(name, value);
         }
-    }
-    for (name, value) in about_client(request, prefix) {
-        add(name.as_bytes(), value.as_bytes());
     }
     if let Some(length) = body_length(request) {
         add(b"Content-Length", length.to_string().as_bytes());
@@ -91,52 +113,52 @@ pub(super) fn of_request(request: &Request, prefix: &str, passes_authorization: 
             add(b"Connection", b"upgrade");
             add(b"Upgrade", protocol.as_bytes());
         }
-        None => add(b"Connection", b"close"),
+        None if is_last => add(b"Connection", b"close"),
+        None => {}
     }
-    lines.extend(b"\r\n");
-    lines
+    lines.extend_from_slice(about_client(request, prefix).as_bytes());
+    lines.extend_from_slice(b"\r\n");
 }
 
-/// Returns the fields about the client and its connection, from the data of this server.
-fn about_client(request: &Request, prefix: &str) -> Vec<(&'static str, String)> {
+/// The lines about the client and its connection, as this server knows them.
+fn about_client(request: &Request, prefix: &str) -> String {
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
-    let mut fields = vec![("X-Forwarded-Proto", scheme.to_owned())];
-    let mut element = Vec::new();
+    let version = if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" };
+    let (mut lines, mut element) = (String::with_capacity(256), String::with_capacity(64));
+    // Writing to a string does not fail.
     if let Some(ip) = request.client_ip() {
-        fields.extend([("X-Forwarded-For", ip.to_string()), ("X-Real-IP", ip.to_string())]);
-        element.push(if ip.is_ipv6() { format!("for=\"[{ip}]\"") } else { format!("for={ip}") });
+        let _ = write!(lines, "X-Forwarded-For: {ip}\r\nX-Real-IP: {ip}\r\n");
+        let _ = if ip.is_ipv6() { write!(element, "for=\"[{ip}]\";") } else { write!(element, "for={ip};") };
     }
     if !host.is_empty() && !host.contains(['"', '\\']) {
-        fields.push(("X-Forwarded-Host", host.to_owned()));
-        element.push(format!("host=\"{host}\""));
+        let _ = write!(lines, "X-Forwarded-Host: {host}\r\n");
+        let _ = write!(element, "host=\"{host}\";");
     }
     if let Some(user) = request.user().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        fields.push(("X-Forwarded-User", user));
+        let _ = write!(lines, "X-Forwarded-User: {user}\r\n");
     }
     if !prefix.is_empty() {
-        fields.push(("X-Forwarded-Prefix", prefix.to_owned()));
+        let _ = write!(lines, "X-Forwarded-Prefix: {prefix}\r\n");
     }
-    element.push(format!("proto={scheme}"));
-    fields.push(("Forwarded", element.join(";")));
-    fields
-        .push(("Via", format!("{} modest", if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" })));
-    fields
+    let _ =
+        write!(lines, "X-Forwarded-Proto: {scheme}\r\nForwarded: {element}proto={scheme}\r\nVia: {version} modest\r\n");
+    lines
 }
 
 /// Returns the fields for the client, with the length as one number. A challenge is left out if the client's
 /// credentials are for this server and not passed on.
 pub(super) fn of_response(
-    head: &AnswerHead,
+    head: AnswerHead,
     passes_authorization: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let named: Vec<&[u8]> = words(head.values(&header::CONNECTION)).collect();
+    let named: Vec<Vec<u8>> = words(head.values(&header::CONNECTION)).map(<[u8]>::to_vec).collect();
     let length = head.content_length().ok().flatten();
-    let fields = head.fields.iter().filter(move |(name, _)| {
+    let fields = head.fields.into_iter().filter(move |(name, _)| {
         let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
         let is_withheld = *name == header::WWW_AUTHENTICATE && !passes_authorization;
         !is_named && !is_withheld && *name != header::CONTENT_LENGTH && !HOP_BY_HOP.contains(&name.as_str())
     });
-    fields.cloned().chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
+    fields.chain(length.map(|length| (header::CONTENT_LENGTH, length.into())))
 }
 
 /// Returns the protocol that a 101 switches to.

@@ -1,6 +1,6 @@
 //! A reverse proxy as a handler: another HTTP/1.1 server responds to its requests. It is on the same level as `files`
-//! and `layers`. Each request has its own connection to that server, so no response can reach the wrong client. Each
-//! module uses only those below it.
+//! and `layers`. A connection to that server has further requests only if nothing of an earlier exchange can be left on
+//! it, so no response can reach the wrong client. Each module uses only those below it.
 
 mod tunnel; // bytes in both directions after a 101
 
@@ -8,7 +8,9 @@ mod exchange; // one request to the backend, on a thread of its own
 
 mod threads; // the threads of exchanges
 
-mod upstream; // the connection to the backend
+mod kept; // connections for further requests
+
+mod upstream; // its connection to the backend
 
 mod failure; // why there is no response from a backend
 
@@ -25,8 +27,9 @@ use std::time::Duration;
 use crate::http::{Live, LiveKind};
 use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath};
 use backend::Backend;
-use exchange::{Answer, Asked, Exchange, Pending};
+use exchange::{Answer, Asked, Exchange, Job, Pending};
 use failure::Failure;
+use kept::Kept;
 use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
@@ -62,8 +65,12 @@ use threads::Threads;
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If the backend ends in the middle of a response, the client's connection is reset.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never disagree about the end of a body. Each request uses a new connection to the
-///   backend.
+///   that this server and its clients never see different ends of a body.
+/// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
+///   `Authorization` other than Basic, Bearer and Digest. The connection is kept if the response is HTTP/1.1, without
+///   `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own fields give its end, and no
+///   byte follows it. Any other request has a connection of its own. A request that fails on a kept connection before
+///   the first byte of its response is sent once more, on a new one.
 ///
 /// ```no_run
 /// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};
@@ -83,12 +90,13 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
+    kept: Arc<Kept<Job>>,
     passes_authorization: bool,
     prefix: String,
 }
 
 impl ReverseProxy {
-    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Each request makes a new connection.
+    /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Requests make the connections.
     ///
     /// # Errors
     /// If the URL is not `http://HOST[:PORT][/PATH]`.
@@ -101,6 +109,7 @@ impl ReverseProxy {
             body_limit: Some(256 << 20),
             places: places(256),
             threads: Threads::new(),
+            kept: Kept::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -143,9 +152,23 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets whether `Authorization` is passed on to the backend. Default: true. Set it to false if a layer of this
-    /// server checks the password, so that the backend does not see it. Then the backend's `WWW-Authenticate` is also
-    /// left out, because the backend would not receive the client's credentials.
+    /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none, each request
+    /// has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
+    pub fn idle_connections(mut self, number: usize) -> ReverseProxy {
+        self.kept = Kept::new(number, self.kept.limit);
+        self
+    }
+
+    /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds, because Node.js,
+    /// Apache and uvicorn end theirs after 5; zero: none is kept; `None`: no limit.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
+        self.kept = Kept::new(self.kept.most, limit.into());
+        self
+    }
+
+    /// Sets whether `Authorization` is passed on to the backend. Default: yes. Turn it off if a layer of this server
+    /// checks the password, which is then for this server alone. Then the backend's `WWW-Authenticate` is also left
+    /// out, because the backend would not receive the client's reply to it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
         self.passes_authorization = is_passed_on;
         self
@@ -178,17 +201,17 @@ impl ReverseProxy {
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
-        let mut head = format!("{} {target} HTTP/1.1\r\nHost: ", request.method()).into_bytes();
         let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend.authority);
-        head.extend_from_slice(host.as_bytes());
-        head.extend_from_slice(b"\r\n");
+        let mut head = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", request.method()).into_bytes();
         if let Some(destination) = self.destination(request)? {
             head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
         }
-        head.extend_from_slice(&fields::of_request(request, &self.prefix, self.passes_authorization));
+        let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
+        fields::of_request(&mut head, request, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let asked = Asked { method, upgrade, head, limit: self.response_timeout };
-        Ok(Exchange::begin(asked, request.body().try_clone()?, place, self.connector(), &self.threads)?)
+        let asked = Asked { method, upgrade, head, limit: self.response_timeout, may_share };
+        let body = request.body().try_clone()?;
+        Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
     }
 
     /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the
@@ -244,7 +267,7 @@ impl ReverseProxy {
     }
 
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
-    fn connector(&self) -> impl FnOnce() -> Result<TcpStream, Failure> + Send + 'static {
+    fn connector(&self) -> impl Fn() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
         move || {
             let addresses = backend.to_socket_addrs().map_err(|error| Failure::Unreachable(error.to_string()))?;
@@ -273,7 +296,7 @@ impl ReverseProxy {
         };
         let response = response.with_status(head.status).evaluated();
         let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
-        let fields = fields::of_response(&head, self.passes_authorization);
+        let fields = fields::of_response(head, self.passes_authorization);
         fields.fold(response, add).with_added_header("via", "1.1 modest")
     }
 }

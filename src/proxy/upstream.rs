@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,16 @@ pub(super) struct Upstream {
     /// A non-blocking socket.
     pub(super) stream: Arc<TcpStream>,
     buffer: Vec<u8>,
-    start: usize,
+    /// The bytes in the buffer that were read and not used yet.
+    unused: Range<usize>,
+    /// Whether bytes of a response have arrived.
+    has_received: bool,
     /// `None` if the whole request is sent, or if the backend reads no more.
     unsent: Option<Unsent>,
     /// When the backend last read bytes of the request.
     taken: Instant,
-    _place: LivePlace,
+    /// The place of a request whose connection continues as another protocol.
+    pub(super) place: Option<LivePlace>,
 }
 
 /// The rest of a request.
@@ -36,23 +41,39 @@ struct Unsent {
 }
 
 impl Upstream {
-    /// Creates the connection. Nothing is sent yet.
-    pub(super) fn new(stream: Arc<TcpStream>, head: Vec<u8>, body: Body, place: LivePlace) -> io::Result<Upstream> {
+    /// Nothing is sent yet.
+    pub(super) fn new(stream: Arc<TcpStream>, head: Vec<u8>, body: Body) -> io::Result<Upstream> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         probe(&*stream, PROBED_AFTER);
         let unsent = Some(Unsent { piece: head, start: 0, body: body.into_reader() });
-        Ok(Upstream { stream, buffer: Vec::new(), start: 0, unsent, taken: Instant::now(), _place: place })
+        let (buffer, taken) = (vec![0; PIECE], Instant::now());
+        Ok(Upstream { stream, buffer, unused: 0..0, has_received: false, unsent, taken, place: None })
+    }
+
+    /// Begins another exchange. Its request, without a body, was sent at this time.
+    pub(super) fn begin(&mut self, sent: Instant) {
+        (self.has_received, self.unsent, self.taken) = (false, None, sent);
+    }
+
+    /// Whether all bytes read were used, and the head of the request was sent.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.unused.is_empty() && self.unsent.as_ref().is_none_or(|unsent| unsent.start == unsent.piece.len())
     }
 
     /// Returns bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..]
+        &self.buffer[self.unused.clone()]
     }
 
     /// Marks these bytes as used.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start += count;
+        self.unused.start += count;
+    }
+
+    /// Whether bytes of the response have arrived.
+    pub(super) fn has_received(&self) -> bool {
+        self.has_received
     }
 
     /// Reads more bytes, and sends unsent bytes while it waits. Returns 0 at the end. The limit counts from when the
@@ -74,13 +95,15 @@ impl Upstream {
     }
 
     fn read(&mut self) -> io::Result<usize> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let before = self.buffer.len();
-        self.buffer.resize(before + PIECE, 0);
-        let read = (&*self.stream).read(&mut self.buffer[before..]);
-        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-        read
+        self.buffer.copy_within(self.unused.clone(), 0);
+        self.unused = 0..self.unused.len();
+        if self.buffer.len() < self.unused.end + PIECE {
+            self.buffer.resize(self.unused.end + PIECE, 0);
+        }
+        let count = (&*self.stream).read(&mut self.buffer[self.unused.end..])?;
+        self.unused.end += count;
+        self.has_received |= count > 0;
+        Ok(count)
     }
 
     /// Sends as much as the backend accepts. Returns whether any bytes were sent.

@@ -8,6 +8,7 @@ mod encrypted; // TLS
 mod figures; // metrics
 mod guard; // users and rights
 mod handed; // sockets from a parent process
+mod kept; // connections to another server
 mod memory; // the memory of idle clients
 mod proxied; // requests for another server
 mod python; // behaviour that equals Python's, compared with an installed Python

@@ -50,9 +50,13 @@ impl Sender {
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
     pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
-        let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
-        let sent = self.send_by(Arc::from(bytes.into()), |piece| self.0.push_before(deadline, piece));
-        sent.map_err(|unsent| unsent.error)
+        self.send_shared(Arc::from(bytes.into()), limit.into())
+    }
+
+    /// [`send_timeout`](Sender::send_timeout) without a copy of the bytes.
+    pub(crate) fn send_shared(&self, piece: Arc<[u8]>, limit: Option<Duration>) -> Result<(), SendError> {
+        let deadline = limit.and_then(|limit| tcp::now().checked_add(limit));
+        self.send_by(piece, |piece| self.0.push_before(deadline, piece)).map_err(|unsent| unsent.error)
     }
 
     /// Sets a function that is called when there is room again after a [`try_send`](Sender::try_send) has failed with

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use http::header;
 
 use crate::http::answer::AnswerHead;
-use crate::{HeaderName, HeaderValue, Method, Request};
+use crate::{HeaderName, HeaderValue, Method, Request, Version};
 
 /// Fields that concern one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 9] = [
@@ -60,7 +60,8 @@ fn body_length(request: &Request) -> Option<u64> {
 /// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
 /// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
-    let asks = words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
+    let asks = request.version() == Version::HTTP_11
+        && words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
     let is_other =
         !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && body_length(request).is_none();

@@ -80,16 +80,19 @@ impl Upstream {
     /// backend last read bytes of the request.
     pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
         loop {
-            let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
-            if left == Some(Duration::ZERO) {
-                return Err(Failure::Late);
-            }
             let has_sent = self.send_some()?;
             match self.read() {
                 Ok(count) => return Ok(count),
                 Err(error) if !is_retried(&error) => return Err(Failure::Ended(error.to_string())),
-                Err(_) if has_sent => {}
-                Err(_) => self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?,
+                Err(_) => {}
+            }
+            // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+            let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Err(Failure::Late);
+            }
+            if !has_sent {
+                self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?;
             }
         }
     }

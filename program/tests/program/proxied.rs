@@ -6,6 +6,8 @@ use std::ops::Deref;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::built::{self, Answer, Built, PATIENCE, folder, modest, read_until, run};
 use crate::is_rejected_by_the_system;
 
@@ -791,6 +793,28 @@ fn other_protocols_pass() {
     upstream.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
     let got = all(client);
     assert_eq!((got.status, got.body.as_str()), (403, "no"), "{got:?}");
+    // In HTTP/1.0 the field has no meaning (RFC 9110, section 7.8).
+    let client = send(&modest, &request.replace("HTTP/1.1", "HTTP/1.0").replace("keep-alive, ", "close, "));
+    let (head, mut upstream) = backend.next();
+    assert!(!head.to_lowercase().contains("upgrade"), "{head}");
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    let got = all(client);
+    assert_eq!((got.status, got.body.as_str()), (200, "ok"), "{got:?}");
+}
+
+/// A response that arrives in time counts, even if the program has been stopped until after the timeout.
+#[test]
+fn a_stopped_program_reads_before_it_looks_at_the_clock() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &["--proxy-timeout", "1s"]);
+    let client = send(&modest, "GET /api/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let (_, mut upstream) = backend.next();
+    modest.signal(Signal::STOP);
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    std::thread::sleep(Duration::from_millis(1500)); // longer than the timeout
+    modest.signal(Signal::CONT);
+    let got = all(client);
+    assert_eq!((got.status, got.body.as_str()), (200, "ok"), "{got:?}");
 }
 
 /// `--proxy` together with `--auth`, `--prefix`, `--allow` and other paths.

@@ -47,8 +47,6 @@ pub(crate) struct HttpConnection<H> {
     requests: u32,
     /// When its first request began.
     first_request: Option<Instant>,
-    /// Whether the next request has the same head as the last one, and has arrived with it.
-    is_repeated: bool,
     state: State,
 }
 
@@ -95,6 +93,8 @@ struct Exchange {
     request: Request,
     /// Whether the client allows another request on this connection.
     keep_alive: bool,
+    /// Whether the next request has arrived with this one, has the same head, and is safe.
+    is_repeated: bool,
     /// When the request first waited for a signal.
     waits_since: Option<Instant>,
     /// Counts the connection among those that wait for something other than their client.
@@ -213,14 +213,7 @@ impl<H> HttpConnection<H> {
     }
 
     pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
-        HttpConnection {
-            service,
-            stage: 0,
-            requests: 0,
-            first_request: None,
-            is_repeated: false,
-            state: State::Idle(None),
-        }
+        HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle(None) }
     }
 }
 
@@ -308,6 +301,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let mut exchange = Box::new(Exchange {
             request,
             keep_alive: false,
+            is_repeated: false,
             waits_since: None,
             live: None,
             unread: None,
@@ -331,11 +325,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
             let (head, rest) = turn.input.bytes().split_at(length);
-            let next_is_same = rest.starts_with(head);
+            exchange.is_repeated = rest.starts_with(head) && exchange.request.method().is_safe();
             turn.input.consume(length);
-            if std::mem::replace(&mut self.is_repeated, next_is_same) && exchange.request.method().is_safe() {
-                turn.let_output_wait(); // the response to the request before
-            }
             return self.ask_for_permit(State::Handling(exchange));
         }
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);

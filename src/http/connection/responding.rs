@@ -114,6 +114,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Idle(exchange.request.take_waker());
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
+        if exchange.is_repeated {
+            turn.let_output_wait(); // for the next response
+        }
         drop(exchange);
         match unread {
             // These bytes arrived before the response was sent. So their poll is too old to prove that cached files are

@@ -36,6 +36,7 @@ STATE = {
         "--max-per-address": ["--max-per-address", "50"],
         "--queue-limit": ["--queue-limit", "100"],
         "--proxy-at-once": ["--proxy", "/p=http://127.0.0.1:9", "--proxy-at-once", "5"],
+        "--proxy-idle-connections": ["--proxy", "/p=http://127.0.0.1:9", "--proxy-idle-connections", "5"],
         "--compressions": ["--compressions", "1"],
         "--memory": ["--memory", "1g"],
         "--input-quota": ["--input-quota", "1m"],
@@ -69,7 +70,7 @@ NO_STATE = """
     --config --confine --content-type --cors --directory --error-page --field-limit --follow-symlinks --forwarded-host --group
     --hash-password --head-limit --head-timeout --header --help --hidden --hsts --idle-timeout --index --inotify --ipv6-only
     --keep-alive --log-format --max-connection-age --max-requests --metrics-bind --mime --min-rate --no-listing --open --precompressed
-    --prefix --print-config --proxy --proxy-body-limit --proxy-header-timeout --proxy-protocol --proxy-timeout --proxy-untrusted --qr
+    --prefix --print-config --proxy --proxy-body-limit --proxy-header-timeout --proxy-idle-timeout --proxy-protocol --proxy-timeout --proxy-untrusted --qr
     --queue-timeout --quiet --realm --redirects --request-line-limit --reuse-port --server --shutdown-delay --shutdown-timeout
     --slow-handler --spa --tls-cert --tls-client-auth --tls-client-ca --tls-handshake-timeout --tls-key --tls-password-file
     --trusted-proxy --user --verbose --version --webdav --write-timeout

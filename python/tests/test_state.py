@@ -36,7 +36,7 @@ STATE = {
         "--max-per-address": ["--max-per-address", "50"],
         "--queue-limit": ["--queue-limit", "100"],
         "--proxy-at-once": ["--proxy", "/p=http://127.0.0.1:9", "--proxy-at-once", "5"],
-        "--proxy-idle-connections": ["--proxy", "/p=http://127.0.0.1:9", "--proxy-idle-connections", "5"],
+        "--proxy-idle-connections": ["--proxy", "/q=http://127.0.0.1:9", "--proxy-idle-connections", "5"],
         "--compressions": ["--compressions", "1"],
         "--memory": ["--memory", "1g"],
         "--input-quota": ["--input-quota", "1m"],

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::built::{Answer, Built, PATIENCE, folder, modest, read_answer, read_until};
 
-/// What the backend sees.
+/// An event at the backend.
 #[derive(Debug)]
 enum Seen {
     /// A head, on the connection with this number.
@@ -144,7 +144,7 @@ fn connections_are_kept_after_exchanges_that_leave_nothing() {
         ("GET /api/|Authorization: bearer abc", OK, true),
         ("GET /api/|Cookie: a=b|Expect: 100-continue|TE: trailers", OK, true),
         ("GET /api/|Connection: Upgrade, HTTP2-Settings|Upgrade: h2c|HTTP2-Settings: AA", OK, true),
-        // What the client says about its own connection.
+        // Fields of the client about its own connection.
         ("GET /api/|Connection: close", OK, true),
         // Requests that are more than a head, or that a backend can take for it.
         ("GET /api/|Content-Length: 2||ab", OK, false),

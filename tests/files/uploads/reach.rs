@@ -83,7 +83,7 @@ fn form(server: &TestServer, disposition: &str, content: &str) -> SentResponse {
     ask(server, "POST", "/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes())
 }
 
-/// What is beside the folder, by paths without the first slash.
+/// Mounts or routes next to the folder, by paths without the first slash.
 #[derive(Clone, Copy, Debug)]
 struct Beside {
     paths: &'static [&'static str],

@@ -1,5 +1,7 @@
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
+__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
+
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...

@@ -42,6 +42,7 @@ class Settings:
     environment: list[tuple[str, str]]
     reload: bool
     drain: Optional[float]
+    delay: float
     quiet: bool
     has_parent: bool
     is_check: bool
@@ -49,6 +50,7 @@ class Settings:
 @final
 class Listeners:
     def __new__(cls, args: Sequence[str], processes: int) -> Listeners: ...
+    def refuse_clients(self) -> float: ...
 
 @final
 class Watch:

@@ -42,7 +42,7 @@ def serve(port, app):
 
 def cases(peer):
     """The number of cases, and the failed ones."""
-    environ = {**os.environ, "DEADLINE": "3"}
+    environ = {**os.environ, "DEADLINE": "3", "PYTHONPATH": TESTS}
     if PEERS[peer]:
         environ["PEER"] = PEERS[peer]
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:

@@ -200,23 +200,37 @@ def server(request):
     app = getattr(request.module, "APP", "apps:app")
     running = Running(app, "--threads", "4") if PEER is None else of_a_peer(app)
     yield running
-    assert running.stop() == 0 or PEER, running.log
+    if PEER:
+        os.killpg(running.process.pid, signal.SIGKILL)
+    else:
+        assert running.stop() == 0, running.log
 
 
-def of_a_peer(app):
+def of_a_peer(app, running=None):
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    running = Running(port=False, command=[word.format(port=port, app=app) for word in PEER.split()])
+    running = running or Running.__new__(Running)
+    running.__init__(port=False, command=[word.format(port=port, app=app) for word in PEER.split()])
     running.port = port
-
-    def accepts():
-        try:
-            return not running.connect().close()
-        except ConnectionRefusedError:
-            return False
-
-    until(accepts, running.log)
+    until(lambda: answers_one(running), running.log)
     return running
+
+
+def answers_one(server):
+    try:
+        return server.get("/tuple").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def alive(request):
+    """Some servers do not survive each case."""
+    if PEER and "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        if not answers_one(server):
+            os.killpg(server.process.pid, signal.SIGKILL)
+            of_a_peer(getattr(request.module, "APP", "apps:app"), server)
 
 
 def pytest_configure(config):

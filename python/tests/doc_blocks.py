@@ -156,9 +156,10 @@ def options_in_words():
             assert b"modest_http_requests_total" in get(f"http://127.0.0.1:{port}/metrics"), port
 
 
-def certificate():
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "privkey.pem", "-out",
-                    "fullchain.pem", "-days", "1", "-subj", "/CN=localhost"], check=True, capture_output=True)
+def certificate(path="fullchain.pem", key="privkey.pem"):
+    """A certificate of localhost, which a client can also have."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", path,
+                    "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"], check=True, capture_output=True)
 
 
 def alone():

@@ -21,7 +21,7 @@ PEERS = {
     "waitress": "waitress-serve --threads=4 --listen=127.0.0.1:{port} {app}",
     "cheroot": "cheroot {app} --bind 127.0.0.1:{port} --threads 4",
     "granian": "granian --interface wsgi --blocking-threads 4 --workers 1 --port {port} {app}",
-    "uwsgi": "uwsgi --http-socket 127.0.0.1:{port} --module {app} --enable-threads --threads 4 --die-on-term --wsgi-manage-chunked-input",
+    "uwsgi": "uwsgi --http-socket 127.0.0.1:{port} --module {app} --enable-threads --threads 4 --die-on-term",
     "wsgiref": f"{sys.executable} {os.path.abspath(__file__)} --serve {{port}} {{app}}",
 }
 

@@ -168,7 +168,12 @@ def test_other_signals_lose_no_request(serve, args, numbers):
     assert server.get("/tuple").status == 200 and server.stop() == 0
 
 
-@pytest.mark.parametrize("args", [SINGLE, PARENT])
+@pytest.mark.parametrize("args", [
+    SINGLE,
+    PARENT,
+    pytest.param((*PARENT, "--shutdown-delay", "500ms"), marks=LONG),
+    pytest.param((*SINGLE, "--shutdown-delay", "500ms"), marks=LONG),
+])
 def test_an_end_in_the_middle_of_a_load(serve, args):
     """Clients connect without a pause. A connection that was accepted is answered."""
     server = serve("apps", "--threads", "4", "-q", *args)

@@ -128,7 +128,6 @@ impl Engine {
     }
 
     /// Returns the limits of a client that reads too little.
-    #[cfg(feature = "proxy")]
     pub fn send_limits(&self) -> SendLimits {
         self.send_limits
     }

@@ -88,7 +88,6 @@ pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};
-#[cfg(feature = "proxy")]
 pub(crate) use stream::PacedWriter;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};

@@ -630,6 +630,24 @@ fn upgrade(path: &str, protocol: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x, {protocol}\r\n\r\n")
 }
 
+/// The responses before an upgrade can fill the socket of a client that reads nothing, so that the head of the 101 does
+/// not fit. The lengths are around the limits of the kernel's buffers.
+#[test]
+fn an_upgrade_waits_for_its_client_as_long_as_a_response() {
+    let app = Routes::new()
+        .get("/long/{length}", |_, request| Ok(Response::bytes(vec![b'x'; request.path_param("length")?])))
+        .get("/up", |_, _| Ok(Response::upgrade("any", drop)))
+        .with_state(());
+    let running = serve(app, |server| server.write_timeout(Duration::from_millis(500)).min_rate(None));
+    let ask = |length: usize| {
+        let mut client = running.client();
+        client.send(get(&format!("/long/{length}")) + &upgrade("/up", "any"));
+        client
+    };
+    let _clients: Vec<Client> = (4..64).map(|part| ask(part * 16 * 1024)).collect();
+    running.wait_for("each client is served or disconnected", |stats| stats.accepted == 60 && stats.connections == 0);
+}
+
 #[test]
 fn a_connection_switches_to_another_protocol() {
     let house = House::new(Broadcast::new());

@@ -1,12 +1,10 @@
 //! A connection that has left the engine: a blocking stream on a thread of its own. Created by `workers`. Nothing here
 //! is polled, and the owner of a stream can wait for its client for any time.
 
-#[cfg(feature = "proxy")]
 mod paced; // a writer with the limits of a response
 mod socket; // the socket as source and sink
 mod writer; // the writing half
 
-#[cfg(feature = "proxy")]
 pub use paced::PacedWriter;
 pub use writer::StreamWriter;
 
@@ -18,7 +16,6 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::handle::ServerHandle;
-#[cfg(feature = "proxy")]
 use super::pace::SendLimits;
 use super::sync;
 use super::sys::Socket;
@@ -95,7 +92,6 @@ pub trait Registered: Send {
     fn server(&self) -> ServerHandle;
 
     /// Returns the limits of a client that reads too little.
-    #[cfg(feature = "proxy")]
     fn send_limits(&self) -> SendLimits;
 
     /// Called when the stream is over. `bytes` are still to be sent to its client, which may still be sending. Without

@@ -18,8 +18,8 @@ pub struct PacedWriter {
 }
 
 impl Stream {
-    /// Returns a paced writer for another thread. From now on, writes of all other writers of this stream can end
-    /// early, with [`WouldBlock`](ErrorKind::WouldBlock).
+    /// Returns a paced writer for any thread. Until it is dropped, writes of other writers of this stream can end early,
+    /// with [`WouldBlock`](ErrorKind::WouldBlock). Then they have no limit.
     ///
     /// # Errors
     /// If the socket cannot have a timeout.
@@ -74,6 +74,12 @@ impl Write for PacedWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        self.paced(|writer| writer.flush().map(|()| 0)).map(drop)
+    }
+}
+
+impl Drop for PacedWriter {
+    fn drop(&mut self) {
+        let _ = self.writer.socket.set_write_timeout(None); // fails only if the connection is broken
     }
 }

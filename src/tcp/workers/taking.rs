@@ -11,7 +11,6 @@ use super::super::contain::{catch, contain};
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
 use super::super::handle::ServerHandle;
 use super::super::layered::layered;
-#[cfg(feature = "proxy")]
 use super::super::pace::SendLimits;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
@@ -106,7 +105,6 @@ impl stream::Registered for Place {
         self.engine.handle().clone()
     }
 
-    #[cfg(feature = "proxy")]
     fn send_limits(&self) -> SendLimits {
         self.engine.send_limits()
     }

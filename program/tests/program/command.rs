@@ -1555,8 +1555,11 @@ fn every_line_of_the_log_is_json() {
 /// The error of an invalid setting is in the format of the log, from each source of that setting.
 #[test]
 fn an_error_of_arguments_is_in_the_format_of_the_log() {
-    let files =
-        folder(&[("json.toml", "log-format = \"json\"\nno-such = 1\n"), ("text.toml", "log-format = \"python\"\n")]);
+    let files = folder(&[
+        ("json.toml", "log-format = \"json\"\nno-such = 1\n"),
+        ("text.toml", "log-format = \"python\"\n"),
+        ("cut.toml", "log-format = \"json\" # for a collector\nport = [\n"),
+    ]);
     let json = ["--log-format", "json"].as_slice();
     for (words, variables, expected, said) in [
         (&["no\"such", json[0], json[1]][..], &[][..], Some(1), "no\\\"such"),
@@ -1565,6 +1568,7 @@ fn an_error_of_arguments_is_in_the_format_of_the_log() {
         (json, &[("MODEST_NO_SUCH", "1")], Some(2), "MODEST_NO_SUCH"),
         (&["--no-such"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "--no-such"),
         (&["--config", "json.toml"], &[], Some(2), "no-such"),
+        (&["--config", "cut.toml"], &[], Some(2), "cut.toml', line 2"),
         (&["-p", "x"], &[("MODEST_CONFIG", "json.toml")], Some(2), "--port x"),
         (&["-p", "x", "--config=text.toml"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "--port x"),
         (&["--config", "missing.toml"], &[("MODEST_LOG_FORMAT", "json")], Some(2), "missing.toml"),

@@ -230,7 +230,7 @@ class Supervisor:
             self.start(replaces=child)
 
     def stop(self, number: int) -> None:
-        """Ends all processes. New clients are refused before they stop accepting: after the last one has, nobody accepts from the queue."""
+        """Ends all processes. New clients are refused before they stop accepting: clients in the queue after the last accept are reset."""
         self.is_stopping = True
         if number != signal.SIGKILL:
             self.refuses_at = time.monotonic() + self.settings.delay - EARLY

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use modest::layers::UserFile;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -50,34 +50,42 @@ fn read_line() -> io::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// A terminal without echo, until this is dropped or until a signal ends the program.
+/// A terminal without echo, until this is dropped. Signals that end or stop the program restore the echo first.
 struct Unseen(Termios);
 
-/// The signals that end a program at its terminal.
-const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+/// The signals that end a program at its terminal, those that stop it, and those that follow a stop.
+const SIGNALS: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT];
 
 impl Unseen {
     fn begin() -> io::Result<Unseen> {
         let before = tcgetattr(io::stdin())?;
         let mut unseen = before.clone();
         unseen.local_modes.remove(LocalModes::ECHO);
-        let shown = Unseen(before.clone());
-        let mut signals = Signals::new(ENDS)?;
-        let restore = move || {
-            if let Some(signal) = signals.forever().next() {
-                drop(shown);
-                let _ = writeln!(io::stderr());
-                let _ = emulate_default_handler(signal);
+        let shown = before.clone();
+        let mut signals = Signals::new(SIGNALS)?;
+        let hide = unseen.clone();
+        let follow = move || {
+            for signal in signals.forever() {
+                if signal != SIGCONT {
+                    set(&shown);
+                    let _ = writeln!(io::stderr());
+                    let _ = emulate_default_handler(signal); // SIGTSTP: returns when the program is continued
+                }
+                set(&hide);
             }
         };
-        std::thread::Builder::new().name("modest-signals".into()).spawn(restore)?;
+        std::thread::Builder::new().name("modest-signals".into()).spawn(follow)?;
         tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
         Ok(Unseen(before))
     }
 }
 
+fn set(modes: &Termios) {
+    let _ = tcsetattr(io::stdin(), OptionalActions::Flush, modes); // there is no other terminal
+}
+
 impl Drop for Unseen {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0); // there is no other terminal to restore
+        set(&self.0);
     }
 }

@@ -269,6 +269,78 @@ fn hash_password_prints_a_valid_user_line() {
     }
 }
 
+/// A terminal's modes survive the program: signals that end or stop it restore the echo, and it hides it again when
+/// it goes on.
+#[test]
+fn the_echo_of_the_terminal_is_restored() {
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+    for (signals, typed, code) in [
+        (&[Signal::INT][..], "", None),
+        (&[Signal::TERM], "", None),
+        (&[Signal::HUP], "", None),
+        (&[Signal::QUIT], "", None),
+        (&[Signal::TSTP, Signal::CONT, Signal::INT], "", None),
+        (&[Signal::TSTP, Signal::CONT], "a long secret\na long secret\n", Some(0)),
+        (&[Signal::STOP, Signal::CONT], "a long secret\nanother\n", Some(2)),
+    ] {
+        let terminal = Terminal::new();
+        let mut child = terminal.start(&["--hash-password", "ada"]);
+        let pid = Pid::from_child(&child);
+        terminal.until(false, &format!("{signals:?}: the prompt"));
+        for &signal in signals {
+            kill_process(pid, signal).unwrap();
+            match signal {
+                Signal::CONT => terminal.until(false, &format!("{signals:?}: it continues")),
+                Signal::TSTP | Signal::STOP => {
+                    let status = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap().1;
+                    assert!(status.stopped(), "{signals:?}: {status:?}");
+                    assert_eq!(terminal.echoes(), signal == Signal::TSTP, "{signals:?}: while it is stopped");
+                }
+                _ => {}
+            }
+        }
+        rustix::io::write(&terminal.ours, typed.as_bytes()).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), code, "{signals:?}");
+        assert!(terminal.echoes(), "{signals:?}: at the end");
+    }
+}
+
+/// A pseudo-terminal.
+struct Terminal {
+    ours: std::os::fd::OwnedFd,
+    theirs: std::fs::File,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        use rustix::pty;
+        let ours = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
+        pty::unlockpt(&ours).unwrap();
+        let path = pty::ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let theirs = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        Terminal { ours, theirs }
+    }
+
+    fn start(&self, words: &[&str]) -> std::process::Child {
+        let end = || Stdio::from(self.theirs.try_clone().unwrap());
+        modest(words).stdin(end()).stdout(Stdio::null()).stderr(end()).spawn().unwrap()
+    }
+
+    fn echoes(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.theirs).unwrap().local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
+    }
+
+    fn until(&self, echoes: bool, what: &str) {
+        let end = std::time::Instant::now() + PATIENCE;
+        while self.echoes() != echoes {
+            assert!(std::time::Instant::now() < end, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(5)); // there is no notification
+        }
+    }
+}
+
 /// The server's own files must not be in a served folder, not even on loopback.
 #[test]
 fn serving_the_servers_own_files_is_rejected() {

@@ -101,11 +101,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ='; \
+    style-src 'sha256-w6qvY9zOmOpTv2LXCqw3g+PRGLcyV+UKBEZjTJgLBlE='; \
     script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-bFW3VijRh5/AjPEZipKkdr+vd1tIwpxdsqwt8A/b3HQ=' 'sha256-u9rL5iMwy2SQZIsS94IK8jZdA/HOEyviQuxhf6uxfRA='; \
-    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-er1kgFgzpM8E3uBm++ZjrgvMf4gobp4RXJl2YSZrTp8='; \
+    style-src 'sha256-w6qvY9zOmOpTv2LXCqw3g+PRGLcyV+UKBEZjTJgLBlE=' 'sha256-BTO0hUG4niiu087AhhCsG6mfbmtkp83gI3JNppsTcK4='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-D6hychbHiIFikrVCLU9Yyk5FVjkq+VLyOvVXaMcIcDg='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

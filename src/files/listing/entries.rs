@@ -72,7 +72,7 @@ struct Row {
     /// The block of the name, and its position in it.
     block: u16,
     start: u16,
-    length: u8,
+    length: u16,
     is_folder: bool,
 }
 
@@ -149,7 +149,14 @@ impl Entries {
         let is_folder = stat.kind == Kind::Folder;
         self.folders += usize::from(is_folder);
         let size = if is_folder { 0 } else { stat.size };
-        self.rows.push(Row { size, modified: stat.dated().seconds, block, start, length: name.len() as u8, is_folder });
+        self.rows.push(Row {
+            size,
+            modified: stat.dated().seconds,
+            block,
+            start,
+            length: name.len() as u16,
+            is_folder,
+        });
     }
 
     /// Reserves the memory in use now, and the memory for sorting.
@@ -192,7 +199,7 @@ impl Entries {
         }
         for row in &self.rows {
             let position = u64::from(row.block) << 16 | u64::from(row.start);
-            hasher.write_u64(position << 9 | u64::from(row.length) << 1 | u64::from(row.is_folder));
+            hasher.write_u64(position << 17 | u64::from(row.length) << 1 | u64::from(row.is_folder));
             hasher.write_u64(row.size);
             hasher.write_i64(if seconds { row.modified } else { row.modified.div_euclid(60) });
         }
@@ -228,7 +235,7 @@ impl Entries {
 }
 
 impl Names {
-    /// Stores a name. At most `MAX_ENTRIES` names of 255 bytes take 391 blocks.
+    /// Stores a name. It is shorter than `PATH_MAX`, so `MAX_ENTRIES` names take fewer than 7,000 blocks.
     fn push(&mut self, name: &[u8]) -> (u16, u16) {
         if self.0.last().is_none_or(|block| block.len() + name.len() > BLOCK) {
             self.0.push(Vec::with_capacity(BLOCK));
@@ -356,7 +363,8 @@ fn natural(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// Appends the beginning of a key whose bytes compare as `natural` compares names. A number is written as a digit,
-/// which marks it as a number, the count of its digits, and the digits. The key is filled with zeros.
+/// which marks it as a number, the count of its digits, and the digits. It ends at a number with 255 digits or more.
+/// The key is filled with zeros.
 fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     let mut push = |byte| match std::mem::take(&mut key) {
         [] => false,
@@ -369,7 +377,8 @@ fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
     while let Some(first) = name.first() {
         if first.is_ascii_digit() {
             let (digits, rest) = number(name);
-            if !(push(b'0') && push(digits.len() as u8) && digits.iter().all(|&digit| push(digit))) {
+            let count = u8::try_from(digits.len()).unwrap_or(u8::MAX);
+            if !(push(b'0') && push(count) && count < u8::MAX && digits.iter().all(|&digit| push(digit))) {
                 return;
             }
             name = rest;
@@ -469,6 +478,21 @@ mod tests {
         assert_eq!(budget.0.bytes.load(Relaxed), 0);
     }
 
+    /// FUSE has names of up to 4,095 bytes.
+    #[test]
+    fn long_names_are_whole_and_in_order() {
+        let mut entries = Entries::new();
+        let number = |digits: usize, first: &str| format!("n{first}{}", "1".repeat(digits - first.len()));
+        let names =
+            ["x".repeat(255), "x".repeat(256), "y".repeat(4094), number(255, "9"), number(300, ""), number(511, "")];
+        let stat = super::super::super::stat::stat_of(tempfile::tempfile().unwrap()).unwrap();
+        names.iter().rev().for_each(|name| entries.push(name.as_bytes(), &stat));
+        entries.sort(Order::default());
+        let shown = entries.iter_from(0).map(|entry| String::from_utf8_lossy(entry.name).into_owned());
+        let expected = [3, 4, 5, 0, 1, 2].map(|number: usize| names[number].clone());
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+
     /// macOS decomposes names, other systems compose them.
     #[cfg(feature = "unicode")]
     #[test]
@@ -487,7 +511,7 @@ mod tests {
         ];
         let row = |names: &mut Names, text: &str| {
             let (block, start) = names.push(text.as_bytes());
-            Row { size: 0, modified: 0, block, start, length: text.len() as u8, is_folder: false }
+            Row { size: 0, modified: 0, block, start, length: text.len() as u16, is_folder: false }
         };
         let mut rows: Vec<Row> = texts.iter().map(|text| row(&mut names, text)).collect();
         let order = Order::default();

@@ -9,7 +9,9 @@ button=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,classN
 why=(t,s)=>{try{let j=JSON.parse(t)
 return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server answered "+s+"."}},
 M=el("output",{id:"m"}),
-say=(t,...k)=>M.replaceChildren(...(t?[t]:[]),...k),
+say=(t,...k)=>{let f=M.contains(document.activeElement)
+M.replaceChildren(...(t?[t]:[]),...k)
+if(f&&!k.length)U.firstChild.focus()},
 call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
 let r=await fetch(u,{method,headers:{accept:"application/json",...headers},keepalive}),t=await r.text()
 if(r.ok)ok(r)
@@ -20,7 +22,7 @@ while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
 return"../".repeat(a.length-1-i)+b.slice(i).join("/")},
 dialog=(title,yes,...k)=>new Promise(then=>{
 let d=el("dialog",{onclose:()=>{d.remove()
-then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),el("button",{type:"button",textContent:"Cancel",onclick:()=>d.close("")}))))
+then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),...(yes[1]?[]:[el("button",{type:"button",textContent:"Cancel",onclick:()=>d.close("")})]))))
 d.setAttribute("aria-labelledby","dt")
 body.append(d)
 d.showModal()
@@ -31,7 +33,7 @@ legal=n=>n&&n!="."&&n!=".."&&!/[\/\\]/.test(n),
 ask=async(title,label,yes,value="")=>{let i=el("input",{value,required:true,autocomplete:"off"})
 i.oninput=()=>i.setCustomValidity(legal(i.value.trim())?"":"A name can't be empty, . or .., or contain a slash.")
 return await dialog(title,[["y",yes]],el("label",{},label+" ",i))&&legal(i.value.trim())?i.value.trim():""},
-refresh=async focus=>{dirty=0
+refresh=async(focus,other)=>{dirty=0
 if(box)return
 let r=await fetch(location.href,{headers:{accept:"text/html"}}).catch(()=>0)
 if(!r.ok)return
@@ -40,7 +42,10 @@ if(!$("#n",d)[0])return
 $("#n")[0].textContent=$("#n",d)[0].textContent
 T.replaceChildren(...$("table",d)[0].children)
 fresh()
-if(at)links().find(a=>a.pathname==at)?.focus()},
+let find=p=>links().find(a=>a.pathname==p)
+if(at)(find(at)||find(other)||U.firstChild).focus()},
+beside=a=>{let all=links(),i=all.indexOf(a)
+return all[i+1]||all[i-1]},
 flush=async()=>{let u=undo
 undo=0
 if(u){clearTimeout(u.timer)
@@ -167,7 +172,10 @@ draw(j)
 pump()},
 draw=j=>{
 let s=j.state
-if(s=="done"&&Q.length>50){if(j.row)j.row.remove(),shown--
+if(s=="done"&&Q.length>50){if(j.row){let f=j.row.contains(document.activeElement)
+j.row.remove()
+shown--
+if(f)hold.focus()}
 j.row=0
 return}
 if(!j.row){
@@ -189,7 +197,10 @@ j.row.className=s=="fail"?"bad":""
 b.hold.hidden=!(s=="send"||s=="wait")
 b.go.hidden=s!="hold"
 b.retry.hidden=s!="fail"||j.never
-b.stop.hidden=over(j)},
+b.stop.hidden=over(j)
+stay()},
+stay=()=>{let a=document.activeElement
+if(queue.contains(a)&&(a.hidden||queue.hidden))($("button:not([hidden])",a.parentNode)[0]||$("#q:not([hidden]) button:not([hidden])")[0]||U.firstChild).focus()},
 tick=()=>{
 let n={},bytes=0,again=0,total=0,ended=0
 for(let j of Q){again||=j.state=="fail"&&!j.never
@@ -210,6 +221,7 @@ hold.hidden=stop.hidden=!busy
 hold.textContent=held?"Resume all":"Pause all"
 retry.hidden=!again
 close.hidden=busy>0
+stay()
 if(busy&&Date.now()-(tick.at||0)>5000||!busy){if(dirty)refresh()
 tick.at=Date.now()}
 if(!busy){clearInterval(clock)
@@ -256,27 +268,27 @@ if(!n)return
 let bad=await call("MKCOL",url(n))
 say(bad?`${n}: ${bad}`:`The folder ${n} is created.`)
 if(!bad)refresh(url(n)+"/")},
-move=async(from,to,t)=>{await flush()
+move=async(from,to,t,near)=>{await flush()
 let tag,bad=await call("MOVE",from,{destination:way(from,to),overwrite:"F"},false,r=>tag=r.headers.get("etag"))
 if(bad)return say(`${text(from)}: ${bad}`)
 say(t,button("Undo",async()=>{let bad=await call("MOVE",to,{destination:way(to,from),overwrite:"F",...given(tag)})
 say(bad?`${text(to)}: ${bad}`:"Undone.")
 refresh(from)}))
-refresh(to)},
+refresh(to,near)},
 tail=a=>(name(a).endsWith("/")?"/":""),
 leaf=a=>a.pathname.replace(/\/$/,"").split("/").pop(),
 rename=async a=>{let old=text(a.pathname),n=await ask(`Rename “${old}”`,"New name","Rename",old)
 if(n&&n!=old)move(a.pathname,url(n)+tail(a),`“${old}” is now called “${n}”. `)},
-into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `),
+into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `,beside(a)?.pathname),
 elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{await flush()
-let n=text(a.pathname),tr=a.closest("tr"),all=$("tbody:not(#up) tr",T),near=all[all.indexOf(tr)+1]||all[all.indexOf(tr)-1],u=a.pathname
-tr.remove()
+let n=text(a.pathname),near=beside(a),u=a.pathname
+a.closest("tr").remove()
 fresh()
 count()
-;(near?$("a",near)[0]:U.firstChild).focus()
+;(near||U.firstChild).focus()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
 return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
 if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
@@ -290,7 +302,13 @@ say("Undone.")
 await refresh(u)}))},
 chosen,act=f=>()=>{menu.hidePopover()
 f(chosen)},
-menu=el("div",{id:"k",popover:"auto"},button("Rename …",act(rename)),button("Move …",act(elsewhere)),button("Delete",act(remove)))
+menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(document.activeElement),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]
+if(e.key=="Tab")menu.hidePopover()
+if(n==null)return
+e.preventDefault()
+k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>{let b=button(t,act(f))
+b.role="menuitem"
+return b}))
 U.replaceChildren(button("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[button("Upload a folder",()=>whole.click())]:[]),button("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
 pick.hidden=true
 if(box)q.hidden=true
@@ -328,6 +346,7 @@ let r=m.getBoundingClientRect()
 menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
 menu.style.left=Math.max(8,r.right-180)+"px"
 menu.style.width="180px"
+menu.ariaLabel=m.ariaLabel
 menu.showPopover()
 menu.firstChild.focus()},"m")
 m.ariaLabel="Rename, move or delete "+name(a)

@@ -10,7 +10,7 @@ NAME = "chromium, apps"
 DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = chromium.NPM
 PLAIN = "these programs are served without TLS"
-LIMITS = {"script": 120}
+LIMITS = {"script": 600}
 
 version = chromium.version
 

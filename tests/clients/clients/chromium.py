@@ -11,7 +11,7 @@ from . import ffmpeg
 NAME = "chromium"
 DEBIAN = {"chromium": "chromium", "ffmpeg": "ffmpeg", "node": "nodejs", "npm": "npm"}
 NPM = ["playwright-core"]
-LIMITS = {"script": 600}
+LIMITS = {"script": 1800}  # on a busy machine
 
 # Names that are valid on Linux and that a browser could change. The content of each file is its number.
 ODD_NAMES = [

@@ -9,7 +9,7 @@ from . import chromium
 NAME = "chromium, uploads"
 DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
 NPM = ["playwright-core", "axe-core"]
-LIMITS = {"script": 600}
+LIMITS = {"script": 1800}  # on a busy machine
 
 version = chromium.version
 

@@ -16,8 +16,8 @@ for (const [look, options] of Object.entries(looks)) {
       if (wide[0] > wide[1]) throw new Error(`${name} is ${wide[0]} wide in a window of ${wide[1]}`);
       await page.screenshot({ path: join(shots, `${look}-${name === "405" ? "400" : name}.png`), fullPage: true });
     }
-    // The errors for missing pages are expected.
-    same(trouble.filter((line) => !/\/no-such-page|\/%zz|\/%25zz/.test(line)), [], "trouble");
+    // The errors for missing pages are expected. The screenshot brings pictures into view, and the next page aborts their loading.
+    same(trouble.filter((line) => !/\/no-such-page|\/%zz|\/%25zz|\.svg net::ERR_ABORTED/.test(line)), [], "trouble");
     await close();
   });
 }

@@ -15,7 +15,8 @@ export async function tellAll(limit = 90_000) {
     let timer;
     const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`took longer than ${limit / 1000} s`)), limit)));
     try {
-      await Promise.race([run(), late]);
+      const measured = await Promise.race([run(), late]);
+      if (typeof measured === "string") told.name += `: ${measured}`;
     } catch (error) {
       told.why = `${error.stack ?? error}`.slice(0, 800);
     }

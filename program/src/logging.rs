@@ -1,7 +1,9 @@
 //! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
 //! callers. Started by `lib`; all modules log by the macros of `log`.
 
+use std::error::Error;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 
@@ -36,12 +38,24 @@ pub struct Zone {
 
 impl Zone {
     pub fn of_machine() -> Zone {
-        let (known, wrong) = match (TimeZone::try_system(), std::env::var("TZ")) {
-            (Ok(zone), _) => (zone, None),
-            (Err(_), Ok(name)) => (TimeZone::UTC, Some(format!("TZ: unknown time zone '{name}'"))),
-            (Err(error), Err(_)) => (TimeZone::UTC, Some(format!("the time zone of this machine is unknown: {error}"))),
+        let found = match std::env::var("TZ") {
+            Ok(name) => TimeZone::try_system().map_err(|_| format!("TZ: unknown time zone '{name}'")),
+            Err(_) => local_time().map_err(|why| format!("the time zone of this machine is unknown: {why}")),
         };
-        Zone { known, wrong }
+        match found {
+            Ok(known) => Zone { known, wrong: None },
+            Err(wrong) => Zone { known: TimeZone::UTC, wrong: Some(wrong) },
+        }
+    }
+}
+
+/// Reads /etc/localtime. Without that file the time zone is UTC (localtime(5)). `TimeZone::try_system` would first list
+/// all zones to find the name of this one, which takes longer than the rest of the start.
+fn local_time() -> Result<TimeZone, Box<dyn Error>> {
+    match fs::read("/etc/localtime") {
+        Ok(file) => Ok(TimeZone::tzif("localtime", &file)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(TimeZone::UTC),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,6 +2,7 @@
 //! sockets. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use modest::{Error, IntoProtocol, TcpServer, handler_fn};
 
@@ -15,7 +16,7 @@ use crate::program::Inherited;
 
 /// The sockets in the parent. While this exists, they listen, and the files of Unix sockets stay.
 pub struct Shared {
-    _servers: Vec<TcpServer>,
+    servers: Vec<TcpServer>,
     sockets: Vec<OwnedFd>,
     redirects: Vec<OwnedFd>,
     /// One socket for each process.
@@ -45,10 +46,16 @@ impl Shared {
             sockets,
             redirects,
             metrics,
-            _servers: std::iter::once(server).chain(pages).collect(),
+            servers: std::iter::once(server).chain(pages).collect(),
             #[cfg(feature = "tls")]
             identity: crate::encryption::self_signed(options, &addresses)?,
         })
+    }
+
+    /// Refuses new clients, because all processes end. Returns the time after which they can stop accepting.
+    pub fn refuse_clients(&self) -> Duration {
+        let refused = self.servers.iter().map(|server| server.refuse_clients().unwrap_or_default());
+        refused.max().unwrap_or_default()
     }
 
     /// Returns the sockets and the certificate for the process with this number, counted from 0. A process and its

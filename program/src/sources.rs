@@ -76,9 +76,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
 /// error in them.
 pub fn are_for_json(args: &[OsString]) -> bool {
     let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
+    // Line by line, because the error may be that the file as a whole is not TOML.
     let of_file = || {
-        let settings = from_file(Path::new(&source("config")?)).ok()?;
-        settings.into_iter().find(|said| said.name == "log-format")?.values.pop()
+        let text = std::fs::read_to_string(source("config")?).ok()?;
+        let value = |line: &str| line.parse::<toml::Table>().ok()?.get("log-format")?.as_str().map(OsString::from);
+        text.lines().find_map(value)
     };
     let format = source("log-format").or_else(of_file);
     format.as_ref().and_then(|format| format.to_str()).and_then(|format| values::log_format(format).ok())

@@ -1,5 +1,5 @@
 //! A site with one half in Rust and the other in Flask: routes of Rust are matched first, and everything else goes to
-//! Flask. Python runs inside this program.
+//! Flask, which is protected by a layer as any handler is. Python runs inside this program.
 //!
 //! ```sh
 //! pip install flask
@@ -7,8 +7,11 @@
 //! curl localhost:8000/api/sum?a=1\&b=2 localhost:8000/hello/Ada
 //! ```
 
+use std::time::Duration;
+
 use _modest::Application;
-use modest::{Http, Request, Response, Result, Routes, TcpServer};
+use modest::layers::RateLimit;
+use modest::{Http, Request, RequestHandler, Response, Result, Routes, TcpServer};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
@@ -47,6 +50,7 @@ fn flask() -> PyResult<Application> {
 fn main() -> std::io::Result<()> {
     let _log = modest::log_to_stderr();
     let application = flask().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let application = application.layer(RateLimit::new(20, Duration::from_secs(60)));
     let site = Routes::new().get("/api/sum", Api::sum).fallback(application).with_state(Api);
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     // Flask has its own rules for repeated slashes.

@@ -1,5 +1,7 @@
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
+__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
+
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...
@@ -40,6 +42,7 @@ class Settings:
     environment: list[tuple[str, str]]
     reload: bool
     drain: Optional[float]
+    delay: float
     quiet: bool
     has_parent: bool
     is_check: bool
@@ -47,6 +50,7 @@ class Settings:
 @final
 class Listeners:
     def __new__(cls, args: Sequence[str], processes: int) -> Listeners: ...
+    def refuse_clients(self) -> float: ...
 
 @final
 class Watch:

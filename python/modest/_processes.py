@@ -31,6 +31,9 @@ COMPARE_WATCHED, COMPARE = 5.0, 0.3
 # The time from the first report until files are compared: an editor writes a file in several steps.
 SETTLE = 0.2
 
+# With --shutdown-delay, new clients are refused this long before the delay is over.
+EARLY = 0.03
+
 # Ends a child that a successor replaces: without --shutdown-delay, because no client needs another server.
 REPLACED = signal.SIGUSR2
 
@@ -63,6 +66,7 @@ class Supervisor:
         self.listeners = _modest.Listeners(args, self.wanted)
         self.children: dict[int, Child] = {}
         self.is_stopping = False
+        self.refuses_at: float | None = None
         self.status = 0
         self.early_ends = 0
         self.not_before = 0.0
@@ -99,6 +103,7 @@ class Supervisor:
                 self.on_report(pipes[pipe])
             elif self.files:
                 self.files.on_reports()
+        self.refuse_clients()
         self.reap()
         for child in list(self.children.values()):
             self.on_time(child, time.monotonic())
@@ -125,17 +130,16 @@ class Supervisor:
         moments += [child.killed_at for child in self.children.values() if child.killed_at is not None]
         if self.files:
             moments.append(self.files.compared_at)
+        if self.refuses_at is not None:
+            moments.append(self.refuses_at - 0.01)
         if len(self.serving()) < self.wanted and not self.is_stopping:
             moments.append(min(self.not_before, time.monotonic() + 60))
         return None if not moments else max(0.0, min(moments) - time.monotonic()) + 0.01
 
     def on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            is_second = self.is_stopping
             notify("STOPPING=1")
-            self.is_stopping = True
-            for child in self.children.values():
-                self.end(child, signal.SIGKILL if is_second else signal.SIGTERM)
+            self.stop(signal.SIGKILL if self.is_stopping else signal.SIGTERM)
         elif number == signal.SIGHUP and not self.is_stopping:
             log("INFO", "SIGHUP: new processes replace the old ones")
             self.reload()
@@ -224,6 +228,20 @@ class Supervisor:
     def replace(self, child: Child) -> None:
         if not self.has_successor(child):
             self.start(replaces=child)
+
+    def stop(self, number: int) -> None:
+        """Ends all processes. New clients are refused before they stop accepting: after the last one has, nobody accepts from the queue."""
+        self.is_stopping = True
+        if number != signal.SIGKILL:
+            self.refuses_at = time.monotonic() + self.settings.delay - EARLY
+            self.refuse_clients()
+        for child in self.children.values():
+            self.end(child, number)
+
+    def refuse_clients(self) -> None:
+        if self.refuses_at is not None and self.refuses_at <= time.monotonic():
+            self.refuses_at = None
+            time.sleep(self.listeners.refuse_clients())
 
     def has_successor(self, child: Child) -> bool:
         return any(other.replaces is child for other in self.children.values())

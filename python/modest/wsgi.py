@@ -86,7 +86,7 @@ def _with_signals(run, server) -> None:
 
 def _words(options):
     for name, value in options.items():
-        if name in ("processes", "process_requests", "process_age", "reload"):
+        if name in ("chdir", "env", "processes", "process_requests", "process_age", "reload"):
             raise TypeError(f"{name} is an option of the command modest-wsgi alone")
         option = "--" + name.replace("_", "-")
         for each in value if isinstance(value, (list, tuple)) else [value]:

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use modest::{Address, Request, Version};
+use modest::{Address, Request, TlsInfo, Version};
 use percent::decoded;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyType};
 use pyo3::{intern, types::PyTuple};
 
 use crate::errors::Errors;
@@ -79,6 +79,7 @@ const KNOWN: &[&str] = &[
 impl Template {
     pub fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Template> {
         let base = PyDict::new(py);
+        base.set_item("GATEWAY_INTERFACE", "CGI/1.1")?;
         base.set_item("SCRIPT_NAME", "")?;
         base.set_item("SERVER_NAME", "localhost")?; // until the server listens
         base.set_item("SERVER_PORT", "80")?;
@@ -122,13 +123,12 @@ impl Template {
             environ.set_item(intern!(py, "SERVER_NAME"), name)?;
             environ.set_item(intern!(py, "SERVER_PORT"), port)?;
         }
-        environ.set_item(
-            intern!(py, "wsgi.url_scheme"),
-            match request.is_secure() {
-                true => intern!(py, "https"),
-                false => intern!(py, "http"),
-            },
-        )
+        if !request.is_secure() {
+            return environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"));
+        }
+        environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+        request.client().tls().map_or(Ok(()), |tls| set_tls(environ, tls))
     }
 
     /// `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a hyphen.
@@ -219,6 +219,22 @@ fn path_beneath<'a>(request: &'a Request, mount: &[u8]) -> &'a str {
     }
 }
 
+/// Variables of Apache's mod_ssl about the connection, which PEP 3333 recommends.
+fn set_tls(environ: &Bound<'_, PyDict>, tls: &TlsInfo) -> PyResult<()> {
+    let py = environ.py();
+    environ.set_item(intern!(py, "SSL_PROTOCOL"), tls.version())?;
+    environ.set_item(intern!(py, "SSL_CIPHER"), tls.cipher())?;
+    if let Some(name) = tls.server_name() {
+        environ.set_item(intern!(py, "SSL_TLS_SNI"), name)?;
+    }
+    let Some(certificate) = tls.peer_certificates().next() else {
+        return environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "NONE");
+    };
+    environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "SUCCESS")?;
+    let pem = py.import("ssl")?.call_method1("DER_cert_to_PEM_cert", (PyBytes::new(py, certificate),))?;
+    environ.set_item(intern!(py, "SSL_CLIENT_CERT"), pem)
+}
+
 /// Sets the address of the client, which a trusted proxy may report, and the user, if a layer requires a login.
 fn set_client(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     let py = environ.py();
@@ -230,6 +246,9 @@ fn set_client(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     }
     if let Some(user) = request.user() {
         environ.set_item(intern!(py, "REMOTE_USER"), latin1(py, user.as_bytes()))?;
+        if let Some((scheme, _)) = request.header("authorization").and_then(|field| field.split_once(' ')) {
+            environ.set_item(intern!(py, "AUTH_TYPE"), scheme)?;
+        }
     }
     Ok(())
 }

@@ -23,6 +23,11 @@ impl Listeners {
         let (_, options) = Own::parse(args, false).map_err(|(text, _)| PyOSError::new_err(text))?;
         Shared::new(&options, processes).map(Listeners).map_err(|error| failed(&error))
     }
+
+    /// Refuses new clients, because all processes end. Returns the seconds after which they can stop accepting.
+    fn refuse_clients(&self) -> f64 {
+        self.0.refuse_clients().as_secs_f64()
+    }
 }
 
 impl Listeners {

@@ -252,6 +252,8 @@ pub struct Settings {
     has_parent: bool,
     /// The seconds in which a process ends after SIGTERM; `None`: no limit.
     drain: Option<f64>,
+    /// The seconds of `--shutdown-delay`.
+    delay: f64,
     quiet: bool,
     is_check: bool,
 }
@@ -281,6 +283,7 @@ impl Settings {
             reload: false,
             has_parent: false,
             drain: None,
+            delay: 0.0,
             quiet: false,
             is_check: false,
         }
@@ -302,6 +305,7 @@ impl Settings {
             reload: own.is_on("reload"),
             has_parent: own.parent().is_some(),
             drain: options.longest_shutdown().map(|time| time.as_secs_f64()),
+            delay: options.limits.shutdown_delay.unwrap_or_default().as_secs_f64(),
             quiet: options.verbosity() == Verbosity::Quiet,
             is_check: options.starting.check,
             ..Settings::nothing()

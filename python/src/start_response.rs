@@ -29,6 +29,8 @@ pub struct StartResponse(Mutex<Begun>);
 
 #[derive(Default)]
 struct Begun {
+    /// Also if the call has raised an error.
+    was_called: bool,
     head: Option<Head>,
     /// The head is sent, so it can't change any more.
     is_sent: bool,
@@ -86,20 +88,20 @@ impl StartResponse {
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let head = head_of(status, response_headers)?;
-        let this = slf.get();
-        let mut begun = this.begun(py);
+        let mut begun = slf.get().begun(py);
         match exc_info.filter(|given| !given.is_none()) {
             Some(exc_info) if begun.is_sent => {
                 drop(begun);
                 return Err(raised_again(exc_info)?);
             }
-            None if begun.is_sent || begun.head.is_some() => {
+            None if begun.was_called => {
                 return Err(PyAssertionError::new_err("start_response was called twice, without exc_info"));
             }
-            _ => begun.head = Some(head),
+            _ => begun.was_called = true,
         }
-        drop(begun);
+        drop(begun); // what follows can run code of the application
+        let head = head_of(status, response_headers)?;
+        slf.get().begun(py).head = Some(head);
         slf.getattr(intern!(py, "write"))
     }
 

@@ -14,13 +14,15 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEADLINE = float(os.environ.get("DEADLINE", 20))
+# The command of another server, with {port} and {app}: see benches/peers.py.
+PEER = os.environ.get("PEER")
 
 
 class Running:
     """A running server, its log, and its address."""
 
-    def __init__(self, *args, cwd=HERE, env=None, port=True, stderr=subprocess.PIPE):
-        command = [sys.executable, "-m", "modest.wsgi", *([] if not port else ["-p", "0"]), *args]
+    def __init__(self, *args, cwd=HERE, env=None, port=True, stderr=subprocess.PIPE, command=None):
+        command = command or [sys.executable, "-m", "modest.wsgi", *([] if not port else ["-p", "0"]), *args]
         self.process = subprocess.Popen(
             command, cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
@@ -57,6 +59,8 @@ class Running:
                 self.changed.wait(0.5)
 
     def logged(self, pattern, count=1):
+        if PEER:
+            return None  # each server has words of its own
         return self.wait_for(self.log, pattern, count)
 
     def stop(self, number=signal.SIGTERM):
@@ -139,6 +143,41 @@ class Answer:
         return repr(self.raw[:2000])
 
 
+def answers(raw, methods=()):
+    """All responses in these bytes. `methods`: those of the requests; GET for the rest."""
+    found, methods = [], [*methods]
+    while raw and raw != b"<reset>":
+        method = methods.pop(0) if methods else "GET"
+        answer = Answer(raw, method)
+        if answer.status is None or answer.status == 100:
+            raw = raw.partition(b"\r\n\r\n")[2] if answer.status else b""
+            methods.insert(0, method)
+            continue
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        if method == "HEAD" or answer.status in (204, 304):
+            length = 0
+        elif answer.field("transfer-encoding") == "chunked":
+            length = chunks_length(rest)
+        else:
+            length = int(answer.field("content-length") or len(rest))
+        found.append(Answer(raw[: len(head) + 4 + length], method))
+        raw = rest[length:]
+    return found
+
+
+def chunks_length(rest):
+    """The length of a chunked body, up to the end of its last chunk."""
+    at = 0
+    while True:
+        end = rest.find(b"\r\n", at)
+        if end < 0:
+            return len(rest)
+        size = int(rest[at:end], 16)
+        at = end + 2 + size + 2
+        if size == 0 or at > len(rest):
+            return at
+
+
 @pytest.fixture
 def serve():
     """Starts servers that are stopped at the end of the test."""
@@ -156,11 +195,46 @@ def serve():
 
 
 @pytest.fixture(scope="module")
-def server():
-    """The applications of `apps.py`, in one server for a file of tests."""
-    running = Running("apps:app", "--threads", "4")
+def server(request):
+    """The applications of `apps.py`, or of the module's `APP`, in one server for a file of tests."""
+    app = getattr(request.module, "APP", "apps:app")
+    running = Running(app, "--threads", "4") if PEER is None else of_a_peer(app)
     yield running
-    assert running.stop() == 0, running.log
+    if PEER:
+        os.killpg(running.process.pid, signal.SIGKILL)
+    else:
+        assert running.stop() == 0, running.log
+
+
+def of_a_peer(app, running=None):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    running = running or Running.__new__(Running)
+    running.__init__(port=False, command=[word.format(port=port, app=app) for word in PEER.split()])
+    running.port = port
+    until(lambda: answers_one(running), running.log)
+    return running
+
+
+def answers_one(server):
+    try:
+        return server.get("/tuple").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def alive(request):
+    """Some servers do not survive each case."""
+    if PEER and "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        if not answers_one(server):
+            os.killpg(server.process.pid, signal.SIGKILL)
+            of_a_peer(getattr(request.module, "APP", "apps:app"), server)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "own: a choice of this server; benches/peers.py leaves it out")
 
 
 def until(condition, what):

@@ -1,5 +1,6 @@
 """The commands `modest-wsgi` and `modest`: options, loading, static files, other addresses, shutdown."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,8 +9,9 @@ import subprocess
 import sys
 import threading
 
+import modest
 import pytest
-from conftest import DEADLINE, HERE, Answer, read_all, until
+from conftest import DEADLINE, HERE, Answer, Running, read_all, until
 
 
 def run(*args, module="modest.wsgi", **options):
@@ -299,3 +301,62 @@ def test_signals_and_serve():
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
     words = [line for line in done.stdout.split("\n") if line in ("returned", "interrupted", "alarmed", "wrong")]
     assert words == ["returned"] * 3 + ["interrupted", "alarmed", "wrong"] and done.returncode == 0, done
+
+
+def test_the_other_program():
+    """`python -m modest` and `modest`, with all their options."""
+    folder = os.path.dirname(modest.__file__)
+    for command in ([sys.executable, "-m", "modest"], [os.path.join(os.path.dirname(sys.executable), "modest")]):
+        server = Running(port=False, command=[*command, "-d", folder, "-p", "0", "--header", "X-A", "b"])
+        with contextlib.ExitStack() as stack:
+            stack.callback(server.stop)
+            server.port = int(server.wait_for(server.out, r"port (\d+)").partition("port ")[2].split()[0])
+            answer = server.get("/wsgi.py")
+            assert b"def serve(" in answer.body and answer.field("x-a") == "b"
+
+
+def test_an_extension_that_blocks(serve, tmp_path):
+    """Without the interpreter it costs one thread. With it, no Python code of this process can run, but static files are served."""
+    (tmp_path / "f").write_text("file")
+    (tmp_path / "blocks.py").write_text(
+        "import ctypes\nimport apps\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/free':\n        ctypes.CDLL(None).usleep(800_000)\n"
+        "    if environ['PATH_INFO'] == '/holds':\n        ctypes.PyDLL(None).usleep(800_000)\n"
+        "    return apps.app(environ, start_response)\n")
+    server = serve("--chdir", str(tmp_path), "blocks", "--static", f"/static={tmp_path}", env={"PYTHONPATH": HERE})
+    for target, meanwhile in (("/free", "/tuple"), ("/holds", "/static/f")):
+        with server.connect() as client:
+            client.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            client.settimeout(0.1)
+            for _ in range(3):
+                assert server.get(meanwhile).status == 200
+            with pytest.raises(TimeoutError):  # it still blocks
+                client.recv(1)
+            client.settimeout(DEADLINE)
+            assert b"200 OK" in read_all(client), server.log[-9:]
+
+
+def test_options_that_only_the_command_has():
+    from modest.wsgi import serve as serve_
+
+    for name, value in (("chdir", "."), ("env", "A=b"), ("processes", 2), ("process_requests", 5), ("process_age", "1h"), ("reload", True)):
+        with pytest.raises(TypeError, match=name):
+            serve_(lambda *_: [], **{name: value})
+
+
+def test_idle_connections_cost_as_little_as_in_rust(serve):
+    """Less than 1 KiB for each, after a request on each of them."""
+    from test_frameworks import memory
+
+    server = serve("apps", "-q")
+    begun, kept = [], []
+    for count in (100, 600):
+        while len(kept) < count:
+            client = server.connect()
+            client.sendall(b"GET /tuple-raw HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(1000).endswith(b"abc")
+            kept.append(client)
+        begun.append(memory(server.process.pid))
+    [client.close() for client in kept]
+    assert begun[1] - begun[0] < 0.5, begun

@@ -22,9 +22,9 @@ pub(super) fn is_propfind(method: &Method) -> bool {
 /// Returns the requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.
 ///
 /// # Errors
-/// 400 if it is malformed.
+/// 400 if it is malformed or repeated.
 pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
-    match request.header("depth").map(str::trim) {
+    match request.single_header("depth")? {
         Some("0") => Ok(Some(Depth::Itself)),
         Some("1") => Ok(Some(Depth::Entries)),
         None => Ok(None),

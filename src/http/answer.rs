@@ -3,7 +3,7 @@
 //! ends.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use memchr::memmem;
+use memchr::{memchr_iter, memmem};
 
 use super::request::chunked::Step;
 use super::request::decoder::BodyDecoder;
@@ -160,7 +160,8 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {
         return None;
     }
-    let end = memmem::find(rest, b"\r\n").unwrap_or(rest.len());
+    let is_crlf = |&at: &usize| at > 0 && rest[at - 1] == b'\r';
+    let end = memchr_iter(b'\n', rest).find(is_crlf).map_or(rest.len(), |at| at - 1);
     let line = &rest[..end];
     *rest = rest.get(end + 2..).unwrap_or_default();
     Some(line)

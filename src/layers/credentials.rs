@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use crate::{Error, Request, Response, StatusCode};
+use crate::{Error, HeaderName, Request, Response, StatusCode};
 
 /// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
@@ -30,6 +30,7 @@ pub(super) fn unauthorized(challenge: &str) -> Error {
 /// Makes a response for an authenticated user private. With `must-revalidate`, `public` or `s-maxage`, a shared cache
 /// might send it to other users (RFC 9111, sections 3.5 and 5.2.2).
 pub(super) fn kept_private(response: Response) -> Response {
+    let response = without_targeted(response);
     let lines = response.headers().get_all("cache-control").iter();
     let lines: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
     let is = |directive: &str, name: &str| {
@@ -47,6 +48,17 @@ pub(super) fn kept_private(response: Response) -> Response {
     let kept: Vec<&str> = ["private"].into_iter().chain(kept).collect();
     response.with_header("cache-control", kept.join(", "))
 }
+
+/// Removes the fields that some shared caches follow instead of `Cache-Control` (RFC 9213, and those of surrogates and of
+/// nginx).
+fn without_targeted(response: Response) -> Response {
+    let is_targeted = |name: &&str| name.ends_with("-cache-control") || TARGETED.contains(name);
+    let names: Vec<String> =
+        response.headers().keys().map(HeaderName::as_str).filter(is_targeted).map(Into::into).collect();
+    names.iter().fold(response, |response, name| response.without_header(name))
+}
+
+const TARGETED: [&str; 2] = ["surrogate-control", "x-accel-expires"];
 
 /// Returns the parameter `realm="..."`.
 ///
@@ -176,6 +188,18 @@ mod tests {
             let response = kept_private(response);
             let lines: Vec<_> = response.headers().get_all("cache-control").iter().collect();
             assert_eq!(lines, [after], "{before:?}");
+        }
+    }
+
+    #[test]
+    fn personalized_responses_have_no_fields_for_certain_caches() {
+        for before in ["private", "max-age=5"] {
+            let names = ["cdn-cache-control", "x-cdn-cache-control", "surrogate-control", "x-accel-expires"];
+            let response = Response::no_content().with_header("cache-control", before).with_header("x-kept", "yes");
+            let response = names.iter().fold(response, |response, name| response.with_header(*name, "max-age=60"));
+            let mut left: Vec<_> = kept_private(response).headers().keys().map(ToString::to_string).collect();
+            left.sort();
+            assert_eq!(left, ["cache-control", "x-kept"], "{before}");
         }
     }
 

@@ -186,7 +186,10 @@ fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &
         let (upstream, mut waiting) = match job.run(sent_on.take(), connect, kept) {
             Ok(Some(next)) => next,
             Ok(None) => return,
-            Err(failure) => return job.exchange.answer(Err(failure)),
+            Err(failure) => {
+                job.place = None; // the client's next request finds it
+                return job.exchange.answer(Err(failure));
+            }
         };
         let period = job.exchange.asked.limit;
         drop(job);

@@ -59,6 +59,8 @@ use threads::Threads;
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
+/// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
+///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
 /// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
 ///   rest of a response, unless the backend sends nothing for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than

@@ -1,5 +1,6 @@
 //! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
-//! stream and one more. When one direction has ended, the other can continue until it has been silent for too long.
+//! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
+//! client that reads too little is disconnected, because its backend may have ended long before.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
+use crate::http::PacedWriter;
 use crate::raw::{Stream, StreamWriter};
 
 /// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience` limits how long one
@@ -22,13 +24,17 @@ fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>)
     let backend = Arc::clone(&upstream.stream);
     let state = Mutex::new(State { ended: 0, passed: Instant::now() });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
-    let (down, to_client) = (Arc::clone(&tunnel), stream.writer());
+    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
     let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
     let _ = tunnel.backend.shutdown(Shutdown::Write); // an error: the backend has ended it
     tunnel.end(copied.is_ok());
-    downstream.join().unwrap_or(Ok(())).and(copied)
+    let ended = downstream.join().unwrap_or(Ok(())).and(copied);
+    if ended.is_err() {
+        stream.reset(); // the client has not received everything
+    }
+    ended
 }
 
 /// Both sides, so that the direction that ends first can end the other.
@@ -48,10 +54,10 @@ struct State {
 }
 
 impl Tunnel {
-    fn copy_down(&self, upstream: Upstream, client: StreamWriter) -> io::Result<()> {
+    fn copy_down(&self, upstream: Upstream, client: PacedWriter) -> io::Result<()> {
         let mut noted = Noted { to: client, tunnel: self };
         let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
-        let ended = noted.to.shutdown(Shutdown::Write);
+        let ended = noted.to.end();
         self.end(copied.is_ok());
         copied.map(drop).and(ended)
     }
@@ -181,10 +187,10 @@ mod tests {
         });
     }
 
-    /// Writes until nothing more is accepted.
-    fn fill(stream: &mut TcpStream) {
+    /// Writes until nothing more is accepted for a while. Returns how many bytes were accepted.
+    fn fill(stream: &mut TcpStream) -> usize {
         stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-        while stream.write(&[b'x'; 65_536]).is_ok() {}
+        std::iter::from_fn(|| stream.write(&[b'x'; 65_536]).ok()).sum()
     }
 
     /// Neither side reads, and one is reset. The other is ended without waiting.
@@ -202,6 +208,51 @@ mod tests {
                 assert!(is_ended, "{first}: {rest:?}");
             },
         );
+    }
+
+    /// A client that reads nothing loses its place, also if it sends, and also if the backend has ended.
+    #[test]
+    fn a_client_that_reads_nothing_is_disconnected() {
+        let limit = Duration::from_millis(500);
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let proxy = ReverseProxy::new(&url).unwrap().at_once(1).half_close_timeout(None);
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().write_timeout(limit).min_rate(None);
+        std::thread::scope(|scope| {
+            let _serving = Serving(server.handle());
+            scope.spawn(|| server.serve_forever().unwrap());
+            let (mut client, mut upstream) = tunnel(&server, &backend);
+            fill(&mut upstream);
+            client.write_all(b"x").unwrap();
+            upstream.shutdown(Shutdown::Write).unwrap();
+            let (_next, _) = request(&server, &backend);
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            let rest = std::io::copy(&mut client, &mut std::io::sink());
+            assert_eq!(rest.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "it is incomplete");
+        });
+    }
+
+    /// A client that reads slowly gets everything.
+    #[test]
+    fn a_client_that_reads_slowly_is_served() {
+        let limit = Duration::from_secs(1);
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let server = TcpServer::bind("127.0.0.1:0", ReverseProxy::new(&url).unwrap()).unwrap();
+        let server = server.write_timeout(limit).min_rate((500, limit));
+        std::thread::scope(|scope| {
+            let _serving = Serving(server.handle());
+            scope.spawn(|| server.serve_forever().unwrap());
+            let (mut client, mut upstream) = tunnel(&server, &backend);
+            let (begun, mut sent) = (Instant::now(), 0);
+            while begun.elapsed() < 3 * limit {
+                sent += fill(&mut upstream);
+                sent -= client.read(&mut [0; 65_536]).unwrap();
+            }
+            drop(upstream);
+            let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
+            assert_eq!(rest, sent as u64);
+        });
     }
 
     /// When one side has ended, the other is ended after a time of silence, and the place is free again.

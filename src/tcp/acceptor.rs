@@ -59,7 +59,7 @@ pub enum Accepted {
 /// How long the last handshakes are awaited. Their SYN arrived before new clients were refused, and they complete one
 /// round trip later, which is far less than this in a local network. The last ACK of a distant client may arrive too
 /// late; then that client is reset.
-const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
+pub const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_EVICTED: usize = 64;

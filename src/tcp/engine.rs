@@ -127,6 +127,11 @@ impl Engine {
         &self.registry
     }
 
+    /// Returns the limits of a client that reads too little.
+    pub fn send_limits(&self) -> SendLimits {
+        self.send_limits
+    }
+
     /// Returns the settings of one worker's turns.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let current = self.slow_handlers.current(worker);

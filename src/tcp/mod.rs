@@ -29,6 +29,7 @@ mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
 mod output; // output, in pieces
+mod pace; // how fast a client sends and reads
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod kept; // memory for received and unused bytes
@@ -57,6 +58,7 @@ mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
+mod stage; // what a conversation waits for
 
 pub use address::Address;
 pub use background::{Jobs, OnStop, Refused, Stop};
@@ -86,6 +88,7 @@ pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};
+pub(crate) use stream::PacedWriter;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use log::{debug, error};
 
+use super::acceptor::LAST_HANDSHAKES;
 use super::address::Address;
 use super::background::Stop;
 use super::connection::{MinRate, SendLimits};
@@ -393,6 +394,23 @@ impl TcpServer {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has already served"))?;
         listeners.iter().map(Listener::shared).collect()
+    }
+
+    /// Refuses new clients at the sockets that this server has bound, in every process that has them. For a parent whose
+    /// child processes serve [its sockets](TcpServer::shared_listeners). Without this, clients that connect after the
+    /// last child has stopped accepting are reset.
+    ///
+    /// Returns how long handshakes in progress can take. The children should be shut down after this time: they accept
+    /// all clients that have connected. See docs/listeners.md, "The last connections".
+    ///
+    /// # Errors
+    /// If the server has begun to serve.
+    pub fn refuse_clients(&self) -> io::Result<Duration> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = listeners.as_mut().ok_or_else(|| io::Error::other("this server has already served"))?;
+        let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_newcomers().then_some(listener));
+        // All of them are refused before the time begins.
+        Ok(refused.fold(Duration::ZERO, |_, _| LAST_HANDSHAKES))
     }
 
     /// Returns the first port at which the server listens; `None` for Unix sockets.

@@ -2,6 +2,7 @@
 //! workers serve all of them.
 
 use std::io::{BufRead, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -628,6 +629,27 @@ impl Conversation for Echo {
 
 fn upgrade(path: &str, protocol: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x, {protocol}\r\n\r\n")
+}
+
+/// The responses before an upgrade can fill the socket of a client that reads nothing, so that the head of the 101 does
+/// not fit. On a Unix socket this happens with every eighth of these lengths.
+#[test]
+fn an_upgrade_waits_for_its_client_as_long_as_a_response() {
+    let app = Routes::new()
+        .get("/long/{length}", |_, request| Ok(Response::bytes(vec![b'x'; request.path_param("length")?])))
+        .get("/up", |_, _| Ok(Response::upgrade("any", drop)))
+        .with_state(());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let server = TcpServer::bind(format!("unix:{}", path.display()), app).unwrap();
+    let running = Running::start(server.write_timeout(Duration::from_millis(500)).min_rate(None));
+    let ask = |length: usize| {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all((get(&format!("/long/{length}")) + &upgrade("/up", "any")).as_bytes()).unwrap();
+        client
+    };
+    let _clients: Vec<UnixStream> = (1..64).map(|part| ask(part * 8 * 1024)).collect();
+    running.wait_for("each client is served or disconnected", |stats| stats.accepted == 63 && stats.connections == 0);
 }
 
 #[test]

@@ -51,12 +51,14 @@ mod tcp {
     mod memory;
     mod notify;
     mod output;
+    mod pace;
     mod per_address;
     mod poller;
     mod protocol;
     mod scheduler;
     mod server;
     mod slow_handlers;
+    mod stage;
     mod stats;
     mod stream;
     mod taken;

@@ -153,9 +153,27 @@ fn close(id: usize) {
 }
 
 /// The number of unacknowledged bytes. One of four sockets has none, like Unix sockets.
-pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+pub fn unacknowledged(stream: &impl Numbered) -> Option<u64> {
     switch();
-    with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
+    let id = stream.number();
+    with(|machine| (id % 4 != 3).then(|| machine.net.sockets[id].down.len() as u64))
+}
+
+/// A handle of a connection's socket, of either kind.
+pub trait Numbered {
+    fn number(&self) -> usize;
+}
+
+impl Numbered for ClientStream {
+    fn number(&self) -> usize {
+        self.0
+    }
+}
+
+impl Numbered for Socket {
+    fn number(&self) -> usize {
+        self.0
+    }
 }
 
 pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {

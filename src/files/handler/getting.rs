@@ -78,11 +78,13 @@ impl StaticFileHandler {
         if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
             self.log_why_not(asked.request, path);
         }
+        if matches!(found, Ok(Lookup::NeedsSlash | Lookup::Folder))
+            && let Some(page) = self.app_response_to_folder(asked, path)
+        {
+            return page;
+        }
         match found {
             Ok(Lookup::File(found)) => self.found(&key, found, asked, now),
-            Ok(Lookup::NeedsSlash | Lookup::Folder) if let Some(page) = self.app_response_to_folder(asked, path) => {
-                page
-            }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
                 // Only here it is certain that this is a folder without an index.

@@ -225,9 +225,9 @@ struct Condition {
 
 impl IfLists {
     /// # Errors
-    /// 400 if it is malformed.
+    /// 400 if it is malformed or repeated.
     pub fn of(request: &Request) -> Result<IfLists, Error> {
-        let Some(line) = request.header("if") else { return Ok(IfLists::default()) };
+        let Some(line) = request.single_header("if")? else { return Ok(IfLists::default()) };
         IfLists::parse(line).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "If is malformed."))
     }
 

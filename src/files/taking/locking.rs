@@ -5,6 +5,7 @@
 
 use http::{StatusCode, header};
 
+use super::super::dav::{self, Depth};
 use super::super::path;
 use super::super::rights::{Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
@@ -108,8 +109,7 @@ impl Taking {
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be locked."));
         }
-        let depth = request.header("depth").map_or("infinity", str::trim);
-        if depth != "0" && !depth.eq_ignore_ascii_case("infinity") {
+        if dav::depth(request)? == Some(Depth::Entries) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
         let target = place.target(request, &path.bytes)?;
@@ -157,7 +157,7 @@ impl Taking {
     pub(super) fn unlock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?.bytes;
         place.rights(request).ask::<Write>(&path)?;
-        let token = request.header("lock-token").map(str::trim);
+        let token = request.single_header("lock-token")?;
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =
             token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
@@ -187,9 +187,9 @@ fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result
         return refused("Only users who are logged in can lock folders.");
     }
     place.rights(request).ask::<WriteAll>(path)?;
-    match request.header("depth").map(str::trim) {
-        Some("0") => refused("A folder can only be locked with everything in it (Depth: infinity)."),
-        _ => Ok(()),
+    match dav::depth(request)? {
+        None => Ok(()),
+        Some(_) => refused("A folder can only be locked with everything in it (Depth: infinity)."),
     }
 }
 

@@ -264,15 +264,9 @@ impl Taking {
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
-        let path = target::resolve(place, request)?;
-        if path.trailing_slash || path.bytes.is_empty() {
-            return Err(Error::new(
-                StatusCode::CONFLICT,
-                "A path that ends with a slash is a folder. Create it with MKCOL.",
-            ));
-        }
+        let path = target::of_file(place, request)?;
         check_content_fields(request)?;
-        place.target(request, &path.bytes)
+        place.target(request, &path)
     }
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {

@@ -83,9 +83,10 @@ fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> 
     }
 }
 
-/// Returns whether `Overwrite` is `F` (RFC 4918, section 10.6).
+/// Returns whether `Overwrite` is present and is not `T` (RFC 4918, section 10.6), so that a value that cannot be read
+/// never allows to replace anything.
 pub(super) fn says_no(request: &Request) -> bool {
-    request.header("overwrite").is_some_and(|word| word.trim().eq_ignore_ascii_case("f"))
+    request.header_all("overwrite").any(|word| !word.trim_ascii().eq_ignore_ascii_case(b"t"))
 }
 
 /// Parses `Destination` (RFC 4918, section 10.3), a URL of this server or a path. Returns the path below the folder.

@@ -63,9 +63,9 @@ impl Taking {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }
 
-    /// 400 for a request whose body is a part that can't be continued: it must not be stored as the whole.
+    /// 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored as the whole.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
-        match is_incomplete(request) && !self.is_step(request) {
+        match completes(request)? == Some(false) && !self.is_step(request) {
             true => Err(Error::new(
                 StatusCode::BAD_REQUEST,
                 "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0.",
@@ -125,7 +125,7 @@ impl Taking {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (key_of(place, request, secret(request)?)?, Some(*total)),
-            Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)),
+            Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)?),
             Step::GoOn(_) => (key_of(place, request, said_key(request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
@@ -170,7 +170,7 @@ impl Taking {
         let written = partial.file.written();
         let is_whole = match is_range {
             true => end.is_some_and(|end| Some(end) == partial.length),
-            false => *request.method() == Method::PATCH && is_complete(request),
+            false => *request.method() == Method::PATCH && completes(request)? == Some(true),
         };
         if is_whole {
             if partial.length.is_some_and(|length| length != written) {
@@ -236,34 +236,42 @@ pub(super) fn is_about_upload(request: &Request) -> bool {
 }
 
 fn is_ranged(request: &Request) -> bool {
-    *request.method() == Method::PUT && request.header("content-range").is_some()
+    *request.method() == Method::PUT && request.header_all("content-range").next().is_some()
 }
 
 fn begins(request: &Request) -> bool {
     let is_file = !request.raw_path().ends_with('/');
-    matches!(*request.method(), Method::PUT | Method::POST) && is_file && is_incomplete(request)
+    let begins = matches!(completes(request), Ok(Some(false))); // an error was reported by `check_is_whole`
+    matches!(*request.method(), Method::PUT | Method::POST) && is_file && begins
 }
 
-fn is_incomplete(request: &Request) -> bool {
-    word(request, COMPLETE) == Some("?0")
+/// Returns whether the upload is complete with this body. `None`: the request is not about a resumable upload.
+fn completes(request: &Request) -> Result<Option<bool>, Error> {
+    match item(request, COMPLETE)? {
+        None => Ok(None),
+        Some("?0") => Ok(Some(false)),
+        Some("?1") => Ok(Some(true)),
+        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Upload-Complete must be ?0 or ?1.")),
+    }
 }
 
-fn is_complete(request: &Request) -> bool {
-    word(request, COMPLETE) == Some("?1")
+fn number(request: &Request, name: &str) -> Result<Option<u64>, Error> {
+    let Some(text) = item(request, name)? else { return Ok(None) };
+    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("{name} must be a number."));
+    digits.and_then(|text| text.parse().ok()).map(Some).ok_or_else(wrong)
 }
 
-fn word<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request.header(name).map(str::trim)
-}
-
-fn number(request: &Request, name: &str) -> Option<u64> {
-    word(request, name).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+/// Returns an item (RFC 9651, section 3.3) without its parameters.
+fn item<'a>(request: &'a Request, name: &'a str) -> Result<Option<&'a str>, Error> {
+    let line = request.single_header(name)?;
+    Ok(line.map(|line| line.split(';').next().unwrap_or_default().trim_end()))
 }
 
 fn step(request: &Request) -> Result<Step, Error> {
     let wrong = |status, what| Err(Error::new(status, what));
     if is_ranged(request) {
-        return match range(request).filter(|_| request.header_all("content-range").count() == 1) {
+        return match request.single_header("content-range")?.and_then(range) {
             Some(step) => Ok(step),
             None => wrong(StatusCode::BAD_REQUEST, "Content-Range must be bytes FIRST-LAST/LENGTH or bytes */LENGTH."),
         };
@@ -278,19 +286,21 @@ fn step(request: &Request) -> Result<Step, Error> {
             "The media type of a part must be application/partial-upload.",
         );
     }
-    match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {
-        (None, ..) => Err(unknown()),
-        (Some(_), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(first)),
+    if request.param("upload").is_none() {
+        return Err(unknown());
+    }
+    match (number(request, OFFSET)?, completes(request)?) {
+        (Some(first), Some(_)) => Ok(Step::GoOn(first)),
         _ => wrong(StatusCode::BAD_REQUEST, "Expected Upload-Offset (a number) and Upload-Complete (?0 or ?1)."),
     }
 }
 
 /// RFC 9110, section 14.4.
-fn range(request: &Request) -> Option<Step> {
+fn range(line: &str) -> Option<Step> {
     let digits = |text: &str| -> Option<u64> {
         text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
     };
-    let (range, total) = word(request, "content-range")?.strip_prefix("bytes ")?.trim().split_once('/')?;
+    let (range, total) = line.strip_prefix("bytes ")?.trim().split_once('/')?;
     let total = digits(total)?;
     if range == "*" {
         return Some(Step::Ask(total));
@@ -302,7 +312,7 @@ fn range(request: &Request) -> Option<Step> {
 
 /// Returns the key of the upload with this secret, if the request may write to its path.
 fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Error> {
-    let path = target::resolve(place, request)?.bytes;
+    let path = target::of_file(place, request)?;
     place.rights(request).ask::<Write>(&path)?;
     Ok(Key { secret, user: request.user(), path })
 }

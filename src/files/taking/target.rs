@@ -247,6 +247,20 @@ pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, E
     beneath(place, &request.url_path()?)
 }
 
+/// Returns the path of a request that writes a file.
+///
+/// # Errors
+/// 409 if it is the path of a folder.
+pub(super) fn of_file(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
+    let path = resolve(place, request)?;
+    match path.trailing_slash || path.bytes.is_empty() {
+        true => {
+            Err(Error::new(StatusCode::CONFLICT, "A path that ends with a slash is a folder. Create it with MKCOL."))
+        }
+        false => Ok(path.bytes),
+    }
+}
+
 /// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors

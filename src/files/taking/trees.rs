@@ -124,10 +124,10 @@ impl Taking {
         granted: super::Granted<'_, WriteAll>,
     ) -> Result<Way<'t>, Error> {
         let whole = check_removable(at, target, stat)?;
-        let name = target.set_aside(granted, whole).map_err(error_of)?;
-        // The lock keeps a sweep from removing it (see `new_file`).
-        let held = open_itself(target.folder(), name.as_bytes(), OFlags::NONBLOCK).ok();
+        // The lock keeps a sweep from removing it under its new name (see `new_file`).
+        let held = open_itself(target.folder(), target.name(), OFlags::NONBLOCK).ok();
         let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
+        let name = target.set_aside(granted, whole).map_err(error_of)?;
         Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
     }
 

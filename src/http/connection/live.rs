@@ -14,7 +14,7 @@ use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Handover, LiveKind, LiveRefusal, MayBlock, Next, Stage, Stream, Turn, catch};
+use crate::tcp::{Handover, LiveKind, LiveRefusal, MayBlock, Next, PacedWriter, Stage, Stream, Turn, catch};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
@@ -290,7 +290,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log_taken(&exchange, status, &client);
         let line = exchange.request.for_log().to_string();
         drop(exchange); // the stream may live for a long time
-        if let Err(err) = stream.write_all(&head).and_then(|()| stream.flush()) {
+        // Earlier responses may have filled the socket.
+        let write = |mut writer: PacedWriter| writer.write_all(&head).and_then(|()| writer.flush());
+        if let Err(err) = stream.paced_writer().and_then(write) {
+            stream.reset(); // the response is incomplete
             return log::debug!("{client}: disconnected before the upgrade: {err}");
         }
         if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {

@@ -350,7 +350,9 @@ impl Drop for PushedBody {
         state.gone = true;
         let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;
-        self.pushed.room.notify_all();
+        if state.waiting > 0 {
+            self.pushed.room.notify_all(); // a system call even if no sender waits
+        }
         drop(state);
         drop(left);
     }

@@ -249,6 +249,22 @@ impl Request {
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
+    /// Returns the value of a field that occurs at most once, without white space around it. For fields that limit a
+    /// change: a field that cannot be read must not count as missing.
+    ///
+    /// # Errors
+    /// 400 if there are several such fields, or if the value is not UTF-8.
+    pub(crate) fn single_header<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Error> {
+        let mut lines = self.header_all(name);
+        let line = match (lines.next(), lines.next()) {
+            (None, _) => return Ok(None),
+            (Some(line), None) => std::str::from_utf8(line).ok(),
+            (Some(_), Some(_)) => None,
+        };
+        let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("Expected one {name} field, in UTF-8."));
+        line.map(|line| Some(line.trim())).ok_or_else(wrong)
+    }
+
     /// Returns the values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)

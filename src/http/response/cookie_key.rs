@@ -70,7 +70,8 @@ impl CookieKey {
     }
 
     /// Derives a key from the secret in this file. If the file does not exist, it is created with a random secret,
-    /// readable by this user only.
+    /// readable by this user only. The permissions of an existing file are not checked: every user who can read it can
+    /// make cookies.
     ///
     /// # Errors
     /// If it cannot be read or created, or has fewer than 32 bytes.

@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
+use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{BlockingInput, BlockingSource, Next, Stage, Turn};
 use super::super::scheduler::Link;
 use super::super::sync::{self, Mutex, PoisonError};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
 use super::carrier::Carrier;
-use super::pace::{Pace, SendLimits};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 /// The socket of a turn.

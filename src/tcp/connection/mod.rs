@@ -15,7 +15,6 @@ mod closing; // the end: shutdown, lingering, reset
 mod keeping; // received and unused bytes
 mod stacked; // a layer above another
 
-mod pace; // how fast the client sends and reads
 mod taking; // leaving the engine
 mod waiting; // parking, deadlines, the start of a shutdown
 
@@ -26,6 +25,8 @@ use super::client::Client;
 use super::kept::KeptBytes;
 use super::live::LivePlace;
 use super::output::Output;
+use super::pace::Pace;
+pub use super::pace::{MinRate, SendLimits};
 use super::protocol::{Event, Guarded, Handover, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
@@ -34,8 +35,6 @@ use bytes::Received;
 use carrier::Carrier;
 pub use closing::Leftover;
 use closing::Lingering;
-use pace::Pace;
-pub use pace::{MinRate, SendLimits};
 pub use taking::Parts;
 pub use turn::{Buffers, PermitAccess, TurnSettings};
 use turn::{ConnectionTurn, QUESTIONS, SHARE};

@@ -20,6 +20,7 @@ use super::memory::CONNECTION;
 use super::output::Output;
 use super::scheduler::{Link, MayBlock, Waker};
 use super::slow_handlers::CurrentHandler;
+pub use super::stage::Stage;
 use super::stream::Stream;
 use super::sync::{self, Instant};
 pub use guarded::{Guarded, meet};
@@ -326,14 +327,6 @@ impl<'a> Turn<'a> {
         Waker::new(self.link.cloned().unwrap_or_else(Link::alone))
     }
 }
-
-/// Identifies what a conversation waits for, by a number that the conversation chooses.
-///
-/// The clock of a stage starts when the stage is first named, and further bytes do not restart it. If it is named again
-/// after [`Next::Handle`] or [`Next::Again`], it is still the same stage. Only [`Next::Idle`], another stage, or its
-/// own [`Event::Late`] ends it. So give each message that has a time limit a number of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stage(pub u32);
 
 /// The next step of a connection, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! A connection that has left the engine: a blocking stream on a thread of its own. Created by `workers`. Nothing here
 //! is polled, and the owner of a stream can wait for its client for any time.
 
+mod paced; // a writer with the limits of a response
 mod socket; // the socket as source and sink
 mod writer; // the writing half
 
+pub use paced::PacedWriter;
 pub use writer::StreamWriter;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::handle::ServerHandle;
+use super::pace::SendLimits;
 use super::sync;
 use super::sys::Socket;
 use socket::SocketSource;
@@ -87,6 +90,9 @@ pub trait Registered: Send {
     fn is_shutting_down(&self) -> bool;
 
     fn server(&self) -> ServerHandle;
+
+    /// Returns the limits of a client that reads too little.
+    fn send_limits(&self) -> SendLimits;
 
     /// Called when the stream is over. `bytes` are still to be sent to its client, which may still be sending. Without
     /// bytes, the stream is already half-closed.

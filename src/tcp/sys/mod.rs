@@ -166,7 +166,7 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
 
 /// Returns how many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix
 /// socket.
-pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+pub fn unacknowledged(stream: &impl AsFd) -> Option<u64> {
     let socket = SockRef::from(stream);
     let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
     system::unacknowledged(local.as_socket()?, peer.as_socket()?)

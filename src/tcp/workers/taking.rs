@@ -11,6 +11,7 @@ use super::super::contain::{catch, contain};
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
 use super::super::handle::ServerHandle;
 use super::super::layered::layered;
+use super::super::pace::SendLimits;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
 use super::super::sync::{self, Instant, Mutex, PoisonError};
@@ -102,6 +103,10 @@ impl stream::Registered for Place {
 
     fn server(&self) -> ServerHandle {
         self.engine.handle().clone()
+    }
+
+    fn send_limits(&self) -> SendLimits {
+        self.engine.send_limits()
     }
 
     fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use super::super::protocol::Stage;
-use super::super::sync::Instant;
+use super::stage::Stage;
+use super::sync::Instant;
 
 /// The minimum rate.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,8 @@ impl MinRate {
 }
 
 impl SendLimits {
-    fn first_look(&self) -> Option<Duration> {
+    /// Returns how long a client can read nothing before the kernel is asked for the first time.
+    pub fn first_look(&self) -> Option<Duration> {
         let over = self.min_rate.map(|rate| rate.over);
         Some(over.into_iter().chain(self.write_timeout).min()? / FIRST_LOOK)
     }

@@ -1,0 +1,203 @@
+"""Every signal in every state of a connection: no request is lost. LONG=1 adds the signals that are handled like another one."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from conftest import DEADLINE, Answer, answers, read_all, until
+from test_processes import children
+
+SINGLE, PARENT = (), ("--processes", "2")
+LONG = pytest.mark.skipif(not os.environ.get("LONG"), reason="LONG=1 runs it")
+
+
+def ask(target, close=False, method="GET", more=b""):
+    return f"{method} {target} HTTP/1.1\r\nHost: a\r\n".encode() + more + (b"Connection: close\r\n\r\n" if close else b"\r\n")
+
+
+class Client:
+    """A connection in one of the states, before and after the signal."""
+
+    sends, then = b"", b""  # before the signal, after it
+    waits = False  # until the server has sent something
+
+    def __init__(self, server):
+        self.socket = server.connect()
+        self.socket.sendall(self.sends)
+        self.received = self.socket.recv(65536) if self.waits else b""
+
+    def end(self):
+        try:
+            self.socket.sendall(self.then)
+        except OSError:
+            pass  # the server has closed the connection, which is judged by what was received
+        self.received += read_all(self.socket)
+        return answers(self.received)
+
+
+class Handled(Client):
+    sends = ask("/sleep?0.7")
+
+    def check(self, found):
+        assert [answer.body for answer in found] == [b"slept"], self.received
+
+
+class Pipelined(Client):
+    """The second request is answered, or the first response has announced the close."""
+
+    sends = ask("/sleep?0.7") + ask("/tuple", close=True)
+
+    def check(self, found):
+        assert found[0].body == b"slept", self.received
+        assert found[-1].body == b"abc" or found[0].field("connection") == "close", self.received
+
+
+class Uploading(Client):
+    sends = ask("/echo", method="POST", more=b"Content-Length: 6\r\n") + b"abc"
+    then = b"def"
+
+    def check(self, found):
+        assert [answer.body for answer in found] == [b"abcdef"], self.received
+
+
+class UploadingChunks(Client):
+    sends = ask("/echo", method="POST", more=b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n"
+    then = b"3\r\ndef\r\n0\r\n\r\n"
+
+    def check(self, found):
+        assert [answer.body for answer in found] == [b"abcdef"], self.received
+
+
+class Downloading(Client):
+    """Reads what the sockets hold, and the rest after the signal."""
+
+    sends = ask("/large?20")
+    waits = True
+
+    def check(self, found):
+        assert len(found) == 1 and len(found[0].body) == 20 << 20, len(self.received)
+
+
+class DownloadingAFile(Downloading):
+    sends = ask("/file-raw?0")
+
+    def check(self, found):
+        assert len(found[0].body) == 100_000, len(self.received)
+
+
+class Kept(Client):
+    """A connection without a request ends, without a response."""
+
+    sends = ask("/tuple-raw")
+    waits = True
+
+    def check(self, found):
+        assert [answer.body for answer in found] == [b"abc"], self.received
+
+
+class Fresh(Client):
+    def check(self, found):
+        assert self.received in (b"", b"<reset>"), self.received
+
+
+class HalfAHead(Client):
+    """It is answered, or it was not handled."""
+
+    sends = b"GET /tuple HTTP/1.1\r\nHo"
+    then = b"st: a\r\nConnection: close\r\n\r\n"
+
+    def check(self, found):
+        assert [answer.body for answer in found] in ([], [b"abc"]), self.received
+
+
+STATES = [Handled, Pipelined, Uploading, UploadingChunks, Downloading, DownloadingAFile, Kept, Fresh, HalfAHead]
+ENDS = [
+    pytest.param(SINGLE, signal.SIGTERM),
+    pytest.param(PARENT, signal.SIGTERM),
+    pytest.param(SINGLE, signal.SIGINT, marks=LONG),
+    pytest.param(PARENT, signal.SIGINT, marks=LONG),
+    pytest.param(PARENT, signal.SIGQUIT, marks=LONG),
+]
+
+
+def in_all_states(server):
+    clients = [state(server) for state in STATES]
+    until(lambda: server.get("/tuple").status == 200, "all are read")
+    time.sleep(0.1)  # the sleeping calls have begun, which can't be seen from outside
+    return clients
+
+
+@pytest.mark.parametrize("args, number", ENDS)
+def test_an_end_loses_no_request(serve, args, number):
+    server = serve("apps", "--threads", "4", *args)
+    clients = in_all_states(server)
+    server.process.send_signal(number)
+    for client in clients:
+        client.check(client.end())
+    assert server.process.wait(DEADLINE) == 0
+    with pytest.raises(ConnectionRefusedError):
+        server.connect()
+
+
+@pytest.mark.parametrize("args, numbers", [
+    pytest.param(PARENT, [signal.SIGHUP]),
+    # The files of options are read again, and nothing else happens.
+    pytest.param(SINGLE, [signal.SIGHUP, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG], marks=LONG),
+    pytest.param(PARENT, [signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG], marks=LONG),
+])
+def test_other_signals_lose_no_request(serve, args, numbers):
+    server = serve("apps", "--threads", "4", *args)
+    clients = in_all_states(server)
+    for client in clients:
+        client.socket.settimeout(DEADLINE)
+    before = children(server)
+    for number in numbers:
+        server.process.send_signal(number)
+    if args and signal.SIGHUP in numbers:
+        until(lambda: len(children(server) - before) == 2, "successors")
+    assert server.get("/tuple").status == 200
+    for client in clients:
+        client.socket.sendall(client.then)
+        client.then = b""
+        if not (args and signal.SIGHUP in numbers):
+            client.socket.shutdown(socket.SHUT_WR)  # these connections are kept
+        client.check(client.end())
+    assert server.get("/tuple").status == 200 and server.stop() == 0
+
+
+@pytest.mark.parametrize("args", [
+    SINGLE,
+    PARENT,
+    pytest.param((*PARENT, "--shutdown-delay", "500ms"), marks=LONG),
+    pytest.param((*SINGLE, "--shutdown-delay", "500ms"), marks=LONG),
+])
+def test_an_end_in_the_middle_of_a_load(serve, args):
+    """Clients connect without a pause. A connection that was accepted is answered."""
+    server = serve("apps", "--threads", "4", "-q", *args)
+    lost, answered, is_over = [], [], threading.Event()
+
+    def ask_on():
+        while not is_over.is_set():
+            try:
+                client = server.connect()
+            except (ConnectionRefusedError, ConnectionResetError):
+                return
+            with client:
+                try:
+                    client.sendall(ask("/pid", close=True))
+                    received = read_all(client)
+                except OSError as error:
+                    received = repr(error).encode()
+                (answered if Answer(received).status == 200 and Answer(received).is_whole else lost).append(received)
+
+    threads = [threading.Thread(target=ask_on) for _ in range(8)]
+    [thread.start() for thread in threads]
+    until(lambda: len(answered) > 100, "a load")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(DEADLINE) == 0
+    is_over.set()
+    [thread.join(DEADLINE) for thread in threads]
+    assert not lost, (len(answered), lost[:5])

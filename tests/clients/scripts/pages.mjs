@@ -38,7 +38,6 @@ const pages = [
   ["folder", {}, "sub/", (page) => page.getByText("1 folder").waitFor()],
   ["box", {}, "box/", (page) => page.getByText("are not shown").waitFor()],
   ["404", {}, "sub/none", (page) => page.getByText("nearest existing folder").waitFor()],
-  ["400", {}, "%zz", (page) => page.getByText("400").first().waitFor()],
   ["401", {}, "hers/", (page) => page.getByText("401").first().waitFor()],
   ["logged in", ada, "?log-in", (page) => button(page, "New folder").waitFor()],
   ["menu", ada, "?log-in", async (page) => {

@@ -171,11 +171,10 @@ made.clear()}
 draw(j)
 pump()},
 draw=j=>{
-let s=j.state
-if(s=="done"&&Q.length>50){if(j.row){let f=j.row.contains(document.activeElement)
-j.row.remove()
+let s=j.state,a=document.activeElement
+if(s=="done"&&Q.length>50){if(j.row){j.row.remove()
 shown--
-if(f)hold.focus()}
+if(j.row.contains(a))hold.focus()}
 j.row=0
 return}
 if(!j.row){
@@ -198,11 +197,10 @@ b.hold.hidden=!(s=="send"||s=="wait")
 b.go.hidden=s!="hold"
 b.retry.hidden=s!="fail"||j.never
 b.stop.hidden=over(j)
-stay()},
-stay=()=>{let a=document.activeElement
-if(queue.contains(a)&&(a.hidden||queue.hidden))($("button:not([hidden])",a.parentNode)[0]||$("#q:not([hidden]) button:not([hidden])")[0]||U.firstChild).focus()},
+stay(a)},
+stay=a=>{if(queue.contains(a)&&(a.hidden||queue.hidden))(queue.hidden?U.firstChild:$("button:not([hidden])",a.parentNode)[0]||$("#q button:not([hidden])")[0]).focus()},
 tick=()=>{
-let n={},bytes=0,again=0,total=0,ended=0
+let a=document.activeElement,n={},bytes=0,again=0,total=0,ended=0
 for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
 if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
@@ -221,7 +219,7 @@ hold.hidden=stop.hidden=!busy
 hold.textContent=held?"Resume all":"Pause all"
 retry.hidden=!again
 close.hidden=busy>0
-stay()
+stay(a)
 if(busy&&Date.now()-(tick.at||0)>5000||!busy){if(dirty)refresh()
 tick.at=Date.now()}
 if(!busy){clearInterval(clock)

@@ -34,7 +34,7 @@ def check_install(at):
         at.folder("npm-cache"),
         f"{at.site.url}/modest-sample-1.0.0.tgz",
     ]
-    at.run(words, cwd=work).good()
+    at.run(words, cwd=work, within=50).good()
     same(at.run(["node", "-p", "require('modest-sample')"], cwd=work).good().text, "42\n", "what it says")
 
 

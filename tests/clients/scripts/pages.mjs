@@ -38,7 +38,6 @@ const pages = [
   ["folder", {}, "sub/", (page) => page.getByText("1 folder").waitFor()],
   ["box", {}, "box/", (page) => page.getByText("are not shown").waitFor()],
   ["404", {}, "sub/none", (page) => page.getByText("nearest existing folder").waitFor()],
-  ["400", {}, "%zz", (page) => page.getByText("400").first().waitFor()],
   ["401", {}, "hers/", (page) => page.getByText("401").first().waitFor()],
   ["logged in", ada, "?log-in", (page) => button(page, "New folder").waitFor()],
   ["menu", ada, "?log-in", async (page) => {
@@ -86,7 +85,7 @@ const focused = (page) =>
   page.evaluate(() => {
     const it = document.activeElement;
     if (it === document.body) return "nothing";
-    const name = it.ariaLabel || it.labels?.[0]?.innerText.trim() || it.textContent.replace(/[▴▾]/, "").trim() || it.placeholder || it.tagName;
+    const name = it.ariaLabel || it.labels?.[0]?.firstChild.textContent.trim() || it.labels?.[0]?.innerText.trim() || it.textContent.replace(/[▴▾]/, "").trim() || it.placeholder || it.tagName;
     const { left, right, top, bottom } = it.getBoundingClientRect();
     const [x, y] = [Math.min(left + 20, (left + right) / 2), (top + bottom) / 2];
     const above = document.elementFromPoint(x, y);
@@ -131,10 +130,7 @@ check("by keys alone: every control of a listing is reached, is seen, and does w
     await page.getByText("local").waitFor();
     await page.getByRole("region", { name: "README.md" }).waitFor();
     await reach(page, "Log in to upload");
-    for (const name of ["Pictures", "Folder sizes", "Filter (/)", "Name", "Size", "Modified local", "sub/", "file 29.txt", "picture 2.svg", "README.md", "a link"]) {
-      if (name === "README.md") await reach(page, name, "Shift+Tab");
-      else await reach(page, name);
-    }
+    for (const name of ["Pictures", "Folder sizes", "Filter (/)", "Name", "Size", "Modified local", "sub/", "file 29.txt", "picture 2.svg", "README.md", "a link"]) await reach(page, name);
     for (const name of ["picture 0.svg", "file 0.txt", "sub/", "Modified local", "Pictures", "Log in to upload"]) await reach(page, name, "Shift+Tab");
     await reach(page, "Pictures");
     await page.keyboard.press("Space");

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -269,4 +270,36 @@ fn listeners_are_shared() {
     }
     drop(parent);
     assert!(!path.exists() && TcpStream::connect(address).is_err());
+}
+
+/// A parent refuses new clients at its sockets. A server of these sockets still gets the clients that have connected.
+#[test]
+fn a_parent_refuses_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shared.sock");
+    let nothing = || handler_fn(|_| Err(modest::Error::new(503, "")));
+    let parent = TcpServer::bind("127.0.0.1:0", nothing()).unwrap().also(Listen::unix(&path)).unwrap();
+    let address = parent.local_addr();
+    let mut sockets = parent.shared_listeners().unwrap().into_iter();
+    let late = || handler_fn(|_| Ok(Response::text("late").with_close()));
+    let child = TcpServer::from_listener(sockets.next().unwrap(), late()).unwrap();
+    let child = child.also(sockets.next().unwrap()).unwrap();
+    let mut clients: [Box<dyn ReadWrite>; 2] =
+        [Box::new(TcpStream::connect(address).unwrap()), Box::new(UnixStream::connect(&path).unwrap())];
+    assert!(parent.refuse_clients().unwrap() < Duration::from_secs(1));
+    assert!(UnixStream::connect(&path).is_err());
+    if cfg!(target_os = "linux") && !cfg!(modest_portable) {
+        assert!(TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err());
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| child.serve_forever().unwrap());
+        for client in &mut clients {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let mut response = String::new();
+            client.read_to_string(&mut response).unwrap();
+            assert!(response.ends_with("late"), "{response}");
+        }
+        assert!(child.refuse_clients().is_err(), "it serves");
+        child.handle().shutdown();
+    });
 }

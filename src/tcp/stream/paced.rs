@@ -37,6 +37,7 @@ impl PacedWriter {
     ///
     /// # Errors
     /// If the client has disconnected, or reads too little.
+    #[cfg(feature = "proxy")]
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.paced(|writer| writer.sink.end().map(|()| 0)).map(drop)
     }

@@ -29,7 +29,7 @@ fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>)
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
     let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
     let _ = tunnel.backend.shutdown(Shutdown::Write); // an error: the backend has ended it
-    tunnel.end(copied.is_ok());
+    tunnel.end(copied.as_ref().err().map(|_| Shutdown::Both));
     let ended = downstream.join().unwrap_or(Ok(())).and(copied);
     if ended.is_err() {
         stream.reset(); // the client has not received everything
@@ -57,17 +57,18 @@ impl Tunnel {
     fn copy_down(&self, upstream: Upstream, client: PacedWriter) -> io::Result<()> {
         let mut noted = Noted { to: client, tunnel: self };
         let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
-        let ended = noted.to.end();
-        self.end(copied.is_ok());
-        copied.map(drop).and(ended)
+        let ended = copied.and_then(|_| noted.to.end());
+        // An error, whose stream is reset, must not look like its end to a client that begins to read now.
+        self.end(ended.as_ref().err().map(|_| Shutdown::Read));
+        ended
     }
 
     /// Called when one direction has ended. Waits for the other direction, and ends both sides when that has been
     /// silent for too long. After an error both are ended at once, because the other direction may be blocked by a side
-    /// that no longer reads.
-    fn end(&self, is_complete: bool) {
-        if !is_complete {
-            self.end_both();
+    /// that no longer reads: the client's side in this way.
+    fn end(&self, after_error: Option<Shutdown>) {
+        if let Some(how) = after_error {
+            self.end_both(how);
         }
         let mut state = self.lock();
         state.ended += 1;
@@ -77,15 +78,15 @@ impl Tunnel {
         while state.ended < 2 {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                return self.end_both();
+                return self.end_both(Shutdown::Both);
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn end_both(&self) {
+    fn end_both(&self, client: Shutdown) {
         // They may already be closed.
-        let _ = (self.client.shutdown(Shutdown::Both), self.backend.shutdown(Shutdown::Both));
+        let _ = (self.client.shutdown(client), self.backend.shutdown(Shutdown::Both));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -213,7 +214,7 @@ mod tests {
     /// A client that reads nothing loses its place, also if it sends, and also if the backend has ended.
     #[test]
     fn a_client_that_reads_nothing_is_disconnected() {
-        let limit = Duration::from_millis(500);
+        let limit = Duration::from_secs(2); // longer than everything before `request` takes
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
         let proxy = ReverseProxy::new(&url).unwrap().at_once(1).half_close_timeout(None);

@@ -322,9 +322,12 @@ impl Terminal {
         Terminal { ours, theirs }
     }
 
+    /// Starts the program in a process group of its own, as a shell does. SIGTSTP has no effect in an orphaned one, which
+    /// the group of the tests can be.
     fn start(&self, words: &[&str]) -> std::process::Child {
+        use std::os::unix::process::CommandExt as _;
         let end = || Stdio::from(self.theirs.try_clone().unwrap());
-        modest(words).stdin(end()).stdout(Stdio::null()).stderr(end()).spawn().unwrap()
+        modest(words).stdin(end()).stdout(Stdio::null()).stderr(end()).process_group(0).spawn().unwrap()
     }
 
     fn echoes(&self) -> bool {

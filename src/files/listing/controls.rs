@@ -107,5 +107,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-w6qvY9zOmOpTv2LXCqw3g+PRGLcyV+UKBEZjTJgLBlE=' 'sha256-BTO0hUG4niiu087AhhCsG6mfbmtkp83gI3JNppsTcK4='; \
-    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-oL9oWviokmNQS0dUMYQ705lpzHcPGqotmVMiBSxt6Jg='; \
+    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-iPyWlTph23FYDZme/KsznwEva4JBHdQVu+5/BTopJHw='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

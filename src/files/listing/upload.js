@@ -312,7 +312,7 @@ pick.hidden=true
 if(box)q.hidden=true
 pick.ariaLabel="Files"
 whole.webkitdirectory=true
-U.after(M,queue)
+U.after(M,queue,menu)
 pick.onchange=whole.onchange=e=>{for(let f of e.target.files)add(f.webkitRelativePath||f.name,f)
 e.target.value=""
 begin()}
@@ -337,7 +337,6 @@ addEventListener("beforeunload",e=>{flush()
 if(Q.some(j=>!over(j)))e.preventDefault()})
 addEventListener("pagehide",flush)
 if("d"in D&&!box){
-body.append(menu)
 T.classList.add("k")
 let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
 let r=m.getBoundingClientRect()

@@ -442,7 +442,9 @@ served("delete, with undo; the count is right and the focus is kept", ["--allow-
   await page.clock.runFor(9000);
   await status(page, "full: The folder is not empty. Delete its contents first.");
   await rows(page, ["full/", "c.txt"]);
-  same(trouble.filter((line) => !line.includes("409")), [], "trouble");
+  // Chromium reports the deletion that goes with the page as aborted.
+  const expected = (line) => line.includes("409") || line.includes("/a.txt net::ERR_ABORTED");
+  same(trouble.filter((line) => !expected(line)), [], "trouble");
 });
 
 const rights = ["--auth", users, "--allow", "/=*:read,list", "--allow", "/=ada:all", "--allow", "/box=*:write", "--allow", "/box=ada:all", "--allow-delete"];

@@ -1,4 +1,4 @@
-//! What a conversation waits for. Named in its `Next`, and used by `pace`.
+//! Stages: a conversation waits for one, and names it in its `Next`. `pace` uses them for responses.
 
 /// Identifies what a conversation waits for, by a number that the conversation chooses.
 ///

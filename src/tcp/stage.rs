@@ -1,4 +1,4 @@
-//! Stages: a conversation waits for one, and names it in its `Next`. `pace` uses them for responses.
+//! Stages. A conversation names the stage for which it waits in its `Next`, and `pace` measures the time of each stage.
 
 /// Identifies what a conversation waits for, by a number that the conversation chooses.
 ///

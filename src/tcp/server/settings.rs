@@ -1,0 +1,167 @@
+//! The settings of a [`TcpServer`]: its threads, queues, limits and times.
+
+use std::time::Duration;
+
+use super::super::connection::MinRate;
+use super::TcpServer;
+
+impl TcpServer {
+    /// Sets how many handlers can run at once. Default: 16, or four times the number of processors if that is more.
+    /// Unused workers cost nothing. Set more if handlers wait for other servers.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn workers(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one worker");
+        self.workers = count;
+        self
+    }
+
+    /// Sets how many requests can wait for a worker while all are in handlers. Default: 1,024. Further requests are
+    /// rejected at once (HTTP: 503), unless handlers are fast enough to empty the queue within one second.
+    pub fn queue_limit(mut self, requests: usize) -> TcpServer {
+        self.queue_limit = requests;
+        self
+    }
+
+    /// Sets how long a request can wait for a worker while all are in handlers. After that it is rejected (HTTP: 503).
+    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit.
+    pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.queue_timeout = limit.into();
+        self
+    }
+
+    /// Sets how long a client can read nothing of its output before its connection is reset. Default: 30 seconds;
+    /// `None`: no limit.
+    pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.send_limits.write_timeout = limit.into();
+        self
+    }
+
+    /// Sets the minimum rate of a client, in bytes per second on average over a period. A request body that arrives
+    /// more slowly gets 408 from HTTP. If a response is read more slowly, the connection is reset. Default: 500 bytes
+    /// per second over 30 seconds; `None`: no minimum. Only time in which the server waits for the client counts, not
+    /// time in handlers and queues.
+    ///
+    /// # Panics
+    /// If the period is 0.
+    pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
+        let rate = rate.into();
+        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "the period of a rate must not be zero");
+        self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
+        self
+    }
+
+    /// Sets how long a shutdown waits for requests in progress. Default: 10 seconds; `None`: until the last response is
+    /// sent. An endless response has to end by itself within that time (see [`ServerHandle::is_shutting_down`]), or is
+    /// cut off.
+    pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.shutdown_timeout = limit.into();
+        self
+    }
+
+    /// Sets the memory, in bytes, from which the defaults of [`max_connections`](TcpServer::max_connections) and
+    /// [`input_quota`](TcpServer::input_quota) are computed. Default: [what this process may
+    /// use](crate::available_memory).
+    pub fn memory(mut self, bytes: u64) -> TcpServer {
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets how many bytes of input can be unused in all: incomplete heads, heads of requests in progress, and further
+    /// requests on their connections. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most
+    /// 256 MiB. The first 2 KiB of each client are not counted. Beyond the limit, a client that sends more is rejected
+    /// (HTTP: 503) and counted in [`Stats`]. Bodies have quotas of their own
+    /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
+    pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
+        self.input_quota = Some(bytes.into());
+        self
+    }
+
+    /// Sets a time between the call of [`ServerHandle::shutdown`] and the beginning of the shutdown. Clients are served
+    /// as before, while load balancers notice that a health check fails ([`ServerHandle::is_draining`]) and send
+    /// requests elsewhere. In the second half of the time, each response contains `Connection: close`. Default: no
+    /// delay.
+    pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
+        self.handle.set_delay(delay);
+        self
+    }
+
+    /// Sets how many clients can be connected at once. Beyond that, idle connections are closed for new clients, and
+    /// new clients wait. Default: the number of files that this process can open, minus an eighth (at least 64), but at
+    /// most as many connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_connections(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one connection");
+        self.max_connections = Some(count);
+        self
+    }
+
+    /// Sets how many connections can have a thread of their own: the clients of a
+    /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
+    /// [`Next::Take`](crate::raw::Next::Take). Default: 256. Further connections wait, up to the
+    /// [`queue_timeout`](TcpServer::queue_timeout).
+    ///
+    /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
+    /// another client, so silent clients can hold all threads for that time. If anyone can connect, set a short timeout
+    /// and [`max_per_address`](TcpServer::max_per_address), or use [`Lines`](crate::raw::Lines) or a
+    /// [`Conversation`](crate::raw::Conversation), which hold no thread for a silent client.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_streams(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one thread for streams");
+        self.max_streams = count;
+        self
+    }
+
+    /// Sets how many connections one IP address can have at once. Default: no limit. A further connection is reset as
+    /// soon as it is accepted, and counted in [`Stats`]. All IPv6 addresses with the same first 64 bits count as one.
+    /// Clients of Unix sockets are not counted. Behind a proxy all clients have the proxy's address, so set no limit
+    /// there.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        let limit = limit.into();
+        assert!(limit != Some(0), "an address needs at least one connection");
+        self.max_per_address = limit;
+        self
+    }
+
+    /// Sets how many connections can wait for something other than their client: listeners of events or of pushed
+    /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. They
+    /// are not evicted for new clients. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
+    /// Further connections of this kind are rejected (HTTP: 503 with `Retry-After`), and counted in [`Stats`].
+    pub fn max_live(mut self, count: usize) -> TcpServer {
+        self.max_live = Some(count);
+        self
+    }
+
+    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have. Default:
+    /// no limit. Further connections of this kind are rejected (HTTP: 429 with `Retry-After`). The address is
+    /// [`Request::client_ip`](crate::Request::client_ip), counted as for
+    /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
+    /// client has its own.
+    pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        self.max_live_per_address = limit.into();
+        self
+    }
+
+    /// Sets how long a handler can run before a warning is logged with its request. Default: 10 seconds; `None`: never.
+    /// Each handler is logged once, while it runs. Reading a streamed body
+    /// ([`Response::stream`](crate::Response::stream)) is not limited.
+    pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.slow_handler = limit.into();
+        self
+    }
+
+    /// Sets whether to notify systemd when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`,
+    /// for a service of `Type=notify`). Default: false. Does nothing if `NOTIFY_SOCKET` is not set. An error is logged.
+    pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
+        self.notify_systemd = notify;
+        self
+    }
+}

@@ -17,9 +17,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +41,21 @@ BOUNDS = {"hello": 8250, "file": 10050}
 # requests sent at once (0.44 of the CPU time). With a load of 20: 11,140 and 18,960.
 # The other rows, November 2026, on a quiet machine: JSON 24,710, 404 16,400, gzip 18,480, PUT 58,460, listing 48,690, WebSocket 17,760, line 6,620;
 # their range with a load of 20 was 4 %. Built with optimization across crates they are lower.
-WORK_BOUNDS = {"json": 25_900, "404": 17_400, "gzip": 19_400, "put": 62_000, "listing": 51_000, "websocket": 18_300, "line": 6_800}
+WORK_BOUNDS = {"json": 25_900, "404": 17_400, "gzip": 19_400, "put": 62_000, "listing": 51_000, "websocket": 18_300, "line": 6_800, "events": 1, "archive": 1, "tls": 1, "udp": 1, "proxy": 1}
 BOUNDS |= WORK_BOUNDS
 QUICK_BOUNDS = {"hello": 11_300, "site": 19_300} | WORK_BOUNDS
 
 
 @dataclass
 class Row:
-    """`request` is sent again and again, after `opening` and its response if there is one."""
+    """`request` is sent again and again, after `opening` and its response if there is one. `listener` opens a second connection, which receives
+    something for each request."""
 
     command: list
     request: bytes
     opening: bytes = b""
-    many: int = MANY
+    listener: bytes = b""
+    kind: str = "tcp"
 
 
 def http(line, fields="", body=b""):
@@ -63,8 +68,11 @@ UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 1
 MESSAGE = bytes([0x81, 0x80 | 64, 0, 0, 0, 0]) + b"x" * 64  # masked with zeros
 
 
-def rows(target, folder, quick):
-    work = [target / "count-work", "127.0.0.1:0"]
+def rows(target, folder, backend, quick):
+    def work(kind, *arguments):
+        return [target / "count-work", kind, "127.0.0.1:0", *arguments]
+
+    files = work("http", folder)
     if quick:
         first = {"hello": Row([target / "count-hello", "127.0.0.1:0"], http("GET /")),
                  "site": Row([target / "count-site", "127.0.0.1:0", folder], http("GET /1k.txt"))}
@@ -72,13 +80,18 @@ def rows(target, folder, quick):
         first = {"hello": Row([target / "examples/hello", "127.0.0.1:0"], http("GET /")),
                  "file": Row([target / "modest", folder, "-p", "0", "--quiet"], http("GET /1k.txt"))}
     return first | {
-        "json": Row([*work, folder], http("POST /order", AS_JSON, ORDER)),
-        "404": Row([*work, folder], http("GET /nothing")),
-        "gzip": Row([*work, folder], http("GET /page.html", "Accept-Encoding: gzip\r\n")),
-        "put": Row([*work, folder], http("PUT /put.txt", "Content-Length: 1024\r\n", b"x" * 1024)),
-        "listing": Row([*work, folder], http("GET /names/")),
-        "websocket": Row([*work, folder], MESSAGE, opening=http("GET /echo", UPGRADE)),
-        "line": Row(work, b"hello, world\n"),
+        "json": Row(files, http("POST /order", AS_JSON, ORDER)),
+        "404": Row(files, http("GET /nothing")),
+        "gzip": Row(files, http("GET /page.html", "Accept-Encoding: gzip\r\n")),
+        "put": Row(files, http("PUT /put.txt", "Content-Length: 1024\r\n", b"x" * 1024)),
+        "listing": Row(files, http("GET /names/")),
+        "websocket": Row(files, MESSAGE, opening=http("GET /echo", UPGRADE)),
+        "line": Row(work("lines"), b"hello, world\n"),
+        "events": Row(work("events"), http("POST /", "Content-Length: 5\r\n", b"hello"), listener=http("GET /")),
+        "archive": Row(files, http("GET /names/?archive=zip")),
+        "tls": Row(work("tls"), http("GET /"), kind="tls"),
+        "udp": Row(work("udp"), b"hello, world\n", kind="udp"),
+        "proxy": Row(work("proxy", f"http://127.0.0.1:{backend}"), http("GET /")),
     }
 
 
@@ -99,7 +112,7 @@ def main():
         folder = Path(folder)
         make_folder(folder / "www")
         grown = False
-        for name, row in rows(target, folder / "www", quick).items():
+        for name, row in rows(target, folder / "www", start_backend(), quick).items():
             if not words or name in words:
                 grown |= check(name, row, folder, (QUICK_BOUNDS if quick else BOUNDS)[name])
     sys.exit("a request costs more than it did" if grown else 0)
@@ -135,7 +148,27 @@ def check(name, row, folder, bound):
 
 
 def measured(folder, row):
-    return (total(folder, row, row.many) - total(folder, row, FEW)) // (row.many - FEW)
+    return (total(folder, row, MANY) - total(folder, row, FEW)) // (MANY - FEW)
+
+
+def start_backend():
+    """A server for the row `proxy`, in a thread of this process, whose instructions are not counted. Returns its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(client):
+        received = b""
+        while more := client.recv(65536):
+            received += more
+            while b"\r\n\r\n" in received:
+                received = received.partition(b"\r\n\r\n")[2]
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, World!\n")
+
+    def accept():
+        while True:
+            threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1]
 
 
 def total(folder, row, requests):
@@ -143,40 +176,69 @@ def total(folder, row, requests):
     out = folder / "callgrind.out"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     server = subprocess.Popen([*valgrind, *row.command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    port = int(re.search(r"http://[^/]*:(\d+)/", server.stdout.readline()).group(1))
+    port = int(re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline()).group(1))
     ask(port, row, requests)
     server.send_signal(signal.SIGTERM)  # background jobs of a shell ignore SIGINT
     server.wait(timeout=60)
     return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M).group(1))
 
 
+def connect(port, kind):
+    if kind == "udp":
+        client = socket.socket(type=socket.SOCK_DGRAM)
+        client.connect(("127.0.0.1", port))
+        client.settimeout(60)
+        return client
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
+    if kind == "tls":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = context.wrap_socket(client)
+    return client
+
+
 def ask(port, row, requests):
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+    with connect(port, row.kind) as client, ExitStack() as opened:
         if row.opening:
             client.sendall(row.opening)
             client.recv(65536)
+        if row.listener:
+            listener = opened.enter_context(connect(port, row.kind))
+            listener.sendall(row.listener)
+            while b"\r\n\r\n" not in listener.recv(65536):
+                pass
         for _ in range(2):  # the first PUT makes the file, and the first page is not compressed yet
             client.sendall(row.request)
             length = length_of_response(client)
+            event = len(listener.recv(65536)) if row.listener else 0
         for _ in range(requests):
             client.sendall(row.request)
-            left = length
-            while left:
-                count = len(client.recv(left))
-                if not count:
-                    sys.exit(f"the server closed the connection; {row.request[:30]} was answered with {length} bytes at first")
-                left -= count
+            read(client, length, row)
+            if event:
+                read(listener, event, row)
+
+
+def read(client, left, row):
+    while left:
+        count = len(client.recv(left))
+        if not count:
+            sys.exit(f"the server closed the connection; {row.request[:30]} had a longer response at first")
+        left -= count
 
 
 def length_of_response(client):
-    """Reads one response: one of HTTP by its length, anything else as it arrives."""
+    """Reads one response: one of HTTP by its length or its last chunk, anything else as it arrives."""
     received = client.recv(65536)
     if not received.startswith(b"HTTP/"):
         return len(received)
     while b"\r\n\r\n" not in received:
         received += client.recv(65536)
-    head = received.split(b"\r\n\r\n")[0]
-    declared = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    head = received.split(b"\r\n\r\n")[0].lower()
+    if b"transfer-encoding: chunked" in head:
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += client.recv(65536)
+        return len(received)
+    declared = re.search(rb"\r\ncontent-length: (\d+)", head)
     length = len(head) + 4 + int(declared.group(1) if declared else 0)
     while len(received) < length:
         received += client.recv(65536)

@@ -1,9 +1,16 @@
-//! Requests that `benches/instructions.py` counts in addition to those of the examples: `count-work ADDRESS FOLDER`
-//! serves JSON, an upload, a page by gzip and a WebSocket, `count-work ADDRESS` answers lines.
+//! Requests that `benches/instructions.py` counts in addition to those of the examples: `count-work KIND ADDRESS [ARGUMENT]`.
+//!
+//! - `http`: JSON, an upload, a page by gzip, a listing, an archive and a WebSocket, with a folder.
+//! - `events`: a message that one client posts and another one receives.
+//! - `lines` and `udp`: an echo.
+//! - `tls`: a small response by HTTPS.
+//! - `proxy`: requests passed on to the server with this URL.
 
+use modest::live::{Broadcast, ServerEvent};
 use modest::raw::{Flow, Lines};
 use modest::websocket::{self, Message, Socket, WebSocketHandler};
-use modest::{Http, Overwrite, Request, Response, Result, Routes, StaticFileHandler, TcpServer, Uploads};
+use modest::{Datagram, Http, Identity, Overwrite, Request, Response, Result, ReverseProxy, Routes, ServerHandle};
+use modest::{StaticFileHandler, TcpServer, Tls, UdpServer, Uploads, handler_fn};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]
@@ -25,28 +32,57 @@ impl WebSocketHandler for Echo {
     }
 }
 
+fn files(folder: &str) -> Result<Http, Box<dyn std::error::Error>> {
+    let uploads = Uploads::new().overwrite(Overwrite::Replace);
+    let app = Routes::new()
+        .post("/order", order)
+        .get("/echo", |_, request| websocket::accept(request, Echo))
+        .fallback(StaticFileHandler::new(folder)?.uploads(uploads).compress(true).archives(true))
+        .with_state(());
+    Ok(Http::new(app).access_log(None))
+}
+
+fn events() -> Http {
+    let app = Routes::new()
+        .get("/", |messages: &Broadcast, request| Ok(Response::events(messages.listen(request)?)))
+        .post("/", |messages: &Broadcast, request| {
+            messages.send(ServerEvent::new(request.text()?));
+            Ok(Response::no_content())
+        })
+        .with_state(Broadcast::new());
+    Http::new(app).access_log(None)
+}
+
 fn lines(line: &str, reply: &mut Vec<u8>) -> Flow {
     reply.extend_from_slice(line.as_bytes());
     reply.push(b'\n');
     Flow::Continue
 }
 
-fn main() -> std::io::Result<()> {
-    let mut words = std::env::args().skip(1);
-    let address = words.next().unwrap_or("127.0.0.1:8000".into());
-    let server = match words.next() {
-        None => TcpServer::bind(address, Lines::new(lines))?,
-        Some(folder) => {
-            let uploads = Uploads::new().overwrite(Overwrite::Replace);
-            let app = Routes::new()
-                .post("/order", order)
-                .get("/echo", |_, request| websocket::accept(request, Echo))
-                .fallback(StaticFileHandler::new(folder)?.uploads(uploads).compress(true))
-                .with_state(());
-            TcpServer::bind(address, Http::new(app).access_log(None))?
+fn begin(address: impl std::fmt::Display, handle: &ServerHandle) -> std::io::Result<()> {
+    println!("Serving at {address}");
+    handle.shutdown_on_signals()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let server = match *words {
+        ["http", address, folder] => TcpServer::bind(address, files(folder)?)?,
+        ["events", address] => TcpServer::bind(address, events())?,
+        ["lines", address] => TcpServer::bind(address, Lines::new(lines))?,
+        ["tls", address] => {
+            let app = Http::new(handler_fn(|_| Ok(Response::text("Hello, World!\n")))).access_log(None);
+            TcpServer::bind(address, Tls::new(Identity::self_signed(["localhost"])?)?.protect(app))?
         }
+        ["proxy", address, url] => TcpServer::bind(address, Http::new(ReverseProxy::new(url)?).access_log(None))?,
+        ["udp", address] => {
+            let server = UdpServer::bind(address, |datagram: &Datagram| datagram.reply(datagram.bytes()))?;
+            begin(server.local_addr(), &server.handle())?;
+            return Ok(server.serve_forever()?);
+        }
+        _ => return Err("expected http, events, lines, tls, proxy or udp, and an address".into()),
     };
-    println!("Serving at http://{}/ ...", server.local_addr());
-    server.handle().shutdown_on_signals()?;
-    server.serve_forever()
+    begin(server.local_addr(), &server.handle())?;
+    Ok(server.serve_forever()?)
 }

@@ -8,6 +8,7 @@ from kit.checks import Skipped, same
 
 NAME = "taking files"
 DEBIAN = {"curl": "curl", "rclone": "rclone", "cadaver": "cadaver", "gio": "libglib2.0-bin", "dbus-run-session": "dbus"}
+DEBIAN["/usr/lib/gvfs/gvfsd-dav"] = "gvfs-backends"  # gio's WebDAV
 LARGE = 20_000_000
 
 
@@ -108,8 +109,9 @@ def check_gio(at):
     there = server.url.replace("http", "dav", 1) + "/"
     steps = [f"gio mount {there}", f"gio copy '{file}' {there}a", f"gio rename {there}a b", f"gio mkdir {there}new", f"gio list {there}", f"gio cat {there}b"]
     said = at.run(["dbus-run-session", "--", "sh", "-c", " && ".join(steps)], within=50)
-    if "not supported" in said.text or "not mountable" in said.text or "volume doesn" in said.text:
+    if b"not supported" in said.err or b"not mountable" in said.err or b"volume doesn" in said.err:
         raise Skipped("gio has no WebDAV here")
+    said.good()
     until = time.monotonic() + 5
     while not (folder / "new").exists() and time.monotonic() < until:
         time.sleep(0.02)  # gio's daemon finishes after gio, without a notification

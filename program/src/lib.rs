@@ -208,7 +208,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line();
     let said = lines.clone();
-    program.bound(&server);
+    let server = program.bound(server);
     let ready = program.ready();
     let announces = program.announces();
     let server = server.on_ready(move || {

@@ -77,9 +77,9 @@ pub trait Program {
         true
     }
 
-    /// Called when the server listens and is about to serve.
-    fn bound(&mut self, server: &TcpServer) {
-        let _ = server;
+    /// Called when the server listens and is about to serve. Returns it, with other settings if the program needs them.
+    fn bound(&mut self, server: TcpServer) -> TcpServer {
+        server
     }
 
     /// Called when the server accepts clients.

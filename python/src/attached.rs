@@ -3,6 +3,7 @@
 //! `threading.local` has stored, such as Django's connections to its database.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -63,7 +64,11 @@ impl Drop for Running {
 pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     STATE.with(|_| {});
     let _running = Running::begin();
-    Python::attach(work)
+    let begun = Instant::now();
+    Python::attach(|py| {
+        modest::waited_for_lock(begun.elapsed());
+        work(py)
+    })
 }
 
 /// The number of calls that still run. The interpreter must not be finalized before they end: it would end their

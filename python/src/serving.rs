@@ -161,8 +161,11 @@ impl Program for Wsgi {
         self.how.announces
     }
 
-    fn bound(&mut self, server: &TcpServer) {
-        Python::attach(|py| self.template.listens(py, server.local_addrs()));
+    fn bound(&mut self, server: TcpServer) -> TcpServer {
+        let has_gil = Python::attach(|py| {
+            self.template.listens(py, server.local_addrs());
+            has_gil(py)
+        });
         let addresses = server.local_addrs().iter().map(ToString::to_string).collect();
         let mut state = locked(&self.state);
         state.running = Some((server.handle(), addresses));
@@ -175,12 +178,22 @@ impl Program for Wsgi {
         {
             log::error!("signals can't be handled: {error}");
         }
+        match has_gil {
+            true => server.parallelism(1),
+            false => server,
+        }
     }
 
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         let ready = self.how.ready.take();
         Box::new(move || ready.iter().for_each(call))
     }
+}
+
+/// Returns whether calls of Python wait for each other. Free-threaded Python returns false from `sys._is_gil_enabled`.
+fn has_gil(py: Python<'_>) -> bool {
+    let asked = py.import("sys").and_then(|sys| sys.call_method0("_is_gil_enabled")).and_then(|it| it.extract());
+    asked.unwrap_or(true) // before Python 3.13 there is no such function
 }
 
 /// SIGTERM begins a shutdown. SIGUSR2 begins one without a delay, because a successor serves already. Further signals

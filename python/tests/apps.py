@@ -579,6 +579,15 @@ def slow_pieces(environ, start_response):
 
 
 WAITING = []
+ALL_THREADS = threading.Barrier(4)
+
+
+@at("/meet")
+def meet(environ, start_response):
+    """Waits for three other calls."""
+    ALL_THREADS.wait(10)
+    ok(start_response)
+    return [b"met"]
 
 
 @at("/go-on")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import socket
+import threading
 
 import pytest
 from conftest import PEER, Answer, read_all, until
@@ -507,6 +508,18 @@ def test_keep_alive(server):
     last = b"GET /tuple-raw HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     raw = server.send(request * 10 + last)
     assert raw.count(b"HTTP/1.1 200") == 21 and raw.count(b"three") == 10, raw
+
+
+@pytest.mark.own
+def test_calls_that_wait_run_at_once(server):
+    """A call that has released the interpreter does not count as one that computes, so all four threads run calls."""
+    results = []
+    clients = [threading.Thread(target=lambda: results.append(server.get("/meet").status)) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(30)
+    assert results == [200] * 4
 
 
 @pytest.mark.own

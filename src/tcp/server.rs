@@ -51,6 +51,7 @@ pub struct TcpServer {
     addresses: Vec<Address>,
     protocols: Vec<Arc<dyn Protocol>>, // one protocol per handler
     workers: usize,
+    parallelism: Option<usize>,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
     send_limits: SendLimits,
@@ -95,6 +96,7 @@ impl TcpServer {
             listeners: Mutex::new(Some(listeners)),
             protocols: vec![Arc::new(handler.into_protocol())],
             workers: default_workers(),
+            parallelism: None,
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
             send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
@@ -373,7 +375,7 @@ impl TcpServer {
             self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(connections_by_descriptors()));
         Plan {
             handlers: self.workers,
-            cores: sync::cores(),
+            cores: self.parallelism.unwrap_or_else(sync::cores),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             send_limits: self.send_limits,

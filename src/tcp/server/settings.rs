@@ -17,6 +17,20 @@ impl TcpServer {
         self
     }
 
+    /// Sets how many handlers can compute at once. Default: the number of processors that this process may use. Set 1 if
+    /// handlers hold one lock while they compute, such as the lock of an interpreter. While a handler computes, no other
+    /// worker is then woken just to wait for that lock. Handlers that wait for something else still run at once, up to
+    /// [`workers`](TcpServer::workers). Time in which they wait for the lock is reported by
+    /// [`waited_for_lock`](crate::waited_for_lock).
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn parallelism(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one handler that computes");
+        self.parallelism = Some(count);
+        self
+    }
+
     /// Sets how many requests can wait for a worker while all are in handlers. Default: 1,024. Further requests are
     /// rejected at once (HTTP: 503), unless handlers are fast enough to empty the queue within one second.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {

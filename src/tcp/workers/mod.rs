@@ -4,6 +4,7 @@
 mod polling; // events, deadlines, new clients, the start of a shutdown
 mod taking; // connections that leave the engine
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,36 @@ use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
 use polling::{Notice, YIELD_AFTER};
+
+thread_local! {
+    /// The time in which the handlers of this turn have waited for a lock of theirs.
+    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Reports that the calling handler has waited this long for a lock that other handlers hold while they compute: see
+/// [`TcpServer::parallelism`](super::TcpServer::parallelism). If handlers seem to wait for something other than a
+/// processor, the server runs more of them at once. Waiting for each other is not a reason to do so. Outside a handler
+/// the call has no effect.
+///
+/// ```
+/// use std::sync::{Mutex, PoisonError};
+/// use std::time::Instant;
+///
+/// use modest::{Response, handler_fn};
+///
+/// let interpreter = Mutex::new(0);
+/// let app = handler_fn(move |_| {
+///     let begun = Instant::now();
+///     let mut runs = interpreter.lock().unwrap_or_else(PoisonError::into_inner);
+///     modest::waited_for_lock(begun.elapsed());
+///     *runs += 1; // computes
+///     Ok(Response::text(runs.to_string()))
+/// });
+/// # modest::testing::serve(modest::Http::new(app)).get("/");
+/// ```
+pub fn waited_for_lock(time: Duration) {
+    WAITED.with(|waited| waited.set(waited.get().saturating_add(time)));
+}
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
@@ -94,13 +125,17 @@ impl<'a> WorkerLoop<'a> {
     /// Takes one turn, and does with the connection what it requests. A panic ends the connection, and nothing else.
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
-        let cpu = self.permit.worker.measures_blocking().then(thread_time);
+        let measured = self.permit.worker.measures_blocking().then(|| {
+            WAITED.take();
+            thread_time()
+        });
         let settings = self.engine.turn_settings(self.me);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
         let outcome = catch("a conversation", || connection.turn(buffers, permit, &settings, start));
         let end = sync::now();
         let wall = end.saturating_duration_since(start);
-        scheduler.turn_took(wall, cpu.map(|cpu| wall.saturating_sub(thread_time().saturating_sub(cpu))));
+        let blocked = |cpu| wall.saturating_sub(thread_time().saturating_sub(cpu)).saturating_sub(WAITED.take());
+        scheduler.turn_took(wall, measured.map(blocked));
         let in_hand = match outcome {
             Ok(Outcome::Park(wait)) => {
                 let token = connection.token();

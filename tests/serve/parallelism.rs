@@ -1,0 +1,84 @@
+//! Handlers that hold one lock while they compute, as an interpreter requires: `TcpServer::parallelism`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, Mutex, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Http, Response, handler_fn};
+
+use crate::server::{get, serve};
+
+const CLIENTS: usize = 24;
+const REQUESTS: usize = 50;
+
+/// Sends requests by some clients at once, each after the response to the one before.
+fn send(address: std::net::SocketAddr, clients: usize, requests: usize) {
+    let client = move || {
+        let mut client = TcpStream::connect(address).expect("the server accepts clients");
+        client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        for _ in 0..requests {
+            client.write_all(get("/").as_bytes()).expect("the request is sent");
+            let mut response = Vec::new();
+            while !response.ends_with(b"\r\n\r\nok") {
+                let mut bytes = [0; 1000];
+                let count = client.read(&mut bytes).expect("a response in time");
+                assert!(count > 0, "the end of the connection after {:?}", String::from_utf8_lossy(&response));
+                response.extend_from_slice(&bytes[..count]);
+            }
+        }
+    };
+    let threads: Vec<_> = (0..clients).map(|_| thread::spawn(client)).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("all responses"));
+}
+
+/// Each handler waits until all workers are in handlers.
+#[test]
+fn handlers_that_wait_for_each_other_all_run() {
+    const WORKERS: usize = 4;
+    let all = Barrier::new(WORKERS);
+    let app = handler_fn(move |_| {
+        all.wait();
+        Ok(Response::text("ok"))
+    });
+    let server = serve(Http::new(app), |server| server.workers(WORKERS).parallelism(1));
+    send(server.address, WORKERS, 20);
+}
+
+/// Without the setting nearly every handler finds the lock taken. The best of some rounds counts, because a handler that is pre-empted seems to wait for something else.
+#[test]
+fn handlers_that_compute_are_not_started_to_wait_for_a_lock() {
+    let (lock, waited) = (Mutex::new(()), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&waited);
+    let app = handler_fn(move |_| {
+        let begun = Instant::now();
+        let _held = match lock.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::WouldBlock) => {
+                counted.fetch_add(1, Relaxed);
+                let held = lock.lock().expect("no handler panics");
+                modest::waited_for_lock(begun.elapsed());
+                held
+            }
+            Err(TryLockError::Poisoned(_)) => panic!("a handler has panicked"),
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(300) {}
+        Ok(Response::text("ok"))
+    });
+    let server = serve(Http::new(app), |server| server.workers(4).parallelism(1));
+    let rounds = std::iter::repeat_with(|| {
+        waited.store(0, Relaxed);
+        send(server.address, CLIENTS, REQUESTS);
+        let waited = waited.load(Relaxed);
+        println!("{waited} of {} handlers waited for the lock", CLIENTS * REQUESTS);
+        waited
+    });
+    let few = CLIENTS * REQUESTS / 10;
+    assert!(
+        rounds.take(10).any(|waited| waited < few),
+        "in each of ten rounds at least {few} handlers waited for the lock"
+    );
+}

@@ -73,7 +73,7 @@ pub fn asks_for_passwords(options: &Options) -> bool {
 
 fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
     let guarding = &options.guarding;
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let all = || "/=@users:all".parse().map_err(CliError::usage);
     let rules = if guarding.allow.is_empty() { vec![all()?] } else { guarding.allow.clone() };
     let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
@@ -125,7 +125,7 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         _ => users,
     };
     let realm = options.guarding.realm.as_deref().unwrap_or("modest");
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let auth = BasicAuth::new(realm).users(users).optional(true).log_in_at(&format!("{prefix}/"));
     Ok(match options.guarding.auth_over_http {
         true => auth,

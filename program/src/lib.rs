@@ -3,6 +3,20 @@
 //! `eprintln!`, which panic if the pipe is closed.
 #![forbid(unsafe_code)]
 
+/// Calls these methods of a builder with the options that are given. The others keep the library's defaults.
+macro_rules! set {
+    ($builder:expr; $($setting:ident = $value:expr;)*) => {{
+        let builder = $builder;
+        $(
+            let builder = match $value {
+                Some(value) => builder.$setting(value),
+                None => builder,
+            };
+        )*
+        builder
+    }};
+}
+
 mod banner; // messages on stdout
 
 pub mod shared; // sockets that a parent process creates for its children
@@ -285,7 +299,7 @@ impl Served {
 
 /// Prints that clients are accepted.
 fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let opened = places::opened(places, prefix);
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));

@@ -98,7 +98,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     if places.is_empty() && !has_application {
         places.push(Place { at: String::new(), path: ".".into() });
     }
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     for (number, place) in places.iter().enumerate() {
         if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
             let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));

@@ -2,16 +2,12 @@
 //! listeners.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use modest::layers::PathRights;
-use modest::layers::{BasicAuth, UserFile};
-use modest::{Address, RequestHandler};
-use modest::{Forwarded, Request};
+use modest::layers::{BasicAuth, PathRights, UserFile};
+use modest::{Address, Forwarded, Request, RequestHandler};
 
-use crate::error::CliError;
-use crate::error::quoted;
+use crate::error::{CliError, quoted};
 use crate::options::Options;
 use crate::places::Place;
 use crate::signals::Reloads;
@@ -47,7 +43,6 @@ pub fn around(
     if let Some(file) = &guarding.auth {
         return Ok(Box::new(site.layer(users(file, options, reloads)?)));
     }
-    let _ = reloads; // without `users` no file is read again
     Ok(Box::new(site))
 }
 

@@ -220,7 +220,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line();
+    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line;
     let said = lines.clone();
     program.bound(&server);
     let ready = program.ready();
@@ -278,7 +278,6 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
         return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
-    let _ = bound;
     Ok(())
 }
 

@@ -34,9 +34,7 @@ pub fn also(
 /// Returns the sockets passed by systemd that no address uses. Clients could connect to them without a response, so it
 /// is an error if none of the passed sockets is used.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
-    let _ = options; // without `metrics` and `tls` there are no others
-    let others = std::iter::empty::<&address::Bind>();
-    let others = others.chain(&options.listening.metrics_bind);
+    let others = options.listening.metrics_bind.iter();
     #[cfg(feature = "tls")]
     let others = others.chain(&options.encryption.redirect_to_https);
     let all: Vec<_> = addresses.iter().chain(others.map(|bind| &bind.address)).collect();

@@ -23,9 +23,7 @@ impl Place {
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
-}
 
-impl Place {
     /// Returns the path with the file's name, if a file is served alone, so that a download is saved under that name.
     /// `None`: this is a folder, or a file with a path of its own.
     pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {

@@ -8,8 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use modest::layers::Compress;
-use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
+use modest::layers::{AllowedHosts, Compress, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
     RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,

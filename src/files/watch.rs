@@ -46,6 +46,7 @@ use rustix::io::Errno;
 
 use super::codings::ContentCoding;
 use super::open::Root;
+use super::path;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
 
@@ -193,8 +194,7 @@ impl Watcher {
         // other thread.
         let knows_way = self.table().above.is_some();
         let way = if knows_way { None } else { way_to(root)? };
-        let ends = memchr::memchr_iter(b'/', folder).chain((!folder.is_empty()).then_some(folder.len()));
-        let paths = std::iter::once(0).chain(ends).map(|end| &folder[..end]);
+        let paths = path::folders_above(folder).chain((!folder.is_empty()).then_some(folder));
         let folders = paths.map(|path| Ok((path, telling(root, path)?))).collect::<rustix::io::Result<Vec<_>>>()?;
         let open = |(path, known): &(Vec<u8>, FileStat)| {
             let (file, stat) = telling(root, path)?;

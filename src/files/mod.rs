@@ -47,7 +47,6 @@ mod rights; // the rights of a request for a file
 
 mod path; // a request path to a path below the folder
 
-mod date; // the calendar
 mod root; // which folder is the root now
 mod slots; // limits of parallel work
 

@@ -21,6 +21,7 @@ use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
+use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
 use crate::http::response::{Instead, OnSent, Response};
 use crate::tcp::{Output, Piece, SharedBytes};
@@ -174,8 +175,7 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
         return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
     };
     let lists = |name: &str, word: &str| {
-        let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
-        words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        request.header_all(name).flat_map(list_members).any(|found| found.eq_ignore_ascii_case(word.as_bytes()))
     };
     let is_asked_for =
         request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);

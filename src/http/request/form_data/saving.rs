@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::StatusCode;
 
 use super::fields::PartHead;
-use super::{FormData, FormDataLimits, file_name, new_file};
+use super::{FormData, FormDataLimits, create_in, new_file};
 use crate::http::error::Error;
 use crate::tcp;
 
@@ -268,8 +268,8 @@ impl FormSink {
         let target = match (self.plan)(&head)?.0 {
             Plan::Keep => Target::Memory(Vec::new()),
             Plan::Skip => Target::Nowhere,
-            Plan::Save(path) => created(path).map_err(new_file::error_of)?,
-            Plan::SaveIn(folder) => create_in(&folder, &head)?,
+            Plan::Save(path) => created(&path)?,
+            Plan::SaveIn(folder) => create_in(&folder, head.safe_file_name(), created)?.1,
             Plan::Write(writer) => Target::Writer(writer),
         };
         self.part = Some((head, target, 0));
@@ -312,22 +312,9 @@ impl FormSink {
     }
 }
 
-fn created(path: PathBuf) -> io::Result<Target> {
-    let file = File::create_new(&path)?;
-    Ok(Target::File(file, Unfinished(Some(path))))
-}
-
-/// Creates a file under a free name.
-fn create_in(folder: &Path, head: &PartHead) -> Result<Target, Error> {
-    let name = head.safe_file_name().unwrap_or_else(|| "file".to_owned());
-    let mut path = folder.join(&name);
-    for _ in 0..100 {
-        match created(path) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => path = file_name::free(folder, &name),
-            created => return created.map_err(new_file::error_of),
-        }
-    }
-    created(path).map_err(new_file::error_of)
+fn created(path: &Path) -> Result<Target, Error> {
+    let file = File::create_new(path).map_err(new_file::error_of)?;
+    Ok(Target::File(file, Unfinished(Some(path.to_owned()))))
 }
 
 impl Write for FormSink {

@@ -182,28 +182,20 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
             self.layer.on_rejection(request);
         }
-        // Without a request, no handler has been called, and the inner handlers can also return the page.
-        let inner = match request {
-            Some(request) => depth.layered(request, &self.inner),
-            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
-        };
+        let inner = depth.layered(request, &self.inner);
         let dressed = inner.and_then(|(inner, depth)| inner.chain_error_response(request, error, depth));
         dressed.or_else(|| self.layer.error_response(request, error))
     }
 
     fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth<'_>) -> Response {
-        if let Some((inner, depth)) = depth.layered(request, &self.inner) {
+        if let Some((inner, depth)) = depth.layered(Some(request), &self.inner) {
             response = inner.chain_finish_response(request, response, depth);
         }
         self.layer.finish_response(request, response)
     }
 
     fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
-        let inner = match record.request() {
-            Some(request) => depth.layered(request, &self.inner),
-            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
-        };
-        if let Some((inner, depth)) = inner {
+        if let Some((inner, depth)) = depth.layered(record.request(), &self.inner) {
             inner.chain_log_request(record, depth);
         }
         self.layer.log_request(record);

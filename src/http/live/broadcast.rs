@@ -181,8 +181,7 @@ impl Broadcast {
     /// Sends a comment after this time without an event, to find clients that have disconnected and to keep proxies
     /// from closing the connection. Default: 15 seconds; `None`: never.
     pub fn heartbeat(self, every: impl Into<Option<Duration>>) -> Broadcast {
-        let every = every.into();
-        self.with(|settings| settings.heartbeat = every)
+        self.with(|settings| settings.heartbeat = every.into())
     }
 
     fn with(self, change: impl FnOnce(&mut Settings)) -> Broadcast {

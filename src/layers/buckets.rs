@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::layers::lock;
 use crate::{Error, StatusCode};
 
 /// A bucket of tokens per key. Buckets are refilled at a constant rate.
@@ -49,7 +50,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     /// Takes a token unless `is_free` returns true, and returns that result. `is_free` is called only if there is a
     /// token. The table is locked meanwhile, so no other request can take that token.
     pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.table);
         let full_at = table.get(&key).copied().unwrap_or_default().max(now);
         let empty_at = now.saturating_add(self.interval.saturating_mul(u64::from(self.burst)));
         let after = full_at.saturating_add(self.interval);
@@ -70,7 +71,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
 
     /// Returns a token that was taken.
     pub fn give_back(&self, key: K) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.table);
         let full_at = table.get(&key).copied().unwrap_or_default().saturating_sub(self.interval);
         table.set(key, full_at, self.most / 2);
     }

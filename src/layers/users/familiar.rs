@@ -2,9 +2,10 @@
 //! cannot take.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::super::buckets::{ClientKey, Latest, client_key};
+use crate::layers::lock;
 
 /// The latest addresses.
 #[derive(Default)]
@@ -16,12 +17,12 @@ impl Familiar {
     /// Records that this address has sent a correct password.
     pub fn note(&self, client: Option<IpAddr>) {
         let Some(key) = client.map(client_key) else { return };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).set(key, (), MOST);
+        lock(&self.0).set(key, (), MOST);
     }
 
     pub fn has(&self, client: Option<IpAddr>) -> bool {
         let Some(key) = client.map(client_key) else { return false };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).is_some()
+        lock(&self.0).get(&key).is_some()
     }
 }
 

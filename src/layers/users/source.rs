@@ -16,7 +16,7 @@ use crate::layers::lock;
 pub struct Source {
     path: PathBuf,
     start: Instant,
-    /// When the file was last checked, in nanoseconds since `started`.
+    /// When the file was last checked, in nanoseconds since `start`.
     looked: AtomicU64,
     /// Locked by the thread that checks.
     seen: Mutex<Seen>,

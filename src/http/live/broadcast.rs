@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::event::ServerEvent;
 use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
 use crate::http::request::Request;
-use crate::tcp::Waker;
+use crate::tcp::{Network, Waker};
 
 /// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the
 /// listeners.
@@ -77,7 +76,7 @@ struct State {
 
 struct Entry {
     pushed: Weak<Pushed>,
-    address: Option<IpAddr>,
+    address: Option<Network>,
 }
 
 /// The action for a listener that reads so slowly that its queue is full.
@@ -256,7 +255,7 @@ impl Broadcast {
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
-        let address = request.client_ip().map(network_of);
+        let address = request.client_ip().map(Network::of);
         let mut state = self.lock();
         if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
             let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
@@ -293,14 +292,6 @@ impl Broadcast {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns the address for the limit per address. An IPv6 client has a /64 of its own.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address => address,
     }
 }
 

@@ -202,37 +202,29 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 }
 
+/// Implements methods that call the same method of what a pointer points to.
+macro_rules! pass_on {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        fn $name(&self, $($argument: $type),*) $(-> $result)? {
+            (**self).$name($($argument),*)
+        }
+    )*};
+}
+pub(super) use pass_on;
+
 /// Implements [`Layer`] for a pointer to a layer.
 macro_rules! behind {
     ($(#[$what:meta])* $pointer:ty) => {
         $(#[$what])*
         impl<L: Layer + ?Sized> Layer for $pointer {
-            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-                (**self).before_body(request, plan)
-            }
-
-            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-                (**self).handle(request, next)
-            }
-
-            fn verify_client(&self, client: &Client) -> bool {
-                (**self).verify_client(client)
-            }
-
-            fn on_rejection(&self, request: &Request) {
-                (**self).on_rejection(request);
-            }
-
-            fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-                (**self).error_response(request, error)
-            }
-
-            fn finish_response(&self, request: &Request, response: Response) -> Response {
-                (**self).finish_response(request, response)
-            }
-
-            fn log_request(&self, record: &LogRecord<'_>) {
-                (**self).log_request(record)
+            pass_on! {
+                fn before_body(request: &Request, plan: &mut BodyPlan) -> Result<()>;
+                fn handle(request: &Request, next: Next<'_>) -> Result<Response>;
+                fn verify_client(client: &Client) -> bool;
+                fn on_rejection(request: &Request);
+                fn error_response(request: Option<&Request>, error: &Error) -> Option<Response>;
+                fn finish_response(request: &Request, response: Response) -> Response;
+                fn log_request(record: &LogRecord<'_>);
             }
         }
     };

@@ -163,6 +163,15 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
+/// Implements methods of a handler by one function.
+macro_rules! all_call {
+    ($function:ident: $($method:ident)*) => {$(
+        fn $method(&self, request: &Request) -> Result<Response> {
+            self.$function(request)
+        }
+    )*};
+}
+
 mod defaults;
 mod files;
 mod http;

@@ -172,6 +172,17 @@ macro_rules! all_call {
     )*};
 }
 
+/// Implements `Debug` for a type whose content says nothing or is secret: `Name(..)`.
+macro_rules! opaque {
+    ($name:ident $(<$parameter:ident>)?) => {
+        impl$(<$parameter>)? std::fmt::Debug for $name$(<$parameter>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
 mod defaults;
 mod files;
 mod http;

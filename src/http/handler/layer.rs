@@ -289,11 +289,7 @@ impl<L: Layer> Layer for Option<L> {
 #[derive(Clone, Copy)]
 pub struct LayerFn<F>(F);
 
-impl<F> fmt::Debug for LayerFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LayerFn(..)")
-    }
-}
+opaque!(LayerFn<F>);
 
 /// Creates a layer from this closure, which is called with each whole request ([`Layer::handle`]). Check rights with
 /// [`before_body_fn`] instead, before any inner handler is called.
@@ -315,11 +311,7 @@ where
 #[derive(Clone, Copy)]
 pub struct BeforeBodyFn<F>(F);
 
-impl<F> fmt::Debug for BeforeBodyFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BeforeBodyFn(..)")
-    }
-}
+opaque!(BeforeBodyFn<F>);
 
 /// Creates a layer from this closure, which is called with the head of each request, before any inner handler and
 /// before the body is read ([`Layer::before_body`]). It accepts or rejects the request, and sets the plan of its body.

@@ -301,8 +301,4 @@ impl fmt::Debug for Broadcast {
     }
 }
 
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener(..)")
-    }
-}
+opaque!(Listener);

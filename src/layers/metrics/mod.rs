@@ -1,6 +1,5 @@
 //! The metrics of a server for Prometheus: counted around a handler, and returned by another.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
@@ -211,11 +210,7 @@ impl Layer for Metrics {
     }
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics(..)")
-    }
-}
+opaque!(Metrics);
 
 /// The page of [`Metrics`]: [`Metrics::page`].
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! The session of one request, for handlers. Changes are collected here and applied to the stored session afterwards.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -189,9 +188,5 @@ impl Session {
     }
 }
 
-/// Leaves out the id and the values.
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session(..)")
-    }
-}
+// Leaves out the id and the values.
+opaque!(Session);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use http::{StatusCode, header};
@@ -11,6 +11,7 @@ use http::{StatusCode, header};
 use super::event::ServerEvent;
 use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
+use crate::http::lock;
 use crate::http::request::Request;
 use crate::tcp::{Network, Waker};
 
@@ -194,7 +195,7 @@ impl Broadcast {
     /// Sends an event to all listeners, and returns their number. Does not wait for them.
     pub fn send(&self, event: impl Into<ServerEvent>) -> usize {
         let mut event = event.into();
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         state.sent += 1;
         if self.0.settings.history > 0 && event.id.is_none() {
             event.id = Some(format!("{:x}-{}", self.0.run, state.sent));
@@ -256,7 +257,7 @@ impl Broadcast {
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
         let address = request.client_ip().map(Network::of);
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
             let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
             state.listeners.retain(is_there);
@@ -287,11 +288,7 @@ impl Broadcast {
 
     /// Returns the number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
-        self.lock().listeners.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state).listeners.len()
     }
 }
 

@@ -5,13 +5,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 
 use super::fields::PartHead;
 use super::{FormData, FormDataLimits, create_in, new_file};
 use crate::http::error::Error;
+use crate::http::lock;
 use crate::tcp;
 
 /// The decision about a part of a form, returned by the function of
@@ -131,7 +132,7 @@ struct Saved {
 impl SavedForm {
     /// Returns all parts. Their files are kept from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
-        let mut saved = self.lock();
+        let mut saved = lock(&self.0);
         if let Some(error) = saved.error.take() {
             return Err(error);
         }
@@ -144,11 +145,7 @@ impl SavedForm {
 
     /// Returns the reason why the form was not accepted completely.
     pub(crate) fn take_error(&self) -> Option<Error> {
-        self.lock().error.take()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Saved> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).error.take()
     }
 }
 
@@ -248,7 +245,7 @@ impl FormSink {
             match went_on {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.saved.lock().is_whole = true;
+                    lock(&self.saved.0).is_whole = true;
                     self.form.splitter.reader().bytes.clear(); // bytes after the last boundary are ignored
                     return Ok(());
                 }
@@ -308,7 +305,7 @@ impl FormSink {
             Target::File(_, mut unfinished) => (None, unfinished.0.take()),
             Target::Nowhere | Target::Writer(_) => (None, None),
         };
-        self.saved.lock().parts.push(SavedPart { head, kept, path, length });
+        lock(&self.saved.0).parts.push(SavedPart { head, kept, path, length });
     }
 }
 
@@ -328,7 +325,7 @@ impl Write for FormSink {
                 false => io::ErrorKind::Other,
             };
             let why = io::Error::new(kind, error.to_string());
-            self.saved.lock().error.get_or_insert(error);
+            lock(&self.saved.0).error.get_or_insert(error);
             return Err(why);
         }
         Ok(bytes.len())
@@ -343,11 +340,11 @@ impl Write for FormSink {
 /// body, so it is handled here.
 impl Drop for FormSink {
     fn drop(&mut self) {
-        let has_failed = self.saved.lock().error.is_some();
+        let has_failed = lock(&self.saved.0).error.is_some();
         if !has_failed && !tcp::panicking() {
             self.form.splitter.reader().ended = true;
             if let Err(error) = self.go_on() {
-                self.saved.lock().error = Some(error);
+                lock(&self.saved.0).error = Some(error);
             }
         }
     }

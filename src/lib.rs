@@ -163,6 +163,26 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
+/// Implements methods of a handler by one function.
+macro_rules! all_call {
+    ($function:ident: $($method:ident)*) => {$(
+        fn $method(&self, request: &Request) -> Result<Response> {
+            self.$function(request)
+        }
+    )*};
+}
+
+/// Implements `Debug` for a type whose content says nothing or is secret: `Name(..)`.
+macro_rules! opaque {
+    ($name:ident $(<$parameter:ident>)?) => {
+        impl$(<$parameter>)? std::fmt::Debug for $name$(<$parameter>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
 mod defaults;
 mod files;
 mod http;

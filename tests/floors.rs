@@ -109,7 +109,7 @@ fn each_floor_uses_only_lower_floors() {
         let floor = source.path.split('/').next().unwrap_or_default();
         let allowed = |name: &str| match floor {
             // Two values of `http` are for permissions: the paths that lead to a handler, and whether a user can only
-            // write. A third one is a rule of `http`: the validators that the times of a file allow.
+            // write. Others are rules of `http`: the validators that the times of a file allow, and the calendar.
             _ if ["files/rights.rs", "files/stat.rs", "layers/path_rights.rs"].contains(&source.path.as_str())
                 && name == "http" =>
             {

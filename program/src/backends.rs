@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::guard;
 use crate::options::Options;
 use crate::places::Place;
-use crate::values::{Backend, Limit};
+use crate::values::Backend;
 
 /// Returns whether a backend handles the requests that no folder handles. Then no folder needs to be named.
 pub fn take_the_rest(options: &Options) -> bool {
@@ -30,28 +30,20 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
     let proxy = ReverseProxy::new(&backend.url).map_err(|error| CliError::usage(format!("--proxy: {error}")))?;
     // If this server asks for passwords, they are meant for it and are not passed on.
     let proxy = proxy.authorization(!guard::asks_for_passwords(options));
-    let mut proxy = proxy.without_prefix(options.serving.prefix.as_deref().unwrap_or_default());
-    if let Some(Limit(limit)) = options.serving.proxy_timeout {
-        proxy = proxy.response_timeout(limit);
-    }
-    if let Some(number) = options.serving.proxy_at_once {
-        proxy = proxy.at_once(number);
-    }
-    if let Some(Limit(limit)) = options.serving.proxy_body_limit {
-        proxy = proxy.body_limit(limit);
-    }
-    if let Some(number) = options.serving.proxy_idle_connections {
-        proxy = proxy.idle_connections(number);
-    }
-    if let Some(Limit(limit)) = options.serving.proxy_idle_timeout {
-        proxy = proxy.idle_timeout(limit);
-    }
-    Ok(proxy)
+    let serving = &options.serving;
+    Ok(set! {
+        proxy.without_prefix(options.prefix());
+        response_timeout = serving.proxy_timeout;
+        at_once = serving.proxy_at_once;
+        body_limit = serving.proxy_body_limit;
+        idle_connections = serving.proxy_idle_connections;
+        idle_timeout = serving.proxy_idle_timeout;
+    })
 }
 
 /// Returns the path of the backend on this server.
 fn path(options: &Options, backend: &Backend) -> String {
-    format!("{}{}", options.serving.prefix.as_deref().unwrap_or_default(), backend.at)
+    format!("{}{}", options.prefix(), backend.at)
 }
 
 /// Rejects two backends at one path, and a backend at the path of a folder.

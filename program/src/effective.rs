@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 use modest::DefaultLimits;
 
+use crate::error::json_string;
 use crate::help;
 use crate::options::Options;
 use crate::places::{self, Word};
@@ -121,24 +122,11 @@ fn written(arg: &Arg, values: &[String]) -> String {
     if !arg.get_action().takes_values() {
         return "true".into();
     }
-    let mut strings = values.iter().map(|value| quoted(value));
+    let mut strings = values.iter().map(|value| json_string(value));
     match is_list(arg) {
         true => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
         false => strings.next().unwrap_or_default(),
     }
-}
-
-/// Returns a basic string of TOML.
-fn quoted(value: &str) -> String {
-    let mut text = String::from('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => _ = write!(text, "\\u{:04X}", c as u32),
-            c => text.push(c),
-        }
-    }
-    text + "\""
 }
 
 /// Returns the default as in the help.

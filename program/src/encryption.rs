@@ -12,7 +12,6 @@ use crate::header;
 use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
 use crate::site::{self, Front};
-use crate::values::Limit;
 
 /// The TLS configuration.
 pub struct Opened {
@@ -47,9 +46,7 @@ pub fn open(
         let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
         tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
     }
-    if let Some(Limit(limit)) = wanted.tls_handshake_timeout {
-        tls = tls.handshake_timeout(limit);
-    }
+    let tls = set! { tls; handshake_timeout = wanted.tls_handshake_timeout; };
     Ok(Some(Opened { tls, fingerprint }))
 }
 

@@ -120,6 +120,20 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
+/// Returns a string of JSON, which is also a basic string of TOML. Escapes as in RFC 8259, section 7, and C1 characters
+/// as well.
+pub fn json_string(text: &str) -> String {
+    let mut string = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => string.extend(['\\', letter]),
+            letter if letter.is_control() => string.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => string.push(letter),
+        }
+    }
+    string + "\""
+}
+
 /// Returns the beginning of a text of any length, such as a line of a wrong file.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {

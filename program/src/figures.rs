@@ -1,5 +1,5 @@
-//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without the feature or the options it adds nothing. Called by
-//! `site` and by `lib`.
+//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without these options it adds nothing. Called by `site` and by
+//! `lib`.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use modest::layers::Metrics;
-use modest::{Http, IntoProtocol, Routes, TcpServer};
-use modest::{RequestHandler, ServerHandle};
+use modest::{Http, IntoProtocol, RequestHandler, Routes, ServerHandle, TcpServer};
 use rustix::fs::{StatVfs, statvfs};
 
 use crate::address::BindAddress;
@@ -28,7 +27,8 @@ pub struct Figures {
 pub struct Page {
     server: Option<TcpServer>,
     running: Option<(ServerHandle, JoinHandle<()>)>,
-    line: String,
+    /// The line with its address, for the user.
+    pub line: String,
 }
 
 const PORT: u16 = 9464;
@@ -148,12 +148,5 @@ impl Page {
             server.shutdown();
             let _ = thread.join(); // a panic was logged by its hook
         }
-    }
-}
-
-impl Page {
-    /// Returns the line with its address, for the user.
-    pub fn line(&self) -> String {
-        self.line.clone()
     }
 }

@@ -2,16 +2,12 @@
 //! listeners.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use modest::layers::PathRights;
-use modest::layers::{BasicAuth, UserFile};
-use modest::{Address, RequestHandler};
-use modest::{Forwarded, Request};
+use modest::layers::{BasicAuth, PathRights, UserFile};
+use modest::{Address, Forwarded, Request, RequestHandler};
 
-use crate::error::CliError;
-use crate::error::quoted;
+use crate::error::{CliError, quoted};
 use crate::options::Options;
 use crate::places::Place;
 use crate::signals::Reloads;
@@ -47,7 +43,6 @@ pub fn around(
     if let Some(file) = &guarding.auth {
         return Ok(Box::new(site.layer(users(file, options, reloads)?)));
     }
-    let _ = reloads; // without `users` no file is read again
     Ok(Box::new(site))
 }
 
@@ -73,7 +68,7 @@ pub fn asks_for_passwords(options: &Options) -> bool {
 
 fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
     let guarding = &options.guarding;
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let all = || "/=@users:all".parse().map_err(CliError::usage);
     let rules = if guarding.allow.is_empty() { vec![all()?] } else { guarding.allow.clone() };
     let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
@@ -125,7 +120,7 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         _ => users,
     };
     let realm = options.guarding.realm.as_deref().unwrap_or("modest");
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let auth = BasicAuth::new(realm).users(users).optional(true).log_in_at(&format!("{prefix}/"));
     Ok(match options.guarding.auth_over_http {
         true => auth,

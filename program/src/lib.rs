@@ -3,6 +3,20 @@
 //! `eprintln!`, which panic if the pipe is closed.
 #![forbid(unsafe_code)]
 
+/// Calls these methods of a builder with the options that are given. The others keep the library's defaults.
+macro_rules! set {
+    ($builder:expr; $($setting:ident = $value:expr;)*) => {{
+        let builder = $builder;
+        $(
+            let builder = match $value {
+                Some(value) => builder.$setting(value),
+                None => builder,
+            };
+        )*
+        builder
+    }};
+}
+
 mod banner; // messages on stdout
 
 pub mod shared; // sockets that a parent process creates for its children
@@ -206,7 +220,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line();
+    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line;
     let said = lines.clone();
     let server = program.bound(server);
     let ready = program.ready();
@@ -264,7 +278,6 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
         return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
-    let _ = bound;
     Ok(())
 }
 
@@ -285,7 +298,7 @@ impl Served {
 
 /// Prints that clients are accepted.
 fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     let opened = places::opened(places, prefix);
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));

@@ -34,9 +34,7 @@ pub fn also(
 /// Returns the sockets passed by systemd that no address uses. Clients could connect to them without a response, so it
 /// is an error if none of the passed sockets is used.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
-    let _ = options; // without `metrics` and `tls` there are no others
-    let others = std::iter::empty::<&address::Bind>();
-    let others = others.chain(&options.listening.metrics_bind);
+    let others = options.listening.metrics_bind.iter();
     #[cfg(feature = "tls")]
     let others = others.chain(&options.encryption.redirect_to_https);
     let all: Vec<_> = addresses.iter().chain(others.map(|bind| &bind.address)).collect();
@@ -64,10 +62,7 @@ fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
     let trusting = |proxied: ProxyProtocol, network: &_| proxied.trust(*network);
     let proxied = listening.proxy_protocol.iter().fold(ProxyProtocol::new(site), trusting);
     let proxied = proxied.serve_untrusted(listening.proxy_untrusted);
-    match listening.proxy_header_timeout {
-        Some(Limit(limit)) => proxied.header_timeout(limit),
-        None => proxied,
-    }
+    set! { proxied; header_timeout = listening.proxy_header_timeout; }
 }
 
 fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
@@ -82,41 +77,32 @@ fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoPr
 
 fn listen(options: &Options, address: &BindAddress) -> Listen {
     let listening = &options.listening;
-    let mut listen = address.listen();
-    if let Some(clients) = listening.backlog {
-        listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
-    }
-    if address.socket.is_none() {
-        listen = listen.reuse_port(listening.reuse_port).ipv6_only(listening.ipv6_only);
-    }
-    match listening.socket_mode.filter(|_| address.is_unix()) {
-        Some(mode) => listen.mode(mode),
-        None => listen,
+    let is_inet = address.socket.is_none();
+    set! {
+        address.listen();
+        backlog = listening.backlog.map(|clients| u32::try_from(clients).unwrap_or(u32::MAX));
+        reuse_port = is_inet.then_some(listening.reuse_port);
+        ipv6_only = is_inet.then_some(listening.ipv6_only);
+        mode = listening.socket_mode.filter(|_| address.is_unix());
     }
 }
 
-fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
+fn limited(server: TcpServer, options: &Options) -> TcpServer {
     let limits = &options.limits;
-    // One line per setting: unset options keep the library's default.
-    macro_rules! set {
-        ($($setting:ident = $value:expr;)*) => {
-            $(if let Some(value) = $value { server = server.$setting(value); })*
-        };
-    }
     let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
     set! {
+        server;
         workers = limits.workers;
         memory = limits.memory;
         max_connections = limits.max_connections;
-        input_quota = limits.input_quota.map(|Limit(limit)| limit);
-        max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
+        input_quota = limits.input_quota;
+        max_per_address = limits.max_per_address;
         queue_limit = limits.queue_limit;
-        queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
-        write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
+        queue_timeout = limits.queue_timeout;
+        write_timeout = limits.write_timeout;
         min_rate = limits.min_rate.map(rate);
-        shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        shutdown_timeout = limits.shutdown_timeout;
         shutdown_delay = limits.shutdown_delay;
-        slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
+        slow_handler = limits.slow_handler;
     }
-    server
 }

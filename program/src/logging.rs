@@ -13,7 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use modest::{LogFile, LogFormat, StderrWriter};
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
-use crate::error::{CliError, escape_controls};
+use crate::error::{CliError, escape_controls, json_string};
 use crate::options::{Options, Verbosity};
 use crate::sources;
 
@@ -131,19 +131,6 @@ fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
     let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
     let (target, message) = (json_string(target), json_string(message));
     format!(r#"{{"time":"{time}","level":"{level}","target":{target},"message":{message}}}"#)
-}
-
-/// Escapes as in RFC 8259, section 7, and C1 characters as well.
-fn json_string(text: &str) -> String {
-    let mut string = String::from('"');
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => string.extend(['\\', letter]),
-            letter if letter.is_control() => string.push_str(&format!("\\u{:04x}", u32::from(letter))),
-            letter => string.push(letter),
-        }
-    }
-    string + "\""
 }
 
 /// Returns the last line of a program that fails, for stderr.

@@ -589,6 +589,11 @@ pub enum Verbosity {
 }
 
 impl Options {
+    /// Returns the value of `--prefix`, without a slash at its end.
+    pub fn prefix(&self) -> &str {
+        self.serving.prefix.as_deref().unwrap_or_default()
+    }
+
     /// Returns how much is logged. `-q` has precedence over `-v`, because a script may rely on it.
     pub fn verbosity(&self) -> Verbosity {
         match (self.logging.quiet, self.logging.verbose) {

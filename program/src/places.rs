@@ -23,9 +23,7 @@ impl Place {
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
-}
 
-impl Place {
     /// Returns the path with the file's name, if a file is served alone, so that a download is saved under that name.
     /// `None`: this is a folder, or a file with a path of its own.
     pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {
@@ -98,7 +96,7 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     if places.is_empty() && !has_application {
         places.push(Place { at: String::new(), path: ".".into() });
     }
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     for (number, place) in places.iter().enumerate() {
         if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
             let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));

@@ -30,10 +30,8 @@ pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
 
 fn own_files(options: &Options) -> Vec<Own<'_>> {
     let mut files: Vec<Own<'_>> = Vec::new();
-    {
-        const USERS: &str = "the users and the hashes of their passwords";
-        files.extend(options.guarding.auth.as_deref().map(|file| ("--auth", file, USERS)));
-    }
+    const USERS: &str = "the users and the hashes of their passwords";
+    files.extend(options.guarding.auth.as_deref().map(|file| ("--auth", file, USERS)));
     #[cfg(feature = "tls")]
     {
         const KEY: &str = "the key that encrypts everything";

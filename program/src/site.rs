@@ -8,8 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use modest::layers::Compress;
-use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
+use modest::layers::{AllowedHosts, Compress, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
     RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
@@ -26,7 +25,7 @@ use crate::options::{Listening, Options};
 use crate::places::Place;
 use crate::signals::Reloads;
 use crate::taking;
-use crate::values::{Limit, Proxy};
+use crate::values::Proxy;
 
 /// Creates the site from the options. An unreadable folder is reported now, not at the first request.
 pub fn open(
@@ -42,8 +41,7 @@ pub fn open(
     let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
-        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-        site = Box::new(site.layer(CurrentRedirects::of(file, prefix, reloads)?));
+        site = Box::new(site.layer(CurrentRedirects::of(file, options.prefix(), reloads)?));
     }
     site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
@@ -113,7 +111,7 @@ fn folders(
         return Err(CliError::usage("--proxy: the application is served at / already; name a path, as in /api=URL"));
     }
     let mut routes = Routes::new();
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let prefix = options.prefix();
     for place in places {
         let files = at_its_name(folder(place)?.beside(paths_of(places)), place, prefix);
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
@@ -213,16 +211,12 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
     files = files.webdav(serving.webdav).markdown(true);
-    {
-        // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes some 350
-        // KB, and all of them together take up to 1/32 of the memory.
-        let streams = memory(options) / 32 / (350 << 10);
-        let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
-        files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
-    }
-    if let Some(which) = serving.follow_symlinks {
-        files = files.symlinks(which);
-    }
+    // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes some 350 KB, and
+    // all of them together take up to 1/32 of the memory.
+    let streams = memory(options) / 32 / (350 << 10);
+    let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
+    files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
+    files = set! { files; symlinks = serving.follow_symlinks; };
     if !serving.index.is_empty() {
         files = files.index(&serving.index).map_err(said("--index"))?;
     }
@@ -241,28 +235,22 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
 fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
     let limits = &options.limits;
     let (from, to) = (limits.compress_from.unwrap_or(1 << 10), limits.compress_to.unwrap_or(4 << 20));
-    let mut files = files.compressed_sizes(from..=to);
-    if let Some(number) = limits.compressions {
-        files = files.compressed_at_once(number);
+    set! {
+        files.compressed_sizes(from..=to);
+        compressed_at_once = limits.compressions;
+        compressed_cache = limits.compress_cache;
     }
-    if let Some(bytes) = limits.compress_cache {
-        files = files.compressed_cache(bytes);
-    }
-    files
 }
 
 /// At most half of the workers read for archives at a time, because the disk may be slow.
 fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
     let limits = &options.limits;
     let of_workers = limits.workers.map_or(8, |workers| (workers / 2).clamp(1, 8));
-    let mut files = files.archives(true).archives_at_once(limits.archives.unwrap_or(of_workers));
-    if let Some(folders) = limits.archive_depth {
-        files = files.archive_depth(folders);
+    set! {
+        files.archives(true).archives_at_once(limits.archives.unwrap_or(of_workers));
+        archive_depth = limits.archive_depth;
+        archive_entries = limits.archive_entries;
     }
-    if let Some(entries) = limits.archive_entries {
-        files = files.archive_entries(entries);
-    }
-    files
 }
 
 fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> Result<StaticFileHandler, CliError> {
@@ -285,29 +273,19 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
         let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": everything in the folder
         files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
     }
-    if let Some(wanted) = serving.precompressed {
-        files = files.precompressed(wanted);
-    }
+    files = set! { files; precompressed = serving.precompressed; };
     let cache = (limits.cache_files, limits.cache_file_size, limits.cache_size);
     if cache != (None, None, None) {
         let bytes = cache.2.unwrap_or((memory / 32).min(64 << 20) as usize);
         files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), bytes);
     }
-    if let Some(count) = limits.open_files {
-        files = files.open_files(count);
-    }
-    if let Some(bytes) = limits.listing_cache {
-        files = files.listing_cache(bytes);
-    }
-    if let Some(names) = limits.listing_watches {
-        files = files.listing_watches(names);
-    }
-    if serving.compress {
-        files = with_compression(files, options);
-    }
-    Ok(match limits.inotify {
-        Some(used) => files.inotify(used),
-        None => files,
+    let files = if serving.compress { with_compression(files, options) } else { files };
+    Ok(set! {
+        files;
+        open_files = limits.open_files;
+        listing_cache = limits.listing_cache;
+        listing_watches = limits.listing_watches;
+        inotify = limits.inotify;
     })
 }
 
@@ -360,32 +338,27 @@ fn trusted(listening: &Listening) -> Option<TrustedProxies> {
 }
 
 /// Applies the HTTP settings of the options.
-pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
+pub fn limited<H: RequestHandler>(http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
-    // One line per setting: unset options keep the library's default.
-    macro_rules! set {
-        ($($setting:ident = $value:expr;)*) => {
-            $(if let Some(value) = $value { http = http.$setting(value); })*
-        };
-    }
-    set! {
+    let http = set! {
+        http;
         memory = limits.memory;
         request_line_limit = limits.request_line_limit;
         head_limit = limits.head_limit;
         field_limit = limits.field_limit;
-        body_limit = limits.body_limit.map(|Limit(limit)| limit);
+        body_limit = limits.body_limit;
         body_memory = limits.body_memory;
-        body_memory_quota = limits.body_memory_quota.map(|Limit(limit)| limit);
+        body_memory_quota = limits.body_memory_quota;
         body_folder = limits.body_folder.as_ref();
-        body_quota = limits.body_quota.map(|Limit(limit)| limit);
+        body_quota = limits.body_quota;
         chunked_bodies = limits.chunked_bodies;
-        idle_timeout = limits.idle_timeout.map(|Limit(limit)| limit);
-        head_timeout = limits.head_timeout.map(|Limit(limit)| limit);
-        body_timeout = limits.body_timeout.map(|Limit(limit)| limit);
+        idle_timeout = limits.idle_timeout;
+        head_timeout = limits.head_timeout;
+        body_timeout = limits.body_timeout;
         keep_alive = limits.keep_alive;
-        max_requests = limits.max_requests.map(|Limit(limit)| limit);
-        max_connection_age = limits.max_connection_age.map(|Limit(limit)| limit);
-    }
+        max_requests = limits.max_requests;
+        max_connection_age = limits.max_connection_age;
+    };
     match options.fields.server.as_deref() {
         Some("none") => http.server(None),
         Some(name) => http.server(name),

@@ -435,8 +435,8 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
         out = help::markdown(&command()).into_bytes();
     } else if starting.man {
         out = help::man(command());
-    } else if let Some(line) = hashed_password(options)? {
-        out = line.into_bytes();
+    } else if let Some(name) = &starting.hash_password {
+        out = crate::password::line(name)?.into_bytes();
     } else if let Some(shell) = &starting.completions {
         let shell: clap_complete::Shell = shell.parse().map_err(|_| {
             let shell = escape_controls(shell);
@@ -447,15 +447,6 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
         return Ok(None);
     }
     Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
-}
-
-/// Returns a line for the file of `--auth`.
-fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
-    if let Some(name) = &options.starting.hash_password {
-        return crate::password::line(name).map(Some);
-    }
-    let _ = options;
-    Ok(None)
 }
 
 fn command() -> Command {

@@ -21,31 +21,17 @@ const KEPT: Duration = Duration::from_secs(3600);
 /// Returns the settings of uploads. Their clones count each user's uploads together.
 pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
-    let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
-    if let Some(workers) = options.limits.workers {
-        uploads = uploads.copies_at_once((workers / 2).clamp(1, 4)); // each keeps a worker
-    }
-    if taking.resumable {
-        uploads = uploads.resumable(RESUMABLE, KEPT);
-    }
-    if let Some(which) = taking.overwrite {
-        uploads = uploads.overwrite(which);
-    }
-    if let Some(Limit(limit)) = taking.upload_limit {
-        uploads = uploads.max_size(limit);
-    }
-    if let Some(bytes) = taking.upload_reserve {
-        uploads = uploads.reserve(bytes);
-    }
-    if let Some(Limit(quota)) = taking.upload_quota {
-        uploads = uploads.quota(quota.map(|Quota { bytes, within }| (bytes, within)));
-    }
-    if let Some(number) = taking.uploads_each {
-        uploads = uploads.at_once_each(number);
-    }
-    match at_once(options) {
-        Some(number) => uploads.at_once(number),
-        None => uploads,
+    let uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+    let uploads = if taking.resumable { uploads.resumable(RESUMABLE, KEPT) } else { uploads };
+    set! {
+        uploads;
+        copies_at_once = options.limits.workers.map(|workers| (workers / 2).clamp(1, 4)); // each keeps a worker
+        overwrite = taking.overwrite;
+        max_size = taking.upload_limit;
+        reserve = taking.upload_reserve;
+        quota = taking.upload_quota.map(|Limit(quota)| quota.map(|Quota { bytes, within }| (bytes, within)));
+        at_once_each = taking.uploads_each;
+        at_once = at_once(options);
     }
 }
 
@@ -59,8 +45,7 @@ fn at_once(options: &Options) -> Option<usize> {
 
 /// Returns whether this folder accepts uploads.
 pub fn is_taking(options: &Options, place: &Place) -> bool {
-    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-    let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
+    let at = place.at.strip_prefix(options.prefix()).unwrap_or(&place.at);
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
@@ -118,8 +103,7 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
         return Err(CliError::usage(format!("{name} has no effect without --upload")));
     }
     for named in &taking.upload {
-        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-        let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(prefix) == Some(named);
+        let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(options.prefix()) == Some(named);
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {
                 ALL => "--upload: no folder is served that could accept uploads".to_owned(),

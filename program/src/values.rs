@@ -10,6 +10,12 @@ use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Routes, Symlinks};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit<T>(pub Option<T>);
 
+impl<T> From<Limit<T>> for Option<T> {
+    fn from(Limit(limit): Limit<T>) -> Option<T> {
+        limit
+    }
+}
+
 /// A field, for the files that match a pattern or for all responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {

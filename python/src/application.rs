@@ -55,32 +55,15 @@ impl Application {
     }
 }
 
+/// Methods that call the application.
+macro_rules! call {
+    ($($method:ident)*) => {$(
+        fn $method(&self, request: &Request) -> Result<Response> {
+            self.call(request)
+        }
+    )*};
+}
+
 impl RequestHandler for Application {
-    fn do_get(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_put(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_delete(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_patch(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_options(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
-
-    fn do_other(&self, request: &Request) -> Result<Response> {
-        self.call(request)
-    }
+    call!(do_get do_post do_put do_delete do_patch do_options do_other);
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use modest::{Address, Request, TlsInfo, Version};
-use percent::decoded;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyType};
 use pyo3::{intern, types::PyTuple};
@@ -13,22 +12,6 @@ use pyo3::{intern, types::PyTuple};
 use crate::errors::Errors;
 use crate::file_wrapper::FileWrapper;
 use crate::input::Input;
-
-mod percent {
-    /// Decodes a path as sent. Each percent sign in it begins two hexadecimal digits.
-    pub fn decoded(raw: &str) -> Vec<u8> {
-        let mut bytes = raw.bytes();
-        let mut decoded = Vec::with_capacity(raw.len());
-        while let Some(byte) = bytes.next() {
-            let digit = |byte: Option<u8>| char::from(byte.unwrap_or(b'0')).to_digit(16).unwrap_or_default() as u8;
-            decoded.push(match byte {
-                b'%' => digit(bytes.next()) << 4 | digit(bytes.next()),
-                byte => byte,
-            });
-        }
-        decoded
-    }
-}
 
 /// The entries that all requests of a server share.
 pub struct Template {
@@ -251,6 +234,20 @@ fn set_client(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
         }
     }
     Ok(())
+}
+
+/// Decodes a path as sent. Each percent sign in it begins two hexadecimal digits.
+fn decoded(raw: &str) -> Vec<u8> {
+    let mut bytes = raw.bytes();
+    let mut decoded = Vec::with_capacity(raw.len());
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| char::from(byte.unwrap_or(b'0')).to_digit(16).unwrap_or_default() as u8;
+        decoded.push(match byte {
+            b'%' => digit(bytes.next()) << 4 | digit(bytes.next()),
+            byte => byte,
+        });
+    }
+    decoded
 }
 
 /// Bytes as text: each byte is a character.

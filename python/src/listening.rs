@@ -19,9 +19,9 @@ impl Listeners {
     /// `args`: those of `modest-wsgi`, without the program's name.
     #[new]
     fn new(args: Vec<OsString>, processes: usize) -> PyResult<Listeners> {
-        let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(format!("modest-wsgi: {error}"));
         let (_, options) = Own::parse(args, false).map_err(|(text, _)| PyOSError::new_err(text))?;
-        Shared::new(&options, processes).map(Listeners).map_err(|error| failed(&error))
+        let shared = Shared::new(&options, processes);
+        shared.map(Listeners).map_err(|error| PyOSError::new_err(format!("modest-wsgi: {error}")))
     }
 
     /// Refuses new clients, because all processes end. Returns the seconds after which they can stop accepting.

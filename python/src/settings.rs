@@ -238,6 +238,7 @@ impl Program for Own {
 
 /// The task of `modest-wsgi`, from its arguments, the environment and the file of `--config`.
 #[pyclass(frozen, module = "modest._modest", get_all)]
+#[derive(Default)]
 pub struct Settings {
     /// The text to print, and the exit status; `None`: serve.
     exit: Option<(String, u8)>,
@@ -265,30 +266,12 @@ impl Settings {
     fn new(args: Vec<OsString>) -> Settings {
         match Settings::parse(args) {
             Ok(settings) => settings,
-            Err((text, status)) => Settings { exit: Some((text, status)), ..Settings::nothing() },
+            Err((text, status)) => Settings { exit: Some((text, status)), ..Settings::default() },
         }
     }
 }
 
 impl Settings {
-    fn nothing() -> Settings {
-        Settings {
-            exit: None,
-            application: None,
-            processes: None,
-            process_requests: None,
-            process_age: None,
-            chdir: None,
-            environment: Vec::new(),
-            reload: false,
-            has_parent: false,
-            drain: None,
-            delay: 0.0,
-            quiet: false,
-            is_check: false,
-        }
-    }
-
     fn parse(args: Vec<OsString>) -> Result<Settings, (String, u8)> {
         let wrong = |why: String| (format!("modest-wsgi: {why} (see 'modest-wsgi --help')"), 2);
         if args.iter().any(|arg| arg == "--help" || arg == "-h") {
@@ -308,7 +291,7 @@ impl Settings {
             delay: options.limits.shutdown_delay.unwrap_or_default().as_secs_f64(),
             quiet: options.verbosity() == Verbosity::Quiet,
             is_check: options.starting.check,
-            ..Settings::nothing()
+            ..Settings::default()
         })
     }
 }

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -28,6 +28,7 @@ use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::slots::Slots;
 use super::stat::{Identity, stat_of};
+use crate::files::lock;
 use crate::{Fields, available_memory};
 
 /// The default sizes of files that are compressed.
@@ -172,7 +173,7 @@ impl Kept {
 
 impl<'a> InHand<'a> {
     fn take(all: &'a Compressed, path: &'a [u8]) -> Option<InHand<'a>> {
-        let mut in_hand = all.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_hand = lock(&all.in_hand);
         // created only if the path is free, because dropping it removes the path
         in_hand.insert(path.to_vec()).then(|| InHand(all, path))
     }
@@ -180,7 +181,7 @@ impl<'a> InHand<'a> {
 
 impl Drop for InHand<'_> {
     fn drop(&mut self) {
-        self.0.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(self.1);
+        lock(&self.0.in_hand).remove(self.1);
     }
 }
 

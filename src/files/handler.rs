@@ -364,25 +364,7 @@ impl RequestHandler for StaticFileHandler {
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
     }
 
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        self.change(request)
-    }
-
-    fn do_put(&self, request: &Request) -> Result<Response> {
-        self.change(request)
-    }
-
-    fn do_delete(&self, request: &Request) -> Result<Response> {
-        self.change(request)
-    }
-
-    fn do_patch(&self, request: &Request) -> Result<Response> {
-        self.change(request)
-    }
-
-    fn do_other(&self, request: &Request) -> Result<Response> {
-        self.change(request)
-    }
+    all_call!(change: do_post do_put do_delete do_patch do_other);
 
     /// For the upload page and the progress of uploads. Everything else is checked with `Rights`.
     fn serves_writers(&self) -> bool {

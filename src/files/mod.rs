@@ -47,7 +47,6 @@ mod rights; // the rights of a request for a file
 
 mod path; // a request path to a path below the folder
 
-mod date; // the calendar
 mod root; // which folder is the root now
 mod slots; // limits of parallel work
 
@@ -59,6 +58,13 @@ pub use open::Symlinks;
 pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
 pub use taking::{Overwrite, Uploads};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The maximum length of a request's XML in bytes. The parser's time grows with the square of the number of attributes
 /// of one element.

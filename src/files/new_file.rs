@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use super::path;
 use super::stat::{Identity, stat_of};
 use super::sys;
+use crate::files::lock;
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
@@ -108,7 +109,7 @@ impl NewFile {
     /// # Errors
     /// `EXIST`: the name exists.
     pub fn name(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = lock(&self.named);
         match &*named {
             None => sys::link_unnamed(&self.file, folder, name),
             Some((from, temporary)) => {
@@ -122,7 +123,7 @@ impl NewFile {
     /// Replaces the file of that name, and keeps its mode: `chmod 640` survives an upload.
     pub fn replace(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         self.take_mode(folder, name);
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = lock(&self.named);
         if named.is_none() {
             let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // a sweep leaves it alone
             let temporary = draw_name();
@@ -211,7 +212,7 @@ impl Swept {
     /// Removes files that no process is writing, once per folder.
     pub fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = stat_of(folder) else { return };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.len() >= MAX_KNOWN {
             known.clear();
         }

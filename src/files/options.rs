@@ -88,38 +88,33 @@ impl StaticFileHandler {
             self.finder.sidecars = !is_untrusted;
         }
         self.preparer.is_untrusted = is_untrusted;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets which symbolic links are followed. Default: those that stay within the folder.
     pub fn symlinks(mut self, which: Symlinks) -> Self {
         self.finder.root.set_symlinks(which);
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is
     /// always served (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets whether a folder without an index file is listed. Default: true. If false, the response is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets the paths of other folders, from the root of the server and decoded. A listing shows those below its folder
     /// that the user can read, and an HTML page also those that the user can only write to. Default: none.
     pub fn beside<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.beside = paths.into_iter().map(Into::into).collect();
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets a function that is called with each listing, HTML or JSON, to compress it or to add fields. Default: none.
@@ -198,8 +193,7 @@ impl StaticFileHandler {
     pub fn archives(mut self, offered: bool) -> Self {
         self.archives.offered = offered;
         self.listings.offers_archives = offered;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes about half a megabyte
@@ -230,8 +224,7 @@ impl StaticFileHandler {
     /// Sets whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
@@ -248,8 +241,7 @@ impl StaticFileHandler {
     pub fn compress(mut self, wanted: bool) -> Self {
         let sizes = self.preparer.compressed.take().unwrap_or(super::compressed::SIZES);
         self.preparer.compressed = wanted.then_some(sizes);
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets the smallest and the largest size of files that are compressed, in bytes, and enables
@@ -258,8 +250,7 @@ impl StaticFileHandler {
     #[cfg(feature = "compress")]
     pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
         self.preparer.compressed = Some(sizes);
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB.
@@ -369,7 +360,7 @@ impl StaticFileHandler {
     /// A file system that is mounted over a folder is noticed within a second, and a write through a shared mapping
     /// within half a minute. Without inotify, the mount is noticed at the next request, and the write within a second.
     pub fn inotify(mut self, used: bool) -> Self {
-        self.forget();
+        self = self.forget();
         self.finder.freshness = Freshness::new(used);
         self
     }
@@ -381,8 +372,7 @@ impl StaticFileHandler {
     /// If a name is empty or contains a slash.
     pub fn index<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> io::Result<Self> {
         self.finder.index = names.into_iter().map(|name| file_name(name.as_ref())).collect::<io::Result<_>>()?;
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is
@@ -390,8 +380,7 @@ impl StaticFileHandler {
     /// a folder of its name.
     pub fn clean_urls(mut self, wanted: bool) -> Self {
         self.finder.clean_urls = wanted;
-        self.forget();
-        self
+        self.forget()
     }
 
     /// Sets the page that is sent with 200 for paths without a file, for single-page apps that route in the browser.
@@ -404,8 +393,7 @@ impl StaticFileHandler {
     /// If the name is not a path in the folder.
     pub fn app_page(mut self, name: &str) -> io::Result<Self> {
         self.app_page = Some(FilePath { bytes: page_name(name)?, trailing_slash: false });
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets the media type of an extension (`md` or `.md`, in any case). `charset=utf-8` is added to a text type
@@ -420,8 +408,7 @@ impl StaticFileHandler {
         }
         let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets the media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
@@ -432,8 +419,7 @@ impl StaticFileHandler {
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
         let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Adds a field to every response from the folder, including errors and redirects. `Cache-Control` applies only to
@@ -446,8 +432,7 @@ impl StaticFileHandler {
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = added_field(name, value)?;
         self.preparer.add_field(name, value);
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Adds a field to files that match a pattern, with the syntax of [`cache_control`](Self::cache_control). All
@@ -461,8 +446,7 @@ impl StaticFileHandler {
             return Err(invalid_input(format!("an empty pattern for {name}")));
         }
         self.preparer.matched.push((pattern.to_owned(), name, value));
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets the `Cache-Control` of files that match a pattern. Default: `no-cache`. If several patterns match, the last
@@ -480,8 +464,7 @@ impl StaticFileHandler {
             return Err(invalid_input("an empty pattern for cache-control".to_owned()));
         }
         self.preparer.caching.push((pattern.to_owned(), value));
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404. If it
@@ -495,8 +478,7 @@ impl StaticFileHandler {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
         let status = known.ok_or_else(|| invalid_input(format!("{status} is not the status of a failed request")))?;
         self.pages.push((status, page_key(&page_name(name)?)));
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 
     /// Sets the path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css`
@@ -509,8 +491,7 @@ impl StaticFileHandler {
         let names = segments(prefix)?;
         let path = names.iter().flat_map(|name| [b"/", &name[..]]).collect::<Vec<_>>().concat();
         self.mount = Some(path).filter(|path| !path.is_empty());
-        self.forget();
-        Ok(self)
+        Ok(self.forget())
     }
 }
 
@@ -520,13 +501,14 @@ impl StaticFileHandler {
     }
 
     /// Clears the caches: their content was prepared with the previous settings.
-    fn forget(&mut self) {
+    fn forget(self) -> Self {
         self.cache.clear();
         self.missing.clear();
         #[cfg(feature = "compress")]
         self.compressed.clear();
         self.listings.forget();
         self.finder.folders.clear();
+        self
     }
 }
 

@@ -7,8 +7,9 @@ use rustix::fs::FileType;
 use rustix::path::Arg;
 
 use super::sys::{self, Metadata};
+pub(super) use crate::http::date::civil;
 pub(super) use crate::http::file_times::FileTime;
-use crate::http::file_times::FileTimes;
+use crate::http::{date, file_times::FileTimes};
 
 /// Device and inode.
 pub(super) type Identity = ((u32, u32), u64);
@@ -52,6 +53,11 @@ impl FileStat {
     pub fn times(&self) -> FileTimes {
         FileTimes { modified: self.modified, changed: self.changed }
     }
+}
+
+/// Returns a time in seconds since 1970 as an HTTP date (RFC 9110, section 5.6.7), if its year has four digits.
+pub(super) fn http_date(seconds: i64) -> Option<String> {
+    date::text(FileTime { seconds, nanos: 0 }.to_system_time()?)
 }
 
 /// Returns the metadata of an open file.

@@ -39,15 +39,17 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::codings::ContentCoding;
 use super::open::Root;
+use super::path;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
+use crate::files::lock;
 
 mod watched; // the entries that an event concerns
 
@@ -133,7 +135,7 @@ impl Watcher {
         if self.read.load(Acquire) >= until {
             return;
         }
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         if self.read.load(Acquire) >= until {
             return; // the thread that held the lock has read them
         }
@@ -157,12 +159,12 @@ impl Watcher {
     /// Returns how many inodes are watched.
     #[cfg(test)]
     pub fn watched(&self) -> usize {
-        self.table().watches.len()
+        lock(&self.table).watches.len()
     }
 
     /// Makes all earlier results invalid. Called when a change was found that had not been reported.
     pub fn forget_all(&self, root: &Root) {
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         self.begin_epoch(&mut table);
         table.replaced = root.location().replaced();
     }
@@ -191,10 +193,9 @@ impl Watcher {
         let mut watch = Watch { watcher, epoch, changed, places: Vec::new() };
         // Everything is opened and checked before the table is locked: a file system that does not answer delays no
         // other thread.
-        let knows_way = self.table().above.is_some();
+        let knows_way = lock(&self.table).above.is_some();
         let way = if knows_way { None } else { way_to(root)? };
-        let ends = memchr::memchr_iter(b'/', folder).chain((!folder.is_empty()).then_some(folder.len()));
-        let paths = std::iter::once(0).chain(ends).map(|end| &folder[..end]);
+        let paths = path::folders_above(folder).chain((!folder.is_empty()).then_some(folder));
         let folders = paths.map(|path| Ok((path, telling(root, path)?))).collect::<rustix::io::Result<Vec<_>>>()?;
         let open = |(path, known): &(Vec<u8>, FileStat)| {
             let (file, stat) = telling(root, path)?;
@@ -202,7 +203,7 @@ impl Watcher {
         };
         let files = files.iter().map(open).collect::<rustix::io::Result<Vec<_>>>()?;
 
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         if self.epoch.load(Relaxed) != epoch {
             return Err(Errno::AGAIN);
         }
@@ -349,10 +350,6 @@ impl Watcher {
             self.changes.end(wd);
         }
     }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Returns the default maximum number of watched entries of listed folders: a quarter of the watches that the user can
@@ -393,7 +390,7 @@ impl Watch {
     /// # Errors
     /// The reason why it cannot be watched.
     pub fn add(&mut self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<()> {
-        let mut table = self.watcher.table();
+        let mut table = lock(&self.watcher.table);
         let wd = self.watcher.changes.watch_entry(folder, name, is_folder)?;
         let watched = table.watches.entry(wd).or_default();
         watched.entries.push(Arc::clone(&self.changed));
@@ -423,7 +420,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut table = self.watcher.table();
+        let mut table = lock(&self.watcher.table);
         for (number, place) in self.places.drain(..).enumerate() {
             // Each removed watch causes an event as well. If they overflowed the queue, events would count as lost.
             if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {

@@ -8,7 +8,7 @@ use memchr::{memchr_iter, memmem};
 use super::request::chunked::Step;
 use super::request::decoder::BodyDecoder;
 use super::request::framing::BodyLength;
-use super::request::head::{check_field, is_field_value};
+use super::request::head::{check_field, is_field_value, list_members};
 
 /// The maximum length of a head in bytes. `MAX_FIELDS`: of fields.
 const MAX_HEAD: usize = 64 * 1024;
@@ -71,8 +71,8 @@ impl AnswerHead {
     /// give the end of the body. Some servers send a body where none is allowed.
     pub(crate) fn keeps_connection(&self, method: &Method) -> bool {
         let is_usual = self.status.is_success() || self.status.is_redirection() || self.status == StatusCode::NOT_FOUND;
-        let mut words = self.values(&http::header::CONNECTION).flat_map(|line| line.split(|&byte| byte == b','));
-        let ends = self.is_http10 || words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+        let mut words = self.values(&http::header::CONNECTION).flat_map(list_members);
+        let ends = self.is_http10 || words.any(|word| word.eq_ignore_ascii_case(b"close"));
         let has_user = self.values(&http::header::WWW_AUTHENTICATE).next().is_some();
         let may_have_body = *method != Method::HEAD && !self.is_bodiless();
         let has_end = match (self.transfer_coding(), self.content_length()) {

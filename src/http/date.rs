@@ -156,7 +156,7 @@ fn weekday(days: i64) -> usize {
 
 /// Returns year, month and day for a number of days since 1970. It computes with years that begin in March, so that the
 /// leap day comes last, and with eras of 400 years.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

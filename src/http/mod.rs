@@ -56,14 +56,14 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
-#[cfg(feature = "proxy")]
-pub(crate) use request::chunked::Step as BodyStep;
 pub(crate) use request::room::memory_quota as body_memory_quota;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 pub(crate) use request::{MayOnlyWrite, Reach};
+#[cfg(feature = "proxy")]
+pub(crate) use request::{chunked::Step as BodyStep, head::list_members};
 #[cfg(feature = "cookies")]
 pub use response::CookieKey;
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
@@ -71,3 +71,10 @@ pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
 pub use url_path::{InvalidUrlPath, UrlPath};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -64,8 +64,7 @@ impl<H: RequestHandler> Http<H> {
     /// Sets the maximum length of a body in bytes. Default: 16 MiB; `None`: no limit except
     /// [`body_quota`](Http::body_quota). A longer body gets 413, before it is read if the head has its length.
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Http<H> {
-        let bytes = bytes.into().unwrap_or(u64::MAX);
-        self.with(|config| config.body.body = bytes)
+        self.with(|config| config.body.body = bytes.into().unwrap_or(u64::MAX))
     }
 
     /// Sets how many bytes of a body are kept in memory. Default: 64 KiB. A longer body is written to an unnamed
@@ -76,8 +75,7 @@ impl<H: RequestHandler> Http<H> {
 
     /// Sets the folder of temporary files for bodies. Default: `/var/tmp`. Do not use a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
-        let folder = folder.into();
-        self.with(|config| config.body.folder = Arc::new(folder))
+        self.with(|config| config.body.folder = Arc::new(folder.into()))
     }
 
     /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up
@@ -114,22 +112,19 @@ impl<H: RequestHandler> Http<H> {
     /// the first byte of the next request. After that it is closed without a response. Default: 60 seconds; `None`: no
     /// limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
-        let limit = limit.into();
-        self.with(|config| config.idle_timeout = limit)
+        self.with(|config| config.idle_timeout = limit.into())
     }
 
     /// Sets how long a head can take, from its first byte to its last. After that the client gets 408. Default: 10
     /// seconds; `None`: no limit.
     pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
-        let limit = limit.into();
-        self.with(|config| config.head_timeout = limit)
+        self.with(|config| config.head_timeout = limit.into())
     }
 
     /// Sets how long a whole body can take. After that the client gets 408. Default: no limit except
     /// [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that slow clients can send long bodies.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
-        let limit = limit.into();
-        self.with(|config| config.body_timeout = limit)
+        self.with(|config| config.body_timeout = limit.into())
     }
 
     /// Sets whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they
@@ -240,8 +235,7 @@ impl<H: RequestHandler> Http<H> {
     /// address. A connection without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request
     /// may be on its way.
     pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
-        let limit = limit.into();
-        self.with(|config| config.max_connection_age = limit)
+        self.with(|config| config.max_connection_age = limit.into())
     }
 
     /// Sets the `Server` field of every response. Default: `modest`; `None` leaves it out.

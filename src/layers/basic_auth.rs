@@ -51,13 +51,6 @@ enum Check {
 type Closure = Box<dyn Fn(&Request, &str, &str) -> Result<Option<User>> + Send + Sync>;
 type IsSafe = Box<dyn Fn(&Request) -> bool + Send + Sync>;
 
-/// The credentials of a request.
-enum Asks {
-    Nobody,
-    Somebody(User),
-    Wrong,
-}
-
 impl BasicAuth {
     /// Creates a layer for the users added by [`user`](BasicAuth::user). Browsers use the realm to choose a stored
     /// password, and some show it.
@@ -232,13 +225,6 @@ impl BasicAuth {
         BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None, log_in: None }
     }
 
-    fn who_asks(&self, request: &Request) -> Result<Asks> {
-        if request.header_all("authorization").next().is_none() {
-            return Ok(Asks::Nobody);
-        }
-        Ok(self.authenticate(request)?.map_or(Asks::Wrong, Asks::Somebody))
-    }
-
     fn authenticate(&self, request: &Request) -> Result<Option<User>> {
         let text = of_scheme(request, "Basic").ok().flatten().and_then(decode_base64);
         let Some(text) = text.and_then(|text| String::from_utf8(text).ok()) else { return Ok(None) };
@@ -268,11 +254,11 @@ impl Layer for BasicAuth {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
-        let user = match self.who_asks(request)? {
-            Asks::Somebody(user) => Some(user),
-            Asks::Nobody if self.optional => None,
-            Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
-        };
+        let has_credentials = request.header_all("authorization").next().is_some();
+        let user = if has_credentials { self.authenticate(request)? } else { None };
+        if user.is_none() && (has_credentials || !self.optional) {
+            return Err(unauthorized(&self.challenge));
+        }
         // The user is stored first, so that the access log has the user of each response.
         user.clone().into_iter().for_each(|user| request.put(user));
         self.log_in.iter().for_each(|path| request.put_log_in(path));

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::layers::lock;
 use crate::{Error, StatusCode};
 
 /// A bucket of tokens per key. Buckets are refilled at a constant rate.
@@ -18,22 +19,22 @@ pub(super) struct Buckets<K> {
     pub most: usize,
     /// The origin of the times in the table.
     start: Instant,
-    table: Mutex<Table<K>>,
+    /// For each key the time at which its bucket is full again, in nanoseconds ("theoretical arrival time" of the
+    /// generic cell rate algorithm).
+    table: Mutex<Latest<K, u64>>,
 }
 
-/// For each key the time at which its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic
-/// cell rate algorithm). Recent keys are in `recent`. When `recent` has half of the maximum, it becomes `older`, and
-/// the previous `older` is dropped. So the table is bounded, and no search for old keys is needed.
-struct Table<K> {
-    recent: HashMap<K, u64>,
-    older: HashMap<K, u64>,
+/// Values of the latest keys. Recent keys are in `recent`. When that is full, it becomes `older`, and the previous
+/// `older` is dropped. So the table is bounded, and no search for old keys is needed.
+pub(super) struct Latest<K, V> {
+    recent: HashMap<K, V>,
+    older: HashMap<K, V>,
 }
 
 impl<K: Eq + Hash + Copy> Buckets<K> {
     /// Creates buckets. `interval` is in nanoseconds and not zero; `most` is at least 2.
     pub fn new(interval: u64, burst: u32, most: usize) -> Buckets<K> {
-        let table = Mutex::new(Table { recent: HashMap::new(), older: HashMap::new() });
-        Buckets { interval, burst, most, start: Instant::now(), table }
+        Buckets { interval, burst, most, start: Instant::now(), table: Mutex::default() }
     }
 
     /// In nanoseconds since the start.
@@ -49,8 +50,8 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     /// Takes a token unless `is_free` returns true, and returns that result. `is_free` is called only if there is a
     /// token. The table is locked meanwhile, so no other request can take that token.
     pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = table.full_at(key).max(now);
+        let mut table = lock(&self.table);
+        let full_at = table.get(&key).copied().unwrap_or_default().max(now);
         let empty_at = now.saturating_add(self.interval.saturating_mul(u64::from(self.burst)));
         let after = full_at.saturating_add(self.interval);
         let (full_at, taken) = match after.saturating_sub(empty_at) {
@@ -65,29 +66,40 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     /// Returns the number of keys.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        let table = self.table.lock().unwrap();
-        table.recent.len() + table.older.len()
+        self.table.lock().unwrap().len()
     }
 
     /// Returns a token that was taken.
     pub fn give_back(&self, key: K) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = table.full_at(key).saturating_sub(self.interval);
+        let mut table = lock(&self.table);
+        let full_at = table.get(&key).copied().unwrap_or_default().saturating_sub(self.interval);
         table.set(key, full_at, self.most / 2);
     }
 }
 
-impl<K: Eq + Hash> Table<K> {
-    fn full_at(&self, key: K) -> u64 {
-        self.recent.get(&key).or_else(|| self.older.get(&key)).copied().unwrap_or(0)
+impl<K, V> Default for Latest<K, V> {
+    fn default() -> Latest<K, V> {
+        Latest { recent: HashMap::new(), older: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash, V> Latest<K, V> {
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.recent.get(key).or_else(|| self.older.get(key))
     }
 
-    fn set(&mut self, key: K, full_at: u64, most: usize) {
+    /// `most`: how many recent keys there are at most.
+    pub fn set(&mut self, key: K, value: V, most: usize) {
         if self.recent.len() >= most && !self.recent.contains_key(&key) {
             self.older.clear();
             std::mem::swap(&mut self.recent, &mut self.older);
         }
-        self.recent.insert(key, full_at);
+        self.recent.insert(key, value);
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.recent.len() + self.older.len()
     }
 }
 

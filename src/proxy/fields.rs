@@ -6,6 +6,7 @@ use std::fmt::Write;
 use http::header;
 
 use crate::http::answer::AnswerHead;
+use crate::http::list_members;
 use crate::{HeaderName, HeaderValue, Method, Request, Version};
 
 /// Fields that concern one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).
@@ -61,7 +62,7 @@ fn body_length(request: &Request) -> Option<u64> {
 /// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = request.version() == Version::HTTP_11
-        && words(request.header_all("connection")).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
+        && request.header_all("connection").flat_map(list_members).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
     let is_other =
         !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && body_length(request).is_none();
@@ -94,7 +95,7 @@ pub(super) fn of_request(
     let mut add = |name: &[u8], value: &[u8]| {
         [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
     };
-    let named: Vec<&[u8]> = words(request.header_all("connection")).collect();
+    let named: Vec<&[u8]> = request.header_all("connection").flat_map(list_members).collect();
     for (name, value) in request.fields() {
         let hyphenated = |&byte: &u8| if matches!(byte, b'_' | b'.') { '-' } else { byte.to_ascii_lowercase().into() };
         let canonical: String = name.iter().map(hyphenated).collect();
@@ -152,7 +153,7 @@ pub(super) fn of_response(
     head: AnswerHead,
     passes_authorization: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let named: Vec<Vec<u8>> = words(head.values(&header::CONNECTION)).map(<[u8]>::to_vec).collect();
+    let named: Vec<Vec<u8>> = head.values(&header::CONNECTION).flat_map(list_members).map(<[u8]>::to_vec).collect();
     let length = head.content_length().ok().flatten();
     let fields = head.fields.into_iter().filter(move |(name, _)| {
         let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
@@ -170,10 +171,5 @@ pub(super) fn protocol(head: &AnswerHead) -> String {
 
 /// Returns whether this is one of the protocols that the client offers.
 pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
-    words(std::iter::once(offered.as_bytes())).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
-}
-
-/// Returns the words of a list that can have several lines.
-fn words<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
+    list_members(offered.as_bytes()).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }

@@ -333,29 +333,7 @@ impl RequestHandler for ReverseProxy {
         Ok(())
     }
 
-    fn do_get(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
-
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
-
-    fn do_put(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
-
-    fn do_delete(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
-
-    fn do_patch(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
-
-    fn do_options(&self, request: &Request) -> Result<Response> {
-        self.pass(request)
-    }
+    all_call!(pass: do_get do_post do_put do_delete do_patch do_options);
 
     fn do_other(&self, request: &Request) -> Result<Response> {
         match *request.method() {

@@ -88,15 +88,13 @@ impl Lines {
     /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. A slower
     /// line is a [`Refusal::Late`].
     pub fn line_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
-        let limit = limit.into();
-        self.with(|config| config.line_timeout = limit)
+        self.with(|config| config.line_timeout = limit.into())
     }
 
     /// Sets how long a client can be silent between lines. After that the connection is closed. Default: 5 minutes;
     /// `None`: no limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
-        let limit = limit.into();
-        self.with(|config| config.idle_timeout = limit)
+        self.with(|config| config.idle_timeout = limit.into())
     }
 
     /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Beyond it, sending

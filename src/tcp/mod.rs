@@ -79,6 +79,7 @@ pub(crate) use memory::{
 };
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
+pub(crate) use per_address::Network;
 pub(crate) use protocol::BlockingInput;
 #[cfg(feature = "tls")]
 pub(crate) use protocol::meet;

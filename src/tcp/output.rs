@@ -133,15 +133,6 @@ impl Output {
     /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
     /// output is incomplete ([`Next::Abort`](crate::raw::Next::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
-        self.load(most)
-    }
-
-    /// [`load_file`](Output::load_file), as the engine calls it.
-    pub(super) fn load_part(&mut self, most: usize, _: MayBlock) -> io::Result<()> {
-        self.load(most)
-    }
-
-    fn load(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };
         let count = usize::try_from(*length).unwrap_or(usize::MAX).min(most);
@@ -152,6 +143,11 @@ impl Output {
         *length -= count as u64;
         self.pieces.push_front(Piece::Owned(bytes));
         Ok(())
+    }
+
+    /// [`load_file`](Output::load_file), as the engine calls it.
+    pub(super) fn load_part(&mut self, most: usize, _: MayBlock) -> io::Result<()> {
+        self.load_file(most)
     }
 
     /// Drops all output. The destructors of shared bytes and of files may block.

@@ -16,7 +16,7 @@ pub struct PerAddress {
 
 /// The addresses that count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Network {
+pub enum Network {
     V4(u32),
     /// The first 64 bits of an IPv6 address. One subscriber has at least all addresses that share them (RFC 6177).
     V6(u64),
@@ -59,7 +59,7 @@ impl PerAddress {
 }
 
 impl Network {
-    fn of(address: IpAddr) -> Network {
+    pub fn of(address: IpAddr) -> Network {
         match address.to_canonical() {
             IpAddr::V4(address) => Network::V4(address.to_bits()),
             IpAddr::V6(address) => Network::V6((address.to_bits() >> 64) as u64),

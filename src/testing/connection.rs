@@ -1,6 +1,5 @@
 //! A client that a test controls. It can be slow, silent or half-closed, or send other bytes than HTTP.
 
-use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
@@ -147,11 +146,7 @@ impl TestConnection {
     }
 }
 
-impl fmt::Debug for TestConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TestConnection(..)")
-    }
-}
+opaque!(TestConnection);
 
 /// A request whose response has not arrived yet: [`TestServer::begin`](super::TestServer::begin). Dropping it
 /// disconnects.

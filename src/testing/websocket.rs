@@ -1,6 +1,5 @@
 //! A WebSocket client, for tests.
 
-use std::fmt;
 use std::net::TcpStream;
 
 use tungstenite::{Message as Frame, WebSocket};
@@ -57,8 +56,4 @@ impl TestWebSocket {
     }
 }
 
-impl fmt::Debug for TestWebSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TestWebSocket(..)")
-    }
-}
+opaque!(TestWebSocket);

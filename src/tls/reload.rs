@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Stamp>,
-    /// The reason for which the files cannot be used. `logged`: whether that was logged.
+    /// The reason for which the files cannot be used. `told`: the last one that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }
@@ -144,13 +144,13 @@ impl Live {
     fn read_again(&self, look: &mut Look, stamps: Vec<Stamp>) -> Option<io::Error> {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
-        if !loaded.has_the_keys_of(&before) {
+        let is_new = !loaded.has_the_keys_of(&before);
+        if is_new {
             info!("changed certificates were reloaded");
         }
         if loaded.trusts_nobody() && !before.trusts_nobody() {
             warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
         }
-        let is_new = !loaded.has_the_keys_of(&before);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;
         if is_new {

@@ -135,7 +135,7 @@ impl Datagram {
         sent
     }
 
-    /// Returns whether whether a reply has failed because of the client.
+    /// Returns whether a reply has failed because of the client.
     pub(super) fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
     }

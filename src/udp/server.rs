@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::datagram::{Datagram, DatagramHandler};
 use super::pool::{Pool, start_worker};
-use super::socket::{Socket, client_address};
+use super::socket::Socket;
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
-use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain};
+use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain};
 
 /// A server for datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is passed to a handler, on a pool of
 /// workers.
@@ -218,7 +218,7 @@ impl UdpServer {
     fn receive_batch(&self, pool: &Pool, socket: &Arc<Socket>, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..BATCH {
             let Some((length, from)) = socket.receive(buffer)? else { break };
-            let client = Client::new(client_address(from.clone()));
+            let client = Client::new(address_of(from.clone()));
             if contain("verify_client", || self.handler.verify_client(&client)) == Some(true) {
                 pool.push(Datagram::new(buffer, length, client, from, socket, &self.handle));
             }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, sendto};
 use rustix::time::Timespec;
 
-use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, address_of, receive_from};
+use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, receive_from};
 
 /// How long a reply waits for the reader of a Unix socket, which may never read.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
@@ -65,11 +65,6 @@ impl Socket {
 pub fn is_ours(err: &io::Error) -> bool {
     let code = err.raw_os_error().map(Errno::from_raw_os_error);
     code.is_some_and(|code| [Errno::MSGSIZE, Errno::NOBUFS, Errno::NOMEM].contains(&code))
-}
-
-/// Returns the address of a client.
-pub fn client_address(from: ReplyTo) -> Address {
-    address_of(from)
 }
 
 /// Ends the current wait for datagrams, and all later ones.

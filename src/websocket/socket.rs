@@ -174,9 +174,7 @@ impl Socket {
             self.0.room.notify_all();
             state.waker.clone()
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        call(waker);
     }
 
     /// Returns whether nothing can be sent any more, because the client has disconnected or was closed.

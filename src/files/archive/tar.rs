@@ -2,15 +2,17 @@
 
 use super::entry::Entry;
 
-pub(super) const BLOCK: usize = 512;
+const BLOCK: usize = 512;
+/// The end of an archive: two blocks of zeros.
+pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The largest number in ustar: eleven octal digits.
 const MAX_NUMBER: u64 = 0o777_7777_7777;
 const MAX_NAME: usize = 100;
 
-/// Appends the header of an entry, after an extended header for values that do not fit in it.
-pub(super) fn push_header(entry: &Entry, out: &mut Vec<u8>) {
+/// Returns the header of an entry, after an extended header for values that do not fit in it.
+pub(super) fn header_of(entry: &Entry) -> Vec<u8> {
     let path = entry.full_path();
-    let mut records = Vec::new();
+    let (mut out, mut records) = (Vec::with_capacity(BLOCK), Vec::new());
     if path.len() > MAX_NAME || !path.is_ascii() {
         if str::from_utf8(&path).is_err() {
             push_record("hdrcharset", b"BINARY", &mut records); // for the records after it
@@ -32,17 +34,13 @@ pub(super) fn push_header(entry: &Entry, out: &mut Vec<u8>) {
     let name = &path[..path.len().min(MAX_NAME)];
     let modified = u64::try_from(entry.modified).unwrap_or(0);
     out.extend(block(name, if entry.is_folder { b'5' } else { b'0' }, entry.mode(), entry.size, modified));
+    out
 }
 
 /// Returns the padding after this many bytes.
 pub(super) fn padding(length: u64) -> &'static [u8] {
     let over = (length % BLOCK as u64) as usize;
     &[0; BLOCK][..(BLOCK - over) % BLOCK]
-}
-
-/// Appends the end of the archive: two blocks of zeros.
-pub(super) fn push_end(out: &mut Vec<u8>) {
-    out.extend([0; 2 * BLOCK]);
 }
 
 /// `27 path=a\n`; the length includes itself.
@@ -99,8 +97,7 @@ mod tests {
     fn values_beyond_ustar_use_extended_records() {
         let header = |path: &[u8], size, modified| {
             let entry = Entry { path: path.into(), is_folder: false, is_executable: false, size, modified };
-            let mut out = Vec::new();
-            push_header(&entry, &mut out);
+            let out = header_of(&entry);
             assert_eq!(out.len() % BLOCK, 0);
             if out.len() == BLOCK {
                 String::new()

@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io;
-use std::mem;
 use std::ops::ControlFlow;
 
 use rustix::fs::FileType;
@@ -26,12 +25,7 @@ const PATH_ROOM: usize = 200;
 
 /// Reads folders depth first, each sorted by name.
 pub(super) struct Tree {
-    root: Root,
-    hidden: bool,
-    rule: Rule,
-    rights: Rights,
-    depth: usize,
-    entries: usize,
+    asked: Asked,
     /// How many more names, and bytes of paths, can be read.
     left: usize,
     path_bytes_left: usize,
@@ -90,18 +84,12 @@ pub(super) struct OpenFile {
 
 impl Tree {
     pub fn new(asked: Asked) -> Tree {
-        let Asked { root, hidden, path, name, rule, rights, depth, entries } = asked;
         Tree {
-            root: root.pinned(),
-            hidden,
-            rule,
-            rights,
-            depth,
-            entries,
-            left: entries,
-            path_bytes_left: entries.saturating_mul(PATH_ROOM),
-            top: Some((path, name)),
+            left: asked.entries,
+            path_bytes_left: asked.entries.saturating_mul(PATH_ROOM),
+            top: Some((asked.path.clone(), asked.name.clone())),
             levels: Vec::new(),
+            asked: Asked { root: asked.root.pinned(), ..asked },
         }
     }
 
@@ -124,14 +112,14 @@ impl Tree {
             report.left_out(&shown_as(&name), "its path is too long");
             return Ok(Step::Skipped);
         }
-        let Some(read) = self.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
-        let opened = match self.root.open_at(&read) {
+        let Some(read) = self.asked.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
+        let opened = match self.asked.root.open_at(&read) {
             Err(error) => return left_out(&shown_as(&name), error, report),
             // The name of a folder can be shown only together with its entries.
-            Ok(Opened::Folder) if self.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
+            Ok(Opened::Folder) if self.asked.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
             Ok(opened) => opened,
         };
-        let named = level.taken.take(self.rule.apply(&name).into_owned());
+        let named = level.taken.take(self.asked.rule.apply(&name).into_owned());
         if named != name {
             report.renamed(&shown_as(&name), &named);
         }
@@ -160,12 +148,12 @@ impl Tree {
 
     /// Opens a folder, whose entries come next.
     fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, report: &mut Report) -> io::Result<Step> {
-        if self.levels.len() >= self.depth {
-            report.left_out(&shown, &format!("more than {} folders deep", self.depth));
+        if self.levels.len() >= self.asked.depth {
+            report.left_out(&shown, &format!("more than {} folders deep", self.asked.depth));
             return Ok(Step::Skipped);
         }
-        let Some(listed) = self.rights.grant::<List>(&path) else { return Ok(Step::Skipped) };
-        let folder = match self.root.open_folder(&listed) {
+        let Some(listed) = self.asked.rights.grant::<List>(&path) else { return Ok(Step::Skipped) };
+        let folder = match self.asked.root.open_folder(&listed) {
             Err(error) => return left_out(&shown, error, report),
             Ok(folder) => folder,
         };
@@ -181,13 +169,14 @@ impl Tree {
                 matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
             let is_hidden = || {
                 let path = path::join(&path, name);
-                name.starts_with(b".") && if self.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
+                name.starts_with(b".")
+                    && if self.asked.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
             };
             if !may_be_served || is_hidden() {
                 return Ok(ControlFlow::Continue(()));
             }
             if self.left == 0 {
-                report.left_out(&shown, &format!("some of its entries: there are more than {}", self.entries));
+                report.left_out(&shown, &format!("some of its entries: there are more than {}", self.asked.entries));
                 return Ok(ControlFlow::Break(()));
             }
             self.left -= 1;
@@ -202,7 +191,7 @@ impl Tree {
             size: 0,
             modified: stat.modified.seconds,
         };
-        self.levels.push(Level { path, shown, names, taken: Taken::new(self.rule), identity: stat.identity() });
+        self.levels.push(Level { path, shown, names, taken: Taken::new(self.asked.rule), identity: stat.identity() });
         Ok(Step::Folder(entry))
     }
 }
@@ -226,10 +215,9 @@ impl Names {
     }
 
     fn sort(&mut self) {
-        let bytes = mem::take(&mut self.bytes);
+        let Names { bytes, ranges } = self;
         let name = |&(start, length): &(u32, u16)| &bytes[start as usize..][..usize::from(length)];
-        self.ranges.sort_unstable_by(|one, other| name(other).cmp(name(one)));
-        self.bytes = bytes;
+        ranges.sort_unstable_by(|one, other| name(other).cmp(name(one)));
     }
 
     fn next(&mut self) -> Option<Vec<u8>> {

@@ -55,7 +55,7 @@ impl Out {
 /// Writes an archive.
 pub(super) enum Writer {
     Zip { zip: Zip, deflate: Deflate, scratch: Vec<u8>, begun: Option<(Begun, Crc, u64)> },
-    Tar { gzip: Option<Gzip>, scratch: Vec<u8> },
+    Tar { gzip: Option<Gzip> },
 }
 
 /// A gzip stream (RFC 1952) around a tar.
@@ -71,11 +71,11 @@ impl Writer {
                 let (zip, deflate) = (Zip::default(), Deflate::new(LEVEL));
                 Writer::Zip { zip, deflate, scratch: Vec::new(), begun: None }
             }
-            Format::Tar => Writer::Tar { gzip: None, scratch: Vec::new() },
+            Format::Tar => Writer::Tar { gzip: None },
             Format::TarGz => {
                 // No name, no time; created on Unix (section 2.3).
                 out.bytes.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
-                Writer::Tar { gzip: Some(Gzip { deflate: Deflate::new(LEVEL), crc: Crc::new() }), scratch: Vec::new() }
+                Writer::Tar { gzip: Some(Gzip { deflate: Deflate::new(LEVEL), crc: Crc::new() }) }
             }
         }
     }
@@ -96,9 +96,9 @@ impl Writer {
                 Ok(())
             }
             Writer::Tar { .. } => {
-                let size = self.push_tar_header(&entry, out)?;
+                self.push_tar(&tar::header_of(&entry), out)?;
                 self.push_tar(bytes, out)?;
-                self.push_tar(tar::padding(size), out)
+                self.push_tar(tar::padding(entry.size), out)
             }
         }
     }
@@ -112,7 +112,7 @@ impl Writer {
                 *begun = Some((new, Crc::new(), out.position()));
                 Ok(())
             }
-            Writer::Tar { .. } => self.push_tar_header(&entry, out).map(drop),
+            Writer::Tar { .. } => self.push_tar(&tar::header_of(&entry), out),
         }
     }
 
@@ -147,10 +147,8 @@ impl Writer {
             zip.finish(out.position(), &mut out.bytes);
             return Ok(());
         }
-        let mut end = Vec::new();
-        tar::push_end(&mut end);
-        self.push_tar(&end, out)?;
-        if let Writer::Tar { gzip: Some(gzip), .. } = self {
+        self.push_tar(&tar::END, out)?;
+        if let Writer::Tar { gzip: Some(gzip) } = self {
             gzip.deflate.end(&mut out.bytes)?;
             out.bytes.extend(gzip.crc.sum().to_le_bytes());
             out.bytes.extend(gzip.crc.amount().to_le_bytes()); // modulo 2^32
@@ -158,21 +156,9 @@ impl Writer {
         Ok(())
     }
 
-    fn push_tar_header(&mut self, entry: &Entry, out: &mut Out) -> io::Result<u64> {
-        let Writer::Tar { scratch, .. } = self else { return Ok(0) };
-        let mut header = std::mem::take(scratch);
-        header.clear();
-        tar::push_header(entry, &mut header);
-        let pushed = self.push_tar(&header, out);
-        if let Writer::Tar { scratch, .. } = self {
-            *scratch = header;
-        }
-        pushed.map(|()| entry.size)
-    }
-
     fn push_tar(&mut self, bytes: &[u8], out: &mut Out) -> io::Result<()> {
         match self {
-            Writer::Tar { gzip: Some(gzip), .. } => {
+            Writer::Tar { gzip: Some(gzip) } => {
                 gzip.crc.update(bytes);
                 push_deflated(&mut gzip.deflate, bytes, &mut out.bytes)
             }

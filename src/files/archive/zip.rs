@@ -181,7 +181,7 @@ fn dos(modified: i64) -> (u16, u16) {
     const FIRST: i64 = 315_532_800; // 1980-01-01 00:00:00
     const LAST: i64 = 4_354_819_198; // 2107-12-31 23:59:58
     let modified = modified.clamp(FIRST, LAST);
-    let (year, month, day) = super::super::date::civil(modified.div_euclid(86_400));
+    let (year, month, day) = super::super::stat::civil(modified.div_euclid(86_400));
     let second = modified.rem_euclid(86_400);
     let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     let date = (year - 1980) << 9 | month << 5 | day;

@@ -6,10 +6,11 @@
 //! another one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::super::open::OpenError;
+use crate::files::lock;
 
 /// Readings by key.
 #[derive(Debug)]
@@ -148,11 +149,6 @@ impl<T> Drop for Reading<'_, T> {
         lock(&self.0.state).reading = false;
         self.0.ended.notify_all();
     }
-}
-
-/// Locks, and ignores poisoning: no code of the caller runs under a lock, so a panic cannot leave the state incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The HTML of a listing: the page and its rows. Called by `listing`. It knows names, sizes and dates, not files.
 
-use super::super::date::civil;
 use super::super::path;
+use super::super::stat::civil;
 use super::controls::Controls;
 use super::entries::{Beside, Entries, Entry};
 use super::json::push_links;

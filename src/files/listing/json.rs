@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::super::date::civil;
 use super::super::path;
+use super::super::stat::civil;
 use super::entries::Entry;
 
 /// Appends a folder that is mounted below the listed one. If it is deeper, its name contains slashes.

@@ -11,7 +11,7 @@
 //!   more than without a cache.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::cache::{Cache, CacheLimits};
@@ -22,6 +22,7 @@ use super::Listing;
 use super::page::Page;
 use super::told::{Asked, Inodes, Told, WatchedFolder};
 use crate::available_memory;
+use crate::files::lock;
 
 /// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
@@ -211,8 +212,4 @@ impl Made {
     fn holds(&self, finder: &Finder, polled: Option<Instant>) -> bool {
         finder.freshness.holds(&self.basis, &finder.root, polled) && self.asked.iter().all(|asked| asked.holds(finder))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

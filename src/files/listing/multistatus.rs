@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
-use super::super::date::civil;
 use super::super::path;
+use super::super::stat::http_date;
 use super::entries::Entry;
 use crate::escape_html;
 
@@ -52,8 +52,8 @@ pub(in super::super) fn push_response(
         Some(size) => write!(text, "<D:resourcetype/><D:getcontentlength>{size}</D:getcontentlength>"),
         None => write!(text, "<D:resourcetype><D:collection/></D:resourcetype>"),
     };
-    if let Some(modified) = modified {
-        push_time(text, modified);
+    if let Some(date) = modified.and_then(http_date) {
+        text.extend(["<D:getlastmodified>", &date, "</D:getlastmodified>"]);
     }
     text.push_str(more);
     text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
@@ -80,23 +80,6 @@ pub(in super::super) fn push_missing(text: &mut String, properties: &str) {
 fn push_name(text: &mut String, name: &[u8]) {
     let is_no_char = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     text.push_str(&escape_html(&String::from_utf8_lossy(name).replace(is_no_char, "\u{fffd}")));
-}
-
-/// Appends an HTTP date (RFC 9110, section 5.6.7). Years without four digits are left out.
-fn push_time(text: &mut String, seconds: i64) {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began on a Thursday
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    if !(0..=9999).contains(&year) {
-        return;
-    }
-    let (weekday, month) = (DAYS[days.rem_euclid(7) as usize], MONTHS[month as usize - 1]);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let _ = write!(
-        text,
-        "<D:getlastmodified>{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT</D:getlastmodified>"
-    );
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use rustix::io::Errno;
 
 use super::super::dav;
@@ -10,7 +10,7 @@ use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Held, Place, Taking, check_conditions, error_of, location_of};
+use super::{Held, Place, Taking, check_conditions, created, error_of, location_of};
 use crate::{Error, Request, Response};
 
 /// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
@@ -35,10 +35,7 @@ impl Taking {
         if !self.make(request, &target)? {
             return Err(exists());
         }
-        let location = location_of(place, target.path(), true);
-        Ok(Response::text(format!("{location}\n"))
-            .with_status(StatusCode::CREATED)
-            .with_header(header::LOCATION, location))
+        Ok(created(location_of(place, target.path(), true)))
     }
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
@@ -97,7 +94,7 @@ impl Taking {
     }
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 

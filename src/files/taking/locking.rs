@@ -230,16 +230,10 @@ fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     if path.is_empty() {
         return None;
     }
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let above = std::iter::once(0).chain(ends).map(|end| root.stat_checked(&path[..end]));
+    let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
     let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
     let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
-    Some(Spot { named, folders, folder: folder(root.stat_checked(path).ok()) })
-}
-
-/// Returns the identity of what was found, if it is a folder.
-pub(super) fn folder(found: Option<FileStat>) -> Option<Identity> {
-    found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
+    Some(Spot { named, folders, folder: target::folder_of(root.stat_checked(path).ok()) })
 }
 
 fn described(place: Place<'_>, lock: &DavLock) -> Response {

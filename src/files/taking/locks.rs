@@ -4,10 +4,11 @@
 //! lock applies at all paths at which the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
+use crate::files::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
 const LOCKS: usize = 16;
@@ -23,7 +24,7 @@ impl Locks {
     /// Prevents all changes while a WebDAV lock is created. So the lock is created either before a change is checked or
     /// after the change is done.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
-        self.names.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+        self.names.iter().map(lock).collect()
     }
 
     /// Prevents all other changes of these names. Locks are always taken in one order, so there is no deadlock.
@@ -31,6 +32,6 @@ impl Locks {
         let mut places: Vec<usize> = names.iter().map(|at| self.keys.hash_one(at) as usize % LOCKS).collect();
         places.sort_unstable();
         places.dedup();
-        places.into_iter().map(|place| self.names[place].lock().unwrap_or_else(PoisonError::into_inner)).collect()
+        places.into_iter().map(|place| lock(&self.names[place])).collect()
     }
 }

@@ -38,6 +38,7 @@ mod shares; // quotas of users
 
 mod errors; // responses for errors
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -118,11 +119,14 @@ impl Place<'_> {
     /// Returns the tag of a file that the request may read, as returned by GET.
     fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
         match self.finder.root.open_at(read).ok()? {
-            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => {
-                self.preparer.tag(file, self.held, SystemTime::now())
-            }
+            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_of(file),
             _ => None,
         }
+    }
+
+    /// Returns the current tag of an open file, as returned by GET.
+    fn tag_of(self, file: File) -> Option<crate::ETag> {
+        self.preparer.tag(file, self.held, SystemTime::now())
     }
 
     /// Returns the name at this path, for something new that the request may write there.
@@ -314,16 +318,15 @@ impl Taking {
                 (target, false)
             }
             (_, Policy::Rename) => (self.name_freely(place, request, target, file)?, true),
-            _ => match target.give_to(file) {
-                Ok(()) => (target, true),
-                Err(Errno::EXIST) => return Err(taken()), // another program has just created it
-                Err(errno) => return Err(error_of(errno)),
-            },
+            _ => {
+                target.give_to(file).map_err(error_of)?; // `EXIST`: another program has just created it
+                (target, true)
+            }
         };
         drop(lock);
         held.keep(file.written());
         self.sync_folder(target.folder())?;
-        let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
+        let tag = file.file().try_clone().ok().and_then(|file| place.tag_of(file));
         Ok(Stored { path: target.path().to_vec(), is_new, tag })
     }
 
@@ -370,15 +373,28 @@ impl Taking {
 fn stored_response(place: Place<'_>, stored: Stored) -> Response {
     let location = location_of(place, &stored.path, false);
     let response = match stored.is_new {
-        true => Response::text(format!("{location}\n"))
-            .with_status(StatusCode::CREATED)
-            .with_header(header::LOCATION, location),
+        true => created(location),
         false => Response::no_content(),
     };
-    match stored.tag {
-        Some(tag) => response.with_header(header::ETAG, tag),
-        None => response,
+    with_tag(response, stored.tag)
+}
+
+/// Returns the response to a request that has created something at this path.
+fn created(location: String) -> Response {
+    Response::text(format!("{location}\n")).with_status(StatusCode::CREATED).with_header(header::LOCATION, location)
+}
+
+/// Returns the response to a move or a copy to this path.
+fn created_or_replaced(location: String, is_new: bool) -> Response {
+    match is_new {
+        true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
+        false => Response::no_content(),
     }
+}
+
+/// With the tag, a client can make sure that it changes the same file again.
+fn with_tag(response: Response, tag: Option<crate::ETag>) -> Response {
+    tag.into_iter().fold(response, |response, tag| response.with_header(header::ETAG, tag))
 }
 
 /// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
@@ -399,15 +415,10 @@ fn check_conditions(
     }
     let read = place.rights(request).ask::<MayRead>(target.path())?;
     let Some(stat) = existing else { return request.check_preconditions(None) };
-    let etag = tag_of(place, target, read);
+    let etag = target.open_to_read(read).and_then(|file| place.tag_of(file));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
-}
-
-/// Returns the tag of the existing file, as returned by GET.
-fn tag_of(place: Place<'_>, target: &Target, read: Granted<'_, MayRead>) -> Option<crate::ETag> {
-    place.preparer.tag(target.open_to_read(read)?, place.held, SystemTime::now())
 }
 
 /// Returns the length of the body from the head. `None`: it is chunked.

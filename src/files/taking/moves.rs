@@ -1,12 +1,12 @@
 //! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `taking`.
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use rustix::io::Errno;
 
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of, tag_of};
+use super::{Place, Policy, Taking, changes, check_conditions, created_or_replaced, error_of, location_of, with_tag};
 use crate::{Error, Request, Response};
 
 impl Taking {
@@ -27,26 +27,20 @@ impl Taking {
         let existing = to.existing()?;
         self.check_lock_at(request, &to, existing)?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
+        let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
         let way = match existing {
             _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
             None => None,
-            Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => None,
+            Some(_) if may_replace && are_files => None,
             Some(found) if may_replace && place.webdav => {
                 check_apart(&from, stat, &to, found)?;
                 Some(self.set_aside((place, request), &to, found, written)?)
             }
-            Some(_) => {
-                let why = "That name is taken.";
-                return Err(Error::new(StatusCode::PRECONDITION_FAILED, why));
-            }
+            Some(_) => return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken.")),
         };
-        from.rename(
-            (moved, whole_from),
-            (&to, written, whole_to),
-            existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File)),
-        )
-        .map_err(|errno| match errno {
+        let renamed = from.rename((moved, whole_from), (&to, written, whole_to), are_files);
+        renamed.map_err(|errno| match errno {
             Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
             Errno::XDEV => Error::new(
                 StatusCode::CONFLICT,
@@ -59,16 +53,9 @@ impl Taking {
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
         let location = location_of(place, to.path(), stat.kind == Kind::Folder);
-        let response = match existing.is_none() {
-            true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
-            false => Response::no_content(),
-        };
-        // With the tag, a client can make sure that it moves the same file again.
         let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
-        Ok(match read.and_then(|read| tag_of(place, &to, read)) {
-            Some(tag) => response.with_header(header::ETAG, tag),
-            None => response,
-        })
+        let tag = read.and_then(|read| place.tag_of(to.open_to_read(read)?));
+        Ok(with_tag(created_or_replaced(location, existing.is_none()), tag))
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
 use super::shares::{Charged, Held, Owner};
+use crate::files::lock;
 
 /// Uploads in progress, by key.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Partials {
     /// Calls `with` with the uploads that have not expired, under the lock. Files of expired ones are closed after it
     /// is released, because freeing the space of a large file takes time.
     fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<Key, Arc<Partial>>) -> T) -> T {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         let now = Instant::now();
         let late: Vec<_> = open.extract_if(|_, partial| !partial.is_in_time(now, self.age)).collect();
         let result = with(&mut open);
@@ -142,7 +143,7 @@ impl Partial {
 
     /// Ends the upload, even if an older request still uses it.
     fn end(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.is_over {
             state.is_over = true;
             self.held.give_back();
@@ -152,7 +153,7 @@ impl Partial {
     /// Returns how many bytes have arrived, and a new turn: earlier requests can write no more. `None` if the upload
     /// has ended.
     pub fn take_turn(&self) -> Option<(u64, u64)> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.is_over {
             return None;
         }
@@ -163,7 +164,7 @@ impl Partial {
 
     /// Ends the upload for the request with this turn. Returns false if a later request has taken over.
     fn is_over_with(&self, turn: u64) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let has_turn = state.has_turn(turn);
         state.is_over |= has_turn;
         has_turn
@@ -180,10 +181,6 @@ impl Partial {
             Err(TryLockError::Poisoned(state)) => Some(state.into_inner().touched),
             Err(TryLockError::WouldBlock) => None,
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +199,7 @@ pub(super) struct Appender {
 
 impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.partial.state();
+        let mut state = lock(&self.partial.state);
         if !state.has_turn(self.turn) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request continues this upload"));
         }

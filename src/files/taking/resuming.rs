@@ -257,9 +257,13 @@ fn completes(request: &Request) -> Result<Option<bool>, Error> {
 
 fn number(request: &Request, name: &str) -> Result<Option<u64>, Error> {
     let Some(text) = item(request, name)? else { return Ok(None) };
-    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("{name} must be a number."));
-    digits.and_then(|text| text.parse().ok()).map(Some).ok_or_else(wrong)
+    digits(text).map(Some).ok_or_else(wrong)
+}
+
+/// Parses digits only. (`parse` would also accept "+80".)
+fn digits(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Returns an item (RFC 9651, section 3.3) without its parameters.
@@ -297,9 +301,6 @@ fn step(request: &Request) -> Result<Step, Error> {
 
 /// RFC 9110, section 14.4.
 fn range(line: &str) -> Option<Step> {
-    let digits = |text: &str| -> Option<u64> {
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-    };
     let (range, total) = line.strip_prefix("bytes ")?.trim().split_once('/')?;
     let total = digits(total)?;
     if range == "*" {

@@ -8,13 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
 use super::errors::in_units;
+use crate::files::lock;
 use crate::{Error, Request};
 
 /// The minimum number of bytes that a file or folder takes on a disk.
@@ -125,12 +126,6 @@ impl Default for Accounts {
     }
 }
 
-impl Accounts {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Shares {
     /// Returns how many uploads one client can have in progress.
     pub fn each(&self) -> usize {
@@ -147,7 +142,7 @@ impl Shares {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, what);
             Err(error.with_header(header::RETRY_AFTER, "10"))
         };
-        let mut table = self.accounts.table();
+        let mut table = lock(&self.accounts.table);
         if table.under_way >= self.limits.in_all {
             return refused("Too many uploads are in progress right now.");
         }
@@ -165,7 +160,7 @@ impl Shares {
     /// Reserves this many bytes for a file, until it is stored.
     pub fn hold(&self, owner: Owner, bytes: u64) -> Result<Held, Error> {
         let owner = match self.limits.quota {
-            Some(_) => self.accounts.table().known(owner, self.slice(self.accounts.start.elapsed())),
+            Some(_) => lock(&self.accounts.table).known(owner, self.slice(self.accounts.start.elapsed())),
             None => owner,
         };
         let held = Held { owner, bytes: Mutex::new(0), shares: self.clone() };
@@ -185,7 +180,7 @@ impl Shares {
             return Err(Beyond::Ever);
         }
         let slice = self.slice(now);
-        let mut table = self.accounts.table();
+        let mut table = lock(&self.accounts.table);
         let account = table.owners.entry(owner.clone()).or_default();
         account.forget(slice);
         let mut taken = account.held.saturating_add(account.added()).saturating_add(bytes);
@@ -210,7 +205,7 @@ impl Shares {
             return;
         }
         let slice = self.slice(now);
-        let mut table = self.accounts.table();
+        let mut table = lock(&self.accounts.table);
         let Some(account) = table.owners.get_mut(owner) else { return };
         account.held = account.held.saturating_sub(held);
         match account.added.back_mut() {
@@ -297,7 +292,7 @@ impl Account {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut table = self.accounts.table();
+        let mut table = lock(&self.accounts.table);
         table.under_way -= 1;
         if let Some(account) = table.owners.get_mut(&self.owner) {
             account.under_way -= 1;
@@ -319,7 +314,7 @@ impl Held {
 
     fn reach(&self, bytes: u64) -> Result<(), Beyond> {
         let wanted = bytes.max(BLOCK);
-        let mut held = self.bytes();
+        let mut held = lock(&self.bytes);
         if wanted > *held {
             // The message contains the whole length if it exceeds the whole quota.
             if self.shares.limits.quota.is_some_and(|(most, _)| wanted > most) {
@@ -333,7 +328,7 @@ impl Held {
 
     /// Records that a file of this many bytes is stored.
     pub fn keep(&self, bytes: u64) {
-        let mut held = self.bytes();
+        let mut held = lock(&self.bytes);
         let stored = bytes.max(BLOCK);
         let of_held = stored.min(*held);
         *held -= of_held;
@@ -342,12 +337,8 @@ impl Held {
 
     /// Releases everything that is reserved.
     pub fn give_back(&self) {
-        let held = std::mem::take(&mut *self.bytes());
+        let held = std::mem::take(&mut *lock(&self.bytes));
         self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, u64> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -391,7 +382,7 @@ mod tests {
     }
 
     fn len(shares: &Shares) -> usize {
-        shares.accounts.table().owners.len()
+        lock(&shares.accounts.table).owners.len()
     }
 
     #[test]
@@ -409,7 +400,7 @@ mod tests {
         drop(one);
         assert!(begin("ada").is_ok());
         drop((two, bob));
-        assert_eq!((len(&shares), shares.accounts.table().under_way), (0, 0));
+        assert_eq!((len(&shares), lock(&shares.accounts.table).under_way), (0, 0));
     }
 
     /// No period of a day has more than the quota of a day. The error states when there is room again.
@@ -441,7 +432,7 @@ mod tests {
     fn held_quota_is_kept_or_returned() {
         let shares = shares(9, 9, Some((100_000, DAY)));
         let taken = || {
-            let table = shares.accounts.table();
+            let table = lock(&shares.accounts.table);
             table.owners.get(&owner("ada")).map_or((0, 0), |account| (account.held, account.added()))
         };
         let held = shares.hold(owner("ada"), 50_000).unwrap();
@@ -470,7 +461,7 @@ mod tests {
         assert!(others.iter().all(|held| held.owner == Owner::Others) && len(&shares) == MAX_OWNERS + 1);
         assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "a known owner keeps its entry");
         let later = Duration::from_secs(4 * 86_400);
-        assert_eq!(shares.accounts.table().known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
+        assert_eq!(lock(&shares.accounts.table).known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
     }
 
     #[test]

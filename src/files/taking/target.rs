@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use http::StatusCode;
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::new_file::{NewFile, draw_name};
@@ -68,8 +68,7 @@ impl Target {
     pub fn inside(&self, place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
         let path = Writable::check(place, request, granted)?;
-        let flags = sys::PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let folder = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).map_err(error_of)?;
+        let folder = sys::open_entry(&self.folder, self.name(), sys::PASS).map_err(error_of)?;
         Ok(Target { folder, path, part: None })
     }
 
@@ -100,8 +99,7 @@ impl Target {
 
     /// Returns the name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
-        let folder = existing.filter(|found| found.kind == Kind::Folder).map(|found| found.identity());
-        Ok(Spot { named: self.at()?, folders: self.folders(), folder })
+        Ok(Spot { named: self.at()?, folders: self.folders(), folder: folder_of(existing) })
     }
 
     /// Returns the folders that contain the target, up to the root of the file system if the server can open them.
@@ -170,15 +168,13 @@ impl Target {
 
     /// Opens the file for its tag; `None` if that fails.
     pub fn open_to_read(&self, _: Granted<'_, Read>) -> Option<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Some(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).ok()?.into())
+        Some(sys::open_entry(&self.folder, self.name(), sys::READ).ok()?.into())
     }
 
     /// Opens the file to read or write the properties that clients set.
     #[cfg(feature = "webdav")]
     pub fn open_for_properties(&self) -> rustix::io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?;
+        let file = sys::open_entry(&self.folder, self.name(), sys::READ)?;
         match stat_of(&file)?.kind {
             Kind::File => Ok(file.into()),
             _ => Err(Errno::ISDIR),
@@ -240,6 +236,11 @@ impl Target {
             Some(Kind::Link | Kind::Other) => conflict("There is something with that name that is not a file."),
         }
     }
+}
+
+/// Returns the identity of what was found, if it is a folder.
+pub(super) fn folder_of(found: Option<FileStat>) -> Option<Identity> {
+    found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
 
 /// Returns the path of a request that writes, below the folder.

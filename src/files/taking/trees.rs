@@ -9,7 +9,6 @@ use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use http::{StatusCode, header};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
@@ -21,9 +20,12 @@ use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_in, stat_of};
 use super::super::sys;
+use super::changes::missing;
 use super::target::{self, Target};
 use super::writable::Whole;
-use super::{Owner, Place, Policy, Taking, changes, error_of, io_error, location_of, moves, taken};
+use super::{
+    Owner, Place, Policy, Taking, changes, created_or_replaced, error_of, io_error, location_of, moves, taken,
+};
 use crate::{Error, Request, Response, Validators};
 
 /// How many levels of folders a tree can have; `MOST`: how many entries.
@@ -109,10 +111,7 @@ impl Taking {
         }
         self.sync_folder(to.folder())?;
         let location = location_of(place, to.path(), is_folder);
-        Ok(match replaced.is_none() {
-            true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
-            false => Response::no_content(),
-        })
+        Ok(created_or_replaced(location, replaced.is_none()))
     }
 
     /// Moves aside what a new folder, or a file in place of a folder, will replace.
@@ -202,9 +201,8 @@ impl Copying<'_> {
         if existing == Some(source.identity()) {
             return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
-        let ends = from.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let above = ends.filter_map(|end| root.stat_checked(&from[..end]).ok());
-        let is_above = above.into_iter().any(|folder| Some(folder.identity()) == existing);
+        let mut above = path::folders_above(from).skip(1).filter_map(|folder| root.stat_checked(folder).ok());
+        let is_above = above.any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
             true => {
                 Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.".to_owned()))
@@ -217,10 +215,7 @@ impl Copying<'_> {
     fn check_conditions(self, from: &Opened) -> Result<(), Error> {
         let validators = match from {
             Opened::File(file, stat) => Validators {
-                etag: file
-                    .try_clone()
-                    .ok()
-                    .and_then(|file| self.place.preparer.tag(file, self.place.held, SystemTime::now())),
+                etag: file.try_clone().ok().and_then(|file| self.place.tag_of(file)),
                 last_modified: stat.dated().to_system_time(),
             },
             Opened::Folder => Validators::default(),
@@ -266,8 +261,7 @@ impl Copying<'_> {
             }
             None => None,
         };
-        give(existing.is_some() && way.is_none())
-            .map_err(|errno| if errno == Errno::EXIST { taken() } else { error_of(errno) })?;
+        give(existing.is_some() && way.is_none()).map_err(error_of)?;
         way.map_or(Ok(()), |way| taking.replaced(way))
     }
 
@@ -463,10 +457,6 @@ fn unread(error: OpenError) -> Error {
         OpenError::Forbidden => Error::new(StatusCode::FORBIDDEN, "The server has no permission to read it."),
         OpenError::Io(cause) | OpenError::Busy(cause) | OpenError::TooManyListings(cause) => Error::from(cause),
     }
-}
-
-fn missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 fn wrong_depth() -> Error {

@@ -37,7 +37,7 @@ impl Tree {
 
     /// Returns how many folders above the root are watched.
     fn above(&self) -> usize {
-        match &self.watcher.table().above {
+        match &lock(&self.watcher.table).above {
             Some(Above::Watched(above)) => above.len(),
             Some(Above::Asked) | None => 0,
         }
@@ -148,7 +148,7 @@ fn dropped_watches_leave_nothing_behind() {
     tree.watcher.catch_up(&tree.root, Instant::now());
     drop(moved);
     assert_eq!(tree.watches(), 0);
-    let table = tree.watcher.table();
+    let table = lock(&tree.watcher.table);
     assert!(table.watches.is_empty() && table.folders.is_empty() && table.above.is_none(), "{table:?}");
 }
 
@@ -169,7 +169,7 @@ fn a_removed_folder_is_forgotten() {
     drop(folder);
     tree.watcher.catch_up(&tree.root, Instant::now());
     assert!(!listing.holds());
-    let table = tree.watcher.table();
+    let table = lock(&tree.watcher.table);
     assert!(!table.folders.contains_key(&b"a/c"[..]), "{table:?}");
     assert!(table.folders.values().all(|(wd, _)| table.watches.contains_key(wd)), "{table:?}");
 }

@@ -26,7 +26,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject_partial(*partial, slow, may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
-            State::Waiting(waiting) => self.stop_waiting(*waiting),
+            State::Waiting(waiting) => self.handle_late(waiting.exchange),
             _ => Next::Close,
         }
     }

@@ -190,7 +190,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Called when the server shuts down.
     pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Next {
         if !waiting.wait.outlasts_shutdown {
-            return self.stop_waiting(*waiting);
+            return self.handle_late(waiting.exchange);
         }
         let within = waiting.wait.within;
         self.state = State::Waiting(waiting);
@@ -227,11 +227,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
-    pub(super) fn stop_waiting(&mut self, waiting: WaitingRequest) -> Next {
-        self.handle_late(waiting.exchange)
-    }
-
-    fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
+    pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
         // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {
             exchange.keep_alive = false;

@@ -124,16 +124,17 @@ impl<'a> Depth<'a> {
         request.asked().has_reached(self.level)
     }
 
-    /// Returns a handler inside a layer, if it has been called for this request, or if the request was rejected before
-    /// any handler was called. In the second case its hooks also apply, because it serves all requests.
+    /// Returns a handler inside a layer, if it has been called for this request, or if no handler was called: the
+    /// request was rejected before, or there is none. In these cases its hooks also apply, because it serves all
+    /// requests.
     pub(super) fn layered<'h>(
         self,
-        request: &Request,
+        request: Option<&Request>,
         inner: &'h dyn RequestHandler,
     ) -> Option<(&'h dyn RequestHandler, Depth<'a>)> {
-        let is_rejected = !Depth::OUTERMOST.has_reached(request);
         let depth = self.inner().ok()?;
-        (is_rejected || depth.has_reached(request)).then_some((inner, depth))
+        let applies = |request: &Request| !Depth::OUTERMOST.has_reached(request) || depth.has_reached(request);
+        request.is_none_or(applies).then_some((inner, depth))
     }
 
     /// Returns how many of the next inner layers have been called.

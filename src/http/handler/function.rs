@@ -1,7 +1,5 @@
 //! A closure as a handler.
 
-use std::fmt;
-
 use http::Method;
 
 use super::chain::whole_handler_methods;
@@ -14,11 +12,7 @@ use crate::http::response::{Response, Result};
 #[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct HandlerFn<F>(F);
 
-impl<F> fmt::Debug for HandlerFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerFn(..)")
-    }
-}
+opaque!(HandlerFn<F>);
 
 /// Creates a handler that calls this closure for every method except CONNECT and TRACE, which are rejected.
 ///

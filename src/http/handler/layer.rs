@@ -182,65 +182,49 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
             self.layer.on_rejection(request);
         }
-        // Without a request, no handler has been called, and the inner handlers can also return the page.
-        let inner = match request {
-            Some(request) => depth.layered(request, &self.inner),
-            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
-        };
+        let inner = depth.layered(request, &self.inner);
         let dressed = inner.and_then(|(inner, depth)| inner.chain_error_response(request, error, depth));
         dressed.or_else(|| self.layer.error_response(request, error))
     }
 
     fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth<'_>) -> Response {
-        if let Some((inner, depth)) = depth.layered(request, &self.inner) {
+        if let Some((inner, depth)) = depth.layered(Some(request), &self.inner) {
             response = inner.chain_finish_response(request, response, depth);
         }
         self.layer.finish_response(request, response)
     }
 
     fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
-        let inner = match record.request() {
-            Some(request) => depth.layered(request, &self.inner),
-            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
-        };
-        if let Some((inner, depth)) = inner {
+        if let Some((inner, depth)) = depth.layered(record.request(), &self.inner) {
             inner.chain_log_request(record, depth);
         }
         self.layer.log_request(record);
     }
 }
 
+/// Implements methods that call the same method of what a pointer points to.
+macro_rules! pass_on {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        fn $name(&self, $($argument: $type),*) $(-> $result)? {
+            (**self).$name($($argument),*)
+        }
+    )*};
+}
+pub(super) use pass_on;
+
 /// Implements [`Layer`] for a pointer to a layer.
 macro_rules! behind {
     ($(#[$what:meta])* $pointer:ty) => {
         $(#[$what])*
         impl<L: Layer + ?Sized> Layer for $pointer {
-            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-                (**self).before_body(request, plan)
-            }
-
-            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-                (**self).handle(request, next)
-            }
-
-            fn verify_client(&self, client: &Client) -> bool {
-                (**self).verify_client(client)
-            }
-
-            fn on_rejection(&self, request: &Request) {
-                (**self).on_rejection(request);
-            }
-
-            fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-                (**self).error_response(request, error)
-            }
-
-            fn finish_response(&self, request: &Request, response: Response) -> Response {
-                (**self).finish_response(request, response)
-            }
-
-            fn log_request(&self, record: &LogRecord<'_>) {
-                (**self).log_request(record)
+            pass_on! {
+                fn before_body(request: &Request, plan: &mut BodyPlan) -> Result<()>;
+                fn handle(request: &Request, next: Next<'_>) -> Result<Response>;
+                fn verify_client(client: &Client) -> bool;
+                fn on_rejection(request: &Request);
+                fn error_response(request: Option<&Request>, error: &Error) -> Option<Response>;
+                fn finish_response(request: &Request, response: Response) -> Response;
+                fn log_request(record: &LogRecord<'_>);
             }
         }
     };
@@ -305,11 +289,7 @@ impl<L: Layer> Layer for Option<L> {
 #[derive(Clone, Copy)]
 pub struct LayerFn<F>(F);
 
-impl<F> fmt::Debug for LayerFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LayerFn(..)")
-    }
-}
+opaque!(LayerFn<F>);
 
 /// Creates a layer from this closure, which is called with each whole request ([`Layer::handle`]). Check rights with
 /// [`before_body_fn`] instead, before any inner handler is called.
@@ -331,11 +311,7 @@ where
 #[derive(Clone, Copy)]
 pub struct BeforeBodyFn<F>(F);
 
-impl<F> fmt::Debug for BeforeBodyFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BeforeBodyFn(..)")
-    }
-}
+opaque!(BeforeBodyFn<F>);
 
 /// Creates a layer from this closure, which is called with the head of each request, before any inner handler and
 /// before the body is read ([`Layer::before_body`]). It accepts or rejects the request, and sets the plan of its body.

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use http::{StatusCode, header};
@@ -12,8 +11,9 @@ use http::{StatusCode, header};
 use super::event::ServerEvent;
 use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
+use crate::http::lock;
 use crate::http::request::Request;
-use crate::tcp::Waker;
+use crate::tcp::{Network, Waker};
 
 /// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the
 /// listeners.
@@ -77,7 +77,7 @@ struct State {
 
 struct Entry {
     pushed: Weak<Pushed>,
-    address: Option<IpAddr>,
+    address: Option<Network>,
 }
 
 /// The action for a listener that reads so slowly that its queue is full.
@@ -181,8 +181,7 @@ impl Broadcast {
     /// Sends a comment after this time without an event, to find clients that have disconnected and to keep proxies
     /// from closing the connection. Default: 15 seconds; `None`: never.
     pub fn heartbeat(self, every: impl Into<Option<Duration>>) -> Broadcast {
-        let every = every.into();
-        self.with(|settings| settings.heartbeat = every)
+        self.with(|settings| settings.heartbeat = every.into())
     }
 
     fn with(self, change: impl FnOnce(&mut Settings)) -> Broadcast {
@@ -196,7 +195,7 @@ impl Broadcast {
     /// Sends an event to all listeners, and returns their number. Does not wait for them.
     pub fn send(&self, event: impl Into<ServerEvent>) -> usize {
         let mut event = event.into();
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         state.sent += 1;
         if self.0.settings.history > 0 && event.id.is_none() {
             event.id = Some(format!("{:x}-{}", self.0.run, state.sent));
@@ -257,8 +256,8 @@ impl Broadcast {
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
-        let address = request.client_ip().map(network_of);
-        let mut state = self.lock();
+        let address = request.client_ip().map(Network::of);
+        let mut state = lock(&self.0.state);
         if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
             let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
             state.listeners.retain(is_there);
@@ -289,19 +288,7 @@ impl Broadcast {
 
     /// Returns the number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
-        self.lock().listeners.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns the address for the limit per address. An IPv6 client has a /64 of its own.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address => address,
+        lock(&self.0.state).listeners.len()
     }
 }
 
@@ -311,8 +298,4 @@ impl fmt::Debug for Broadcast {
     }
 }
 
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener(..)")
-    }
-}
+opaque!(Listener);

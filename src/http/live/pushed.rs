@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::http::lock;
 use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
@@ -110,12 +111,12 @@ impl Pushed {
 
     /// Adds a piece to the queue. Returns the waker for the caller to call without the lock.
     pub(crate) fn push(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
-        self.push_into(self.lock(), piece)
+        self.push_into(lock(&self.state), piece)
     }
 
     /// Adds a piece to the queue, and waits for room until the deadline.
     pub(super) fn push_before(&self, deadline: Option<Instant>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
             state.waiting += 1;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(tcp::now()));
@@ -146,7 +147,7 @@ impl Pushed {
     /// Inserts shared pieces at the front of the queue, after those inserted earlier. They do not count towards the
     /// limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         for piece in pieces {
             let at = state.preloaded;
             state.pieces.insert(at, piece);
@@ -156,7 +157,7 @@ impl Pushed {
 
     /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
     pub(crate) fn skip_for(&self, length: usize) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.bytes > 0 && state.bytes + length > self.limit {
             let oldest = state.preloaded;
             let Some(piece) = state.pieces.remove(oldest) else { return };
@@ -166,7 +167,7 @@ impl Pushed {
 
     /// Marks the body as complete. Returns the waker of the connection.
     pub(crate) fn complete(&self) -> Option<Waker> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.end.get_or_insert(PushedEnd::Complete);
         state.waker.clone()
     }
@@ -174,7 +175,7 @@ impl Pushed {
     /// Interrupts the body and drops the queued bytes. Returns the waker to abort the connection, which may be waiting
     /// for its client to read.
     pub(crate) fn break_off(&self) -> Option<Waker> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.end == Some(PushedEnd::Complete) {
             return None;
         }
@@ -189,38 +190,34 @@ impl Pushed {
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.lock().gone
+        lock(&self.state).gone
     }
 
     /// Adds a piece that was rejected before to the queue.
     pub(super) fn push_again(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.unsent -= 1;
         self.push_into(state, piece)
     }
 
     /// Returns whether a rejected piece was not sent again.
     pub(super) fn has_gap(&self) -> bool {
-        self.lock().unsent > 0
+        lock(&self.state).unsent > 0
     }
 
     pub(super) fn is_shutting_down(&self) -> bool {
-        self.lock().shutting_down
+        lock(&self.state).shutting_down
     }
 
     /// Sets a function that is called when there is room after a rejected piece. If there is room now, returns the
     /// waker of the connection.
     pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
         let waker = state.waker.clone().filter(|_| state.awaits_room); // a send has failed before
         drop(state);
         drop(before);
         waker
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,12 +283,12 @@ impl PushedBody {
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
     pub(crate) fn attach(&self, waker: Waker) {
-        self.pushed.lock().waker = Some(waker);
+        lock(&self.pushed.state).waker = Some(waker);
     }
 
     /// Takes queued pieces, up to about this many bytes.
     pub(crate) fn take(&mut self, most: usize) -> Taken {
-        let mut state = self.pushed.lock();
+        let mut state = lock(&self.pushed.state);
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < most
             && let Some(piece) = state.take_next()
@@ -314,9 +311,9 @@ impl PushedBody {
 
     /// Calls the sender's function, which can send more.
     pub(crate) fn call_for_more(&self, _: MayBlock) {
-        let Some(mut on_drain) = self.pushed.lock().on_drain.take() else { return };
+        let Some(mut on_drain) = lock(&self.pushed.state).on_drain.take() else { return };
         on_drain();
-        let mut state = self.pushed.lock();
+        let mut state = lock(&self.pushed.state);
         let left = match state.gone || state.on_drain.is_some() {
             true => Some(on_drain), // the function was replaced meanwhile
             false => state.on_drain.replace(on_drain),
@@ -340,13 +337,13 @@ impl PushedBody {
 
     /// Records that the server is shutting down, so that the sender can check it.
     pub(crate) fn begin_shutdown(&self) {
-        self.pushed.lock().shutting_down = true;
+        lock(&self.pushed.state).shutting_down = true;
     }
 }
 
 impl Drop for PushedBody {
     fn drop(&mut self) {
-        let mut state = self.pushed.lock();
+        let mut state = lock(&self.pushed.state);
         state.gone = true;
         let left = (std::mem::take(&mut state.pieces), state.on_drain.take());
         state.waker = None;

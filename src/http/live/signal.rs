@@ -4,9 +4,10 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use crate::http::lock;
 use crate::tcp::Waker;
 
 /// A notification that requests wait for: [`Response::wait_for`](crate::Response::wait_for). Clones share it.
@@ -63,7 +64,7 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let waker = self.signal.lock().waiting.remove(&self.number);
+        let waker = lock(&self.signal.0).waiting.remove(&self.number);
         drop(waker); // without the lock
     }
 }
@@ -93,7 +94,7 @@ impl Signal {
     /// Notifies the signal: all waiting requests are handled again soon. Does not wait for them.
     pub fn notify(&self) {
         let waiting = {
-            let mut state = self.lock();
+            let mut state = lock(&self.0);
             state.version += 1;
             std::mem::take(&mut state.waiting)
         };
@@ -103,16 +104,12 @@ impl Signal {
 
     /// Returns the current point in time. Take the ticket before you check the state that the request waits for.
     pub fn ticket(&self) -> Ticket {
-        Ticket { signal: self.clone(), version: self.lock().version }
+        Ticket { signal: self.clone(), version: lock(&self.0).version }
     }
 
     /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).waiting.len()
     }
 }
 
@@ -120,7 +117,7 @@ impl Ticket {
     /// Registers this connection to be called when the signal is notified, until the returned value is dropped. `None`
     /// if it has been notified since the ticket was taken.
     pub(crate) fn register(&self, waker: Waker) -> Option<Registered> {
-        let mut state = self.signal.lock();
+        let mut state = lock(&self.signal.0);
         if state.version != self.version {
             return None;
         }
@@ -132,7 +129,7 @@ impl Ticket {
 
     /// Returns whether the signal has been notified since the ticket was taken.
     pub fn is_over(&self) -> bool {
-        self.signal.lock().version != self.version
+        lock(&self.signal.0).version != self.version
     }
 }
 
@@ -189,7 +186,7 @@ impl<K: Eq + Hash> Signals<K> {
 
     /// Returns the current point in time of a key: [`Signal::ticket`].
     pub fn ticket(&self, key: K) -> Ticket {
-        let mut keyed = self.lock();
+        let mut keyed = lock(&self.0);
         if let Some(signal) = keyed.signals.get(&key).and_then(Weak::upgrade) {
             return Signal(signal).ticket();
         }
@@ -208,7 +205,7 @@ impl<K: Eq + Hash> Signals<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let signal = self.lock().signals.remove(key).and_then(|signal| signal.upgrade());
+        let signal = lock(&self.0).signals.remove(key).and_then(|signal| signal.upgrade());
         if let Some(signal) = signal {
             Signal(signal).notify(); // without the lock
         }
@@ -216,18 +213,14 @@ impl<K: Eq + Hash> Signals<K> {
 
     /// Notifies the requests that wait for any key.
     pub fn notify_all(&self) {
-        let signals = std::mem::take(&mut self.lock().signals);
+        let signals = std::mem::take(&mut lock(&self.0).signals);
         signals.into_values().filter_map(|signal| signal.upgrade()).for_each(|signal| Signal(signal).notify());
     }
 
     /// Returns the number of waiting requests.
     pub fn waiting(&self) -> usize {
-        let signals: Vec<_> = self.lock().signals.values().filter_map(Weak::upgrade).collect();
+        let signals: Vec<_> = lock(&self.0).signals.values().filter_map(Weak::upgrade).collect();
         signals.into_iter().map(|signal| Signal(signal).waiting()).sum()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Keyed<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -251,7 +244,7 @@ impl<K> fmt::Debug for Signals<K> {
 
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
+        let state = lock(&self.0);
         f.debug_struct("Signal").field("version", &state.version).field("waiting", &state.waiting.len()).finish()
     }
 }
@@ -286,7 +279,7 @@ mod tests {
         for key in 0..10_000 {
             drop(signals.ticket(key));
         }
-        assert!(signals.lock().signals.len() <= 2 * FIRST_PRUNING, "{}", signals.lock().signals.len());
+        assert!(lock(&signals.0).signals.len() <= 2 * FIRST_PRUNING, "{}", lock(&signals.0).signals.len());
         signals.notify(&usize::MAX);
         assert!(kept.is_over());
     }

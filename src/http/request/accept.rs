@@ -2,6 +2,7 @@
 
 use super::Request;
 use super::accept_encoding::weight;
+use super::head::list_members;
 
 impl Request {
     /// Returns the largest weight, in thousandths, that the client's `Accept` gives to one of these media ranges, or
@@ -20,7 +21,7 @@ impl Request {
     /// assert_eq!(request.accept_weight(&["image/png"]), None);
     /// ```
     pub fn accept_weight(&self, ranges: &[&str]) -> Option<u16> {
-        let members = self.header_all("accept").flat_map(|line| line.split(|&byte| byte == b','));
+        let members = self.header_all("accept").flat_map(list_members);
         let weights = members.filter_map(|member| {
             let mut parts = member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
             let range = parts.next().unwrap_or_default();

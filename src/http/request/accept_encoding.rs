@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::Request;
+use super::head::list_members;
 use crate::http::error::Error;
 
 impl Request {
@@ -29,7 +30,7 @@ impl Request {
         let mut is_present = false;
         for line in self.header_all("accept-encoding") {
             is_present = true;
-            line.split(|&byte| byte == b',').for_each(|item| accepted.add(item, offered));
+            list_members(line).for_each(|item| accepted.add(item, offered));
         }
         if !is_present {
             return Ok(None);

@@ -2,7 +2,7 @@
 //! and its thread waits for the client. `connection` creates it in the turn in which the handler is called, and takes
 //! the rest back when the handler has returned.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fmt, io};
 
 use http::StatusCode;
@@ -13,6 +13,7 @@ use super::framing::BodyLength;
 use super::incoming::{Incoming, Need};
 use super::room::{BodyLimits, TOO_LARGE};
 use super::stored::StoredBody;
+use crate::http::lock;
 use crate::http::rejection::Rejection;
 use crate::tcp::{BlockingInput, Input};
 
@@ -96,13 +97,13 @@ impl ArrivingBody {
         match (self.whole.get(), self.length) {
             (Some(whole), _) => whole.len(),
             (None, BodyLength::Known(length)) => length,
-            (None, _) => self.receiving().state.received(),
+            (None, _) => lock(&self.receiving).state.received(),
         }
     }
 
     /// Returns whether the body is known to be empty.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && matches!(self.receiving().state, State::Complete(_))
+        self.len() == 0 && matches!(lock(&self.receiving).state, State::Complete(_))
     }
 
     /// Receives the rest of the body.
@@ -110,7 +111,7 @@ impl ArrivingBody {
         if let Some(whole) = self.whole.get() {
             return Ok(whole);
         }
-        let mut receiving = self.receiving();
+        let mut receiving = lock(&self.receiving);
         if let Some(whole) = self.whole.get() {
             return Ok(whole); // another thread received it
         }
@@ -120,7 +121,7 @@ impl ArrivingBody {
 
     /// `at` is the number of bytes that this reader has read before.
     pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut receiving = self.receiving();
+        let mut receiving = lock(&self.receiving);
         match self.whole.get() {
             Some(whole) => whole.read_at(buffer, at),
             None => receiving.read(self.length, buffer),
@@ -129,7 +130,7 @@ impl ArrivingBody {
 
     /// Returns how many bytes were received.
     pub(crate) fn received(&self) -> u64 {
-        self.receiving().state.received()
+        lock(&self.receiving).state.received()
     }
 
     pub(crate) fn end(self) -> ArrivingEnd {
@@ -142,10 +143,6 @@ impl ArrivingBody {
             State::Failed(_) => Rest::Failed,
         };
         ArrivingEnd { unread: arrival.unread, rest, limit: arrival.limits.body, whole: self.whole.into_inner() }
-    }
-
-    fn receiving(&self) -> MutexGuard<'_, Receiving> {
-        self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,11 @@
 //! request; used by the chain.
 
 use std::any::TypeId;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::http::error::Error;
+use crate::http::lock;
 
 /// The progress of the pass down the chain. Only one thread at a time handles a request.
 ///
@@ -49,7 +50,7 @@ impl Asked {
     /// Records the handler to which the request is passed at this depth. If the request was passed to another handler
     /// before, records from this depth inwards are dropped.
     pub(crate) fn enter(&self, depth: u32, handler: Handler) {
-        let mut more = self.more();
+        let mut more = lock(&self.more);
         let more = more.get_or_insert_default();
         match more.entered.iter().find(|(known, _)| *known == depth) {
             Some((_, known)) if *known == handler => return,
@@ -67,14 +68,14 @@ impl Asked {
 
     /// Records that the handler at this depth rejects the request. Handlers inside it are not called.
     pub(crate) fn refuse(&self, depth: u32, error: &Error) {
-        self.more().get_or_insert_default().refusal = Some(error.clone());
+        lock(&self.more).get_or_insert_default().refusal = Some(error.clone());
         self.refused_at.store(depth + 1, Relaxed);
     }
 
     /// Returns the error of the handler at this depth if it has rejected the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
-            true => self.more().as_ref().and_then(|more| more.refusal.clone()),
+            true => lock(&self.more).as_ref().and_then(|more| more.refusal.clone()),
             false => None,
         }
     }
@@ -87,15 +88,11 @@ impl Asked {
             fn drop(&mut self) {
                 self.0.reached.store(self.1, Relaxed);
                 self.0.refused_at.store(self.2, Relaxed);
-                *self.0.more() = self.3.take();
+                *lock(&self.0.more) = self.3.take();
             }
         }
         let (reached, refused_at) = (self.reached.swap(0, Relaxed), self.refused_at.swap(0, Relaxed));
-        let _restore = Restore(self, reached, refused_at, self.more().take());
+        let _restore = Restore(self, reached, refused_at, lock(&self.more).take());
         call()
-    }
-
-    fn more(&self) -> MutexGuard<'_, Option<Box<More>>> {
-        self.more.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -58,23 +58,23 @@ impl UnreadBody {
     }
 
     fn drop_up_to(&mut self, most: u64, input: &mut Input) -> DiscardProgress {
-        let progress = loop {
-            let (count, step) = match self.decoder.step(input.bytes(), usize::MAX) {
-                Ok((count, step)) => (count, Some(step)),
-                Err(_) => return DiscardProgress::TooMuch,
+        loop {
+            let Ok((count, step)) = self.decoder.step(input.bytes(), usize::MAX) else {
+                return DiscardProgress::TooMuch;
             };
             let progress = match step {
-                Some(Step::NeedInput) => Some(DiscardProgress::More),
-                Some(Step::End) => Some(DiscardProgress::Done),
-                _ => None,
+                Step::NeedInput => Some(DiscardProgress::More),
+                Step::End => Some(DiscardProgress::Done),
+                Step::Data(_) => None,
             };
             input.consume(count);
             self.dropped += count as u64;
-            if let Some(progress) = progress {
-                break progress;
+            match progress {
+                // An incomplete line stays in the input; `chunked` limits its length.
+                Some(_) if self.dropped > most => return DiscardProgress::TooMuch,
+                Some(progress) => return progress,
+                None => {}
             }
-        };
-        // An incomplete line stays in the input; `chunked` limits its length.
-        if self.dropped > most { DiscardProgress::TooMuch } else { progress }
+        }
     }
 }

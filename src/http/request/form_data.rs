@@ -18,6 +18,7 @@ pub(crate) use self::saving::{FormSink, SavedForm};
 pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
 use super::new_file;
+use super::parameters::check_charset;
 use crate::http::error::Error;
 
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
@@ -175,11 +176,7 @@ impl<R: Read> Part<'_, R> {
     /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type
     /// has a charset other than UTF-8 (or ASCII); 500 if the reader fails.
     pub fn text(self) -> Result<String, Error> {
-        if let Some(charset) = self.content_type().and_then(fields::charset)
-            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-        {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8"));
-        }
+        check_charset(self.content_type())?;
         let limit = self.field_limit;
         String::from_utf8(self.bytes(limit)?).map_err(|_| bad_request("a field of the form is not UTF-8"))
     }
@@ -225,16 +222,7 @@ impl<R: Read> Part<'_, R> {
     /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file was
     /// created.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
-        let (folder, name) = (folder.as_ref(), self.safe_file_name().unwrap_or_else(|| "file".to_owned()));
-        let mut path = folder.join(&name);
-        for _ in 0..100 {
-            match self.save(&path) {
-                // The content has not been read yet, so it can be saved under another name.
-                Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
-                saved => return saved.map(|_| path),
-            }
-        }
-        self.save(&path).map(|_| path)
+        create_in(folder.as_ref(), self.safe_file_name(), |path| self.save(path)).map(|(path, _)| path)
     }
 
     fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
@@ -248,6 +236,23 @@ impl<R: Read> Part<'_, R> {
             self.splitter.consume(count);
         }
     }
+}
+
+/// Calls `create` with a path in the folder, and with others while the name is taken, before any content is read.
+fn create_in<T>(
+    folder: &Path,
+    name: Option<String>,
+    mut create: impl FnMut(&Path) -> Result<T, Error>,
+) -> Result<(PathBuf, T), Error> {
+    let name = name.unwrap_or_else(|| "file".to_owned());
+    let mut path = folder.join(&name);
+    for _ in 0..100 {
+        match create(&path) {
+            Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
+            created => return created.map(|created| (path, created)),
+        }
+    }
+    create(&path).map(|created| (path, created))
 }
 
 impl<R: Read> Read for Part<'_, R> {

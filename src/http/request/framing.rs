@@ -4,7 +4,7 @@
 
 use http::{StatusCode, Version};
 
-use super::head::Head;
+use super::head::{Head, list_members};
 use super::target;
 use crate::http::rejection::Rejection;
 
@@ -166,8 +166,3 @@ impl FramingFields {
 
 const UNKNOWN_CODING: Rejection =
     Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked");
-
-/// Returns the members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
-fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}

@@ -33,7 +33,7 @@ pub(crate) enum Need {
 impl Incoming {
     /// Rejects a body at once if its Content-Length exceeds a limit, or if there is no room for it.
     pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
-        let writer = BodyWriter::new(announced(length), limits)?;
+        let writer = BodyWriter::new(length.known(), limits)?;
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
@@ -43,7 +43,7 @@ impl Incoming {
         length: BodyLength,
         limits: &BodyLimits,
     ) -> Result<Incoming, Rejection> {
-        let writer = BodyWriter::writing_to(to, announced(length), limits)?;
+        let writer = BodyWriter::writing_to(to, length.known(), limits)?;
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
@@ -83,13 +83,5 @@ impl Incoming {
 
     pub(crate) fn finish(self) -> StoredBody {
         self.writer.finish()
-    }
-}
-
-fn announced(length: BodyLength) -> Option<u64> {
-    match length {
-        BodyLength::None => Some(0),
-        BodyLength::Known(length) => Some(length),
-        BodyLength::Chunked => None,
     }
 }

@@ -1,7 +1,21 @@
 //! Parameters of a media type (RFC 9110, sections 5.6.6 and 8.3.1).
 
+use http::StatusCode;
+
+use crate::http::error::Error;
+
+/// Fails with 415 if text of this media type is in a charset other than UTF-8 (or ASCII).
+pub(super) fn check_charset(content_type: Option<&str>) -> Result<(), Error> {
+    let is_utf_8 =
+        |charset: String| ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
+    match content_type.and_then(charset).is_none_or(is_utf_8) {
+        true => Ok(()),
+        false => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8")),
+    }
+}
+
 /// Returns the parameter `charset` of a media type (RFC 9110, section 8.3.1).
-pub(super) fn charset(content_type: &str) -> Option<String> {
+fn charset(content_type: &str) -> Option<String> {
     let mut rest = content_type.split_once(';')?.1;
     loop {
         let (name, value, behind) = parameter(rest)?;

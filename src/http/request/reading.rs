@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::body::BodyReader;
 use super::form::Form;
 use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
-use super::parameters::charset;
+use super::parameters::check_charset;
 use super::{Request, new_file};
 use crate::http::error::Error;
 
@@ -29,11 +29,7 @@ impl Request {
     /// # Errors
     /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
-        if let Some(charset) = self.header("content-type").and_then(charset)
-            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-        {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8"));
-        }
+        check_charset(self.header("content-type"))?;
         let text = match self.bytes()? {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
             Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),

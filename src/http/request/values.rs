@@ -3,11 +3,12 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http::StatusCode;
 
 use crate::http::error::Error;
+use crate::http::lock;
 
 /// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
 /// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores a `User` as
@@ -222,7 +223,7 @@ type Value = (TypeId, Arc<dyn Any + Send + Sync>);
 
 impl Values {
     pub(crate) fn put<T: Any + Send + Sync>(&self, value: T) {
-        let mut values = self.0.get_or_init(Default::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = lock(self.0.get_or_init(Default::default));
         let kind = TypeId::of::<T>();
         values.retain(|(known, _)| *known != kind);
         values.push((kind, Arc::new(value)));
@@ -232,7 +233,7 @@ impl Values {
     pub(crate) fn copied(&self) -> Values {
         match self.0.get() {
             Some(values) => {
-                let values = values.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let values = lock(values).clone();
                 Values(OnceLock::from(Box::new(Mutex::new(values))))
             }
             None => Values::default(),
@@ -253,7 +254,7 @@ impl Values {
 
 #[inline(never)]
 fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>) -> Option<Arc<T>> {
-    let values = values.lock().unwrap_or_else(PoisonError::into_inner);
+    let values = lock(values);
     let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());
     found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
 }

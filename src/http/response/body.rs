@@ -28,15 +28,22 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
+    /// Returns the bytes, if all of them are in memory.
+    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            ResponseBody::Static(bytes) => Some(bytes),
+            ResponseBody::Bytes(bytes) => Some(bytes),
+            ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
+            ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
+        }
+    }
+
     /// Returns the length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            ResponseBody::Static(bytes) => Some(bytes.len() as u64),
-            ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
-            ResponseBody::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
             ResponseBody::File { length, .. } => Some(*length),
             ResponseBody::Stream { length, .. } => *length,
-            ResponseBody::Pushed(_) => None,
+            body => body.in_memory().map(|bytes| bytes.len() as u64),
         }
     }
 
@@ -52,15 +59,15 @@ impl ResponseBody {
     /// there are fewer.
     ///
     /// # Errors
-    /// Returns the body itself if it is pushed by other threads, because it has no reader.
-    pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, ResponseBody> {
+    /// Returns a body that other threads push, because it has no reader.
+    pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, PushedBody> {
         Ok(match self {
-            ResponseBody::Pushed(_) => return Err(self),
+            ResponseBody::Pushed(body) => return Err(body),
             ResponseBody::Static(bytes) => Box::new(bytes),
             ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
             ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
             ResponseBody::File { file, start, length } => {
-                Box::new(ExactReader { read: OpenFileReader { file, at: start }, left: length })
+                Box::new(ExactReader { read: FileReader { file, at: start }, left: length })
             }
             ResponseBody::Stream { read, length } => match length.or(declared) {
                 Some(left) => Box::new(ExactReader { read, left }),
@@ -71,49 +78,31 @@ impl ResponseBody {
 
     /// Calls the tee with the bytes of the body: at once for a body in memory, and while it is sent for others.
     pub(crate) fn with_tee(self, mut tee: Tee, declared: Option<u64>) -> ResponseBody {
-        match self {
-            ResponseBody::Pushed(mut body) => {
+        if let Some(bytes) = self.in_memory() {
+            tee(bytes);
+            return self;
+        }
+        let length = self.length().or(declared);
+        match self.into_reader(length) {
+            Ok(read) => ResponseBody::Stream { read: Box::new(TeeReader { read, tee }), length },
+            Err(mut body) => {
                 body.set_tee(tee);
                 ResponseBody::Pushed(body)
-            }
-            ResponseBody::File { .. } | ResponseBody::Stream { .. } => {
-                let length = self.length().or(declared);
-                match self.into_reader(length) {
-                    Ok(read) => ResponseBody::Stream { read: Box::new(TeeReader { read, tee }), length },
-                    Err(body) => body,
-                }
-            }
-            ResponseBody::Static(bytes) => {
-                tee(bytes);
-                self
-            }
-            ResponseBody::Bytes(ref bytes) => {
-                tee(bytes);
-                self
-            }
-            ResponseBody::Shared(ref bytes) => {
-                tee((**bytes).as_ref());
-                self
             }
         }
     }
 
-    /// Reads the whole body; of a stream, the `expected` number of bytes, if given.
-    pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
-        match self {
-            ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
-            ResponseBody::Bytes(bytes) => Ok(bytes),
-            ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
-            ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
+    /// Reads the whole body; of a stream, the `declared` number of bytes, if given. Memory grows while they are read,
+    /// because the length may be wrong.
+    pub(crate) fn read(self, declared: Option<u64>) -> io::Result<Vec<u8>> {
+        if let ResponseBody::Bytes(bytes) = self {
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        match self.into_reader(declared) {
+            Ok(mut read) => read.read_to_end(&mut bytes).map(|_| bytes),
             // Only the queued bytes: a test does not wait for more.
-            ResponseBody::Pushed(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
-            ResponseBody::Stream { mut read, .. } => match expected {
-                Some(length) => read_exactly(length, read),
-                None => {
-                    let mut bytes = Vec::new();
-                    read.read_to_end(&mut bytes).map(|_| bytes)
-                }
-            },
+            Err(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
         }
     }
 }
@@ -171,36 +160,15 @@ impl Read for TeeReader {
     }
 }
 
-/// Reads exactly this many bytes. Memory grows while they are read, because the length may be wrong.
-fn read_exactly(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    read.take(length).read_to_end(&mut bytes)?;
-    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
-}
-
 /// Reads a file at its own offset, without using the file's shared position.
-struct FileReader<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for FileReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-/// Reads a file that it owns, at its own offset.
-struct OpenFileReader {
+struct FileReader {
     file: Arc<File>,
     at: u64,
 }
 
-impl Read for OpenFileReader {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = FileReader { file: &self.file, at: self.at }.read(buffer)?;
+        let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
     }

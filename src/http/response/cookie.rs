@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use crate::http::date;
 use crate::http::error::Error;
+use crate::http::request::head::is_token;
 
 /// A cookie to set.
 ///
@@ -47,7 +48,7 @@ impl Cookie {
     pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
         let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_token(name.as_bytes()) {
             return cookie.refused(format!("{name:?} is not a valid cookie name"));
         }
         if !value.bytes().all(is_cookie_octet) {
@@ -131,10 +132,6 @@ impl Cookie {
         self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_cookie_octet(byte: u8) -> bool {

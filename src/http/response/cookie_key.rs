@@ -1,6 +1,5 @@
 //! Signed and encrypted cookies: values that a browser stores but cannot change, or cannot even read. Used by handlers.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -187,12 +186,8 @@ fn create_secret(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Leaves out the secret.
-impl fmt::Debug for CookieKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieKey(..)")
-    }
-}
+// Leaves out the secret.
+opaque!(CookieKey);
 
 #[cfg(test)]
 mod tests {

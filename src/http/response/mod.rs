@@ -218,12 +218,7 @@ impl Response {
 
     /// Returns the body, if all of it is in memory.
     pub fn body_in_memory(&self) -> Option<&[u8]> {
-        match &self.body {
-            ResponseBody::Static(bytes) => Some(bytes),
-            ResponseBody::Bytes(bytes) => Some(bytes),
-            ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
-            ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
-        }
+        self.body.in_memory()
     }
 
     /// Replaces the body by a stream. `change` gets a reader of this body and returns the reader of the new one, as in
@@ -259,7 +254,7 @@ impl Response {
                 Ok(self)
             }
             Err(body) => {
-                self.body = body;
+                self.body = ResponseBody::Pushed(body);
                 Err(self)
             }
         }
@@ -270,8 +265,7 @@ impl Response {
     /// # Errors
     /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
-        let length = self.length();
-        self.body.read(length)
+        self.body.read(self.declared_length)
     }
 
     /// Returns what happens instead of sending the response, if anything.

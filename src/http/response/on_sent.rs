@@ -1,6 +1,5 @@
 //! The function that is called when it is known whether a response was sent.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::tcp::MayBlock;
@@ -32,8 +31,4 @@ impl Drop for OnSent {
     }
 }
 
-impl fmt::Debug for OnSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnSent(..)")
-    }
-}
+opaque!(OnSent);

@@ -11,6 +11,7 @@ use super::{Cookie, Response};
 use crate::http::date;
 use crate::http::error::{Error, parse_field};
 use crate::http::etag::ETag;
+use crate::http::request::head::list_members;
 
 impl Response {
     /// Sets a field, and replaces any of that name.
@@ -148,11 +149,7 @@ impl Response {
     /// `Connection: close` and `Content-Length` are not sent as set, but have an effect.
     fn apply_managed(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name == header::CONNECTION {
-            let close = value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
-            self.close |= close;
+            self.close |= list_members(value.as_bytes()).any(|word| word.eq_ignore_ascii_case(b"close"));
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
                 Some(Ok(length)) => self.declared_length = Some(length),

@@ -21,6 +21,7 @@ use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
+use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
 use crate::http::response::{Instead, OnSent, Response};
 use crate::tcp::{Output, Piece, SharedBytes};
@@ -29,7 +30,7 @@ use head::{ResponseHead, ResponseLength};
 use preconditions::{Evaluation, ValidatorsRef};
 use pushed::PushedStream;
 use range::RequestedRange;
-use stream::BodyStream;
+use stream::{BodyStream, StreamFraming};
 
 /// Bodies in memory up to this size are copied after the head, so that one write sends both.
 const INLINE_LIMIT: usize = 4 * 1024;
@@ -174,8 +175,7 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
         return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
     };
     let lists = |name: &str, word: &str| {
-        let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
-        words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        request.header_all(name).flat_map(list_members).any(|found| found.eq_ignore_ascii_case(word.as_bytes()))
     };
     let is_asked_for =
         request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);
@@ -353,7 +353,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
         (StatusCode::RESET_CONTENT, _) => ResponseLength::Known(0),
         (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
         (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
-        // If both are known they are equal, except for HEAD without a body (see `response_error`).
+        // If both are known they are equal, except for HEAD without a body (see `response_fault`).
         (_, Selection::Whole) => match response.declared_length.or(response.body.length()) {
             Some(length) => ResponseLength::Known(length),
             None if request.version() == Version::HTTP_10 => ResponseLength::UntilClose,
@@ -410,13 +410,14 @@ fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output)
         (ResponseBody::Bytes(bytes), _) if bytes.len() <= INLINE_LIMIT => output.bytes().extend_from_slice(&bytes),
         (ResponseBody::Bytes(bytes), _) => output.push(Piece::Owned(bytes)),
         (ResponseBody::Stream { .. }, ResponseLength::Known(0)) => {}
-        (ResponseBody::Stream { read, .. }, ResponseLength::Known(length)) => {
-            return Some(RestOfBody::Read(BodyStream::sized(read, length)));
+        (ResponseBody::Stream { read, .. }, length) => {
+            let framing = match length {
+                ResponseLength::Known(length) => StreamFraming::Remaining(length),
+                ResponseLength::Chunked => StreamFraming::Chunked,
+                ResponseLength::UntilClose | ResponseLength::Omitted => StreamFraming::UntilClose,
+            };
+            return Some(RestOfBody::Read(BodyStream::new(read, framing)));
         }
-        (ResponseBody::Stream { read, .. }, ResponseLength::Chunked) => {
-            return Some(RestOfBody::Read(BodyStream::chunked(read)));
-        }
-        (ResponseBody::Stream { read, .. }, _) => return Some(RestOfBody::Read(BodyStream::until_close(read))),
         (ResponseBody::Pushed(body), length) => {
             return Some(RestOfBody::Pushed(PushedStream::new(body, length == ResponseLength::Chunked)));
         }

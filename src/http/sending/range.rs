@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::http::request::head::list_members;
+
 /// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
 const MAX_RANGES: usize = 100;
 
@@ -22,7 +24,7 @@ pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     let Some(set) = bytes_unit(field) else { return RequestedRange::Whole };
     let mut parts = Vec::new();
     let mut count = 0;
-    for spec in set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty()) {
+    for spec in list_members(set) {
         count += 1;
         match parse_spec(spec, length) {
             None => return RequestedRange::Whole,
@@ -76,8 +78,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 /// Returns whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
 fn has_nonempty_suffix(set: &[u8]) -> bool {
-    set.split(|byte| *byte == b',')
-        .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
+    list_members(set).any(|spec| spec.strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
 }
 
 /// Coalesces ranges that overlap or touch (section 15.3.7.2), at the position of the first one requested.

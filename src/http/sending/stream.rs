@@ -21,7 +21,7 @@ pub(crate) struct BodyStream {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StreamFraming {
+pub(crate) enum StreamFraming {
     /// This many bytes of the Content-Length remain.
     Remaining(u64),
     /// The chunked transfer coding (RFC 9112, section 7.1).
@@ -42,16 +42,8 @@ pub(crate) enum StreamProgress {
 }
 
 impl BodyStream {
-    pub(crate) fn sized(read: Box<dyn Read + Send>, length: u64) -> BodyStream {
-        BodyStream::with(read, StreamFraming::Remaining(length))
-    }
-
-    pub(crate) fn chunked(read: Box<dyn Read + Send>) -> BodyStream {
-        BodyStream::with(read, StreamFraming::Chunked)
-    }
-
-    pub(crate) fn until_close(read: Box<dyn Read + Send>) -> BodyStream {
-        BodyStream::with(read, StreamFraming::UntilClose)
+    pub(crate) fn new(read: Box<dyn Read + Send>, framing: StreamFraming) -> BodyStream {
+        BodyStream { read, framing, read_size: INITIAL_READ, sent: 0 }
     }
 
     /// Reads once, up to 64 KiB, and appends the bytes to the output in the framing that the head announced.
@@ -100,10 +92,6 @@ impl BodyStream {
             )),
             _ => StreamProgress::More,
         }
-    }
-
-    fn with(read: Box<dyn Read + Send>, framing: StreamFraming) -> BodyStream {
-        BodyStream { read, framing, read_size: INITIAL_READ, sent: 0 }
     }
 }
 

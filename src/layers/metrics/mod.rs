@@ -1,9 +1,9 @@
 //! The metrics of a server for Prometheus: counted around a handler, and returned by another.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
+use crate::layers::lock;
 use crate::{Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
 
 mod page; // the page
@@ -172,7 +172,7 @@ impl Metrics {
     }
 
     fn add(&self, metric: impl OnPage + 'static) {
-        self.0.more.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(metric));
+        lock(&self.0.more).push(Box::new(metric));
     }
 
     /// Returns the handler of the page, for GET and HEAD at any path.
@@ -188,7 +188,7 @@ impl Metrics {
         if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
             page::certificates(&mut writer, expiry);
         }
-        let more = self.0.more.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = lock(&self.0.more);
         more.iter().for_each(|metric| metric.write(&mut writer));
         writer.end()
     }
@@ -210,11 +210,7 @@ impl Layer for Metrics {
     }
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics(..)")
-    }
-}
+opaque!(Metrics);
 
 /// The page of [`Metrics`]: [`Metrics::page`].
 #[derive(Clone, Debug)]

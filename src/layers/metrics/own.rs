@@ -1,10 +1,11 @@
 //! Counters and histograms of the program's own, which handlers add to.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::text::{Kind, Writer};
+use crate::layers::lock;
 
 /// How many sets of labels are counted separately. Further sets are counted together, so that clients cannot use up
 /// memory.
@@ -51,7 +52,7 @@ impl Counter {
 
     /// Adds this number to the count with these labels, which can be none.
     pub fn add(&self, labels: &[(&'static str, &str)], number: u64) {
-        let mut samples = self.0.samples();
+        let mut samples = lock(&self.0.samples);
         let count = sample(&mut samples, labels);
         *count = count.saturating_add(number);
     }
@@ -60,7 +61,7 @@ impl Counter {
 impl OnPage for Counter {
     fn write(&self, writer: &mut Writer) {
         writer.family(self.0.name, Kind::Counter, self.0.help);
-        for (labels, count) in &*self.0.samples() {
+        for (labels, count) in &*lock(&self.0.samples) {
             writer.sample(&borrowed(labels), count);
         }
     }
@@ -81,7 +82,7 @@ impl Histogram {
         if value.is_nan() {
             return;
         }
-        let mut samples = self.family.samples();
+        let mut samples = lock(&self.family.samples);
         let observed = sample(&mut samples, labels);
         observed.counts.resize(self.bounds.len() + 1, 0);
         observed.counts[self.bounds.partition_point(|bound| *bound < value)] += 1;
@@ -97,7 +98,7 @@ impl Histogram {
 impl OnPage for Histogram {
     fn write(&self, writer: &mut Writer) {
         writer.family(self.family.name, Kind::Histogram, self.family.help);
-        for (labels, Observed { counts, sum }) in &*self.family.samples() {
+        for (labels, Observed { counts, sum }) in &*lock(&self.family.samples) {
             let mut count = 0;
             let bounds = self.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
             for (bound, more) in bounds.zip(counts) {
@@ -114,10 +115,6 @@ impl OnPage for Histogram {
 impl<T> Family<T> {
     fn new(name: &'static str, help: &'static str) -> Family<T> {
         Family { name, help, samples: Mutex::default() }
-    }
-
-    fn samples(&self) -> MutexGuard<'_, BTreeMap<Labels, T>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

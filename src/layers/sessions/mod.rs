@@ -8,11 +8,12 @@ mod record; // the stored form of a session
 mod store; // in memory, or in files
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
+use crate::layers::lock;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
 use record::{Id, Record};
 use session::Changed;
@@ -197,7 +198,7 @@ impl Sessions {
 
     /// Waits until no other request changes this session.
     fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
-        self.changes[id.part(self.changes.len())].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.changes[id.part(self.changes.len())])
     }
 
     fn count_beginning(&self, request: &Request) -> Result<()> {

@@ -1,7 +1,6 @@
 //! The session of one request, for handlers. Changes are collected here and applied to the stored session afterwards.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::missing_layer;
 use super::record::{Id, Record, random_text};
+use crate::layers::lock;
 use crate::{Request, Result, User};
 
 /// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.
@@ -50,7 +50,7 @@ impl Session {
 
     /// Returns the value of this name, or `None` if there is none or it cannot be read as a `T`.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let value = self.state().record.values.get(name).cloned();
+        let value = lock(&self.0).record.values.get(name).cloned();
         value.and_then(|value| serde_json::from_value(value).ok())
     }
 
@@ -73,7 +73,7 @@ impl Session {
     /// Returns the user who has logged in. The layer also puts the user into the request ([`Request::user`], the access
     /// log).
     pub fn user(&self) -> Option<User> {
-        let user = self.state().record.own.get("user")?.clone();
+        let user = lock(&self.0).record.own.get("user")?.clone();
         let mut found = User::new(user.get("name")?.as_str()?);
         for role in user.get("roles")?.as_array()? {
             found = found.with_role(role.as_str()?);
@@ -101,14 +101,14 @@ impl Session {
     /// Ends the session with all its values. Values that are set afterwards, such as a [`flash`](Session::flash), are
     /// stored in a new session.
     pub fn log_out(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let ended = state.id.take().or(state.ended.take());
         *state = State { ended, ..State::default() };
     }
 
     /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself.
     pub fn renew(&self) {
-        self.state().renews = true;
+        lock(&self.0).renews = true;
         self.change(|_| {});
     }
 
@@ -123,7 +123,7 @@ impl Session {
 
     /// Takes the messages for this page out of the session.
     pub fn take_flashes(&self) -> Vec<String> {
-        let flashes = self.state().record.own.get("flashes").cloned();
+        let flashes = lock(&self.0).record.own.get("flashes").cloned();
         let Some(Value::Array(flashes)) = flashes else { return Vec::new() };
         let count = flashes.len();
         self.change(move |record| match record.own.get_mut("flashes") {
@@ -149,13 +149,13 @@ impl Session {
     }
 
     pub(crate) fn known_csrf_token(&self) -> Option<String> {
-        self.state().record.own.get("csrf")?.as_str().map(str::to_owned)
+        lock(&self.0).record.own.get("csrf")?.as_str().map(str::to_owned)
     }
 
     /// Returns whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
     /// response.
     pub(crate) fn exists(&self) -> bool {
-        self.state().id.is_some()
+        lock(&self.0).id.is_some()
     }
 
     pub(super) fn existing(id: Id, record: Record) -> Session {
@@ -164,7 +164,7 @@ impl Session {
 
     /// Returns `None` if there is nothing to store.
     pub(super) fn take_changes(&self, is_to_be_touched: impl FnOnce(&Record) -> bool) -> Option<Changed> {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let is_old = state.id.is_some() && is_to_be_touched(&state.record);
         if state.changes.is_empty() && state.ended.is_none() && !is_old {
             return None;
@@ -178,24 +178,15 @@ impl Session {
     }
 
     pub(super) fn saved(&self, id: Id) {
-        self.state().id = Some(id);
+        lock(&self.0).id = Some(id);
     }
 
     fn change(&self, change: impl Fn(&mut Record) + Send + 'static) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         change(&mut state.record);
         state.changes.push(Box::new(change));
     }
-
-    /// Locks the state. A poisoned lock can be used, because no panic can leave a change incomplete.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Leaves out the id and the values.
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session(..)")
-    }
-}
+// Leaves out the id and the values.
+opaque!(Session);

@@ -7,8 +7,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::layers::lock;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
 /// and the other methods when something has changed. All of them may block.
@@ -78,11 +80,7 @@ impl MemorySessions {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.sessions().len()
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, (Vec<u8>, SystemTime)>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sessions).len()
     }
 }
 
@@ -94,11 +92,11 @@ impl Default for MemorySessions {
 
 impl SessionStore for MemorySessions {
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.sessions().get(key).map(|(bytes, _)| bytes.clone()))
+        Ok(lock(&self.sessions).get(key).map(|(bytes, _)| bytes.clone()))
     }
 
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
-        let mut sessions = self.sessions();
+        let mut sessions = lock(&self.sessions);
         if sessions.len() >= self.limit && !sessions.contains_key(key) {
             make_room(&mut sessions);
         }
@@ -107,7 +105,7 @@ impl SessionStore for MemorySessions {
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
-        self.sessions().remove(key);
+        lock(&self.sessions).remove(key);
         Ok(())
     }
 }

@@ -1,22 +1,15 @@
 //! Addresses that have sent a correct password before. They have slots of their own, which a flood from other addresses
 //! cannot take.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use super::super::buckets::{ClientKey, client_key};
+use super::super::buckets::{ClientKey, Latest, client_key};
+use crate::layers::lock;
 
-/// The latest addresses, in two generations. When `recent` is full, it becomes `older`, and the previous `older` is
-/// dropped.
+/// The latest addresses.
 #[derive(Default)]
-pub struct Familiar(Mutex<Generations>);
-
-#[derive(Default)]
-struct Generations {
-    recent: HashSet<ClientKey>,
-    older: HashSet<ClientKey>,
-}
+pub struct Familiar(Mutex<Latest<ClientKey, ()>>);
 
 const MOST: usize = 32_768;
 
@@ -24,17 +17,12 @@ impl Familiar {
     /// Records that this address has sent a correct password.
     pub fn note(&self, client: Option<IpAddr>) {
         let Some(key) = client.map(client_key) else { return };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.recent.len() >= MOST && !known.recent.contains(&key) {
-            known.older = std::mem::take(&mut known.recent);
-        }
-        known.recent.insert(key);
+        lock(&self.0).set(key, (), MOST);
     }
 
     pub fn has(&self, client: Option<IpAddr>) -> bool {
         let Some(key) = client.map(client_key) else { return false };
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.recent.contains(&key) || known.older.contains(&key)
+        lock(&self.0).get(&key).is_some()
     }
 }
 
@@ -50,7 +38,6 @@ mod tests {
         assert!(familiar.has(address(99_999)) && familiar.has(address(70_000)) && !familiar.has(address(5)));
         familiar.note(None);
         assert!(!familiar.has(None));
-        let known = familiar.0.lock().unwrap();
-        assert!(known.recent.len() + known.older.len() <= 2 * MOST);
+        assert!(familiar.0.lock().unwrap().len() <= 2 * MOST);
     }
 }

@@ -6,12 +6,13 @@
 //! password is no longer remembered. The client is included, so that a pair of one client is unknown for all others.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
 use super::super::buckets::ClientKey;
+use crate::layers::lock;
 
 /// Digests of pairs, and when each was last used.
 pub struct Remembered {
@@ -49,7 +50,7 @@ impl Remembered {
     /// Returns whether this pair is remembered. The duration of the lookup depends on the digest, which cannot be
     /// computed without the key.
     pub fn has(&self, digest: &Digest, now: Instant) -> bool {
-        let mut used = self.used();
+        let mut used = lock(&self.used);
         let Some(last) = used.get_mut(digest) else { return false };
         let is_known = now.saturating_duration_since(*last) < self.time;
         if is_known {
@@ -60,7 +61,7 @@ impl Remembered {
 
     /// Remembers a verified pair, and drops pairs that were not used for too long.
     pub fn put(&self, digest: Digest, now: Instant) {
-        let mut used = self.used();
+        let mut used = lock(&self.used);
         used.retain(|_, last| now.saturating_duration_since(*last) < self.time);
         if used.len() >= MOST {
             used.clear();
@@ -70,10 +71,6 @@ impl Remembered {
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.used().len()
-    }
-
-    fn used(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.used).len()
     }
 }

@@ -1,8 +1,10 @@
 //! Limits how many hashes are computed at once, so that a flood of wrong passwords takes these slots and no other
 //! workers.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::layers::lock;
 
 /// Slots, and the requests that wait for one.
 pub struct Slots {
@@ -32,7 +34,7 @@ impl Slots {
 
     /// Waits for a slot. `None` if too many requests are waiting, or after `LONGEST_WAIT`.
     pub fn take(&self) -> Option<Slot<'_>> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.taken >= self.most {
             if state.waiting >= self.may_wait {
                 return None;
@@ -55,17 +57,13 @@ impl Slots {
 
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
-        self.state().waiting
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).waiting
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.state().taken -= 1;
+        lock(&self.0.state).taken -= 1;
         self.0.freed.notify_one();
     }
 }

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
+use crate::layers::lock;
 
 /// The source of the users.
 pub struct Source {
     path: PathBuf,
     start: Instant,
-    /// When the file was last checked, in nanoseconds since `started`.
+    /// When the file was last checked, in nanoseconds since `start`.
     looked: AtomicU64,
     /// Locked by the thread that checks.
     seen: Mutex<Seen>,
@@ -68,7 +69,7 @@ impl Source {
     /// # Errors
     /// If it cannot be read or has an invalid line. The earlier users stay.
     pub fn reload(&self) -> io::Result<usize> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let (stamp, table) = read(&self.path)?;
         let number = table.names().count();
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
@@ -93,7 +94,7 @@ impl Source {
 
     /// Returns the new users, if the file has changed.
     fn look(&self) -> Option<Arc<Table>> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
         if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
             return None;

@@ -3,37 +3,22 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
-use super::super::listener::Listener;
-use super::{Settings, listen};
-
-/// A socket that is bound to an address: a listener, or a socket for datagrams.
-pub trait Bound {
-    fn port(&self) -> Option<u16>;
-}
-
-impl Bound for Listener {
-    fn port(&self) -> Option<u16> {
-        self.address().port()
-    }
-}
-
-/// Opens one socket at one address.
-type Open<S> = fn(SocketAddr, &Settings) -> io::Result<S>;
+use super::{Bound, Settings};
 
 /// How often another port is tried for port 0, if the port that was free for the first address of a name is not free
 /// for the next address.
 const TRIES: usize = 16;
 
 /// Listens at every address of a host.
-pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
+pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings) -> io::Result<Vec<S>> {
     if matches!(host, "" | "*") {
-        return Ok(vec![open_every(port, settings, open)?]);
+        return Ok(vec![open_every(port, settings)?]);
     }
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![open(SocketAddr::new(ip, port), settings)?]);
+        return Ok(vec![S::at_address(SocketAddr::new(ip, port), settings)?]);
     }
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in (host, port).to_socket_addrs()? {
@@ -42,17 +27,17 @@ pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Ope
         }
     }
     for _ in 1..TRIES {
-        match open_all(&addresses, settings, open) {
+        match open_all(&addresses, settings) {
             Err(err) if err.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
             done => return done,
         }
     }
-    open_all(&addresses, settings, open)
+    open_all(&addresses, settings)
 }
 
 /// Listens at all these addresses, with one port. Addresses that this machine does not have are left out, unless it has
 /// none of them.
-fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
+fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings) -> io::Result<Vec<S>> {
     let mut listeners: Vec<S> = Vec::new();
     let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for address in addresses {
@@ -60,7 +45,7 @@ fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<
         if let Some(port) = listeners.first().and_then(Bound::port) {
             address.set_port(port);
         }
-        match open(address, settings) {
+        match S::at_address(address, settings) {
             Ok(listener) => listeners.push(listener),
             Err(err) if is_absent(&err) => absent = err,
             Err(err) => return Err(err),
@@ -70,9 +55,11 @@ fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<
 }
 
 /// Listens at every address of this machine: by IPv6, which includes IPv4, if it exists.
-fn open_every<S>(port: u16, settings: &Settings, open: Open<S>) -> io::Result<S> {
-    match open((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
-        Err(err) if is_absent(&err) && !settings.ipv6_only => open((Ipv4Addr::UNSPECIFIED, port).into(), settings),
+fn open_every<S: Bound>(port: u16, settings: &Settings) -> io::Result<S> {
+    match S::at_address((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
+        Err(err) if is_absent(&err) && !settings.ipv6_only => {
+            S::at_address((Ipv4Addr::UNSPECIFIED, port).into(), settings)
+        }
         done => done,
     }
 }
@@ -82,14 +69,6 @@ fn is_absent(err: &io::Error) -> bool {
     use rustix::io::Errno;
     err.raw_os_error()
         .is_some_and(|code| [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].contains(&Errno::from_raw_os_error(code)))
-}
-
-/// Listens at one address.
-pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?; // a restart need not wait for old connections to expire
-    bind(&socket, address, settings)?;
-    Ok(listen(socket.into(), settings.backlog())?.made_here())
 }
 
 pub fn bind(socket: &Socket, address: SocketAddr, settings: &Settings) -> io::Result<()> {

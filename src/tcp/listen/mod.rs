@@ -12,11 +12,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(crate) use datagrams::DatagramSocket;
 
@@ -145,29 +145,36 @@ impl Listen {
 
     /// Opens the listeners. A name can have several addresses.
     pub(super) fn open(self) -> io::Result<Vec<Listener>> {
-        let named = self.place.to_string();
-        self.open_unnamed().map_err(|err| about(&format!("can't listen at {named}"), &err))
+        self.bound("can't listen at")
     }
 
-    fn open_unnamed(self) -> io::Result<Vec<Listener>> {
+    /// Binds sockets for datagrams. A name can have several addresses.
+    pub(crate) fn open_datagrams(self) -> io::Result<Vec<DatagramSocket>> {
+        self.bound("can't receive at")
+    }
+
+    fn bound<S: Bound>(self, cannot: &str) -> io::Result<Vec<S>> {
+        let named = self.place.to_string();
+        self.bound_unnamed().map_err(|err| about(&format!("{cannot} {named}"), &err))
+    }
+
+    fn bound_unnamed<S: Bound>(self) -> io::Result<Vec<S>> {
         let Listen { place, settings } = self;
         let place = match place {
             Place::Text(text) => parse::place(&text)?,
             place => place,
         };
-        settings.check_for(&place)?;
+        settings.check_for(&place, S::KIND)?;
         match place {
             Place::Text(_) => Err(invalid("it is not an address")),
-            Place::Host(host, port) => inet::open_host(&host, port, &settings, inet::open),
-            Place::Inet(address) => Ok(vec![inet::open(address, &settings)?]),
-            Place::Unix(path) => Ok(vec![unix::open(&path, &settings)?]),
-            Place::Made(socket) => Ok(vec![settings.made_elsewhere(socket)?]),
-            Place::Descriptor(number) => {
-                Ok(vec![settings.made_elsewhere(inherited::descriptor(number, Kind::Listens)?)?])
-            }
+            Place::Host(host, port) => inet::open_host(&host, port, &settings),
+            Place::Inet(address) => Ok(vec![S::at_address(address, &settings)?]),
+            Place::Unix(path) => Ok(vec![S::at_path(&path, &settings)?]),
+            Place::Made(socket) => Ok(vec![S::of_socket(socket, &settings)?]),
+            Place::Descriptor(number) => Ok(vec![S::of_socket(inherited::descriptor(number, S::KIND)?, &settings)?]),
             Place::Systemd(name) => {
-                let sockets = inherited::of_systemd(name.as_deref(), Kind::Listens)?;
-                sockets.into_iter().map(|socket| settings.made_elsewhere(socket)).collect()
+                let sockets = inherited::of_systemd(name.as_deref(), S::KIND)?;
+                sockets.into_iter().map(|socket| S::of_socket(socket, &settings)).collect()
             }
         }
     }
@@ -179,7 +186,7 @@ impl Settings {
     }
 
     /// Returns an error if a setting cannot be applied to this kind of address.
-    fn check_for(&self, place: &Place) -> io::Result<()> {
+    fn check_for(&self, place: &Place, kind: Kind) -> io::Result<()> {
         let (is_inet, is_file) = match place {
             Place::Host(..) | Place::Inet(_) => (true, false),
             Place::Unix(path) => (false, !unix::is_abstract(path)),
@@ -189,18 +196,52 @@ impl Settings {
             (self.reuse_port && !is_inet, "reuse_port applies only to IP addresses that are not bound yet"),
             (self.ipv6_only && !is_inet, "ipv6_only applies only to IP addresses that are not bound yet"),
             (self.mode.is_some() && !is_file, "a mode applies only to the file of a Unix socket that is not bound yet"),
+            (self.backlog.is_some() && kind == Kind::Datagrams, "a backlog is only for listeners, not for datagrams"),
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(invalid(why)))
     }
+}
 
-    fn made_elsewhere(&self, socket: OwnedFd) -> io::Result<Listener> {
+/// A socket that is bound to an address: a listener, or a socket for datagrams.
+trait Bound: Sized {
+    const KIND: Kind;
+
+    fn at_address(address: SocketAddr, settings: &Settings) -> io::Result<Self>;
+
+    fn at_path(path: &Path, settings: &Settings) -> io::Result<Self>;
+
+    /// Uses a socket that was made elsewhere.
+    fn of_socket(socket: OwnedFd, settings: &Settings) -> io::Result<Self>;
+
+    fn port(&self) -> Option<u16>;
+}
+
+impl Bound for Listener {
+    const KIND: Kind = Kind::Listens;
+
+    fn at_address(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?; // a restart need not wait for old connections to expire
+        inet::bind(&socket, address, settings)?;
+        Ok(listen(socket.into(), settings.backlog())?.made_here())
+    }
+
+    fn at_path(path: &Path, settings: &Settings) -> io::Result<Listener> {
+        unix::open(path, settings)
+    }
+
+    fn of_socket(socket: OwnedFd, settings: &Settings) -> io::Result<Listener> {
         if sockopt::socket_type(&socket)? != SocketType::STREAM || !is_listening(&socket)? {
             return Err(invalid("it is not a listening stream socket"));
         }
-        match self.backlog {
+        match settings.backlog {
             None => listener(socket, UNKNOWN_QUEUE),
             Some(backlog) => listen(socket, backlog),
         }
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.address().port()
     }
 }
 
@@ -236,7 +277,7 @@ fn invalid(why: &str) -> io::Error {
 }
 
 /// Returns the error with its subject before it, in one line.
-pub(super) fn about(what: &str, err: &io::Error) -> io::Error {
+fn about(what: &str, err: &io::Error) -> io::Error {
     let text = err.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();

@@ -51,8 +51,17 @@ impl Write for StreamWriter {
         self.sink.send_some(bytes, true)
     }
 
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        send_all(&*self.sink, &self.whole, bytes)
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let _whole = lock(&self.whole);
+        while !bytes.is_empty() {
+            match self.sink.send_some(bytes, true) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
     }
 
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
@@ -62,20 +71,6 @@ impl Write for StreamWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }
-}
-
-/// Sends all bytes together, even if other threads write.
-fn send_all(sink: &dyn Sink, whole: &Mutex<()>, mut bytes: &[u8]) -> io::Result<()> {
-    let _whole = lock(whole);
-    while !bytes.is_empty() {
-        match sink.send_some(bytes, true) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
 }
 
 fn formatted(text: fmt::Arguments<'_>) -> io::Result<Cow<'static, str>> {

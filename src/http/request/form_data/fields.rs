@@ -47,13 +47,6 @@ fn is_boundary(text: &str) -> bool {
     (1..=70).contains(&text.len()) && text.bytes().all(is_in_set) && !text.ends_with(' ')
 }
 
-/// Returns the charset in this value of a part's Content-Type, if it can be read.
-pub(super) fn charset(content_type: &str) -> Option<String> {
-    let (_, rest) = first_word(content_type);
-    let mut parameters = Parameters { rest, escapes: true }.map_while(|parameter| parameter);
-    parameters.find(|(name, _)| name.eq_ignore_ascii_case("charset")).map(|(_, value)| unescape(value))
-}
-
 impl PartHead {
     /// Returns the number of bytes in its strings.
     pub(super) fn memory(&self) -> usize {

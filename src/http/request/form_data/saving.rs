@@ -5,13 +5,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 
 use super::fields::PartHead;
-use super::{FormData, FormDataLimits, file_name, new_file};
+use super::{FormData, FormDataLimits, create_in, new_file};
 use crate::http::error::Error;
+use crate::http::lock;
 use crate::tcp;
 
 /// The decision about a part of a form, returned by the function of
@@ -131,7 +132,7 @@ struct Saved {
 impl SavedForm {
     /// Returns all parts. Their files are kept from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
-        let mut saved = self.lock();
+        let mut saved = lock(&self.0);
         if let Some(error) = saved.error.take() {
             return Err(error);
         }
@@ -144,11 +145,7 @@ impl SavedForm {
 
     /// Returns the reason why the form was not accepted completely.
     pub(crate) fn take_error(&self) -> Option<Error> {
-        self.lock().error.take()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Saved> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).error.take()
     }
 }
 
@@ -248,7 +245,7 @@ impl FormSink {
             match went_on {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.saved.lock().is_whole = true;
+                    lock(&self.saved.0).is_whole = true;
                     self.form.splitter.reader().bytes.clear(); // bytes after the last boundary are ignored
                     return Ok(());
                 }
@@ -268,8 +265,8 @@ impl FormSink {
         let target = match (self.plan)(&head)?.0 {
             Plan::Keep => Target::Memory(Vec::new()),
             Plan::Skip => Target::Nowhere,
-            Plan::Save(path) => created(path).map_err(new_file::error_of)?,
-            Plan::SaveIn(folder) => create_in(&folder, &head)?,
+            Plan::Save(path) => created(&path)?,
+            Plan::SaveIn(folder) => create_in(&folder, head.safe_file_name(), created)?.1,
             Plan::Write(writer) => Target::Writer(writer),
         };
         self.part = Some((head, target, 0));
@@ -308,26 +305,13 @@ impl FormSink {
             Target::File(_, mut unfinished) => (None, unfinished.0.take()),
             Target::Nowhere | Target::Writer(_) => (None, None),
         };
-        self.saved.lock().parts.push(SavedPart { head, kept, path, length });
+        lock(&self.saved.0).parts.push(SavedPart { head, kept, path, length });
     }
 }
 
-fn created(path: PathBuf) -> io::Result<Target> {
-    let file = File::create_new(&path)?;
-    Ok(Target::File(file, Unfinished(Some(path))))
-}
-
-/// Creates a file under a free name.
-fn create_in(folder: &Path, head: &PartHead) -> Result<Target, Error> {
-    let name = head.safe_file_name().unwrap_or_else(|| "file".to_owned());
-    let mut path = folder.join(&name);
-    for _ in 0..100 {
-        match created(path) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => path = file_name::free(folder, &name),
-            created => return created.map_err(new_file::error_of),
-        }
-    }
-    created(path).map_err(new_file::error_of)
+fn created(path: &Path) -> Result<Target, Error> {
+    let file = File::create_new(path).map_err(new_file::error_of)?;
+    Ok(Target::File(file, Unfinished(Some(path.to_owned()))))
 }
 
 impl Write for FormSink {
@@ -341,7 +325,7 @@ impl Write for FormSink {
                 false => io::ErrorKind::Other,
             };
             let why = io::Error::new(kind, error.to_string());
-            self.saved.lock().error.get_or_insert(error);
+            lock(&self.saved.0).error.get_or_insert(error);
             return Err(why);
         }
         Ok(bytes.len())
@@ -356,11 +340,11 @@ impl Write for FormSink {
 /// body, so it is handled here.
 impl Drop for FormSink {
     fn drop(&mut self) {
-        let has_failed = self.saved.lock().error.is_some();
+        let has_failed = lock(&self.saved.0).error.is_some();
         if !has_failed && !tcp::panicking() {
             self.form.splitter.reader().ended = true;
             if let Err(error) = self.go_on() {
-                self.saved.lock().error = Some(error);
+                lock(&self.saved.0).error = Some(error);
             }
         }
     }

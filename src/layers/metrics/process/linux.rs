@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::Dir;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Accounts, seconds};
+use crate::layers::lock;
 
 /// The source of the metrics of the process, and the data in it.
 pub const WAY: &str = "/proc; CPU time and the limit of descriptors without it";
@@ -29,7 +30,7 @@ impl Source {
 
     /// Returns how many descriptors are open.
     pub fn open_files(&self) -> Option<usize> {
-        let mut folder = self.descriptors.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folder = lock(self.descriptors.as_ref()?);
         folder.rewind();
         let names = folder.by_ref().map_while(|entry| entry.ok());
         Some(names.filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")).count())

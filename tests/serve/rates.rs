@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Http, Request, RequestHandler, Response, Result, TcpServer, handler_fn};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, TcpServer, handler_fn};
 
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
@@ -193,4 +194,62 @@ fn a_body_delayed_by_the_server_is_not_late() {
     let answer = client.answer();
     assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("15000000 bytes")), "{answer:?}");
     sender.join().expect("no panic").expect("all of it is taken");
+}
+
+/// The time of a stage begins once the code that began it has returned: code that takes longer than the stage may last
+/// makes no client late.
+#[test]
+fn slow_code_makes_no_client_late() {
+    const LIMIT: Duration = Duration::from_millis(250);
+    /// The time that the code takes; no test can wait for its end, because bytes must arrive before that.
+    fn work() {
+        thread::sleep(2 * LIMIT);
+    }
+
+    struct Checked(Gate);
+    impl RequestHandler for Checked {
+        fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+            self.0.pass();
+            work();
+            Ok(())
+        }
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            Ok(Response::text(request.text()?))
+        }
+    }
+    let gate = Gate::default();
+    let server = serve(Http::new(Checked(gate.clone())).body_timeout(LIMIT), |server| server);
+    let mut client = server.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab");
+    gate.wait_for_arrivals(1);
+    client.send("cd");
+    gate.open();
+    let response = String::from_utf8_lossy(&client.read_to_end()).into_owned();
+    assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("abcd"), "before_body: {response}");
+
+    struct Met;
+    struct Line;
+    impl Protocol for Met {
+        fn meet(&self, _: &modest::Client) -> Option<Box<dyn Conversation>> {
+            work();
+            Some(Box::new(Line))
+        }
+    }
+    impl Conversation for Line {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+            if turn.input.bytes().is_empty() {
+                return Next::Read { stage: Stage(1), within: Some(LIMIT), evictable: false, at_min_rate: false };
+            }
+            turn.output.bytes().extend_from_slice(turn.input.bytes());
+            Next::Close
+        }
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+            turn.output.bytes().extend_from_slice(b"late");
+            Next::Close
+        }
+    }
+    let server = serve(Raw(Met), |server| server);
+    let mut client = server.client();
+    client.send("in time");
+    assert_eq!(String::from_utf8_lossy(&client.read_to_end()), "in time", "meet");
 }

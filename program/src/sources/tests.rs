@@ -1,3 +1,5 @@
+//! Tests of the merge of arguments, environment and file.
+
 use modest::Symlinks;
 
 use super::*;

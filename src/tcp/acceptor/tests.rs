@@ -1,3 +1,5 @@
+//! Tests of the acceptor: limits, errors, and the order of listeners.
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::super::protocol::{Event, Guarded, Next, meet};
 use super::super::scheduler::{MayBlock, Work};
-use super::super::sync::{self, Instant};
+use super::super::sync::Instant;
 use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
@@ -13,7 +13,9 @@ impl<R: Registered> Connection<R> {
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let may_block = turn.begin(Work::Meet)?;
         let protocol = &turn.settings.protocols[usize::from(self.protocol)];
-        match meet(&**protocol, &self.client, may_block) {
+        let conversation = meet(&**protocol, &self.client, may_block);
+        turn.read_clock();
+        match conversation {
             Some(conversation) => {
                 self.conversation = Some(Guarded::new(conversation));
                 self.ask(None, turn)
@@ -63,7 +65,11 @@ impl<R: Registered> Connection<R> {
         if handles {
             lent.blocking = Some(&blocking);
         }
-        conversation.turn(&mut lent)
+        let next = conversation.turn(&mut lent);
+        if may_block.is_some() {
+            turn.read_clock();
+        }
+        next
     }
 
     /// Records the `Next` that the conversation returned, and the successor if it hands the connection over.
@@ -87,17 +93,16 @@ impl<R: Registered> Connection<R> {
         if turn.settings.server.is_over() {
             return self.abort("the server is over", turn);
         }
+        let begun = turn.now;
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
         // Without input, the conversation can only continue the response that it has begun.
         self.begun |= self.next == Next::Handle && !asks_more && turn.buffers.output.owed() > before;
         turn.settings.current.end();
         turn.polled = None; // files may change before the next request
-        let end = sync::now();
         if work <= Work::Begun {
-            turn.permit.handler_took(end.saturating_duration_since(turn.now));
+            turn.permit.handler_took(turn.now.saturating_duration_since(begun));
         }
-        (turn.now, turn.wall) = (end, None); // a handler may have taken long
         flow
     }
 
@@ -109,6 +114,7 @@ impl<R: Registered> Connection<R> {
         let (link, is_last) = (self.registration.link(), self.causes.evicted);
         let mut lent = turn.lend(&self.client, link, None, Some(may_block), is_last);
         let next = conversation.event(event, &mut lent, may_block);
+        turn.read_clock();
         self.follow(next, turn)
     }
 

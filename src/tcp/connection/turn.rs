@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::protocol::{Handover, Protocol, ServerState, Turn};
 use super::super::scheduler::{Link, MayBlock, Work};
 use super::super::slow_handlers::CurrentHandler;
-use super::super::sync::Instant;
+use super::super::sync::{self, Instant};
 use super::super::sys::Registry;
 use super::{Outcome, SendLimits};
 
@@ -126,6 +126,11 @@ impl ConnectionTurn<'_> {
         };
         self.may_block = Some(may_block);
         ControlFlow::Continue(may_block)
+    }
+
+    /// Updates the time after code that may have taken long. The deadline of what the client sends next begins there.
+    pub(super) fn read_clock(&mut self) {
+        (self.now, self.wall) = (sync::now(), None);
     }
 
     /// Drops the sent shared pieces, with a permit. If no permit is free, unsent pieces are written first, which needs

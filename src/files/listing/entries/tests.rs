@@ -1,3 +1,5 @@
+//! Tests of the memory, order and form of a listing's entries.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of locks: their tokens, depths and times.
+
 use super::*;
 
 #[test]

@@ -50,7 +50,7 @@ fn code_of(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The words after this path in the code, such as `crate::`: the first name of each, also inside braces.
+/// The words after this path in the code, such as `crate::`: the first name of each, including those inside braces.
 fn names_after(code: &str, path: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(path) {

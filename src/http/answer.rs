@@ -65,10 +65,10 @@ impl AnswerHead {
         Ok(AnswerBody::Framed(BodyDecoder::new(length)))
     }
 
-    /// Whether another request can follow on the connection after this response to a request with that method. Not only
-    /// if it must end (RFC 9112, section 9.3), but also if the backend may read or write more than this server: the
-    /// status is about an unexpected request, the user belongs to the connection (RFC 4559), or the fields alone do not
-    /// give the end of the body. Some servers send a body where none is allowed.
+    /// Returns whether another request can follow on the connection after this response to a request with that method.
+    /// It can't if the connection must end (RFC 9112, section 9.3), or if the backend may read or write more than this
+    /// server: the status is about an unexpected request, the user belongs to the connection (RFC 4559), or the fields
+    /// alone do not give the end of the body. Some servers send a body where none is allowed.
     pub(crate) fn keeps_connection(&self, method: &Method) -> bool {
         let is_usual = self.status.is_success() || self.status.is_redirection() || self.status == StatusCode::NOT_FOUND;
         let mut words = self.values(&http::header::CONNECTION).flat_map(|line| line.split(|&byte| byte == b','));

@@ -118,7 +118,7 @@ impl<J> Slot<J> {
 
 impl<J> Waiting<J> {
     /// Waits for a request. `None` if none comes in time, if the backend ends the connection or sends something, or if
-    /// the proxy is dropped. It looks for a request after each `period`, also if the backend is silent.
+    /// the proxy is dropped. It looks for a request after each `period`, even if the backend is silent.
     pub(super) fn next(&mut self, period: Option<Duration>) -> Option<J> {
         let begun = Instant::now();
         loop {

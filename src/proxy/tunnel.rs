@@ -211,7 +211,7 @@ mod tests {
         );
     }
 
-    /// A client that reads nothing loses its place, also if it sends, and also if the backend has ended.
+    /// A client that reads nothing loses its place, even if it sends, and even if the backend has ended.
     #[test]
     fn a_client_that_reads_nothing_is_disconnected() {
         let limit = Duration::from_secs(2); // longer than everything before `request` takes

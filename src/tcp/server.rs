@@ -149,7 +149,7 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`]; also if there are 256 handlers already. Then all listeners are closed.
+    /// Those of [`TcpServer::bind`], and one if there are already 256 handlers. Then all listeners are closed.
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
         let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;

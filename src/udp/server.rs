@@ -166,7 +166,7 @@ impl UdpServer {
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
-        pool.begin_shutdown(); // also after an error
+        pool.begin_shutdown(); // even after an error
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
         let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
         self.handle.stop().set();

@@ -168,7 +168,7 @@ fn together() -> Vec<Row> {
             whole(),
         ),
         row(
-            "9110 13.2.2 also if the date comes first",
+            "9110 13.2.2 even if the date comes first",
             App,
             ten(&[date("If-Modified-Since", LATER), tag("If-None-Match", "v2")]),
             whole(),

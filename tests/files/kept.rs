@@ -401,7 +401,7 @@ fn own_write_methods_update_the_listing() {
     }
 }
 
-/// Listings show links according to the setting for links, also when the targets change.
+/// Listings show links according to the setting for links, even when the targets change.
 #[test]
 fn listings_follow_the_symlink_setting() {
     for which in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {

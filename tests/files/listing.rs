@@ -147,7 +147,7 @@ fn the_first_line_shows_the_counts() {
     }
     assert!(
         get(&handler, "/").text().contains("<p><span id=n>1 folder, 1,201 files</span></p>"),
-        "before the rows, also of many"
+        "the counts come before the rows, even of many names"
     );
 }
 

@@ -61,7 +61,7 @@ fn listeners_can_serve_different_protocols() {
     server.wait_for("all are counted", |stats| stats.accepted == 12);
 }
 
-/// A handler added to a server logs in the format of the first one, unless it has its own, also behind TLS and proxies.
+/// A handler added to a server logs in the format of the first one, unless it has its own, even behind TLS and proxies.
 #[test]
 fn one_format_of_the_log_for_all_listeners() {
     alone("listeners::one_format_of_the_log_for_all_listeners", || {

@@ -99,7 +99,7 @@ impl RequestHandler for Photos {
     }
 }
 
-/// With one worker, clients in the middle of their files delay no other client, also when they end in any way.
+/// With one worker, clients in the middle of their files delay no other client, however they end.
 #[test]
 fn slow_forms_hold_no_worker_and_no_permit() {
     const CLIENTS: usize = 40;
@@ -218,7 +218,7 @@ fn a_body_is_copied_to_another_file_system() {
     assert_eq!(fs::read(inbox.folder.path().join("a")).unwrap(), vec![b'x'; 300_000]);
 }
 
-/// The files below a folder that this process has open, also without a name.
+/// The files below a folder that this process has open, including those without a name.
 fn open_below(folder: &Path) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
@@ -359,7 +359,7 @@ impl RequestHandler for Elsewhere {
     }
 }
 
-/// `BodyPlan::save_to`: a body is written while it arrives, also for the first request of a method, of any length and
+/// `BodyPlan::save_to`: a body is written while it arrives, even for the first request of a method, of any length and
 /// in chunks.
 #[test]
 fn save_to_writes_the_body_as_it_arrives() {

@@ -49,7 +49,7 @@ fn notes_belong_to_their_owner() {
     assert_eq!(std::fs::read_to_string(audit).unwrap(), "ada added 1\nada removed 1\n");
 }
 
-/// Each error is JSON, also for a page of the other site, and has an id that is in the log.
+/// Each error is JSON, even for a page of the other site, and has an id that is in the log.
 #[test]
 fn every_error_is_json() {
     let api = start_with(Path::new("/dev/full"));

@@ -84,7 +84,7 @@ fn upload_progress_is_shown_and_a_cancelled_upload_is_removed() {
     assert_eq!((names(folder.path()).len(), open_files(&inbox, folder.path())), (0, 0));
 }
 
-/// The files of this folder that the program has open, also without a name.
+/// The files of this folder that the program has open, including those without a name.
 fn open_files(inbox: &Built, folder: &Path) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", inbox.pid().as_raw_nonzero())).unwrap();
     let links = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());

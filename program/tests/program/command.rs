@@ -363,7 +363,7 @@ fn a_trusted_proxys_forwarded_host_is_used() {
     }
 }
 
-/// A field for all responses is also in those of layers, of the program and of the parser.
+/// A field for all responses is in those of layers, of the program and of the parser.
 #[test]
 fn a_global_response_field_is_in_every_response() {
     let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);

@@ -1,5 +1,5 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, disconnected clients. Called
-//! only by `connection`, also in turns that must not block. So user code called from here must not block.
+//! only by `connection`, even in turns that must not block. So user code called from here must not block.
 
 use http::{Method, StatusCode};
 

@@ -72,7 +72,7 @@ impl Response {
         Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
     }
 
-    /// Waits like [`wait_for`](Response::wait_for), without a limit and also while the server shuts down, for a
+    /// Waits like [`wait_for`](Response::wait_for), without a limit and even while the server shuts down, for a
     /// response that another thread will certainly create.
     #[cfg(feature = "proxy")]
     pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {

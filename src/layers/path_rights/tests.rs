@@ -152,7 +152,7 @@ fn invalid_rules_are_rejected() {
     assert_eq!(rule.clone().beneath(""), rule);
 }
 
-/// An inner layer can't allow what an outer one forbids, also in listings and archives.
+/// An inner layer can't allow anything that an outer one forbids, not even in listings and archives.
 #[test]
 fn nested_layers_add_up() {
     let folder = tempfile::tempdir().unwrap();

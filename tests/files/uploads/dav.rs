@@ -512,7 +512,7 @@ fn locks() {
     assert_eq!(lock(&refuses, "/a", &[], LOCK).status(), 501);
 }
 
-/// A lock applies to the file under any path: also through a link to its folder, and through another link to that
+/// A lock applies to the file under any path: through a link to its folder, and through another link to that
 /// folder. A folder can't take a locked name.
 #[test]
 fn a_lock_holds_for_every_path_to_the_file() {
@@ -547,7 +547,7 @@ fn a_lock_holds_for_every_path_to_the_file() {
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
 }
 
-/// A lock holds at all paths at which its folder is served, also at a mount that supports no locks.
+/// A lock holds at all paths at which its folder is served, even at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;

@@ -33,14 +33,14 @@ pub fn around(
         }
     }
     #[cfg(feature = "tls")]
-    if guarding.auth_over_http && options.encryption.is_wanted() {
+    if guarding.auth_over_http && options.encryption.is_enabled() {
         return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));
     }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
     }
-    let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
-    if names_somebody && !asks_for_passwords(options) {
+    let has_users = guarding.allow.iter().any(|rule| rule.has_users());
+    if has_users && !asks_for_passwords(options) {
         return Err(CliError::usage("--allow: rules for users need --auth FILE; without it, rules are for *"));
     }
     let site = site.layer(rights(options, places)?);

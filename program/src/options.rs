@@ -447,8 +447,8 @@ pub struct Encryption {
 
 #[cfg(feature = "tls")]
 impl Encryption {
-    /// Returns whether a certificate is given.
-    pub fn is_wanted(&self) -> bool {
+    /// Returns whether TLS is used: a certificate is given, or a temporary one requested.
+    pub fn is_enabled(&self) -> bool {
         !self.tls_cert.is_empty() || self.tls_self_signed.is_some()
     }
 }

@@ -134,12 +134,11 @@ impl<T> Cache<T> {
     }
 
     /// Removes the entries that are no longer needed.
-    pub fn retain(&self, is_wanted: impl Fn(&T) -> bool) {
+    pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let unwanted =
-                shard.entries.iter().filter(|entry| !is_wanted(&entry.value)).map(|entry| Arc::clone(&entry.key));
-            let removed: Vec<_> = unwanted.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
+            let dropped = shard.entries.iter().filter(|entry| !keep(&entry.value)).map(|entry| Arc::clone(&entry.key));
+            let removed: Vec<_> = dropped.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
             drop(shard);
             drop(removed);
         }

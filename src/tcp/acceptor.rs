@@ -127,26 +127,26 @@ impl Acceptor {
                 other => return other,
             }
         }
-        self.look_who_is_left();
+        self.note_empty_backlogs();
         Accepted::Nobody
     }
 
     /// Returns whether a client is waiting now. If not, the next client causes an event.
-    pub fn somebody_waits(&mut self) -> bool {
-        let mut somebody_waits = false;
+    pub fn has_waiting_clients(&mut self) -> bool {
+        let mut has_waiting_clients = false;
         for state in self.listeners.iter_mut().filter(|state| state.pending) {
             // If an error prevents the check, it is repeated later. While no client waits, a full server need not check
             // again.
-            if let Ok(waits) = state.listener.socket().somebody_waits() {
+            if let Ok(waits) = state.listener.socket().has_waiting_clients() {
                 state.pending = waits;
-                somebody_waits |= waits;
+                has_waiting_clients |= waits;
             }
         }
-        self.look_who_is_left();
-        somebody_waits
+        self.note_empty_backlogs();
+        has_waiting_clients
     }
 
-    fn look_who_is_left(&mut self) {
+    fn note_empty_backlogs(&mut self) {
         self.pending = self.listeners.iter().any(|state| state.pending);
         if !self.pending {
             self.to_evict = 1;
@@ -340,7 +340,7 @@ mod tests {
         acceptor.evicted_nobody();
         assert_eq!((acceptor.evictions(), acceptor.evictions()), (32, 64));
         acceptor.pause(Instant::SOME, None);
-        assert!(!acceptor.somebody_waits());
+        assert!(!acceptor.has_waiting_clients());
         assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");
     }
 

@@ -78,7 +78,7 @@ impl Close {
     }
 
     /// Returns the close that the client sent.
-    pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
+    pub(super) fn received(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }
 

@@ -187,12 +187,12 @@ impl Net {
         Some(Some(id))
     }
 
-    pub fn somebody_waits(&self, at: usize) -> bool {
+    pub fn has_waiting_clients(&self, at: usize) -> bool {
         !self.listeners[at].backlog.is_empty()
     }
 
     pub fn accept(&mut self, at: usize) -> Result<usize, Errno> {
-        if !self.somebody_waits(at) {
+        if !self.has_waiting_clients(at) {
             return Err(Errno::AGAIN);
         }
         if self.descriptors == 0 {
@@ -223,7 +223,7 @@ impl Net {
 
     pub fn register_listener(&mut self, at: usize, token: usize) {
         self.listeners[at].registered = Some(Registered { token, interest: IN, listed: false });
-        if self.somebody_waits(at) {
+        if self.has_waiting_clients(at) {
             self.edge(Source::Listener(at), IN);
         }
     }
@@ -301,7 +301,7 @@ impl Net {
                     events.push((*token, IN));
                     continue;
                 }
-                Source::Listener(at) => u32::from(self.somebody_waits(at)) * IN,
+                Source::Listener(at) => u32::from(self.has_waiting_clients(at)) * IN,
                 Source::Socket(id) => self.sockets[id].now(),
             };
             if let Some(registered) = self.registered(source) {

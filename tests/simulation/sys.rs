@@ -70,7 +70,7 @@ impl ListeningSocket {
             if machine.happens(faults.interrupted) {
                 return Err(Errno::INTR);
             }
-            if machine.net.somebody_waits(self.0) && machine.happens(faults.accept) {
+            if machine.net.has_waiting_clients(self.0) && machine.happens(faults.accept) {
                 let (error, lasts) = machine.chance.of(&[
                     (Errno::CONNABORTED, 0),
                     (Errno::PROTO, 0),
@@ -96,9 +96,9 @@ impl ListeningSocket {
         Ok((ClientStream(id), Address::Inet(address)))
     }
 
-    pub fn somebody_waits(&self) -> io::Result<bool> {
+    pub fn has_waiting_clients(&self) -> io::Result<bool> {
         switch();
-        Ok(with(|machine| machine.net.somebody_waits(self.0)))
+        Ok(with(|machine| machine.net.has_waiting_clients(self.0)))
     }
 
     pub fn refuse_newcomers(&self) -> io::Result<()> {

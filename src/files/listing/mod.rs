@@ -130,8 +130,8 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        let (who, root, more) = (self.who(), self.root.as_bytes(), self.more());
-        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
+        let (rights, root, more) = (self.rights_key(), self.root.as_bytes(), self.more());
+        [&[form], order, b"\0", root, b"\0", rights.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
     /// Returns a text that is equal for pages that differ only in their entries.
@@ -148,8 +148,8 @@ impl Asked<'_> {
     }
 
     /// Returns a text that is equal for requests that see the same entries.
-    fn who(&self) -> String {
-        self.rights.who()
+    fn rights_key(&self) -> String {
+        self.rights.key()
     }
 
     fn path(&self) -> &[u8] {

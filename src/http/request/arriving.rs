@@ -233,7 +233,7 @@ impl Arrival {
                 && buffer.len() >= LARGE_READ
             {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-                self.say_continue()?;
+                self.send_continue()?;
                 let count = match self.unread.ended() {
                     true => 0,
                     false => self.input.read(&mut buffer[..most]).map_err(Failure::of_client)?,
@@ -277,7 +277,7 @@ impl Arrival {
         if self.unread.ended() {
             return Err(Failure::cut_short());
         }
-        self.say_continue()?;
+        self.send_continue()?;
         match self.unread.fill(|room| self.input.read(room)).map_err(Failure::of_client)? {
             (0, _) => {
                 self.unread.end();
@@ -287,7 +287,7 @@ impl Arrival {
         }
     }
 
-    fn say_continue(&mut self) -> Result<(), Failure> {
+    fn send_continue(&mut self) -> Result<(), Failure> {
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if std::mem::take(&mut self.owes_continue) && self.unread.is_empty() && !self.unread.ended() {
             self.input.write_all(CONTINUE).map_err(Failure::of_client)?;

@@ -146,7 +146,7 @@ impl WorkerLoop<'_> {
         let engine = self.engine;
         for _ in 0..most {
             if engine.is_full() {
-                if guard.poller().acceptor().somebody_waits() {
+                if guard.poller().acceptor().has_waiting_clients() {
                     self.make_room(guard, now, "the maximum number of clients (max_connections) is connected");
                 }
                 return;
@@ -175,7 +175,7 @@ impl WorkerLoop<'_> {
                 }
                 Accepted::Nobody => return,
                 Accepted::NoRoom(err) => {
-                    if acceptor.somebody_waits() {
+                    if acceptor.has_waiting_clients() {
                         self.make_room(guard, now, &err.to_string());
                     }
                     return;

@@ -90,7 +90,7 @@ pub fn burst() -> Seen {
             peak = peak.max(watch.memory());
             sleep(Duration::from_millis(10));
         }
-        assert!(clients.into_iter().all(|client| client.join().unwrap()), "each is answered");
+        assert!(clients.into_iter().all(|client| client.join().unwrap()), "each client must have a response");
         peak
     });
     let after = watch.memory();

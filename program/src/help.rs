@@ -141,12 +141,12 @@ fn columns(start: &str, help: &str) -> String {
     }
     let mut is_first = true;
     for word in help.split(' ') {
-        let last = lines.last_mut().expect("never empty");
+        let last = lines.last_mut().expect("help has at least one line");
         if is_first || last.len() + 1 + word.len() > WIDTH {
             if !is_first {
                 lines.push(String::new());
             }
-            let last = lines.last_mut().expect("never empty");
+            let last = lines.last_mut().expect("help has at least one line");
             let _ = write!(last, "{:1$}{word}", "", COLUMN - last.len());
             is_first = false;
         } else {

@@ -333,11 +333,11 @@ mod tests {
         std::fs::create_dir(top.path().join("d")).unwrap();
         let root = Root::open(top.path()).unwrap();
         let freshness = Freshness::new(true);
-        let watch = freshness.watch_folder(&root, b"d").expect("it can be watched");
+        let watch = freshness.watch_folder(&root, b"d").expect("a watch of the folder");
         let basis = Basis::watched(b"d".to_vec(), root.stat_itself(b"d").unwrap(), watch);
         std::fs::write(top.path().join("d/new"), "").unwrap();
         let at = |seconds| freshness.started + Duration::from_secs(seconds);
-        assert!(freshness.is_time_to_drop(&root, at(3600)), "it is told of");
+        assert!(freshness.is_time_to_drop(&root, at(3600)), "the change was reported");
         freshness.keeps(&basis);
         assert!(freshness.is_time_to_drop(&root, at(3604)) && freshness.has_ended(&basis, at(3604)));
     }

@@ -504,6 +504,9 @@ mod tests {
             assert_eq!(pattern_matches(pattern, path.as_bytes()), expected, "{pattern} and {path}");
         }
         let long = "a".repeat(4000);
-        assert!(!glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()), "and soon");
+        assert!(
+            !glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()),
+            "a pattern with 1,000 stars is rejected quickly"
+        );
     }
 }

@@ -45,7 +45,7 @@ impl ETag {
     }
 
     pub(crate) fn view(&self) -> ETagRef<'_> {
-        ETagRef::parse(self.0.as_bytes()).expect("checked when made")
+        ETagRef::parse(self.0.as_bytes()).expect("a tag that was checked when it was created")
     }
 
     fn of(open: &str, tag: &str) -> Result<ETag, Error> {

@@ -341,7 +341,11 @@ mod tests {
         assert_eq!((acceptor.evictions(), acceptor.evictions()), (32, 64));
         acceptor.pause(Instant::SOME, None);
         assert!(!acceptor.has_waiting_clients());
-        assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");
+        assert_eq!(
+            (acceptor.evictions(), acceptor.full.until),
+            (1, None),
+            "without waiting clients, the number of evictions starts again at one"
+        );
     }
 
     #[test]
@@ -366,7 +370,7 @@ mod tests {
         }
         for (by, wanted) in [(3, 3), (3000, 1000)] {
             pause.begin(now, Some(now + Duration::from_millis(by)));
-            assert_eq!(pause.until, Some(now + Duration::from_millis(wanted)), "at most until {by} ms");
+            assert_eq!(pause.until, Some(now + Duration::from_millis(wanted)), "a pause that may last up to {by} ms");
         }
         assert!(Pause::NONE.is_over(now));
     }
@@ -375,7 +379,7 @@ mod tests {
     fn the_last_accept_stays_due_until_done() {
         let (mut acceptor, now) = (acceptor(), Instant::SOME);
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
-        assert_eq!(acceptor.refuse_newcomers(now), now, "no handshake can be under way where there is no listener");
+        assert_eq!(acceptor.refuse_newcomers(now), now, "a server without listeners need not wait for handshakes");
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
         assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
         assert_eq!(acceptor.close().count(), 0);
@@ -486,7 +490,7 @@ mod tests {
             assert_eq!(acceptor.refuse_newcomers(now), now + waits, "{what}");
             assert!(!acceptor.is_due(now));
             assert_eq!(acceptor.prepare_to_close(), queues, "{what}");
-            assert!(acceptor.is_due(now), "whatever pauses: {what}");
+            assert!(acceptor.is_due(now), "accepting is due in spite of this pause: {what}");
         }
     }
 }

@@ -198,7 +198,7 @@ impl TestServer {
             if fact(&stats) {
                 return stats;
             }
-            assert!(Instant::now() < end, "{what}: not within 30 seconds: {stats:?}");
+            assert!(Instant::now() < end, "timeout after 30 seconds while waiting until {what}: {stats:?}");
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -141,6 +141,6 @@ mod tests {
         for (reason, length) in [("", 0), ("gone", 4), (&"x".repeat(123), 123), (&"x".repeat(124), 123)] {
             assert_eq!(Close::new(1000, reason).reason.len(), length, "{reason}");
         }
-        assert_eq!(Close::new(1000, "é".repeat(62)).reason, "é".repeat(61), "at the end of a letter");
+        assert_eq!(Close::new(1000, "é".repeat(62)).reason, "é".repeat(61), "a reason is cut between two characters");
     }
 }

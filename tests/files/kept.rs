@@ -230,7 +230,7 @@ fn every_change_shows() {
                 let said = format!("{what}, {way}, inotify {inotify}");
                 let is_dated = way.contains("JSON") || way.contains("gzip");
                 let expected = truth(&place.folder, &request);
-                assert!(!shows || !is_dated || expected != before, "{said}: it shows: {expected:?}");
+                assert!(!shows || !is_dated || expected != before, "{said}: the change must show: {expected:?}");
                 let polled = request.with_polled(Some(Instant::now()));
                 assert_eq!(seen(&handler, &polled), expected, "{said}");
                 let tag_now = ask(&handler, &polled).header("etag").to_owned();
@@ -303,11 +303,19 @@ fn cached_listings_are_compressed_once() {
             assert_eq!(coded.header("content-encoding"), "gzip", "{target}, round {round}");
             assert_eq!(coded.header("etag"), format!("W/{}", plain.header("etag")), "{target}, round {round}");
             assert_eq!(gunzip(&coded.body), plain.text(), "{target}, round {round}");
-            assert_eq!(get(&handler, target).text(), plain.text(), "{target}, round {round}, as it is");
+            assert_eq!(get(&handler, target).text(), plain.text(), "{target}, round {round}, uncompressed");
             assert_eq!(get(&handler, target).header("vary"), "Accept, Accept-Encoding", "{target}, round {round}");
             let part = ask(&handler, &by_gzip(target).with_header("range", "bytes=0-9"));
-            assert_eq!(part.header("content-encoding"), "", "{target}: parts are of what the strong tag stands for");
-            assert_eq!(ask(&fixed, &by_gzip(target)).header("content-encoding"), "", "{target}: nobody may change it");
+            assert_eq!(
+                part.header("content-encoding"),
+                "",
+                "{target}: a range must be of the uncompressed bytes, which the strong tag identifies"
+            );
+            assert_eq!(
+                ask(&fixed, &by_gzip(target)).header("content-encoding"),
+                "",
+                "{target}: a response with no-transform was compressed"
+            );
         }
     }
 }
@@ -360,7 +368,7 @@ fn listings_show_each_user_only_their_controls() {
     };
     for round in 0..4 {
         assert!(get(&handler, "/").text().contains("multipart"), "round {round}");
-        assert!(!ask(&handler, &reader()).text().contains("multipart"), "round {round}, who only reads");
+        assert!(!ask(&handler, &reader()).text().contains("multipart"), "round {round}: a user who can only read");
     }
 }
 
@@ -414,9 +422,9 @@ fn listings_follow_the_symlink_setting() {
         };
         expect("before");
         append(&place.path("target"));
-        expect("a target is written");
+        expect("the target of a link was written");
         fs::rename(place.path("target"), place.path("later")).unwrap();
-        expect("a target goes, and another comes");
+        expect("the target of a link was replaced");
     }
 }
 
@@ -444,7 +452,7 @@ fn a_mounted_entry_shows_within_a_second() {
         return eprintln!("skipped: this process may not mount");
     }
     let result = std::panic::catch_unwind(|| {
-        assert_ne!(truth(), before, "it shows");
+        assert_ne!(truth(), before, "the listing must show the change");
         within_seconds("mounted", || listed(&handler) == truth());
         // Changes within the mounted file system show at once: the kernel reports them, or the server checks.
         for (name, what) in [("file", "is written"), ("sub/new", "comes")] {
@@ -515,7 +523,7 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
 fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
+        assert!(started.elapsed() < Duration::from_secs(5), "{what} did not show within five seconds");
         std::thread::yield_now();
     }
 }

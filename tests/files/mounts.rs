@@ -155,5 +155,5 @@ fn a_move_returns_the_tag() {
     assert_eq!(back(&tag), 412);
     folder.write("b", "a");
     assert_eq!(back(&tag), 201);
-    assert_eq!(send(&server, "MOVE", "/sub/", &[("destination", "../c/")]).header("etag"), None, "of a folder");
+    assert_eq!(send(&server, "MOVE", "/sub/", &[("destination", "../c/")]).header("etag"), None, "a folder has no tag");
 }

@@ -263,7 +263,7 @@ fn reading_from_a_rejected_client_is_bounded() {
         let running = serve(Http::new(app).access_log(None).body_limit(1_000_000), |server| server);
         let mut client = running.client();
         let count = taken(client.send(head), length);
-        assert!(count <= most && (length == MUCH || count == length), "{what}: {count} bytes were taken");
+        assert!(count <= most && (length == MUCH || count == length), "{what}: {count} bytes were received");
         if length < MUCH {
             let said = client.line();
             assert!(said.contains(wanted), "{what}: {said}");

@@ -199,7 +199,7 @@ impl Net {
             return Err(Errno::MFILE);
         }
         self.descriptors -= 1;
-        let id = self.listeners[at].backlog.pop_front().expect("just looked at");
+        let id = self.listeners[at].backlog.pop_front().expect("a waiting client, which was just looked at");
         let socket = &mut self.sockets[id];
         socket.accepted = true;
         socket.server_open = true;
@@ -296,7 +296,7 @@ impl Net {
         {
             let now = match source {
                 Source::Waker => {
-                    let (token, listed) = self.waker.as_mut().expect("it is listed");
+                    let (token, listed) = self.waker.as_mut().expect("the waker is registered");
                     *listed = false;
                     events.push((*token, IN));
                     continue;

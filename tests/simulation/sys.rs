@@ -35,7 +35,7 @@ pub struct Socket(usize);
 
 /// The number of a connection, from the address of its client.
 pub fn id_of(address: &Address) -> usize {
-    address.port().expect("not of a Unix socket").into()
+    address.port().expect("an address with a port").into()
 }
 
 /// The address of the real socket that is used as the simulated one.
@@ -92,7 +92,8 @@ impl ListeningSocket {
             accepted
         })?;
         note!("accepted {id}");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("few connections")));
+        let address =
+            SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("fewer than 65,536 connections")));
         Ok((ClientStream(id), Address::Inet(address)))
     }
 

@@ -553,7 +553,11 @@ fn a_416_keeps_selected_response_fields() {
     assert_eq!((sent.header("content-language"), sent.header("vary")), (None, Some("origin")));
     assert_eq!(sent.header("content-range"), Some("bytes */10"));
     let several = http.respond(&Request::get("/").with_header("range", "bytes=0-1,4-5"));
-    assert_eq!((several.status().as_u16(), several.header("content-range")), (206, None), "each part has its own");
+    assert_eq!(
+        (several.status().as_u16(), several.header("content-range")),
+        (206, None),
+        "each part has its own Content-Range"
+    );
 }
 
 /// A field with the method to use, as in some frameworks.
@@ -682,10 +686,10 @@ fn hooks_of_skipped_handlers_do_not_run() {
             Ok(Response::text("hello"))
         }
         fn finish_response(&self, request: &Request, response: Response) -> Response {
-            response.with_header("x-user", request.value::<User>().expect("behind Members").name())
+            response.with_header("x-user", request.value::<User>().expect("a user, which `Members` has stored").name())
         }
         fn log_request(&self, record: &LogRecord<'_>) {
-            record.user().expect("behind Members");
+            record.user().expect("a user, which `Members` has stored");
         }
     }
     for http in [

@@ -76,7 +76,7 @@ fn the_table_of_sizes_matches_the_code() {
         };
         line.trim_matches('|').split('|').map(number).collect()
     };
-    let table = page.split("| `--compress-cache` |").nth(1).expect("the table is there");
+    let table = page.split("| `--compress-cache` |").nth(1).expect("the table of default limits");
     let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).map(row).collect();
     assert!(rows.len() > 3, "{rows:?}");
     for row in rows {

@@ -89,7 +89,7 @@ mod tests {
             let path = top.join(format!("file-{number}"));
             fs::write(&path, vec![b'x'; 100_000]).unwrap();
             while open_below(&top) == 0 {
-                assert!(Instant::now() < patience, "no file is kept open");
+                assert!(Instant::now() < patience, "no file was kept open");
                 assert_eq!(server.get(&format!("/file-{number}")).body().len(), 100_000);
             }
             fs::remove_file(&path).unwrap();

@@ -187,9 +187,12 @@ mod tests {
         let first = join(Ok(1)).unwrap();
         assert!(Arc::ptr_eq(&first, &join(Err(Full)).unwrap()));
         let second = join(Ok(2)).unwrap();
-        assert!(Arc::ptr_eq(&second, &join(Err(Full)).unwrap()), "the latest");
+        assert!(
+            Arc::ptr_eq(&second, &join(Err(Full)).unwrap()),
+            "without memory for another listing, the latest one in use is shared"
+        );
         drop((first, second));
-        assert_eq!(join(Err(Full)), Err(Full), "nobody uses one");
+        assert_eq!(join(Err(Full)), Err(Full), "without memory and without a listing in use, the error is returned");
     }
 
     /// Returns how many requests have entered the flight of a key.
@@ -220,7 +223,11 @@ mod tests {
             asking.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert_eq!(readings.load(SeqCst), 2, "{got:?}");
-        assert_eq!(got.iter().filter(|&&number| number == 1).count(), 1, "who came first: {got:?}");
+        assert_eq!(
+            got.iter().filter(|&&number| number == 1).count(),
+            1,
+            "only the first request gets the first result: {got:?}"
+        );
         assert_eq!(inside(&flights, b"a"), 0);
     }
 
@@ -243,7 +250,11 @@ mod tests {
                 });
                 Ok::<_, ()>(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
             };
-            assert_eq!(flights.join(b"a", None, second, |_, _| false), Ok(Arc::new(1)), "0: it had to wait");
+            assert_eq!(
+                flights.join(b"a", None, second, |_, _| false),
+                Ok(Arc::new(1)),
+                "0: the earlier request waited for the second read"
+            );
         });
         flights.leave(&flight);
     }
@@ -255,13 +266,13 @@ mod tests {
         let before = Instant::now();
         let flight = flights.enter(b"a"); // a request waits, so that results are kept
         let first = join(before);
-        assert_eq!(join(before), first, "asked before");
+        assert_eq!(join(before), first, "a request from before the read gets its result");
         let later = join(first + Duration::from_nanos(1));
-        assert!(later > first, "asked since");
+        assert!(later > first, "a request from after the read gets a new result");
         assert_eq!(join(before), later);
         flights.leave(&flight);
         drop(flight);
-        assert!(join(before) > later, "nobody waited: nothing is kept");
+        assert!(join(before) > later, "without waiting callers no result is kept");
     }
 
     #[test]
@@ -272,10 +283,10 @@ mod tests {
         };
         let before = Instant::now();
         let first = join(b"a", 1);
-        assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "the same");
-        let unread = || -> Result<_, ()> { panic!("it was read since, and is in use") };
+        assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "requests for one key must share the result");
+        let unread = || -> Result<_, ()> { panic!("a result in use that is new enough was not shared") };
         assert!(Arc::ptr_eq(&first, &flights.join(b"a", Some(before), unread, |_, _| false).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "the same of another key");
+        assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "requests for different keys share a result");
         let second = join(b"a", 2);
         assert_eq!((first.0, second.0), (1, 2));
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "the flights keep nothing");

@@ -113,7 +113,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // Of the request, only HEAD is known and matters for the error page.
-        let placeholder = Request::new(method, "/").expect("a slash is a target");
+        let placeholder = Request::new(method, "/").expect("a slash is a valid target");
         let error = Error::from_rejection(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
         let page = self.responder().page(None, &error, &placeholder);

@@ -232,10 +232,10 @@ mod tests {
         for (length, wanted) in
             [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
         {
-            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
+            assert_eq!(sender.send(vec![b'x'; length]), wanted, "sending {length} bytes more");
         }
-        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
-        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
+        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "each call takes one piece");
+        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue takes a piece of any length");
         assert_eq!(sender.send("x"), Err(SendError::Full));
         sender.abort();
         let left = body.take(1000);

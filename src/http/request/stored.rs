@@ -406,7 +406,10 @@ mod tests {
         const MIB: u64 = 1 << 20;
         let limits = BodyLimits { body: 512 * MIB, rooms: BodyRooms::new(MIB, 64 * MIB), ..BodyLimits::default() };
         let new = |length: u64| BodyWriter::new(Some(length), &limits);
-        assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)), "more than there is");
+        assert!(
+            new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)),
+            "a body over the quota gets 507"
+        );
         let mut long = new(60 * MIB).unwrap();
         let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();
         assert!(new(MIB).is_err_and(|rejection| rejection.status == status(507)));
@@ -420,7 +423,10 @@ mod tests {
             })
         };
         assert!(push(16).is_ok(), "reserved");
-        assert!(push(1).is_err_and(|rejection| rejection.status == status(507)), "in use by others");
+        assert!(
+            push(1).is_err_and(|rejection| rejection.status == status(507)),
+            "a quota that others have used up gives 507"
+        );
         drop(others);
         assert!(push(44).is_ok());
     }

@@ -112,7 +112,7 @@ fn path_rules_decide_rights_per_user() {
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
-    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody has rights");
+    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules no one has rights");
     assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
 }
 
@@ -360,7 +360,7 @@ fn no_spelling_gets_around_a_rule() {
         for sent in get("/drafts/").into_iter().chain(get("/drafts/?format=json")) {
             assert_eq!((sent.status().as_u16(), sent.header("www-authenticate").is_some()), (401, true));
         }
-        assert_eq!(get("/drafts/x.txt")[0].text(), "SECRET", "it may be read by its name");
+        assert_eq!(get("/drafts/x.txt")[0].text(), "SECRET", "the file can be read under its own name");
         for sent in get("/").into_iter().chain(get("/?format=json")) {
             let text = sent.text();
             assert!(text.contains("open") && text.contains("drafts") && !text.contains("private/"), "{text}");

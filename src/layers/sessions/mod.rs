@@ -130,7 +130,7 @@ impl Sessions {
     /// # Panics
     /// If it is 0.
     pub fn new_per_hour(mut self, number: u32) -> Sessions {
-        assert!(number > 0, "a client needs a session");
+        assert!(number > 0, "the number of sessions per hour must be at least 1");
         self.beginnings = Buckets::new(HOUR / u64::from(number), number, 65_536);
         self
     }

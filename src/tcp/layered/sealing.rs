@@ -383,9 +383,9 @@ mod tests {
         let much = vec![b'a'; 100_000];
         assert_eq!(layered.send_some(&much, true).unwrap(), 65_536);
         slow.take(1);
-        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "in place of what was sent");
+        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "sealed output takes the place of output that was sent");
         let left = layered.finish(&[]).unwrap();
-        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "with the goodbye");
+        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "the unsent bytes include the goodbye");
     }
 
     #[test]

@@ -104,7 +104,10 @@ mod tests {
             }
             let start = Instant::now();
             while unacknowledged(local, peer) != Some(0) {
-                assert!(start.elapsed() < Duration::from_secs(10), "{address}: all was read");
+                assert!(
+                    start.elapsed() < Duration::from_secs(10),
+                    "{address}: the client has read everything, but some is still unacknowledged"
+                );
             }
         }
     }

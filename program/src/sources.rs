@@ -378,7 +378,7 @@ impl Source {
         like.map_or(what.clone(), |like| format!("{what}; did you mean {like}?"))
     }
 
-    /// clap's error in one line.
+    /// Returns clap's error in one line.
     fn explain(&self, error: &clap::Error) -> CliError {
         let context = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(escape_controls(text)),

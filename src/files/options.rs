@@ -270,7 +270,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many files are compressed at once. Others are sent uncompressed meanwhile. Default: half of the
+    /// Sets how many files are compressed at once. Others are sent uncompressed. Default: half of the
     /// processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {

@@ -385,8 +385,8 @@ fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> 
 }
 
 impl Watch {
-    /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. Metadata
-    /// that is read from now on is valid as long as this watch [`holds`](Watch::holds).
+    /// Adds a watch for an entry of an open folder: the content and metadata of a file, and the names in a folder.
+    /// Metadata that is read from now on is valid as long as this watch [`holds`](Watch::holds).
     ///
     /// Only for the watcher of listings: changes of a file are reported once, so that a log that is written all day
     /// does not fill the queue.

@@ -83,12 +83,12 @@ impl AnswerHead {
         is_usual && !ends && !has_user && has_end
     }
 
-    /// Whether a response with this status has no body.
+    /// Returns whether a response with this status has no body.
     fn is_bodiless(&self) -> bool {
         matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || self.status.is_informational()
     }
 
-    /// Whether the body is chunked.
+    /// Returns whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {

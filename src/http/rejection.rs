@@ -26,7 +26,7 @@ impl Rejection {
         Rejection { status, message }
     }
 
-    /// 503: the same request may succeed in a moment.
+    /// Returns a 503: the same request may succeed in a moment.
     pub(crate) const fn busy(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
@@ -36,7 +36,7 @@ impl Rejection {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }
 
-    /// 400: the request violates the grammar.
+    /// Returns a 400: the request violates the grammar.
     pub(crate) const fn bad_request(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, message)
     }

@@ -33,7 +33,7 @@ impl Guesses {
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }
 
-    /// 10 per minute.
+    /// Allows 10 wrong passwords per minute.
     pub fn by_default() -> Guesses {
         Guesses::new(10, Duration::from_secs(60))
     }

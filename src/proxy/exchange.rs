@@ -179,7 +179,7 @@ impl Exchange {
     }
 }
 
-/// The work of a thread: a request, and those after it on the same connection.
+/// Does the work of a thread: a request, and those after it on the same connection.
 fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<Kept<Job>>) {
     let mut sent_on = None;
     loop {
@@ -327,8 +327,8 @@ impl Job {
     }
 }
 
-/// Whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some backends send
-/// a 408 when a connection was idle for too long.
+/// Returns whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some
+/// backends send a 408 when a connection was idle for too long.
 fn is_stale(upstream: &Upstream, head: &Result<AnswerHead, Failure>) -> bool {
     match head {
         Ok(head) => head.status == StatusCode::REQUEST_TIMEOUT,

@@ -45,7 +45,7 @@ impl<J> Kept<J> {
         Arc::new(Kept { most, limit, waiting: Mutex::default() })
     }
 
-    /// Whether any connection is kept.
+    /// Returns whether any connection is kept.
     pub(super) fn is_on(&self) -> bool {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }
@@ -149,7 +149,7 @@ impl<J> Drop for Waiting<J> {
     }
 }
 
-/// Whether the backend has sent nothing, and has not ended the connection.
+/// Returns whether the backend has sent nothing, and has not ended the connection.
 fn is_silent(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

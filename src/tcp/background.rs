@@ -95,7 +95,7 @@ impl Stop {
         drop(state);
         self.0.changed.notify_all();
         for number in numbers {
-            let call = self.lock().calls.get(&number).cloned(); // `None` if it was dropped meanwhile
+            let call = self.lock().calls.get(&number).cloned(); // `None` if it has been dropped
             if let Some(call) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {

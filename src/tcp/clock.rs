@@ -49,7 +49,7 @@ impl Add<Duration> for Instant {
 impl Sub<Instant> for Instant {
     type Output = Duration;
 
-    /// As [`Instant::saturating_duration_since`].
+    /// Does what [`Instant::saturating_duration_since`] does.
     fn sub(self, earlier: Instant) -> Duration {
         self.saturating_duration_since(earlier)
     }

@@ -91,7 +91,7 @@ pub struct SocketFile {
 impl SocketFile {
     /// Returns the file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
-        let path = std::path::absolute(path)?; // the process may change its working folder meanwhile
+        let path = std::path::absolute(path)?; // the process may change its working folder later
         let found = fs::symlink_metadata(&path)?;
         Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
     }

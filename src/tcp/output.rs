@@ -136,7 +136,7 @@ impl Output {
         self.load(most)
     }
 
-    /// [`load_file`](Output::load_file), as the engine calls it.
+    /// Calls [`load_file`](Output::load_file) for the engine, with the proof that the code may block.
     pub(super) fn load_part(&mut self, most: usize, _: MayBlock) -> io::Result<()> {
         self.load(most)
     }

@@ -122,7 +122,7 @@ impl Live {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// When the first of the certificates expires.
+    /// Returns when the first of the certificates expires.
     pub fn expiry(&self) -> Option<SystemTime> {
         let keys = self.current().loaded;
         keys.leaves().filter_map(identity::not_after).min()

@@ -507,7 +507,7 @@ fn concurrent_transfers_are_limited() {
     let handler = folder.handler().archives(true).archives_at_once(2);
     let begin = || handler.do_get(&Request::get("/?archive=zip"));
     let (first, second) = (begin().unwrap(), begin().unwrap());
-    let error = begin().expect_err("two are under way");
+    let error = begin().expect_err("two archives are in progress");
     assert_eq!(error.status(), 503);
     assert_eq!(modest::Response::from(&error).header("retry-after"), Some("10"));
     let head = handler.do_get(&Request::new(Method::HEAD, "/?archive=zip").unwrap()).unwrap();

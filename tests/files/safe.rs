@@ -1,5 +1,5 @@
 //! Nothing outside of the folder is served, nothing that blocks, nothing that the server has no permission to read,
-//! even if names are swapped meanwhile.
+//! even if names are swapped at the same time.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

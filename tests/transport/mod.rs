@@ -121,7 +121,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Reads from a stream. If the machine was stopped meanwhile, a read with a timeout is interrupted, and begins again.
+/// Reads from a stream. If the machine was stopped during a read, a read with a timeout is interrupted, and begins again.
 pub fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(bytes) {

@@ -45,7 +45,7 @@ pub(super) fn push_end(out: &mut Vec<u8>) {
     out.extend([0; 2 * BLOCK]);
 }
 
-/// `27 path=a\n`; the length includes itself.
+/// Appends `27 path=a\n`; the length includes itself.
 fn push_record(key: &str, value: &[u8], out: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3; // a space, `=` and the end of the line
     let mut length = rest + 1;

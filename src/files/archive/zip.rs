@@ -176,7 +176,7 @@ fn push_timestamp(modified: i64, extra: &mut Vec<u8>) {
     }
 }
 
-/// Time and date of MS-DOS, in UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
+/// Returns the time and date of MS-DOS, in UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
 fn dos(modified: i64) -> (u16, u16) {
     const FIRST: i64 = 315_532_800; // 1980-01-01 00:00:00
     const LAST: i64 = 4_354_819_198; // 2107-12-31 23:59:58

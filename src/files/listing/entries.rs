@@ -301,7 +301,7 @@ impl Row {
     }
 }
 
-/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
+/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
@@ -318,7 +318,7 @@ fn stat_of_served(
     }
     *told = told.take().and_then(|told| told.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
-    // If the entry has become a link meanwhile, its target decides.
+    // If the entry has become a link since, its target decides.
     let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
     *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))

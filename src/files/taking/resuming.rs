@@ -63,7 +63,8 @@ impl Taking {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }
 
-    /// 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored as the whole.
+    /// Returns a 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored
+    /// as the whole.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
         match completes(request)? == Some(false) && !self.is_step(request) {
             true => Err(Error::new(
@@ -229,8 +230,8 @@ impl Taking {
     }
 }
 
-/// Whether it queries or cancels an upload in progress. Never about the file itself, even if uploads are not resumable:
-/// a client would delete a file that it has never sent.
+/// Returns whether the request queries or cancels an upload in progress. Such a request is never about the file itself,
+/// even if uploads are not resumable: a client would delete a file that it has never sent.
 pub(super) fn is_about_upload(request: &Request) -> bool {
     matches!(*request.method(), Method::HEAD | Method::DELETE) && request.param("upload").is_some()
 }
@@ -295,7 +296,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
 }
 
-/// RFC 9110, section 14.4.
+/// Parses `Content-Range` (RFC 9110, section 14.4).
 fn range(line: &str) -> Option<Step> {
     let digits = |text: &str| -> Option<u64> {
         text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()

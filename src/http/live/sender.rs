@@ -53,7 +53,7 @@ impl Sender {
         self.send_shared(Arc::from(bytes.into()), limit.into())
     }
 
-    /// [`send_timeout`](Sender::send_timeout) without a copy of the bytes.
+    /// Does what [`send_timeout`](Sender::send_timeout) does, without a copy of the bytes.
     pub(crate) fn send_shared(&self, piece: Arc<[u8]>, limit: Option<Duration>) -> Result<(), SendError> {
         let deadline = limit.and_then(|limit| tcp::now().checked_add(limit));
         self.send_by(piece, |piece| self.0.push_before(deadline, piece)).map_err(|unsent| unsent.error)
@@ -177,7 +177,7 @@ impl Unsent {
         }
     }
 
-    /// The reason for which the bytes were not sent.
+    /// Returns the reason for which the bytes were not sent.
     pub fn error(&self) -> SendError {
         self.error
     }

@@ -195,7 +195,7 @@ impl Request {
         self.head.method()
     }
 
-    /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
+    /// Returns HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
     #[doc(alias = "request_version")]
     pub fn version(&self) -> Version {
         self.head.version()
@@ -457,7 +457,7 @@ impl Request {
         self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
 
-    /// When the poll that reported the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled).
+    /// Returns when the poll that reported the request ended, if known: see [`Turn::polled`](crate::raw::Turn::polled).
     /// Caches use it: a check of the file system made after that time is as good as a new one.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(tcp::to_std)
@@ -482,7 +482,7 @@ impl Request {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// When the head was complete.
+    /// Returns when the head was complete.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
     }

@@ -173,7 +173,7 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-/// Creates a file with a secret, in one step. If another process has created it meanwhile, its secret is used.
+/// Creates a file with a secret, in one step. If another process has just created it, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

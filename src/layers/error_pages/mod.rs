@@ -75,7 +75,7 @@ fn completed(error: &Error, page: Response) -> Response {
     with_vary(page.completed_by(error), "Accept")
 }
 
-/// `404 Not Found: There is no note 7.`
+/// Returns the line of text, such as `404 Not Found: There is no note 7.`
 fn text(error: &Error) -> String {
     let mut line = String::with_capacity(80);
     line.push_str(error.status().as_str());

@@ -161,7 +161,7 @@ impl Sessions {
         if id.is_none() && changes.is_empty() {
             return Ok(ended.map(|_| self.removal(request)));
         }
-        // Loaded again, because another request may have changed the session meanwhile.
+        // Loaded again, because another request may have changed the session since.
         let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
         let mut record = stored.unwrap_or_else(|| Record::new(now));

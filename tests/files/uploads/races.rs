@@ -184,7 +184,7 @@ fn uploads_to_a_full_disk_are_rejected() {
     }
 }
 
-/// Slow uploads occupy no worker, so other requests are served meanwhile.
+/// Slow uploads occupy no worker, so other requests are served.
 #[test]
 fn hundreds_of_slow_uploads_hold_no_worker() {
     let folder = Folder::new(&[("here", "here")]);

@@ -32,7 +32,7 @@ pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     parse(&answer[..length])
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+/// Returns `struct nlmsghdr` and `struct inet_diag_req_v2`.
 fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
     let (family, interface) = match local {
         SocketAddr::V4(_) => (AF_INET, 0),

@@ -488,7 +488,7 @@ fn a_write_only_folder_has_a_page() {
     let (others, reading) =
         (Http::new(handler_fn(move |_| call()).layer(rights(&rules))), Http::new(plain.layer(rights(&rules))));
     let (named, routed) =
-        (Http::new(Named(count(&calls)).layer(rights(&rules))), Http::new(routes.serve(()).layer(rights(&rules))));
+        (Http::new(Named(count(&calls)).layer(rights(&rules))), Http::new(routes.with_state(()).layer(rights(&rules))));
     for (target, accept, expected) in [
         ("/box/", "text/html", 200),
         ("/box/sub/", "text/html,*/*;q=0.8", 200),

@@ -433,13 +433,6 @@ impl<S: Send + Sync + 'static> Routes<S> {
         list
     }
 
-    /// The former name of [`with_state`](Routes::with_state).
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn serve(self, state: S) -> Router<S> {
-        self.with_state(state)
-    }
-
     /// Adds the state that the functions share, and returns the handler.
     #[track_caller]
     pub fn with_state(mut self, state: S) -> Router<S> {

@@ -348,7 +348,7 @@ impl Model {
             let may = !(work == Work::Handler && *used && worker.others_want_permits());
             if !may || worker.acquire_permit(work).is_none() {
                 let (refused, next) = worker.await_permit(connection, work, sync::now());
-                assert!(refused.is_none(), "the queue is long enough");
+                assert!(refused.is_none(), "a request was rejected although the queue is long enough");
                 *used = false;
                 return next;
             }
@@ -782,26 +782,22 @@ fn the_watchdog_follows_its_rules_tick_by_tick() {
     const SERVES: Seen = Seen::Serves(0);
     type Steps<'a> = &'a [(usize, Meanwhile, Seen)];
     const ROWS: [(&str, usize, Steps<'_>); 11] = [
-        (
-            "nothing goes on",
-            3,
-            &[(3, Nothing, TICKS), (1, Nothing, Seen::Sleeps), (1, Woken, SERVES), (4, Nothing, TICKS)],
-        ),
+        ("no progress", 3, &[(3, Nothing, TICKS), (1, Nothing, Seen::Sleeps), (1, Woken, SERVES), (4, Nothing, TICKS)]),
         ("others draw", 3, &[(6, Drawn, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
         ("others poll", 3, &[(6, Polled, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
-        ("the poller stands", 3, &[(1, PollerFreed, Seen::Polls)]),
-        ("the queue stands", 3, &[(1, Pushed, SERVES)]),
+        ("the poller was not polled since the last tick", 3, &[(1, PollerFreed, Seen::Polls)]),
+        ("the queue has not moved since the last tick", 3, &[(1, Pushed, SERVES)]),
         ("no core is idle", 2, &[(1, Pushed, TICKS), (6, Nothing, TICKS), (1, Nothing, SERVES)]),
         ("blocked for longer", 2, &[(1, Blocks, TICKS), (1, Pushed, SERVES)]),
         ("blocked for a millisecond", 2, &[(1, PushedAndBlocks, TICKS), (1, Nothing, SERVES)]),
         ("calm, up to a find", 3, &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Pushed, SERVES), (1, Nothing, TICKS)]),
         (
-            "calm, until one is blocked",
+            "calm, until a worker is blocked",
             3,
             &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Blocks, TICKS), (1, Drawn, TICKS)],
         ),
         (
-            "calm once nobody is",
+            "calm once no worker is blocked",
             3,
             &[(1, Blocks, TICKS), (80, Drawn, TICKS), (1, EndsBlocking, TICKS), (62, Drawn, TICKS), (1, Drawn, RARE)],
         ),

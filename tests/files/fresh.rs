@@ -41,7 +41,7 @@ const CHANGES: &[Change] = &[
         "200 old",
     ),
     (
-        "edited and dated back",
+        "edited, with its old date restored",
         |folder| {
             let date = fs::metadata(folder.path("x")).unwrap().modified().unwrap();
             folder.write("x", "odd");

@@ -73,27 +73,27 @@ const CHANGES: &[Change] = &[
     ("a file is cut", |place| File::options().write(true).open(place.path("d/a")).unwrap().set_len(0).unwrap(), true),
     ("a file is rewritten", |place| place.folder.write("d/a", "longer than it was"), true),
     (
-        "a file is written, and its size stays",
+        "a file is written, and keeps its size",
         |place| File::options().write(true).open(place.path("d/a")).unwrap().write_all(b"b").unwrap(),
         true,
     ),
     ("a file is dated", |place| date(&place.path("d/a"), OLD / 2), true),
     ("a file is dated a second later", |place| date(&place.path("d/a"), OLD + Duration::from_secs(1)), true),
     (
-        "a file's time of change alone is set",
+        "only a file's time of change (ctime) changes",
         |place| File::open(place.path("d/a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         true,
     ),
     ("a file is replaced", |place| fs::rename(place.path("target"), place.path("d/a")).unwrap(), true),
     ("two files change places", |place| exchange(place.path("d/a"), place.path("target")), true),
-    ("a file goes", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
+    ("a file is deleted", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
     ("a file has another name", |place| fs::rename(place.path("d/a"), place.path("d/b")).unwrap(), true),
     ("a file is moved away", |place| fs::rename(place.path("d/a"), place.path("a")).unwrap(), true),
-    ("a file comes", |place| place.folder.write("d/new", ""), true),
-    ("a folder comes", |place| fs::create_dir(place.path("d/new")).unwrap(), true),
+    ("a file is created", |place| place.folder.write("d/new", ""), true),
+    ("a folder is created", |place| fs::create_dir(place.path("d/new")).unwrap(), true),
     ("a file is linked", |place| fs::hard_link(place.path("target"), place.path("d/new")).unwrap(), true),
-    ("a hidden file comes", |place| place.folder.write("d/.new", ""), false),
-    ("a socket comes", |place| drop(std::os::unix::net::UnixListener::bind(place.path("d/new")).unwrap()), false),
+    ("a hidden file is created", |place| place.folder.write("d/.new", ""), false),
+    ("a socket is created", |place| drop(std::os::unix::net::UnixListener::bind(place.path("d/new")).unwrap()), false),
     (
         "a file becomes a folder",
         |place| {
@@ -104,7 +104,7 @@ const CHANGES: &[Change] = &[
     ),
     ("a file is written by its other name", |place| append(&place.elsewhere.path("two")), true),
     (
-        "a file gets another name, and is written by that",
+        "a file gets another name, and is written through it",
         |place| {
             fs::hard_link(place.path("d/a"), place.elsewhere.path("a")).unwrap();
             append(&place.elsewhere.path("a"));
@@ -112,7 +112,7 @@ const CHANGES: &[Change] = &[
         true,
     ),
     (
-        "a file is written where it is open by a name that is gone",
+        "a file is written through a descriptor whose name is gone",
         |place| append_to_gone(&place.elsewhere, "moved"),
         true,
     ),
@@ -122,14 +122,14 @@ const CHANGES: &[Change] = &[
     ("a file in a folder is written", |place| append(&place.path("d/sub/x")), false),
     ("a folder is dated", |place| date(&place.path("d/sub"), OLD / 2), true),
     (
-        "a folder's time of change alone is set",
+        "only a folder's time of change (ctime) changes",
         |place| File::open(place.path("d/sub")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         true,
     ),
     ("a folder is replaced", |place| exchange(place.path("d/sub"), place.path("other")), true),
     ("a link's target is written", |place| append(&place.path("target")), true),
-    ("a link's target goes", |place| fs::remove_file(place.path("target")).unwrap(), true),
-    ("a link's target comes", |place| place.folder.write("later", "later"), true),
+    ("a link's target is deleted", |place| fs::remove_file(place.path("target")).unwrap(), true),
+    ("a link's target is created", |place| place.folder.write("later", "later"), true),
     ("a link's target gets a name", |place| place.folder.write("other/new", ""), true),
     (
         "a link leads elsewhere",
@@ -141,7 +141,7 @@ const CHANGES: &[Change] = &[
     ),
     ("the folder is replaced", |place| exchange(place.path("d"), place.path("other")), true),
     (
-        "the folder is moved, and linked to",
+        "the folder is moved, and a link takes its place",
         |place| {
             fs::rename(place.path("d"), place.path("e")).unwrap();
             symlink("e", place.path("d")).unwrap();

@@ -118,7 +118,7 @@ impl Client {
         assert_eq!(
             came[..length].escape_ascii().to_string(),
             wanted.escape_ascii().to_string(),
-            "left: what came, right: what was expected"
+            "left: what was received, right: what was expected"
         );
         self
     }

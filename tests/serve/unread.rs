@@ -252,7 +252,7 @@ fn reading_from_a_rejected_client_is_bounded() {
             128_000_000,
         ),
         (
-            "the same, sent to its end",
+            "a body that is too long, and is sent to its end",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n",
             20_000_000,
             "413",

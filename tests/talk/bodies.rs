@@ -63,7 +63,7 @@ fn codings() {
         ("with a Content-Length of 0", "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", Refused(400)),
         ("an unknown coding", "Transfer-Encoding: gzip, chunked\r\n", Refused(501)),
         (
-            "an unknown coding on a line before",
+            "an unknown coding on the line before",
             "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
             Refused(501),
         ),

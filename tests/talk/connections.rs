@@ -93,7 +93,7 @@ fn a_half_closed_client_gets_its_responses() {
         ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[400]),
         ("half a chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", &[400]),
         (
-            "no body, but an expectation",
+            "an expectation without a body",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
             &[400],
         ),

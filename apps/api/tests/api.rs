@@ -132,6 +132,6 @@ fn each_request_is_a_line_of_json() {
     assert_eq!((&lines[0]["target"], &lines[0]["user_agent"]), (&json!("/notes?a=b"), &json!("\"test\"")));
     assert!(
         log.iter().any(|line| line.contains("ERROR") && line.contains("No space left")),
-        "why it was a 500: {log:?}"
+        "the log must contain the cause of the 500: {log:?}"
     );
 }

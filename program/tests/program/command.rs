@@ -1481,7 +1481,7 @@ fn a_confined_program_accepts_uploads() {
     assert_eq!(
         moved,
         if numbers >= vec![5, 19] { 201 } else { 409 },
-        "between folders, by a rule that Landlock has had since 5.19"
+        "between folders, by a rule that Landlock has since Linux 5.19"
     );
     assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
 }

@@ -51,7 +51,7 @@ fn metrics_have_their_own_address() {
     assert_eq!(
         [modest.get("/").status, modest.get("/metrics").status],
         [421, 421],
-        "refused, and counted all the same"
+        "a rejected request is also counted"
     );
     let page = scrape("/metrics");
     assert_eq!(

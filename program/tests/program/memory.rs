@@ -102,7 +102,7 @@ fn memory_hungry_clients_do_not_grow_a_small_server() {
     let rows: [(&str, &[&str], Vec<u8>); 7] = [
         ("half heads", &[], head("GET", "", 30_000)),
         (
-            "bodies that are to be kept in memory",
+            "bodies that are kept in memory",
             &["--upload"],
             body(
                 head("POST", "Content-Length: 65000\r\nContent-Type: multipart/form-data; boundary=a\r\n", 10),
@@ -120,7 +120,7 @@ fn memory_hungry_clients_do_not_grow_a_small_server() {
                 .collect(),
         ),
         (
-            "large heads of bodies that do not come",
+            "large heads whose bodies do not arrive",
             &["--upload"],
             body(head("PUT", "Content-Length: 10\r\n", 30_000), 1),
         ),

@@ -91,7 +91,7 @@ fn each_change_ends_the_affected_watches() {
         ),
         ("another file beside the root", &|tree| write(&tree.top.path().join("beside")), none),
         (
-            "more than the queue holds",
+            "more changes than the queue holds",
             &|tree| {
                 let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
                 for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
@@ -102,7 +102,7 @@ fn each_change_ends_the_affected_watches() {
             all,
         ),
         (
-            "the folder is locked",
+            "the permissions of the folder are changed",
             &|tree| {
                 use std::os::unix::fs::PermissionsExt;
                 fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0o700)).unwrap();

@@ -503,7 +503,7 @@ fn locks() {
         assert_eq!(
             ask(&server, "PUT", "/a", &[("if", &format!("({token})"))], b"x").status(),
             204,
-            "one of them is enough"
+            "one of the two tokens is enough"
         );
     }
     for token in &tokens {

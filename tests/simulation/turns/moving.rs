@@ -112,22 +112,22 @@ fn each_step_asks_for_its_kind_of_permit() {
         let rows: [(&str, &[Step], &[Work], usize); 8] = [
             ("nothing", &[does(idle())], &[Meet], 0),
             ("short work, twice", &[does(Next::Brief), does(Next::Brief)], &[Meet, Short], 0),
-            ("handlers that say nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
-            ("an answer in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
+            ("handlers that send nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
+            ("a response in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
             (
-                "of which one is empty",
+                "a response in parts, one of them empty",
                 &[does(Next::Handle), part(), does(Next::Handle)],
                 &[Meet, Handler, Begun, Begun],
                 3,
             ),
             (
-                "a whole answer, and another",
+                "a whole response, and another",
                 &[does(Next::Handle), does(Next::Again).saying(b"whole"), does(Next::Handle)],
                 &[Meet, Handler, Handler],
                 2,
             ),
             (
-                "an answer in parts, and another",
+                "a response in parts, and another",
                 &[does(Next::Handle), part(), does(Next::Again), does(Next::Handle)],
                 &[Meet, Handler, Begun, Handler],
                 3,

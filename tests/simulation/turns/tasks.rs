@@ -236,7 +236,7 @@ fn another_worker_is_woken_before_long_blocking_work() {
         ("nothing that may block", 2, |known| known.steps.push_back(does(idle())), 0),
         ("an error is logged", 1, |known| known.steps.push_back(does(idle()).saying(&[0; 1 << 17])), 1),
         (
-            "a panic is told",
+            "a panic is reported",
             1,
             |known| {
                 known.drop_panics = true;

@@ -14,7 +14,7 @@ use crate::tcp::{self, Waker};
 /// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing. If a piece was
 /// refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is reset, so
 /// that the client does not take the incomplete body for the complete one.
-#[must_use = "dropped, it ends the response"]
+#[must_use = "dropping it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
 impl Sender {

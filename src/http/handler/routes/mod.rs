@@ -289,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("a route: `{method}` applies to the one added last"))
+        last.unwrap_or_else(|| panic!("`{method}` needs a route: it applies to the route that was added last"))
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that

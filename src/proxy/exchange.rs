@@ -81,7 +81,7 @@ impl Drop for Pending {
     }
 }
 
-/// A request for a thread. The exchange has failed if this is dropped before there is an answer, as after a panic.
+/// A request for a thread. The exchange has failed if this is dropped before there is a response, as after a panic.
 pub(super) struct Job {
     exchange: Arc<Exchange>,
     body: Body,

@@ -68,7 +68,7 @@ pub(super) struct Freshness {
     of_listings: OnceLock<Option<Arc<Watcher>>>,
     /// Whether the cache has entries that end without a report, because they are not watched, or because they changed
     /// before they were cached.
-    keeps_untold: AtomicBool,
+    keeps_unreported: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
     dropped: AtomicU64,
@@ -194,7 +194,7 @@ impl Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
             of_listings: OnceLock::new(),
-            keeps_untold: AtomicBool::new(false),
+            keeps_unreported: AtomicBool::new(false),
             started: Instant::now(),
             dropped: AtomicU64::new(0),
         }
@@ -224,7 +224,7 @@ impl Freshness {
     /// Records that an entry was stored in a cache that calls `has_ended`.
     pub fn keeps(&self, basis: &Basis) {
         if basis.watch().is_none_or(|watch| !watch.holds()) {
-            self.keeps_untold.store(true, Relaxed);
+            self.keeps_unreported.store(true, Relaxed);
         }
     }
 
@@ -237,13 +237,13 @@ impl Freshness {
         {
             return false;
         }
-        let take_told = |watcher: &Arc<Watcher>| {
+        let take_report = |watcher: &Arc<Watcher>| {
             watcher.catch_up(root, now);
-            watcher.take_told()
+            watcher.take_report()
         };
         // Set again by `has_ended` and by the next report. All watchers are asked, without short-circuiting.
-        let told = self.watchers().filter(|watcher| take_told(watcher)).count();
-        self.keeps_untold.swap(false, Relaxed) || told > 0
+        let reports = self.watchers().filter(|watcher| take_report(watcher)).count();
+        self.keeps_unreported.swap(false, Relaxed) || reports > 0
     }
 
     /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
@@ -253,7 +253,7 @@ impl Freshness {
             None => {
                 let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
                 if !has_ended {
-                    self.keeps_untold.store(true, Relaxed);
+                    self.keeps_unreported.store(true, Relaxed);
                 }
                 has_ended
             }

@@ -232,7 +232,7 @@ impl BasicAuth {
         BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None, log_in: None }
     }
 
-    fn who_asks(&self, request: &Request) -> Result<Asks> {
+    fn identify(&self, request: &Request) -> Result<Asks> {
         if request.header_all("authorization").next().is_none() {
             return Ok(Asks::Nobody);
         }
@@ -268,7 +268,7 @@ impl Layer for BasicAuth {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
-        let user = match self.who_asks(request)? {
+        let user = match self.identify(request)? {
             Asks::Somebody(user) => Some(user),
             Asks::Nobody if self.optional => None,
             Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),

@@ -270,8 +270,8 @@ fn a_folder_other_than_the_watched_one_is_not_cached() {
     let top = tree(&[("d", 3), ("e", 3)]);
     let handler = handler(&top);
     let begin = |path: &[u8]| {
-        let told = Told::new(&handler.finder, b"d", None, 10).expect("a watch of the folder");
-        told.begin(&handler.finder.root.open_folder(&Unjudged(path)).unwrap()).is_some()
+        let watching = Watching::new(&handler.finder, b"d", None, 10).expect("a watch of the folder");
+        watching.begin(&handler.finder.root.open_folder(&Unjudged(path)).unwrap()).is_some()
     };
     assert!(begin(b"d") && !begin(b"e"));
 }
@@ -288,11 +288,11 @@ fn a_change_during_a_read_is_noticed() {
     let (finder, rounds, both) = (&handler.finder, 3000, Barrier::new(2));
     let order = View::of(&Request::get("/")).order;
     let read = || {
-        let mut told = Told::new(finder, b"d", None, 10);
+        let mut watching = Watching::new(finder, b"d", None, 10);
         let rights = Rights::of(&Request::get("/"), || b"");
         let by = (rights.grant(b"d").unwrap(), &rights, false);
-        let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
-        (told, entries)
+        let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut watching);
+        (watching, entries)
     };
     // Checked when both threads have ended: a failure between two barriers would block the other thread.
     let mut found = Vec::new();
@@ -308,10 +308,10 @@ fn a_change_during_a_read_is_noticed() {
         });
         for _ in 0..rounds {
             both.wait();
-            let (told, entries) = read();
+            let (watching, entries) = read();
             both.wait();
             let size = entries.ok().and_then(|entries| entries.iter_from(0).next().map(|entry| entry.size));
-            let holds = told.and_then(Told::end).map(|(watched, _)| {
+            let holds = watching.and_then(Watching::end).map(|(watched, _)| {
                 watched.watch.catch_up(&finder.root, Instant::now());
                 watched.watch.holds()
             });

@@ -53,7 +53,7 @@ pub fn around(
 
 /// Returns the names in rules and groups that the file of users does not contain. They may be misspelled, or be added
 /// to the file later.
-pub fn strangers(options: &Options) -> Vec<&str> {
+pub fn unknown_users(options: &Options) -> Vec<&str> {
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
         let guarding = &options.guarding;
         let of_groups = guarding.group.iter().flat_map(|group| group.users.iter().map(String::as_str));

@@ -280,11 +280,11 @@ fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     })?;
     table
         .into_iter()
-        .map(|(key, value)| said_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
+        .map(|(key, value)| setting_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
         .collect()
 }
 
-fn said_in_file(key: String, value: toml::Value) -> Result<Said, String> {
+fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
     let is_list = value.is_array();
     let values = match value {
         toml::Value::Array(values) => values,

@@ -267,7 +267,7 @@ impl Freshness {
     /// Watches all names in a folder. `None` if that is not possible.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
     }
 
     /// Watches all names in a folder that is listed. Its entries are added as they are found. `None` if that is not
@@ -275,7 +275,7 @@ impl Freshness {
     pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
         let watch = watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
     }
 
     /// Returns how many inodes are watched for listings.
@@ -304,7 +304,7 @@ impl Freshness {
         let watcher = self.watcher.as_ref().filter(|_| is_time);
         let watch = watcher.and_then(|watcher| {
             let watch = watcher.watch(root, &files, &basis.folder, Some(&basis.names));
-            watch.inspect_err(|errno| tell_why_not(&basis.folder, *errno)).ok()
+            watch.inspect_err(|errno| log_unwatched(&basis.folder, *errno)).ok()
         });
         let same = self.compare(basis, root, begin);
         let Some(watch) = watch.filter(|_| same) else { return same };
@@ -314,7 +314,7 @@ impl Freshness {
     }
 }
 
-fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
+fn log_unwatched(folder: &[u8], errno: rustix::io::Errno) {
     log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
 }
 

@@ -291,10 +291,10 @@ impl Watcher {
     }
 
     fn read_news(&self, table: &mut Table) -> rustix::io::Result<()> {
-        self.changes.read(|change| self.tell(table, change))
+        self.changes.read(|change| self.report(table, change))
     }
 
-    fn tell(&self, table: &mut Table, change: &Change<'_>) {
+    fn report(&self, table: &mut Table, change: &Change<'_>) {
         if change.is_lost {
             return self.begin_epoch(table);
         }
@@ -308,11 +308,11 @@ impl Watcher {
             Some(name) => {
                 // Some file systems find names in another case.
                 let name = &name.to_ascii_lowercase()[..];
-                watched.tell_of(name);
+                watched.report_change(name);
                 // The name may be that of a sidecar of one of these names: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
-                stems.for_each(|stem| watched.tell_of(stem));
+                stems.for_each(|stem| watched.report_change(stem));
                 ends |= watched.leads_to_root_by(name);
             }
             None => {
@@ -321,7 +321,7 @@ impl Watcher {
             }
         }
         if change.is_end {
-            watched.tell_all();
+            watched.report_all();
             table.forget(wd); // a new folder can get the same name and inode
         }
         if ends {

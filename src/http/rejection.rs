@@ -32,7 +32,7 @@ impl Rejection {
     }
 
     /// Returns whether the server lacks capacity at the moment. Then the response has `Retry-After`.
-    pub(crate) fn is_for_want_of_room(&self) -> bool {
+    pub(crate) fn is_overload(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }
 

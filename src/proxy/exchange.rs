@@ -138,7 +138,7 @@ impl Exchange {
     }
 
     /// Leaves the connection open at the end of the exchange. Returns false if the exchange has already ended.
-    fn let_go(&self) -> bool {
+    fn release(&self) -> bool {
         let mut state = self.lock();
         state.stream = None;
         !state.is_over
@@ -247,7 +247,7 @@ impl Job {
             if !asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
                 return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
-            exchange.let_go(); // the tunnel outlives the request, whose end must not close it
+            exchange.release(); // the tunnel outlives the request, whose end must not close it
             upstream.place = self.place.take();
             exchange.answer(Ok(Answer::Switched(head, upstream)));
             return Ok(None);
@@ -275,7 +275,7 @@ impl Job {
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
     /// request finds the connection and a place.
     fn finish(&mut self, upstream: Upstream, kept: &Weak<Kept<Job>>) -> Option<Next> {
-        let is_usable = self.exchange.let_go() && self.may_keep && upstream.is_at_end();
+        let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
         let waiting = kept.upgrade().filter(|_| is_usable)?.keep(&upstream.stream)?;
         Some((upstream, waiting))

@@ -64,7 +64,7 @@ impl Stop {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), move || {
             if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
-                panicked.named(&name).tell();
+                panicked.named(&name).log();
             }
         })
     }
@@ -99,7 +99,7 @@ impl Stop {
             if let Some(call) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {
-                panicked.tell();
+                panicked.log();
             }
         }
     }

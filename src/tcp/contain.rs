@@ -43,7 +43,7 @@ impl Panicked {
     }
 
     /// Logs the panic.
-    pub fn tell(self) {
+    pub fn log(self) {
         let Panicked { what, of, payload } = self;
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or("no message".into());

@@ -137,7 +137,7 @@ impl Loaded {
     }
 
     /// Returns whether clients are asked for certificates but no root is trusted.
-    pub fn trusts_nobody(&self) -> bool {
+    pub fn trusts_no_roots(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }
 

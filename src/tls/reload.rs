@@ -147,7 +147,7 @@ impl Live {
         if !loaded.has_the_keys_of(&before) {
             info!("changed certificates were reloaded");
         }
-        if loaded.trusts_nobody() && !before.trusts_nobody() {
+        if loaded.trusts_no_roots() && !before.trusts_no_roots() {
             warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
         }
         let is_new = !loaded.has_the_keys_of(&before);

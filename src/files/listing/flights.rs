@@ -40,13 +40,13 @@ struct State<T> {
 struct Reading<'a, T>(&'a Flight<T>);
 
 /// The reason for which nothing was read.
-pub(super) trait WantOfRoom {
+pub(super) trait LackOfMemory {
     /// Returns whether the only reason is that there is no memory for another result.
-    fn is_for_want_of_room(&self) -> bool;
+    fn lacks_memory(&self) -> bool;
 }
 
-impl WantOfRoom for OpenError {
-    fn is_for_want_of_room(&self) -> bool {
+impl LackOfMemory for OpenError {
+    fn lacks_memory(&self) -> bool {
         matches!(self, OpenError::TooManyListings(_))
     }
 }
@@ -61,7 +61,7 @@ impl<T> Flights<T> {
     /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
     /// A request had arrived when its poll returned, or by now without a poll. If an equal result is still in use, it
     /// is returned and the new one is dropped.
-    pub fn join<E: WantOfRoom>(
+    pub fn join<E: LackOfMemory>(
         &self,
         key: &[u8],
         polled: Option<Instant>,
@@ -119,7 +119,7 @@ impl<T> Flight<T> {
 }
 
 impl<T> Reading<'_, T> {
-    fn read<E: WantOfRoom>(
+    fn read<E: LackOfMemory>(
         self,
         read: impl FnOnce() -> Result<T, E>,
         same: impl FnOnce(&T, &T) -> bool,
@@ -130,7 +130,7 @@ impl<T> Reading<'_, T> {
         let new = match (new, &latest) {
             (Ok(new), _) => new,
             // The result in use may be older than the request, but it is better than none.
-            (Err(error), Some(latest)) if error.is_for_want_of_room() => return Ok(Arc::clone(latest)),
+            (Err(error), Some(latest)) if error.lacks_memory() => return Ok(Arc::clone(latest)),
             (Err(error), _) => return Err(error),
         };
         let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     /// An error without a reason.
-    impl WantOfRoom for () {
-        fn is_for_want_of_room(&self) -> bool {
+    impl LackOfMemory for () {
+        fn lacks_memory(&self) -> bool {
             false
         }
     }
@@ -174,8 +174,8 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Full;
 
-    impl WantOfRoom for Full {
-        fn is_for_want_of_room(&self) -> bool {
+    impl LackOfMemory for Full {
+        fn lacks_memory(&self) -> bool {
             true
         }
     }

@@ -98,7 +98,7 @@ impl Listing {
     }
 
     /// Returns whether this listing, which is in use, can replace a new one.
-    fn stands_for(&self, new: &Listing) -> bool {
+    fn can_replace(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
 }
@@ -254,7 +254,7 @@ impl Listings {
             made = making.map(|making| (making, watching));
             Ok::<_, OpenError>(listing)
         };
-        let listing = self.flights.join(&key, polled, read, Listing::stands_for)?;
+        let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
         if let Some((making, watching)) = made {
             self.kept.end(
                 &finder.freshness,

@@ -127,7 +127,7 @@ impl Taking {
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (key_of(place, request, secret(request)?)?, Some(*total)),
             Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)?),
-            Step::GoOn(_) => (key_of(place, request, said_key(request))?, None),
+            Step::GoOn(_) => (key_of(place, request, requested_key(request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
@@ -209,7 +209,7 @@ impl Taking {
     /// Handles HEAD and DELETE of an upload in progress.
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let key = key_of(place, request, said_key(request))?;
+        let key = key_of(place, request, requested_key(request))?;
         let partial = partials.find(&key).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);
@@ -319,13 +319,13 @@ fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Er
 }
 
 /// Returns the key in the URL.
-fn said_key(request: &Request) -> String {
+fn requested_key(request: &Request) -> String {
     request.param("upload").unwrap_or_default().into_owned()
 }
 
 /// Returns the client's secret of an upload by ranges.
 fn secret(request: &Request) -> Result<String, Error> {
-    let secret = said_key(request);
+    let secret = requested_key(request);
     if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len()) {
         return Ok(secret);
     }

@@ -65,12 +65,12 @@ pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let on_server = path::on_server(place.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
     match tops.into_iter().any(is_well_known) {
-        true => Err(speaks_for_the_host()),
+        true => Err(well_known_is_reserved()),
         false => Ok(()),
     }
 }
 
-pub(super) fn speaks_for_the_host() -> Error {
+pub(super) fn well_known_is_reserved() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 

@@ -215,7 +215,7 @@ impl Arrival {
             let (used, need) = incoming.feed(self.unread.bytes(), &self.limits).map_err(Failure::of)?;
             self.unread.consume(used);
             if used > 0 {
-                self.tell(incoming.received());
+                self.report_progress(incoming.received());
             }
             match need {
                 Need::Input => self.fill()?,
@@ -244,7 +244,7 @@ impl Arrival {
                 }
                 *left -= count as u64;
                 *received += count as u64;
-                self.tell(*received);
+                self.report_progress(*received);
                 return Ok(count);
             }
             let (used, step) = decoder.step(self.unread.bytes(), buffer.len()).map_err(Failure::of)?;
@@ -262,7 +262,7 @@ impl Arrival {
                 return Err(Failure::of(TOO_LARGE));
             }
             if count > 0 {
-                self.tell(*received);
+                self.report_progress(*received);
             }
             match needs_input {
                 true => self.fill()?,
@@ -295,7 +295,7 @@ impl Arrival {
         Ok(())
     }
 
-    fn tell(&self, received: u64) {
+    fn report_progress(&self, received: u64) {
         if let Some(progress) = &self.progress {
             progress(received);
         }

@@ -351,7 +351,7 @@ fn given_error(err: &io::Error) -> Rejection {
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
             log::error!("the writer of a handler can't write a body: {err}");
-            if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
+            if is_out_of_descriptors(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
         }
     }
 }
@@ -360,13 +360,13 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be stored in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
-        _ if is_about_room(err) => NO_DESCRIPTOR,
+        _ if is_out_of_descriptors(err) => NO_DESCRIPTOR,
         _ => SPOOL_FAILED,
     }
 }
 
 /// Returns whether the process is out of descriptors or of memory for them.
-fn is_about_room(err: &io::Error) -> bool {
+fn is_out_of_descriptors(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
 }

@@ -202,7 +202,7 @@ impl UserFile {
         // Another request of the same client may have verified the pair while this one waited for a slot.
         let is_right = is_remembered() || self.compare(compared, password) && entry.is_some();
         if is_right {
-            guess.was_none();
+            guess.take_back();
             self.remembered.put(digest, Instant::now());
             self.familiar.note(client);
         }

@@ -607,7 +607,7 @@ fn other_workers_connections_come_after_a_poll() {
                 "a worker whose poll found nothing takes connections of another worker"
             );
             assert!(matches!(worker.next(&mut now), Task::Serve(_)), "half of the queue was taken");
-            let Task::Poll(guard) = worker.next(&mut now) else { panic!("in vain once only") };
+            let Task::Poll(guard) = worker.next(&mut now) else { panic!("only one search without a result") };
             assert!(
                 matches!(third.next(&mut now), Task::Serve(_)),
                 "the poller is held, so the third worker takes from others"

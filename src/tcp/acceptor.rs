@@ -187,11 +187,11 @@ impl Acceptor {
     }
 
     /// Called when the shutdown begins. Refuses new clients, if possible. Returns when to accept for the last time.
-    pub fn refuse_newcomers(&mut self, now: Instant) -> Instant {
+    pub fn refuse_new_clients(&mut self, now: Instant) -> Instant {
         let mut handshakes = false;
         for state in &mut self.listeners {
             state.is_closing = true;
-            handshakes |= state.listener.refuse_newcomers() && state.listener.address().ip().is_some();
+            handshakes |= state.listener.refuse_new_clients() && state.listener.address().ip().is_some();
         }
         *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
     }
@@ -379,7 +379,7 @@ mod tests {
     fn the_last_accept_stays_due_until_done() {
         let (mut acceptor, now) = (acceptor(), Instant::SOME);
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
-        assert_eq!(acceptor.refuse_newcomers(now), now, "a server without listeners need not wait for handshakes");
+        assert_eq!(acceptor.refuse_new_clients(now), now, "a server without listeners need not wait for handshakes");
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
         assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
         assert_eq!(acceptor.close().count(), 0);
@@ -464,11 +464,11 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_are_awaited_where_newcomers_are_refused() {
+    fn handshakes_are_awaited_where_new_clients_are_refused() {
         let now = Instant::SOME;
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
-        let is_refusal_possible = tcp().refuse_newcomers();
+        let is_refusal_possible = tcp().refuse_new_clients();
         // another process may have the same listener, so new clients are not refused
         let handed = || listener(inet(), 7);
         for (what, listeners, waits, queues) in [
@@ -487,7 +487,7 @@ mod tests {
                 state.failing.begin(now, None);
             }
             let waits = if is_refusal_possible { waits } else { Duration::ZERO };
-            assert_eq!(acceptor.refuse_newcomers(now), now + waits, "{what}");
+            assert_eq!(acceptor.refuse_new_clients(now), now + waits, "{what}");
             assert!(!acceptor.is_due(now));
             assert_eq!(acceptor.prepare_to_close(), queues, "{what}");
             assert!(acceptor.is_due(now), "accepting is due in spite of this pause: {what}");

@@ -74,9 +74,9 @@ impl Listener {
     /// Refuses new clients, if no other process can have this socket. Connected clients can still be accepted. Returns
     /// false if new clients cannot be refused: then clients that connect between the last accept and the end of the
     /// socket are reset.
-    pub fn refuse_newcomers(&mut self) -> bool {
+    pub fn refuse_new_clients(&mut self) -> bool {
         self.file = None; // removed first, so that no client finds a Unix socket without a server
-        self.owner == Some(process::id()) && self.socket.refuse_newcomers().is_ok()
+        self.owner == Some(process::id()) && self.socket.refuse_new_clients().is_ok()
     }
 }
 

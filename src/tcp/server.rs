@@ -408,7 +408,7 @@ impl TcpServer {
     pub fn refuse_clients(&self) -> io::Result<Duration> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners = listeners.as_mut().ok_or_else(|| io::Error::other("this server has already served"))?;
-        let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_newcomers().then_some(listener));
+        let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_new_clients().then_some(listener));
         // All of them are refused before the time begins.
         Ok(refused.fold(Duration::ZERO, |_, _| LAST_HANDSHAKES))
     }

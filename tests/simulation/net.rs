@@ -146,7 +146,7 @@ impl Net {
         self.listeners.iter().any(|listener| listener.listening)
     }
 
-    pub fn refuse_newcomers(&mut self, at: usize) {
+    pub fn refuse_new_clients(&mut self, at: usize) {
         self.listeners[at].listening = false;
     }
 

@@ -102,11 +102,11 @@ impl ListeningSocket {
         Ok(with(|machine| machine.net.has_waiting_clients(self.0)))
     }
 
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
+    pub fn refuse_new_clients(&self) -> io::Result<()> {
         switch();
         machine::if_under_way(|machine| {
             machine.note(|| "newcomers are refused".to_owned());
-            machine.net.refuse_newcomers(self.0);
+            machine.net.refuse_new_clients(self.0);
             machine.wake(Key::Backlog);
         });
         Ok(())

@@ -118,7 +118,7 @@ impl KeptListings {
         self.cache.limits().bytes_each
     }
 
-    /// Looks up a listing, for a request whose bytes came with this poll.
+    /// Looks up a listing, for a request whose bytes this poll reported.
     pub fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
         if self.cache.limits().files == 0 {
             return Look::Once;

@@ -31,7 +31,7 @@ impl Drop for Leftover {
 /// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
-    heard: Instant, // when the client's last byte came
+    heard: Instant, // when the client's last byte arrived
     left: usize,    // how many more bytes are accepted
 }
 

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn one_permit_is_reserved_for_short_work_and_one_for_newcomers() {
+    fn one_permit_is_reserved_for_short_work_and_one_for_new_clients() {
         let mut permits = permits(2);
         for (work, class) in [
             (Work::Short, Some(Work::Handler)),

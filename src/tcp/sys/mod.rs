@@ -65,8 +65,8 @@ impl ListeningSocket {
     ///
     /// # Errors
     /// If the kernel does not support this.
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
-        system::refuse_newcomers(SockRef::from(&self.0))
+    pub fn refuse_new_clients(&self) -> io::Result<()> {
+        system::refuse_new_clients(SockRef::from(&self.0))
     }
 }
 

@@ -235,7 +235,7 @@ impl WorkerLoop<'_> {
             let mut parked = self.engine.scheduler.table().begin_shutdown();
             parked.iter_mut().for_each(|connection| connection.begin_shutdown());
             self.catch.append(&mut parked);
-            guard.poller().acceptor().refuse_newcomers(now)
+            guard.poller().acceptor().refuse_new_clients(now)
         });
         if closes_at <= now {
             let waiting = guard.poller().acceptor().prepare_to_close();

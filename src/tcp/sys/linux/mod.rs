@@ -45,7 +45,7 @@ pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketA
 }
 
 /// Refuses clients that begin to connect from now on.
-pub fn refuse_newcomers(socket: SockRef<'_>) -> io::Result<()> {
+pub fn refuse_new_clients(socket: SockRef<'_>) -> io::Result<()> {
     match socket.local_addr()?.as_socket() {
         Some(_) => socket.attach_filter(NO_SYN),
         None => socket.shutdown(Shutdown::Read), // unix_stream_connect: ECONNREFUSED

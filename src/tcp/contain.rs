@@ -27,7 +27,7 @@ pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panic
 
 /// Runs code that may panic, in a place where blocking is allowed. Logs a panic, and then returns `None`.
 pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
-    catch(what, code).map_err(Panicked::tell).ok()
+    catch(what, code).map_err(Panicked::log).ok()
 }
 
 impl Panicked {

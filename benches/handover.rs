@@ -172,7 +172,7 @@ impl Model {
 
     /// Like a turn of the engine: a handler, and back into the table. The client sends its next request at once.
     fn serve(&self, worker: &mut Worker<'_, Connection, Poller, Bell>, connection: Connection, now: Instant) {
-        assert!(worker.acquire_permit(Work::Handler).is_some(), "there are permits for all");
+        assert!(worker.acquire_permit(Work::Handler).is_some(), "a permit for each connection");
         worker.begin_blocking(now);
         if !self.turn.is_zero() {
             let until = sync::now() + self.turn;
@@ -185,9 +185,9 @@ impl Model {
         self.scheduler.turn_took(self.turn.max(Duration::from_micros(5)), None);
         let (client, token) = (connection.client, connection.link.token());
         let parked = self.scheduler.park(token, connection, wait(now));
-        assert!(parked.is_none(), "nothing came meanwhile");
+        assert!(parked.is_none(), "an event arrived in the meantime");
         self.asks[client].0.store(true, Ordering::Relaxed);
-        assert!(worker.pass_on_permit().is_none(), "nobody waits for one");
+        assert!(worker.pass_on_permit().is_none(), "a connection waits for a permit");
     }
 }
 

@@ -48,7 +48,7 @@ fn main() {
 fn talk(wire: &[u8], count: u64) -> u64 {
     let http = Http::new(Hello);
     let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
-    let mut conversation = http.meet(&client).expect("everybody is met");
+    let mut conversation = http.meet(&client).expect("a client that is accepted");
     let (mut input, mut output) = (Input::new(), Output::new());
     let mut sent = 0;
     for _ in 0..count {

@@ -48,7 +48,7 @@ struct Dashboard {
     file: Mutex<Kept>,
 }
 
-/// A file with one reading per line. The line number is the id of the event, also after a restart.
+/// A file with one reading per line. The line number is the id of the event, even after a restart.
 struct Kept {
     file: File,
     count: usize,

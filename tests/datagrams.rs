@@ -59,7 +59,7 @@ impl Running {
     }
 
     fn join(&mut self) -> io::Result<()> {
-        self.serving.take().map_or(Ok(()), |serving| serving.join().expect("it does not panic"))
+        self.serving.take().map_or(Ok(()), |serving| serving.join().expect("the serving thread did not panic"))
     }
 }
 
@@ -207,7 +207,7 @@ fn rejected_clients_get_no_reply() {
     for client in &clients {
         client.send(b"hello").unwrap();
     }
-    let wanted = clients.iter().find(|client| port(client) % 4 == 0).expect("one of 64 ports in a row");
+    let wanted = clients.iter().find(|client| port(client) % 4 == 0).expect("a suitable port among 64");
     assert_eq!(ask(wanted, b"hello"), b"HELLO");
     for client in clients.iter().filter(|client| port(client) % 4 != 0) {
         client.set_nonblocking(true).unwrap();
@@ -253,11 +253,11 @@ fn datagrams_beyond_the_queue_are_dropped_and_counted() {
     }
     assert_eq!(replies, b"ABC", "one worker keeps the order");
     running.stop().unwrap();
-    assert_eq!(running.handle.stats().refused, 3, "also after the end");
+    assert_eq!(running.handle.stats().refused, 3, "the counters stay readable after the end");
     // only this test causes this line
     let warnings = heard(" datagrams were dropped: all workers are busy, the queue is full");
     let told = warnings.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
-    assert!(told.sum::<u64>() == 3 && warnings.len() <= 2, "at once, and at the end: {warnings:?}");
+    assert!(told.sum::<u64>() == 3 && warnings.len() <= 2, "one warning at once and one at the end: {warnings:?}");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_shutdown_before_the_start_and_a_second_start() {
     server.handle().shutdown();
     server.serve_forever().unwrap();
     assert!(server.handle().is_shutting_down());
-    assert!(server.serve_forever().is_err(), "it serves once");
+    assert!(server.serve_forever().is_err(), "a server can serve only once");
 }
 
 #[test]
@@ -368,8 +368,8 @@ fn datagrams_of_a_unix_socket() {
     let taken = UdpServer::bind(Listen::unix(&path), upper).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
     running.stop().unwrap();
-    assert!(!path.exists(), "the file goes with the server");
-    assert_eq!(heard("the client has no address"), [""; 0], "no client fills the log");
+    assert!(!path.exists(), "the socket file is removed with the server");
+    assert_eq!(heard("the client has no address"), [""; 0], "datagrams without an address must not fill the log");
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_unix_client_that_reads_nothing_blocks_a_handler_briefly() {
     let nobody = UnixDatagram::bind(folder.path().join("other")).unwrap();
     nobody.set_read_timeout(Some(PATIENCE)).unwrap();
     nobody.send_to(b"hello", &path).unwrap();
-    assert_eq!(nobody.recv(&mut [0; 10]).unwrap(), 1, "the next is served");
+    assert_eq!(nobody.recv(&mut [0; 10]).unwrap(), 1, "the next datagram is served");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn websocket_echo_returns_each_message() {
     }
     client.send("x".repeat(100_001).into()).unwrap();
     assert!(matches!(client.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
-    assert_eq!(echo.get("/").status, 426, "no WebSocket");
+    assert_eq!(echo.get("/").status, 426, "a request that is not a handshake gets 426");
 }
 
 /// A thousand clients: half of them by WebSocket, the others by long polls.
@@ -191,7 +191,7 @@ fn chat_reaches_a_thousand_clients() {
     late.send("x".repeat(1001).into()).unwrap();
     assert!(matches!(late.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
     assert_eq!(chat.ask("POST", "/words", &[], &"x".repeat(1001)).status, 413);
-    assert_eq!(chat.get("/words").status, 400, "no number");
+    assert_eq!(chat.get("/words").status, 400, "a request without a number gets 400");
     poll(&mut polls[0], &next);
     assert!(chat.stop().0.success(), "SIGTERM ends it");
     assert_eq!(words(&mut polls[0]), (next, "[]".to_owned()), "a poll is answered by the shutdown");
@@ -426,7 +426,7 @@ fn site_is_a_folder_beside_own_routes() {
     }
     let refused =
         site.talk("PUT /index.html HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\nExpect: 100-continue\r\n\r\n");
-    assert!(refused.starts_with("HTTP/1.1 405"), "before its body: {refused}");
+    assert!(refused.starts_with("HTTP/1.1 405"), "the request must be rejected before its body: {refused}");
     assert_eq!(site.get("/no-such-file").status, 404);
 }
 

@@ -21,7 +21,7 @@ fn sources() -> Vec<Source> {
     let mut found = sources_in(&root.join("src"), "");
     found.extend(sources_in(&root.join("program/src"), "program/"));
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 20, "the source is in src");
+    assert!(found.len() > 20, "no source files below src");
     found
 }
 
@@ -50,7 +50,7 @@ fn code_of(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The words after this path in the code, such as `crate::`: the first name of each, also inside braces.
+/// The words after this path in the code, such as `crate::`: the first name of each, including those inside braces.
 fn names_after(code: &str, path: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(path) {

@@ -38,7 +38,7 @@ fn python(arguments: &[&str]) -> Option<String> {
     }
     let mut command = Command::new("python3");
     command.arg("tests/from_python.py").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
-    let said = command.output().expect("it ran before");
+    let said = command.output().expect("Python, which ran before");
     assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
     Some(String::from_utf8(said.stdout).expect("names"))
 }
@@ -60,7 +60,7 @@ const BESIDES: &str = "ForkingUnixStreamServer ForkingUnixDatagramServer index_p
 #[test]
 fn every_public_name_is_on_the_page() {
     let page = read("docs/from-python.md");
-    let (_, table) = page.split_once("## Every name").expect("the last part");
+    let (_, table) = page.split_once("## Every name").expect("the section of every name");
     let known = words(table);
     let missing = |names: &str| -> BTreeSet<String> {
         names.split_whitespace().filter(|name| !known.contains(name)).map(str::to_owned).collect()
@@ -86,7 +86,7 @@ fn names_offered_by_the_page_exist() {
             }
         }
     }
-    let (_, table) = page.split_once("## What differs").expect("below the code");
+    let (_, table) = page.split_once("## What differs").expect("the section of the differences");
     let (mut offered, mut absent) = (0, Vec::new());
     for name in table.split('`').skip(1).step_by(2) {
         let Some((kind, method)) = name.split_once("::").filter(|(kind, _)| kind.chars().all(char::is_alphanumeric))

@@ -191,7 +191,7 @@ fn a_pulled_body_holds_no_worker(protect: impl FnOnce(Http<Box<dyn RequestHandle
         assert!(answer.ends_with(b"quick"), "{}", answer.escape_ascii());
     }
     let count = *made.0.lock().unwrap();
-    assert!(count * PIECE < 20 * (16 << 20), "{count} pieces were made for clients that read nothing");
+    assert!(count * PIECE < 20 * (16 << 20), "{count} pieces were generated for clients that read nothing");
     drop(slow);
     while dropped.load(SeqCst) < 20 {
         std::thread::yield_now();
@@ -266,7 +266,7 @@ fn listeners_are_shared() {
         assert!(talk(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with(round));
         handle.shutdown();
         serving.join().unwrap().unwrap();
-        assert!(path.exists(), "the socket's file is the parent's");
+        assert!(path.exists(), "a child must not remove the socket file of its parent");
     }
     drop(parent);
     assert!(!path.exists() && TcpStream::connect(address).is_err());
@@ -299,7 +299,7 @@ fn a_parent_refuses_clients() {
             client.read_to_string(&mut response).unwrap();
             assert!(response.ends_with("late"), "{response}");
         }
-        assert!(child.refuse_clients().is_err(), "it serves");
+        assert!(child.refuse_clients().is_err(), "refuse_clients must fail while the server serves");
         child.handle().shutdown();
     });
 }

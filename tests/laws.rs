@@ -208,7 +208,7 @@ impl Callee for Calls {
     fn call(self: std::sync::Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let model = self.0.upgrade().expect("the model outlives its threads");
         let left = model.scheduler.call(tokens, |connection, readiness| connection.readiness.merge(readiness));
-        assert!(left.is_empty(), "the model ends when all are served");
+        assert!(left.is_empty(), "connections are left at the end of the model");
     }
 }
 
@@ -270,7 +270,7 @@ impl Model {
         self.scheduler.end();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
         assert_eq!(self.scheduler.waiting(), 0, "connections still wait for a permit");
-        assert_eq!(self.scheduler.permits_taken(), 0, "permits that were not given back");
+        assert_eq!(self.scheduler.permits_taken(), 0, "permits were not returned");
     }
 
     // The following is like `workers`, without sockets, time and panics.
@@ -348,7 +348,7 @@ impl Model {
             let may = !(work == Work::Handler && *used && worker.others_want_permits());
             if !may || worker.acquire_permit(work).is_none() {
                 let (refused, next) = worker.await_permit(connection, work, sync::now());
-                assert!(refused.is_none(), "the queue is long enough");
+                assert!(refused.is_none(), "a request was rejected although the queue is long enough");
                 *used = false;
                 return next;
             }
@@ -505,7 +505,7 @@ fn connections_polled_by_a_blocked_worker_are_served() {
         || {
             let (model, _callees) = Model::new(1, LEFT + 1, Behaviour::default());
             let mut connections = model.scheduler.table().drain();
-            let own = connections.pop().expect("one more");
+            let own = connections.pop().expect("a connection to queue");
             let client = own.client;
             model.scheduler.push_polled(1, connections.into_iter());
             let mut worker = model.scheduler.arrive(0);
@@ -602,15 +602,24 @@ fn other_workers_connections_come_after_a_poll() {
                 guard.polled(now);
                 worker.polled(found);
             }
-            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "it found nothing, and takes what another has");
-            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "half of it came along");
-            let Task::Poll(guard) = worker.next(&mut now) else { panic!("in vain once only") };
-            assert!(matches!(third.next(&mut now), Task::Serve(_)), "another has the poller");
+            assert!(
+                matches!(worker.next(&mut now), Task::Serve(_)),
+                "a worker whose poll found nothing takes connections of another worker"
+            );
+            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "half of the queue was taken");
+            let Task::Poll(guard) = worker.next(&mut now) else { panic!("only one search without a result") };
+            assert!(
+                matches!(third.next(&mut now), Task::Serve(_)),
+                "the poller is held, so the third worker takes from others"
+            );
             drop(guard);
             worker.polled(0);
             (0..1000).for_each(|_| scheduler.turn_took(Duration::from_millis(1), Some(Duration::from_millis(1))));
-            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "turns are blocked: the last one first");
-            assert!(matches!(worker.next(&mut now), Task::Poll(_)), "there is nothing else to do");
+            assert!(
+                matches!(worker.next(&mut now), Task::Serve(_)),
+                "while turns are blocked, the last connection is taken"
+            );
+            assert!(matches!(worker.next(&mut now), Task::Poll(_)), "a worker without connections polls");
         },
         1,
     );
@@ -678,7 +687,7 @@ fn a_worker_about_to_block_wakes_another() {
                     begins(&scheduler, long);
                 });
                 let seen = (kernel.state.lock().unwrap().1, scheduler.wakes());
-                assert_eq!(seen, (woken, woken.into()), "nobody watches, {ready} ready, long: {long}");
+                assert_eq!(seen, (woken, woken.into()), "no watchdog, {ready} ready, long: {long}");
             }
             for (what, turn, handler, free, ready, long, woken) in [
                 ("nobody is ready", LONG, LONG, false, 0, true, false),
@@ -718,14 +727,14 @@ fn other_workers_are_awake_unless_resting() {
             let Task::Poll(mut guard) = scheduler.arrive(0).next(&mut sync::now()) else { unreachable!("free") };
             let others_are_awake =
                 |guard: &mut PollerGuard<'_, _, _, _>| guard.wait(sync::now(), |_, _| scheduler.others_are_awake());
-            assert!(others_are_awake(&mut guard), "the other has not come to rest yet");
+            assert!(others_are_awake(&mut guard), "the other worker counts as awake until it rests");
             let watchdog = Watched::start(&scheduler, 1, sync::now());
             assert_eq!(watchdog.does(), TICKS);
-            assert!(!others_are_awake(&mut guard), "it ticks");
+            assert!(!others_are_awake(&mut guard), "the watchdog does not count as awake");
             scheduler.begin_shutdown();
-            assert!(others_are_awake(&mut guard), "it was woken");
-            assert_eq!(watchdog.does(), TICKS, "it has found nothing");
-            assert!(!others_are_awake(&mut guard), "it ticks again");
+            assert!(others_are_awake(&mut guard), "a watchdog that was woken counts as awake");
+            assert_eq!(watchdog.does(), TICKS, "a worker that found nothing becomes the watchdog again");
+            assert!(!others_are_awake(&mut guard), "the watchdog that ticks again does not count as awake");
             scheduler.end();
             assert_eq!(watchdog.does(), Seen::Exits);
         },
@@ -773,26 +782,22 @@ fn the_watchdog_follows_its_rules_tick_by_tick() {
     const SERVES: Seen = Seen::Serves(0);
     type Steps<'a> = &'a [(usize, Meanwhile, Seen)];
     const ROWS: [(&str, usize, Steps<'_>); 11] = [
-        (
-            "nothing goes on",
-            3,
-            &[(3, Nothing, TICKS), (1, Nothing, Seen::Sleeps), (1, Woken, SERVES), (4, Nothing, TICKS)],
-        ),
+        ("no progress", 3, &[(3, Nothing, TICKS), (1, Nothing, Seen::Sleeps), (1, Woken, SERVES), (4, Nothing, TICKS)]),
         ("others draw", 3, &[(6, Drawn, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
         ("others poll", 3, &[(6, Polled, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
-        ("the poller stands", 3, &[(1, PollerFreed, Seen::Polls)]),
-        ("the queue stands", 3, &[(1, Pushed, SERVES)]),
+        ("the poller was not polled since the last tick", 3, &[(1, PollerFreed, Seen::Polls)]),
+        ("the queue has not moved since the last tick", 3, &[(1, Pushed, SERVES)]),
         ("no core is idle", 2, &[(1, Pushed, TICKS), (6, Nothing, TICKS), (1, Nothing, SERVES)]),
         ("blocked for longer", 2, &[(1, Blocks, TICKS), (1, Pushed, SERVES)]),
         ("blocked for a millisecond", 2, &[(1, PushedAndBlocks, TICKS), (1, Nothing, SERVES)]),
         ("calm, up to a find", 3, &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Pushed, SERVES), (1, Nothing, TICKS)]),
         (
-            "calm, until one is blocked",
+            "calm, until a worker is blocked",
             3,
             &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Blocks, TICKS), (1, Drawn, TICKS)],
         ),
         (
-            "calm once nobody is",
+            "calm once no worker is blocked",
             3,
             &[(1, Blocks, TICKS), (80, Drawn, TICKS), (1, EndsBlocking, TICKS), (62, Drawn, TICKS), (1, Drawn, RARE)],
         ),
@@ -815,7 +820,7 @@ fn the_watchdog_follows_its_rules_tick_by_tick() {
                                 scheduler.push_polled(1, std::iter::once(alone(1)));
                                 assert!(matches!(other.next(&mut now), Task::Serve(_)));
                             }
-                            Polled => guard.as_ref().expect("it is held").polled(now),
+                            Polled => guard.as_ref().expect("the poller, which is held").polled(now),
                             PollerFreed => guard = None,
                             Pushed => scheduler.push(alone(0)),
                             Blocks => other.begin_blocking(now),
@@ -853,7 +858,10 @@ fn the_watchdog_is_woken_when_it_stops_ticking() {
         scheduler.begin_shutdown();
         while watchdog.does() != TICKS {} // as after any wake-up, once more
         while watchdog.does() != Seen::Sleeps {}
-        assert!(!guard.wait(now, |_, _| scheduler.others_are_awake()), "it rests, and seems to search");
+        assert!(
+            !guard.wait(now, |_, _| scheduler.others_are_awake()),
+            "a worker that rests while it is marked as searching"
+        );
         scheduler.end();
         assert_eq!(watchdog.does(), Seen::Exits);
     });
@@ -988,12 +996,12 @@ fn permits_are_kept_passed_on_and_released() {
 
             assert!(one.acquire_permit(Work::Handler).is_some() && other.acquire_permit(Work::Handler).is_none());
             assert!(!one.others_want_permits() && one.pass_on_permit().is_none());
-            assert_eq!(scheduler.permits_taken(), 1, "it is kept while nobody waits");
+            assert_eq!(scheduler.permits_taken(), 1, "a worker keeps its permit while no connection waits for one");
             assert!(matches!(other.await_permit(alone(0), Work::Handler, now), (None, None)));
             assert!(one.others_want_permits());
             assert_eq!(one.pass_on_permit().map(|next| next.client), Some(0));
             assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler).is_some());
-            assert_eq!(scheduler.permits_taken(), 1, "it went on, with its worker");
+            assert_eq!(scheduler.permits_taken(), 1, "the permit stays with its worker");
 
             let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => connection.client,
@@ -1002,20 +1010,28 @@ fn permits_are_kept_passed_on_and_released() {
             assert!(other.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(1), Work::Handler, now), (None, None)));
             drop(one);
-            assert_eq!((drawn(&mut other), scheduler.permits_taken()), (1, 1), "with the permit for handlers alone");
+            assert_eq!((drawn(&mut other), scheduler.permits_taken()), (1, 1), "only the permit for handlers is taken");
             assert!(third.acquire_permit(Work::Handler).is_none());
 
             let mut one = scheduler.arrive(0);
             assert!(one.acquire_permit(Work::Short).is_some());
             assert!(matches!(third.await_permit(alone(2), Work::Short, now), (None, None)));
             drop(one);
-            assert_eq!((drawn(&mut other), scheduler.permits_taken()), (2, 1), "the same once more");
+            assert_eq!(
+                (drawn(&mut other), scheduler.permits_taken()),
+                (2, 1),
+                "only one permit is taken the second time"
+            );
             assert!(third.acquire_permit(Work::Handler).is_none());
 
             other.begin_blocking(now);
             assert_eq!(scheduler.running(), 1);
             drop(other);
-            assert_eq!((scheduler.running(), scheduler.permits_taken()), (0, 0), "a worker that dies leaves nothing");
+            assert_eq!(
+                (scheduler.running(), scheduler.permits_taken()),
+                (0, 0),
+                "a worker that dies returns its permit"
+            );
             drop(poller);
         },
         1,
@@ -1113,7 +1129,7 @@ impl Watched {
     /// Ends a tick, and returns the next action of the worker.
     fn does(&self) -> Seen {
         self.end_tick();
-        let seen = || self.seen.recv().expect("it has not ended");
+        let seen = || self.seen.recv().expect("the other thread has ended");
         let mut next = seen();
         while next == Seen::Sleeps && self.last.get() == Some(Seen::Sleeps) {
             next = seen(); // a thread can wake up without a reason
@@ -1126,7 +1142,7 @@ impl Watched {
     fn end_tick(&self) {
         if let Some(Seen::Ticks(_)) = self.last.get() {
             self.last.set(None);
-            self.go_on.send(()).expect("it waits for this");
+            self.go_on.send(()).expect("the other thread, which waits for this");
         }
     }
 }
@@ -1167,7 +1183,7 @@ fn an_earlier_deadline_wakes_the_poller() {
             assert_eq!(table.parked(), 0);
             let now = sync::now();
             let mut park = |seconds: u64| {
-                let connection = connections.pop().expect("one more");
+                let connection = connections.pop().expect("a connection to queue");
                 let deadline = now + Duration::from_secs(seconds);
                 let wait = Wait { deadline: Some(deadline), ..wait() };
                 match table.park(connection.link.token(), connection, wait) {
@@ -1175,18 +1191,20 @@ fn an_earlier_deadline_wakes_the_poller() {
                     Parked::Ready(..) => unreachable!("nothing came"),
                 }
             };
-            assert!(!park(90), "nobody waits");
+            assert!(!park(90), "no worker waits in the poller, so none is woken");
             table.begin_wait();
             assert!(park(90), "the duration of the wait is not known yet");
-            let waits = table.deadline().expect("it was told of") - now;
+            let waits = table.deadline().expect("a deadline that was reported") - now;
             assert!((Duration::from_secs(90)..Duration::from_millis(90_050)).contains(&waits), "{waits:?}");
             assert_eq!([park(90), park(91), park(80), park(70)], [false, false, true, true]);
             table.end_wait();
-            assert!(!park(60), "nobody waits any more");
+            assert!(!park(60), "no worker waits in the poller any more, so none is woken");
             assert_eq!(table.parked(), 7);
             assert_eq!(table.late(now + Duration::from_secs(75)).len(), 2);
             assert!(table.late(now + Duration::from_secs(75)).is_empty());
-            assert!(table.deadline().expect("one is left") > now + Duration::from_secs(80));
+            assert!(
+                table.deadline().expect("a deadline of the connection that is left") > now + Duration::from_secs(80)
+            );
             let entries: HashSet<usize> = (0..10)
                 .map(|_| {
                     let token = table.insert(|token| Arc::new(Link::new(token, None))).token();
@@ -1195,7 +1213,7 @@ fn an_earlier_deadline_wakes_the_poller() {
                     token.to_usize() as u32 as usize
                 })
                 .collect();
-            assert_eq!(entries.len(), 2, "one in each shard");
+            assert_eq!(entries.len(), 2, "one entry in each shard");
         },
         1,
     );

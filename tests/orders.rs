@@ -449,7 +449,7 @@ fn check(model: usize, left_out: Option<&str>) {
     left_out.iter().for_each(|fence| sync::leave_out(fence));
     let mut builder = loom::model::Builder::new();
     let preemptions =
-        std::env::var("ORDERS_PREEMPTIONS").map(|count| count.parse().expect("ORDERS_PREEMPTIONS: a number"));
+        std::env::var("ORDERS_PREEMPTIONS").map(|count| count.parse().expect("ORDERS_PREEMPTIONS must be a number"));
     builder.preemption_bound = Some(preemptions.unwrap_or(3));
     builder.check(MODELS[model].1);
     println!("{}", Vec::from_iter(sync::fences()).join(" "));
@@ -458,9 +458,9 @@ fn check(model: usize, left_out: Option<&str>) {
 /// Runs one model in another process, because a failing model can abort it. Returns the fences that it passed. `None`:
 /// it failed.
 fn fences_met(model: usize, left_out: Option<&str>) -> Option<Vec<String>> {
-    let mut process = Command::new(std::env::current_exe().expect("this one"));
+    let mut process = Command::new(std::env::current_exe().expect("the path of this program"));
     process.arg(format!("model={model}")).args(left_out);
-    let ran = process.output().expect("it can be started");
+    let ran = process.output().expect("a process for the model");
     let told = String::from_utf8_lossy(&ran.stdout).into_owned();
     ran.status.success().then(|| told.split_whitespace().map(str::to_owned).collect())
 }
@@ -468,7 +468,7 @@ fn fences_met(model: usize, left_out: Option<&str>) -> Option<Vec<String>> {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(model) = arguments.get(1).and_then(|argument| argument.strip_prefix("model=")) {
-        return check(model.parse().expect("its number"), arguments.get(2).map(String::as_str));
+        return check(model.parse().expect("the number of the model"), arguments.get(2).map(String::as_str));
     }
     let mut superfluous = BTreeSet::new();
     let mut uses = Vec::new();

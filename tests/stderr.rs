@@ -185,7 +185,7 @@ fn output_of(case: &str, levels: &str) -> String {
     text
 }
 
-/// Each line that is logged for a request has its id, also in layers and on threads with the scope. The reason of a 4xx
+/// Each line that is logged for a request has its id, including those in layers and on threads with the scope. The reason of a 4xx
 /// is logged at level `info`. `RUST_LOG` sets the levels.
 #[test]
 fn lines_of_a_request_have_its_id() {

@@ -90,7 +90,7 @@ pub fn burst() -> Seen {
             peak = peak.max(watch.memory());
             sleep(Duration::from_millis(10));
         }
-        assert!(clients.into_iter().all(|client| client.join().unwrap()), "each is answered");
+        assert!(clients.into_iter().all(|client| client.join().unwrap()), "each client must have a response");
         peak
     });
     let after = watch.memory();
@@ -122,10 +122,10 @@ fn after_a_burst(variables: &[(&str, &str)]) -> (u64, u64, u64) {
     for _ in 0..4 {
         let body = vec![b'b'; MIB];
         let mut clients = crowd(&server, 64, &post(MIB));
-        clients.iter_mut().for_each(|client| client.write_all(&body[1..]).expect("it is taken"));
+        clients.iter_mut().for_each(|client| client.write_all(&body[1..]).expect("bytes sent to the server"));
         sleep(Duration::from_millis(300)); // everything has arrived by then
         peak = peak.max(watch.memory());
-        clients.iter_mut().for_each(|client| client.write_all(b"b").expect("it is taken"));
+        clients.iter_mut().for_each(|client| client.write_all(b"b").expect("bytes sent to the server"));
         assert_eq!(answered(&mut clients, "HTTP/1.1 200"), 64);
     }
     fresh(&server, 100);

@@ -32,12 +32,12 @@ impl Listeners {
         let mut streams = Vec::new();
         for number in 0..LISTENERS {
             let mut stream = server.connect();
-            stream.write_all(b"listen\n").expect("it is taken");
+            stream.write_all(b"listen\n").expect("bytes sent to the server");
             stream.read_exact(&mut [0; 3]).expect("ok");
             stream.set_nonblocking(true).unwrap();
             let descriptor = stream.as_raw_fd();
             let source = &mut SourceFd(&descriptor);
-            poll.registry().register(source, Token(number), Interest::READABLE).expect("it is polled");
+            poll.registry().register(source, Token(number), Interest::READABLE).expect("a registered socket");
             streams.push(stream);
         }
         Listeners { streams, poll, events: Events::with_capacity(1024) }
@@ -49,7 +49,7 @@ impl Listeners {
         let mut waiting = self.streams.len();
         let mut buffer = [0; 4096];
         while waiting > 0 {
-            self.poll.poll(&mut self.events, Some(Duration::from_secs(20))).expect("it polls");
+            self.poll.poll(&mut self.events, Some(Duration::from_secs(20))).expect("a poll");
             assert!(!self.events.is_empty(), "{waiting} listeners got no event");
             for number in self.events.iter().map(|event| event.token().0) {
                 loop {
@@ -73,7 +73,7 @@ fn ask_on(mut client: TcpStream, over: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
     while !over.load(Relaxed) {
         let began = Instant::now();
-        client.write_all(b"ask\n").expect("it is taken");
+        client.write_all(b"ask\n").expect("bytes sent to the server");
         client.read_exact(&mut [0; 3]).expect("ok");
         times.push(began.elapsed());
     }
@@ -109,7 +109,7 @@ pub fn broadcasts() -> Seen {
     for _ in 0..BROADCASTS {
         beside.extend(asking(&over, &mut || {
             let began = Instant::now();
-            speaker.write_all(b"say\n").expect("it is taken");
+            speaker.write_all(b"say\n").expect("bytes sent to the server");
             listeners.read(b"news\n".len());
             heard.push(began.elapsed());
         }));

@@ -166,7 +166,8 @@ pub fn come_and_go() -> Seen {
 pub fn few_descriptors() -> Seen {
     let (_site, server) = site();
     let watch = Watch::of(server.pid());
-    prlimit(Some(server.pid()), Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).expect("it is ours");
+    prlimit(Some(server.pid()), Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) })
+        .expect("a process of this user");
     let idle = crowd(&server, 300, b"");
     sleep(Duration::from_secs(1));
     let (ticks, _) = watch.over(Duration::from_secs(3));

@@ -42,7 +42,7 @@ pub fn fresh(server: &Built, count: usize) -> Fresh {
             let mut client = server.connect();
             client.write_all(GET).unwrap();
             let came = client.read(&mut [0; 4096]).unwrap();
-            assert!(came > 0, "a fresh client got an end instead of an answer");
+            assert!(came > 0, "a new client got an end instead of a response");
             began.elapsed()
         })
         .collect();

@@ -40,8 +40,8 @@ fn connection(config: &Arc<ClientConfig>) -> ClientConnection {
 
 fn ask(client: &mut Tls) -> Duration {
     let began = Instant::now();
-    client.write_all(GET).expect("it takes a request");
-    assert!(client.read(&mut [0; 4096]).expect("an answer") > 0, "an end instead of an answer");
+    client.write_all(GET).expect("a request sent to the server");
+    assert!(client.read(&mut [0; 4096]).expect("a response") > 0, "an end instead of a response");
     began.elapsed()
 }
 
@@ -57,13 +57,13 @@ pub fn halves() -> Seen {
     let mut kept = StreamOwned::new(connection(&config), server.connect());
     let before = percentiles((0..200).map(|_| ask(&mut kept)).collect());
     let mut hello = Vec::new();
-    connection(&config).write_tls(&mut hello).expect("into memory");
+    connection(&config).write_tls(&mut hello).expect("a handshake in memory");
     let memory = watch.memory();
     let crowd: Vec<TcpStream> = (0..5000)
         .map(|number| {
             let mut client = server.connect();
             let length = [0, 3, hello.len() / 2, hello.len() - 1, hello.len()][number % 5];
-            client.write_all(&hello[..length]).expect("it takes a part");
+            client.write_all(&hello[..length]).expect("a part sent to the server");
             client
         })
         .collect();

@@ -22,7 +22,7 @@ fn start(address: &str) -> Built {
 /// A listener that has received the head of its response.
 fn listen(server: &Built) -> TcpStream {
     let mut client = server.connect();
-    client.write_all(b"GET /events HTTP/1.1\r\nHost: soak\r\n\r\n").expect("it is taken");
+    client.write_all(b"GET /events HTTP/1.1\r\nHost: soak\r\n\r\n").expect("bytes sent to the server");
     let head = read_until(&mut client, b"\r\n\r\n").expect("a head");
     assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
     client
@@ -37,10 +37,10 @@ fn asked(server: &Built, clients: usize, during: impl FnOnce()) -> Vec<Duration>
         let (mut times, mut answer) = (Vec::new(), [0; 1024]);
         while !over.load(Relaxed) {
             let began = Instant::now();
-            client.write_all(b"GET /ask HTTP/1.1\r\nHost: soak\r\n\r\n").expect("it is taken");
+            client.write_all(b"GET /ask HTTP/1.1\r\nHost: soak\r\n\r\n").expect("bytes sent to the server");
             let mut count = 0;
             while !answer[..count].ends_with(b"\r\n\r\nok\n") {
-                count += client.read(&mut answer[count..]).expect("an answer");
+                count += client.read(&mut answer[count..]).expect("a response");
             }
             times.push(began.elapsed());
             sleep(Duration::from_millis(1)); // a fixed rate: the test measures response times, not the processors

@@ -16,7 +16,7 @@ pub fn start() -> Built {
 
 /// Like `start`, with these variables in its environment.
 pub fn start_with(variables: &[(&str, &str)]) -> Built {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
     command.arg("serve").envs(variables.iter().copied());
     Built::start_with(&mut command, std::process::Stdio::null())
 }
@@ -73,7 +73,7 @@ fn serve_live(address: &str) {
 
 fn serve_forever(server: TcpServer) {
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
-    server.serve_forever().expect("it serves");
+    server.serve_forever().expect("the serving process");
 }
 
 struct Abused;

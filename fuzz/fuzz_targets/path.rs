@@ -30,7 +30,8 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(_) => {
             let has_slash = |names: &Vec<Vec<u8>>| names.iter().any(|name| name.contains(&b'/'));
-            let is_other_spelling = raw.contains("//") || raw.contains('.') || raw.contains("%2e") || raw.contains("%2E");
+            let is_other_spelling =
+                raw.contains("//") || raw.contains('.') || raw.contains("%2e") || raw.contains("%2E");
             assert!(plain(raw).is_none_or(|names| has_slash(&names) || is_other_spelling), "{raw:?} is a path");
         }
     }
@@ -117,7 +118,10 @@ fn ask(raw: &str) {
     assert_eq!(answers.len(), 1, "{raw:?}");
     let answer = &answers[0];
     assert!(!answer.text().contains("SECRET"), "{raw:?} got the secret");
-    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "the response to {raw:?} contains the path of the folder");
+    assert!(
+        !answer.text().contains(SITE.folder.path().to_str().unwrap()),
+        "the response to {raw:?} contains the path of the folder"
+    );
     let path = raw.split(['?', '#']).next().unwrap_or_default();
     match answer.status {
         200 if answer.text().starts_with('<') && answer.text().len() < 30 => {

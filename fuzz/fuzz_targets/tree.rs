@@ -13,7 +13,22 @@ use modest::{Request, RequestHandler, Response, StaticFileHandler};
 
 const NAMES: [&str; 8] = ["a", "b", "index.html", "index.htm", ".hidden", "in", "d", "\u{e9}"];
 const SPELLED: [&str; 16] = [
-    "a", "b", "index.html", "index.htm", ".hidden", "in", "d", "%C3%A9", "%61", "%2e", "..", ".", "", "%2F", "a%2Fb", "%20",
+    "a",
+    "b",
+    "index.html",
+    "index.htm",
+    ".hidden",
+    "in",
+    "d",
+    "%C3%A9",
+    "%61",
+    "%2e",
+    "..",
+    ".",
+    "",
+    "%2F",
+    "a%2Fb",
+    "%20",
 ];
 
 fuzz_target!(|steps: Vec<[u8; 4]>| {

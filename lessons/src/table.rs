@@ -16,7 +16,7 @@ enum Place<C> {
 /// All clients.
 pub struct Table<C>(Mutex<HashMap<Token, Place<C>>>);
 
-/// Locks, also after a panic: no invariant of these lessons breaks in the middle of a lock.
+/// Locks, even after a panic: no invariant of these lessons is violated while a lock is held.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ pub struct BindAddress {
 }
 
 impl Default for BindAddress {
-    /// Loopback: a folder is open to the network only on request.
+    /// Returns loopback: a folder is open to the network only on request.
     fn default() -> BindAddress {
         BindAddress { host: "127.0.0.1".into(), port: 8000, socket: None }
     }
@@ -109,7 +109,7 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
 
-/// Like `bind`, but also accepts a port alone: the host is then empty, which means the hosts of the other addresses.
+/// Parses what `bind` parses, or a port alone: the host is then empty, which means the hosts of the other addresses.
 #[cfg(feature = "tls")]
 pub fn redirect(text: &str) -> Result<Bind, String> {
     let is_port = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -52,7 +52,7 @@ pub fn open(
 
 /// Rejects options that have no effect without others.
 fn check(wanted: &Encryption) -> Result<(), CliError> {
-    let is_wanted = wanted.is_wanted();
+    let is_enabled = wanted.is_enabled();
     let needs_tls = [
         ("--tls-client-ca", wanted.tls_client_ca.is_some()),
         ("--tls-client-auth", wanted.tls_client_auth.is_some()),
@@ -60,7 +60,7 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
         ("--redirect-to-https", wanted.redirect_to_https.is_some()),
         ("--hsts", wanted.hsts.is_some()),
     ];
-    if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_wanted) {
+    if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_enabled) {
         return Err(CliError::usage(format!("{name} has no effect without TLS: add --tls-cert or --tls-self-signed")));
     }
     let needs_certificate =

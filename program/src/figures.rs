@@ -36,8 +36,8 @@ const PATH: &str = "/metrics";
 
 impl Figures {
     pub fn of(options: &Options) -> Figures {
-        let is_wanted = options.serving.metrics.is_some() || options.listening.metrics_bind.is_some();
-        Figures { metrics: is_wanted.then(Metrics::new) }
+        let is_enabled = options.serving.metrics.is_some() || options.listening.metrics_bind.is_some();
+        Figures { metrics: is_enabled.then(Metrics::new) }
     }
 
     /// Adds the expiry of certificates.

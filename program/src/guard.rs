@@ -29,14 +29,14 @@ pub fn around(
         }
     }
     #[cfg(feature = "tls")]
-    if guarding.auth_over_http && options.encryption.is_wanted() {
+    if guarding.auth_over_http && options.encryption.is_enabled() {
         return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));
     }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
     }
-    let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
-    if names_somebody && !asks_for_passwords(options) {
+    let has_users = guarding.allow.iter().any(|rule| rule.has_users());
+    if has_users && !asks_for_passwords(options) {
         return Err(CliError::usage("--allow: rules for users need --auth FILE; without it, rules are for *"));
     }
     let site = site.layer(rights(options, places)?);
@@ -48,7 +48,7 @@ pub fn around(
 
 /// Returns the names in rules and groups that the file of users does not contain. They may be misspelled, or be added
 /// to the file later.
-pub fn strangers(options: &Options) -> Vec<&str> {
+pub fn unknown_users(options: &Options) -> Vec<&str> {
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
         let guarding = &options.guarding;
         let of_groups = guarding.group.iter().flat_map(|group| group.users.iter().map(String::as_str));

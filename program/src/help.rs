@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 /// The column at which the text of an option begins. A longer option has a line of its own.
 const COLUMN: usize = 30;
 
-/// `-h`: the most used options, one per line.
+/// Returns `-h`: the most used options, one per line.
 pub fn brief(command: &Command) -> String {
     let mut text = beginning(command, first_sentence);
     text.push_str("\nOptions:\n");
@@ -22,7 +22,7 @@ pub fn brief(command: &Command) -> String {
     text + "\nThese are the most used options; --help lists all.\n"
 }
 
-/// `--help`: all options by groups.
+/// Returns `--help`: all options in groups.
 pub fn full(command: &Command) -> String {
     let mut text = beginning(command, help_of);
     let mut group = None;
@@ -73,7 +73,7 @@ pub fn man(command: Command) -> Vec<u8> {
     [head.as_slice(), LEFT, synopsis.as_bytes(), &options, rest.as_bytes()].concat()
 }
 
-/// `docs/cli.md`: a table for each group of options.
+/// Returns `docs/cli.md`: a table for each group of options.
 pub fn markdown(command: &Command) -> String {
     let mut page = String::from(include_str!("cli.md"));
     let mut group = None;
@@ -141,12 +141,12 @@ fn columns(start: &str, help: &str) -> String {
     }
     let mut is_first = true;
     for word in help.split(' ') {
-        let last = lines.last_mut().expect("never empty");
+        let last = lines.last_mut().expect("help has at least one line");
         if is_first || last.len() + 1 + word.len() > WIDTH {
             if !is_first {
                 lines.push(String::new());
             }
-            let last = lines.last_mut().expect("never empty");
+            let last = lines.last_mut().expect("help has at least one line");
             let _ = write!(last, "{:1$}{word}", "", COLUMN - last.len());
             is_first = false;
         } else {

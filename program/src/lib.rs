@@ -209,7 +209,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
-    for name in guard::strangers(&options) {
+    for name in guard::unknown_users(&options) {
         warn!("--auth: --allow or --group names the user {name}, who is not in the file");
     }
     if options.starting.check {

@@ -432,7 +432,7 @@ pub struct Encryption {
     /// Whether clients must have a certificate: required or optional [default: required]
     #[arg(long, value_name = "WHICH", value_parser = values::client_certificates)]
     pub tls_client_auth: Option<ClientCertificates>,
-    /// Time for a handshake, then a reset [default: 10s]
+    /// Time for a handshake; then the connection is closed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub tls_handshake_timeout: Option<Limit<Duration>>,
     /// Also listen here, and redirect plain HTTP to HTTPS [ADDR:PORT: port 80 of the same addresses]
@@ -447,8 +447,8 @@ pub struct Encryption {
 
 #[cfg(feature = "tls")]
 impl Encryption {
-    /// Returns whether a certificate is given.
-    pub fn is_wanted(&self) -> bool {
+    /// Returns whether TLS is used: a certificate is given, or a temporary one requested.
+    pub fn is_enabled(&self) -> bool {
         !self.tls_cert.is_empty() || self.tls_self_signed.is_some()
     }
 }

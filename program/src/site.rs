@@ -76,7 +76,7 @@ pub type Site = Layered<Front, Handler>;
 /// A handler with the layers added so far.
 pub type Handler = Box<dyn RequestHandler>;
 
-/// Healthy while each folder is at its path and no shutdown has begun.
+/// Responds with 200 while each folder is at its path and no shutdown has begun.
 fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
     if is_draining {
         return Response::text("the server is about to shut down\n").with_status(503);

@@ -121,7 +121,7 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(known)
 }
 
-/// Joins a field of two words. As in Python, the second word must not be an option. It must also not be an existing
+/// Joins a field of two words. As in Python, the second word must not be an option. Nor can it be an existing
 /// file, because the user may have forgotten the value and meant the file to be served.
 fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
@@ -280,11 +280,11 @@ fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     })?;
     table
         .into_iter()
-        .map(|(key, value)| said_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
+        .map(|(key, value)| setting_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
         .collect()
 }
 
-fn said_in_file(key: String, value: toml::Value) -> Result<Said, String> {
+fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
     let is_list = value.is_array();
     let values = match value {
         toml::Value::Array(values) => values,
@@ -378,7 +378,7 @@ impl Source {
         like.map_or(what.clone(), |like| format!("{what}; did you mean {like}?"))
     }
 
-    /// clap's error in one line.
+    /// Returns clap's error in one line.
     fn explain(&self, error: &clap::Error) -> CliError {
         let context = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(escape_controls(text)),

@@ -26,7 +26,7 @@ impl Application {
         Application { callable, template }
     }
 
-    /// An application for a custom server. `multithread`: whether the server has more than one worker.
+    /// Creates an application for a custom server. `multithread`: whether the server has more than one worker.
     ///
     /// # Errors
     /// An exception of the interpreter, such as `MemoryError`.

@@ -71,8 +71,8 @@ pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     })
 }
 
-/// The number of calls that still run. The interpreter must not be finalized before they end: it would end their
-/// threads in the middle of the server's code.
+/// Returns the number of calls that still run. The interpreter must not be finalized before they end: it would end
+/// their threads in the middle of the server's code.
 #[pyfunction]
 pub fn running() -> usize {
     RUNNING.load(Relaxed)

@@ -11,7 +11,7 @@ use pyo3::types::PyTuple;
 pub struct Context(Py<PyAny>);
 
 impl Context {
-    /// A copy of the thread's context.
+    /// Returns a copy of the thread's context.
     pub fn new(py: Python<'_>) -> PyResult<Context> {
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         Ok(Context(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind()))
@@ -27,14 +27,14 @@ impl Context {
         self.0.bind(py).getattr(intern!(py, "run"))?.call1(args)
     }
 
-    /// `iter()` in the context.
+    /// Calls `iter()` in the context.
     pub fn iterate<'py>(&self, iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         static ITER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = iterable.py();
         self.call(py, (ITER.import(py, "builtins", "iter")?, iterable))
     }
 
-    /// `next()` in the context. `None`: the end.
+    /// Calls `next()` in the context. `None`: the end.
     pub fn next<'py>(&self, iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = iterator.py();

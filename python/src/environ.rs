@@ -88,7 +88,7 @@ impl Template {
         let _ = self.server.set((PyString::new(py, &name).unbind(), PyString::new(py, &port.to_string()).unbind()));
     }
 
-    /// The `environ` of this request.
+    /// Returns the `environ` of this request.
     pub fn environ<'py>(&self, py: Python<'py>, request: &Request) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.base.bind(py).copy()?;
         set_line(&environ, request)?;
@@ -114,7 +114,8 @@ impl Template {
         request.client().tls().map_or(Ok(()), |tls| set_tls(environ, tls))
     }
 
-    /// `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a hyphen.
+    /// Sets the `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a
+    /// hyphen.
     fn set_fields(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
         let py = environ.py();
         let mut key = Vec::with_capacity(64);
@@ -152,8 +153,8 @@ impl Template {
     }
 }
 
-/// The values of a field that was sent several times, joined to one (RFC 9110, section 5.3; for cookies RFC 6265,
-/// section 5.4).
+/// Returns the values of a field that was sent several times, joined to one (RFC 9110, section 5.3; for cookies RFC
+/// 6265, section 5.4).
 fn joined(request: &Request, name: &[u8]) -> Vec<u8> {
     let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b"," };
     let values = request.fields().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
@@ -194,7 +195,7 @@ fn set_line(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     )
 }
 
-/// The path after that of the mount. It is empty at the mount itself, where `raw_path` is a slash.
+/// Returns the path after that of the mount. It is empty at the mount itself, where `raw_path` is a slash.
 fn path_beneath<'a>(request: &'a Request, mount: &[u8]) -> &'a str {
     match request.original_path().as_bytes() == mount && !mount.is_empty() {
         true => "",

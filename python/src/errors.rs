@@ -47,7 +47,8 @@ impl Drop for Errors {
     }
 }
 
-/// Any text of Python, as its own stderr prints it. Lone surrogates, which names of files can have, become escapes.
+/// Returns any text of Python as its own stderr prints it. Lone surrogates, which names of files can have, become
+/// escapes.
 fn printable(text: &Bound<'_, PyString>) -> PyResult<String> {
     if let Ok(text) = text.to_cow() {
         return Ok(text.into_owned());
@@ -63,7 +64,7 @@ fn log_line(line: &str) {
     }
 }
 
-/// The name of a request in the log.
+/// Returns the name of a request in the log.
 pub fn name_of(request: &Request) -> String {
     format!("{} {}", request.method(), request.target())
 }

@@ -46,9 +46,9 @@ pub struct RegularFile {
     pub length: u64,
 }
 
-/// The Python file whose `read` this object calls. `None`: the object has a `read` of its own. `fileno` alone does not
-/// suffice: a `GzipFile` has it, but reads other bytes than those of its descriptor. `tempfile` and Django's `File`
-/// pass calls on.
+/// Returns the Python file whose `read` this object calls. `None`: the object has a `read` of its own. `fileno` alone
+/// does not suffice: a `GzipFile` has it, but reads other bytes than those of its descriptor. `tempfile` and Django's
+/// `File` pass calls on.
 fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = filelike.py();
     let mut read = filelike.getattr(intern!(py, "read")).ok()?;
@@ -69,7 +69,7 @@ fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 /// Functions around `read` (`functools.wraps`).
 const MOST_WRAPPERS: usize = 4;
 
-/// The wrapped file. `None`: it is not a regular file, or can't be reopened, so it is read.
+/// Returns the wrapped file. `None`: it is not a regular file, or can't be reopened, so it is read.
 pub fn regular_file(wrapper: &Bound<'_, FileWrapper>) -> Option<RegularFile> {
     let py = wrapper.py();
     let filelike = read_by(wrapper.get().filelike.bind(py))?;

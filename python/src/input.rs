@@ -40,7 +40,7 @@ impl Input {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bytes up to the end that `find` returns for the unread bytes, with at most `limit`.
+    /// Returns the bytes up to the end that `find` returns for the unread bytes, with at most `limit`.
     fn take<'py>(
         &self,
         py: Python<'py>,

@@ -17,7 +17,7 @@ use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 /// Pieces up to this length are copied: releasing a shared piece needs the interpreter.
 const COPIED: usize = 64 * 1024;
 
-/// The response for an application's iterable. In any case the iterable's `close()` is called once.
+/// Returns the response for an application's iterable. In any case the iterable's `close()` is called once.
 pub fn of(
     returned: Bound<'_, PyAny>,
     start: &Bound<'_, StartResponse>,
@@ -91,7 +91,7 @@ fn after_written(py: Python<'_>, head: Head, written: Written, body: Pulled, req
     Ok(streamed(head, reader.chain(body)))
 }
 
-/// The bytes of a list or a tuple, which need no call of the application.
+/// Returns the bytes of a list or a tuple, which need no call of the application.
 fn pieces_in_memory(returned: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     let join = |pieces: &mut dyn Iterator<Item = Bound<'_, PyAny>>| -> PyResult<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
@@ -107,12 +107,13 @@ fn pieces_in_memory(returned: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     }
 }
 
-/// Whether an iterable has exactly one piece, whose length is then that of the body (PEP 3333).
+/// Returns whether an iterable has exactly one piece, whose length is then that of the body (PEP 3333).
 fn is_alone(returned: &Bound<'_, PyAny>) -> bool {
     returned.len().is_ok_and(|count| count == 1)
 }
 
-/// A body in memory. Bytes beyond Content-Length are left out; if it is shorter, the response is truncated.
+/// Returns a response with a body in memory. Bytes beyond Content-Length are left out; if it is shorter, the response
+/// is truncated.
 fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Response> {
     if !has_body(&head, request) {
         return Ok(without_body(head, Some(bytes.len() as u64)));
@@ -139,7 +140,7 @@ fn streamed(head: Head, body: impl Read + Send + 'static) -> Response {
     with_fields(response, head)
 }
 
-/// RFC 9110, section 6.4.1.
+/// Returns whether the response can have a body (RFC 9110, section 6.4.1).
 fn has_body(head: &Head, request: &Request) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
     *request.method() != Method::HEAD && !without.contains(&head.status)

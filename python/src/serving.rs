@@ -55,7 +55,7 @@ impl Server {
         handle.iter().for_each(ServerHandle::shutdown);
     }
 
-    /// The addresses of the server; empty before it listens.
+    /// Returns the addresses of the server; empty before it listens.
     #[getter]
     fn addresses(&self) -> Vec<String> {
         locked(&self.0).running.as_ref().map(|(_, addresses)| addresses.clone()).unwrap_or_default()
@@ -196,9 +196,9 @@ fn has_gil(py: Python<'_>) -> bool {
     asked.unwrap_or(true) // before Python 3.13 there is no such function
 }
 
-/// SIGTERM begins a shutdown. SIGUSR2 begins one without a delay, because a successor serves already. Further signals
-/// change nothing: a service manager can send SIGTERM to all processes, and then the parent does. The parent kills a
-/// process that takes too long.
+/// Handles signals: SIGTERM begins a shutdown. SIGUSR2 begins one without a delay, because a successor serves already.
+/// Further signals change nothing: a service manager can send SIGTERM to all processes, and then the parent does. The
+/// parent kills a process that takes too long.
 fn shutdown_on_signals(handle: ServerHandle) -> io::Result<()> {
     let mut signals = iterator::Signals::new([SIGTERM, SIGUSR2])?;
     let wait = move || {

@@ -84,7 +84,7 @@ impl Own {
         Ok((own, rest))
     }
 
-    /// All options from all sources. `Err`: the text to print, and the exit status.
+    /// Returns all options from all sources. `Err`: the text to print, and the exit status.
     pub fn parse(args: Vec<OsString>, has_application: bool) -> Result<(Own, Options), (String, u8)> {
         let line = |why: &str| format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"));
         let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
@@ -113,7 +113,7 @@ impl Own {
         number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number, 1 or more", value.display()))
     }
 
-    /// The seconds of `90`, `90s`, `15m`, `12h` or `1d`.
+    /// Returns the seconds of `90`, `90s`, `15m`, `12h` or `1d`.
     fn seconds(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
@@ -154,7 +154,8 @@ impl Own {
         }
     }
 
-    /// The option that starts a parent process. Such a process replaces its children, so that two of them serve at once.
+    /// Returns the option that starts a parent process. Such a process replaces its children, so that two of them serve
+    /// at once.
     fn parent(&self) -> Option<&'static str> {
         let is_given = |name: &&str| !self.values(name).is_empty() && (*name != "reload" || self.is_on(name));
         ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)

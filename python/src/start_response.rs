@@ -71,7 +71,7 @@ impl StartResponse {
 }
 
 impl Written {
-    /// The number of bytes, and a reader of them.
+    /// Returns the number of bytes, and a reader of them.
     pub fn into_reader(mut self) -> io::Result<(u64, impl io::Read + Send + 'static)> {
         self.file.seek(SeekFrom::Start(0))?;
         Ok((self.length, self.file))
@@ -128,7 +128,7 @@ impl StartResponse {
     }
 }
 
-/// The exception of `exc_info`, to raise again: the head is sent, so no other page can be sent.
+/// Returns the exception of `exc_info`, to raise again: the head is sent, so no other page can be sent.
 fn raised_again(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let (_, value, traceback): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) = exc_info.extract()?;
     let value = value.call_method1(intern!(value.py(), "with_traceback"), (traceback,))?;
@@ -148,7 +148,7 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<He
     Ok(head)
 }
 
-/// `"200 OK"`: three digits, a space, and a reason.
+/// Parses a status such as `"200 OK"`: three digits, a space, and a reason.
 fn status_of(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<String>)> {
     let text = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be a str"))?.to_cow()?;
     let wrong = || PyValueError::new_err(format!("expected a status such as '200 OK', not {text:?}"));
@@ -192,7 +192,7 @@ fn add_field(head: &mut Head, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>)
     Ok(())
 }
 
-/// Text as the bytes of latin-1; `None`: it contains other characters.
+/// Returns text as the bytes of latin-1; `None`: it contains other characters.
 pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect()
 }

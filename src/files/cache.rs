@@ -134,12 +134,11 @@ impl<T> Cache<T> {
     }
 
     /// Removes the entries that are no longer needed.
-    pub fn retain(&self, is_wanted: impl Fn(&T) -> bool) {
+    pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let unwanted =
-                shard.entries.iter().filter(|entry| !is_wanted(&entry.value)).map(|entry| Arc::clone(&entry.key));
-            let removed: Vec<_> = unwanted.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
+            let dropped = shard.entries.iter().filter(|entry| !keep(&entry.value)).map(|entry| Arc::clone(&entry.key));
+            let removed: Vec<_> = dropped.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
             drop(shard);
             drop(removed);
         }
@@ -241,21 +240,21 @@ mod tests {
         for number in 0..100 {
             put(&cache, &[number as u8], number, 10);
         }
-        assert_eq!(cached(&cache).len(), 4, "by files");
+        assert_eq!(cached(&cache).len(), 4, "bounded by the number of files");
         for number in 0..100 {
             put(&cache, &[number as u8], number, room / 2 - ENTRY_SIZE - 1);
         }
-        assert_eq!(cached(&cache).len(), 2, "by bytes");
+        assert_eq!(cached(&cache).len(), 2, "bounded by bytes");
         put(&cache, b"large", 0, room);
-        assert!(cache.get(b"large").is_none(), "larger than all there is");
+        assert!(cache.get(b"large").is_none(), "an entry larger than the cache is not stored");
         put(&cache, &[b'k'; MAX_KEY + 1], 0, 1);
-        assert!(cache.get(&[b'k'; MAX_KEY + 1]).is_none(), "too long a key");
-        assert_eq!(cached(&cache).len(), 2, "and nothing was lost for it");
+        assert!(cache.get(&[b'k'; MAX_KEY + 1]).is_none(), "an entry with too long a key is not stored");
+        assert_eq!(cached(&cache).len(), 2, "nothing was evicted for the rejected entries");
         cache.clear();
         assert!(cached(&cache).is_empty());
         let none = Cache::new(limits(0, 0, 0));
         put(&none, b"a", 0, 0);
-        assert!(none.get(b"a").is_none(), "no room at all");
+        assert!(none.get(b"a").is_none(), "a cache of 0 bytes stores nothing");
     }
 
     #[test]
@@ -317,6 +316,6 @@ mod tests {
         assert!(cache.get(b"a").is_none());
         cache.forget(b"a");
         put(&cache, b"b", 1, 4);
-        assert!(cache.get(b"b").is_some(), "its room was given back");
+        assert!(cache.get(b"b").is_some(), "the space of the removed entry is free again");
     }
 }

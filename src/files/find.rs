@@ -141,7 +141,7 @@ impl Finder {
     }
 
     /// Returns why an existing path is not served, for the log.
-    pub fn why_not(&self, path: &FilePath) -> Option<&'static str> {
+    pub fn why_not_served(&self, path: &FilePath) -> Option<&'static str> {
         let FilePath { bytes: path, trailing_slash } = path;
         if self.is_hidden(path) {
             return Some("hidden: a name in it begins with a dot");

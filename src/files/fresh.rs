@@ -68,7 +68,7 @@ pub(super) struct Freshness {
     of_listings: OnceLock<Option<Arc<Watcher>>>,
     /// Whether the cache has entries that end without a report, because they are not watched, or because they changed
     /// before they were cached.
-    keeps_untold: AtomicBool,
+    keeps_unreported: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
     dropped: AtomicU64,
@@ -194,7 +194,7 @@ impl Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
             of_listings: OnceLock::new(),
-            keeps_untold: AtomicBool::new(false),
+            keeps_unreported: AtomicBool::new(false),
             started: Instant::now(),
             dropped: AtomicU64::new(0),
         }
@@ -224,7 +224,7 @@ impl Freshness {
     /// Records that an entry was stored in a cache that calls `has_ended`.
     pub fn keeps(&self, basis: &Basis) {
         if basis.watch().is_none_or(|watch| !watch.holds()) {
-            self.keeps_untold.store(true, Relaxed);
+            self.keeps_unreported.store(true, Relaxed);
         }
     }
 
@@ -237,13 +237,13 @@ impl Freshness {
         {
             return false;
         }
-        let take_told = |watcher: &Arc<Watcher>| {
+        let take_report = |watcher: &Arc<Watcher>| {
             watcher.catch_up(root, now);
-            watcher.take_told()
+            watcher.take_report()
         };
         // Set again by `has_ended` and by the next report. All watchers are asked, without short-circuiting.
-        let told = self.watchers().filter(|watcher| take_told(watcher)).count();
-        self.keeps_untold.swap(false, Relaxed) || told > 0
+        let reports = self.watchers().filter(|watcher| take_report(watcher)).count();
+        self.keeps_unreported.swap(false, Relaxed) || reports > 0
     }
 
     /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
@@ -253,7 +253,7 @@ impl Freshness {
             None => {
                 let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
                 if !has_ended {
-                    self.keeps_untold.store(true, Relaxed);
+                    self.keeps_unreported.store(true, Relaxed);
                 }
                 has_ended
             }
@@ -267,7 +267,7 @@ impl Freshness {
     /// Watches all names in a folder. `None` if that is not possible.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
     }
 
     /// Watches all names in a folder that is listed. Its entries are added as they are found. `None` if that is not
@@ -275,7 +275,7 @@ impl Freshness {
     pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
         let watch = watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
     }
 
     /// Returns how many inodes are watched for listings.
@@ -304,7 +304,7 @@ impl Freshness {
         let watcher = self.watcher.as_ref().filter(|_| is_time);
         let watch = watcher.and_then(|watcher| {
             let watch = watcher.watch(root, &files, &basis.folder, Some(&basis.names));
-            watch.inspect_err(|errno| tell_why_not(&basis.folder, *errno)).ok()
+            watch.inspect_err(|errno| log_unwatched(&basis.folder, *errno)).ok()
         });
         let same = self.compare(basis, root, begin);
         let Some(watch) = watch.filter(|_| same) else { return same };
@@ -314,7 +314,7 @@ impl Freshness {
     }
 }
 
-fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
+fn log_unwatched(folder: &[u8], errno: rustix::io::Errno) {
     log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
 }
 
@@ -333,11 +333,11 @@ mod tests {
         std::fs::create_dir(top.path().join("d")).unwrap();
         let root = Root::open(top.path()).unwrap();
         let freshness = Freshness::new(true);
-        let watch = freshness.watch_folder(&root, b"d").expect("it can be watched");
+        let watch = freshness.watch_folder(&root, b"d").expect("a watch of the folder");
         let basis = Basis::watched(b"d".to_vec(), root.stat_itself(b"d").unwrap(), watch);
         std::fs::write(top.path().join("d/new"), "").unwrap();
         let at = |seconds| freshness.started + Duration::from_secs(seconds);
-        assert!(freshness.is_time_to_drop(&root, at(3600)), "it is told of");
+        assert!(freshness.is_time_to_drop(&root, at(3600)), "the change was reported");
         freshness.keeps(&basis);
         assert!(freshness.is_time_to_drop(&root, at(3604)) && freshness.has_ended(&basis, at(3604)));
     }

@@ -244,14 +244,14 @@ mod tests {
 
     /// Returns the tags of a page, each with its name and its attributes.
     fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
-        let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag that ends").0);
+        let inside = page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a complete tag").0);
         inside
             .map(|tag| {
                 let tag = tag.trim_start_matches('/').trim_end_matches('/').trim_end();
                 let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
                 let mut attributes = Vec::new();
                 while let Some((attribute, more)) = rest.split_once("=\"") {
-                    let (value, more) = more.split_once('"').expect("a value that ends");
+                    let (value, more) = more.split_once('"').expect("a complete attribute value");
                     attributes.push((attribute.trim().to_owned(), value.to_owned()));
                     rest = more;
                 }

@@ -58,7 +58,7 @@ impl MediaTypes {
     }
 }
 
-/// `text/plain`, or another type for content that is not text.
+/// Returns `text/plain`, or another type for content that is not text.
 fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue {
     const BARE: &str = "text/plain";
     HeaderValue::from_static(match beginning.is_text() {

@@ -166,7 +166,7 @@ impl StaticFileHandler {
 
     /// Sets whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
     ///
-    /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
+    /// The response has the data of [listings](Self::listing), even for folders with an index file: names, sizes and
     /// dates, independent of the properties that a request names. `Depth: infinity` is rejected for folders. With
     /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
     /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can also be locked (class 2), copied over
@@ -261,7 +261,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many files are compressed at once. Others are sent uncompressed meanwhile. Default: half of the
+    /// Sets how many files are compressed at once. Others are sent uncompressed. Default: half of the
     /// processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {

@@ -85,8 +85,8 @@ pub(super) fn is_upload(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
 }
 
-/// Control characters, and the formatting characters of bidirectional text (Unicode Standard Annex #9, section 2): with
-/// them a name could look like another one.
+/// Returns whether this is a control character or a formatting character of bidirectional text (Unicode Standard Annex
+/// #9, section 2): with them a name could look like another one.
 pub(super) fn is_misleading(character: char) -> bool {
     const MARKS: [Range<char>; 4] =
         ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];

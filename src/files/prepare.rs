@@ -193,8 +193,8 @@ impl Preparer {
     fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
         let sizes = self.compressed.as_ref()?;
         let media_type = fields.get(CONTENT_TYPE)?.to_str().ok()?;
-        let is_wanted = sizes.contains(&stat.size) && !is_fixed(fields) && crate::is_compressible(media_type);
-        is_wanted.then(|| Box::new(Source { path: path.to_vec(), stat }))
+        let is_compressible = sizes.contains(&stat.size) && !is_fixed(fields) && crate::is_compressible(media_type);
+        is_compressible.then(|| Box::new(Source { path: path.to_vec(), stat }))
     }
 
     #[cfg(not(feature = "compress"))]
@@ -504,6 +504,9 @@ mod tests {
             assert_eq!(pattern_matches(pattern, path.as_bytes()), expected, "{pattern} and {path}");
         }
         let long = "a".repeat(4000);
-        assert!(!glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()), "and soon");
+        assert!(
+            !glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()),
+            "a pattern with 1,000 stars is rejected quickly"
+        );
     }
 }

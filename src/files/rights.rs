@@ -135,10 +135,10 @@ impl Rights {
     }
 
     /// Returns a text that is equal for requests with the same rights.
-    pub fn who(&self) -> String {
-        let who = self.judge.as_ref().map(|judge| format!("={}", judge.permissions.who()));
+    pub fn key(&self) -> String {
+        let permissions = self.judge.as_ref().map(|judge| format!("={}", judge.permissions.key()));
         let reached = self.reached.as_ref().map(|reached| format!("/{}", reached.reach.key()));
-        who.unwrap_or_default() + &reached.unwrap_or_default()
+        permissions.unwrap_or_default() + &reached.unwrap_or_default()
     }
 
     /// Returns the response to a request without the right.

@@ -45,7 +45,7 @@ mod tests {
         let second = slots.take();
         assert!(first.is_some() && second.is_some() && slots.take().is_none());
         drop(first);
-        assert!(slots.take().is_some(), "one was given back");
+        assert!(slots.take().is_some(), "the returned slot is free again");
         assert!(Slots::new(0).take().is_none());
     }
 }

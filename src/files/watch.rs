@@ -28,9 +28,9 @@
 //! these, `fresh` checks the disk once a second. A write through a shared mapping to a page that is already dirty is
 //! not reported and does not change the file's times. For these, `fresh` reads content again every half minute. File
 //! systems that other machines or programs can change (network, FUSE, the layers of an overlay) are not watched
-//! (`TELLING`), nor are folders that find names in other spellings than the reported ones (`CASEFOLD`). An entry is
-//! also not watched, and the disk checked instead, without `/proc`, if the user has no watches
-//! (`fs.inotify.max_user_watches`) or instances left, or if its path contains a link.
+//! (`TELLING`), nor are folders that find names in other spellings than the reported ones (`CASEFOLD`). Nor is
+//! an entry watched if there is no `/proc`, if the user has no watches (`fs.inotify.max_user_watches`) or instances
+//! left, or if its path contains a link. The disk is then checked instead.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -68,7 +68,7 @@ pub(super) struct Watcher {
     /// Incremented whenever all earlier results become invalid.
     epoch: AtomicU64,
     /// Whether a change of an entry was reported since the last check.
-    has_told: AtomicBool,
+    has_report: AtomicBool,
     table: Mutex<Table>,
 }
 
@@ -123,7 +123,7 @@ impl Watcher {
             started: Instant::now(),
             read: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
-            has_told: AtomicBool::new(false),
+            has_report: AtomicBool::new(false),
             table: Mutex::default(),
         }))
     }
@@ -170,8 +170,8 @@ impl Watcher {
     }
 
     /// Returns whether a change of an entry was reported since the last call.
-    pub fn take_told(&self) -> bool {
-        self.has_told.swap(false, Acquire)
+    pub fn take_report(&self) -> bool {
+        self.has_report.swap(false, Acquire)
     }
 
     /// Watches these files, all in one folder, and names that appear or disappear in it: these names, or any with
@@ -292,10 +292,10 @@ impl Watcher {
     }
 
     fn read_news(&self, table: &mut Table) -> rustix::io::Result<()> {
-        self.changes.read(|change| self.tell(table, change))
+        self.changes.read(|change| self.report(table, change))
     }
 
-    fn tell(&self, table: &mut Table, change: &Change<'_>) {
+    fn report(&self, table: &mut Table, change: &Change<'_>) {
         if change.is_lost {
             return self.begin_epoch(table);
         }
@@ -309,11 +309,11 @@ impl Watcher {
             Some(name) => {
                 // Some file systems find names in another case.
                 let name = &name.to_ascii_lowercase()[..];
-                watched.tell_of(name);
+                watched.report_change(name);
                 // The name may be that of a sidecar of one of these names: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
-                stems.for_each(|stem| watched.tell_of(stem));
+                stems.for_each(|stem| watched.report_change(stem));
                 ends |= watched.leads_to_root_by(name);
             }
             None => {
@@ -322,19 +322,19 @@ impl Watcher {
             }
         }
         if change.is_end {
-            watched.tell_all();
+            watched.report_all();
             table.forget(wd); // a new folder can get the same name and inode
         }
         if ends {
             self.begin_epoch(table);
         }
-        self.has_told.store(true, Release); // Release: a thread that sees this also sees the marks above
+        self.has_report.store(true, Release); // Release: a thread that sees this also sees the marks above
     }
 
     /// Invalidates all earlier results, so that folders are looked up again. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
-        self.has_told.store(true, Release);
+        self.has_report.store(true, Release);
         for (wd, _) in std::mem::take(&mut table.folders).into_values() {
             table.watches.entry(wd).or_default().folder().path = None;
             self.remove_if_unused(table, wd);
@@ -382,8 +382,8 @@ fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> 
 }
 
 impl Watch {
-    /// Also watches an entry of an open folder: the content and metadata of a file, and the names in a folder. Metadata
-    /// that is read from now on is valid as long as this watch [`holds`](Watch::holds).
+    /// Adds a watch for an entry of an open folder: the content and metadata of a file, and the names in a folder.
+    /// Metadata that is read from now on is valid as long as this watch [`holds`](Watch::holds).
     ///
     /// Only for the watcher of listings: changes of a file are reported once, so that a log that is written all day
     /// does not fill the queue.

@@ -65,10 +65,10 @@ impl AnswerHead {
         Ok(AnswerBody::Framed(BodyDecoder::new(length)))
     }
 
-    /// Whether another request can follow on the connection after this response to a request with that method. Not only
-    /// if it must end (RFC 9112, section 9.3), but also if the backend may read or write more than this server: the
-    /// status is about an unexpected request, the user belongs to the connection (RFC 4559), or the fields alone do not
-    /// give the end of the body. Some servers send a body where none is allowed.
+    /// Returns whether another request can follow on the connection after this response to a request with that method.
+    /// It can't if the connection must end (RFC 9112, section 9.3), or if the backend may read or write more than this
+    /// server: the status is about an unexpected request, the user belongs to the connection (RFC 4559), or the fields
+    /// alone do not give the end of the body. Some servers send a body where none is allowed.
     pub(crate) fn keeps_connection(&self, method: &Method) -> bool {
         let is_usual = self.status.is_success() || self.status.is_redirection() || self.status == StatusCode::NOT_FOUND;
         let mut words = self.values(&http::header::CONNECTION).flat_map(list_members);
@@ -83,12 +83,12 @@ impl AnswerHead {
         is_usual && !ends && !has_user && has_end
     }
 
-    /// Whether a response with this status has no body.
+    /// Returns whether a response with this status has no body.
     fn is_bodiless(&self) -> bool {
         matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || self.status.is_informational()
     }
 
-    /// Whether the body is chunked.
+    /// Returns whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {

@@ -138,7 +138,7 @@ fn two(place: &mut [u8], number: i64) {
     place[1] = b'0' + (number % 10) as u8;
 }
 
-/// Whole seconds since 1970, rounded down.
+/// Returns the whole seconds since 1970, rounded down.
 pub(crate) fn seconds(time: SystemTime) -> Option<i64> {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).ok(),

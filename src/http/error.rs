@@ -206,7 +206,7 @@ impl Error {
     /// Converts a rejection. A rejection for lack of capacity gets a `Retry-After`.
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
-        if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
+        if rejection.is_overload() { error.with_header(header::RETRY_AFTER, "1") } else { error }
     }
 
     fn with_field(

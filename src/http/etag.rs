@@ -45,7 +45,7 @@ impl ETag {
     }
 
     pub(crate) fn view(&self) -> ETagRef<'_> {
-        ETagRef::parse(self.0.as_bytes()).expect("checked when made")
+        ETagRef::parse(self.0.as_bytes()).expect("a tag that was checked when it was created")
     }
 
     fn of(open: &str, tag: &str) -> Result<ETag, Error> {
@@ -108,17 +108,17 @@ impl<'a> ETagRef<'a> {
     }
 }
 
-/// Strong comparison (section 8.8.3.2): both tags are strong and equal.
+/// Returns whether both tags are strong and equal (strong comparison, section 8.8.3.2).
 pub(crate) fn strong_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     !one.weak && !other.weak && one.opaque == other.opaque
 }
 
-/// Weak comparison (section 8.8.3.2): both tags are equal, weak or not.
+/// Returns whether both tags are equal, weak or not (weak comparison, section 8.8.3.2).
 pub(crate) fn weak_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     one.opaque == other.opaque
 }
 
-/// etagc: the characters that are allowed between the quotes.
+/// Returns whether the character is allowed between the quotes (`etagc`).
 fn is_etagc(byte: u8) -> bool {
     byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80
 }

@@ -55,7 +55,8 @@ impl FileTimes {
         second.until(Duration::from_secs(1) + self.tick(), now)
     }
 
-    /// File system clocks tick every 4 to 10 ms. Those without nanoseconds tick every second or two.
+    /// Returns the longest tick of the file system's clock. Such clocks tick every 4 to 10 ms. Those without
+    /// nanoseconds tick every second or two.
     fn tick(&self) -> Duration {
         if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK }
     }

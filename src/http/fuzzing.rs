@@ -93,7 +93,7 @@ pub fn chunked(
                 Need::Spool => incoming.spool(&limits).map_err(status)?,
                 Need::Nothing => {
                     let body = incoming.finish();
-                    let body = body.bytes().expect("it can be read").into_owned();
+                    let body = body.bytes().expect("a readable body").into_owned();
                     return Ok(Some((used, body)));
                 }
             }

@@ -26,17 +26,17 @@ impl Rejection {
         Rejection { status, message }
     }
 
-    /// 503: the same request may succeed in a moment.
+    /// Returns a 503: the same request may succeed in a moment.
     pub(crate) const fn busy(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
     /// Returns whether the server lacks capacity at the moment. Then the response has `Retry-After`.
-    pub(crate) fn is_for_want_of_room(&self) -> bool {
+    pub(crate) fn is_overload(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }
 
-    /// 400: the request violates the grammar.
+    /// Returns a 400: the request violates the grammar.
     pub(crate) const fn bad_request(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, message)
     }

@@ -154,8 +154,8 @@ pub(crate) fn end_of_names(path: &[u8], count: u32) -> usize {
     slashes.nth(count as usize).unwrap_or(path.len())
 }
 
-/// Where the first names of a path as sent end: before the slash after them. Slashes can be repeated or encoded, as in
-/// [`UrlPath::parse_leniently`], so that these are the same names as in the decoded path.
+/// Returns where the first names of a path as sent end: before the slash after them. Slashes can be repeated or
+/// encoded, as in [`UrlPath::parse_leniently`], so that these are the same names as in the decoded path.
 pub(crate) fn end_of_raw_names(path: &[u8], count: u32) -> usize {
     let slash = |at: usize| match &path[at..] {
         [b'/', ..] => 1,

@@ -360,7 +360,7 @@ mod tests {
         let http = Http::new(whoami().layer(auth.wrong_passwords(3, Duration::from_secs(3600))));
         let (right, wrong, other) = ("Basic YWRhOnNlY3JldA==", "Basic YWRhOg==", "Basic ZW1wdHk6");
         let status = |field| http.respond(&Request::get("/").with_header("authorization", field)).status().as_u16();
-        assert_eq!([0; 20].map(|_| status(right)), [200; 20], "right ones do not count");
+        assert_eq!([0; 20].map(|_| status(right)), [200; 20], "right passwords must not count towards the limit");
         assert_eq!([wrong; 5].map(status), [401, 401, 401, 429, 429]);
         assert_eq!([right, other].map(status), [429, 200]);
     }

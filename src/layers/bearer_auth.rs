@@ -136,7 +136,7 @@ impl BearerAuth {
     }
 }
 
-/// b64token (RFC 6750, section 2.1).
+/// Returns whether the text is a `b64token` (RFC 6750, section 2.1).
 fn is_token(text: &[u8]) -> bool {
     let end = text.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
     end > 0 && text[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))

@@ -37,7 +37,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         Buckets { interval, burst, most, start: Instant::now(), table: Mutex::default() }
     }
 
-    /// In nanoseconds since the start.
+    /// Returns the nanoseconds since the start.
     pub fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

@@ -220,7 +220,7 @@ fn parse_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     None
 }
 
-/// tchar (RFC 9110, section 5.6.2).
+/// Returns whether the byte is a `tchar` (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

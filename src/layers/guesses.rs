@@ -33,7 +33,7 @@ impl Guesses {
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }
 
-    /// 10 per minute.
+    /// Allows 10 wrong passwords per minute.
     pub fn by_default() -> Guesses {
         Guesses::new(10, Duration::from_secs(60))
     }
@@ -74,7 +74,7 @@ impl Guess<'_> {
         not(feature = "users"),
         expect(dead_code, reason = "a list of users compares at once and gives no guess back")
     )]
-    pub fn was_none(&self) {
+    pub fn take_back(&self) {
         self.guesses.for_name.give_back(self.name);
         if let Some(address) = self.address {
             self.guesses.for_address.give_back(address);

@@ -125,10 +125,10 @@ impl PathRights {
         };
         // Layers with different rules can share a handler. Users of the same name in different layers must count as
         // different users there.
-        let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
-        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
-        let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
-        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        let key = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
+        let has_users = self.0.rules.iter().any(PathRule::has_users);
+        let permissions = Permissions::new(key, judge(Rules::permit)).beneath(judge(Rules::permit_all));
+        let permissions = permissions.login_may_help(user.is_none() && has_users);
         match request.value::<Permissions>() {
             Some(outer) => permissions.within(outer),
             None => permissions,

@@ -73,7 +73,7 @@ impl RequestIds {
     fn id_of(&self, request: &Request) -> Arc<RequestId> {
         request.value().unwrap_or_else(|| {
             request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));
-            request.value().expect("just put there")
+            request.value().expect("the id that was just stored")
         })
     }
 

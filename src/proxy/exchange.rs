@@ -81,7 +81,7 @@ impl Drop for Pending {
     }
 }
 
-/// A request for a thread. The exchange has failed if this is dropped before there is an answer, as after a panic.
+/// A request for a thread. The exchange has failed if this is dropped before there is a response, as after a panic.
 pub(super) struct Job {
     exchange: Arc<Exchange>,
     body: Body,
@@ -138,7 +138,7 @@ impl Exchange {
     }
 
     /// Leaves the connection open at the end of the exchange. Returns false if the exchange has already ended.
-    fn let_go(&self) -> bool {
+    fn release(&self) -> bool {
         let mut state = self.lock();
         state.stream = None;
         !state.is_over
@@ -179,7 +179,7 @@ impl Exchange {
     }
 }
 
-/// The work of a thread: a request, and those after it on the same connection.
+/// Does the work of a thread: a request, and those after it on the same connection.
 fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<Kept<Job>>) {
     let mut sent_on = None;
     loop {
@@ -247,7 +247,7 @@ impl Job {
             if !asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
                 return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
-            exchange.let_go(); // the tunnel outlives the request, whose end must not close it
+            exchange.release(); // the tunnel outlives the request, whose end must not close it
             upstream.place = self.place.take();
             exchange.answer(Ok(Answer::Switched(head, upstream)));
             return Ok(None);
@@ -275,7 +275,7 @@ impl Job {
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
     /// request finds the connection and a place.
     fn finish(&mut self, upstream: Upstream, kept: &Weak<Kept<Job>>) -> Option<Next> {
-        let is_usable = self.exchange.let_go() && self.may_keep && upstream.is_at_end();
+        let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
         let waiting = kept.upgrade().filter(|_| is_usable)?.keep(&upstream.stream)?;
         Some((upstream, waiting))
@@ -327,8 +327,8 @@ impl Job {
     }
 }
 
-/// Whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some backends send
-/// a 408 when a connection was idle for too long.
+/// Returns whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some
+/// backends send a 408 when a connection was idle for too long.
 fn is_stale(upstream: &Upstream, head: &Result<AnswerHead, Failure>) -> bool {
     match head {
         Ok(head) => head.status == StatusCode::REQUEST_TIMEOUT,

@@ -72,8 +72,8 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
 /// The schemes of `Authorization` that are about one request. Others can be about its connection (RFC 4559).
 const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
 
-/// Whether a connection can have this request and others: nothing of it can be taken for another request, it can be
-/// repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
+/// Returns whether a connection can have this request and others: nothing of it can be taken for another request, it
+/// can be repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
 pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     let is_of_request = |value: &[u8]| {
@@ -122,7 +122,7 @@ pub(super) fn of_request(
     lines.extend_from_slice(b"\r\n");
 }
 
-/// The lines about the client and its connection, as this server knows them.
+/// Returns the lines about the client and its connection, as this server knows them.
 fn about_client(request: &Request, prefix: &str) -> String {
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
     let version = if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" };

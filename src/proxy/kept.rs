@@ -45,7 +45,7 @@ impl<J> Kept<J> {
         Arc::new(Kept { most, limit, waiting: Mutex::default() })
     }
 
-    /// Whether any connection is kept.
+    /// Returns whether any connection is kept.
     pub(super) fn is_on(&self) -> bool {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }
@@ -118,7 +118,7 @@ impl<J> Slot<J> {
 
 impl<J> Waiting<J> {
     /// Waits for a request. `None` if none comes in time, if the backend ends the connection or sends something, or if
-    /// the proxy is dropped. It looks for a request after each `period`, also if the backend is silent.
+    /// the proxy is dropped. It looks for a request after each `period`, even if the backend is silent.
     pub(super) fn next(&mut self, period: Option<Duration>) -> Option<J> {
         let begun = Instant::now();
         loop {
@@ -149,7 +149,7 @@ impl<J> Drop for Waiting<J> {
     }
 }
 
-/// Whether the backend has sent nothing, and has not ended the connection.
+/// Returns whether the backend has sent nothing, and has not ended the connection.
 fn is_silent(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -284,7 +284,7 @@ impl ReverseProxy {
         }
     }
 
-    /// Returns the response to the client for an answer of the backend.
+    /// Returns the response to the client for a response of the backend.
     fn respond(&self, request: &Request, answer: Answer) -> Response {
         let (head, response) = match answer {
             // A body that other threads send, as for GET, so that layers treat both alike.

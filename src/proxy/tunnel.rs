@@ -147,7 +147,7 @@ mod tests {
                     [&client, &upstream].iter().for_each(|stream| stream.set_nonblocking(false).unwrap());
                     return (client, upstream);
                 }
-                assert!(begun.elapsed() < PATIENCE, "no request reaches the backend");
+                assert!(begun.elapsed() < PATIENCE, "the request did not reach the backend");
                 std::thread::yield_now();
             }
         }
@@ -211,7 +211,7 @@ mod tests {
         );
     }
 
-    /// A client that reads nothing loses its place, also if it sends, and also if the backend has ended.
+    /// A client that reads nothing loses its place, even if it sends, and even if the backend has ended.
     #[test]
     fn a_client_that_reads_nothing_is_disconnected() {
         let limit = Duration::from_secs(2); // longer than everything before `request` takes
@@ -229,7 +229,11 @@ mod tests {
             let (_next, _) = request(&server, &backend);
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             let rest = std::io::copy(&mut client, &mut std::io::sink());
-            assert_eq!(rest.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "it is incomplete");
+            assert_eq!(
+                rest.map_err(|error| error.kind()),
+                Err(ErrorKind::ConnectionReset),
+                "a response that was cut off must end in a reset"
+            );
         });
     }
 
@@ -264,7 +268,7 @@ mod tests {
             |proxy| proxy.half_close_timeout(limit).at_once(1),
             |first, mut one, mut other| {
                 one.shutdown(Shutdown::Write).unwrap();
-                assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: its end is passed on");
+                assert_eq!(other.read(&mut [0]).unwrap(), 0, "{first}: the end of one side must be passed on");
                 // The other side can continue for longer than the limit if it sends.
                 let begun = Instant::now();
                 while begun.elapsed() < 2 * limit {
@@ -272,7 +276,11 @@ mod tests {
                     assert_eq!(one.read(&mut [0]).unwrap(), 1, "{first}");
                 }
                 let silent = Instant::now();
-                assert_eq!(one.read(&mut [0]).unwrap(), 0, "{first}: the other side is silent");
+                assert_eq!(
+                    one.read(&mut [0]).unwrap(),
+                    0,
+                    "{first}: the tunnel must end once the other side is silent"
+                );
                 assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
             },
         );

@@ -41,7 +41,7 @@ struct Unsent {
 }
 
 impl Upstream {
-    /// Nothing is sent yet.
+    /// Prepares a request; nothing is sent yet.
     pub(super) fn new(stream: Arc<TcpStream>, head: Vec<u8>, body: Body) -> io::Result<Upstream> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -56,7 +56,7 @@ impl Upstream {
         (self.has_received, self.unsent, self.taken) = (false, None, sent);
     }
 
-    /// Whether all bytes read were used, and the head of the request was sent.
+    /// Returns whether all bytes read were used, and the head of the request was sent.
     pub(super) fn is_at_end(&self) -> bool {
         self.unused.is_empty() && self.unsent.as_ref().is_none_or(|unsent| unsent.start == unsent.piece.len())
     }
@@ -71,7 +71,7 @@ impl Upstream {
         self.unused.start += count;
     }
 
-    /// Whether bytes of the response have arrived.
+    /// Returns whether bytes of the response have arrived.
     pub(super) fn has_received(&self) -> bool {
         self.has_received
     }
@@ -86,7 +86,7 @@ impl Upstream {
                 Err(error) if !is_retried(&error) => return Err(Failure::Ended(error.to_string())),
                 Err(_) => {}
             }
-            // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+            // After the read: the whole process may have been stopped, and the response may have arrived in the meantime.
             let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
             if left == Some(Duration::ZERO) {
                 return Err(Failure::Late);

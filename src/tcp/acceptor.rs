@@ -127,26 +127,26 @@ impl Acceptor {
                 other => return other,
             }
         }
-        self.look_who_is_left();
+        self.note_empty_backlogs();
         Accepted::Nobody
     }
 
     /// Returns whether a client is waiting now. If not, the next client causes an event.
-    pub fn somebody_waits(&mut self) -> bool {
-        let mut somebody_waits = false;
+    pub fn has_waiting_clients(&mut self) -> bool {
+        let mut has_waiting_clients = false;
         for state in self.listeners.iter_mut().filter(|state| state.pending) {
             // If an error prevents the check, it is repeated later. While no client waits, a full server need not check
             // again.
-            if let Ok(waits) = state.listener.socket().somebody_waits() {
+            if let Ok(waits) = state.listener.socket().has_waiting_clients() {
                 state.pending = waits;
-                somebody_waits |= waits;
+                has_waiting_clients |= waits;
             }
         }
-        self.look_who_is_left();
-        somebody_waits
+        self.note_empty_backlogs();
+        has_waiting_clients
     }
 
-    fn look_who_is_left(&mut self) {
+    fn note_empty_backlogs(&mut self) {
         self.pending = self.listeners.iter().any(|state| state.pending);
         if !self.pending {
             self.to_evict = 1;
@@ -187,11 +187,11 @@ impl Acceptor {
     }
 
     /// Called when the shutdown begins. Refuses new clients, if possible. Returns when to accept for the last time.
-    pub fn refuse_newcomers(&mut self, now: Instant) -> Instant {
+    pub fn refuse_new_clients(&mut self, now: Instant) -> Instant {
         let mut handshakes = false;
         for state in &mut self.listeners {
             state.is_closing = true;
-            handshakes |= state.listener.refuse_newcomers() && state.listener.address().ip().is_some();
+            handshakes |= state.listener.refuse_new_clients() && state.listener.address().ip().is_some();
         }
         *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
     }

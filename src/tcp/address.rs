@@ -35,7 +35,7 @@ impl Address {
         self.socket_addr().map(|address| address.port())
     }
 
-    /// IP address and port; `None` for a Unix socket.
+    /// Returns the IP address and port; `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),

@@ -64,7 +64,7 @@ impl Stop {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), move || {
             if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
-                panicked.named(&name).tell();
+                panicked.named(&name).log();
             }
         })
     }
@@ -95,11 +95,11 @@ impl Stop {
         drop(state);
         self.0.changed.notify_all();
         for number in numbers {
-            let call = self.lock().calls.get(&number).cloned(); // `None` if it was dropped meanwhile
+            let call = self.lock().calls.get(&number).cloned(); // `None` if it has been dropped
             if let Some(call) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {
-                panicked.tell();
+                panicked.log();
             }
         }
     }

@@ -49,7 +49,7 @@ impl Add<Duration> for Instant {
 impl Sub<Instant> for Instant {
     type Output = Duration;
 
-    /// As [`Instant::saturating_duration_since`].
+    /// Does what [`Instant::saturating_duration_since`] does.
     fn sub(self, earlier: Instant) -> Duration {
         self.saturating_duration_since(earlier)
     }
@@ -69,7 +69,7 @@ mod tests {
     fn times_are_added_and_subtracted() {
         const SECOND: Duration = Duration::from_secs(1);
         let at = Instant::from_nanos;
-        assert_eq!((at(0), at(1).nanos(), at(2) > at(1)), (at(1), 1, true), "there is no time 0");
+        assert_eq!((at(0), at(1).nanos(), at(2) > at(1)), (at(1), 1, true), "time 0 is stored as 1");
         assert_eq!(size_of::<Option<Instant>>(), 8);
         for (since, time, then) in [
             (1, SECOND, Some(1_000_000_001)),

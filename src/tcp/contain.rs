@@ -27,7 +27,7 @@ pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panic
 
 /// Runs code that may panic, in a place where blocking is allowed. Logs a panic, and then returns `None`.
 pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
-    catch(what, code).map_err(Panicked::tell).ok()
+    catch(what, code).map_err(Panicked::log).ok()
 }
 
 impl Panicked {
@@ -43,7 +43,7 @@ impl Panicked {
     }
 
     /// Logs the panic.
-    pub fn tell(self) {
+    pub fn log(self) {
         let Panicked { what, of, payload } = self;
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or("no message".into());

@@ -200,7 +200,7 @@ impl Drop for Serving<'_> {
         if let Some(engine) = engine {
             self.handle.state().last = engine.stats();
         }
-        self.handle.stop().abandon(); // also after an error
+        self.handle.stop().abandon(); // even after an error
     }
 }
 

@@ -74,9 +74,9 @@ impl Listener {
     /// Refuses new clients, if no other process can have this socket. Connected clients can still be accepted. Returns
     /// false if new clients cannot be refused: then clients that connect between the last accept and the end of the
     /// socket are reset.
-    pub fn refuse_newcomers(&mut self) -> bool {
+    pub fn refuse_new_clients(&mut self) -> bool {
         self.file = None; // removed first, so that no client finds a Unix socket without a server
-        self.owner == Some(process::id()) && self.socket.refuse_newcomers().is_ok()
+        self.owner == Some(process::id()) && self.socket.refuse_new_clients().is_ok()
     }
 }
 
@@ -91,7 +91,7 @@ pub struct SocketFile {
 impl SocketFile {
     /// Returns the file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
-        let path = std::path::absolute(path)?; // the process may change its working folder meanwhile
+        let path = std::path::absolute(path)?; // the process may change its working folder later
         let found = fs::symlink_metadata(&path)?;
         Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
     }

@@ -69,7 +69,7 @@ impl Live {
         self.of_each_kind[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections were refused so far.
+    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed) + self.per_address.refused()
     }

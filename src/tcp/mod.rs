@@ -1,4 +1,4 @@
-//! Floor 1: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
+//! The lowest level: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
 
 mod server; // bind, settings, serve
 

@@ -15,15 +15,15 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// Reports that the server accepts clients.
 pub fn ready() {
-    tell("READY=1");
+    notify("READY=1");
 }
 
 /// Reports that the server begins to shut down.
 pub fn stopping() {
-    tell("STOPPING=1");
+    notify("STOPPING=1");
 }
 
-fn tell(state: &str) {
+fn notify(state: &str) {
     if let Some(socket) = env::var_os("NOTIFY_SOCKET")
         && let Err(err) = send(socket.as_bytes(), state)
     {

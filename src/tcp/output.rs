@@ -66,7 +66,7 @@ impl Output {
         }
         match self.pieces.back_mut() {
             Some(Piece::Owned(bytes)) => bytes,
-            _ => unreachable!("just laid there"),
+            _ => unreachable!("the last piece is owned"),
         }
     }
 
@@ -229,7 +229,7 @@ impl Output {
             match piece {
                 Piece::Owned(_) => self.written += count,
                 Piece::Shared { start, .. } => *start += count,
-                Piece::File { .. } => unreachable!("files advance by themselves"),
+                Piece::File { .. } => unreachable!("parts of files are counted when they are sent"),
             }
             return;
         }

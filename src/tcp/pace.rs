@@ -221,7 +221,11 @@ mod tests {
             (5_000, 65_536, false, None),
             (600, 65_536, false, Some(30)),
         ] {
-            assert_eq!(given_up(per_second, steps, told), wanted, "{per_second} a second, by {steps}, told: {told}");
+            assert_eq!(
+                given_up(per_second, steps, told),
+                wanted,
+                "{per_second} bytes per second in steps of {steps}, told: {told}"
+            );
         }
     }
 

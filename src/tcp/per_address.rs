@@ -48,7 +48,7 @@ impl PerAddress {
         Some(Place { counted: Some(Box::new((self.clone(), network))) })
     }
 
-    /// Returns how many connections were refused so far.
+    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

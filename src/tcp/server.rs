@@ -153,7 +153,7 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`]; also if there are 256 handlers already. Then all listeners are closed.
+    /// Those of [`TcpServer::bind`], and one if there are already 256 handlers. Then all listeners are closed.
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
         let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;
@@ -253,7 +253,7 @@ impl TcpServer {
     pub fn refuse_clients(&self) -> io::Result<Duration> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners = listeners.as_mut().ok_or_else(|| io::Error::other("this server has already served"))?;
-        let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_newcomers().then_some(listener));
+        let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_new_clients().then_some(listener));
         // All of them are refused before the time begins.
         Ok(refused.fold(Duration::ZERO, |_, _| LAST_HANDSHAKES))
     }

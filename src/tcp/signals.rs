@@ -35,8 +35,8 @@ impl ServerHandle {
         self.shutdown_on_signals_and(|_| {})
     }
 
-    /// Like [`shutdown_on_signals`](ServerHandle::shutdown_on_signals), but also calls `told` with the number of the
-    /// signal.
+    /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls `told` with the number of
+    /// the signal.
     ///
     /// # Errors
     /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).

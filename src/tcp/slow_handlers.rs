@@ -136,7 +136,11 @@ mod tests {
         assert_eq!((told.len(), next), (0, Some(start + LIMIT)));
         slow.current(1).begin(b"GET /x HTTP/1.1", &client(), start + LIMIT / 2);
         let (told, next) = slow.look(start + LIMIT);
-        assert_eq!((told.len(), next), (0, Some(start + LIMIT / 2 + LIMIT)), "the next look is when it becomes slow");
+        assert_eq!(
+            (told.len(), next),
+            (0, Some(start + LIMIT / 2 + LIMIT)),
+            "the next check is when the second handler becomes slow"
+        );
         let due = next.unwrap();
         let (told, next) = slow.look(due);
         assert_eq!(told, ["GET /x HTTP/1.1 from 1.2.3.4:5 has been in its handler for 10.0 s"]);

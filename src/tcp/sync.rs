@@ -59,7 +59,7 @@ fn same_time() -> (Instant, time::Instant) {
         let same = (now(), time::Instant::now());
         (now() - same.0, same)
     };
-    *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("it was asked").1)
+    *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("at least one measurement").1)
 }
 
 /// Returns how much processor time this thread has used.

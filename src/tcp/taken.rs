@@ -59,7 +59,7 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.late(now))
     }
 
-    /// When the first waiting connection has waited too long.
+    /// Returns when the first waiting connection has waited too long.
     pub fn deadline(&self) -> Option<Instant> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None; // a connection that waits from now on wakes the poller

@@ -108,7 +108,7 @@ impl TestServer {
     /// Sends a POST with this value as JSON and returns the response.
     ///
     /// # Panics
-    /// As [`get`](TestServer::get); also if it can't be serialized.
+    /// Panics as [`get`](TestServer::get) does, and if the value can't be serialized.
     #[cfg(feature = "json")]
     pub fn post_json<T: serde::Serialize + ?Sized>(&self, target: &str, value: &T) -> SentResponse {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
@@ -198,7 +198,7 @@ impl TestServer {
             if fact(&stats) {
                 return stats;
             }
-            assert!(Instant::now() < end, "{what}: not within 30 seconds: {stats:?}");
+            assert!(Instant::now() < end, "timeout after 30 seconds while waiting until {what}: {stats:?}");
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -45,7 +45,7 @@ impl TestWebSocket {
         }
     }
 
-    /// Closes the connection, and waits until the server has also closed it. Messages that arrive meanwhile are
+    /// Closes the connection, and waits until the server has also closed it. Messages that arrive before that are
     /// dropped.
     ///
     /// # Panics

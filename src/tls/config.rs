@@ -110,7 +110,7 @@ impl Sources {
     /// Creates a configuration for all connections, or for one connection if clients are asked for certificates.
     pub fn config(&self, loaded: &Loaded, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions();
-        let builder = builder.expect("ring has suites for both versions");
+        let builder = builder.expect("ring has cipher suites for both versions");
         let mut config = match &loaded.trust {
             None => {
                 let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
@@ -137,7 +137,7 @@ impl Loaded {
     }
 
     /// Returns whether clients are asked for certificates but no root is trusted.
-    pub fn trusts_nobody(&self) -> bool {
+    pub fn trusts_no_roots(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)
     }
 

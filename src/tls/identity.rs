@@ -139,7 +139,8 @@ impl fmt::Display for Identity {
     }
 }
 
-/// When a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. rustls has already parsed the certificate.
+/// Returns when a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. rustls has already parsed the
+/// certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;

@@ -215,7 +215,7 @@ impl Certificates {
         self.0.live.reload()
     }
 
-    /// When the first of the server's certificates expires.
+    /// Returns when the first of the server's certificates expires.
     #[must_use]
     pub fn expiry(&self) -> Option<SystemTime> {
         self.0.live.expiry()

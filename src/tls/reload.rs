@@ -122,7 +122,7 @@ impl Live {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// When the first of the certificates expires.
+    /// Returns when the first of the certificates expires.
     pub fn expiry(&self) -> Option<SystemTime> {
         let keys = self.current().loaded;
         keys.leaves().filter_map(identity::not_after).min()
@@ -148,7 +148,7 @@ impl Live {
         if is_new {
             info!("changed certificates were reloaded");
         }
-        if loaded.trusts_nobody() && !before.trusts_nobody() {
+        if loaded.trusts_no_roots() && !before.trusts_no_roots() {
             warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);

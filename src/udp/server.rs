@@ -166,7 +166,7 @@ impl UdpServer {
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
-        pool.begin_shutdown(); // also after an error
+        pool.begin_shutdown(); // even after an error
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
         let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
         self.handle.stop().set();
@@ -187,7 +187,7 @@ impl UdpServer {
         }
         let mut drops = Drops::default();
         let result = self.receive(pool, &sockets.into_iter().map(Arc::new).collect::<Vec<_>>(), &mut drops);
-        drops.tell(pool.dropped());
+        drops.log(pool.dropped());
         result
     }
 
@@ -210,7 +210,7 @@ impl UdpServer {
                     }
                 }
             }
-            drops.tell_at_times(pool.dropped());
+            drops.log_at_times(pool.dropped());
         }
         Ok(())
     }
@@ -239,13 +239,13 @@ struct Drops {
 }
 
 impl Drops {
-    fn tell_at_times(&mut self, dropped: u64) {
+    fn log_at_times(&mut self, dropped: u64) {
         if dropped > self.told && self.at.is_none_or(|at| sync::now() - at >= BETWEEN_WARNINGS) {
-            self.tell(dropped);
+            self.log(dropped);
         }
     }
 
-    fn tell(&mut self, dropped: u64) {
+    fn log(&mut self, dropped: u64) {
         let more = dropped - self.told;
         if more > 0 {
             contain("the logger", || {

@@ -88,7 +88,7 @@ impl Codec {
             match result {
                 Ok(Frame::Text(text)) => return Received::Message(Message::Text(text.as_str().to_owned())),
                 Ok(Frame::Binary(bytes)) => return Received::Message(Message::Binary(bytes.into())),
-                Ok(Frame::Close(frame)) => return Received::Closed(Close::heard(frame)),
+                Ok(Frame::Close(frame)) => return Received::Closed(Close::received(frame)),
                 Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => {}
                 Err(Error::Io(err)) if err.kind() == io::ErrorKind::WouldBlock => {
                     if self.left > 0 {

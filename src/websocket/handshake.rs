@@ -25,7 +25,7 @@ pub(super) fn key_of(request: &Request) -> Result<String> {
         && words(request, "connection").any(|word| word.eq_ignore_ascii_case("upgrade"))
         && words(request, "upgrade").any(|word| word.eq_ignore_ascii_case("websocket"));
     if !is_asked_for {
-        return Err(upgrade_required("This is a WebSocket."));
+        return Err(upgrade_required("Expected a WebSocket handshake."));
     }
     // (6) before (5), because another version may have other keys
     if single(request, "sec-websocket-version") != Some("13") {

@@ -78,7 +78,7 @@ impl Close {
     }
 
     /// Returns the close that the client sent.
-    pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
+    pub(super) fn received(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }
 
@@ -141,6 +141,6 @@ mod tests {
         for (reason, length) in [("", 0), ("gone", 4), (&"x".repeat(123), 123), (&"x".repeat(124), 123)] {
             assert_eq!(Close::new(1000, reason).reason.len(), length, "{reason}");
         }
-        assert_eq!(Close::new(1000, "é".repeat(62)).reason, "é".repeat(61), "at the end of a letter");
+        assert_eq!(Close::new(1000, "é".repeat(62)).reason, "é".repeat(61), "a reason is cut between two characters");
     }
 }

@@ -226,7 +226,7 @@ impl<H: WebSocketHandler> Session<H> {
 impl<H: WebSocketHandler> Session<H> {
     /// Begins the closing handshake: the client has to close as well.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
-        self.say_close(&close, turn);
+        self.send_close(&close, turn);
         self.clock.begin(turn.now());
         let next = self.over(close, Next::Close);
         if turn.input.ended() {
@@ -260,11 +260,11 @@ impl<H: WebSocketHandler> Session<H> {
     /// 6455, section 7.1.7).
     fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         log::debug!("{}: {}: closed with {}: {}", turn.client, self.name, close.code, close.reason);
-        self.say_close(&close, turn);
+        self.send_close(&close, turn);
         self.over(close, Next::Linger)
     }
 
-    fn say_close(&mut self, close: &Close, turn: &mut Turn<'_>) {
+    fn send_close(&mut self, close: &Close, turn: &mut Turn<'_>) {
         let codec = self.codec.get_or_insert_with(|| Codec::new(self.limits.message));
         codec.close(close, turn.input, turn.output);
     }

@@ -94,7 +94,7 @@ impl Socket {
     /// is sent to the client while its handler is not running.
     ///
     /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client
-    /// can read nothing meanwhile. They are sent before its next message is read.
+    /// can read nothing until then. They are sent before its next message is read.
     ///
     /// # Errors
     /// [`SendError::Full`] if the queue is full because the client reads too slowly: its queue is dropped, and the
@@ -269,7 +269,7 @@ impl Socket {
         matches!(self.lock().end, End::TooSlow)
     }
 
-    /// The queue has ended: nothing more is sent.
+    /// Ends the queue: nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;

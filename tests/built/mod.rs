@@ -96,7 +96,7 @@ impl Built {
 
     /// The next line on stderr; `None` at its end.
     pub fn err_line(&self) -> Option<String> {
-        self.err.as_ref().expect("stderr is piped").next()
+        self.err.as_ref().expect("a piped stderr").next()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -235,7 +235,7 @@ pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
 pub fn wait_for(is_so: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "it is not so within {PATIENCE:?}");
+        assert!(begun.elapsed() < PATIENCE, "the condition did not hold within {PATIENCE:?}");
         thread::yield_now();
     }
 }

@@ -97,8 +97,8 @@ pub fn rows() -> Vec<Row> {
             last(413),
         ),
         row("9110 15.5.14 a size over the limit", Tight, sent("ffff\r\nab"), last(413)),
-        row("9110 15.5.12 a length is wanted", Lengths, sent("2\r\nab\r\n0\r\n\r\n"), last(411)),
-        row("9110 15.5.12 and with one it is accepted", Lengths, ask("POST", "/echo").body("ab"), echoed()),
+        row("9110 15.5.12 a length is required", Lengths, sent("2\r\nab\r\n0\r\n\r\n"), last(411)),
+        row("9110 15.5.12 a body with a length is accepted", Lengths, ask("POST", "/echo").body("ab"), echoed()),
         talk(
             "9112 7.1 after the last chunk the next request begins",
             App,

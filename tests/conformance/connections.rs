@@ -22,13 +22,13 @@ fn persistence() -> Vec<Row> {
         row("9112 9.3 close wins over keep-alive", App, with("Connection: keep-alive, close"), last(200)),
         row("9112 9.3 close on another line", App, with("Connection: keep-alive").with("Connection: close"), last(200)),
         row("9112 9.3 a word that only begins so", App, with("Connection: closed"), is(200)),
-        row("9112 9.3 1.1 need not ask for it", App, with("Connection: keep-alive"), is(200)),
+        row("9112 9.3 1.1 stays open with keep-alive", App, with("Connection: keep-alive"), is(200)),
         row("9112 9.3 1.0 closes", App, ask_old("GET", "/bare"), last(200).length(10)),
-        row("9112 9.3 1.0 stays open when it asks for it", App, old("Connection: keep-alive"), is(200).length(10)),
+        row("9112 9.3 1.0 stays open with keep-alive", App, old("Connection: keep-alive"), is(200).length(10)),
         row("9112 9.3 1.0 in any case", App, old("Connection: Keep-Alive"), is(200)),
         row("9112 9.3 1.0 with both words", App, old("Connection: keep-alive, close"), last(200)),
-        row("9112 9.3 1.0 by Proxy-Connection it does not", App, old("Proxy-Connection: keep-alive"), last(200)),
-        row("9112 9.3 1.0 by Keep-Alive alone it does not", App, old("Keep-Alive: timeout=5"), last(200)),
+        row("9112 9.3 1.0 closes in spite of Proxy-Connection", App, old("Proxy-Connection: keep-alive"), last(200)),
+        row("9112 9.3 1.0 closes in spite of Keep-Alive", App, old("Keep-Alive: timeout=5"), last(200)),
         row(
             "9112 9.3 1.0 HEAD",
             App,
@@ -68,7 +68,7 @@ fn persistence() -> Vec<Row> {
         row("9112 9.6 a handler that ends it", App, get("/closing"), last(200).length(10)),
         row("9112 9.6 a handler that ends it by a field", App, get("/closing/field"), last(200).length(10)),
         row(
-            "9110 7.6.1 what Connection names is for the server alone",
+            "9110 7.6.1 fields that Connection names do not reach the handler",
             App,
             with("Connection: x").with("X: y"),
             is(200),
@@ -209,7 +209,7 @@ fn ends() -> Vec<Row> {
         ),
         talk("9112 9.5 the connection of a silent client ends without a response", Idle, vec![say("", [])])
             .whole_only(),
-        talk("9112 9.5 also after a response", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
+        talk("9112 9.5 even after a response", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
         talk("9110 15.5.9 a head that never ends", Hasty, late("GET / HTTP/1.1\r\nHost: a\r\n")).whole_only(),
         talk(
             "9110 15.5.9 a body that never ends",

@@ -37,7 +37,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 5.6.7 a date before 1970", App, since("Sun, 06 Nov 1904 08:49:37 GMT"), whole()),
         row("9110 5.6.7 the last of all dates", App, since("Fri, 31 Dec 9999 23:59:59 GMT"), old()),
         row(
-            "9110 8.8.2 Last-Modified as it is",
+            "9110 8.8.2 Last-Modified of a handler is sent unchanged",
             App,
             get("/dated"),
             is(200).has("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -63,7 +63,7 @@ pub fn rows() -> Vec<Row> {
             old(),
         ),
         row(
-            "9110 13.1.3 and a second earlier",
+            "9110 13.1.3 a file from before 1970, and a second earlier",
             Files,
             get("/old.txt").with("If-Modified-Since: Tue, 30 Dec 1969 23:59:59 GMT"),
             is(200),

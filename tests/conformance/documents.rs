@@ -30,7 +30,7 @@ fn rows_are_numerous_and_distinct() {
             rfc.len() == 4 && section.split('.').all(|part| part.parse::<u8>().is_ok()) && words.next().is_some();
         assert!(sound && rfc.parse::<u16>().is_ok(), "RFC, section and a word: {:?}", row.name);
     }
-    assert!(alike.is_empty(), "these do the same: {alike:#?}");
+    assert!(alike.is_empty(), "these rows are equal: {alike:#?}");
 }
 
 /// Each row and each test that the document cites exists, and each section of RFC 9110, 9111 and 9112 with rows has a

@@ -28,11 +28,11 @@ pub fn rows() -> Vec<Row> {
             vec![say(head("2"), [go_on()]), say("ab", [echoed()]), say(head("2"), [go_on()]), say("ab", [echoed()])],
         ),
         talk(
-            "9110 10.1.1 and the connection closes",
+            "9110 10.1.1 asked, and the connection closes",
             App,
             vec![say(head("2").with("Connection: close"), [go_on()]), say("ab", [last(200).body("ab")])],
         ),
-        row("9110 10.1.1 not waited for", App, head("2").raw("ab"), echoed().maybe_continue()),
+        row("9110 10.1.1 asked, and the body is sent at once", App, head("2").raw("ab"), echoed().maybe_continue()),
         row(
             "9110 10.1.1 in any case",
             App,
@@ -51,7 +51,7 @@ pub fn rows() -> Vec<Row> {
             get("/bare").with("Expect: 100-continue"),
             is(200).length(10),
         ),
-        row("9110 10.1.1 nor with one of no bytes", App, head("0"), is(200).body("")),
+        row("9110 10.1.1 with a body of no bytes there is nothing to wait for", App, head("0"), is(200).body("")),
         row(
             "9110 10.1.1 in HTTP/1.0 it is ignored",
             App,
@@ -59,19 +59,19 @@ pub fn rows() -> Vec<Row> {
             last(200).body("ab"),
         ),
         row(
-            "9110 10.1.1 in HTTP/1.0 so is any other",
+            "9110 10.1.1 in HTTP/1.0 any other expectation is ignored",
             App,
             ask_old("POST", "/echo").with("Expect: cake").body("ab"),
             last(200).body("ab"),
         ),
         row("9110 10.1.1 another expectation", App, ask("POST", "/echo").with("Expect: cake").body("ab"), last(417)),
         row(
-            "9110 10.1.1 another next to it",
+            "9110 10.1.1 another expectation next to it",
             App,
             ask("POST", "/echo").with("Expect: 100-continue, cake").body("ab"),
             last(417),
         ),
-        row("9110 10.1.1 another without a body", App, get("/bare").with("Expect: cake"), last(417)),
+        row("9110 10.1.1 another expectation without a body", App, get("/bare").with("Expect: cake"), last(417)),
         row(
             "9110 10.1.1 one with a value",
             App,

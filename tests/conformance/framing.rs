@@ -28,7 +28,7 @@ fn lengths() -> Vec<Row> {
         row("9112 6.3 (6) of an unknown method", App, ask("BREW", "/mirror").body("ab"), is(200).holds("body ab")),
         row("9112 6.3 (6) in HTTP/1.0", App, ask_old("POST", "/echo").body("ab"), last(200).body("ab")),
         row("9110 8.6 leading zeros", App, length(" 0002"), echoed()),
-        row("9110 8.6 as many as there are", App, length(&format!(" {}2", "0".repeat(100))), echoed()),
+        row("9110 8.6 a hundred leading zeros", App, length(&format!(" {}2", "0".repeat(100))), echoed()),
         row(
             "9112 6.3 (6) HTTP/1.0 with keep-alive",
             App,
@@ -51,13 +51,13 @@ fn lengths() -> Vec<Row> {
             echoed(),
         ),
         row(
-            "9112 11.2 nor a coding",
+            "9112 11.2 Connection can't take a coding away",
             App,
             post().with("Connection: Transfer-Encoding").chunked("2\r\nab\r\n0\r\n\r\n"),
             echoed(),
         ),
         row(
-            "9112 11.2 a name that only looks like it",
+            "9112 11.2 a name with an underscore is another field",
             App,
             post().with("Transfer_Encoding: chunked").with("Content_Length: 9").body("ab"),
             echoed(),

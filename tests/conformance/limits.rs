@@ -20,7 +20,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 5.4 a field that is too long", Tight, field(200), last(431)),
         row("9110 5.4 a field that is long, and not too long", Tight, field(100), is(200)),
         row("9110 5.4 as many fields as are accepted", Tight, fields(5), is(200)),
-        row("9110 5.4 one more", Tight, fields(6), last(431)),
+        row("9110 5.4 one more field than is accepted", Tight, fields(6), last(431)),
         row("9110 5.4 a head of 16,000 octets is accepted", App, field(16_000), is(200)),
         row("9110 5.4 a head of 100,000 octets is not", App, field(100_000), last(431)),
         row("9110 5.4 a hundred fields are accepted", App, fields(100), is(200)),

@@ -13,7 +13,12 @@ pub fn rows() -> Vec<Row> {
             format!("\r\nGET /bare HTTP/1.1{rest}"),
             is(200).length(10),
         ),
-        row("9112 2.2 several are skipped", App, format!("\r\n\r\n\r\nGET /bare HTTP/1.1{rest}"), is(200).length(10)),
+        row(
+            "9112 2.2 several CRLFs before the request are skipped",
+            App,
+            format!("\r\n\r\n\r\nGET /bare HTTP/1.1{rest}"),
+            is(200).length(10),
+        ),
         talk(
             "9112 2.2 a CRLF after a body, as old clients send it, is skipped",
             App,
@@ -22,7 +27,12 @@ pub fn rows() -> Vec<Row> {
                 [is(200).body("ab"), is(200).length(10)],
             )],
         ),
-        row("9112 2.2 not without end", App, "\r\n".repeat(40) + "GET / HTTP/1.1" + rest, last(400)),
+        row(
+            "9112 2.2 CRLFs before the request are skipped up to a limit",
+            App,
+            "\r\n".repeat(40) + "GET / HTTP/1.1" + rest,
+            last(400),
+        ),
         row("9112 2.2 a bare LF before the request", App, format!("\nGET / HTTP/1.1{rest}"), last(400)),
         row("9112 2.2 a bare CR before the request", App, format!("\rGET / HTTP/1.1{rest}"), last(400)),
         row("9112 2.2 a bare LF after the request line", App, "GET / HTTP/1.1\nHost: a\r\n\r\n", last(400)),
@@ -64,7 +74,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 15.6.6 another major version", App, line("GET / HTTP/3.0"), last(505).holds("HTTP/1.1")),
         row("9110 15.6.6 the preface of HTTP/2", App, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", last(505)),
         row("9110 2.5 HTTP/0.9 by name", App, line("GET / HTTP/0.9"), last(400)),
-        row("9112 3 HTTP/0.9 as it was", App, "GET /\r\n\r\n", last(400)),
+        row("9112 3 a request of HTTP/0.9", App, "GET /\r\n\r\n", last(400)),
         // 3: the request line
         row("9112 3 no target", App, line("GET HTTP/1.1"), last(400)),
         row("9112 3 an empty target", App, line("GET  HTTP/1.1"), last(400)),

@@ -49,7 +49,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 12.5.3 a coding with a sidecar is sent", Files, one(" br, gzip;q=0.1"), js_gzip()),
         row("9110 12.5.3 any of one", Files, one(" *"), js_gzip()),
         row(
-            "9110 12.5.5 where nothing varies, nothing says so",
+            "9110 12.5.5 no Vary where nothing varies",
             Files,
             get("/ten.txt").with("Accept-Encoding: gzip"),
             is(200).lacks("Vary").lacks("Content-Encoding").body("0123456789"),
@@ -73,7 +73,7 @@ pub fn rows() -> Vec<Row> {
             is(200).has("Content-Encoding", "br").has("Content-Length", "6").has("Vary", "Accept-Encoding"),
         ),
         row(
-            "9110 14.2 a range of what was chosen",
+            "9110 14.2 a range of the chosen coding",
             Files,
             all(" br").with("Range: bytes=0-1"),
             range("br", "bytes 0-1/6", "br"),
@@ -85,7 +85,7 @@ pub fn rows() -> Vec<Row> {
             is(206).has("Content-Range", "bytes 0-1/5").has("Vary", "Accept-Encoding").body("pl"),
         ),
         row(
-            "9110 13.1.2 any state of what was chosen",
+            "9110 13.1.2 any state of the chosen coding",
             Files,
             all(" br").with("If-None-Match: *"),
             is(304).has("Vary", "Accept-Encoding").has("Cache-Control", "no-cache"),

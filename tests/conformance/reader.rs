@@ -243,24 +243,24 @@ fn check(answer: &Answer, asked: Asked) -> Result<(), String> {
     let has = |name| answer.field(name).is_some();
     let several = answer.field("content-type").is_some_and(|value| value.starts_with("multipart/byteranges"));
     for (broken, rule) in [
-        (answer.status == 401 && !has("www-authenticate"), "401 names no challenge (RFC 9110, 15.5.2)"),
-        (answer.status == 405 && !has("allow"), "405 does not say what is allowed (RFC 9110, 15.5.6)"),
+        (answer.status == 401 && !has("www-authenticate"), "a 401 without a challenge (RFC 9110, 15.5.2)"),
+        (answer.status == 405 && !has("allow"), "a 405 without Allow (RFC 9110, 15.5.6)"),
         (
             answer.status == 206 && has("content-range") == several,
-            "206 says its range once: outside or inside (15.3.7)",
+            "a 206 states its range once: in its head or in its parts (15.3.7)",
         ),
-        (answer.status == 416 && !has("content-range"), "416 does not say how long the whole is (RFC 9110, 15.5.17)"),
+        (answer.status == 416 && !has("content-range"), "a 416 without Content-Range (RFC 9110, 15.5.17)"),
         (has("content-range") && ![206, 416].contains(&answer.status), "a Content-Range with no meaning (14.4)"),
-        (answer.status == 426 && !has("upgrade"), "426 names no protocol (RFC 9110, 15.5.22)"),
+        (answer.status == 426 && !has("upgrade"), "a 426 without Upgrade (RFC 9110, 15.5.22)"),
         (has("age"), "an Age from an origin (RFC 9111, 5.1)"),
         (has("keep-alive") || has("proxy-connection"), "a field of one connection, unannounced (RFC 9110, 7.6.1)"),
         (has("trailer") || has("upgrade") || has("te"), "a promise of trailers or of an upgrade"),
         (answer.status >= 400 && !has("content-type"), "the page of an error has no type (RFC 9110, 8.3)"),
         (
             answer.framing == Framing::UntilClose && !answer.says_close(),
-            "only the end ends it, unannounced (9112, 9.6)",
+            "the body ends with the connection, without Connection: close (9112, 9.6)",
         ),
-        (answer.field("etag").is_some_and(|tag| !is_tag(tag)), "an ETag that is none (RFC 9110, 8.8.3)"),
+        (answer.field("etag").is_some_and(|tag| !is_tag(tag)), "an invalid ETag (RFC 9110, 8.8.3)"),
         (!has("server"), "no Server (RFC 9110, 10.2.4)"),
     ] {
         if broken {

@@ -143,7 +143,7 @@ fn probe() -> Vec<u8> {
 
 impl Client {
     pub fn new(sites: &Sites, site: Site) -> Client {
-        let stream = transport::connect(sites.address(site)).expect("the server listens");
+        let stream = transport::connect(sites.address(site)).expect("a connection to the server");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.set_nodelay(true); // a Unix socket does not have this option

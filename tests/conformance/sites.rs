@@ -63,7 +63,7 @@ impl Sites {
     }
 
     fn start(&self, site: Site) -> Running {
-        let files = || StaticFileHandler::new(self.tree.path()).expect("the folder is there");
+        let files = || StaticFileHandler::new(self.tree.path()).expect("a folder to serve");
         let app = || Http::new(App);
         let soon = Duration::from_millis(50);
         match site {
@@ -76,7 +76,7 @@ impl Sites {
             Site::Idle => serve(app().idle_timeout(Duration::from_millis(500))),
             Site::Files => serve(self.tree.settled(files())),
             Site::NoLinks => serve(self.tree.settled(files().symlinks(Symlinks::Deny))),
-            Site::Open => serve(self.tree.settled(open(files()).expect("sound settings"))),
+            Site::Open => serve(self.tree.settled(open(files()).expect("valid settings"))),
         }
     }
 }
@@ -104,7 +104,7 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take()
             && let Ok(result) = thread.join()
         {
-            result.expect("serve_forever ends well");
+            result.expect("serve_forever without an error");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Tree {
         for (last, field) in [("/future.txt", "last-modified"), ("/all.css", "content-encoding")] {
             let request = Request::get(last).with_header("accept-encoding", "br, gzip");
             while !files.do_get(&request).is_ok_and(|response| response.header(field).is_some()) {
-                assert!(started.elapsed() < Duration::from_secs(10), "no {field} for {last}");
+                assert!(started.elapsed() < Duration::from_secs(10), "{last} still has no {field}");
                 std::thread::yield_now();
             }
         }

@@ -57,7 +57,7 @@ fn the_up_link_names_the_nearest_visible_folder() {
         assert_eq!(up(&handler, target, accept), expected, "{target} for {accept}: {handler:?}");
     }
     folder.write("404.html", "own");
-    assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of one's own has links of its own");
+    assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of the owner gets no link to the parent");
 }
 
 /// A link must not reveal a folder for which the client has no rights.

@@ -56,7 +56,7 @@ fn by_python(archive: &[u8]) -> Option<BTreeMap<Vec<u8>, Entry>> {
     };
     python.stdin.take().unwrap().write_all(archive).unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "Python reads it");
+    assert!(output.status.success(), "Python can't read the archive");
     let line = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         let hex = |at: usize| u8::from_str_radix(&words[0][at..at + 2], 16).unwrap();
@@ -66,7 +66,7 @@ fn by_python(archive: &[u8]) -> Option<BTreeMap<Vec<u8>, Entry>> {
     };
     let entries: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(line).collect();
     let map: BTreeMap<_, _> = entries.iter().cloned().collect();
-    assert_eq!(map.len(), entries.len(), "no name twice");
+    assert_eq!(map.len(), entries.len(), "a name appears twice");
     Some(map)
 }
 
@@ -88,7 +88,7 @@ fn of_tar(tar: &[u8]) -> Vec<(String, String)> {
         }
         rest = &rest[512 + size.next_multiple_of(512)..];
     }
-    assert_eq!(rest, [0; 1024], "the end");
+    assert_eq!(rest, [0; 1024], "a tar must end with two empty blocks");
     entries
 }
 
@@ -115,8 +115,12 @@ fn missing(handler: &StaticFileHandler, target: &str) -> String {
 fn archives_have_name_and_media_type() {
     let folder = Folder::new(&[("a b/x", "x"), ("été/x", "x"), ("indexed/index.html", "page"), ("indexed/x", "x")]);
     let handler = folder.handler();
-    assert!(!get(&handler, "/").text().contains("archive"), "not offered");
-    assert_eq!(get(&handler, "/?archive=zip").header("content-type"), "text/html; charset=utf-8", "and not asked for");
+    assert!(!get(&handler, "/").text().contains("archive"), "archives must not be offered by default");
+    assert_eq!(
+        get(&handler, "/?archive=zip").header("content-type"),
+        "text/html; charset=utf-8",
+        "an archive that is not offered must not be sent"
+    );
     let handler = handler.archives(true).prefix("/files").unwrap();
     assert!(get(&handler, "/files/").text().contains("<button form=f name=archive value=zip>"));
     for (target, name, media_type) in [
@@ -144,8 +148,12 @@ fn archives_have_name_and_media_type() {
     }
     assert_eq!(get(&handler, "/files/?archive=rar").status, 400);
     assert_eq!(get(&handler, "/files/a%20b?archive=zip").header("location"), "/files/a%20b/?archive=zip");
-    assert_eq!(get(&handler, "/files/a%20b/x?archive=zip").text(), "x", "a file is that file");
-    assert_eq!(get(&handler, "/files/indexed/?archive=zip").text(), "page", "and so is an index");
+    assert_eq!(get(&handler, "/files/a%20b/x?archive=zip").text(), "x", "a file has no archive");
+    assert_eq!(
+        get(&handler, "/files/indexed/?archive=zip").text(),
+        "page",
+        "an index file is sent in place of an archive"
+    );
     assert_eq!(get(&handler, "/files/none/?archive=zip").status, 404);
     assert_eq!(
         get(&handler.listing(false), "/files/?archive=zip").status,
@@ -218,7 +226,7 @@ fn archives_contain_exactly_the_served_files() {
         assert_eq!(missing, expected, "{links:?}");
     }
     let handler = folder.handler().archives(true);
-    assert_eq!(names(&handler, "/sub/deep/?archive=tar"), ["er"], "of a folder within");
+    assert_eq!(names(&handler, "/sub/deep/?archive=tar"), ["er"], "the archive of a folder below the root");
 }
 
 #[test]
@@ -297,7 +305,7 @@ fn archived_names_are_safe_on_every_system() {
     let mut folded: Vec<String> = found.iter().map(|name| name.to_lowercase()).collect();
     folded.sort();
     folded.dedup();
-    assert_eq!(folded.len(), odd.len() + 2, "all of them, their folder and what tells of them");
+    assert_eq!(folded.len(), odd.len() + 2, "all names, their folder and the report");
     for name in &found {
         let well = |part: &str| {
             !part.is_empty()
@@ -475,7 +483,7 @@ fn an_archive_keeps_the_root_it_began_with() {
     let response = response.map_body(|body| Meanwhile { body, left: 100_000, change: Some(change) }).unwrap();
     let entries = of_tar(&response.into_bytes().unwrap());
     assert_eq!(entries.last().unwrap(), &("archive/z".to_owned(), "one".to_owned()));
-    assert_eq!(names(&handler, "/?archive=tar"), ["y", "z"], "and the next one is of the new");
+    assert_eq!(names(&handler, "/?archive=tar"), ["y", "z"], "the next archive is of the new folder");
 }
 
 /// An archive contains only paths that the client may request.
@@ -499,14 +507,14 @@ fn concurrent_transfers_are_limited() {
     let handler = folder.handler().archives(true).archives_at_once(2);
     let begin = || handler.do_get(&Request::get("/?archive=zip"));
     let (first, second) = (begin().unwrap(), begin().unwrap());
-    let error = begin().expect_err("two are under way");
+    let error = begin().expect_err("two archives are in progress");
     assert_eq!(error.status(), 503);
     assert_eq!(modest::Response::from(&error).header("retry-after"), Some("10"));
     let head = handler.do_get(&Request::new(Method::HEAD, "/?archive=zip").unwrap()).unwrap();
-    assert_eq!(head.status(), 200, "nothing is made for it");
+    assert_eq!(head.status(), 200, "HEAD needs no place");
     assert_eq!(get(&handler, "/a").status, 200);
     drop(first);
-    assert!(begin().is_ok(), "one has left");
+    assert!(begin().is_ok(), "a place is free once a client has left");
     drop(second);
 }
 

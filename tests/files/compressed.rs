@@ -98,7 +98,7 @@ fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
         }
     }
     let gzip_only = Request::get("/text.txt").with_header("accept-encoding", "gzip");
-    assert_eq!(gunzip(http.respond(&gzip_only).body()), text(1024), "beside another coding");
+    assert_eq!(gunzip(http.respond(&gzip_only).body()), text(1024), "a client that accepts only gzip");
     let off = self::http(folder.handler());
     assert_eq!(ask(&off, "/disk.js", &[]).header("content-encoding"), None, "compression is off by default");
     assert_eq!(ask(&off, "/disk.js", &[]).header("vary"), None);
@@ -134,9 +134,13 @@ fn compressed_responses_agree_on_tag_ranges_and_head() {
         assert!(tag.starts_with('"') && tag.ends_with("-gzip\""), "{tag}");
         assert_eq!(whole.header("accept-ranges"), Some("bytes"), "{target}");
         let date = http.respond(&Request::get(target)).header("last-modified").unwrap().to_owned();
-        assert_eq!(whole.header("last-modified"), None, "{target}: it would name other bytes, too");
+        assert_eq!(whole.header("last-modified"), None, "{target}: a date would also identify the uncompressed bytes");
         let joined = ask(&http, target, &[("range", "bytes=100-199"), ("if-range", &date)]);
-        assert_eq!(joined.status(), 200, "{target}: no part that is joined with the file as it is");
+        assert_eq!(
+            joined.status(),
+            200,
+            "{target}: a range of the compressed bytes must not be joined with the uncompressed file"
+        );
         let part = ask(&http, target, &[("range", "bytes=100-199"), ("if-range", tag)]);
         assert_eq!((part.status().as_u16(), part.body()), (206, &whole.body()[100..200]), "{target}");
         assert_eq!((part.header("etag"), part.header("content-encoding")), (Some(tag), Some("gzip")));
@@ -153,7 +157,7 @@ fn compressed_responses_agree_on_tag_ranges_and_head() {
             assert_eq!(sent.header("vary"), Some("Accept-Encoding"), "{target}, {name}");
         }
         let plain = http.respond(&Request::get(target).with_header("if-none-match", tag));
-        assert_eq!(plain.status(), 200, "the tag is not that of the file as it is");
+        assert_eq!(plain.status(), 200, "the tag of the compressed file must not match the uncompressed one");
         let head = Request::new(Method::HEAD, target).unwrap().with_header("accept-encoding", "gzip");
         let head = http.respond(&head);
         for name in ["content-length", "etag", "content-encoding", "vary", "content-type"] {
@@ -193,11 +197,11 @@ fn limits() {
         ask(&http(handler), target, &[]).header("content-encoding").map(str::to_owned)
     };
     let handler = || folder.handler().compress(true);
-    assert_eq!(coding(handler().compressed_at_once(0), "/a.txt"), None, "none at once");
+    assert_eq!(coding(handler().compressed_at_once(0), "/a.txt"), None, "no compression is allowed");
     assert_eq!(coding(handler().compressed_sizes(1..=20_000), "/b.txt"), None);
     assert_eq!(coding(handler().compressed_sizes(30_000..=40_000), "/a.txt"), None);
     assert_eq!(coding(handler().compressed_sizes(30_000..=40_000), "/b.txt").as_deref(), Some("gzip"));
-    assert_eq!(coding(handler().compressed_cache(0), "/a.txt").as_deref(), Some("gzip"), "made, and not kept");
+    assert_eq!(coding(handler().compressed_cache(0), "/a.txt").as_deref(), Some("gzip"), "compressed without a cache");
     assert_eq!(coding(handler().compress(false), "/a.txt"), None);
 }
 

@@ -41,7 +41,7 @@ const CHANGES: &[Change] = &[
         "200 old",
     ),
     (
-        "edited and dated back",
+        "edited, with its old date restored",
         |folder| {
             let date = fs::metadata(folder.path("x")).unwrap().modified().unwrap();
             folder.write("x", "odd");
@@ -198,7 +198,7 @@ fn sidecars_come_and_go() {
         for _ in 0..2 {
             let got = ask(&handler, &gzip);
             assert_eq!((line(&got).as_str(), got.header("vary")), (expected, vary), "{what}");
-            assert_eq!(get(&handler, "/x").header("vary"), vary, "{what}, without a wish");
+            assert_eq!(get(&handler, "/x").header("vary"), vary, "{what}, without Accept-Encoding");
             settled(&folder, &handler, &gzip);
         }
     };
@@ -214,9 +214,9 @@ fn sidecars_come_and_go() {
         .unwrap()
         .set_modified(SystemTime::now() - Duration::from_secs(9))
         .unwrap();
-    expect("200 newer", "", "older than the file");
+    expect("200 newer", "", "a sidecar older than the file");
     folder.write_coded("x.gz", "coded");
-    expect("200 coded", "Accept-Encoding", "made anew");
+    expect("200 coded", "Accept-Encoding", "a newer sidecar");
     fs::remove_file(folder.path("x.gz")).unwrap();
     expect("200 newer", "", "gone");
 }
@@ -253,7 +253,10 @@ fn a_folder_moved_out_and_linked_back() {
         symlink(outside.path("d"), folder.path("d")).unwrap();
         let moved = Instant::now();
         while get(&handler, "/d/x").status == 200 {
-            assert!(!inotify && moved.elapsed() < Duration::from_secs(5), "still followed, inotify {inotify}");
+            assert!(
+                !inotify && moved.elapsed() < Duration::from_secs(5),
+                "the moved folder is still followed, inotify {inotify}"
+            );
             std::thread::yield_now();
         }
         assert_eq!(get(&handler, "/d/x").status, 404);
@@ -473,11 +476,11 @@ fn deleted_files_are_not_kept_open() {
         for _ in 0..times {
             ask(&handler, &Request::get("/kept").with_polled(Some(Instant::now())));
         }
-        assert!(is_held(&path), "{name}: it is kept open");
+        assert!(is_held(&path), "{name}: the file must be kept open");
         fs::remove_file(&path).unwrap();
         let started = Instant::now();
         while is_held(&path) || is_held(&deleted) {
-            assert!(started.elapsed() < Duration::from_secs(5), "{name}: still held");
+            assert!(started.elapsed() < Duration::from_secs(5), "{name}: the file is still open");
             ask(&handler, &Request::get(then)); // without a poll, as if its bytes had arrived with the connection
         }
     }
@@ -507,7 +510,7 @@ fn a_replaced_root_folder_is_served() {
         assert_eq!(page(), b"two", "the page must be current after its folder was replaced");
         fs::rename(&dist, &old).unwrap();
         build(&dist, "three");
-        assert_eq!(page(), b"three", "another in its place");
+        assert_eq!(page(), b"three", "another page in its place");
         fs::remove_dir_all(&old).unwrap();
         fs::write(dist.join("index.html"), "one").unwrap();
     }
@@ -515,5 +518,5 @@ fn a_replaced_root_folder_is_served() {
     build(&next, "next");
     fs::remove_file(&link).unwrap();
     symlink(&next, &link).unwrap();
-    assert_eq!(ask(&handler, &Request::get("/")).body, b"next", "a link swapped");
+    assert_eq!(ask(&handler, &Request::get("/")).body, b"next", "a link that now leads elsewhere");
 }

@@ -73,27 +73,27 @@ const CHANGES: &[Change] = &[
     ("a file is cut", |place| File::options().write(true).open(place.path("d/a")).unwrap().set_len(0).unwrap(), true),
     ("a file is rewritten", |place| place.folder.write("d/a", "longer than it was"), true),
     (
-        "a file is written, and its size stays",
+        "a file is written, and keeps its size",
         |place| File::options().write(true).open(place.path("d/a")).unwrap().write_all(b"b").unwrap(),
         true,
     ),
     ("a file is dated", |place| date(&place.path("d/a"), OLD / 2), true),
     ("a file is dated a second later", |place| date(&place.path("d/a"), OLD + Duration::from_secs(1)), true),
     (
-        "a file's time of change alone is set",
+        "only a file's time of change (ctime) changes",
         |place| File::open(place.path("d/a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         true,
     ),
     ("a file is replaced", |place| fs::rename(place.path("target"), place.path("d/a")).unwrap(), true),
     ("two files change places", |place| exchange(place.path("d/a"), place.path("target")), true),
-    ("a file goes", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
+    ("a file is deleted", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
     ("a file has another name", |place| fs::rename(place.path("d/a"), place.path("d/b")).unwrap(), true),
     ("a file is moved away", |place| fs::rename(place.path("d/a"), place.path("a")).unwrap(), true),
-    ("a file comes", |place| place.folder.write("d/new", ""), true),
-    ("a folder comes", |place| fs::create_dir(place.path("d/new")).unwrap(), true),
+    ("a file is created", |place| place.folder.write("d/new", ""), true),
+    ("a folder is created", |place| fs::create_dir(place.path("d/new")).unwrap(), true),
     ("a file is linked", |place| fs::hard_link(place.path("target"), place.path("d/new")).unwrap(), true),
-    ("a hidden file comes", |place| place.folder.write("d/.new", ""), false),
-    ("a socket comes", |place| drop(std::os::unix::net::UnixListener::bind(place.path("d/new")).unwrap()), false),
+    ("a hidden file is created", |place| place.folder.write("d/.new", ""), false),
+    ("a socket is created", |place| drop(std::os::unix::net::UnixListener::bind(place.path("d/new")).unwrap()), false),
     (
         "a file becomes a folder",
         |place| {
@@ -104,7 +104,7 @@ const CHANGES: &[Change] = &[
     ),
     ("a file is written by its other name", |place| append(&place.elsewhere.path("two")), true),
     (
-        "a file gets another name, and is written by that",
+        "a file gets another name, and is written through it",
         |place| {
             fs::hard_link(place.path("d/a"), place.elsewhere.path("a")).unwrap();
             append(&place.elsewhere.path("a"));
@@ -112,7 +112,7 @@ const CHANGES: &[Change] = &[
         true,
     ),
     (
-        "a file is written where it is open by a name that is gone",
+        "a file is written through a descriptor whose name is gone",
         |place| append_to_gone(&place.elsewhere, "moved"),
         true,
     ),
@@ -122,14 +122,14 @@ const CHANGES: &[Change] = &[
     ("a file in a folder is written", |place| append(&place.path("d/sub/x")), false),
     ("a folder is dated", |place| date(&place.path("d/sub"), OLD / 2), true),
     (
-        "a folder's time of change alone is set",
+        "only a folder's time of change (ctime) changes",
         |place| File::open(place.path("d/sub")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
         true,
     ),
     ("a folder is replaced", |place| exchange(place.path("d/sub"), place.path("other")), true),
     ("a link's target is written", |place| append(&place.path("target")), true),
-    ("a link's target goes", |place| fs::remove_file(place.path("target")).unwrap(), true),
-    ("a link's target comes", |place| place.folder.write("later", "later"), true),
+    ("a link's target is deleted", |place| fs::remove_file(place.path("target")).unwrap(), true),
+    ("a link's target is created", |place| place.folder.write("later", "later"), true),
     ("a link's target gets a name", |place| place.folder.write("other/new", ""), true),
     (
         "a link leads elsewhere",
@@ -141,7 +141,7 @@ const CHANGES: &[Change] = &[
     ),
     ("the folder is replaced", |place| exchange(place.path("d"), place.path("other")), true),
     (
-        "the folder is moved, and linked to",
+        "the folder is moved, and a link takes its place",
         |place| {
             fs::rename(place.path("d"), place.path("e")).unwrap();
             symlink("e", place.path("d")).unwrap();
@@ -230,7 +230,7 @@ fn every_change_shows() {
                 let said = format!("{what}, {way}, inotify {inotify}");
                 let is_dated = way.contains("JSON") || way.contains("gzip");
                 let expected = truth(&place.folder, &request);
-                assert!(!shows || !is_dated || expected != before, "{said}: it shows: {expected:?}");
+                assert!(!shows || !is_dated || expected != before, "{said}: the change must show: {expected:?}");
                 let polled = request.with_polled(Some(Instant::now()));
                 assert_eq!(seen(&handler, &polled), expected, "{said}");
                 let tag_now = ask(&handler, &polled).header("etag").to_owned();
@@ -303,11 +303,19 @@ fn cached_listings_are_compressed_once() {
             assert_eq!(coded.header("content-encoding"), "gzip", "{target}, round {round}");
             assert_eq!(coded.header("etag"), format!("W/{}", plain.header("etag")), "{target}, round {round}");
             assert_eq!(gunzip(&coded.body), plain.text(), "{target}, round {round}");
-            assert_eq!(get(&handler, target).text(), plain.text(), "{target}, round {round}, as it is");
+            assert_eq!(get(&handler, target).text(), plain.text(), "{target}, round {round}, uncompressed");
             assert_eq!(get(&handler, target).header("vary"), "Accept, Accept-Encoding", "{target}, round {round}");
             let part = ask(&handler, &by_gzip(target).with_header("range", "bytes=0-9"));
-            assert_eq!(part.header("content-encoding"), "", "{target}: parts are of what the strong tag stands for");
-            assert_eq!(ask(&fixed, &by_gzip(target)).header("content-encoding"), "", "{target}: nobody may change it");
+            assert_eq!(
+                part.header("content-encoding"),
+                "",
+                "{target}: a range must be of the uncompressed bytes, which the strong tag identifies"
+            );
+            assert_eq!(
+                ask(&fixed, &by_gzip(target)).header("content-encoding"),
+                "",
+                "{target}: a response with no-transform was compressed"
+            );
         }
     }
 }
@@ -360,7 +368,7 @@ fn listings_show_each_user_only_their_controls() {
     };
     for round in 0..4 {
         assert!(get(&handler, "/").text().contains("multipart"), "round {round}");
-        assert!(!ask(&handler, &reader()).text().contains("multipart"), "round {round}, who only reads");
+        assert!(!ask(&handler, &reader()).text().contains("multipart"), "round {round}: a user who can only read");
     }
 }
 
@@ -401,7 +409,7 @@ fn own_write_methods_update_the_listing() {
     }
 }
 
-/// Listings show links according to the setting for links, also when the targets change.
+/// Listings show links according to the setting for links, even when the targets change.
 #[test]
 fn listings_follow_the_symlink_setting() {
     for which in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
@@ -414,9 +422,9 @@ fn listings_follow_the_symlink_setting() {
         };
         expect("before");
         append(&place.path("target"));
-        expect("a target is written");
+        expect("the target of a link was written");
         fs::rename(place.path("target"), place.path("later")).unwrap();
-        expect("a target goes, and another comes");
+        expect("the target of a link was replaced");
     }
 }
 
@@ -444,7 +452,7 @@ fn a_mounted_entry_shows_within_a_second() {
         return eprintln!("skipped: this process may not mount");
     }
     let result = std::panic::catch_unwind(|| {
-        assert_ne!(truth(), before, "it shows");
+        assert_ne!(truth(), before, "the listing must show the change");
         within_seconds("mounted", || listed(&handler) == truth());
         // Changes within the mounted file system show at once: the kernel reports them, or the server checks.
         for (name, what) in [("file", "is written"), ("sub/new", "comes")] {
@@ -515,7 +523,7 @@ with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
 fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
+        assert!(started.elapsed() < Duration::from_secs(5), "{what} did not show within five seconds");
         std::thread::yield_now();
     }
 }

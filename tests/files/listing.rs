@@ -69,7 +69,7 @@ fn every_name_is_escaped_and_its_link_works() {
     for (name, href, shown) in names {
         assert!(links.contains(&(href.to_owned(), shown.to_owned())), "{shown}: {links:?}");
         let file = get(&handler, &format!("/{href}"));
-        assert_eq!(file.body, name, "{shown} by its link");
+        assert_eq!(file.body, name, "the link of {shown} must lead to it");
     }
 }
 
@@ -129,7 +129,10 @@ fn a_row_shows_size_and_time() {
         assert!(row.len() <= 115 + 2 * "a".len(), "{} bytes: {row}", row.len());
         assert!(page.contains("<tr><td><a href=\"sub/\">sub/</a><td><td><time datetime="), "{page}");
     }
-    assert!(get(&folder.handler(), "/").text().contains(">Modified <i>UTC</i></button>"), "the zone is said");
+    assert!(
+        get(&folder.handler(), "/").text().contains(">Modified <i>UTC</i></button>"),
+        "the listing must name the time zone"
+    );
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn the_first_line_shows_the_counts() {
     }
     assert!(
         get(&handler, "/").text().contains("<p><span id=n>1 folder, 1,201 files</span></p>"),
-        "before the rows, also of many"
+        "the counts come before the rows, even of many names"
     );
 }
 
@@ -159,7 +162,7 @@ fn the_page_is_small_and_self_contained() {
     for foreign in ["http:", "https:", "//", "@import", " style=", " onclick="] {
         assert!(!page.contains(foreign), "{foreign}: {page}");
     }
-    assert!(page.contains("<link rel=icon href=\"data:,\">"), "browsers ask for no icon");
+    assert!(page.contains("<link rel=icon href=\"data:,\">"), "browsers must not request an icon");
 }
 
 /// Only the style and the script with the expected hashes are allowed, so no name can add another one.
@@ -275,7 +278,11 @@ fn orders() {
         assert_eq!(shown(&handler, target), expected, "{target}");
         assert_eq!(headings(target), expected_headings, "{target}");
     }
-    assert_eq!(shown(&handler, "/z/?sort=-size"), "../?sort=-size x/?sort=-size", "links to folders carry it");
+    assert_eq!(
+        shown(&handler, "/z/?sort=-size"),
+        "../?sort=-size x/?sort=-size",
+        "links to folders must keep the order"
+    );
     assert_eq!(line(&get(&handler, "/z?sort=-size")), "301 /z/?sort=-size");
 }
 
@@ -339,18 +346,18 @@ fn listings_are_available_as_json() {
         assert_eq!(parsed(&got.text()), expected, "{what}");
         assert_ne!(got.header("etag"), get(&handler, "/").header("etag"), "{what}");
     }
-    assert_eq!(get(&handler, "/").header("vary"), "Accept", "of the page, too");
+    assert_eq!(get(&handler, "/").header("vary"), "Accept", "the page also needs Vary");
     let tag = || get(&handler, "/?format=json").header("etag").to_owned();
     let before = tag();
     date(&folder, "sub", time + Duration::from_secs(1));
-    assert_ne!(tag(), before, "a second later");
+    assert_ne!(tag(), before, "the tag must change a second later");
     assert_eq!(parsed(&get(&Folder::new(&[]).handler(), "/?format=json").text()), serde_json::json!([]));
     for number in 0..1500 {
         folder.write(&format!("many/{number}"), "x");
     }
     let many = parsed(&get(&handler, "/many/?format=json&sort=-name").text());
     let names: Vec<&str> = many.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!((names.len(), names[0], names[1499]), (1500, "1499", "0"), "written while it is sent");
+    assert_eq!((names.len(), names[0], names[1499]), (1500, "1499", "0"), "a long listing must be complete");
 }
 
 /// The handler keeps its folder open, so the folder can lose its name. It must not look empty.
@@ -365,7 +372,7 @@ fn a_removed_folder_is_not_listed_as_empty() {
         assert_eq!(line(&get(&handler, target)), "404", "{target} without {removed}");
     }
     folder.write("site/new", "");
-    assert_eq!(line(&get(&handler, "/")), "200 listing", "another one stands there");
+    assert_eq!(line(&get(&handler, "/")), "200 listing", "another folder at the path");
 }
 
 #[test]
@@ -386,7 +393,7 @@ fn a_large_folder() {
     let handler = folder.handler();
     let started = Instant::now();
     let response = modest::RequestHandler::do_get(&handler, &modest::Request::get("/")).unwrap();
-    assert_eq!(response.length(), None, "it is written while it is sent");
+    assert_eq!(response.length(), None, "a long listing is sent without a length");
     let page = String::from_utf8(response.into_bytes().unwrap()).unwrap();
     let links = links(&page);
     assert_eq!(links.len(), count);
@@ -420,7 +427,7 @@ fn many_requests_for_a_huge_folder_share_memory() {
     let handler = folder.handler();
     let pages = at_once(&handler, 32);
     let refused: Vec<_> = pages.iter().filter_map(|page| page.as_ref().err()).collect();
-    assert_eq!(refused, [&0; 0], "none is refused, though all are held at once");
+    assert_eq!(refused, [&0; 0], "listings were rejected although they share memory");
     for page in pages.into_iter().take(2) {
         let page = String::from_utf8(page.unwrap().into_bytes().unwrap()).unwrap();
         assert_eq!(links(&page).len(), count);
@@ -443,7 +450,7 @@ fn the_tag_depends_on_what_is_shown() {
         let tag = || get(&handler, "/").header("etag").to_owned();
         assert!(tag().starts_with('"'), "{what}: a strong one, {}", tag());
         let mut tags = vec![tag()];
-        assert_eq!(tag(), tags[0], "{what}: nothing changed");
+        assert_eq!(tag(), tags[0], "{what}: the tag changed without a visible change");
         let changes: [(&str, &dyn Fn()); 6] = [
             ("a size", &|| folder.write(first, "longer")),
             ("a date", &|| date(folder, first, old + 2 * minute)),
@@ -466,7 +473,7 @@ fn the_tag_depends_on_what_is_shown() {
         folder.write(".hidden", "");
         folder.write(first, "LONGER");
         date(folder, first, old + 2 * minute);
-        assert_eq!(tag(), before, "{what}: what is not shown");
+        assert_eq!(tag(), before, "{what}: the tag changed although the change is not shown");
     }
     assert_ne!(
         get(&folder.handler(), "/").header("etag"),
@@ -501,7 +508,7 @@ fn listings_support_conditional_requests() {
         }
         folder.write(file, "longer");
         let (status, newer) = ask(Method::GET, target, &tag);
-        assert_eq!((status, newer != tag), (200, true), "{target}: a file changed, not its folder");
+        assert_eq!((status, newer != tag), (200, true), "{target}: the tag must change with a file in the folder");
     }
 }
 

@@ -183,6 +183,6 @@ fn methods() {
         assert_eq!(got.header("access-control-allow-origin"), "*", "{method}");
         let early = modest::RequestHandler::before_body(&handler, &request, &mut Default::default());
         let refused = early.err().map_or(0, |error| error.status().as_u16());
-        assert_eq!(refused, if status > 400 { status } else { 0 }, "{method}, from its head");
+        assert_eq!(refused, if status > 400 { status } else { 0 }, "{method}: the rejection from the head");
     }
 }

@@ -191,7 +191,11 @@ fn the_tag_is_the_same_on_every_machine() {
     };
     assert_eq!(tag(&one), tag(&other));
     other.write("b", "four");
-    assert_eq!(tag(&one), get(&other.handler(), "/b").header("etag"), "under any name, of any date");
+    assert_eq!(
+        tag(&one),
+        get(&other.handler(), "/b").header("etag"),
+        "equal content must have the same tag under any name and date"
+    );
 }
 
 #[test]
@@ -350,7 +354,7 @@ fn index_files() {
     ]);
     let handler = folder.handler();
     for (target, expected) in [("/a/", "200 htm"), ("/f/", "200 html"), ("/e/", "200 listing")] {
-        assert_eq!(line(&get(&handler, target)), expected, "{target}, unless set");
+        assert_eq!(line(&get(&handler, target)), expected, "{target}, without a setting");
     }
     let handler = folder.handler().index(["start", ".start", "index.htm"]).unwrap();
     for (target, expected) in [("/a/", "200 htm"), ("/b/", "200 start"), ("/c/", "200 listing"), ("/e/", "200 listing")]
@@ -565,7 +569,7 @@ fn reserved_fields_cannot_be_set() {
         let expected =
             format!("the field `{}` cannot be set: the server derives it for each response", name.to_lowercase());
         match set {
-            Ok(_) => assert!(!own, "{name} was accepted"),
+            Ok(_) => assert!(!own, "the field {name} must be rejected"),
             Err(error) => assert_eq!((own, error.to_string()), (true, expected), "{name}"),
         }
     }

@@ -1,5 +1,5 @@
 //! Nothing outside of the folder is served, nothing that blocks, nothing that the server has no permission to read,
-//! even if names are swapped meanwhile.
+//! even if names are swapped at the same time.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -96,7 +96,7 @@ fn special_files_are_missing_and_block_no_request() {
         }
         tell.send(answers).unwrap();
     });
-    let answers = told.recv_timeout(Duration::from_secs(10)).expect("a request blocks");
+    let answers = told.recv_timeout(Duration::from_secs(10)).expect("responses to all requests");
     for (target, line, expected) in answers {
         assert_eq!(line, expected, "{target}");
     }
@@ -121,7 +121,7 @@ fn a_fifo_is_never_opened() {
         for _ in 0..200 {
             assert_eq!(get(&handler, "/fifo").status, 404);
         }
-        assert!(!opened.load(Relaxed), "the writer found a reader");
+        assert!(!opened.load(Relaxed), "the FIFO was opened for reading");
         drop(fs::File::open(&path).unwrap()); // now there is a reader
     });
 }
@@ -161,7 +161,7 @@ fn swapping_names_and_links_never_leaks_files() {
             }
         }
         over.store(true, Relaxed);
-        assert!(seen > 0 && missing > 0, "nothing was swapped: {seen} seen, {missing} missing");
+        assert!(seen > 0 && missing > 0, "the race was not tested: {seen} seen, {missing} missing");
     });
 }
 
@@ -294,8 +294,8 @@ fn with_few_descriptors() {
     }
     let taken: Vec<fs::File> = std::iter::repeat_with(|| fs::File::open("/dev/null")).map_while(Result::ok).collect();
     let got = get(&forgetful, "/1");
-    assert_eq!((got.status, got.header("retry-after")), (503, "1"), "nothing to give back");
-    assert_eq!(get(&handler, "/1").status, 200, "something to give back");
+    assert_eq!((got.status, got.header("retry-after")), (503, "1"), "no descriptor can be freed");
+    assert_eq!(get(&handler, "/1").status, 200, "a descriptor is freed for this request");
     drop(taken);
     assert_eq!(get(&forgetful, "/1").status, 200);
 }

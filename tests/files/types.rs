@@ -95,9 +95,17 @@ fn only_the_beginning_of_a_file_is_examined() {
     let late = [&[b'a'; 5000][..], b"\xfc"].concat();
     let folder = Folder::new(&[]);
     folder.write("late.txt", &late);
-    assert_eq!(get(&folder.handler(), "/late.txt").header("content-type"), "text/plain", "held in memory");
+    assert_eq!(
+        get(&folder.handler(), "/late.txt").header("content-type"),
+        "text/plain",
+        "the type of a file in memory"
+    );
     let unheld = folder.handler().cache(512, 0, 0);
-    assert_eq!(get(&unheld, "/late.txt").header("content-type"), PLAIN, "beyond the look");
+    assert_eq!(
+        get(&unheld, "/late.txt").header("content-type"),
+        PLAIN,
+        "only the first bytes of a file that is not in memory are examined"
+    );
 }
 
 /// Configured types are not overridden by the content.

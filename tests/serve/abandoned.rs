@@ -27,7 +27,7 @@ impl RequestHandler for App {
                 while !request.client_is_gone() && start.elapsed() < PATIENCE {
                     thread::sleep(Duration::from_millis(1)); // as a long poll would, between two checks
                 }
-                let left = self.left.lock().unwrap().expect("seen as gone before anybody left");
+                let left = self.left.lock().unwrap().expect("the client counted as gone before it left");
                 self.took.lock().unwrap().push(left.elapsed());
             }
             "/still" => {

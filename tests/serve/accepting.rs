@@ -15,7 +15,7 @@ use crate::server::{Client, PATIENCE, Running, alone};
 fn with_a_shared_listener() -> (Running, TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let hold = listener.try_clone().expect("a descriptor");
-    let server = TcpServer::from_listener(listener, Raw(Script::default())).expect("it tells its address");
+    let server = TcpServer::from_listener(listener, Raw(Script::default())).expect("a listener with an address");
     let server = Running::start(server.workers(4).shutdown_timeout(PATIENCE));
     let mut client = server.client();
     client.ask("say me\n", "me\n");
@@ -57,7 +57,7 @@ fn a_server_that_cannot_accept_fails_without_using_cpu() {
             std::thread::sleep(Duration::from_millis(5)); // waits without using much of the measured time
         }
         let (took, burnt) = (start.elapsed(), busy() - before);
-        assert!(burnt < took / 10 + Duration::from_millis(100), "{burnt:?} on processors in {took:?}");
+        assert!(burnt < took / 10 + Duration::from_millis(100), "{burnt:?} of processor time in {took:?}");
         assert!(server.has_ended(), "serve_forever has not returned after {took:?}");
         let result = server.result();
         assert!(matches!(result, Ok(Err(_))), "serve_forever: {result:?}");

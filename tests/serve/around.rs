@@ -145,7 +145,7 @@ fn a_slow_reader_gets_everything_and_costs_64_kib() {
         assert_eq!((said.len(), end), (20_000_000 + head, End::Goodbye), "{line}");
     }
     let most = most_owed.load(Relaxed);
-    assert!((64 * 1024..90 * 1024).contains(&most), "{most} bytes were owed and not written");
+    assert!((64 * 1024..90 * 1024).contains(&most), "{most} bytes waited to be written");
 }
 
 #[test]

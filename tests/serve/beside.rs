@@ -21,7 +21,7 @@ fn a_shutdown_stops_background_threads_and_waits_for_them() {
         server.shutdown_timeout(PATIENCE).background("clock", move |stop| {
             assert_eq!(std::thread::current().name(), Some("clock"));
             while stop.wait(Duration::from_millis(1)) {}
-            assert!(stop.is_set() && !stop.wait(PATIENCE), "it does not wait any more");
+            assert!(stop.is_set() && !stop.wait(PATIENCE), "a thread that waits is woken by the shutdown");
             at_gate.pass();
             ended.send(()).unwrap();
         })
@@ -30,11 +30,11 @@ fn a_shutdown_stops_background_threads_and_waits_for_them() {
     server.client().fetch(get("/"));
     server.handle.shutdown();
     gate.wait_for_arrivals(1);
-    assert!(!server.has_ended(), "the thread still runs");
-    assert!(server.handle.background("late", |_| ()).is_err(), "none begins during a shutdown");
+    assert!(!server.has_ended(), "the server has ended while a thread runs");
+    assert!(server.handle.background("late", |_| ()).is_err(), "no thread can be started during a shutdown");
     gate.open();
     server.wait_for_end();
-    end.try_recv().expect("it has ended before the server");
+    end.try_recv().expect("the thread must end before the server");
     assert_eq!(server.handle.stats().background, 0);
 }
 
@@ -183,5 +183,5 @@ fn servers_of_datagrams_have_background_threads_too() {
     assert_eq!(server.stats().background, 1);
     handle.shutdown();
     server.serve_forever().unwrap();
-    end.try_recv().expect("it has ended before the server");
+    end.try_recv().expect("the thread must end before the server");
 }

@@ -26,13 +26,17 @@ fn connections_of_one_address_are_limited() {
     for refused in 1..=5 {
         let mut fourth = server.client();
         let end = fourth.stream.read(&mut [0]);
-        assert_eq!(end.map_err(|err| err.kind()), Err(std::io::ErrorKind::ConnectionReset), "nothing is left of it");
+        assert_eq!(
+            end.map_err(|err| err.kind()),
+            Err(std::io::ErrorKind::ConnectionReset),
+            "the rejected connection must be reset"
+        );
         server.wait_for("it is counted", |stats| stats.refused_per_address == refused);
     }
-    assert!(clients.iter_mut().all(is_served), "those that were there stay");
+    assert!(clients.iter_mut().all(is_served), "the clients that had connected must stay");
     drop(clients.pop());
     server.wait_for("one is gone", |stats| stats.connections == 2);
-    assert!(is_served(&mut server.client()), "its place is free again");
+    assert!(is_served(&mut server.client()), "the place of a closed connection is free again");
     assert_eq!(server.handle.stats().accepted, 4);
 }
 
@@ -50,7 +54,7 @@ fn rejections_by_address_are_logged_at_debug_level() {
             let mut second = server.client();
             let address = second.stream.local_addr().unwrap();
             second.stream.read(&mut [0]).expect_err("a reset");
-            assert!(is_served(&mut first), "after another poll");
+            assert!(is_served(&mut first), "the first client is served after another poll");
             if level == log::LevelFilter::Debug {
                 wanted.push(format!("rejected {address}: its address has the maximum number of connections"));
                 eventually("it is logged", || !lines.lock().unwrap().is_empty());
@@ -67,7 +71,7 @@ fn requests_per_connection_are_limited() {
     let mut client = server.client();
     client.send([get("/1"), get("/2"), get("/3"), get("/4")].concat());
     for number in 1..=3 {
-        let answer = client.answer().expect("an answer");
+        let answer = client.answer().expect("a response");
         assert_eq!(answer.contains("\r\nConnection: close\r\n"), number == 3, "{number}: {answer:?}");
     }
     client.expect_end();
@@ -130,10 +134,10 @@ fn a_request_without_a_worker_gets_retry_after() {
     queued.send(get("/"));
     server.wait_for("it waits", |stats| stats.waiting == 1);
     has_retry_after(&server.client().fetch(get("/")), "503"); // the queue is full
-    has_retry_after(&queued.answer().expect("an answer"), "503"); // the request waited too long
+    has_retry_after(&queued.answer().expect("a response"), "503"); // the request waited too long
     let mut body = server.client();
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-    has_retry_after(&body.answer().expect("an answer"), "503"); // rejected before its body
+    has_retry_after(&body.answer().expect("a response"), "503"); // rejected before its body
     assert_eq!(server.handle.stats().refused, 3);
 }
 

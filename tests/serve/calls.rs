@@ -100,7 +100,7 @@ fn every_client_receives_messages_from_threads_and_clients() {
     let all = room.0.lock().unwrap().said[2..].join("\n") + "\n";
     for client in &mut clients {
         let mut came = vec![0; all.len()];
-        client.stream.read_exact(&mut came).expect("all that was said");
+        client.stream.read_exact(&mut came).expect("everything that was sent");
         assert_eq!(String::from_utf8(came).unwrap(), all);
     }
 }
@@ -153,7 +153,7 @@ fn an_abort_ends_a_connection_in_any_state() {
         stream.set_nonblocking(true).unwrap();
         let start = Instant::now();
         while stream.write(line.as_bytes()).is_ok() {
-            assert!(start.elapsed() < Duration::from_secs(10), "it is read for ever");
+            assert!(start.elapsed() < Duration::from_secs(10), "the server reads without a limit");
         }
     }
     let wakers = room.0.lock().unwrap().wakers.clone();

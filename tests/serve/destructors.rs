@@ -47,7 +47,7 @@ impl RequestHandler for App {
             ("POST", "/saved") => drop(plan.save_to(Blocks(self.gate.clone(), Vec::new()))),
             ("POST", "/watched") => {
                 let blocks = Blocks(self.gate.clone(), Vec::new());
-                plan.progress(move |_| assert!(!blocks.1.is_empty(), "as the test asks"));
+                plan.progress(move |_| assert!(!blocks.1.is_empty(), "this callback panics on purpose"));
             }
             ("POST", _) => request.put(Blocks(self.gate.clone(), Vec::new())),
             _ => {}
@@ -80,7 +80,7 @@ impl App {
         let blocks = Blocks(self.gate.clone(), Vec::new());
         sender.on_drain(move || assert!(blocks.1.is_empty()));
         for _ in 0..100 {
-            sender.send(vec![b'x'; 100_000]).expect("there is room");
+            sender.send(vec![b'x'; 100_000]).expect("space in the queue");
         }
         sender.finish();
         Ok(response)
@@ -103,7 +103,7 @@ fn a_blocking_destructor_delays_no_other_client() {
         client.send("a");
     };
     let reads_on: Then = |client, _| {
-        std::io::Read::read_exact(&mut client.stream, &mut vec![0; 10_000_000]).expect("a head, and as much as that");
+        std::io::Read::read_exact(&mut client.stream, &mut vec![0; 10_000_000]).expect("a head and ten megabytes");
     };
     let leaves: Then = |client, running| {
         running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);

@@ -45,7 +45,7 @@ fn a_part_of_a_file_is_sent_while_all_handlers_are_stuck() {
     new.ask(format!("file {SIZE} {SIZE}\nbye\n"), "head:f");
     let threads = std::thread::spawn(move || finish("begun before", begun, SIZE - 1));
     finish("begun afterwards", new, SIZE - 1);
-    threads.join().expect("the one that was begun before");
+    threads.join().expect("the thread that was started before");
     script.open("gate");
     stuck.iter_mut().for_each(|client| {
         client.expect("done\n");

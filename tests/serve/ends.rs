@@ -54,7 +54,7 @@ fn a_reader_slower_than_the_idle_timeout_gets_everything() {
             threads.spawn(move || {
                 let server = serve(big(size).idle_timeout(Duration::from_millis(200)), |server| server);
                 let all = read_slowly(narrow(&server), |_| Duration::from_millis(15), size);
-                assert!(all >= size, "{all} bytes came of {size} and a head");
+                assert!(all >= size, "{all} bytes arrived of {size} and a head");
             });
         }
     });
@@ -78,7 +78,7 @@ fn a_shutdown_waits_for_a_slow_reader() {
                     }
                 };
                 let all = read_slowly(narrow(&server), pace, size);
-                assert!(all >= size, "{all} bytes came of {size} and a head");
+                assert!(all >= size, "{all} bytes arrived of {size} and a head");
             });
         }
     });
@@ -115,7 +115,7 @@ fn the_head_of_a_stream_does_not_wait_for_its_body() {
     let (say, said) = mpsc::channel();
     let said = Mutex::new(Some(said));
     let app = handler_fn(move |_| {
-        let said = said.lock().unwrap().take().expect("asked once");
+        let said = said.lock().unwrap().take().expect("a response that is taken once");
         Ok(Response::stream(Waiting(Mutex::new(said))).with_content_type("text/event-stream"))
     });
     let server = serve(app, |server| server.workers(1));
@@ -279,7 +279,7 @@ fn a_handler_that_holds_a_server_handle_is_dropped() {
     handle.shutdown();
     serving.join().unwrap().unwrap();
     is_gone.recv_timeout(PATIENCE).expect("the handler is dropped with its server");
-    assert_eq!(handle.stats().accepted, 1, "the last numbers can still be asked for");
+    assert_eq!(handle.stats().accepted, 1, "the last counters stay readable");
 }
 
 #[test]

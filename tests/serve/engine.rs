@@ -131,7 +131,7 @@ fn a_woken_worker_updates_its_clock() {
             client.send("age\n");
         }
         let ages: Vec<u64> = others.iter_mut().map(|client| client.line().trim().parse().unwrap()).collect();
-        assert!(ages.iter().all(|age| *age < 900), "turns that began so many ms ago: {ages:?}");
+        assert!(ages.iter().all(|age| *age < 900), "ages of turns in ms: {ages:?}");
         script.open(gate);
         blocker.expect("done\n");
     }
@@ -193,7 +193,7 @@ fn an_incomplete_response_ends_in_a_reset() {
     let server = serve(Raw(Script::default()), |server| server);
     server.client().send("abort\n").expect_reset();
     let count = server.client().send("file 300000 100000\n").expect_reset();
-    assert!(count <= 100_005, "{count} bytes came of a file of 100,000");
+    assert!(count <= 100_005, "{count} bytes arrived of a file of 100,000");
 }
 
 #[test]
@@ -292,5 +292,5 @@ fn on_ready_is_called_once_clients_are_accepted() {
     assert!(std::net::TcpStream::connect(address).is_ok());
     handle.shutdown();
     serving.join().unwrap().unwrap();
-    assert!(receiver.recv().is_err(), "it was dropped after its one call");
+    assert!(receiver.recv().is_err(), "the sender must be dropped after its one call");
 }

@@ -153,7 +153,10 @@ fn idle_connections_are_evicted_before_partial_heads() {
     idle[0].expect_end();
     assert!(server.handle.stats().evicted > 0, "{:?}", server.handle.stats());
     half[0].send("st: a\r\n\r\n");
-    assert!(half[0].answer().is_ok_and(|answer| answer.ends_with("here")), "half a head went before an idle client");
+    assert!(
+        half[0].answer().is_ok_and(|answer| answer.ends_with("here")),
+        "a client with half a head was evicted before an idle one"
+    );
 }
 
 #[test]
@@ -165,7 +168,7 @@ fn partial_heads_are_evictable_after_a_second() {
     // An incomplete head can be evicted after one second; its own timeout is ten. The limit leaves time for a slow
     // machine.
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(7), "a newcomer was answered after {took:?} beside 64 halves of heads");
+    assert!(took < Duration::from_secs(7), "with 64 incomplete heads a new client had its response after {took:?}");
 }
 
 #[test]
@@ -179,10 +182,13 @@ fn the_oldest_partial_head_is_evicted_first() {
     is_answered(&mut server.client());
     let took = start.elapsed();
     young[0].send("st: a\r\n\r\n");
-    assert!(young[0].answer().is_ok_and(|answer| answer.ends_with("here")), "the younger went first");
+    assert!(young[0].answer().is_ok_and(|answer| answer.ends_with("here")), "the younger connection was evicted first");
     let answer = old[0].answer();
-    assert!(!matches!(&answer, Ok(answer) if answer.contains(" 200 ")), "the older is still there: {answer:?}");
-    assert!(took < PATIENCE / 2, "a newcomer was answered after {took:?} beside two halves of heads");
+    assert!(
+        !matches!(&answer, Ok(answer) if answer.contains(" 200 ")),
+        "the older connection was not evicted: {answer:?}"
+    );
+    assert!(took < PATIENCE / 2, "with two incomplete heads a new client had its response after {took:?}");
 }
 
 #[test]
@@ -195,10 +201,10 @@ fn a_new_partial_head_is_not_evicted() {
     for half in &mut halves {
         half.send("st: a\r\n\r\n");
         let answer = half.answer();
-        assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the rest of a head, and then {answer:?}");
+        assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "after the rest of a head: {answer:?}");
     }
     let answer = newcomer.answer();
-    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the new client: {answer:?}");
 }
 
 #[test]
@@ -215,12 +221,12 @@ fn a_request_in_progress_is_never_evicted() {
     thread::sleep(Duration::from_millis(1500)); // an incomplete head could be evicted now
     body[0].send("67890");
     let answer = body[0].answer();
-    assert!(matches!(&answer, Ok(answer) if answer.ends_with("10 bytes")), "the rest of a body, and then {answer:?}");
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("10 bytes")), "after the rest of a body: {answer:?}");
     app.handler.open();
     let answer = handled.answer();
-    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "a handler that took its time: {answer:?}");
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "a slow handler: {answer:?}");
     let answer = newcomer.answer();
-    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the new client: {answer:?}");
 }
 
 /// There is one busy client more than the limit. Each request gets a response, and each evicted client is notified.

@@ -110,7 +110,7 @@ fn replies_to_a_client_that_does_not_read_are_bounded() {
     deaf.send("\n".repeat(10_000)); // 600 MB of replies
     server.wait_for("it is given up", |stats| stats.connections == 0);
     let handled = handled.load(Relaxed);
-    assert!(handled < 1000, "{handled} lines were answered to a client that reads nothing");
+    assert!(handled < 1000, "{handled} lines were handled for a client that reads nothing");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn what_other_threads_send_is_bounded() {
     let line = "x".repeat(10_000) + "\n";
     let (mut sent, mut error) = (0, None);
     while error.is_none() {
-        assert!(sent < 10_000, "100 MB to a client that reads nothing");
+        assert!(sent < 10_000, "100 MB were sent to a client that reads nothing");
         match sender.send(&line) {
             Ok(()) => sent += 1,
             Err(full) => error = Some(full.kind()),

@@ -61,7 +61,7 @@ fn listeners_can_serve_different_protocols() {
     server.wait_for("all are counted", |stats| stats.accepted == 12);
 }
 
-/// A handler added to a server logs in the format of the first one, unless it has its own, also behind TLS and proxies.
+/// A handler added to a server logs in the format of the first one, unless it has its own, even behind TLS and proxies.
 #[test]
 fn one_format_of_the_log_for_all_listeners() {
     alone("listeners::one_format_of_the_log_for_all_listeners", || {
@@ -181,12 +181,15 @@ fn a_crowd_at_one_listener_does_not_keep_others_waiting() {
             let server = Running::start(server);
             server.wait_for("all are accepted", |stats| stats.accepted as usize > CROWD && stats.connections == 0);
             let order = order.0.lock().unwrap();
-            order.iter().position(|is_unix| *is_unix != crowd_is_unix).expect("it is met")
+            order.iter().position(|is_unix| *is_unix != crowd_is_unix).expect("a client of the other kind")
         };
         // The client is accepted second, but its worker may not run while others accept the crowd, so one good round is
         // enough. Behind the crowd it would be the last one each time.
         let places: Vec<usize> = (0..5).map(|_| place()).collect();
-        assert!(places.iter().any(|place| *place < 64), "met as numbers {places:?} of {CROWD}");
+        assert!(
+            places.iter().any(|place| *place < 64),
+            "the few clients were accepted as numbers {places:?} of {CROWD}"
+        );
     }
 }
 
@@ -383,7 +386,9 @@ fn descriptors_of_all_kinds_are_served() {
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let made = TcpServer::from_listener(socket, script());
     match made {
-        Err(err) => assert_eq!(err.kind(), ErrorKind::InvalidInput, "bound, and does not listen: {err}"),
+        Err(err) => {
+            assert_eq!(err.kind(), ErrorKind::InvalidInput, "a socket that is bound and does not listen: {err}")
+        }
         Ok(_) => assert_eq!(super::system::way_of("listening sockets"), "a stream socket with an address and no peer"),
     }
 }
@@ -414,13 +419,13 @@ fn clients_of_a_successor_do_not_wake_a_stopping_server() {
         thread::sleep(Duration::from_millis(20)); // time for the old server to accept it, if it still accepts
         match listener.accept() {
             Ok(_) if server.handle.stats().accepted == accepted => break,
-            _ => assert!(start.elapsed() < PATIENCE, "it accepts though it stops"),
+            _ => assert!(start.elapsed() < PATIENCE, "the server still accepts although it shuts down"),
         }
     }
     let before = server.handle.stats().polls;
     for _ in 0..200 {
         let _client = TcpStream::connect(server.address).unwrap();
-        listener.accept().expect("it stays in the queue for a successor");
+        listener.accept().expect("a client that stays in the queue for a successor");
         thread::yield_now();
     }
     script.open("gate");
@@ -428,7 +433,7 @@ fn clients_of_a_successor_do_not_wake_a_stopping_server() {
     drop(client);
     server.wait_for_end();
     let polls = server.handle.stats().polls - before;
-    assert!(polls < 100, "{polls} polls while 200 clients came to a successor");
+    assert!(polls < 100, "{polls} polls while 200 clients connected to a successor");
 }
 
 #[test]
@@ -453,7 +458,7 @@ fn a_stop_finishes_while_a_shared_listener_gets_clients() {
         }
         over.store(true, Relaxed);
     });
-    assert!(server.has_ended(), "it goes on accepting");
+    assert!(server.has_ended(), "the server still accepts clients");
     let result: io::Result<()> = server.result().expect("no panic");
     result.expect("no error");
 }

@@ -328,7 +328,7 @@ fn a_shutdown_ends_event_streams_and_polls() {
     listener.expect("0\r\n\r\n").expect_end();
     let answer = String::from_utf8(poll.read_to_end()).unwrap();
     assert!(answer.ends_with("\r\n\r\nlate"), "{answer}");
-    assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
+    assert!(running.wait_for_end() < Duration::from_secs(5), "the shutdown must not wait for its timeout");
 }
 
 /// A shutdown does not cut off a body in progress, because it could look complete.
@@ -348,7 +348,7 @@ fn a_shutdown_waits_for_a_pushed_body() {
     drop(sender);
     assert_eq!(chunk(&mut client), "whole\n");
     client.expect("0\r\n\r\n").expect_end();
-    assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
+    assert!(running.wait_for_end() < Duration::from_secs(5), "the shutdown must not wait for its timeout");
 }
 
 #[test]
@@ -387,9 +387,12 @@ fn live_connections_are_limited_in_total_and_per_address() {
             let is_so =
                 refused.starts_with(&format!("HTTP/1.1 {status} ")) && refused.contains("\r\nRetry-After: 5\r\n");
             assert!(is_so, "{request}: {refused}");
-            assert!(client.fetch(get("/short")).ends_with("short"), "{request}: the connection goes on");
+            assert!(client.fetch(get("/short")).ends_with("short"), "{request}: the connection must stay open");
         }
-        assert!(house.senders.lock().unwrap().pop().expect("a sender").is_gone(), "it is told");
+        assert!(
+            house.senders.lock().unwrap().pop().expect("a sender").is_gone(),
+            "the sender must know that its client is gone"
+        );
         assert_eq!(wait("they still wait", (1, 1, 1)).refused_live, 4);
         // A long poll that is handled again keeps its place.
         house.changed.notify();
@@ -446,7 +449,7 @@ fn head_for_an_event_stream_has_no_body() {
     let running = house.serve();
     let mut client = running.client();
     head(client.send("HEAD /news HTTP/1.1\r\nHost: a\r\n\r\n"));
-    assert!(client.fetch(get("/short")).ends_with("short"), "the connection goes on");
+    assert!(client.fetch(get("/short")).ends_with("short"), "the connection must stay open");
     assert_eq!(house.news.send("x"), 0);
 }
 
@@ -470,7 +473,7 @@ fn another_thread_can_send_the_body() {
     }
     assert_eq!(text, "two\nthree\n");
     client.expect("0\r\n\r\n");
-    assert!(client.fetch(get("/short")).ends_with("short"), "the connection goes on");
+    assert!(client.fetch(get("/short")).ends_with("short"), "the connection must stay open");
 }
 
 #[test]
@@ -529,9 +532,9 @@ fn long_polls_hold_no_worker() {
     house.say("news");
     for poll in &mut polls {
         assert!(poll.answer().unwrap().ends_with("\r\n\r\nnews"));
-        assert!(poll.fetch(get("/short")).ends_with("short"), "the connection goes on");
+        assert!(poll.fetch(get("/short")).ends_with("short"), "the connection must stay open");
     }
-    assert_eq!(house.asked.load(SeqCst), 200, "twice each");
+    assert_eq!(house.asked.load(SeqCst), 200, "each poll is handled twice");
     assert_eq!(house.changed.waiting(), 0);
 }
 
@@ -832,7 +835,7 @@ fn a_disconnect_is_noticed_when_sending() {
     head(client.send(get("/pushed")));
     let sender = house.sender(&running);
     drop(client);
-    eventually("it is told", || sender.send("x").is_err());
+    eventually("the sender must know that its client is gone", || sender.send("x").is_err());
     running.wait_for("it is gone", |stats| stats.connections == 0);
 }
 
@@ -1006,5 +1009,5 @@ fn a_response_reports_whether_it_was_sent_whole() {
         drop(client);
         assert!(!next(path), "{path}");
     }
-    assert!(tells.try_recv().is_err(), "told twice");
+    assert!(tells.try_recv().is_err(), "a second report");
 }

@@ -173,7 +173,7 @@ fn a_logger_that_panics_costs_no_worker() {
         fn flush(&self) {}
     }
     alone("panics::a_logger_that_panics_costs_no_worker", || {
-        log::set_logger(&Logger).expect("the only one");
+        log::set_logger(&Logger).expect("the only logger of this process");
         log::set_max_level(log::LevelFilter::Error);
         the_pool_survives("plain\n");
     });

@@ -83,7 +83,7 @@ fn every_protocol_works_behind_a_proxy() {
     client.send(&V1[..V1.len() - 1]);
     raw.wait_for("half a header has come", |stats| stats.parked == 1);
     client.stream.set_nonblocking(true).unwrap();
-    assert!(client.stream.peek(&mut [0]).is_err(), "nothing is said before the header is there");
+    assert!(client.stream.peek(&mut [0]).is_err(), "nothing must be sent before the header is complete");
     client.stream.set_nonblocking(false).unwrap();
     client.send("\nsay me\nbig 1000000\nfile 1000 1000\nread 50\n").expect("welcome\nme\n");
     let rest = client.read_to_end();
@@ -93,7 +93,10 @@ fn every_protocol_works_behind_a_proxy() {
     let mut client = inside.client();
     client.send(V2).send(HELLO).expect(WELCOME);
     client.send(sealed(b"GET / HTTP/1.0\r\n\r\n", 5));
-    assert!(opened(&client.read_to_end()).0.ends_with(b"10.9.8.7:1234"), "the cipher names another client");
+    assert!(
+        opened(&client.read_to_end()).0.ends_with(b"10.9.8.7:1234"),
+        "the encrypted stream must name the client of the header"
+    );
 
     let away = serve_plainly(trusting(Raw(Script { turns_away: true, ..Script::default() })));
     away.client().send(V1).expect_end();
@@ -109,7 +112,7 @@ fn proxy_headers_of_untrusted_clients_are_rejected() {
     let server = serve_plainly(mistrusting(app.clone()).serve_untrusted(true));
     let mut client = server.client();
     let named = client.stream.local_addr().unwrap().to_string();
-    assert!(client.fetch(get("/")).ends_with(&named), "served as what it is");
+    assert!(client.fetch(get("/")).ends_with(&named), "the client must be served under its own address");
     for header in [V1, V2] {
         let mut liar = server.client();
         liar.send(header).send(get("/"));
@@ -127,7 +130,11 @@ fn an_invalid_proxy_header_gets_a_reset() {
         assert_eq!(server.client().send(wire).expect_reset(), 0, "{}", wire.escape_ascii());
     }
     for cut in [1, V1.len() - 1] {
-        assert_eq!(server.client().send(&V1[..cut]).half_close().expect_reset(), 0, "cut short");
+        assert_eq!(
+            server.client().send(&V1[..cut]).half_close().expect_reset(),
+            0,
+            "a header that is cut short must be reset"
+        );
         let start = Instant::now();
         assert_eq!(server.client().send(&V1[..cut]).expect_reset(), 0, "late");
         assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
@@ -143,7 +150,7 @@ fn a_slow_header_does_not_extend_its_deadline() {
         std::thread::sleep(Duration::from_millis(50)); // the speed of the sender, not a wait for an event
         std::io::Write::write_all(&mut client.stream, &[*byte]).is_err()
     });
-    assert!(is_cut_off, "the whole header was taken");
+    assert!(is_cut_off, "an incomplete header was accepted");
     server.wait_for("it is gone", |stats| stats.connections == 0);
 }
 

@@ -85,9 +85,9 @@ fn reading_in_bursts_is_fast_enough() {
     for _ in 0..2 {
         thread::sleep(Duration::from_millis(1200)); // most of a window
         let mut half = vec![0; SIZE / 2];
-        client.stream.read_exact(&mut half).expect("half of it");
+        client.stream.read_exact(&mut half).expect("half of the response");
     }
-    assert!(client.read_to_end().len() < 1000, "the rest is a head's length");
+    assert!(client.read_to_end().len() < 1000, "only as many bytes are left as the head is long");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_body_delayed_by_the_server_is_not_late() {
     app.0.open();
     let answer = client.answer();
     assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("15000000 bytes")), "{answer:?}");
-    sender.join().expect("no panic").expect("all of it is taken");
+    sender.join().expect("no panic").expect("the server received everything");
 }
 
 /// The time of a stage begins once the code that began it has returned: code that takes longer than the stage may last

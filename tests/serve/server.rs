@@ -48,14 +48,14 @@ impl Running {
             if fact(&stats) {
                 return stats;
             }
-            assert!(start.elapsed() < PATIENCE, "never: {what}; the numbers are {stats:?}");
+            assert!(start.elapsed() < PATIENCE, "timeout while waiting until {what}: {stats:?}");
             thread::yield_now();
         }
     }
 
     /// Waits for the end, and returns its result. An outer `Err` is a panic.
     pub fn result(&mut self) -> thread::Result<io::Result<()>> {
-        self.thread.take().expect("waited for once").join()
+        self.thread.take().expect("a server that was not waited for yet").join()
     }
 
     /// Whether `serve_forever` has returned.
@@ -66,7 +66,7 @@ impl Running {
     /// Waits for the end, and returns how long that took.
     pub fn wait_for_end(&mut self) -> Duration {
         let start = Instant::now();
-        self.thread.take().expect("waited for once").join().expect("no panic").expect("no error");
+        self.thread.take().expect("a server that was not waited for yet").join().expect("no panic").expect("no error");
         start.elapsed()
     }
 }
@@ -78,7 +78,7 @@ impl Drop for Running {
             && let Ok(result) = serving.join()
             && !thread::panicking()
         {
-            result.expect("serve_forever ends well");
+            result.expect("serve_forever without an error");
         }
     }
 }
@@ -90,7 +90,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
-        let stream = transport::connect(address).expect("the server listens");
+        let stream = transport::connect(address).expect("a connection to the server");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.set_nodelay(true); // a Unix socket does not have this option
@@ -98,7 +98,7 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
-        self.stream.write_all(bytes.as_ref()).expect("the server takes it");
+        self.stream.write_all(bytes.as_ref()).expect("bytes sent to the server");
         self
     }
 
@@ -118,7 +118,7 @@ impl Client {
         assert_eq!(
             came[..length].escape_ascii().to_string(),
             wanted.escape_ascii().to_string(),
-            "left: what came, right: what was expected"
+            "left: what was received, right: what was expected"
         );
         self
     }
@@ -128,7 +128,7 @@ impl Client {
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte).expect("a line to its end");
+            self.stream.read_exact(&mut byte).expect("a complete line");
             line.extend(byte);
         }
         String::from_utf8(line).expect("text")
@@ -146,7 +146,7 @@ impl Client {
     /// Expects the end of the stream next.
     #[track_caller]
     pub fn expect_end(&mut self) {
-        assert_eq!(self.read_to_end().escape_ascii().to_string(), "", "nothing but the end was expected");
+        assert_eq!(self.read_to_end().escape_ascii().to_string(), "", "expected nothing but the end");
     }
 
     /// Expects a reset after any other bytes; or an end, for a transport without resets.
@@ -297,7 +297,7 @@ impl Gate {
     pub fn wait_for_arrivals(&self, count: usize) {
         let waited = self.0.1.wait_timeout_while(self.crowd(), PATIENCE, |crowd| crowd.arrived < count);
         let arrived = waited.unwrap().0.arrived;
-        assert!(arrived >= count, "{arrived} of {count} have come to the gate");
+        assert!(arrived >= count, "{arrived} of {count} handlers have reached the gate");
     }
 }
 
@@ -323,7 +323,7 @@ pub fn capture_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static
         fn flush(&self) {}
     }
     let heard: &Heard = Box::leak(Box::new(Heard { line, lines: Mutex::default() }));
-    log::set_logger(heard).expect("the only one");
+    log::set_logger(heard).expect("the only logger of this process");
     &heard.lines
 }
 
@@ -346,11 +346,11 @@ pub fn alone(test: &str, part: impl FnOnce()) {
     let said = [read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap())];
     let start = Instant::now();
     let status = loop {
-        match child.try_wait().expect("a child of ours") {
+        match child.try_wait().expect("the status of the child") {
             Some(status) => break status,
             None if start.elapsed() > 2 * PATIENCE => {
-                child.kill().expect("a child of ours");
-                break child.wait().expect("a child of ours");
+                child.kill().expect("a signal to the child");
+                break child.wait().expect("the status of the child");
             }
             None => thread::sleep(Duration::from_millis(5)), // there is no notification when a process ends
         }
@@ -387,14 +387,14 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a process");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let port = lines.find_map(|line| line.expect("text").strip_prefix("port ").map(|port| port.parse().unwrap()));
-        Some(Process { child, address: ([127, 0, 0, 1], port.expect("it listens")).into() })
+        Some(Process { child, address: ([127, 0, 0, 1], port.expect("the port of the child")).into() })
     }
 }
 
 /// Prints the address and serves, in a separate process.
 pub fn serve_alone(server: &TcpServer) {
     println!("\nport {}", server.local_addr().port());
-    server.serve_forever().expect("it ends well");
+    server.serve_forever().expect("serve_forever without an error");
 }
 
 impl Drop for Process {

@@ -161,7 +161,7 @@ fn an_idle_server_does_not_wake_up() {
     thread::sleep(Duration::from_millis(100)); // one check may be due for the worker that fell asleep last
     let before = server.handle.stats().polls;
     thread::sleep(Duration::from_millis(500)); // 25 times the limit
-    assert_eq!(server.handle.stats().polls - before, 0, "an idle server polls");
+    assert_eq!(server.handle.stats().polls - before, 0, "an idle server must not poll");
 }
 
 #[test]

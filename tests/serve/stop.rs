@@ -24,7 +24,7 @@ fn a_shutdown_ends_idle_connections_at_once() {
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 4, "{took:?} to stop with idle clients");
     idle.iter_mut().for_each(Client::expect_end);
-    assert!(TcpStream::connect(server.address).is_err(), "the door is still open");
+    assert!(TcpStream::connect(server.address).is_err(), "the port is still open");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_new_connection_can_send_one_request_at_shutdown() {
         server.wait_for_end();
         answered
     });
-    assert!(answered, "closed without a chance");
+    assert!(answered, "the connection was closed before it could send a request");
 }
 
 /// Sends requests on new connections until connecting fails. Returns how many of the connections got no response.
@@ -174,7 +174,7 @@ fn rounds_of_reconnecting(server: impl Fn() -> Running, ask: impl Fn(&Running) -
         lost
     };
     let lost: Vec<usize> = (0..60).map(|_| round()).filter(|lost| *lost > 0).collect();
-    assert!(lost.is_empty(), "{lost:?} had connected and got no answer, in so many of 60 rounds");
+    assert!(lost.is_empty(), "in some of 60 rounds, this many connected clients got no response: {lost:?}");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_stop_before_the_start() {
     let server = TcpServer::bind("127.0.0.1:0", Raw(Script::default())).unwrap();
     server.handle().shutdown();
     server.serve_forever().unwrap();
-    assert!(server.serve_forever().is_err(), "a server serves once");
+    assert!(server.serve_forever().is_err(), "a server can serve only once");
 }
 
 #[test]
@@ -339,5 +339,5 @@ fn a_panic_in_a_hook_ends_the_server() {
     let mut running = Running::start(server.on_ready(|| panic!("on purpose")));
     let panic = running.result().expect_err("the panic goes on");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
-    assert!(TcpStream::connect(running.address).is_err(), "nobody listens");
+    assert!(TcpStream::connect(running.address).is_err(), "the port is still open");
 }

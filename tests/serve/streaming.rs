@@ -200,7 +200,11 @@ fn the_first_read_sends_100_continue() {
     client.send("abc");
     assert_eq!(answer(&mut client), said("abc"));
     client.send(expecting("/unread"));
-    assert_eq!(answer(&mut client), (200, "unread".into(), false), "it may send the body or not");
+    assert_eq!(
+        answer(&mut client),
+        (200, "unread".into(), false),
+        "the client can send the body or not, so the connection ends"
+    );
     client.expect_end();
 }
 
@@ -247,7 +251,7 @@ fn the_whole_body_is_received_on_request() {
         assert_eq!(answer(&mut client), said("abcdef"));
     }
     client.send(post("/late", "Content-Length: 6\r\n") + "abc");
-    assert_eq!((answer(&mut client).0), 500, "part of it is gone");
+    assert_eq!((answer(&mut client).0), 500, "a body that was partly read can't be returned whole");
 }
 
 #[test]
@@ -260,7 +264,7 @@ fn a_form_is_read_part_by_part() {
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     for name in ["a", "b"] {
         client.send(chunk(&format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{name}\r\n")));
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), name, "before the next one is sent");
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), name, "each part is read before the next one is sent");
     }
     client.send(chunk("--x--\r\n") + "0\r\n\r\n");
     assert_eq!(answer(&mut client), said("ab"));
@@ -298,7 +302,7 @@ fn each_end_of_a_stream_has_its_error() {
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), if shows_resets() { "ConnectionReset" } else { "UnexpectedEof" });
     let mut client = server.client();
     client.send(post("/count", "Content-Length: 1073741825\r\n"));
-    assert_eq!(answer(&mut client).0, 413, "from the head");
+    assert_eq!(answer(&mut client).0, 413, "the request must be rejected from its head");
     server.wait_for("none is left", |stats| stats.connections == 1);
 }
 
@@ -332,7 +336,7 @@ fn only_waiting_counts_towards_the_body_timeout() {
             }
         }
     });
-    assert_eq!(answer(&mut client).0, 408, "a drip renews nothing");
+    assert_eq!(answer(&mut client).0, 408, "single bytes must not renew the deadline");
 }
 
 /// Reads its body with two readers, which have separate positions.
@@ -496,7 +500,7 @@ fn streaming_works_inside_other_protocols() {
     client.send(sealed((post("/pieces", "Content-Length: 4\r\n") + "ab").as_bytes(), 1000));
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "ab");
     client.send(sealed(b"cd", 1000));
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "cd", "it is read as it comes");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "cd", "bytes are read as they arrive");
 }
 
 #[test]

@@ -64,8 +64,8 @@ impl Conversation for Sniffs {
         if &rest == b"wait" {
             self.0.pass();
         }
-        assert_ne!(&rest, b"boom", "for the test");
-        stream.write_all(&rest).expect("the client takes it");
+        assert_ne!(&rest, b"boom", "this handler panics on purpose");
+        stream.write_all(&rest).expect("bytes sent to the client");
     }
 }
 
@@ -115,7 +115,7 @@ fn a_shutdown_ends_reading_but_still_allows_writing() {
     server.handle.shutdown();
     clients.iter_mut().for_each(|client| client.expect("goodbye\n").expect_end());
     drop(clients);
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_shutdown_does_not_wait_for_stuck_streams() {
     let mut client = server.client();
     gate.wait_for_arrivals(1);
     server.handle.shutdown();
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that is stuck");
     if super::system::way_of("clients at a shutdown").contains("streams that don't end are reset") {
         client.expect_reset(); // its output so far is incomplete
     }
@@ -149,8 +149,8 @@ fn writing_after_the_shutdown_timeout_is_an_error_and_a_reset() {
     let mut client = server.client();
     server.wait_for("it writes", |stats| stats.streams == 1);
     server.handle.shutdown();
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream whose client does not read");
-    assert!(failed.recv_timeout(PATIENCE).is_ok(), "the thread is still there");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream whose client does not read");
+    assert!(failed.recv_timeout(PATIENCE).is_ok(), "the thread of the stream must end");
     client.expect_reset();
 }
 

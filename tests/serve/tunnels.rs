@@ -139,7 +139,7 @@ fn serve_one_returns_what_its_handler_waited_for() {
     let [icon, redirect, late] = client.join().unwrap();
     assert!(icon.unwrap().starts_with("HTTP/1.1 404"));
     assert!(redirect.unwrap().ends_with("thank you"));
-    assert!(late.is_none_or(|late| !late.contains("thank you")), "it has ended");
+    assert!(late.is_none_or(|late| !late.contains("thank you")), "a server that has ended must not respond");
     let none = modest::serve_one("127.0.0.1:0", Duration::from_millis(1), |_| Ok((Response::new(200), Some(()))));
     assert_eq!(none.unwrap(), None);
 }

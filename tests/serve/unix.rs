@@ -47,7 +47,7 @@ fn all_features_work_over_a_unix_socket() {
     ask(&client, "read 100\n", "late\n");
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).unwrap();
-    assert_eq!(rest, b"", "closed after it was late");
+    assert_eq!(rest, b"", "nothing must follow `late`");
     ask(connect(&path), "refuse\n", "refused\n");
     let mut cut = connect(&path);
     cut.write_all(b"file 1000 10\n").unwrap();
@@ -89,9 +89,9 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
     for mut client in clients.drain(5..) {
         ask(&client, "enough\n", "enough\n");
         server.wait_for("it lingers", |stats| stats.connections > stats.streams);
-        client.write_all(&[b'x'; 50_000]).expect("it is read, and dropped");
+        client.write_all(&[b'x'; 50_000]).expect("bytes that are received and dropped");
         let mut rest = Vec::new();
-        client.read_to_end(&mut rest).expect("an end, and no reset for what was not read");
+        client.read_to_end(&mut rest).expect("an end, and no reset because of unread bytes");
         assert_eq!(rest, b"");
     }
     server.wait_for("half of them are gone", |stats| (stats.streams, stats.connections) == (5, 5));
@@ -101,7 +101,7 @@ fn connections_leave_the_engine_and_come_back_to_linger() {
         client.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "goodbye\n", "the client must see the end");
     }
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn clients_without_an_address_are_in_no_trusted_network() {
     let server = serve(&path, trusting(Script::default()), |server| server);
     let mut came = Vec::new();
     connect(&path).read_to_end(&mut came).unwrap();
-    assert_eq!(came, b"", "turned away");
+    assert_eq!(came, b"", "a rejected client gets no bytes");
     drop(server);
     let _server = serve(&path, trusting(Script::default()).serve_untrusted(true), |server| server);
     ask(connect(&path), "say me\n", "me\n");
@@ -261,7 +261,7 @@ fn an_existing_file_at_the_path_stays_unless_it_is_stale() {
                 assert!(text.starts_with(&named) && text.contains(expected), "{what}: {text}");
                 assert_eq!(err.kind(), ErrorKind::AddrInUse, "{what}");
                 let after = fs::symlink_metadata(&path).map(|found| (found.file_type(), found.len()));
-                assert_eq!(before.ok(), after.ok(), "{what} is not as it was");
+                assert_eq!(before.ok(), after.ok(), "{what} was changed");
             }
             (found, _) => panic!("{what}: {found:?}, expected {in_use:?}"),
         }
@@ -276,16 +276,16 @@ fn the_socket_file_is_removed_with_its_own_server() {
         ask(connect(&path), "say me\n", "me\n");
         stop(&server.handle);
         server.wait_for_end();
-        assert!(!path.exists(), "the file stays");
+        assert!(!path.exists(), "the socket file was not removed");
     }
     drop(bind(&path).unwrap());
-    assert!(!path.exists(), "the file of a server that never served stays");
+    assert!(!path.exists(), "the socket file of a server that never served was not removed");
     let mut server = Running::start(bind(&path).unwrap());
     fs::remove_file(&path).unwrap();
     let _successor = UnixListener::bind(&path).unwrap();
     server.handle.shutdown();
     server.wait_for_end();
-    assert!(path.exists(), "the file of another is gone");
+    assert!(path.exists(), "the socket file of another server was removed");
 }
 
 #[test]

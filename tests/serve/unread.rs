@@ -252,7 +252,7 @@ fn reading_from_a_rejected_client_is_bounded() {
             128_000_000,
         ),
         (
-            "the same, sent to its end",
+            "a body that is too long, and is sent to its end",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n",
             20_000_000,
             "413",
@@ -263,7 +263,7 @@ fn reading_from_a_rejected_client_is_bounded() {
         let running = serve(Http::new(app).access_log(None).body_limit(1_000_000), |server| server);
         let mut client = running.client();
         let count = taken(client.send(head), length);
-        assert!(count <= most && (length == MUCH || count == length), "{what}: {count} bytes were taken");
+        assert!(count <= most && (length == MUCH || count == length), "{what}: {count} bytes were received");
         if length < MUCH {
             let said = client.line();
             assert!(said.contains(wanted), "{what}: {said}");

@@ -99,7 +99,7 @@ impl RequestHandler for Photos {
     }
 }
 
-/// With one worker, clients in the middle of their files delay no other client, also when they end in any way.
+/// With one worker, clients in the middle of their files delay no other client, however they end.
 #[test]
 fn slow_forms_hold_no_worker_and_no_permit() {
     const CLIENTS: usize = 40;
@@ -135,7 +135,7 @@ fn slow_forms_hold_no_worker_and_no_permit() {
         let answer = client.answer().unwrap();
         assert!(answer.ends_with("title 5, f 200000, f 200000"), "{answer}");
     }
-    assert_eq!(names(), CLIENTS, "they stay");
+    assert_eq!(names(), CLIENTS, "the files must stay");
     // A rejection in the middle of a form is the response, and none of the form's files stays.
     let refused = first + &part("virus", &content);
     let mut client = server.client();
@@ -163,7 +163,7 @@ impl RequestHandler for Inbox {
         let place = if is_open_here(&path) { "linked" } else { "written" };
         let found = request.body().persist(&path).unwrap_err();
         assert_eq!(found.kind(), ErrorKind::AlreadyExists);
-        assert_eq!(io::copy(&mut request.reader(), &mut io::sink())?, length, "it can still be read");
+        assert_eq!(io::copy(&mut request.reader(), &mut io::sink())?, length, "the stored body can still be read");
         Ok(Response::text(format!("{length} {place}")))
     }
 }
@@ -195,14 +195,18 @@ fn a_spooled_body_is_kept_by_a_link() {
         assert!(fs::read(path(name)).unwrap() == body, "{name}");
         let about = fs::metadata(path(name)).unwrap();
         fs::write(path("plain"), "").unwrap();
-        assert_eq!(about.mode(), fs::metadata(path("plain")).unwrap().mode(), "{name}: as the umask has it");
+        assert_eq!(
+            about.mode(),
+            fs::metadata(path("plain")).unwrap().mode(),
+            "{name}: the mode must be that of the umask"
+        );
         assert_eq!(about.nlink(), 1);
     }
     assert_eq!(put("/large", b"another").status(), 409);
     symlink(path("nowhere"), path("link")).unwrap();
-    assert_eq!(put("/link", &large[..100_000]).status(), 409, "a link that leads nowhere is something, too");
+    assert_eq!(put("/link", &large[..100_000]).status(), 409, "a link that leads nowhere also takes its name");
     assert_eq!(put("/no/such/folder", &large[..100_000]).status(), 500);
-    assert_eq!(fs::read_dir(inbox.folder.path()).unwrap().count(), 5, "nothing else is left");
+    assert_eq!(fs::read_dir(inbox.folder.path()).unwrap().count(), 5, "no other file is left");
 }
 
 /// `/dev/shm` is a separate file system nearly everywhere.
@@ -218,7 +222,7 @@ fn a_body_is_copied_to_another_file_system() {
     assert_eq!(fs::read(inbox.folder.path().join("a")).unwrap(), vec![b'x'; 300_000]);
 }
 
-/// The files below a folder that this process has open, also without a name.
+/// The files below a folder that this process has open, including those without a name.
 fn open_below(folder: &Path) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
@@ -353,13 +357,17 @@ impl RequestHandler for Elsewhere {
 
     fn do_put(&self, request: &Request) -> Result<Response> {
         let (written, dropped) = (self.bytes.lock().unwrap().len() as u64, *self.dropped.lock().unwrap());
-        assert_eq!((written, dropped), (request.body().len(), true), "all of it, before the handler is called");
-        assert!(request.body().is_empty() || request.bytes().is_err(), "it is not kept");
+        assert_eq!(
+            (written, dropped),
+            (request.body().len(), true),
+            "the whole body is written, and the writer dropped, before the handler is called"
+        );
+        assert!(request.body().is_empty() || request.bytes().is_err(), "the written body must not also be stored");
         Ok(Response::text(format!("{written}\n")))
     }
 }
 
-/// `BodyPlan::save_to`: a body is written while it arrives, also for the first request of a method, of any length and
+/// `BodyPlan::save_to`: a body is written while it arrives, even for the first request of a method, of any length and
 /// in chunks.
 #[test]
 fn save_to_writes_the_body_as_it_arrives() {

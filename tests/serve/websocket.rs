@@ -57,7 +57,7 @@ impl WebSocketHandler for Guest {
     }
 
     fn closed(&mut self, socket: &Socket, close: &Close) {
-        assert!(self.0.guests.lock().unwrap().remove(socket), "opened before");
+        assert!(self.0.guests.lock().unwrap().remove(socket), "a socket that was opened");
         self.0.ends.lock().unwrap().push((close.code, close.reason.clone()));
     }
 }
@@ -100,7 +100,7 @@ impl House {
     }
 
     fn any_guest(&self) -> Socket {
-        self.guests.lock().unwrap().iter().next().cloned().expect("somebody is there")
+        self.guests.lock().unwrap().iter().next().cloned().expect("a connected client")
     }
 }
 
@@ -145,7 +145,7 @@ fn next_frame(client: &mut Client) -> (u8, Vec<u8>) {
         client.stream.read_exact(&mut long).expect("a length");
         length = u16::from_be_bytes(long).into();
     }
-    assert!(length < 127 || head[1] == 126, "no mask, and not that long: {head:?}");
+    assert!(length < 127 || head[1] == 126, "a frame must have no mask and the shortest length: {head:?}");
     let mut payload = vec![0; length];
     client.stream.read_exact(&mut payload).expect("a payload");
     (head[0], payload)
@@ -161,7 +161,8 @@ type Polite = tungstenite::WebSocket<TcpStream>;
 
 fn polite(running: &Running) -> Polite {
     let stream = running.client().stream;
-    let (mut client, _) = tungstenite::client(format!("ws://{}/ws", running.address), stream).expect("let in");
+    let (mut client, _) =
+        tungstenite::client(format!("ws://{}/ws", running.address), stream).expect("an accepted handshake");
     assert_eq!(text(&mut client), "welcome");
     client
 }
@@ -212,7 +213,7 @@ fn handshakes() {
             head += &String::from_utf8(client.read_to_end()).unwrap().to_lowercase();
         }
         assert!(head.contains(part), "{request}{head}");
-        assert!(!head.contains("extensions"), "none is offered: {head}");
+        assert!(!head.contains("extensions"), "no extension must be accepted: {head}");
     }
 }
 
@@ -294,7 +295,11 @@ fn frames() {
                 came.extend([first, payload.len() as u8]);
                 came.extend(payload);
             }
-            assert_eq!(came.escape_ascii().to_string(), wanted.escape_ascii().to_string(), "{name}, {step} at once");
+            assert_eq!(
+                came.escape_ascii().to_string(),
+                wanted.escape_ascii().to_string(),
+                "{name}, {step} bytes at a time"
+            );
             if *code == 0 {
                 client.send(closed(1000, ""));
             }
@@ -397,7 +402,7 @@ fn blocking_handlers_delay_no_other_client() {
     drop(gate);
     for client in &mut blocked {
         assert_eq!(text(client), "waited");
-        assert_eq!(text(client), "after", "in order");
+        assert_eq!(text(client), "after", "messages must arrive in order");
     }
 }
 
@@ -501,7 +506,7 @@ fn a_slow_client_is_closed_and_delays_no_other() {
     let start = Instant::now();
     let mut sent = 0;
     let error = loop {
-        assert!(start.elapsed() < PATIENCE, "{sent} bytes are kept for one who reads nothing");
+        assert!(start.elapsed() < PATIENCE, "{sent} bytes are kept for a client that reads nothing");
         match to_slow.send(&piece[..]) {
             Ok(()) => sent += piece.len(),
             Err(error) => break error,
@@ -578,7 +583,7 @@ fn a_shutdown_sends_close_frames() {
     running.wait_for("the others are parked", |stats| stats.parked == 19);
     running.handle.shutdown();
     drop(gate);
-    assert_eq!(text(&mut clients[0]), "waited", "handlers may finish");
+    assert_eq!(text(&mut clients[0]), "waited", "a handler in progress can finish");
     for client in &mut clients {
         match client.read().unwrap() {
             tungstenite::Message::Close(Some(close)) => assert_eq!(close.code, CloseCode::Away),
@@ -587,7 +592,7 @@ fn a_shutdown_sends_close_frames() {
         while client.read().is_ok() {}
     }
     let took = running.wait_for_end();
-    assert!(took < Duration::from_secs(4), "they have all answered: {took:?}");
+    assert!(took < Duration::from_secs(4), "all clients have answered, but the stop took {took:?}");
     assert!(house.ends(20).iter().all(|(code, _)| *code == 1001));
 }
 

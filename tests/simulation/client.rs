@@ -241,7 +241,7 @@ impl Talk {
             if !self.take(&answer) {
                 return;
             }
-            let asked = self.asked.pop_front().expect("just looked at");
+            let asked = self.asked.pop_front().expect("a request, which was just looked at");
             if asked.ask.breaks() {
                 fail(format!("{}: request {} was answered, and should not have been", self.id, asked.number));
             }

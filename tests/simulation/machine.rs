@@ -108,7 +108,7 @@ thread_local! {
 
 /// Accesses the machine without a switch.
 pub fn with<R>(action: impl FnOnce(&mut Machine) -> R) -> R {
-    MACHINE.with(|machine| action(machine.borrow_mut().as_mut().expect("a run is under way")))
+    MACHINE.with(|machine| action(machine.borrow_mut().as_mut().expect("a run in progress")))
 }
 
 /// Wakes the threads that wait for this event, if a run is in progress.

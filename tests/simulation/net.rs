@@ -146,7 +146,7 @@ impl Net {
         self.listeners.iter().any(|listener| listener.listening)
     }
 
-    pub fn refuse_newcomers(&mut self, at: usize) {
+    pub fn refuse_new_clients(&mut self, at: usize) {
         self.listeners[at].listening = false;
     }
 
@@ -187,19 +187,19 @@ impl Net {
         Some(Some(id))
     }
 
-    pub fn somebody_waits(&self, at: usize) -> bool {
+    pub fn has_waiting_clients(&self, at: usize) -> bool {
         !self.listeners[at].backlog.is_empty()
     }
 
     pub fn accept(&mut self, at: usize) -> Result<usize, Errno> {
-        if !self.somebody_waits(at) {
+        if !self.has_waiting_clients(at) {
             return Err(Errno::AGAIN);
         }
         if self.descriptors == 0 {
             return Err(Errno::MFILE);
         }
         self.descriptors -= 1;
-        let id = self.listeners[at].backlog.pop_front().expect("just looked at");
+        let id = self.listeners[at].backlog.pop_front().expect("a waiting client, which was just looked at");
         let socket = &mut self.sockets[id];
         socket.accepted = true;
         socket.server_open = true;
@@ -223,7 +223,7 @@ impl Net {
 
     pub fn register_listener(&mut self, at: usize, token: usize) {
         self.listeners[at].registered = Some(Registered { token, interest: IN, listed: false });
-        if self.somebody_waits(at) {
+        if self.has_waiting_clients(at) {
             self.edge(Source::Listener(at), IN);
         }
     }
@@ -296,12 +296,12 @@ impl Net {
         {
             let now = match source {
                 Source::Waker => {
-                    let (token, listed) = self.waker.as_mut().expect("it is listed");
+                    let (token, listed) = self.waker.as_mut().expect("the waker is registered");
                     *listed = false;
                     events.push((*token, IN));
                     continue;
                 }
-                Source::Listener(at) => u32::from(self.somebody_waits(at)) * IN,
+                Source::Listener(at) => u32::from(self.has_waiting_clients(at)) * IN,
                 Source::Socket(id) => self.sockets[id].now(),
             };
             if let Some(registered) = self.registered(source) {

@@ -462,7 +462,7 @@ impl Visit {
                 break;
             }
         }
-        let last = *asks.last().expect("at least one");
+        let last = *asks.last().expect("at least one request");
         let end = match chance.below(10) {
             _ if last.closes() => End::Wait,
             0 | 1 => End::HalfClose,

@@ -49,7 +49,7 @@ pub fn prepare() {
             fail(again.cloned().unwrap_or_else(|| panic.to_string()));
             usual(panic);
         }));
-        log::set_logger(&user::Logger).expect("the only one");
+        log::set_logger(&user::Logger).expect("the only logger of this process");
         log::set_max_level(log::LevelFilter::Warn);
     });
 }
@@ -63,7 +63,7 @@ fn one(log: bool) {
     note!("{plan:?}");
     shuttle::thread::spawn(clock);
     // It binds real sockets, which are then used as simulated ones.
-    let mut server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("it is made");
+    let mut server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("a server");
     for _ in 1..plan.listeners {
         server = server.also("127.0.0.1:0").expect("one more address");
     }
@@ -249,7 +249,7 @@ pub fn many(first: u64, count: u64, threads: u64) {
             })
         })
         .collect();
-    let ends: Vec<_> = runners.into_iter().map(|runner| runner.join().expect("it catches panics")).collect();
+    let ends: Vec<_> = runners.into_iter().map(|runner| runner.join().expect("a runner that catches panics")).collect();
     let steps: u64 = ends.iter().map(|(_, steps)| steps).sum();
     let seconds = began.elapsed().as_secs_f64();
     println!("{count} runs, {steps} steps in {seconds:.1} s: {:.0} runs a second", count as f64 / seconds);

@@ -118,7 +118,7 @@ impl Scheduler for Seeded {
                 let (chance, priorities) = (&mut self.chance, &mut self.priorities);
                 let mut priority =
                     |id: TaskId| *priorities.entry(id.into()).or_insert_with(|| (1 << 16) + chance.below(1 << 32));
-                others.into_iter().max_by_key(|id| priority(*id)).expect("not empty")
+                others.into_iter().max_by_key(|id| priority(*id)).expect("at least one other thread")
             }
         })
     }

@@ -176,13 +176,13 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.guard.as_ref().expect("held until dropped")
+        self.guard.as_ref().expect("a guard that is held until it is dropped")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.guard.as_mut().expect("held until dropped")
+        self.guard.as_mut().expect("a guard that is held until it is dropped")
     }
 }
 
@@ -386,6 +386,6 @@ impl<T> Queue<T> {
 
     fn at_once<R>(&self, action: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
         switch();
-        action(&mut self.0.try_lock().expect("nobody else runs meanwhile"))
+        action(&mut self.0.try_lock().expect("a lock of the simulation, in which one thread runs at a time"))
     }
 }

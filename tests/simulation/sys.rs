@@ -35,7 +35,7 @@ pub struct Socket(usize);
 
 /// The number of a connection, from the address of its client.
 pub fn id_of(address: &Address) -> usize {
-    address.port().expect("not of a Unix socket").into()
+    address.port().expect("an address with a port").into()
 }
 
 /// The address of the real socket that is used as the simulated one.
@@ -70,7 +70,7 @@ impl ListeningSocket {
             if machine.happens(faults.interrupted) {
                 return Err(Errno::INTR);
             }
-            if machine.net.somebody_waits(self.0) && machine.happens(faults.accept) {
+            if machine.net.has_waiting_clients(self.0) && machine.happens(faults.accept) {
                 let (error, lasts) = machine.chance.of(&[
                     (Errno::CONNABORTED, 0),
                     (Errno::PROTO, 0),
@@ -92,20 +92,21 @@ impl ListeningSocket {
             accepted
         })?;
         note!("accepted {id}");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("few connections")));
+        let address =
+            SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("fewer than 65,536 connections")));
         Ok((ClientStream(id), Address::Inet(address)))
     }
 
-    pub fn somebody_waits(&self) -> io::Result<bool> {
+    pub fn has_waiting_clients(&self) -> io::Result<bool> {
         switch();
-        Ok(with(|machine| machine.net.somebody_waits(self.0)))
+        Ok(with(|machine| machine.net.has_waiting_clients(self.0)))
     }
 
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
+    pub fn refuse_new_clients(&self) -> io::Result<()> {
         switch();
         machine::if_under_way(|machine| {
             machine.note(|| "newcomers are refused".to_owned());
-            machine.net.refuse_newcomers(self.0);
+            machine.net.refuse_new_clients(self.0);
             machine.wake(Key::Backlog);
         });
         Ok(())

@@ -34,7 +34,7 @@ pub fn subscribers() -> Vec<Waker> {
 /// Sets the requests of this connection's client.
 pub fn expect(id: usize, meeting: Meeting, asks: Vec<Ask>) {
     ASKS.with_borrow_mut(|all| {
-        assert_eq!(all.len(), id, "connections are numbered as they come");
+        assert_eq!(all.len(), id, "connections are numbered in the order of their arrival");
         all.push((meeting, asks));
     });
 }
@@ -106,7 +106,7 @@ fn file() -> Arc<File> {
     static FILE: OnceLock<Arc<File>> = OnceLock::new();
     let make = || {
         let mut file = tempfile::tempfile().expect("a file");
-        file.write_all(pattern(0, FILE_LENGTH)).expect("it is written");
+        file.write_all(pattern(0, FILE_LENGTH)).expect("a file to write");
         Arc::new(file)
     };
     FILE.get_or_init(make).clone()
@@ -225,8 +225,8 @@ impl Conversation for Talk {
         let input = turn.input.bytes();
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return self.rest(turn) };
         let line = std::str::from_utf8(&input[4..end]).expect("a request");
-        let number: usize = line.parse().expect("its number");
-        assert_eq!(number, self.done, "requests come in order, each once");
+        let number: usize = line.parse().expect("the number of the request");
+        assert_eq!(number, self.done, "requests must arrive in order, each once");
         let ask = self.asks[number];
         note!("{} asks for {ask:?}", self.id);
         self.done += 1;
@@ -388,7 +388,7 @@ impl Talk {
                 Ok(1..) if line.ends_with('\n') => {}
                 _ => return,
             }
-            assert_eq!(line.trim_end(), format!("ask {}", self.done), "requests come in order, each once");
+            assert_eq!(line.trim_end(), format!("ask {}", self.done), "requests must arrive in order, each once");
             self.done += 1;
         }
     }

@@ -163,7 +163,7 @@ fn events_are_passed_on() {
     stopped.send(sealed(format!("{POST}a").as_bytes(), 100));
     stopped.stopping = true;
     stopped.event(Event::ShuttingDown);
-    assert!(stopped.is_open(), "a body under way is received");
+    assert!(stopped.is_open(), "a body in progress must be received");
     stopped.send(sealed(b"bc", 1));
     assert_eq!((statuses(&stopped), stopped.is_open()), ((vec![200], End::Goodbye), false));
 

@@ -63,7 +63,7 @@ fn codings() {
         ("with a Content-Length of 0", "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", Refused(400)),
         ("an unknown coding", "Transfer-Encoding: gzip, chunked\r\n", Refused(501)),
         (
-            "an unknown coding on a line before",
+            "an unknown coding on the line before",
             "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
             Refused(501),
         ),
@@ -268,11 +268,11 @@ fn disk_calls_are_made_in_a_slot_only() {
     peer.send(post("Content-Length: 100\r\n", ""));
     assert_eq!(peer.slots, 1, "before_body");
     peer.send("0123456789");
-    assert_eq!(peer.slots, 1, "memory is full, and nothing more is there yet");
+    assert_eq!(peer.slots, 1, "the memory is full, and no more bytes have arrived");
     peer.send("0");
-    assert_eq!(peer.slots, 2, "the first stretch goes to disk");
+    assert_eq!(peer.slots, 2, "the first part is written to disk");
     peer.send("1".repeat(88));
-    assert_eq!(peer.slots, 2, "this one waits in memory");
+    assert_eq!(peer.slots, 2, "the second part waits in memory");
     peer.send("1");
     assert_eq!(peer.slots, 3, "the last stretch, and with it the handler: {}", peer.text());
 }

@@ -493,21 +493,21 @@ fn single_valued_response_fields_stay_single() {
         ("one type", Response::text("a").with_added_header("content-type", "text/x"), "200 content-type: text/x"),
         ("one tag", Response::text("a").with_etag(etag()).with_added_header("etag", "\"b\""), "200 etag: \"b\""),
         ("one location", Response::redirect("/a").with_added_header("location", "/b"), "303 location: /b"),
-        ("a tag that is none", Response::text("a").with_header("etag", "a"), "500"),
-        ("a date that is none", Response::text("a").with_header("date", "today"), "500"),
+        ("an invalid tag", Response::text("a").with_header("etag", "a"), "500"),
+        ("an invalid date", Response::text("a").with_header("date", "today"), "500"),
         (
             "a date",
             Response::text("a").with_header("date", "Thu, 16 Jun 2022 06:34:59 GMT"),
             "200 date: Thu, 16 Jun 2022 06:34:59 GMT",
         ),
-        ("a time that is none", Response::text("a").with_header("last-modified", "1655361299"), "500"),
+        ("an invalid time", Response::text("a").with_header("last-modified", "1655361299"), "500"),
         (
-            "a length taken back",
+            "a length that is removed",
             Response::text("a").with_header("content-length", "5").without_header("content-length"),
             "200 content-length: 1",
         ),
         (
-            "a close taken back",
+            "a close that is removed",
             Response::text("a").with_header("connection", "close").without_header("connection"),
             "200 connection: ",
         ),
@@ -553,7 +553,11 @@ fn a_416_keeps_selected_response_fields() {
     assert_eq!((sent.header("content-language"), sent.header("vary")), (None, Some("origin")));
     assert_eq!(sent.header("content-range"), Some("bytes */10"));
     let several = http.respond(&Request::get("/").with_header("range", "bytes=0-1,4-5"));
-    assert_eq!((several.status().as_u16(), several.header("content-range")), (206, None), "each part has its own");
+    assert_eq!(
+        (several.status().as_u16(), several.header("content-range")),
+        (206, None),
+        "each part has its own Content-Range"
+    );
 }
 
 /// A field with the method to use, as in some frameworks.
@@ -682,10 +686,10 @@ fn hooks_of_skipped_handlers_do_not_run() {
             Ok(Response::text("hello"))
         }
         fn finish_response(&self, request: &Request, response: Response) -> Response {
-            response.with_header("x-user", request.value::<User>().expect("behind Members").name())
+            response.with_header("x-user", request.value::<User>().expect("a user, which `Members` has stored").name())
         }
         fn log_request(&self, record: &LogRecord<'_>) {
-            record.user().expect("behind Members");
+            record.user().expect("a user, which `Members` has stored");
         }
     }
     for http in [

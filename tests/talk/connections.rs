@@ -73,7 +73,7 @@ fn requests_after_a_close_are_ignored() {
     peer.send(format!("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{GET}"));
     assert_eq!(Answer::all(&peer.said, &[]).len(), 1);
     assert!(!peer.is_open());
-    assert_eq!(peer.unused(), GET.len(), "left there, so that the close lingers");
+    assert_eq!(peer.unused(), GET.len(), "the rest must stay unread, so that the close lingers");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_half_closed_client_gets_its_responses() {
         ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[400]),
         ("half a chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", &[400]),
         (
-            "no body, but an expectation",
+            "an expectation without a body",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
             &[400],
         ),
@@ -117,17 +117,17 @@ fn clocks() {
     assert_eq!(peer.next, Next::Idle { within: seconds(1) }, "silent");
     peer.send("G");
     let Next::Read { stage: first, within, evictable: true, .. } = peer.next else { panic!("{:?}", peer.next) };
-    assert_eq!(within, seconds(2), "the head began");
+    assert_eq!(within, seconds(2), "the clock of the head began with its first byte");
     peer.send("ET /");
     let again = Next::Read { stage: first, within, evictable: true, at_min_rate: false };
-    assert_eq!(peer.next, again, "no byte renews the clock");
+    assert_eq!(peer.next, again, "a byte must not renew the clock");
     peer.send(" HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
     let Next::Read { stage: second, within, evictable: false, at_min_rate: true } = peer.next else {
         panic!("{:?}", peer.next)
     };
-    assert!(second != first && within == seconds(3), "the body is another stage");
+    assert!(second != first && within == seconds(3), "the body must be another stage");
     peer.send("x".repeat(199_999));
-    assert_eq!(peer.next, Next::read_at_min_rate(second, within), "all of it is one stage");
+    assert_eq!(peer.next, Next::read_at_min_rate(second, within), "the whole body must be one stage");
     peer.send("x");
     assert_eq!(peer.next, Next::Idle { within: seconds(1) });
     peer.send("G");
@@ -172,7 +172,7 @@ fn a_shutdown_finishes_current_requests() {
     sends.stopping = true;
     let awaited = sends.next.clone();
     sends.event(Event::ShuttingDown);
-    assert_eq!(sends.next, awaited, "a body under way is finished, by the same clock");
+    assert_eq!(sends.next, awaited, "a body in progress is finished under the same clock");
     sends.send("c");
     let answers = Answer::all(&sends.said, &[]);
     assert_eq!((sends.next, answers[0].text().as_str()), (Next::Close, "POST /\nabc"));
@@ -202,9 +202,9 @@ fn a_response_that_cannot_continue_is_reset() {
         peer.next
     };
     let five = || Response::sized_stream(std::io::repeat(b'x').take(5), 6);
-    assert_eq!(with(five), Next::Abort, "it is too short");
-    assert_eq!(with(|| Response::stream(Failing)), Next::Abort, "its source fails");
-    assert_eq!(with(|| Response::stream(Panicking)), Next::Abort, "its source panics");
+    assert_eq!(with(five), Next::Abort, "a body that is too short");
+    assert_eq!(with(|| Response::stream(Failing)), Next::Abort, "a body whose source fails");
+    assert_eq!(with(|| Response::stream(Panicking)), Next::Abort, "a body whose source panics");
 }
 
 struct Failing;
@@ -242,6 +242,6 @@ fn only_a_requests_own_poll_time_is_passed_on() {
 fn an_idle_client_costs_little_memory() {
     let http = mirror();
     let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
-    let talk = http.meet(&client).expect("everybody is met");
+    let talk = http.meet(&client).expect("a client that is accepted");
     assert!(std::mem::size_of_val(&*talk) <= 40, "{} bytes", std::mem::size_of_val(&*talk));
 }

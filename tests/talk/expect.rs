@@ -113,7 +113,7 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
             assert_eq!(texts.get(1).map(String::as_str), open.then_some("/next"), "{name}, {cut}");
             assert_eq!(peer.is_open(), open, "{name}, {cut}");
             let lingers = peer.unused() > 0 || peer.next == Next::Linger;
-            assert!(open || !is_known || lingers, "a refused request lingers: {name}, {cut}");
+            assert!(open || !is_known || lingers, "a rejected request must linger: {name}, {cut}");
         }
     }
 }

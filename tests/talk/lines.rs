@@ -102,7 +102,7 @@ fn each_wait_has_its_own_deadline() {
     assert_eq!(
         peer.next,
         Next::Read { stage: first, within, evictable: true, at_min_rate: false },
-        "no byte renews the clock"
+        "a byte must not renew the clock"
     );
     peer.send("\nc");
     let Next::Read { stage: second, .. } = peer.next else { panic!("{:?}", peer.next) };

@@ -507,6 +507,6 @@ fn a_rejection_discards_the_body_plan() {
         let mut peer = Peer::new(&Http::new(app));
         peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nright");
         assert!(peer.text().ends_with("5 bytes, 403"), "{what}: {}", peer.text());
-        assert!(tape.0.lock().unwrap().is_empty(), "{what}: what was refused is written");
+        assert!(tape.0.lock().unwrap().is_empty(), "{what}: a rejected body was written");
     }
 }

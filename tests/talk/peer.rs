@@ -206,7 +206,7 @@ impl Peer {
         }
         turn = turn.keeping_handover(&mut successor);
         turn.set_polled(self.polled);
-        let conversation = self.conversation.as_mut().expect("turned away");
+        let conversation = self.conversation.as_mut().expect("a conversation that was not rejected");
         let next = match event {
             Some(event) => conversation.event(event, &mut turn),
             None => conversation.turn(&mut turn),
@@ -225,7 +225,7 @@ impl Peer {
     /// The engine ends the idle connection.
     pub fn end_idle(&mut self) -> &mut Peer {
         assert!(matches!(self.next, Next::Idle { .. }), "{:?}", self.next);
-        let conversation = self.conversation.as_mut().expect("turned away");
+        let conversation = self.conversation.as_mut().expect("a conversation that was not rejected");
         conversation.goodbye(&mut Turn::new(&mut self.input, &mut self.output, &self.client));
         self.next = Next::Close;
         self.write();
@@ -242,7 +242,7 @@ impl Peer {
                 Piece::File { file, start, length } => {
                     let old = plain.len();
                     plain.resize(old + *length as usize, 0);
-                    file.read_exact_at(&mut plain[old..], *start).expect("as much as was promised");
+                    file.read_exact_at(&mut plain[old..], *start).expect("as many bytes as the response promised");
                 }
                 other => panic!("a piece that nobody here knows: {other:?}"),
             }
@@ -319,7 +319,7 @@ impl Answer {
     fn first(said: &[u8], to_head: bool) -> (Answer, &[u8]) {
         let shown = String::from_utf8_lossy(said);
         let end = said.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("no head: {shown:?}"));
-        let head = std::str::from_utf8(&said[..end]).expect("a head of ours is ASCII");
+        let head = std::str::from_utf8(&said[..end]).expect("the head of a response in ASCII");
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
         let status: u16 = status[..3].parse().expect("a status");

@@ -150,7 +150,7 @@ fn limits() {
         ("as many fields as may be", fields(3), Kept("")),
         ("more fields", fields(4), Refused(431)),
         (
-            "as many field lines as may be, and a body",
+            "the maximum number of field lines, and a body",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab".into(),
             Kept("ab"),
         ),

@@ -129,7 +129,11 @@ fn forms() {
     ] {
         assert_eq!(send(kind, body).unwrap_err().status(), status, "{kind}: {:.20}", body);
     }
-    assert_eq!(Request::get("/").with_body("a=1").form().unwrap_err().status(), 415, "no type");
+    assert_eq!(
+        Request::get("/").with_body("a=1").form().unwrap_err().status(),
+        415,
+        "a form without a type must be rejected"
+    );
 }
 
 #[test]

@@ -121,7 +121,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Reads from a stream. If the machine was stopped meanwhile, a read with a timeout is interrupted, and begins again.
+/// Reads from a stream. If the machine was stopped during a read, a read with a timeout is interrupted, and begins again.
 pub fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(bytes) {
@@ -141,7 +141,7 @@ pub fn run_over(transports: &[&str], tests: &[&str]) {
     let run = |transport: &str| {
         let mut command = Command::new(std::env::current_exe().expect("a program"));
         command.env("MODEST_TRANSPORT", transport).env("TMPDIR", folder.path());
-        let output = command.args(tests).output().expect("it runs");
+        let output = command.args(tests).output().expect("the tests in another process");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let why = format!("over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
         (!output.status.success()).then_some(why)

@@ -49,7 +49,7 @@ fn notes_belong_to_their_owner() {
     assert_eq!(std::fs::read_to_string(audit).unwrap(), "ada added 1\nada removed 1\n");
 }
 
-/// Each error is JSON, also for a page of the other site, and has an id that is in the log.
+/// Each error is JSON, even for a page of the other site, and has an id that is in the log.
 #[test]
 fn every_error_is_json() {
     let api = start_with(Path::new("/dev/full"));
@@ -132,6 +132,6 @@ fn each_request_is_a_line_of_json() {
     assert_eq!((&lines[0]["target"], &lines[0]["user_agent"]), (&json!("/notes?a=b"), &json!("\"test\"")));
     assert!(
         log.iter().any(|line| line.contains("ERROR") && line.contains("No space left")),
-        "why it was a 500: {log:?}"
+        "the log must contain the cause of the 500: {log:?}"
     );
 }

@@ -62,7 +62,7 @@ fn photos_arrive_and_are_listed() {
     assert_eq!(inbox.get("/photos/a-1.jpg").body, large);
     let listing = inbox.get("/photos/");
     assert!(["a.jpg", "a-1.jpg", "b.png", "5.0 MiB"].iter().all(|text| listing.body.contains(text)), "{listing:?}");
-    assert!(!listing.head.contains("sandbox"), "it has a script of its own: {listing:?}");
+    assert!(!listing.head.contains("sandbox"), "the listing must be able to run its script: {listing:?}");
     assert_eq!(inbox.get("/").status, 200);
     wait_for(&inbox, |arriving| *arriving == serde_json::json!([]));
 }
@@ -77,14 +77,14 @@ fn upload_progress_is_shown_and_a_cancelled_upload_is_removed() {
     wait_for(&inbox, |arriving| {
         arriving[0]["length"] == 500 << 20 && arriving[0]["received"].as_u64() > Some(32 << 20)
     });
-    assert_eq!(open_files(&inbox, folder.path()), 1, "spooled where it will stay, and without a name");
+    assert_eq!(open_files(&inbox, folder.path()), 1, "the body must be an unnamed file in its final folder");
     assert!(names(folder.path()).is_empty());
     drop(client);
     wait_for(&inbox, |arriving| *arriving == serde_json::json!([]));
     assert_eq!((names(folder.path()).len(), open_files(&inbox, folder.path())), (0, 0));
 }
 
-/// The files of this folder that the program has open, also without a name.
+/// The files of this folder that the program has open, including those without a name.
 fn open_files(inbox: &Built, folder: &Path) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", inbox.pid().as_raw_nonzero())).unwrap();
     let links = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());

@@ -114,9 +114,13 @@ fn cross_site_forms_and_forged_sessions_are_rejected() {
     ada.get("/");
 
     let mut other = Browser { login: &login, cookie: ada.cookie.clone(), token: "0".repeat(32) };
-    assert_eq!(other.post("/logout", "").status, 403, "another token");
+    assert_eq!(other.post("/logout", "").status, 403, "a token of another session was accepted");
     let mut stranger = Browser { login: &login, cookie: String::new(), token: ada.token.clone() };
-    assert_eq!(stranger.post("/logout", "").field("location"), Some("/login"), "no session, and nobody is logged out");
+    assert_eq!(
+        stranger.post("/logout", "").field("location"),
+        Some("/login"),
+        "a request without a session must log no one out"
+    );
     let evil = [FORM, "Sec-Fetch-Site: cross-site", &format!("Cookie: {}", ada.cookie)];
     let answer = login.ask("POST", "/logout", &evil, &format!("csrf_token={}", ada.token));
     assert_eq!(answer.status, 403, "a page of another site: {answer:?}");
@@ -130,5 +134,5 @@ fn cross_site_forms_and_forged_sessions_are_rejected() {
         let answer = login.ask("GET", "/", &[&format!("Cookie: {cookie}")], "");
         assert!(answer.status == 303 && answer.field("location") == Some("/login"), "byte {at}: {answer:?}");
     }
-    assert_eq!(ada.get("/").status, 200, "the true one still is one");
+    assert_eq!(ada.get("/").status, 200, "the real session must still be valid");
 }

@@ -40,7 +40,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
 fn listen(inbox: &Built) -> impl Iterator<Item = String> + use<> {
     let mut client: TcpStream = inbox.connect();
     client.write_all(b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    let lines = BufReader::new(client).lines().map(|line| line.expect("an event"));
+    let lines = BufReader::new(client).lines().map(|line| line.expect("a line of an event"));
     lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
 }
 

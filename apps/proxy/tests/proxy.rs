@@ -249,9 +249,9 @@ fn websockets_are_forwarded() {
     while last.read().is_ok() {}
     drop(clients); // they disconnect without a close
     upstream.wait_until_all_have_left();
-    assert_eq!(proxy.get("/").status, 426, "as the upstream says");
+    assert_eq!(proxy.get("/").status, 426, "the status of the upstream is passed on");
     let refused = proxy.ask("GET", "/", &["Connection: Upgrade", "Upgrade: websocket"], "");
-    assert_eq!(refused.status, 426, "a handshake without a version: {refused:?}");
+    assert_eq!(refused.status, 426, "a handshake without a version must be rejected: {refused:?}");
 }
 
 #[test]
@@ -273,11 +273,14 @@ fn closing_one_direction_leaves_the_other_open() {
         one.shutdown(Shutdown::Write).unwrap();
         let mut came = String::new();
         other.read_to_string(&mut came).unwrap();
-        assert_eq!(came, "the last", "and its end; the upstream first: {upstream_first}");
+        assert_eq!(
+            came, "the last",
+            "the last bytes and the end must arrive; the upstream ends first: {upstream_first}"
+        );
         other.write_all(b"not yet").unwrap();
         read_until(one, b"not yet").unwrap();
         other.shutdown(Shutdown::Write).unwrap();
-        assert!(built::ended(one), "the upstream first: {upstream_first}");
+        assert!(built::ended(one), "the other side must see the end; the upstream ends first: {upstream_first}");
     }
 }
 
@@ -321,7 +324,11 @@ fn silent_event_streams_hold_no_worker() {
             client
         })
         .collect();
-    assert_eq!(proxy.get("/").body, "here", "beside more streams than there are workers");
+    assert_eq!(
+        proxy.get("/").body,
+        "here",
+        "a page must be served although more streams are open than there are workers"
+    );
     news.send(ServerEvent::new("hello"));
     for client in &mut clients {
         read_until(client, b"data: hello\n\n").unwrap();

@@ -100,5 +100,5 @@ fn invalid_requests_are_rejected() {
     for (method, target, status) in [("GET", "/nothing", 404), ("GET", "/a/b", 404), ("DELETE", "/links", 405)] {
         assert_eq!(shortener.ask(method, target, &[], "").status, status, "{method} {target}");
     }
-    assert!(!shortener.get("/").body.contains("<td>"), "nothing of it was kept");
+    assert!(!shortener.get("/").body.contains("<td>"), "nothing of the rejected request must be stored");
 }

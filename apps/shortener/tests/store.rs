@@ -73,7 +73,7 @@ fn sessions_in_sqlite() {
     assert_eq!(ask("/out").text(), "");
     assert_eq!(ask("/").text(), "");
     let rows = |db: &SqliteSessions| db.db().query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, i64>(0));
-    assert_eq!(rows(&store).unwrap(), 0, "it has ended on the server, too");
+    assert_eq!(rows(&store).unwrap(), 0, "the session must also end on the server");
     store.save("key", b"old", SystemTime::now() - Duration::from_secs(60)).unwrap();
     assert_eq!((rows(&store).unwrap(), rows(&open()).unwrap()), (1, 0));
 }

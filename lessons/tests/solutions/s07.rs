@@ -81,12 +81,12 @@ fn a_writable_socket_is_reported_on_the_edge_only() {
         poll.poll(&mut events, Some(Duration::from_millis(wait))).unwrap();
         !events.is_empty()
     };
-    assert!(reported(1000), "there is room");
-    assert!(!reported(0), "there still is, and nothing is reported");
+    assert!(reported(1000), "the socket is writable");
+    assert!(!reported(0), "still writable, and no event is reported");
     while ours.write(&[0; 65_536]).is_ok() {}
     assert!(!reported(0), "full");
     while theirs.read(&mut [0; 65_536]).is_ok() {}
-    assert!(reported(1000), "there is room again");
+    assert!(reported(1000), "the socket is writable again");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn an_event_during_a_turn_is_found_when_parking() {
     let (client, other) = (table.wake(ME).unwrap(), forgetful.wake().unwrap());
     assert_eq!((table.wake(ME), forgetful.wake()), (None, None), "an event, while a worker has the client");
     assert_eq!(table.park(ME, client), Some("a client"), "another turn");
-    assert_eq!(forgetful.park(other), None, "parked, and no event will come");
+    assert_eq!(forgetful.park(other), None, "parked, and no event will wake it");
     assert_eq!(table.park(ME, "a client"), None);
     assert_eq!(table.wake(ME), Some("a client"));
 }

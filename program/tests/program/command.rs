@@ -40,7 +40,7 @@ fn the_banner_matches_python_and_the_site_is_served() {
         let found = answer.field("content-type").unwrap_or_default();
         assert!(answer.status == 200 && found.starts_with(kind), "{target}: {answer:?}");
     }
-    assert!(modest.get("/files/").body.contains("alphabet.txt"), "a listing where there is no index");
+    assert!(modest.get("/files/").body.contains("alphabet.txt"), "a folder without an index file has a listing");
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn a_trusted_proxys_forwarded_host_is_used() {
     }
 }
 
-/// A field for all responses is also in those of layers, of the program and of the parser.
+/// A field for all responses is in those of layers, of the program and of the parser.
 #[test]
 fn a_global_response_field_is_in_every_response() {
     let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
@@ -557,13 +557,16 @@ fn addresses_are_shared_between_processes_and_families() {
     let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
     assert_eq!((two.address, two.get("/").status), (one.address, 200));
     let (code, _, err) = run(&mut modest(["www", "-p", &port]));
-    assert!(code == Some(1) && err.contains("is already in use"), "who does not share is refused: {err}");
+    assert!(
+        code == Some(1) && err.contains("is already in use"),
+        "a process that does not share the port must be rejected: {err}"
+    );
     if TcpListener::bind("[::1]:0").is_err() {
         return; // no IPv6 here
     }
     let six = Built::start(&mut modest(["www", "-b", "[::]:0", "--ipv6-only"]));
     let port = six.address.port();
-    assert!(TcpListener::bind(("0.0.0.0", port)).is_ok(), "IPv4 is left out");
+    assert!(TcpListener::bind(("0.0.0.0", port)).is_ok(), "with --ipv6-only the IPv4 port stays free");
 }
 
 #[test]
@@ -593,7 +596,7 @@ fn connections_per_address_are_limited() {
         assert_eq!(read_answer(client).status, 200);
     }
     let mut third = modest.connect();
-    assert!(third.read(&mut [0]).is_err(), "it is reset");
+    assert!(third.read(&mut [0]).is_err(), "the third connection must be reset");
 }
 
 #[test]
@@ -1235,7 +1238,7 @@ fn the_health_check_announces_a_delayed_shutdown() {
     let begun = std::time::Instant::now();
     modest.signal(Signal::TERM);
     wait_for(|| modest.get("/up").status == 503);
-    assert_eq!(modest.get("/a").body, "there", "a newcomer is served");
+    assert_eq!(modest.get("/a").body, "there", "a new client is served");
     let mut responses = vec![];
     while responses.last().is_none_or(|(_, connection): &(u16, Option<String>)| connection.is_none()) {
         responses.push(ask("/a"));
@@ -1342,7 +1345,7 @@ fn folders_accept_uploads_only_where_enabled() {
         let (modest, status) = put(words, target);
         assert_eq!(status, expected, "{words:?} {target}");
         let deleted = modest.ask("DELETE", target, &[], "").status;
-        assert_eq!(deleted, 405, "{words:?}: not unless it is said");
+        assert_eq!(deleted, 405, "{words:?}: DELETE needs --allow-delete");
         for name in ["in/new", "other/new", "in/there (1)"] {
             let _ = std::fs::remove_file(files.path().join(name)); // in one of the two folders
         }
@@ -1478,7 +1481,7 @@ fn a_confined_program_accepts_uploads() {
     assert_eq!(
         moved,
         if numbers >= vec![5, 19] { 201 } else { 409 },
-        "between folders, by a rule that Landlock has had since 5.19"
+        "between folders, by a rule that Landlock has since Linux 5.19"
     );
     assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
 }
@@ -1792,13 +1795,16 @@ fn help_and_version_are_printed_on_stdout() {
     let (code, help, err) = run(&mut modest(["--help"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     for word in ["--bind", "--port", "--idle-timeout", "--quiet", "--verbose", "--help", "--version", "[DIR]"] {
-        assert!(help.contains(word), "{word} is not in: {help}");
+        assert!(help.contains(word), "{word} is missing in: {help}");
     }
-    assert!(help.lines().all(|line| line.len() <= 80), "it fits a terminal: {help}");
+    assert!(help.lines().all(|line| line.len() <= 80), "a line of the help is longer than 80 columns: {help}");
     let (code, brief, err) = run(&mut modest(["-h"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(brief.contains("--bind") && !brief.contains("--idle-timeout"), "{brief}");
-    assert!(brief.lines().count() <= 40 && brief.lines().all(|line| line.len() <= 80), "it fits a screen: {brief}");
+    assert!(
+        brief.lines().count() <= 40 && brief.lines().all(|line| line.len() <= 80),
+        "the short help does not fit on a screen: {brief}"
+    );
     for (words, part) in [
         (&["--man"][..], ".TH modest"),
         (&["--man"], "\n.SH \"EXIT STATUS\"\n"),
@@ -1867,7 +1873,7 @@ fn the_log_uses_local_time() {
         line.split([' ', ':']).nth(4).and_then(|hour| hour.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
     };
     let ahead = (hour("XYZ-5") - hour("UTC0")).rem_euclid(24);
-    assert!(ahead == 5 || ahead == 4, "five hours east of Greenwich, or the hour turned meanwhile: {ahead}");
+    assert!(ahead == 5 || ahead == 4, "five hours ahead of UTC, or four if a new hour has begun: {ahead}");
 }
 
 #[test]
@@ -1969,7 +1975,7 @@ fn a_second_signal_ends_the_program_at_once() {
         let mut idle = modest.connect();
         let mut client = download(&modest);
         modest.signal(first);
-        assert!(ended(&mut idle), "the stop has begun");
+        assert!(ended(&mut idle), "the shutdown has begun");
         let asked = std::time::Instant::now();
         modest.signal(second);
         let (status, ..) = modest.end();
@@ -1977,7 +1983,7 @@ fn a_second_signal_ends_the_program_at_once() {
         assert!(asked.elapsed() < PATIENCE / 6, "{first:?} {second:?}: {:?}", asked.elapsed());
         let mut rest = Vec::new();
         let _ = client.read_to_end(&mut rest); // an end or a reset
-        assert!((rest.len() as u64) < LARGE, "it was cut short");
+        assert!((rest.len() as u64) < LARGE, "the response must be cut short");
     }
 }
 
@@ -2013,5 +2019,5 @@ fn one_file_is_at_its_name() {
         assert!(shown.ends_with("linux%201.iso"), "{words:?}: {shown}");
     }
     let modest = Built::start(modest(["/iso=linux 1.iso", "-p", "0"]).current_dir(&files));
-    assert_eq!(modest.get("/iso/").body, "an image", "a path of its own");
+    assert_eq!(modest.get("/iso/").body, "an image", "a file at its own path");
 }

@@ -26,7 +26,7 @@ fn certificate(folder: &Path, name: &str) -> String {
 
 /// The response to a GET of `/`, from a server with this certificate.
 fn get(modest: &Built, trusted: &str) -> Answer {
-    try_get(modest, trusted).expect("a handshake, an answer and a goodbye")
+    try_get(modest, trusted).expect("a handshake, a response and a goodbye")
 }
 
 fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
@@ -80,7 +80,7 @@ fn a_second_port_redirects() {
     let modest = Built::start(&mut modest(["www", "-p", "0", "--tls-self-signed=a.example", "--redirect-to-https=0"]));
     let lines: Vec<String> = std::iter::from_fn(|| modest.out_line()).take(4).collect();
     let second = lines.iter().find_map(|line| line.trim().strip_prefix("http://")?.split('/').next());
-    let mut stream = TcpStream::connect(second.expect("it is told")).unwrap();
+    let mut stream = TcpStream::connect(second.expect("the address that redirects, on stdout")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /x HTTP/1.1\r\nHost: a.example:80\r\nConnection: close\r\n\r\n").unwrap();
     let mut said = String::new();

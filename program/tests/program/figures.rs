@@ -32,7 +32,7 @@ fn metrics_are_served_beside_files() {
             assert_eq!(value(&answer.body, sample), Some(expected), "{words:?} {sample}: {}", answer.body);
         }
     }
-    assert_eq!(start(&[]).get("/metrics").status, 404, "only if it is asked for");
+    assert_eq!(start(&[]).get("/metrics").status, 404, "metrics are served only with --metrics");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn metrics_have_their_own_address() {
     assert_eq!(
         [modest.get("/").status, modest.get("/metrics").status],
         [421, 421],
-        "refused, and counted all the same"
+        "a rejected request is also counted"
     );
     let page = scrape("/metrics");
     assert_eq!(
@@ -61,7 +61,7 @@ fn metrics_have_their_own_address() {
         page.body
     );
     let others = page.body.lines().filter(|line| line.starts_with("modest_connections_accepted_total{"));
-    assert_eq!(others.count(), 1, "its own listener is not among them");
+    assert_eq!(others.count(), 1, "the listener of the metrics is not counted");
     assert_eq!(scrape("/").status, 404);
     let (status, _, err) = modest.stop();
     assert!(
@@ -105,7 +105,11 @@ fn metrics_include_reloads_lost_lines_and_free_space() {
     assert_eq!(value(&page, "modest_log_lines_lost_total"), Some(0.0), "{page}");
     for name in ["modest_folder_free_bytes", "modest_folder_free_inodes"] {
         assert!(value(&page, &format!("{name}{{folder=\"/inbox\"}}")).is_some_and(|free| free > 0.0), "{page}");
-        assert_eq!(page.matches(&format!("{name}{{")).count(), 1, "only folders that take files: {page}");
+        assert_eq!(
+            page.matches(&format!("{name}{{")).count(),
+            1,
+            "only folders that accept files are measured: {page}"
+        );
     }
 }
 

@@ -103,7 +103,7 @@ fn the_user_file_is_reloaded() {
     std::fs::write(&users, ADA).unwrap();
     let begun = std::time::Instant::now();
     while get(&modest, "/a.txt", &[AS_BOB]).status == 200 {
-        assert!(begun.elapsed() < PATIENCE, "bob still passes");
+        assert!(begun.elapsed() < PATIENCE, "bob was still accepted");
     }
     std::fs::write(&users, "ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=\n").unwrap();
     loop {
@@ -294,7 +294,11 @@ fn the_echo_of_the_terminal_is_restored() {
                 Signal::TSTP | Signal::STOP => {
                     let status = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap().1;
                     assert!(status.stopped(), "{signals:?}: {status:?}");
-                    assert_eq!(terminal.echoes(), signal == Signal::TSTP, "{signals:?}: while it is stopped");
+                    assert_eq!(
+                        terminal.echoes(),
+                        signal == Signal::TSTP,
+                        "{signals:?}: echo while the program is stopped"
+                    );
                 }
                 _ => {}
             }
@@ -302,7 +306,7 @@ fn the_echo_of_the_terminal_is_restored() {
         rustix::io::write(&terminal.ours, typed.as_bytes()).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), code, "{signals:?}");
-        assert!(terminal.echoes(), "{signals:?}: at the end");
+        assert!(terminal.echoes(), "{signals:?}: echo after the end");
     }
 }
 

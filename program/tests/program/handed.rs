@@ -93,7 +93,7 @@ fn a_socket_is_taken_over_by_its_number() {
         let answer = get_at(address).unwrap();
         assert!(answer.starts_with("HTTP/1.1 "), "{word}: {answer:?}");
         started.stop();
-        assert!(TcpStream::connect(address).is_err(), "{word}: it still listens");
+        assert!(TcpStream::connect(address).is_err(), "{word}: the old process still listens");
     }
 }
 
@@ -323,7 +323,7 @@ fn a_successor_takes_over_without_one_failed_connection() {
             let mut command = modest(["-q", "-b", "fd:0"]);
             command.current_dir(&files).stdout(Stdio::piped());
             let mut started = Started::new(command, socket());
-            assert!(started.line().starts_with("Serving HTTP on "), "it serves");
+            assert!(started.line().starts_with("Serving HTTP on "), "the banner");
             started
         };
         let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -366,7 +366,7 @@ fn a_successor_takes_over_without_one_failed_connection() {
         assert!(failures.is_empty(), "{} of {answered} clients failed, first: {}", failures.len(), failures[0]);
         serving.stop();
     }
-    assert!(fs::exists(&path).unwrap(), "the file of the one who made the socket stays");
+    assert!(fs::exists(&path).unwrap(), "the socket file of the process that created it must stay");
 }
 
 /// Ends the load even if the test fails. Otherwise the failed test would wait for the load.

@@ -38,7 +38,7 @@ impl Backend {
 
     #[track_caller]
     fn next(&self) -> Seen {
-        self.seen.recv_timeout(PATIENCE).expect("something of the backend")
+        self.seen.recv_timeout(PATIENCE).expect("an event of the backend")
     }
 
     /// The next head, with its connection.
@@ -458,7 +458,7 @@ fn each_client_gets_its_own_response() {
             });
         }
     });
-    assert!(*shared.lock().unwrap() > 1, "no connection was kept");
+    assert!(*shared.lock().unwrap() > 1, "no connection was used twice");
 }
 
 /// Responds with the name in the path. The number decides when the connection ends: before, in or after a request.

@@ -76,7 +76,7 @@ fn the_table_of_sizes_matches_the_code() {
         };
         line.trim_matches('|').split('|').map(number).collect()
     };
-    let table = page.split("| `--compress-cache` |").nth(1).expect("the table is there");
+    let table = page.split("| `--compress-cache` |").nth(1).expect("the table of default limits");
     let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).map(row).collect();
     assert!(rows.len() > 3, "{rows:?}");
     for row in rows {
@@ -102,7 +102,7 @@ fn memory_hungry_clients_do_not_grow_a_small_server() {
     let rows: [(&str, &[&str], Vec<u8>); 7] = [
         ("half heads", &[], head("GET", "", 30_000)),
         (
-            "bodies that are to be kept in memory",
+            "bodies that are kept in memory",
             &["--upload"],
             body(
                 head("POST", "Content-Length: 65000\r\nContent-Type: multipart/form-data; boundary=a\r\n", 10),
@@ -120,7 +120,7 @@ fn memory_hungry_clients_do_not_grow_a_small_server() {
                 .collect(),
         ),
         (
-            "large heads of bodies that do not come",
+            "large heads whose bodies do not arrive",
             &["--upload"],
             body(head("PUT", "Content-Length: 10\r\n", 30_000), 1),
         ),

@@ -42,7 +42,7 @@ impl ByHand {
 
     #[track_caller]
     fn asked_nothing(&self) {
-        assert!(self.requests.try_recv().is_err(), "the backend got a request");
+        assert!(self.requests.try_recv().is_err(), "the backend received an unexpected request");
     }
 }
 
@@ -146,8 +146,8 @@ fn heads_pass_without_what_belongs_to_one_connection() {
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
         drop((client, upstream));
     }
-    assert_eq!(modest.get("/a.txt").body, "a file", "the folder is beside it");
-    assert_eq!(modest.get("/apis").status, 404, "a name that only begins like it");
+    assert_eq!(modest.get("/a.txt").body, "a file", "the folder next to the proxy is served");
+    assert_eq!(modest.get("/apis").status, 404, "a path that only begins like the proxied one is not passed on");
     backend.asked_nothing();
 }
 
@@ -219,7 +219,7 @@ fn answers_pass() {
         for line in fields {
             assert!(head.lines().any(|shown| shown == *line), "{answer:?}: {line} is missing in {head}");
         }
-        assert!(!head.contains("x-b: 7"), "a field of the connection: {head}");
+        assert!(!head.contains("x-b: 7"), "a hop-by-hop field was passed on: {head}");
     }
     assert_eq!(modest.ask("TRACE", "/api/", &[], "").status, 501);
     backend.asked_nothing();
@@ -461,7 +461,11 @@ fn uploads_that_are_not_read_hold_no_worker() {
         (client, upstream)
     };
     let held: Vec<_> = (0..8).map(|_| upload()).collect();
-    assert_eq!(modest.get("/a.txt").body, "a file", "beside 8 uploads that are not read");
+    assert_eq!(
+        modest.get("/a.txt").body,
+        "a file",
+        "a file is served while 8 uploads wait for a backend that does not read"
+    );
     let full = modest.get("/api/x");
     assert!(full.status == 429 && full.body.contains("Too many requests from this address"), "{full:?}");
     backend.asked_nothing();
@@ -472,7 +476,7 @@ fn uploads_that_are_not_read_hold_no_worker() {
     for (_, mut upstream) in upstreams {
         let mut rest = Vec::new();
         let _ = upstream.read_to_end(&mut rest); // a reset is an end as well
-        assert!(rest.len() < size, "the request is incomplete");
+        assert!(rest.len() < size, "the backend must see an incomplete request");
     }
     for (client, mut upstream) in next {
         upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -683,7 +687,7 @@ fn waiting_requests_hold_no_worker() {
         }
         streams.push((client, upstream));
     }
-    assert_eq!(modest.get("/a.txt").body, "a file", "beside 12 that wait");
+    assert_eq!(modest.get("/a.txt").body, "a file", "a file is served while 12 requests wait");
     for (number, (client, upstream)) in streams.iter_mut().enumerate() {
         if number % 2 == 0 {
             upstream.write_all(b"data: 2\n\n").unwrap();
@@ -781,11 +785,14 @@ fn other_protocols_pass() {
         one.shutdown(Shutdown::Write).unwrap();
         let mut came = String::new();
         other.read_to_string(&mut came).unwrap();
-        assert_eq!(came, "the last", "and its end; the backend first: {upstream_first}");
+        assert_eq!(
+            came, "the last",
+            "the last bytes and the end must arrive; the backend ends first: {upstream_first}"
+        );
         other.write_all(b"not yet").unwrap();
         read_until(one, b"not yet").unwrap();
         other.shutdown(Shutdown::Write).unwrap();
-        assert!(built::ended(one), "the backend first: {upstream_first}");
+        assert!(built::ended(one), "the other side must see the end; the backend ends first: {upstream_first}");
     }
     // The backend can reject the upgrade.
     let client = send(&modest, &request.replace("keep-alive, ", "close, "));

@@ -20,15 +20,18 @@ fn is_packed() -> bool {
 #[test]
 fn the_readme_contains_the_example_hello() {
     let hello = read("examples/hello.rs");
-    let code = &hello[hello.find("use modest").expect("code below the first lines")..];
+    let code = &hello[hello.find("use modest").expect("code that begins with `use modest`")..];
     assert!(read("README.md").contains(&format!("```rust,no_run\n{code}```\n")), "README.md shows another hello.rs");
 }
 
 #[test]
 fn the_ten_lines_are_the_same_everywhere() {
     let readme = read("README.md");
-    let code =
-        readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a first block");
+    let code = readme
+        .split("```rust,no_run\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a first block of code");
     assert!(code.lines().filter(|line| line.len() > 1).count() <= 12, "{code}");
     let page = code.trim_end().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     for path in ["www/index.html", "www/handler.html"] {
@@ -87,7 +90,7 @@ fn deployment_uses_only_options_of_the_program() {
     let known = long_options(&help);
     let page = read("docs/deploy.md");
     let commands: Vec<&str> = page.lines().filter(|line| line.starts_with("modest /srv/www")).collect();
-    assert_eq!(commands.len(), 4, "nginx, Caddy, HAProxy, restarts");
+    assert_eq!(commands.len(), 4, "commands for nginx, Caddy, HAProxy and restarts");
     let arguments: Vec<&str> = page.lines().filter(|line| line.trim_start().starts_with("args: [")).collect();
     for option in commands.iter().chain(&arguments).flat_map(|line| long_options(line)) {
         assert!(known.contains(option), "docs/deploy.md uses {option}");
@@ -119,7 +122,10 @@ fn programs_have_the_stated_number_of_lines() {
         let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("| [`{name}`]"))).collect();
         assert!(rows.len() == 1 && rows[0].ends_with(&format!(" | {lines} |")), "{name} has {lines} lines: {rows:?}");
         let beside = [format!("| `{name}` | {lines} |"), format!("| `{name}` | **{lines}** |")];
-        assert!(beside.iter().any(|row| page.contains(row)), "{name} has {lines} lines, beside its twins");
+        assert!(
+            beside.iter().any(|row| page.contains(row)),
+            "{name} has {lines} lines: the table of the comparison differs"
+        );
         assert!(lines < 150, "{name} has {lines} lines");
     }
 }

@@ -123,7 +123,7 @@ mod tests {
             let mut decoder = DeflateDecoder::new(&out[..]);
             decoder.read_to_end(&mut found).unwrap();
             assert!(found == expected, "row {seed}: {} bytes, not {}", found.len(), expected.len());
-            assert_eq!(decoder.total_in(), out.len() as u64, "row {seed}: the stream ends where it ends");
+            assert_eq!(decoder.total_in(), out.len() as u64, "row {seed}: bytes follow the end of the stream");
         }
     }
 }

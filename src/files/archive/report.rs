@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn pages_are_bounded() {
         let mut report = Report::default();
-        assert!(report.files().is_empty(), "nothing to tell");
+        assert!(report.files().is_empty(), "an empty report has no files");
         report.renamed("a/x\n\u{202e}y".as_bytes(), b"x__y");
         assert_eq!(
             report.files(),

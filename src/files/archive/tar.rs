@@ -43,7 +43,7 @@ pub(super) fn padding(length: u64) -> &'static [u8] {
     &[0; BLOCK][..(BLOCK - over) % BLOCK]
 }
 
-/// `27 path=a\n`; the length includes itself.
+/// Appends `27 path=a\n`; the length includes itself.
 fn push_record(key: &str, value: &[u8], out: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3; // a space, `=` and the end of the line
     let mut length = rest + 1;

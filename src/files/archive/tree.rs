@@ -3,7 +3,7 @@
 //!
 //! The rules of serving apply. Each path is opened as for a request: below the folder, links as configured, nothing
 //! hidden. So an archive contains the targets of links, and no links. The folder that was at the root's path when the
-//! archive began is read to the end, even if another one replaces it meanwhile.
+//! archive began is read to the end, even if another one replaces it.
 
 use std::fs::File;
 use std::io;

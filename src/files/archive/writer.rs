@@ -205,8 +205,8 @@ mod tests {
         };
         for (bits, expected) in [(8, true), (7, false), (1, false)] {
             let bytes: Vec<u8> = (0..20_000).map(|_| noise(bits)).collect();
-            assert_eq!(is_dense(&bytes), expected, "{bits} bits a byte");
-            assert!(!is_dense(&bytes[..1000]), "too few to tell");
+            assert_eq!(is_dense(&bytes), expected, "{bits} bits per byte");
+            assert!(!is_dense(&bytes[..1000]), "too few bytes to measure");
         }
     }
 }

@@ -176,7 +176,7 @@ fn push_timestamp(modified: i64, extra: &mut Vec<u8>) {
     }
 }
 
-/// Time and date of MS-DOS, in UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
+/// Returns the time and date of MS-DOS, in UTC: from 1980 to 2107, in steps of two seconds (4.4.6).
 fn dos(modified: i64) -> (u16, u16) {
     const FIRST: i64 = 315_532_800; // 1980-01-01 00:00:00
     const LAST: i64 = 4_354_819_198; // 2107-12-31 23:59:58
@@ -211,13 +211,13 @@ mod tests {
         let entry = Entry { path: b"a".into(), is_folder: false, is_executable: false, size: LARGE, modified: 0 };
         let (mut zip, mut out) = (Zip::default(), Vec::new());
         let begun = zip.begin(entry, 5 << 32, &mut out);
-        assert_eq!(out[4], 45, "the version");
-        assert_eq!(out[18..26], [0xff; 8], "sizes stand in the extra field");
+        assert_eq!(out[4], 45, "the version needed to extract");
+        assert_eq!(out[18..26], [0xff; 8], "the sizes are in the extra field");
         out.clear();
         zip.end(&begun, Sums { crc: 7, compressed: 6 << 32, size: 7 << 32 }, &mut out);
-        assert_eq!(out.len(), 24, "two sizes of 64 bits");
+        assert_eq!(out.len(), 24, "the descriptor has two 64-bit sizes");
         let central = &zip.directory;
-        assert_eq!(central[47..51], [1, 0, 24, 0], "size, compressed size and place");
+        assert_eq!(central[47..51], [1, 0, 24, 0], "the extra field has both sizes and the offset");
         assert_eq!(central[51..59], (7_u64 << 32).to_le_bytes());
         assert_eq!(central[67..75], (5_u64 << 32).to_le_bytes());
         out.clear();

@@ -67,7 +67,7 @@ impl StaticFileHandler {
             return response;
         }
         if self.is_known_missing(&key, asked) {
-            self.log_why_not(asked.request, path);
+            self.log_why_not_served(asked.request, path);
             return self.error_response(asked, OpenError::NotFound);
         }
         let now = SystemTime::now();
@@ -76,7 +76,7 @@ impl StaticFileHandler {
             self.cache.forget(&key);
         }
         if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
-            self.log_why_not(asked.request, path);
+            self.log_why_not_served(asked.request, path);
         }
         if matches!(found, Ok(Lookup::NeedsSlash | Lookup::Folder))
             && let Some(page) = self.app_response_to_folder(asked, path)
@@ -113,9 +113,9 @@ impl StaticFileHandler {
         }
     }
 
-    fn log_why_not(&self, request: &Request, path: &FilePath) {
+    fn log_why_not_served(&self, request: &Request, path: &FilePath) {
         if log::log_enabled!(target: "modest::files", log::Level::Debug)
-            && let Some(why) = self.finder.why_not(path)
+            && let Some(why) = self.finder.why_not_served(path)
         {
             log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
         }

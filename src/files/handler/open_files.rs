@@ -1,4 +1,4 @@
-//! How long files are kept open: for some seconds, also if no further request comes, so that a deleted file frees its
+//! How long files are kept open: for some seconds, even if no further request comes, so that a deleted file frees its
 //! space and a file system can be unmounted. Called by `keeping` for each file that it keeps open.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -89,7 +89,7 @@ mod tests {
             let path = top.join(format!("file-{number}"));
             fs::write(&path, vec![b'x'; 100_000]).unwrap();
             while open_below(&top) == 0 {
-                assert!(Instant::now() < patience, "no file is kept open");
+                assert!(Instant::now() < patience, "no file was kept open");
                 assert_eq!(server.get(&format!("/file-{number}")).body().len(), 100_000);
             }
             fs::remove_file(&path).unwrap();

@@ -16,7 +16,7 @@ use super::{Asked, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// RFC 4918, section 9.1: the properties of a file or a folder, and of the entries in that.
+    /// Returns the properties of a file or a folder, and of the entries in that (RFC 4918, section 9.1).
     pub(super) fn properties(&self, request: &Request) -> Result<Response> {
         let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
         let rights = self.rights(request);

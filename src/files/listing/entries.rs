@@ -22,8 +22,8 @@ use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights, Write};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
-use super::told::Told;
 use super::view::{By, Order};
+use super::watching::Watching;
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
@@ -88,7 +88,7 @@ pub(super) struct Entry<'a> {
 
 impl Entries {
     /// Reads the entries that are served and visible, and sorts them. More than `free` entries reserve memory while
-    /// they are read, which fails if other folders use too much. A folder that was removed is not found. `told` is
+    /// they are read, which fails if other folders use too much. A folder that was removed is not found. `watching` is
     /// dropped if the kernel does not report all changes. With `boxes`, folders that the user can only write to are
     /// found too.
     pub fn read(
@@ -97,17 +97,17 @@ impl Entries {
         order: Order,
         budget: &Budget,
         free: usize,
-        told: &mut Option<Told<'_>>,
+        watching: &mut Option<Watching<'_>>,
     ) -> Result<Entries, OpenError> {
         let mut entry = path::join(folder.path(), b"");
         let folder_length = entry.len();
         let folder = finder.root.open_folder(&folder)?;
-        *told = told.take().and_then(|told| told.begin(&folder));
+        *watching = watching.take().and_then(|watching| watching.begin(&folder));
         let mut entries = Entries::new();
         sys::for_each_entry(&folder, |(name, kind)| {
             if entries.rows.len() == MAX_ENTRIES || entries.boxes.len() == MAX_BOXES {
                 entries.complete = false;
-                *told = None;
+                *watching = None;
                 return Ok(ControlFlow::Break(()));
             }
             entry.truncate(folder_length);
@@ -118,7 +118,7 @@ impl Entries {
                 }
                 return Ok(ControlFlow::Continue(()));
             };
-            if let Some(stat) = stat_of_served(finder, &folder, granted, name, kind, told) {
+            if let Some(stat) = stat_of_served(finder, &folder, granted, name, kind, watching) {
                 entries.push(name.to_bytes(), &stat);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
@@ -301,14 +301,14 @@ impl Row {
     }
 }
 
-/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted meanwhile.
+/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
     entry: Granted<'_, Read>,
     name: &CStr,
     kind: FileType,
-    told: &mut Option<Told<'_>>,
+    watching: &mut Option<Watching<'_>>,
 ) -> Option<FileStat> {
     if name.to_bytes().starts_with(b".") && finder.is_hidden(entry.path()) {
         return None;
@@ -316,11 +316,11 @@ fn stat_of_served(
     if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown) {
         return None;
     }
-    *told = told.take().and_then(|told| told.expect(folder, name, kind));
+    *watching = watching.take().and_then(|watching| watching.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
-    // If the entry has become a link meanwhile, its target decides.
+    // If the entry has become a link since, its target decides.
     let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
-    *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
+    *watching = watching.take().and_then(|watching| watching.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 

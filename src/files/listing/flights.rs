@@ -41,13 +41,13 @@ struct State<T> {
 struct Reading<'a, T>(&'a Flight<T>);
 
 /// The reason for which nothing was read.
-pub(super) trait WantOfRoom {
+pub(super) trait LackOfMemory {
     /// Returns whether the only reason is that there is no memory for another result.
-    fn is_for_want_of_room(&self) -> bool;
+    fn lacks_memory(&self) -> bool;
 }
 
-impl WantOfRoom for OpenError {
-    fn is_for_want_of_room(&self) -> bool {
+impl LackOfMemory for OpenError {
+    fn lacks_memory(&self) -> bool {
         matches!(self, OpenError::TooManyListings(_))
     }
 }
@@ -62,7 +62,7 @@ impl<T> Flights<T> {
     /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
     /// A request had arrived when its poll returned, or by now without a poll. If an equal result is still in use, it
     /// is returned and the new one is dropped.
-    pub fn join<E: WantOfRoom>(
+    pub fn join<E: LackOfMemory>(
         &self,
         key: &[u8],
         polled: Option<Instant>,
@@ -120,7 +120,7 @@ impl<T> Flight<T> {
 }
 
 impl<T> Reading<'_, T> {
-    fn read<E: WantOfRoom>(
+    fn read<E: LackOfMemory>(
         self,
         read: impl FnOnce() -> Result<T, E>,
         same: impl FnOnce(&T, &T) -> bool,
@@ -131,7 +131,7 @@ impl<T> Reading<'_, T> {
         let new = match (new, &latest) {
             (Ok(new), _) => new,
             // The result in use may be older than the request, but it is better than none.
-            (Err(error), Some(latest)) if error.is_for_want_of_room() => return Ok(Arc::clone(latest)),
+            (Err(error), Some(latest)) if error.lacks_memory() => return Ok(Arc::clone(latest)),
             (Err(error), _) => return Err(error),
         };
         let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
@@ -160,8 +160,8 @@ mod tests {
     use super::*;
 
     /// An error without a reason.
-    impl WantOfRoom for () {
-        fn is_for_want_of_room(&self) -> bool {
+    impl LackOfMemory for () {
+        fn lacks_memory(&self) -> bool {
             false
         }
     }
@@ -170,8 +170,8 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Full;
 
-    impl WantOfRoom for Full {
-        fn is_for_want_of_room(&self) -> bool {
+    impl LackOfMemory for Full {
+        fn lacks_memory(&self) -> bool {
             true
         }
     }
@@ -183,9 +183,12 @@ mod tests {
         let first = join(Ok(1)).unwrap();
         assert!(Arc::ptr_eq(&first, &join(Err(Full)).unwrap()));
         let second = join(Ok(2)).unwrap();
-        assert!(Arc::ptr_eq(&second, &join(Err(Full)).unwrap()), "the latest");
+        assert!(
+            Arc::ptr_eq(&second, &join(Err(Full)).unwrap()),
+            "without memory for another listing, the latest one in use is shared"
+        );
         drop((first, second));
-        assert_eq!(join(Err(Full)), Err(Full), "nobody uses one");
+        assert_eq!(join(Err(Full)), Err(Full), "without memory and without a listing in use, the error is returned");
     }
 
     /// Returns how many requests have entered the flight of a key.
@@ -216,7 +219,11 @@ mod tests {
             asking.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert_eq!(readings.load(SeqCst), 2, "{got:?}");
-        assert_eq!(got.iter().filter(|&&number| number == 1).count(), 1, "who came first: {got:?}");
+        assert_eq!(
+            got.iter().filter(|&&number| number == 1).count(),
+            1,
+            "only the first request gets the first result: {got:?}"
+        );
         assert_eq!(inside(&flights, b"a"), 0);
     }
 
@@ -239,7 +246,11 @@ mod tests {
                 });
                 Ok::<_, ()>(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
             };
-            assert_eq!(flights.join(b"a", None, second, |_, _| false), Ok(Arc::new(1)), "0: it had to wait");
+            assert_eq!(
+                flights.join(b"a", None, second, |_, _| false),
+                Ok(Arc::new(1)),
+                "0: the earlier request waited for the second read"
+            );
         });
         flights.leave(&flight);
     }
@@ -251,13 +262,13 @@ mod tests {
         let before = Instant::now();
         let flight = flights.enter(b"a"); // a request waits, so that results are kept
         let first = join(before);
-        assert_eq!(join(before), first, "asked before");
+        assert_eq!(join(before), first, "a request from before the read gets its result");
         let later = join(first + Duration::from_nanos(1));
-        assert!(later > first, "asked since");
+        assert!(later > first, "a request from after the read gets a new result");
         assert_eq!(join(before), later);
         flights.leave(&flight);
         drop(flight);
-        assert!(join(before) > later, "nobody waited: nothing is kept");
+        assert!(join(before) > later, "without waiting callers no result is kept");
     }
 
     #[test]
@@ -268,10 +279,10 @@ mod tests {
         };
         let before = Instant::now();
         let first = join(b"a", 1);
-        assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "the same");
-        let unread = || -> Result<_, ()> { panic!("it was read since, and is in use") };
+        assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "requests for one key must share the result");
+        let unread = || -> Result<_, ()> { panic!("a result in use that is new enough was not shared") };
         assert!(Arc::ptr_eq(&first, &flights.join(b"a", Some(before), unread, |_, _| false).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "the same of another key");
+        assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "requests for different keys share a result");
         let second = join(b"a", 2);
         assert_eq!((first.0, second.0), (1, 2));
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "the flights keep nothing");

@@ -201,7 +201,7 @@ fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }
 
-/// `1 folder, 1,234 files`; if entries are missing, a note before it.
+/// Appends `1 folder, 1,234 files`; if entries are missing, a note before it.
 fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     if !complete {
         text.push_str("<b>Only ");
@@ -224,7 +224,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     text.push_str("</span>");
 }
 
-/// With a comma before each group of three digits.
+/// Appends a number with a comma before each group of three digits.
 fn push_grouped(text: &mut String, number: usize) {
     let digits = number.to_string();
     for (at, digit) in digits.chars().enumerate() {

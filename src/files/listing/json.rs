@@ -41,7 +41,7 @@ pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
     text.push('}');
 }
 
-/// `"2026-11-20T08:17:05Z"` (RFC 3339), for years of four digits; otherwise `null`.
+/// Appends `"2026-11-20T08:17:05Z"` (RFC 3339) for years of four digits; otherwise `null`.
 fn push_time(text: &mut String, seconds: i64) {
     let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, of_month) = civil(day);
@@ -52,7 +52,7 @@ fn push_time(text: &mut String, seconds: i64) {
     };
 }
 
-/// RFC 8259, section 7.
+/// Appends a name with its escapes (RFC 8259, section 7).
 fn push_escaped(text: &mut String, name: &str) {
     for character in name.chars() {
         match character {

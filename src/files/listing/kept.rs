@@ -1,7 +1,7 @@
 //! Cached listings of any format, so that further requests do not read the disk. Called by `listing`.
 //!
 //! The key contains format and order. A listing that depends on a user's rights is not cached. Others are cached from
-//! their second request on, if the kernel reports changes of the folder and of everything listed (`told`):
+//! their second request on, if the kernel reports changes of the folder and of everything listed (`watching`):
 //!
 //! - A listing is used as long as no change was reported, the entries that must be checked are unchanged, and it was
 //!   read less than a second ago.
@@ -20,7 +20,7 @@ use super::super::fresh::{Basis, Freshness};
 use super::super::watch::{self, Watch};
 use super::Listing;
 use super::page::Page;
-use super::told::{Asked, Inodes, Told, WatchedFolder};
+use super::watching::{Checked, Inodes, WatchedFolder, Watching};
 use crate::available_memory;
 use crate::files::lock;
 
@@ -65,7 +65,7 @@ struct Made {
     listing: Arc<Listing>,
     basis: Basis,
     watch: Arc<Watch>,
-    asked: Vec<Asked>,
+    checked: Vec<Checked>,
 }
 
 /// The result of a lookup.
@@ -119,7 +119,7 @@ impl KeptListings {
         self.cache.limits().bytes_each
     }
 
-    /// Looks up a listing, for a request whose bytes came with this poll.
+    /// Looks up a listing, for a request whose bytes this poll reported.
     pub fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
         if self.cache.limits().files == 0 {
             return Look::Once;
@@ -167,13 +167,13 @@ impl KeptListings {
     }
 
     /// Returns a watch under which the folder can be read. `None`: it cannot be watched.
-    pub fn told<'a>(&self, finder: &'a Finder, path: &'a [u8]) -> Option<Told<'a>> {
+    pub fn watch_folder<'a>(&self, finder: &'a Finder, path: &'a [u8]) -> Option<Watching<'a>> {
         let known = lock(&self.watches).get(path).cloned();
         let before = known.and_then(|(watch, inodes)| Some(WatchedFolder { watch: watch.upgrade()?, inodes }));
         let before = before.filter(|before| before.watch.holds());
         // Watches can use a quarter of the memory.
         let most = (self.names / 2).min(self.longest() / WATCH_SIZE);
-        Told::new(finder, path, before, most)
+        Watching::new(finder, path, before, most)
     }
 
     /// Caches a new listing, or begins a pause.
@@ -182,17 +182,17 @@ impl KeptListings {
         freshness: &Freshness,
         (key, path): (&[u8], &[u8]),
         making: Making<'_>,
-        made: Option<(Arc<Listing>, Told<'_>)>,
+        made: Option<(Arc<Listing>, Watching<'_>)>,
     ) {
         let Making { began, .. } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
-        let made = made.and_then(|(listing, told)| Some((listing, told.end()?)));
+        let made = made.and_then(|(listing, watching)| Some((listing, watching.end()?)));
         self.remember(path, made.as_ref().map(|(_, (watched, _))| watched));
-        let Some((listing, (watched, asked))) = made else { return self.wait(key, not_before) };
+        let Some((listing, (watched, checked))) = made else { return self.wait(key, not_before) };
         let names = watched.watch.len();
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
         let basis = Basis::of_listing(&watched.watch, began);
-        let made = Some(Made { listing, basis, watch: watched.watch, asked });
+        let made = Some(Made { listing, basis, watch: watched.watch, checked });
         let kept = Arc::new(Kept { not_before, made });
         self.cache.put(key, Arc::clone(&kept), (bytes, names));
         kept.made.iter().for_each(|made| freshness.keeps(&made.basis));
@@ -210,6 +210,7 @@ impl KeptListings {
 
 impl Made {
     fn holds(&self, finder: &Finder, polled: Option<Instant>) -> bool {
-        finder.freshness.holds(&self.basis, &finder.root, polled) && self.asked.iter().all(|asked| asked.holds(finder))
+        finder.freshness.holds(&self.basis, &finder.root, polled)
+            && self.checked.iter().all(|checked| checked.holds(finder))
     }
 }

@@ -35,7 +35,7 @@ mod controls; // upload controls
 
 mod entries; // names, sizes and dates
 
-mod told; // which changes the kernel reports
+mod watching; // which changes the kernel reports
 
 mod view; // the requested order and format
 
@@ -49,8 +49,8 @@ pub(super) use json::push_beside;
 pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};
 use page::Page;
-use told::Told;
 pub(super) use view::{Form, View};
+use watching::Watching;
 
 /// Pages with up to this many entries are created in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
@@ -98,7 +98,7 @@ impl Listing {
     }
 
     /// Returns whether this listing, which is in use, can replace a new one.
-    fn stands_for(&self, new: &Listing) -> bool {
+    fn can_replace(&self, new: &Listing) -> bool {
         self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
     }
 }
@@ -130,8 +130,8 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        let (who, root, more) = (self.who(), self.root.as_bytes(), self.more());
-        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
+        let (rights, root, more) = (self.rights_key(), self.root.as_bytes(), self.more());
+        [&[form], order, b"\0", root, b"\0", rights.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
     /// Returns a text that is equal for pages that differ only in their entries.
@@ -148,8 +148,8 @@ impl Asked<'_> {
     }
 
     /// Returns a text that is equal for requests that see the same entries.
-    fn who(&self) -> String {
-        self.rights.who()
+    fn rights_key(&self) -> String {
+        self.rights.key()
     }
 
     fn path(&self) -> &[u8] {
@@ -249,32 +249,37 @@ impl Listings {
         let mut made = None;
         let read = || {
             let making = if keeps { self.kept.begin() } else { None };
-            let mut told = making.as_ref().and_then(|_| self.kept.told(finder, asked.path()));
-            let listing = self.read(finder, asked, &mut told)?;
-            made = making.map(|making| (making, told));
+            let mut watching = making.as_ref().and_then(|_| self.kept.watch_folder(finder, asked.path()));
+            let listing = self.read(finder, asked, &mut watching)?;
+            made = making.map(|making| (making, watching));
             Ok::<_, OpenError>(listing)
         };
-        let listing = self.flights.join(&key, polled, read, Listing::stands_for)?;
-        if let Some((making, told)) = made {
+        let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
+        if let Some((making, watching)) = made {
             self.kept.end(
                 &finder.freshness,
                 (&key, asked.path()),
                 making,
-                told.map(|told| (Arc::clone(&listing), told)),
+                watching.map(|watching| (Arc::clone(&listing), watching)),
             );
         }
         Ok(listing)
     }
 
-    /// Reads a folder. If the kernel does not report all changes, `told` is dropped, and the listing cannot be cached.
-    fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
+    /// Reads a folder. If the kernel does not report all changes, `watching` is dropped, and the listing cannot be cached.
+    fn read(
+        &self,
+        finder: &Finder,
+        asked: &Asked<'_>,
+        watching: &mut Option<Watching<'_>>,
+    ) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
         let by = (asked.folder, asked.rights, asked.shows_boxes);
-        let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
+        let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, watching)?;
         // Users who see the same names may get different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
-        let body = match self.page(asked, &entries, told) {
+        let body = match self.page(asked, &entries, watching) {
             Some(page) => Body::Whole(Arc::new(page)),
             None => Body::Streamed(entries),
         };
@@ -282,16 +287,16 @@ impl Listings {
     }
 
     /// Creates the whole page, if it has few entries or is to be cached. `None`: it is generated while it is sent.
-    fn page(&self, asked: &Asked<'_>, entries: &Entries, told: &mut Option<Told<'_>>) -> Option<Page> {
+    fn page(&self, asked: &Asked<'_>, entries: &Entries, watching: &mut Option<Watching<'_>>) -> Option<Page> {
         let is_long = entries.len() > MAX_BUFFERED;
-        if is_long && told.is_none() {
+        if is_long && watching.is_none() {
             return None;
         }
         let mut writer = Writer::new(asked, entries);
         for entry in entries.iter_from(0) {
             writer.push(&entry);
             if writer.text().len() > self.kept.longest() {
-                *told = None;
+                *watching = None;
                 if is_long {
                     return None;
                 }
@@ -300,11 +305,11 @@ impl Listings {
         writer.push_end();
         let mut text = mem::take(writer.text()).into_bytes();
         text.shrink_to_fit();
-        let reservation = told.as_ref().and_then(|_| self.pages.reserve(Page::size(text.len())).ok());
+        let reservation = watching.as_ref().and_then(|_| self.pages.reserve(Page::size(text.len())).ok());
         if reservation.is_none() {
-            *told = None;
+            *watching = None;
         }
-        (told.is_some() || !is_long).then(|| Page::new(text, reservation))
+        (watching.is_some() || !is_long).then(|| Page::new(text, reservation))
     }
 }
 

@@ -93,8 +93,8 @@ fn uncacheable_listings_are_not_cached() {
         ("some links", |path| symlink("x", path.join("link")).unwrap(), |handler| handler, 1),
         ("many links", links, |handler| handler, 0),
         ("many links that are not followed", links, |handler| handler.symlinks(Symlinks::Deny), 1),
-        ("nothing is told", |_| {}, |handler| handler.inotify(false), 0),
-        ("no room", |_| {}, |handler| handler.listing_cache(0), 0),
+        ("changes are not reported", |_| {}, |handler| handler.inotify(false), 0),
+        ("no memory", |_| {}, |handler| handler.listing_cache(0), 0),
         ("no watches", |_| {}, |handler| handler.listing_watches(0), 0),
         // three names, which is more than half of the four
         ("few watches", |_| {}, |handler| handler.listing_watches(4), 0),
@@ -138,13 +138,13 @@ fn the_listing_cache_stays_within_its_budget() {
     for name in &names {
         list(&handler, &format!("/{name}/"));
         list(&handler, "/hot/");
-        assert_eq!(kept(&handler), hot, "/{name}/ was asked for once");
+        assert_eq!(kept(&handler), hot, "{name} was requested only once: it must not be cached");
     }
     for name in &names {
         (0..3).for_each(|_| list(&handler, &format!("/{name}/")));
         let (count, watched) = kept(&handler);
-        assert!((1..20).contains(&count), "{count} of 3 to 5 KB each are kept");
-        assert!(watched < 200 + above(&handler) + 50, "{watched} are watched for {count}");
+        assert!((1..20).contains(&count), "{count} listings of 3 to 5 KB each are cached");
+        assert!(watched < 200 + above(&handler) + 50, "{watched} names are watched for {count} listings");
     }
 }
 
@@ -161,7 +161,7 @@ fn watches_stay_within_their_limit() {
     for name in &names {
         (0..3).for_each(|_| list(&handler, &format!("/{name}/")));
         let (count, watched) = kept(&handler);
-        assert!(count >= 1 && watched <= 100 + above(&handler) + 5, "{watched} are watched for {count}");
+        assert!(count >= 1 && watched <= 100 + above(&handler) + 5, "{watched} names are watched for {count} listings");
     }
 }
 
@@ -186,7 +186,7 @@ fn a_changed_listing_is_dropped() {
     fs::remove_dir_all(top.path().join("e")).unwrap();
     let started = Instant::now();
     while kept(&handler).0 != 1 {
-        assert!(started.elapsed().as_secs() < 60, "/d/ is not kept again");
+        assert!(started.elapsed().as_secs() < 60, "the listing of /d/ was not cached again");
         list(&handler, "/d/");
     }
 }
@@ -240,22 +240,25 @@ fn pages_held_by_slow_clients_limit_the_cache() {
     }
     let top = tree(&[("d", 1200)]);
     let handler = handler(&top);
-    let held = handler.listings.pages.reserve(64 << 20).expect("nothing is held yet");
+    let held = handler.listings.pages.reserve(64 << 20).expect("all memory for listings is free");
     for _ in 0..3 {
-        assert_eq!(answer(&handler, "/d/").length(), None, "as one that is not kept");
+        assert_eq!(answer(&handler, "/d/").length(), None, "a listing that is not cached is sent without a length");
         assert_eq!(kept(&handler).0, 0);
     }
     drop(held);
     let started = Instant::now();
     while kept(&handler).0 == 0 {
-        assert!(started.elapsed().as_secs() < 60, "it is not kept");
+        assert!(started.elapsed().as_secs() < 60, "the listing was not cached");
         list(&handler, "/d/");
     }
     let sent = answer(&handler, "/d/");
     handler.listings.forget();
-    assert!(handler.listings.pages.reserve(64 << 20).is_err(), "it is being sent");
+    assert!(
+        handler.listings.pages.reserve(64 << 20).is_err(),
+        "the memory of a listing that is being sent is not free"
+    );
     drop(sent);
-    assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "it is sent");
+    assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "the memory of a listing is free once it has been sent");
 }
 
 /// If a file system is mounted over a folder while it is read, the folder at the path is not the watched one.
@@ -267,8 +270,8 @@ fn a_folder_other_than_the_watched_one_is_not_cached() {
     let top = tree(&[("d", 3), ("e", 3)]);
     let handler = handler(&top);
     let begin = |path: &[u8]| {
-        let told = Told::new(&handler.finder, b"d", None, 10).expect("it can be watched");
-        told.begin(&handler.finder.root.open_folder(&Unjudged(path)).unwrap()).is_some()
+        let watching = Watching::new(&handler.finder, b"d", None, 10).expect("a watch of the folder");
+        watching.begin(&handler.finder.root.open_folder(&Unjudged(path)).unwrap()).is_some()
     };
     assert!(begin(b"d") && !begin(b"e"));
 }
@@ -285,11 +288,11 @@ fn a_change_during_a_read_is_noticed() {
     let (finder, rounds, both) = (&handler.finder, 3000, Barrier::new(2));
     let order = View::of(&Request::get("/")).order;
     let read = || {
-        let mut told = Told::new(finder, b"d", None, 10);
+        let mut watching = Watching::new(finder, b"d", None, 10);
         let rights = Rights::of(&Request::get("/"), || b"");
         let by = (rights.grant(b"d").unwrap(), &rights, false);
-        let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
-        (told, entries)
+        let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut watching);
+        (watching, entries)
     };
     // Checked when both threads have ended: a failure between two barriers would block the other thread.
     let mut found = Vec::new();
@@ -305,10 +308,10 @@ fn a_change_during_a_read_is_noticed() {
         });
         for _ in 0..rounds {
             both.wait();
-            let (told, entries) = read();
+            let (watching, entries) = read();
             both.wait();
             let size = entries.ok().and_then(|entries| entries.iter_from(0).next().map(|entry| entry.size));
-            let holds = told.and_then(Told::end).map(|(watched, _)| {
+            let holds = watching.and_then(Watching::end).map(|(watched, _)| {
                 watched.watch.catch_up(&finder.root, Instant::now());
                 watched.watch.holds()
             });
@@ -317,9 +320,12 @@ fn a_change_during_a_read_is_noticed() {
     });
     let is_seen = |round: usize| found[round].0 == Some(round as u64 + 1);
     let seen = (0..rounds).filter(|&round| is_seen(round)).count();
-    assert!(seen > 10 && seen < rounds - 10, "{seen} of {rounds} times it was written before it was looked at");
+    assert!(
+        seen > 10 && seen < rounds - 10,
+        "the file was written before it was read in {seen} of {rounds} rounds: too uneven a race"
+    );
     for (round, (size, holds)) in found.iter().enumerate() {
-        assert!(size.is_some() && holds.is_some(), "round {round}: it can't be read, or watched");
-        assert!(is_seen(round) || *holds == Some(false), "round {round}: {size:?} bytes, and nothing was told");
+        assert!(size.is_some() && holds.is_some(), "round {round}: the file can't be read or watched");
+        assert!(is_seen(round) || *holds == Some(false), "round {round}: {size:?} bytes, and no change was reported");
     }
 }

@@ -32,7 +32,7 @@ fn a_new_file_appears_complete_or_not_at_all() {
         };
         let visible = || names(place.path()).into_iter().filter(|name| !name.starts_with(path::UPLOAD)).count();
         let first = write("first");
-        assert_eq!(visible(), 0, "{unnamed:?}: not before it is whole");
+        assert_eq!(visible(), 0, "{unnamed:?}: visible before it was complete");
         first.name(&folder, b"a").unwrap();
         drop(first);
         assert_eq!(names(place.path()), ["a"], "{unnamed:?}");
@@ -59,7 +59,10 @@ fn a_new_file_appears_complete_or_not_at_all() {
         let fourth = write("fourth");
         assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");
         fourth.replace(&folder, b"link").unwrap();
-        assert!(fs::symlink_metadata(place.path().join("link")).unwrap().is_file(), "{unnamed:?}: not what it led to");
+        assert!(
+            fs::symlink_metadata(place.path().join("link")).unwrap().is_file(),
+            "{unnamed:?}: the link must be replaced, not its target"
+        );
     }
 }
 
@@ -78,7 +81,7 @@ fn leftover_files_are_removed_and_open_ones_are_kept() {
     assert!(rest.len() == 3 && !rest.contains(&left), "{rest:?}");
     fs::write(place.path().join(&left), "x").unwrap();
     swept.sweep(&folder);
-    assert!(names(place.path()).contains(&left), "once for each folder");
+    assert!(names(place.path()).contains(&left), "a folder is swept only once");
     drop(written);
     assert_eq!(names(place.path()), [".hidden", &left, "kept"]);
 }

@@ -98,7 +98,7 @@ pub fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::R
     opened.map_err(|errno| if errno == Errno::MLINK { Errno::LOOP } else { errno })
 }
 
-/// `fstatat`, for systems and sandboxes without `statx`.
+/// Calls `fstatat`, for systems and sandboxes without `statx`.
 fn stat_portably(at: impl AsFd, path: impl Arg, follows: bool) -> rustix::io::Result<Metadata> {
     let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     rustix::fs::statat(at, path, flags).map(Metadata::from)

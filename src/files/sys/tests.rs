@@ -43,7 +43,7 @@ fn metadata_matches_the_standard_library() {
         }
     }
     let (itself, named) = (stat_of(&folder).unwrap(), stat(CWD, top.path(), true).unwrap());
-    assert_eq!((itself.device, itself.inode), (named.device, named.inode), "by descriptor and by path");
+    assert_eq!((itself.device, itself.inode), (named.device, named.inode), "stat by descriptor and by path");
     assert_eq!(stat(&folder, "nothing", true).err(), Some(Errno::NOENT));
 }
 
@@ -67,9 +67,9 @@ fn entries_of_a_folder() {
     });
     assert_eq!((broken_off, visits), (Err(Errno::OVERFLOW), 3));
     let gone = open(&top.path().join("folder"));
-    assert_eq!(names(&gone), Ok(Vec::new()), "an empty folder");
+    assert_eq!(names(&gone), Ok(Vec::new()), "an empty folder lists no names");
     fs::remove_dir(top.path().join("folder")).unwrap();
-    assert_eq!(names(&gone), Err(Errno::NOENT), "a folder that was removed");
+    assert_eq!(names(&gone), Err(Errno::NOENT), "a removed folder can't be listed");
 }
 
 /// Tests both calls with a file, a link, and a folder that is not empty.
@@ -105,8 +105,8 @@ fn a_rename_replaces_nothing() {
         assert_eq!(fs::read_to_string(path("to/there")).unwrap(), "to/there");
         assert_eq!(fs::read_to_string(path("to/new-folder/in")).unwrap(), "from/folder/in");
         let beneath = rename(&to, b"new-folder", &open(&path("to/new-folder")), b"self");
-        assert_eq!(beneath, Err(Errno::INVAL), "a folder into itself");
-        assert_eq!(names(&open(&path("to/new-folder"))).unwrap().len(), 1, "and nothing is left of the attempt");
+        assert_eq!(beneath, Err(Errno::INVAL), "a folder was moved into itself");
+        assert_eq!(names(&open(&path("to/new-folder"))).unwrap().len(), 1, "a failed rename left something behind");
     }
 }
 

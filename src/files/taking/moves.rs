@@ -28,7 +28,7 @@ impl Taking {
         self.check_lock_at(request, &to, existing)?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
-        let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
+        let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(request);
         let way = match existing {
             _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
             None => None,
@@ -71,8 +71,8 @@ fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> 
 }
 
 /// Returns whether `Overwrite` is present and is not `T` (RFC 4918, section 10.6), so that a value that cannot be read
-/// never allows to replace anything.
-pub(super) fn says_no(request: &Request) -> bool {
+/// never allows anything to be replaced.
+pub(super) fn forbids_overwrite(request: &Request) -> bool {
     request.header_all("overwrite").any(|word| !word.trim_ascii().eq_ignore_ascii_case(b"t"))
 }
 

@@ -239,16 +239,22 @@ mod tests {
     fn partial_uploads_are_limited_in_number_and_time() {
         let partials = Partials::new(2, Duration::from_secs(3600));
         assert!(partials.begin(key("a"), partial()).is_some() && partials.begin(key("b"), partial()).is_some());
-        assert!(partials.begin(key("c"), partial()).is_none(), "as many as are allowed");
-        assert!(partials.begin(key("a"), partial()).is_some(), "in the place of another");
+        assert!(partials.begin(key("c"), partial()).is_none(), "one more upload than allowed was accepted");
+        assert!(partials.begin(key("a"), partial()).is_some(), "an upload with the same key replaces the earlier one");
         let b = partials.find(&key("b")).unwrap();
         let (_, turn) = b.take_turn().unwrap();
-        assert!(!partials.end(&key("b"), &b, turn - 1) && partials.find(&key("b")).is_some(), "another's turn");
+        assert!(
+            !partials.end(&key("b"), &b, turn - 1) && partials.find(&key("b")).is_some(),
+            "an upload was ended with an old turn"
+        );
         assert!(partials.end(&key("b"), &b, turn) && partials.find(&key("b")).is_none());
         assert!(!partials.end(&key("b"), &b, turn) && b.take_turn().is_none(), "once");
         assert!(partials.begin(key("c"), partial()).is_some());
         let brief = Partials::new(2, Duration::ZERO);
-        assert!(brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(), "its time is over");
+        assert!(
+            brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(),
+            "an upload was found after its time"
+        );
     }
 
     #[test]

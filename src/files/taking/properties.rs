@@ -77,7 +77,7 @@ fn changes<'a, 'i>(update: Node<'a, 'i>) -> Result<Vec<(bool, Node<'a, 'i>)>, Er
     Ok(changes)
 }
 
-/// WebDAV's own properties are computed, so they cannot be set.
+/// Returns whether clients can't set this property. WebDAV's own properties are computed, so they cannot be set.
 fn is_protected(property: Node<'_, '_>) -> bool {
     property.tag_name().namespace() == Some(xml::DAV)
 }

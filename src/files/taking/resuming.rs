@@ -63,7 +63,8 @@ impl Taking {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }
 
-    /// 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored as the whole.
+    /// Returns a 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored
+    /// as the whole.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
         match completes(request)? == Some(false) && !self.is_step(request) {
             true => Err(Error::new(
@@ -126,7 +127,7 @@ impl Taking {
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (key_of(place, request, secret(request)?)?, Some(*total)),
             Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)?),
-            Step::GoOn(_) => (key_of(place, request, said_key(request))?, None),
+            Step::GoOn(_) => (key_of(place, request, requested_key(request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
@@ -208,7 +209,7 @@ impl Taking {
     /// Handles HEAD and DELETE of an upload in progress.
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let key = key_of(place, request, said_key(request))?;
+        let key = key_of(place, request, requested_key(request))?;
         let partial = partials.find(&key).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);
@@ -229,8 +230,8 @@ impl Taking {
     }
 }
 
-/// Whether it queries or cancels an upload in progress. Never about the file itself, even if uploads are not resumable:
-/// a client would delete a file that it has never sent.
+/// Returns whether the request queries or cancels an upload in progress. Such a request is never about the file itself,
+/// even if uploads are not resumable: a client would delete a file that it has never sent.
 pub(super) fn is_about_upload(request: &Request) -> bool {
     matches!(*request.method(), Method::HEAD | Method::DELETE) && request.param("upload").is_some()
 }
@@ -299,7 +300,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
 }
 
-/// RFC 9110, section 14.4.
+/// Parses `Content-Range` (RFC 9110, section 14.4).
 fn range(line: &str) -> Option<Step> {
     let (range, total) = line.strip_prefix("bytes ")?.trim().split_once('/')?;
     let total = digits(total)?;
@@ -319,13 +320,13 @@ fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Er
 }
 
 /// Returns the key in the URL.
-fn said_key(request: &Request) -> String {
+fn requested_key(request: &Request) -> String {
     request.param("upload").unwrap_or_default().into_owned()
 }
 
 /// Returns the client's secret of an upload by ranges.
 fn secret(request: &Request) -> Result<String, Error> {
-    let secret = said_key(request);
+    let secret = requested_key(request);
     if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len()) {
         return Ok(secret);
     }

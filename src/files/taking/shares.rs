@@ -411,17 +411,21 @@ mod tests {
         let more = |bytes, now| shares.more(&ada, bytes, now);
         assert_eq!(more(101, Duration::ZERO), Err(Beyond::Ever));
         assert_eq!(more(60, Duration::ZERO), Ok(()));
-        assert_eq!(more(41, Duration::ZERO), Err(Beyond::Others), "held, and so nobody knows how long");
+        assert_eq!(more(41, Duration::ZERO), Err(Beyond::Others), "space held by uploads in progress has no known end");
         shares.settle(&ada, 60, 60, HOUR / 2);
         assert_eq!(more(41, HOUR / 2), Err(Beyond::After(DAY + HOUR / 2)));
         assert_eq!(more(40, HOUR * 5), Ok(()));
         shares.settle(&ada, 40, 40, HOUR * 5);
         assert_eq!(more(1, HOUR * 10), Err(Beyond::After(HOUR * 15)));
-        assert_eq!(more(61, HOUR * 10), Err(Beyond::After(HOUR * 20)), "the second must be forgotten, too");
+        assert_eq!(
+            more(61, HOUR * 10),
+            Err(Beyond::After(HOUR * 20)),
+            "61 bytes fit only once the second addition has also expired"
+        );
         assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
         assert_eq!(more(60, DAY + HOUR), Ok(()));
         shares.settle(&ada, 60, 0, DAY + HOUR); // the upload was cut off
-        assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another has his own");
+        assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another owner has a quota of its own");
         shares.settle(&owner("bob"), 100, 0, HOUR);
         assert_eq!(len(&shares), 1);
         shares.settle(&ada, 0, 0, DAY * 3);

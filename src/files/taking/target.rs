@@ -15,7 +15,7 @@ use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::super::sys;
 use super::dav_locks::Spot;
 use super::locks::Named;
-use super::writable::{Whole, Writable, speaks_for_the_host};
+use super::writable::{Whole, Writable, well_known_is_reserved};
 use super::{Place, error_of};
 use crate::{Error, Request, UrlPath};
 
@@ -76,7 +76,7 @@ impl Target {
     fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
         let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
-            true => Err(speaks_for_the_host()),
+            true => Err(well_known_is_reserved()),
             false => Ok(()),
         }
     }

@@ -230,7 +230,7 @@ impl Copying<'_> {
         taking.check_if(place, request)?;
         taking.check_lock_at(request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
-        if taking.uploads.overwrite != Policy::Replace || moves::says_no(request) {
+        if taking.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
         if (is_folder || stat.kind != Kind::File) && !taking.uploads.delete {

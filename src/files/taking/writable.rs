@@ -55,8 +55,8 @@ fn check_that(place: Place<'_>, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_
     }
 }
 
-/// 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof of control
-/// over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
+/// Returns a 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof
+/// of control over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
 pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if place.finder.is_hidden(path) {
@@ -65,16 +65,16 @@ pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let on_server = path::on_server(place.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
     match tops.into_iter().any(is_well_known) {
-        true => Err(speaks_for_the_host()),
+        true => Err(well_known_is_reserved()),
         false => Ok(()),
     }
 }
 
-pub(super) fn speaks_for_the_host() -> Error {
+pub(super) fn well_known_is_reserved() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
-/// Whether the name is `.well-known` on file systems that ignore case and invisible characters.
+/// Returns whether the name is `.well-known` on file systems that ignore case and invisible characters.
 fn is_well_known(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();

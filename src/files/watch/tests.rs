@@ -91,7 +91,7 @@ fn each_change_ends_the_affected_watches() {
         ),
         ("another file beside the root", &|tree| write(&tree.top.path().join("beside")), none),
         (
-            "more than the queue holds",
+            "more changes than the queue holds",
             &|tree| {
                 let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
                 for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
@@ -102,7 +102,7 @@ fn each_change_ends_the_affected_watches() {
             all,
         ),
         (
-            "the folder is locked",
+            "the permissions of the folder are changed",
             &|tree| {
                 use std::os::unix::fs::PermissionsExt;
                 fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -113,7 +113,7 @@ fn each_change_ends_the_affected_watches() {
     for (name, change, expected) in changes {
         let tree = tree();
         let watches = [("", "x"), ("a", "x"), ("a/b", "x"), ("a/b", "y")]
-            .map(|(folder, name)| tree.watch(folder, name).expect("it can be watched"));
+            .map(|(folder, name)| tree.watch(folder, name).expect("a watch of the entry"));
         tree.watcher.catch_up(&tree.root, Instant::now());
         assert!(watches.iter().all(Watch::holds), "{name}: before");
         change(&tree);
@@ -128,14 +128,14 @@ fn dropped_watches_leave_nothing_behind() {
         return;
     }
     let tree = tree();
-    let watch = |folder: &str, name: &str| tree.watch(folder, name).expect("it can be watched");
+    let watch = |folder: &str, name: &str| tree.watch(folder, name).expect("a watch of the entry");
     let first = watch("a/b", "x");
     let all = tree.watches();
     drop([watch("a/b", "y"), watch("a/b", "x"), watch("", "x")]);
-    assert_eq!(tree.watches(), all, "as many as before");
+    assert_eq!(tree.watches(), all, "a second watch of the same names adds no inotify watches");
     let second = watch("a/b", "x");
     drop(first);
-    assert_eq!(tree.watches(), all, "the second still watches the same");
+    assert_eq!(tree.watches(), all, "the second watch still has its inotify watches");
     fs::write(tree.path("a/b/x"), "changed").unwrap();
     tree.watcher.catch_up(&tree.root, Instant::now());
     assert!(!second.holds(), "the second watch must see the change");
@@ -161,10 +161,10 @@ fn a_removed_folder_is_forgotten() {
     }
     let tree = tree();
     fs::create_dir(tree.path("a/c")).unwrap();
-    let mut listing = tree.watcher.watch(&tree.root, &[], b"a", None).expect("it can be watched");
+    let mut listing = tree.watcher.watch(&tree.root, &[], b"a", None).expect("a watch of the entry");
     let folder = tree.root.find_without_links(b"a").unwrap();
-    listing.add(&folder, c"c", true).expect("a folder can be watched");
-    drop(tree.watcher.watch(&tree.root, &[], b"a/c", None).expect("it can be watched"));
+    listing.add(&folder, c"c", true).expect("a watch of a folder");
+    drop(tree.watcher.watch(&tree.root, &[], b"a/c", None).expect("a watch of the entry"));
     fs::remove_dir(tree.path("a/c")).unwrap();
     drop(folder);
     tree.watcher.catch_up(&tree.root, Instant::now());
@@ -230,10 +230,10 @@ fn changes_to_listed_entries_are_noticed() {
     for (name, change, holds) in changes {
         let tree = tree();
         fs::hard_link(tree.path("a/x"), tree.path("other")).unwrap();
-        let mut watch = tree.watcher.watch(&tree.root, &[], b"a", None).expect("it can be watched");
+        let mut watch = tree.watcher.watch(&tree.root, &[], b"a", None).expect("a watch of the entry");
         let folder = tree.root.find_without_links(b"a").unwrap();
-        watch.add(&folder, c"x", false).expect("a file can be watched");
-        watch.add(&folder, c"b", true).expect("a folder can be watched");
+        watch.add(&folder, c"x", false).expect("a watch of a file");
+        watch.add(&folder, c"b", true).expect("a watch of a folder");
         assert!(watch.add(&folder, c"missing", false).is_err() && watch.add(&folder, c"x", true).is_err());
         tree.watcher.catch_up(&tree.root, Instant::now());
         assert!(watch.holds(), "{name}: before");
@@ -241,7 +241,7 @@ fn changes_to_listed_entries_are_noticed() {
         tree.watcher.catch_up(&tree.root, Instant::now());
         assert_eq!(watch.holds(), holds, "{name}");
         drop(watch);
-        assert_eq!(tree.watches(), tree.above(), "{name}: nothing is left behind");
+        assert_eq!(tree.watches(), tree.above(), "{name}: an inotify watch is left behind");
     }
 }
 
@@ -254,13 +254,13 @@ fn ending_many_watches_loses_no_events() {
     }
     let tree = tree();
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-    let other = tree.watch("", "x").expect("it can be watched");
-    let mut listing = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("it can be watched");
+    let other = tree.watch("", "x").expect("a watch of the entry");
+    let mut listing = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("a watch of the entry");
     let folder = tree.root.find_without_links(b"a/b").unwrap();
     for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
         let name = std::ffi::CString::new(number.to_string()).unwrap();
         drop(fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
-        listing.add(&folder, &name, false).expect("a file can be watched");
+        listing.add(&folder, &name, false).expect("a watch of a file");
         if number % 1000 == 0 {
             tree.watcher.catch_up(&tree.root, Instant::now()); // reads the events of the created names
         }
@@ -280,7 +280,7 @@ fn a_change_to_a_listed_file_is_reported_once() {
     }
     use std::io::Write;
     let tree = tree();
-    let mut watch = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("it can be watched");
+    let mut watch = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("a watch of the entry");
     let folder = tree.root.find_without_links(b"a/b").unwrap();
     let names = [c"x", c"y"];
     names.iter().for_each(|name| watch.add(&folder, name, false).unwrap());
@@ -289,9 +289,9 @@ fn a_change_to_a_listed_file_is_reported_once() {
     for _ in 0..1000 {
         files.iter_mut().for_each(|file| file.write_all(b"a line\n").unwrap());
     }
-    assert_eq!(tree.watches(), watches - 2, "they are watched no longer");
+    assert_eq!(tree.watches(), watches - 2, "a file that has changed is no longer watched");
     let mut count = 0;
     // Other events are about names next to the root, which other tests create.
     tree.watcher.changes.read(|change| count += usize::from(change.name.is_none())).unwrap();
-    assert_eq!(count, 4, "a change and an end of each");
+    assert_eq!(count, 4, "a change and an end for each watch");
 }

@@ -51,7 +51,7 @@ impl Watched {
     }
 
     /// Called when something with this name was created, deleted or changed.
-    pub fn tell_of(&self, name: &[u8]) {
+    pub fn report_change(&self, name: &[u8]) {
         if let Some(folder) = &self.folder {
             mark(&folder.any_name);
             folder.names.get(name).into_iter().for_each(|entries| mark(entries));
@@ -59,7 +59,7 @@ impl Watched {
     }
 
     /// Called when the kernel reports no more changes of names in the folder.
-    pub fn tell_all(&self) {
+    pub fn report_all(&self) {
         if let Some(folder) = &self.folder {
             folder.names.values().chain([&folder.any_name]).for_each(|entries| mark(entries));
         }

@@ -1,5 +1,5 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, disconnected clients. Called
-//! only by `connection`, also in turns that must not block. So user code called from here must not block.
+//! only by `connection`, even in turns that must not block. So user code called from here must not block.
 
 use http::{Method, StatusCode};
 
@@ -113,7 +113,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // Of the request, only HEAD is known and matters for the error page.
-        let placeholder = Request::new(method, "/").expect("a slash is a target");
+        let placeholder = Request::new(method, "/").expect("a slash is a valid target");
         let error = Error::from_rejection(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
         let page = self.responder().page(None, &error, &placeholder);

@@ -293,7 +293,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return log::debug!("{client}: disconnected before the upgrade: {err}");
         }
         if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {
-            panicked.of(&client, Some(line)).tell();
+            panicked.of(&client, Some(line)).log();
         }
     }
 }

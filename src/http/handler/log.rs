@@ -117,7 +117,7 @@ impl<'a> LogRecord<'a> {
         self.bytes
     }
 
-    /// When the response was complete.
+    /// Returns when the response was complete.
     pub fn time(&self) -> SystemTime {
         self.time
     }

@@ -211,7 +211,7 @@ impl Broadcast {
         let mut heard = 0;
         state.listeners.retain(|listener| {
             let Some(pushed) = listener.pushed.upgrade() else { return false };
-            let is_there = self.tell(&pushed, &piece, &mut wakers, &mut too_slow);
+            let is_there = self.send_piece(&pushed, &piece, &mut wakers, &mut too_slow);
             heard += usize::from(is_there);
             is_there
         });
@@ -224,7 +224,13 @@ impl Broadcast {
     }
 
     /// Queues a piece for this listener. Returns whether the listener is still connected.
-    fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>, too_slow: &mut Vec<Waker>) -> bool {
+    fn send_piece(
+        &self,
+        pushed: &Pushed,
+        piece: &Arc<[u8]>,
+        wakers: &mut Vec<Waker>,
+        too_slow: &mut Vec<Waker>,
+    ) -> bool {
         let waker = match pushed.push(Arc::clone(piece)) {
             Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
                 pushed.skip_for(piece.len());

@@ -270,7 +270,7 @@ impl PushedBody {
         self.pushed.preload(pieces);
     }
 
-    /// Also calls this function with each piece that is sent, after the functions set before.
+    /// Adds a function to call with each piece that is sent, after the functions set before.
     pub(crate) fn set_tee(&mut self, mut tee: Tee) {
         self.tee = Some(match self.tee.take() {
             None => tee,
@@ -315,7 +315,7 @@ impl PushedBody {
         on_drain();
         let mut state = lock(&self.pushed.state);
         let left = match state.gone || state.on_drain.is_some() {
-            true => Some(on_drain), // the function was replaced meanwhile
+            true => Some(on_drain), // the function has been replaced
             false => state.on_drain.replace(on_drain),
         };
         drop(state);

@@ -14,7 +14,7 @@ use crate::tcp::{self, Waker};
 /// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing. If a piece was
 /// refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is reset, so
 /// that the client does not take the incomplete body for the complete one.
-#[must_use = "dropped, it ends the response"]
+#[must_use = "dropping it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
 impl Sender {
@@ -53,7 +53,7 @@ impl Sender {
         self.send_shared(Arc::from(bytes.into()), limit.into())
     }
 
-    /// [`send_timeout`](Sender::send_timeout) without a copy of the bytes.
+    /// Does what [`send_timeout`](Sender::send_timeout) does, without a copy of the bytes.
     pub(crate) fn send_shared(&self, piece: Arc<[u8]>, limit: Option<Duration>) -> Result<(), SendError> {
         let deadline = limit.and_then(|limit| tcp::now().checked_add(limit));
         self.send_by(piece, |piece| self.0.push_before(deadline, piece)).map_err(|unsent| unsent.error)
@@ -177,7 +177,7 @@ impl Unsent {
         }
     }
 
-    /// The reason for which the bytes were not sent.
+    /// Returns the reason for which the bytes were not sent.
     pub fn error(&self) -> SendError {
         self.error
     }
@@ -232,10 +232,10 @@ mod tests {
         for (length, wanted) in
             [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
         {
-            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
+            assert_eq!(sender.send(vec![b'x'; length]), wanted, "sending {length} bytes more");
         }
-        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
-        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
+        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "each call takes one piece");
+        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue takes a piece of any length");
         assert_eq!(sender.send("x"), Err(SendError::Full));
         sender.abort();
         let left = body.take(1000);

@@ -267,7 +267,7 @@ mod tests {
         assert!(!one.is_over() && !two.is_over() && !again.is_over());
         signals.notify("1");
         assert!(one.is_over() && !two.is_over() && again.is_over());
-        assert!(!signals.ticket("1".into()).is_over(), "a later ticket is of what comes then");
+        assert!(!signals.ticket("1".into()).is_over(), "a later ticket waits for the next notification");
         signals.notify_all();
         assert!(two.is_over());
     }

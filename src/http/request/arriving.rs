@@ -212,7 +212,7 @@ impl Arrival {
             let (used, need) = incoming.feed(self.unread.bytes(), &self.limits).map_err(Failure::of)?;
             self.unread.consume(used);
             if used > 0 {
-                self.tell(incoming.received());
+                self.report_progress(incoming.received());
             }
             match need {
                 Need::Input => self.fill()?,
@@ -230,7 +230,7 @@ impl Arrival {
                 && buffer.len() >= LARGE_READ
             {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-                self.say_continue()?;
+                self.send_continue()?;
                 let count = match self.unread.ended() {
                     true => 0,
                     false => self.input.read(&mut buffer[..most]).map_err(Failure::of_client)?,
@@ -241,7 +241,7 @@ impl Arrival {
                 }
                 *left -= count as u64;
                 *received += count as u64;
-                self.tell(*received);
+                self.report_progress(*received);
                 return Ok(count);
             }
             let (used, step) = decoder.step(self.unread.bytes(), buffer.len()).map_err(Failure::of)?;
@@ -259,7 +259,7 @@ impl Arrival {
                 return Err(Failure::of(TOO_LARGE));
             }
             if count > 0 {
-                self.tell(*received);
+                self.report_progress(*received);
             }
             match needs_input {
                 true => self.fill()?,
@@ -274,7 +274,7 @@ impl Arrival {
         if self.unread.ended() {
             return Err(Failure::cut_short());
         }
-        self.say_continue()?;
+        self.send_continue()?;
         match self.unread.fill(|room| self.input.read(room)).map_err(Failure::of_client)? {
             (0, _) => {
                 self.unread.end();
@@ -284,7 +284,7 @@ impl Arrival {
         }
     }
 
-    fn say_continue(&mut self) -> Result<(), Failure> {
+    fn send_continue(&mut self) -> Result<(), Failure> {
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if std::mem::take(&mut self.owes_continue) && self.unread.is_empty() && !self.unread.ended() {
             self.input.write_all(CONTINUE).map_err(Failure::of_client)?;
@@ -292,7 +292,7 @@ impl Arrival {
         Ok(())
     }
 
-    fn tell(&self, received: u64) {
+    fn report_progress(&self, received: u64) {
         if let Some(progress) = &self.progress {
             progress(received);
         }

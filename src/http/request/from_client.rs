@@ -33,7 +33,7 @@ impl Request {
         }
     }
 
-    /// `https` if the request [is secure](Request::is_secure), otherwise `http`.
+    /// Returns `https` if the request [is secure](Request::is_secure), otherwise `http`.
     pub fn scheme(&self) -> &'static str {
         if self.is_secure() { "https" } else { "http" }
     }

@@ -353,7 +353,7 @@ impl Head {
         self.line.parsed_target.query.map(|span| self.text(span))
     }
 
-    /// Host and port of a target in absolute form.
+    /// Returns the host and port of a target in absolute form.
     pub(crate) fn authority(&self) -> Option<&str> {
         self.line.parsed_target.authority.map(|span| self.text(span))
     }

@@ -15,7 +15,7 @@ thread_local! {
 /// [`RequestIds`](crate::layers::RequestIds) has given it one.
 ///
 /// While a handler is called, its thread is in the scope of its request. The loggers of this library add the id to each
-/// line, also in lines that other crates log. A logger of your own reads it from [`LogScope::current`]. For work on
+/// line, including lines that other crates log. A logger of your own reads it from [`LogScope::current`]. For work on
 /// another thread, pass the scope along:
 ///
 /// ```

@@ -14,9 +14,9 @@ mod asked; // which handlers have been called
 
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
-mod in_log; // how it is named in the log
+mod in_log; // the name of a request in the log
 mod log_scope; // the request for which a thread works
-mod made; // requests made by hand
+mod made; // requests created by programs and tests
 mod reading; // the body as text, bytes, JSON or a form
 
 #[cfg(feature = "json")]
@@ -28,9 +28,9 @@ mod form_data; // multipart/form-data
 mod body; // the body
 pub(crate) mod discard; // a declined body, received and dropped
 
-pub(crate) mod arriving; // a body that is received while its handler runs
+pub(crate) mod arriving; // a streamed body, which is received while its handler runs
 
-pub(crate) mod incoming; // a body while it is received
+pub(crate) mod incoming; // a stored body, which is received before its handler runs
 mod stored; // a stored body, in memory or in a file
 
 mod new_file; // new files
@@ -195,7 +195,7 @@ impl Request {
         self.head.method()
     }
 
-    /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
+    /// Returns HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
     #[doc(alias = "request_version")]
     pub fn version(&self) -> Version {
         self.head.version()
@@ -457,7 +457,7 @@ impl Request {
         self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
 
-    /// When the poll that reported the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled).
+    /// Returns when the poll that reported the request ended, if known: see [`Turn::polled`](crate::raw::Turn::polled).
     /// Caches use it: a check of the file system made after that time is as good as a new one.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(tcp::to_std)
@@ -482,7 +482,7 @@ impl Request {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// When the head was complete.
+    /// Returns when the head was complete.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
     }

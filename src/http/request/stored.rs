@@ -351,7 +351,7 @@ fn given_error(err: &io::Error) -> Rejection {
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
             log::error!("the writer of a handler can't write a body: {err}");
-            if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
+            if is_out_of_descriptors(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
         }
     }
 }
@@ -360,13 +360,13 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be stored in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
-        _ if is_about_room(err) => NO_DESCRIPTOR,
+        _ if is_out_of_descriptors(err) => NO_DESCRIPTOR,
         _ => SPOOL_FAILED,
     }
 }
 
 /// Returns whether the process is out of descriptors or of memory for them.
-fn is_about_room(err: &io::Error) -> bool {
+fn is_out_of_descriptors(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
 }
@@ -406,7 +406,10 @@ mod tests {
         const MIB: u64 = 1 << 20;
         let limits = BodyLimits { body: 512 * MIB, rooms: BodyRooms::new(MIB, 64 * MIB), ..BodyLimits::default() };
         let new = |length: u64| BodyWriter::new(Some(length), &limits);
-        assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)), "more than there is");
+        assert!(
+            new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)),
+            "a body over the quota gets 507"
+        );
         let mut long = new(60 * MIB).unwrap();
         let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();
         assert!(new(MIB).is_err_and(|rejection| rejection.status == status(507)));
@@ -420,7 +423,10 @@ mod tests {
             })
         };
         assert!(push(16).is_ok(), "reserved");
-        assert!(push(1).is_err_and(|rejection| rejection.status == status(507)), "in use by others");
+        assert!(
+            push(1).is_err_and(|rejection| rejection.status == status(507)),
+            "a quota that others have used up gives 507"
+        );
         drop(others);
         assert!(push(44).is_ok());
     }

@@ -135,8 +135,8 @@ pub enum Access {
 /// [`StaticFileHandler`](crate::StaticFileHandler) checks them for each file that a request reads, lists or writes.
 /// Other handlers check paths other than the request's by [`Request::permits`](crate::Request::permits).
 pub struct Permissions {
-    who: String,
-    may_ask_who: bool,
+    key: String,
+    login_may_help: bool,
     judge: Box<Judge>,
     /// Decides about a folder with everything below it. `None`: `judge` of the folder decides.
     judge_beneath: Option<Box<Judge>>,
@@ -147,12 +147,12 @@ pub struct Permissions {
 type Judge = dyn Fn(Access, &[u8]) -> bool + Send + Sync;
 
 impl Permissions {
-    /// Creates permissions. Two requests with the same `who` have the same permissions. The closure decides whether an
+    /// Creates permissions. Two requests with the same `key` have the same permissions. The closure decides whether an
     /// access to a path is allowed. The path is decoded, from the root of the server. If a file has several names, such
     /// as `/a.txt.gz` and `/a.txt`, the closure is called for each.
-    pub fn new(who: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
+    pub fn new(key: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         let judge = Box::new(judge);
-        Permissions { who: who.into(), may_ask_who: false, judge, judge_beneath: None, outer: None }
+        Permissions { key: key.into(), login_may_help: false, judge, judge_beneath: None, outer: None }
     }
 
     /// Sets a closure that decides whether an access to a path and to everything below it is allowed, as needed for
@@ -164,22 +164,22 @@ impl Permissions {
 
     /// Combines these permissions with those of an outer layer: an access is allowed if both allow it.
     pub fn within(mut self, outer: Arc<Permissions>) -> Permissions {
-        self.who = format!("{}\0{}", outer.who, self.who);
-        self.may_ask_who |= outer.may_ask_who;
+        self.key = format!("{}\0{}", outer.key, self.key);
+        self.login_may_help |= outer.login_may_help;
         self.outer = Some(outer);
         self
     }
 
     /// Sets whether an authenticated user might be allowed more than this client. If so, a rejection is a 401,
     /// otherwise a 403. Default: false.
-    pub fn may_ask_who(mut self, may: bool) -> Permissions {
-        self.may_ask_who = may;
+    pub fn login_may_help(mut self, may: bool) -> Permissions {
+        self.login_may_help = may;
         self
     }
 
-    /// Identifies the client: two requests with the same value have the same permissions.
-    pub fn who(&self) -> &str {
-        &self.who
+    /// Returns the key: two requests with the same key have the same permissions.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Returns whether this access to this path is allowed.
@@ -195,7 +195,7 @@ impl Permissions {
 
     /// Returns the response to a request that is not allowed.
     pub fn refusal(&self) -> Error {
-        match self.may_ask_who {
+        match self.login_may_help {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),
             false => Error::new(StatusCode::FORBIDDEN, "You have no permission to do this."),
         }
@@ -210,7 +210,7 @@ pub(crate) struct MayOnlyWrite(pub(crate) bool);
 
 impl fmt::Debug for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permissions").field("who", &self.who).finish_non_exhaustive()
+        f.debug_struct("Permissions").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

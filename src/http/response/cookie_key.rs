@@ -172,7 +172,7 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-/// Creates a file with a secret, in one step. If another process has created it meanwhile, its secret is used.
+/// Creates a file with a secret, in one step. If another process has just created it, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -215,9 +215,9 @@ mod tests {
                 let text = cookie.strip_prefix("a=").unwrap().to_owned();
                 assert_eq!(read(&key, &with(&cookie), "a").as_deref(), Some(value), "{cookie}");
                 assert_eq!(read(&key, &with(&format!("a=x; a={text}; a=y")), "a").as_deref(), Some(value), "{cookie}");
-                assert_eq!(read(&other, &with(&cookie), "a"), None, "another key: {cookie}");
-                assert_eq!(read(&key, &with(&format!("b={text}")), "b"), None, "another name: {cookie}");
-                assert_eq!(read(&key, &with("c=d"), "a"), None, "no such cookie");
+                assert_eq!(read(&other, &with(&cookie), "a"), None, "accepted under another key: {cookie}");
+                assert_eq!(read(&key, &with(&format!("b={text}")), "b"), None, "accepted under another name: {cookie}");
+                assert_eq!(read(&key, &with("c=d"), "a"), None, "a request without the cookie");
                 let step = 1 + text.len() / 50;
                 for at in (0..text.len()).step_by(step) {
                     let mut changed = text.clone().into_bytes();

@@ -307,7 +307,7 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Checks a name and a value, also by the grammar of that field. The error describes the fault.
+/// Checks a name and a value, and the grammar of that field. The error describes the fault.
 pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,

@@ -12,8 +12,8 @@ use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, W
 /// Live responses, which hold no worker while they wait. If a limit is reached
 /// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`), a 503 or a 429 is sent instead.
 impl Response {
-    /// 200 with server-sent events: `text/event-stream`, which `EventSource` in a browser reads. The listener holds no
-    /// worker.
+    /// Creates a 200 with server-sent events: `text/event-stream`, which `EventSource` in a browser reads. The listener
+    /// holds no worker.
     ///
     /// See [`live::Broadcast`](crate::live::Broadcast).
     pub fn events(listener: Listener) -> Response {
@@ -24,8 +24,8 @@ impl Response {
             .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") })
     }
 
-    /// 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker: the handler
-    /// returns the response at once and keeps the sender, or passes it to a thread. No Content-Type is set.
+    /// Creates a 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker:
+    /// the handler returns the response at once and keeps the sender, or passes it to a thread. No Content-Type is set.
     ///
     /// ```
     /// use std::thread;
@@ -52,7 +52,8 @@ impl Response {
         Response::channel_with(Channel::new())
     }
 
-    /// [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time without bytes.
+    /// Creates a [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time
+    /// without bytes.
     pub fn channel_with(settings: Channel) -> (Sender, Response) {
         let pushed = Pushed::new(settings.queue)
             .with_idle_timeout(settings.idle_timeout)
@@ -72,7 +73,7 @@ impl Response {
         Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
     }
 
-    /// Waits like [`wait_for`](Response::wait_for), without a limit and also while the server shuts down, for a
+    /// Waits like [`wait_for`](Response::wait_for), without a limit and even while the server shuts down, for a
     /// response that another thread will certainly create.
     #[cfg(feature = "proxy")]
     pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {

@@ -24,29 +24,30 @@ use crate::tcp::SharedBytes;
 
 /// Responses of each kind.
 impl Response {
-    /// 200 with `text/plain; charset=utf-8`.
+    /// Creates a 200 with `text/plain; charset=utf-8`.
     ///
     /// `text` is a `String`, or a `&str` (such as `request.text()?` returns), which is copied.
     pub fn text(text: impl Into<String>) -> Response {
         Response::of_kind(&TEXT, text.into().into_bytes())
     }
 
-    /// 200 with `text/html; charset=utf-8`. Untrusted text is escaped first: [`escape_html`](crate::escape_html).
+    /// Creates a 200 with `text/html; charset=utf-8`. Untrusted text is escaped first:
+    /// [`escape_html`](crate::escape_html).
     pub fn html(page: impl Into<String>) -> Response {
         Response::of_kind(&HTML, page.into().into_bytes())
     }
 
-    /// 200 with `application/octet-stream`.
+    /// Creates a 200 with `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
         Response::of_kind(&BYTES, bytes.into())
     }
 
-    /// 200 with bytes shared by many responses, without copying. No Content-Type is set.
+    /// Creates a 200 with bytes shared by many responses, without copying. No Content-Type is set.
     pub fn shared(bytes: SharedBytes) -> Response {
         Response::of(ResponseBody::Shared(bytes))
     }
 
-    /// 200 with `application/json`.
+    /// Creates a 200 with `application/json`.
     ///
     /// A value that cannot be serialized as JSON, such as a map whose keys are not strings, becomes a 500, and the
     /// cause is logged.
@@ -58,9 +59,9 @@ impl Response {
         }
     }
 
-    /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and times. The
-    /// date is left out until the second of the last change is over, and the tag is left out for 20 ms, because a later
-    /// change could have the same date or tag (RFC 9110, section 8.8.1).
+    /// Creates a 200 with a file, the media type of its name, its `Last-Modified`, and an `ETag` of its size and times.
+    /// The date is left out until the second of the last change is over, and the tag is left out for 20 ms, because a
+    /// later change could have the same date or tag (RFC 9110, section 8.8.1).
     ///
     /// The path is opened as given and links are followed, so never pass a path from a client. Use
     /// [`StaticFileHandler`](crate::StaticFileHandler) for such paths.
@@ -104,20 +105,20 @@ impl Response {
         }
     }
 
-    /// 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
+    /// Creates a 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
     ///
     /// If the file becomes shorter, the connection is reset.
     pub fn open_file(file: Arc<File>, length: u64) -> Response {
         Response::open_file_at(file, 0, length)
     }
 
-    /// Like [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is neither
-    /// used nor changed.
+    /// Creates a 200 with `length` bytes of an open file, from `start` on, sent by `sendfile`. No Content-Type is set.
+    /// The file's own position is neither used nor changed.
     pub fn open_file_at(file: Arc<File>, start: u64, length: u64) -> Response {
         Response::of(ResponseBody::File { file, start, length })
     }
 
-    /// 200 with everything that `read` returns until its end. No Content-Type is set.
+    /// Creates a 200 with everything that `read` returns until its end. No Content-Type is set.
     ///
     /// Up to 64 KiB are read at a time and sent at once. The next read follows when the client has received these
     /// bytes. Use a [`BufReader`](std::io::BufReader) if `read` returns a few bytes at a time. A read can block, which
@@ -128,15 +129,15 @@ impl Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
-    /// 200 with exactly `length` bytes, read as in [`stream`](Response::stream), with `Content-Length`.
+    /// Creates a 200 with exactly `length` bytes, read as in [`stream`](Response::stream), with `Content-Length`.
     ///
     /// If there are fewer bytes, the connection is reset. If there are more, they are not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }
 
-    /// 200 with the items of an iterator, in chunks, as [`stream`](Response::stream). No Content-Type is set. Empty
-    /// items are skipped.
+    /// Creates a 200 with the items of an iterator, in chunks, as [`stream`](Response::stream). No Content-Type is set.
+    /// Empty items are skipped.
     ///
     /// ```
     /// use modest::Response;
@@ -155,7 +156,7 @@ impl Response {
         Response::stream(Pieces::new(pieces))
     }
 
-    /// 303 See Other: the client follows with a GET.
+    /// Creates a 303 See Other: the client follows with a GET.
     ///
     /// The location is a URI reference. Characters that are not allowed in one (spaces, control characters, non-ASCII)
     /// are percent-encoded.
@@ -173,7 +174,7 @@ impl Response {
         Response::new(status).with_header(header::LOCATION, location)
     }
 
-    /// 204 No Content.
+    /// Creates a 204 No Content.
     pub fn no_content() -> Response {
         Response::new(StatusCode::NO_CONTENT)
     }

@@ -108,8 +108,12 @@ mod tests {
         let any: Error = "nothing".parse::<u8>().unwrap_err().into();
         assert_eq!((any.status().as_u16(), any.message()), (500, None));
         assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
-        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "a field that cannot be sent");
-        assert_eq!(Error::new(99, "no").status(), 500, "no status");
+        assert_eq!(
+            Error::new(400, "no").with_header("a", "\n").status(),
+            500,
+            "a field that can't be sent makes the error a 500"
+        );
+        assert_eq!(Error::new(99, "no").status(), 500, "an invalid status makes the error a 500");
     }
 
     #[test]
@@ -131,7 +135,7 @@ mod tests {
                 assert_eq!(page.close, alone.close, "{row}, {time}");
             }
             let other = Response::from(&Err::<(), _>(shared.with_message("other")).or_status(410).unwrap_err());
-            assert_eq!(other.status(), 410, "{row}: a clone that was changed");
+            assert_eq!(other.status(), 410, "{row}: a clone that was changed has its own page");
         }
     }
 }

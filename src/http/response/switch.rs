@@ -27,9 +27,10 @@ impl Protocol {
 
 /// Leaving HTTP.
 impl Response {
-    /// 101 Switching Protocols: the closure takes over the connection, as a blocking [`Stream`](crate::raw::Stream) on
-    /// a thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If
-    /// all are in use, the response is a 503. Add the fields of the protocol with `with_header`.
+    /// Creates a 101 Switching Protocols: the closure takes over the connection, as a blocking
+    /// [`Stream`](crate::raw::Stream) on a thread of its own. There are up to
+    /// [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If all are in use, the response is a
+    /// 503. Add the fields of the protocol with `with_header`.
     ///
     /// If the request did not ask for this protocol (`Upgrade` and `Connection: upgrade`, RFC 9110, section 7.8), the
     /// response is a 426.
@@ -55,13 +56,13 @@ impl Response {
         Response::switching(Protocol::Stream { name: protocol.into(), serve: Box::new(serve) })
     }
 
-    /// 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its own. Its
-    /// first turn comes when the 101 has been written.
+    /// Creates a 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its
+    /// own. Its first turn comes when the 101 has been written.
     pub fn switch_to(protocol: impl Into<String>, conversation: impl Conversation + 'static) -> Response {
         Response::switching(Protocol::Conversation { name: protocol.into(), conversation: Box::new(conversation) })
     }
 
-    /// 200 to CONNECT: the closure takes over the connection as the client's end of the tunnel, as a blocking
+    /// Creates a 200 to CONNECT: the closure takes over the connection as the client's end of the tunnel, as a blocking
     /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
     /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
     pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {

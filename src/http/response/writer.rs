@@ -177,6 +177,6 @@ mod tests {
         for (row, steps) in rows {
             assert!(build(steps).deferred_error.is_some(), "{row}");
         }
-        assert!(ResponseWriter::new().write(b"x").is_err(), "a body before the end of the headers");
+        assert!(ResponseWriter::new().write(b"x").is_err(), "a body was accepted before the end of the headers");
     }
 }

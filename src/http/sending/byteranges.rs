@@ -51,7 +51,8 @@ pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }
 
-/// 128 unpredictable bits, so that no body can contain the boundary on purpose. `RandomState` has keys from the system.
+/// Returns 128 unpredictable bits, so that no body can contain the boundary on purpose. `RandomState` has keys from the
+/// system.
 fn boundary() -> String {
     let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())

@@ -446,7 +446,7 @@ fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
             output.push(Piece::File { file: Arc::clone(file), start: start + part.start, length });
         }
         ResponseBody::Bytes(_) | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => {
-            unreachable!("shared before, or never in parts")
+            unreachable!("bodies in memory were shared before, and streams have no parts")
         }
     }
 }

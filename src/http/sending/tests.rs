@@ -158,7 +158,7 @@ fn framing() {
         ("8.6 a sized stream", get(), Response::sized_stream(BODY.as_bytes(), 10), 200, Some("10"), None, BODY, true),
         ("8.6 an empty sized stream", get(), Response::sized_stream(io::empty(), 0), 200, Some("0"), None, "", true),
         (
-            "8.6 a stream whose length the handler says",
+            "8.6 a stream with a length that the handler sets",
             get(),
             stream().with_header("Content-Length", "10"),
             200,
@@ -168,7 +168,7 @@ fn framing() {
             true,
         ),
         (
-            "8.6 a length said truly",
+            "8.6 a correct length",
             get(),
             Response::text(BODY).with_header("Content-Length", "10"),
             200,
@@ -205,7 +205,7 @@ fn framing() {
         ("9.3.2 head of a stream to 1.0", http10("HEAD"), stream(), 200, None, None, "", true),
         ("9.3.2 head of an error", of("HEAD"), Response::text("no").with_status(404), 404, Some("2"), None, "", true),
         (
-            "8.6 a head's own length",
+            "8.6 the length in a response to HEAD",
             of("HEAD"),
             Response::new(200).with_header("Content-Length", "77"),
             200,
@@ -215,11 +215,29 @@ fn framing() {
             true,
         ),
         ("15.3.5 no content", get(), Response::no_content(), 204, None, None, "", true),
-        ("15.3.5 no content, though given", get(), Response::text(BODY).with_status(204), 204, None, None, "", true),
-        ("15.3.5 no content, though streamed", get(), stream().with_status(204), 204, None, None, "", true),
+        (
+            "15.3.5 no content, although the handler gives some",
+            get(),
+            Response::text(BODY).with_status(204),
+            204,
+            None,
+            None,
+            "",
+            true,
+        ),
+        (
+            "15.3.5 no content, although the handler streams some",
+            get(),
+            stream().with_status(204),
+            204,
+            None,
+            None,
+            "",
+            true,
+        ),
         ("15.3.5 no content to 1.0", http10("GET"), stream().with_status(204), 204, None, None, "", true),
         (
-            "15.3.5 no content, a length said",
+            "15.3.5 no content, with a length",
             get(),
             Response::no_content().with_header("Content-Length", "5"),
             204,
@@ -230,7 +248,7 @@ fn framing() {
         ),
         ("15.3.6 reset content", get(), Response::text(BODY).with_status(205), 205, Some("0"), None, "", true),
         (
-            "15.4.5 not modified, by the handler",
+            "15.4.5 a 304 that the handler returns",
             get(),
             Response::text(BODY).with_status(304),
             304,
@@ -240,7 +258,16 @@ fn framing() {
             true,
         ),
         ("15.5.5 not found", get(), Response::text("no").with_status(404), 404, Some("2"), None, "no", true),
-        ("15 a status of one's own", get(), Response::text("no").with_status(599), 599, Some("2"), None, "no", true),
+        (
+            "15 a status without a standard meaning",
+            get(),
+            Response::text("no").with_status(599),
+            599,
+            Some("2"),
+            None,
+            "no",
+            true,
+        ),
     ];
     for (row, request, response, status, length, coding, body, keep_alive) in rows {
         let sent = send(response, &request);
@@ -256,8 +283,8 @@ fn framing() {
 #[test]
 fn connections() {
     for (row, response, request, could, connection, keep_alive) in [
-        ("9112 9.3 stays", Response::new(200), get(), true, None, true),
-        ("9112 9.6 could not stay", Response::new(200), get(), false, Some("close"), false),
+        ("9112 9.3 stays open", Response::new(200), get(), true, None, true),
+        ("9112 9.6 could not stay open", Response::new(200), get(), false, Some("close"), false),
         ("9112 9.6 the handler ends it", Response::new(200).with_close(), get(), true, Some("close"), false),
         (
             "9112 9.6 the handler ends it, by field",
@@ -267,11 +294,18 @@ fn connections() {
             Some("close"),
             false,
         ),
-        ("9112 9.3 1.0 that asked to stay", Response::new(200), http10("GET"), true, Some("keep-alive"), true),
-        ("9112 9.3 1.0 that did not", Response::new(200), http10("GET"), false, Some("close"), false),
-        ("9112 6.3 ended by the end", stream(), http10("GET"), true, Some("close"), false),
         (
-            "7.6.1 other words are not the handler's",
+            "9112 9.3 a 1.0 client that asked for keep-alive",
+            Response::new(200),
+            http10("GET"),
+            true,
+            Some("keep-alive"),
+            true,
+        ),
+        ("9112 9.3 a 1.0 client that did not", Response::new(200), http10("GET"), false, Some("close"), false),
+        ("9112 6.3 a body that ends with the connection", stream(), http10("GET"), true, Some("close"), false),
+        (
+            "7.6.1 other connection options can't be set by the handler",
             Response::new(200).with_header("connection", "upgrade"),
             get(),
             true,
@@ -279,7 +313,7 @@ fn connections() {
             true,
         ),
         (
-            "13.1.1 a refusal keeps the wish",
+            "13.1.1 a 412 keeps Connection: close",
             Response::text("a").with_close(),
             get().with_header("if-match", "\"x\""),
             true,
@@ -293,7 +327,7 @@ fn connections() {
         let head = String::from_utf8(written(&mut output)).unwrap();
         let found = head.lines().find_map(|line| line.strip_prefix("Connection: "));
         assert_eq!((found, encoded.keep_alive), (connection, keep_alive), "{row}: {head}");
-        assert!(!head.contains("Server:"), "{row}: switched off");
+        assert!(!head.contains("Server:"), "{row}: the Server field is turned off");
     }
 }
 
@@ -337,7 +371,7 @@ fn an_invalid_response_is_a_500() {
         ("5.1 no name", "GET", Response::text(BODY).with_header("", "c")),
         ("5.5 prepared", "GET", Response::text(BODY).with_fields(Arc::new(Fields::new().with_header("x", "\n")))),
         (
-            "5.5 prepared, then changed",
+            "5.5 a prepared field that is then changed",
             "GET",
             Response::text(BODY)
                 .with_fields(Arc::new(Fields::new().with_header("a", "b").with_header("x", "\n")))
@@ -348,16 +382,16 @@ fn an_invalid_response_is_a_500() {
         ("15.2 an interim status", "GET", Response::new(100)),
         ("15.2 an interim status, switching", "GET", Response::new(101)),
         ("15 a status above 599", "GET", Response::new(600)),
-        ("15 no status", "GET", Response::new(99)),
-        ("8.6 promises too much", "GET", Response::text(BODY).with_header("content-length", "11")),
-        ("8.6 promises too little", "GET", Response::text(BODY).with_header("content-length", "9")),
-        ("8.6 promises too much, head", "HEAD", Response::text(BODY).with_header("content-length", "11")),
+        ("15 an invalid status", "GET", Response::new(99)),
+        ("8.6 announces too much", "GET", Response::text(BODY).with_header("content-length", "11")),
+        ("8.6 announces too little", "GET", Response::text(BODY).with_header("content-length", "9")),
+        ("8.6 announces too much, HEAD", "HEAD", Response::text(BODY).with_header("content-length", "11")),
         (
-            "8.6 a stream of two lengths",
+            "8.6 a stream with two different lengths",
             "GET",
             Response::sized_stream(BODY.as_bytes(), 10).with_header("content-length", "11"),
         ),
-        ("8.6 no length", "GET", Response::text(BODY).with_header("content-length", "+10")),
+        ("8.6 an invalid length", "GET", Response::text(BODY).with_header("content-length", "+10")),
         ("8.6 a list of lengths", "GET", stream().with_header("content-length", "10, 10")),
         ("8.6 larger than any", "GET", stream().with_header("content-length", "99999999999999999999")),
         ("9.3.6 a tunnel", "CONNECT", Response::new(200)),
@@ -438,7 +472,7 @@ fn conditions_and_ranges_together() {
         ("13.2.2 before ranges", "GET", &[("range", "bytes=2-4"), ("if-none-match", "\"a\"")], 304, None, ""),
         ("13.2.2 before bad ranges", "GET", &[("range", "bytes=20-"), ("if-none-match", "\"a\"")], 304, None, ""),
         (
-            "13.2.2 passed, then ranges",
+            "13.2.2 a condition that holds, then a range",
             "GET",
             &[("range", "bytes=2-4"), ("if-match", "\"a\"")],
             206,
@@ -475,7 +509,7 @@ fn conditions_and_ranges_together() {
                     .with_header("cache-control", "max-age=60");
                 let sent = send(kept, &of(method).with_header(field.0, field.1));
                 if (method, status) == ("HEAD", 416) {
-                    assert_eq!(sent.status, 200, "14.2: on head");
+                    assert_eq!(sent.status, 200, "14.2: HEAD gets no 416");
                     continue;
                 }
                 assert_eq!((sent.status, sent.field("Content-Range")), (status, range), "{row}, {how}: {sent:?}");
@@ -509,7 +543,11 @@ fn ranges_apply_only_to_a_200() {
         assert_eq!((sent.status, sent.text()), (200, body), "14.2 {row}: {sent:?}");
     }
     let empty = send(Response::new(200), &get().with_header("range", "bytes=0-"));
-    assert_eq!((empty.status, empty.field("Content-Range")), (416, Some("bytes */0")), "14.1.2: nothing there");
+    assert_eq!(
+        (empty.status, empty.field("Content-Range")),
+        (416, Some("bytes */0")),
+        "14.1.2: a range of an empty body"
+    );
 }
 
 #[test]
@@ -527,7 +565,7 @@ fn many_parts() {
         assert_eq!(sent.length, expected.len() as u64, "{how}");
     }
     let untyped = send(Response::shared(Arc::new(BODY)), &get().with_header("range", "bytes=0-0,2-2"));
-    assert!(!untyped.text().contains("Content-Type"), "14.6: no type, none in the parts");
+    assert!(!untyped.text().contains("Content-Type"), "14.6: parts of a response without a type have no type");
     let joined = send(Response::text(BODY), &get().with_header("range", "bytes=0-4,5-9"));
     assert_eq!(
         (joined.status, joined.field("Content-Range"), joined.text()),
@@ -536,7 +574,7 @@ fn many_parts() {
     );
     let many: String = (0..101).map(|n| format!("{n}-{n},")).collect();
     let whole = send(Response::text(BODY), &get().with_header("range", format!("bytes={many}")));
-    assert_eq!((whole.status, whole.text()), (200, BODY), "14.2: absurdly many");
+    assert_eq!((whole.status, whole.text()), (200, BODY), "14.2: more than 100 ranges");
 }
 
 #[test]

@@ -22,10 +22,10 @@ use gzip::{GzipReader, Permit};
 ///   sent, each piece as soon as it is read, so events are not delayed.
 /// - `Vary: Accept-Encoding` is set if the coding depends on the client. A strong `ETag` becomes weak, because the
 ///   bytes differ. A 304 is still possible, but `If-Match` never matches. So exclude content that clients edit.
-/// - Not compressed: responses with a `Content-Encoding`, a `Content-Range` or a digest, responses with `Cache-Control:
-///   no-transform`, responses to requests for ranges (if `If-Range` has a date, which the compressed bytes also have,
-///   the whole body is sent), pushed responses ([`Response::events`], [`Response::channel`]), and errors of the
-///   handler.
+/// - Not compressed: responses with a `Content-Encoding`, a `Content-Range` or a digest; responses with `Cache-Control:
+///   no-transform`; responses to requests for ranges; pushed responses ([`Response::events`], [`Response::channel`]);
+///   errors of the handler. A request for a range with a date in `If-Range` gets the whole body, because the compressed
+///   bytes also have that date.
 /// - HEAD gets the fields of GET.
 ///
 /// For files of a [`StaticFileHandler`](crate::StaticFileHandler) it is better to compress them once, into a `.gz` or

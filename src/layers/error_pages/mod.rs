@@ -75,7 +75,7 @@ fn completed(error: &Error, page: Response) -> Response {
     with_vary(page.completed_by(error), "Accept")
 }
 
-/// `404 Not Found: There is no note 7.`
+/// Returns the line of text, such as `404 Not Found: There is no note 7.`
 fn text(error: &Error) -> String {
     let mut line = String::with_capacity(80);
     line.push_str(error.status().as_str());
@@ -109,8 +109,8 @@ fn html(error: &Error) -> String {
         page,
         "<link rel=icon href=\"data:,\">\n<title>{title}</title>\n<style>{CSS}</style>\n<main>\n<h1>{title}</h1>\n"
     );
-    let what_to_do = what_to_do(error);
-    for part in [error.message().map(escape_html), what_to_do].into_iter().flatten() {
+    let advice = advice(error);
+    for part in [error.message().map(escape_html), advice].into_iter().flatten() {
         let _ = writeln!(page, "<p>{part}</p>");
     }
     if let Some(above) = up(error.headers()) {
@@ -121,7 +121,7 @@ fn html(error: &Error) -> String {
 }
 
 /// Returns what the user can do about an error.
-fn what_to_do(error: &Error) -> Option<String> {
+fn advice(error: &Error) -> Option<String> {
     let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let said = match error.status().as_u16() {
         400 => {

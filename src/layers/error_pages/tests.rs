@@ -47,7 +47,7 @@ fn clones_share_a_page_of_each_form() {
         }
     }
     let other = sent("*/*", move || kept.clone().with_message("another"));
-    assert_eq!(other.text(), "404 Not Found: another\n", "a clone that was changed");
+    assert_eq!(other.text(), "404 Not Found: another\n", "a clone that was changed has its own page");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn pages_suggest_what_to_do() {
     ] {
         assert!(html(&error).contains(expected), "{error}: {}", html(&error));
     }
-    assert!(!html(&Error::new(418, "")).contains("<p>"), "nothing is made up");
+    assert!(!html(&Error::new(418, "")).contains("<p>"), "a status without a hint must have no text");
     assert_eq!(text(&Error::new(599, "")), "599\n");
     for status in 400..600 {
         let error = Error::new(status, "");
@@ -100,7 +100,7 @@ fn the_policy_allows_the_style() {
     let style = sent.text().split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("a style");
     assert_eq!(style, CSS);
     let hash: String = base64(&Sha256::digest(style));
-    assert!(POLICY.contains(&format!("style-src 'sha256-{hash}'")), "the hash is {hash}");
+    assert!(POLICY.contains(&format!("style-src 'sha256-{hash}'")), "the policy must contain the hash {hash}");
     assert_eq!(sent.header("content-security-policy"), Some(POLICY));
     assert!(sent.text().len() < 2048 && !sent.text().contains("<script") && !sent.text().contains("//"));
     let own = self::sent(BROWSER, || Error::new(404, "").with_header("content-security-policy", "sandbox"));

@@ -213,8 +213,8 @@ fn the_document_lists_all_metrics() {
     let sent = Http::new(app(&metrics)).respond(&Request::get("/metrics"));
     let shown: Vec<&str> = sent.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     // Metrics of the program are tested with the program.
-    let (before, program) = document.split_once("\n## The program\n").expect("its section");
-    let of_library = before.lines().chain(program.split_once("\n## ").expect("another section").1.lines());
+    let (before, program) = document.split_once("\n## The program\n").expect("the section of the program");
+    let of_library = before.lines().chain(program.split_once("\n## ").expect("a section after it").1.lines());
     let rows = of_library.filter_map(|line| line.strip_prefix("| `"));
     let told: Vec<String> = rows
         .map(|row| {
@@ -230,7 +230,7 @@ fn the_document_lists_all_metrics() {
     assert!(asked.len() > 10, "{asked:?}");
     for name in asked {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-        assert!(told.iter().any(|known| known.starts_with(&format!("{family} "))), "{name} is no metric");
+        assert!(told.iter().any(|known| known.starts_with(&format!("{family} "))), "{name} is not in the metrics");
     }
 }
 

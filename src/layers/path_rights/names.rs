@@ -83,7 +83,8 @@ pub fn fold(name: &[u8]) -> String {
     folded.trim_end_matches(['.', ' ']).to_owned()
 }
 
-/// Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they compare.
+/// Returns whether the letter is a Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they
+/// compare.
 fn is_ignored(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -81,7 +81,7 @@ impl PathRule {
     }
 
     /// Returns whether the rule applies to authenticated users.
-    pub fn names_somebody(&self) -> bool {
+    pub fn has_users(&self) -> bool {
         self.who.iter().any(|who| *who != Who::Everybody)
     }
 

@@ -112,7 +112,7 @@ fn path_rules_decide_rights_per_user() {
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
-    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody has rights");
+    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules no one has rights");
     assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
 }
 
@@ -152,7 +152,7 @@ fn invalid_rules_are_rejected() {
     assert_eq!(rule.clone().beneath(""), rule);
 }
 
-/// An inner layer can't allow what an outer one forbids, also in listings and archives.
+/// An inner layer can't allow anything that an outer one forbids, not even in listings and archives.
 #[test]
 fn nested_layers_add_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -360,7 +360,7 @@ fn no_spelling_gets_around_a_rule() {
         for sent in get("/drafts/").into_iter().chain(get("/drafts/?format=json")) {
             assert_eq!((sent.status().as_u16(), sent.header("www-authenticate").is_some()), (401, true));
         }
-        assert_eq!(get("/drafts/x.txt")[0].text(), "SECRET", "it may be read by its name");
+        assert_eq!(get("/drafts/x.txt")[0].text(), "SECRET", "the file can be read under its own name");
         for sent in get("/").into_iter().chain(get("/?format=json")) {
             let text = sent.text();
             assert!(text.contains("open") && text.contains("drafts") && !text.contains("private/"), "{text}");
@@ -488,7 +488,7 @@ fn a_write_only_folder_has_a_page() {
     let (others, reading) =
         (Http::new(handler_fn(move |_| call()).layer(rights(&rules))), Http::new(plain.layer(rights(&rules))));
     let (named, routed) =
-        (Http::new(Named(count(&calls)).layer(rights(&rules))), Http::new(routes.serve(()).layer(rights(&rules))));
+        (Http::new(Named(count(&calls)).layer(rights(&rules))), Http::new(routes.with_state(()).layer(rights(&rules))));
     for (target, accept, expected) in [
         ("/box/", "text/html", 200),
         ("/box/sub/", "text/html,*/*;q=0.8", 200),

@@ -131,7 +131,7 @@ impl Sessions {
     /// # Panics
     /// If it is 0.
     pub fn new_per_hour(mut self, number: u32) -> Sessions {
-        assert!(number > 0, "a client needs a session");
+        assert!(number > 0, "the number of sessions per hour must be at least 1");
         self.beginnings = Buckets::new(HOUR / u64::from(number), number, 65_536);
         self
     }
@@ -162,7 +162,7 @@ impl Sessions {
         if id.is_none() && changes.is_empty() {
             return Ok(ended.map(|_| self.removal(request)));
         }
-        // Loaded again, because another request may have changed the session meanwhile.
+        // Loaded again, because another request may have changed the session since.
         let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
         let mut record = stored.unwrap_or_else(|| Record::new(now));

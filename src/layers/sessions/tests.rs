@@ -89,7 +89,7 @@ fn values_flashes_and_users() {
         let first = ada.cookie.clone();
         let sent = ada.ask(Request::get("/?in=ada"));
         assert_eq!(sent.header("cache-control"), Some("private"), "{sent:?}");
-        assert_ne!(ada.cookie, first, "a new id after the login");
+        assert_ne!(ada.cookie, first, "the id must change at the login");
         let user = "Some(User { name: \"ada\", roles: [\"editor\"], claims: [\"sub\"] }) Some(\"ada\")";
         ada.expect("user&get=b", &format!("{user}, 2"));
         let (mut old, mut copy) = (Browser::new(&http), Browser::new(&http));
@@ -182,7 +182,7 @@ fn tokens_of_old_browsers() {
     let form =
         |body: String| Request::post("/?user", body).with_header("content-type", "application/x-www-form-urlencoded");
     let mut ada = Browser::new(&http);
-    assert_eq!(ada.ask(form("a=b".into())).status(), 200, "a program without a session");
+    assert_eq!(ada.ask(form("a=b".into())).status(), 200, "a program without a session needs no token");
     let token = ada.ask(Request::get("/?token")).text().to_owned();
     ada.expect("token", &token);
     for (request, status) in [
@@ -199,7 +199,11 @@ fn tokens_of_old_browsers() {
         assert_eq!(ada.ask(request).status(), status, "{shown}");
     }
     ada.expect("in=ada", "");
-    assert_eq!(ada.ask(form(format!("csrf_token={token}"))).status(), 403, "another token after the login");
+    assert_eq!(
+        ada.ask(form(format!("csrf_token={token}"))).status(),
+        403,
+        "a token from before the login was accepted"
+    );
 }
 
 #[test]
@@ -410,7 +414,10 @@ fn stores_are_bounded_and_outlive_programs() {
         store.save(&number.to_string(), b"x", now + Duration::from_secs(number % 50)).unwrap();
         assert!(store.len() <= 16);
     }
-    assert!(store.load("49").unwrap().is_some() || store.load("99").unwrap().is_some(), "the last to expire stay");
+    assert!(
+        store.load("49").unwrap().is_some() || store.load("99").unwrap().is_some(),
+        "the sessions that expire last must stay"
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let http = |folder: &std::path::Path| Http::new(app().layer(Sessions::new(FileSessions::open(folder).unwrap())));
@@ -429,7 +436,10 @@ fn stores_are_bounded_and_outlive_programs() {
     let cut_short = folder.path().join(".session-abc");
     std::fs::write(&cut_short, "").unwrap();
     drop(http(folder.path()));
-    assert!(!names[0].exists() && cut_short.exists(), "has expired, and may be in progress");
+    assert!(
+        !names[0].exists() && cut_short.exists(),
+        "the expired file is removed, and the one that may still be written stays"
+    );
     std::fs::File::open(&cut_short).unwrap().set_modified(now - Duration::from_secs(4000)).unwrap();
     drop(http(folder.path()));
     assert!(!cut_short.exists());
@@ -459,5 +469,5 @@ fn a_store_that_fails_is_an_error() {
     assert_eq!(ada.ask(Request::get("/?get=a")).status(), 500);
     store.0.store(true, Relaxed);
     assert_eq!(Browser::new(&http).ask(Request::get("/?a=1")).status(), 500);
-    assert_eq!(Http::new(app()).respond(&Request::get("/")).status(), 500, "without the layer");
+    assert_eq!(Http::new(app()).respond(&Request::get("/")).status(), 500, "a handler without the layer must fail");
 }

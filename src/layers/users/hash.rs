@@ -52,8 +52,8 @@ impl StoredHash {
 /// touched uses no pages.
 const RETURNED: usize = 33 << 20;
 
-/// Like `Argon2::verify_password`, in memory that is returned to the system. `None` if the hash is incomplete or there
-/// is no memory.
+/// Does what `Argon2::verify_password` does, in memory that is returned to the system. `None` if the hash is incomplete
+/// or there is no memory.
 fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;

@@ -57,7 +57,7 @@ fn hashes_of_real_tools() {
 #[test]
 fn a_generated_hash_verifies() {
     let line = UserFile::line("ada", "pässwörd: 1").unwrap();
-    assert_ne!(line, UserFile::line("ada", "pässwörd: 1").unwrap(), "each has its salt");
+    assert_ne!(line, UserFile::line("ada", "pässwörd: 1").unwrap(), "each line has its own salt");
     let table = Table::parse(&line).ok().unwrap();
     assert!(table.get("ada").unwrap().hash.is_of("pässwörd: 1".as_bytes()));
     for (name, password) in [("", "x"), ("a:b", "x"), ("#a", "x"), (" a", "x"), ("a\n", "x"), ("a", ""), ("a", "x\ny")]
@@ -170,7 +170,7 @@ fn the_user_file_is_reloaded_unless_it_is_broken() {
     assert!(knows("bob", "a long secret"));
     let before = hashed(&users);
     assert!(knows("ada", "a long secret"));
-    assert_eq!(hashed(&users), before + 1, "another hash is another password");
+    assert_eq!(hashed(&users), before + 1, "a changed hash must be computed again");
     for broken in ["bob:plain\n", "x", "ada:$2y$04$\n"] {
         fs::write(&path, broken).unwrap();
         assert!(knows("bob", "a long secret") && knows("ada", "a long secret"), "{broken:?}");
@@ -220,8 +220,8 @@ fn a_guessing_client_is_slowed_and_others_are_not() {
         assert!((1000..=1200).contains(&wait), "{wait}");
     }
     assert_eq!(hashed(&users), before, "no hash is computed for a delayed client");
-    assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "another name");
-    assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address");
+    assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "the right password of another user was delayed");
+    assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address was delayed");
     // Unknown names also count for the address, whose limit is ten times as high.
     let refused = (0..60).filter(|number| users.knows(HOME, &format!("x{number}"), "x").is_err()).count();
     assert_eq!(refused, 60 - (30 - 3));
@@ -345,7 +345,7 @@ fn familiar_addresses_have_a_slot_of_their_own() {
     assert_eq!(knows(Some("192.0.2.2".parse().unwrap())), Err(503));
     assert_eq!(knows(HOME), Ok(true));
     let _other = users.slots_of_familiar.take().unwrap();
-    assert_eq!(knows(HOME), Err(503), "they are as few as others");
+    assert_eq!(knows(HOME), Err(503), "familiar addresses have only as many slots as others");
 }
 
 fn whoami() -> impl RequestHandler {

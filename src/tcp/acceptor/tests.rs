@@ -19,8 +19,12 @@ fn evictions_double_until_no_client_waits() {
     acceptor.evicted_nobody();
     assert_eq!((acceptor.evictions(), acceptor.evictions()), (32, 64));
     acceptor.pause(Instant::SOME, None);
-    assert!(!acceptor.somebody_waits());
-    assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");
+    assert!(!acceptor.has_waiting_clients());
+    assert_eq!(
+        (acceptor.evictions(), acceptor.full.until),
+        (1, None),
+        "without waiting clients, the number of evictions starts again at one"
+    );
 }
 
 #[test]
@@ -42,7 +46,7 @@ fn pauses_double_up_to_a_second_and_can_be_shortened() {
     }
     for (by, wanted) in [(3, 3), (3000, 1000)] {
         pause.begin(now, Some(now + Duration::from_millis(by)));
-        assert_eq!(pause.until, Some(now + Duration::from_millis(wanted)), "at most until {by} ms");
+        assert_eq!(pause.until, Some(now + Duration::from_millis(wanted)), "a pause that may last up to {by} ms");
     }
     assert!(Pause::NONE.is_over(now));
 }
@@ -51,7 +55,7 @@ fn pauses_double_up_to_a_second_and_can_be_shortened() {
 fn the_last_accept_stays_due_until_done() {
     let (mut acceptor, now) = (acceptor(), Instant::SOME);
     assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
-    assert_eq!(acceptor.refuse_newcomers(now), now, "no handshake can be under way where there is no listener");
+    assert_eq!(acceptor.refuse_new_clients(now), now, "a server without listeners need not wait for handshakes");
     assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
     assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
     assert_eq!(acceptor.close().count(), 0);
@@ -136,11 +140,11 @@ fn the_acceptor_is_due_at_the_end_of_a_pause() {
 }
 
 #[test]
-fn handshakes_are_awaited_where_newcomers_are_refused() {
+fn handshakes_are_awaited_where_new_clients_are_refused() {
     let now = Instant::SOME;
     let tcp = || listener(inet(), 3).made_here();
     let unix = || listener(Address::Unix(None), 5).made_here();
-    let is_refusal_possible = tcp().refuse_newcomers();
+    let is_refusal_possible = tcp().refuse_new_clients();
     // another process may have the same listener, so new clients are not refused
     let handed = || listener(inet(), 7);
     for (what, listeners, waits, queues) in [
@@ -159,9 +163,9 @@ fn handshakes_are_awaited_where_newcomers_are_refused() {
             state.failing.begin(now, None);
         }
         let waits = if is_refusal_possible { waits } else { Duration::ZERO };
-        assert_eq!(acceptor.refuse_newcomers(now), now + waits, "{what}");
+        assert_eq!(acceptor.refuse_new_clients(now), now + waits, "{what}");
         assert!(!acceptor.is_due(now));
         assert_eq!(acceptor.prepare_to_close(), queues, "{what}");
-        assert!(acceptor.is_due(now), "whatever pauses: {what}");
+        assert!(acceptor.is_due(now), "accepting is due in spite of this pause: {what}");
     }
 }

@@ -31,7 +31,7 @@ impl Drop for Leftover {
 /// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
-    heard: Instant, // when the client's last byte came
+    heard: Instant, // when the client's last byte arrived
     left: usize,    // how many more bytes are accepted
 }
 
@@ -41,7 +41,8 @@ impl Lingering {
     }
 }
 
-/// How long a half-closed connection is read from after the last byte in either direction. `LONGEST_LINGER`: in all.
+/// How long a half-closed connection is read from, after its start and after each byte of its client.
+/// `LONGEST_LINGER`: in all.
 /// Many clients read a rejection only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);

@@ -150,7 +150,7 @@ impl ConnectionTurn<'_> {
         self.may_block.filter(|held| held.allows(Work::Short))
     }
 
-    /// Logs, which may block. Announces it first.
+    /// Announces code that may block, and logs.
     pub(super) fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
         if level <= log::max_level() {
             self.permit.begin_to_log(self.now);

@@ -206,7 +206,7 @@ mod tests {
                 assert_eq!(opened.fill_buf().unwrap_err().kind(), io::ErrorKind::InvalidData);
             }
             assert!(opened.was_cut());
-            assert_eq!((&client).read(&mut [0]).is_ok(), is_cut_off, "the end");
+            assert_eq!((&client).read(&mut [0]).is_ok(), is_cut_off, "whether the client sees an end");
         }
     }
 }

@@ -133,7 +133,7 @@ impl State {
         Ok(())
     }
 
-    fn say_goodbye(&mut self, pending: &mut Vec<u8>) {
+    fn seal_goodbye(&mut self, pending: &mut Vec<u8>) {
         pending.append(&mut self.answers);
         if !std::mem::replace(&mut self.is_over, true) {
             self.layer.goodbye(pending);
@@ -176,7 +176,7 @@ impl Sink for Layered {
 
     fn end(&self) -> io::Result<()> {
         let mut pending = self.pending();
-        self.state().say_goodbye(&mut pending);
+        self.state().seal_goodbye(&mut pending);
         if !self.push(&mut pending, true)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -190,7 +190,7 @@ impl Sink for Layered {
         if !last.is_empty() {
             state.seal(last, &mut pending)?;
         }
-        state.say_goodbye(&mut pending);
+        state.seal_goodbye(&mut pending);
         let rest = std::mem::take(&mut *pending);
         self.below.finish(&rest)
     }
@@ -383,9 +383,9 @@ mod tests {
         let much = vec![b'a'; 100_000];
         assert_eq!(layered.send_some(&much, true).unwrap(), 65_536);
         slow.take(1);
-        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "in place of what was sent");
+        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "sealed output takes the place of output that was sent");
         let left = layered.finish(&[]).unwrap();
-        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "with the goodbye");
+        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "the unsent bytes include the goodbye");
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl<'a> Turn<'a> {
         self
     }
 
-    /// When this turn began.
+    /// Returns when this turn began.
     pub fn now(&self) -> time::Instant {
         sync::to_std(self.now)
     }
@@ -219,9 +219,9 @@ impl<'a> Turn<'a> {
         self.now = sync::from_std(now);
     }
 
-    /// When the poll that reported these bytes returned. The bytes had arrived by then, so a check of the file system
-    /// made after that time is as good as a new one. `None`: the bytes may have arrived after the last poll, so check
-    /// the file system.
+    /// Returns when the poll that reported these bytes ended. The bytes had arrived by then, so a check of the file
+    /// system made after that time is as good as a new one. `None`: the bytes may have arrived after the last poll, so
+    /// check the file system.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(sync::to_std)
     }
@@ -392,12 +392,12 @@ pub enum Next {
 }
 
 impl Next {
-    /// [`Next::Read`] of a message in progress: its connection is not evicted.
+    /// Returns a [`Next::Read`] for a message in progress: its connection is not evicted.
     pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
         Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
     }
 
-    /// [`Next::Read`] of a long message that must arrive at the server's minimum rate.
+    /// Returns a [`Next::Read`] for a long message that must arrive at the server's minimum rate.
     pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
         Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
     }

@@ -125,7 +125,7 @@ enum Command {
     Proxy,
 }
 
-/// Source, destination, and the ports of both.
+/// Parses the source, the destination, and the ports of both.
 fn ip_v4(block: &[u8]) -> Option<SocketAddr> {
     let (address, rest) = block.split_first_chunk::<4>()?;
     let port = rest.get(4..)?.first_chunk::<2>()?;

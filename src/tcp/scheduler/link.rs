@@ -274,7 +274,7 @@ mod tests {
                 assert!(format!("{waker:?}").contains(&format!("is_over: {}", seen[2])), "{what}: {waker:?}");
                 assert_eq!([link.take_call(), link.take_call(), link.is_called()], [seen[3], false, false], "{what}");
                 let sees = [link.is_peer_closed(), link.is_reset(), waker.is_over(), link.is_aborted()];
-                assert_eq!(sees, [seen[0], seen[1], seen[2], seen[4]], "{what}, when the call is taken");
+                assert_eq!(sees, [seen[0], seen[1], seen[2], seen[4]], "{what}, once the call has been received");
             }
         });
     }
@@ -318,7 +318,7 @@ mod tests {
             let engine = Arc::new(Engine::default());
             let waker = engine.waker(7);
             assert_eq!([waker.wake(), waker.wake(), waker.abort(), waker.abort()], [true; 4]);
-            assert_eq!(engine.calls(), [[7], [7]], "the second call is on its way, and so is the second abort");
+            assert_eq!(engine.calls(), [[7], [7]], "the second call and the second abort are coalesced with the first");
             assert!(waker.link.take_call() && waker.wake());
             assert_eq!(engine.calls(), [[7]]);
             waker.link.end();
@@ -326,9 +326,9 @@ mod tests {
             let (called, aborted) = (engine.waker(8), engine.waker(9));
             assert!(called.callee().is_some_and(|callee| callee.is::<Engine>()));
             drop(engine);
-            assert_eq!([called.wake(), aborted.abort()], [false; 2], "the engine is gone");
+            assert_eq!([called.wake(), aborted.abort()], [false; 2], "calls fail once the engine has been dropped");
             assert!(called.callee().is_none());
-            assert!(!Waker::new(Link::alone()).wake(), "there was none");
+            assert!(!Waker::new(Link::alone()).wake(), "a link without an engine can't be called");
         });
     }
 
@@ -339,16 +339,16 @@ mod tests {
             let mut wakers: Vec<Waker> = (0..2 * BATCH + 3).map(|number| engines[0].waker(number)).collect();
             wakers[1].link.end();
             assert!(wakers[2].wake() && engines[0].calls() == [[2]]);
-            assert_eq!(Waker::wake_all(&wakers), 2 * BATCH + 2, "all but the one that is over");
+            assert_eq!(Waker::wake_all(&wakers), 2 * BATCH + 2, "every connection except the one that has ended");
             let all: Vec<usize> = std::iter::once(0).chain(3..2 * BATCH + 3).collect();
             let calls = engines[0].calls();
             assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 1]);
-            assert_eq!(calls.concat(), all, "all but the connection that was called already");
+            assert_eq!(calls.concat(), all, "every connection except the one that had already been called");
             wakers =
                 [(0, 1), (0, 2), (1, 3), (1, 4), (0, 5)].map(|(engine, number)| engines[engine].waker(number)).into();
             assert_eq!(Waker::wake_all(&wakers), 5);
             assert_eq!(engines.each_ref().map(|engine| engine.calls()), [vec![vec![1, 2], vec![5]], vec![vec![3, 4]]]);
-            assert_eq!(Waker::wake_all(&wakers), 5, "they are called already");
+            assert_eq!(Waker::wake_all(&wakers), 5, "connections that have already been called count as called");
             assert!(engines.iter().all(|engine| engine.calls().is_empty()));
         });
     }

@@ -127,7 +127,7 @@ mod tests {
             }
             let load = load(0, 0, 0);
             load.turn_took(Duration::ZERO, Some(Duration::from_micros(6_400)));
-            assert_eq!(means(&load), [0, 0, 100_000], "of what is blocked no leap is cut: it is part of a turn");
+            assert_eq!(means(&load), [0, 0, 100_000], "time spent blocked is not capped, because it is part of a turn");
         });
     }
 
@@ -153,7 +153,7 @@ mod tests {
             for (mean, blocked, blocks) in
                 [(30_000, 0, false), (30_000, 15_000, false), (30_000, 15_001, true), (20_000, 20_000, false)]
             {
-                assert_eq!(load(mean, 0, blocked).blocks(), blocks, "{blocked} of {mean} ns");
+                assert_eq!(load(mean, 0, blocked).blocks(), blocks, "{blocked} ns blocked of a mean turn of {mean} ns");
             }
             let load = Load::default();
             load.count_stuck(3);

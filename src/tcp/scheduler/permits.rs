@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn one_permit_is_reserved_for_short_work_and_one_for_newcomers() {
+    fn one_permit_is_reserved_for_short_work_and_one_for_new_clients() {
         let mut permits = permits(2);
         for (work, class) in [
             (Work::Short, Some(Work::Handler)),
@@ -343,7 +343,7 @@ mod tests {
         let order: Vec<u32> =
             std::iter::from_fn(|| permits.release(HANDLER)).map(|(connection, _)| connection).collect();
         assert_eq!(order, [40, 20, 30, 10, 41, 21, 11, 42, 22]);
-        assert!(permits.release(reserved.expect("it was free")).is_none());
+        assert!(permits.release(reserved.expect("a free permit")).is_none());
         assert_eq!(permits.taken(), 1);
     }
 
@@ -365,15 +365,18 @@ mod tests {
         for (granted, admitted) in [(0, false), (LEAST - 1, false), (LEAST, true), (100, true)] {
             let now = Instant::SOME;
             let mut permits = Permits::new(1, 2, None);
-            let held = permits.try_acquire(Work::Handler).expect("it is free");
+            let held = permits.try_acquire(Work::Handler).expect("a free permit");
             for number in 0..5 {
-                assert!(matches!(permits.exchange(None, number, Work::Handler, now), Admission::Queued), "just come");
+                assert!(
+                    matches!(permits.exchange(None, number, Work::Handler, now), Admission::Queued),
+                    "a request that has just arrived must be queued"
+                );
             }
             for number in 0..granted {
                 assert!(matches!(permits.exchange(None, 5 + number, Work::Handler, now), Admission::Queued));
                 assert!(permits.release(held).is_some());
             }
-            let then = permits.deadline().expect("something is to be seen");
+            let then = permits.deadline().expect("a deadline for the next check");
             assert_eq!(then, now + WINDOW);
             let late = permits.late(then);
             assert_eq!((late.len(), permits.queued()), if admitted { (0, 5) } else { (3, 2) }, "{granted} granted");
@@ -396,7 +399,7 @@ mod tests {
         ];
         for (what, end) in ends {
             let mut permits = Permits::new(1, 2, Some(second));
-            let held = permits.try_acquire(Work::Handler).expect("it is free");
+            let held = permits.try_acquire(Work::Handler).expect("a free permit");
             for number in 0..4 {
                 assert!(matches!(permits.exchange(None, number, Work::Handler, now), Admission::Queued));
             }

@@ -179,7 +179,11 @@ mod tests {
                 (0..3).for_each(|of| queue.push_polled(of, std::iter::once(of + 1)));
                 let popped = [(); 3].map(|()| queue.pop_of_others(worker).map(|ready| ready.connection));
                 assert_eq!(popped, [Some(next[0]), Some(next[1]), None], "worker {worker}");
-                assert_eq!(queue.pop(worker, 1).map(|ready| ready.connection), Some(worker + 1), "its own is left");
+                assert_eq!(
+                    queue.pop(worker, 1).map(|ready| ready.connection),
+                    Some(worker + 1),
+                    "the worker's own connection is still queued"
+                );
             }
         });
     }

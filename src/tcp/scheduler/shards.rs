@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(shards.evict(2, later).0, [5, 3]);
         shards.take(2);
         let passed_over = shards.evict(9, later);
-        assert_eq!(passed_over, (vec![0, 1], Some(later + SECOND / 2)), "without 2, which is in a worker's hands");
+        assert_eq!(passed_over, (vec![0, 1], Some(later + SECOND / 2)), "without 2, which a worker holds");
         assert_eq!(shards.0.iter().map(|shard| shard.parked()).sum::<usize>(), 2);
         for number in 0..7 {
             shards.0[number % 3].remove(shards.1[number]);
@@ -273,7 +273,7 @@ mod tests {
         let later = now + 10 * SECOND;
         assert_eq!(shards.evict(1, later), (vec![IN_USE as u32], None));
         shards.park(7, Eviction::Idle(now + 2 * SECOND));
-        assert_eq!(shards.evict(9, later), (vec![IN_USE as u32 + 1, 7], None), "it is listed anew");
+        assert_eq!(shards.evict(9, later), (vec![IN_USE as u32 + 1, 7], None), "the connection is in the list again");
     }
 
     #[test]

@@ -254,7 +254,7 @@ impl BufRead for Stream {
         // Bytes before an error stay if they are text, because the rest of the line may come later.
         let added = str::from_utf8(&bytes[before..]).map(drop).map_err(not_text);
         bytes.truncate(if added.is_ok() { bytes.len() } else { before });
-        *line = String::from_utf8(bytes).expect("text behind text");
+        *line = String::from_utf8(bytes).expect("a line that was UTF-8 is still UTF-8");
         result.and_then(|count| added.map(|()| count))
     }
 }

@@ -55,7 +55,7 @@ impl ListeningSocket {
     }
 
     /// Returns whether a client is waiting to be accepted now.
-    pub fn somebody_waits(&self) -> io::Result<bool> {
+    pub fn has_waiting_clients(&self) -> io::Result<bool> {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
     }
@@ -65,8 +65,8 @@ impl ListeningSocket {
     ///
     /// # Errors
     /// If the kernel does not support this.
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
-        system::refuse_newcomers(SockRef::from(&self.0))
+    pub fn refuse_new_clients(&self) -> io::Result<()> {
+        system::refuse_new_clients(SockRef::from(&self.0))
     }
 }
 

@@ -58,7 +58,7 @@ pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketA
 }
 
 /// Returns an error: these systems have no call that refuses new clients and keeps the connected ones.
-pub fn refuse_newcomers(_: SockRef<'_>) -> io::Result<()> {
+pub fn refuse_new_clients(_: SockRef<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -55,7 +55,7 @@ fn a_part_of_a_file_is_sent() {
             let count = client.read(&mut piece).unwrap();
             received.extend(&piece[..count]);
         }
-        assert!(received == bytes, "all of it");
+        assert!(received == bytes, "the client must receive every byte");
     }
 }
 
@@ -79,7 +79,7 @@ fn unsent_bytes_are_limited() {
         sent += count;
     }
     // The client's own buffer accepts more.
-    assert!(sent < 8 << 20, "{sent} bytes for a client that reads nothing");
+    assert!(sent < 8 << 20, "the kernel took {sent} bytes for a client that reads nothing");
     limit_unsent(&stream, u32::MAX).unwrap();
 }
 

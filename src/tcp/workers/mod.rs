@@ -152,7 +152,7 @@ impl<'a> WorkerLoop<'a> {
             Ok(Outcome::Take) => self.take(connection, end),
             Ok(Outcome::Closed) => self.close(connection, end),
             Err(panicked) => {
-                self.tell(panicked.of(connection.client(), settings.current.what()));
+                self.log(panicked.of(connection.client(), settings.current.what()));
                 settings.current.end();
                 connection.panicked();
                 // The buffers may contain output of this client, whose destructors may also panic.
@@ -189,21 +189,21 @@ impl<'a> WorkerLoop<'a> {
     /// Drops a connection that is over. Its destructors may block and may panic.
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         let may_block = catch("a conversation", || connection.drop_may_block());
-        let may_block = may_block.map_err(|panicked| self.tell(panicked)).unwrap_or(true);
+        let may_block = may_block.map_err(|panicked| self.log(panicked)).unwrap_or(true);
         if may_block && self.permit.begin(Work::Short, now).is_none() {
             connection.causes().dropped = true;
             return self.await_permit(connection, Work::Short, now);
         }
         if let Err(panicked) = catch("a conversation, while it was dropped", || drop(connection)) {
-            self.tell(panicked);
+            self.log(panicked);
         }
         None
     }
 
     /// Logs a panic. The logger may block, which is announced until the end of this turn.
-    fn tell(&self, panicked: Panicked) {
+    fn log(&self, panicked: Panicked) {
         self.permit.worker.begin_blocking(sync::now());
-        panicked.tell();
+        panicked.log();
     }
 }
 

@@ -50,7 +50,7 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
-                    // No other worker can run a handler meanwhile, so there is nothing to check.
+                    // No other worker can run a handler during this poll, so there is nothing to check.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let others = [look, engine.taken.deadline(), engine.timers.first()];
                     let until = until.into_iter().chain(others.into_iter().flatten()).min();
@@ -146,7 +146,7 @@ impl WorkerLoop<'_> {
         let engine = self.engine;
         for _ in 0..most {
             if engine.is_full() {
-                if guard.poller().acceptor().somebody_waits() {
+                if guard.poller().acceptor().has_waiting_clients() {
                     self.make_room(guard, now, "the maximum number of clients (max_connections) is connected");
                 }
                 return;
@@ -175,7 +175,7 @@ impl WorkerLoop<'_> {
                 }
                 Accepted::Nobody => return,
                 Accepted::NoRoom(err) => {
-                    if acceptor.somebody_waits() {
+                    if acceptor.has_waiting_clients() {
                         self.make_room(guard, now, &err.to_string());
                     }
                     return;
@@ -235,7 +235,7 @@ impl WorkerLoop<'_> {
             let mut parked = self.engine.scheduler.table().begin_shutdown();
             parked.iter_mut().for_each(|connection| connection.begin_shutdown());
             self.catch.append(&mut parked);
-            guard.poller().acceptor().refuse_newcomers(now)
+            guard.poller().acceptor().refuse_new_clients(now)
         });
         if closes_at <= now {
             let waiting = guard.poller().acceptor().prepare_to_close();

@@ -85,7 +85,7 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     match taken {
         Ok(Ok(())) => {}
         Ok(Err(err)) => _ = contain("the logger", || debug!("a connection could not be taken: {err}")),
-        Err(panicked) => panicked.of(&client, None::<&str>).tell(),
+        Err(panicked) => panicked.of(&client, None::<&str>).log(),
     }
 }
 

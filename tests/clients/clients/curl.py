@@ -372,7 +372,7 @@ def check_slow_reader(at):
     process = commands.start(words)
     try:
         begun = time.monotonic()
-        same(told(at, "%{http_code}", f"{at.site.url}/curl/big.bin"), "200", "another meanwhile")
+        same(told(at, "%{http_code}", f"{at.site.url}/curl/big.bin"), "200", "another request in the meantime")
         assert time.monotonic() - begun < 1.5, "another had to wait"
         same(process.wait(20), 0, "its exit status")
     finally:

@@ -90,7 +90,7 @@ fn propfind_describes_files_and_folders() {
     assert_eq!(["0", "1"].map(|depth| propfind(&unlisted, "/", depth).status().as_u16()), [207, 403]);
     let mounted = serve(folder.handler().webdav(true).prefix("/p q").unwrap());
     assert_eq!(told(&propfind(&mounted, "/p%20q/sub/", "1"))[1], "/p%20q/sub/deep/");
-    assert_eq!(propfind(&serve(folder.handler()), "/", "0").status(), 501, "not unless it is wanted");
+    assert_eq!(propfind(&serve(folder.handler()), "/", "0").status(), 501, "PROPFIND needs the setting webdav");
     let one = serve(modest::StaticFileHandler::of_file(folder.path("a.txt")).unwrap().webdav(true));
     assert_eq!(["/a.txt", "/", "/sub/"].map(|target| propfind(&one, target, "0").status().as_u16()), [207, 404, 404]);
 }
@@ -158,12 +158,16 @@ fn moves() {
         );
         let there =
             ["a", "other", "sub/x", "b", "sub/b", "moved/x"].iter().filter(|name| folder.path(name).exists()).count();
-        assert_eq!(there, if expected == 204 { 2 } else { 3 }, "{target} {destination}: nothing is lost");
+        assert_eq!(there, if expected == 204 { 2 } else { 3 }, "{target} {destination}: a file was lost");
     }
     assert_eq!(fs::read_dir(outside.as_ref()).unwrap().count(), 0);
     let folder = Folder::new(&[("a", "a")]);
     let server = serve(folder.handler().uploads(Uploads::new()));
-    assert_eq!(ask(&server, "MOVE", "/a", &[("destination", "/b")], b"").status(), 501, "nor where nothing is deleted");
+    assert_eq!(
+        ask(&server, "MOVE", "/a", &[("destination", "/b")], b"").status(),
+        501,
+        "MOVE must be rejected where nothing can be deleted"
+    );
     assert_eq!(put(&server, "/b", b"b"), 201);
 }
 
@@ -255,7 +259,11 @@ fn whole_folders_are_copied_moved_and_deleted() {
     let folder = Folder::new(start);
     let plain = serve(folder.handler().uploads(Uploads::new().delete(true)));
     let copied = ask(&plain, "COPY", "/a", &[("destination", "/b")], b"").status().as_u16();
-    assert_eq!((copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()), (501, 409), "only with WebDAV");
+    assert_eq!(
+        (copied, ask(&plain, "DELETE", "/plain", &[], b"").status().as_u16()),
+        (501, 409),
+        "COPY and DELETE of folders need WebDAV"
+    );
 }
 
 /// A copy that fails in the middle leaves everything unchanged, including the file that it would have replaced.
@@ -348,12 +356,16 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     };
     let (begun, mut client) = (Instant::now(), begin());
     while copy("/short", "/short2") != 503 {
-        assert!(begun.elapsed() < PATIENCE, "the long copy does not begin");
+        assert!(begun.elapsed() < PATIENCE, "the long copy has not begun");
         if client.peek(&mut [0]).is_ok() {
             client = begin(); // it was rejected, because a short copy had the place
         }
     }
-    assert_eq!((copy("/folder", "/folder2"), copy("/small", "/small2")), (503, 201), "small files need no place");
+    assert_eq!(
+        (copy("/folder", "/folder2"), copy("/small", "/small2")),
+        (503, 201),
+        "small files must be copied even if no long copy is allowed"
+    );
     drop(client);
     wait_until("the copy has ended", || copy("/short", "/short3") != 503);
     assert!(!folder.path("long2").exists());
@@ -491,7 +503,7 @@ fn locks() {
         assert_eq!(
             ask(&server, "PUT", "/a", &[("if", &format!("({token})"))], b"x").status(),
             204,
-            "one of them is enough"
+            "one of the two tokens is enough"
         );
     }
     for token in &tokens {
@@ -512,7 +524,7 @@ fn locks() {
     assert_eq!(lock(&refuses, "/a", &[], LOCK).status(), 501);
 }
 
-/// A lock applies to the file under any path: also through a link to its folder, and through another link to that
+/// A lock applies to the file under any path: through a link to its folder, and through another link to that
 /// folder. A folder can't take a locked name.
 #[test]
 fn a_lock_holds_for_every_path_to_the_file() {
@@ -540,14 +552,14 @@ fn a_lock_holds_for_every_path_to_the_file() {
         }
         assert_eq!(ask(&server, "MOVE", "/link/deep", &destination, b"").status(), 423, "{by}");
         assert_eq!(ask(&server, "DELETE", paths[2], &[("if", &untagged)], b"").status(), 204, "{by}");
-        assert_eq!(put(&server, paths[0], b"a"), 201, "{by}: the lock has gone with its file");
+        assert_eq!(put(&server, paths[0], b"a"), 201, "{by}: the lock must end with its file");
     }
     assert_eq!(lock(&server, "/d", &[], LOCK).status(), 201);
     fs::remove_file(folder.path("d")).unwrap();
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
 }
 
-/// A lock holds at all paths at which its folder is served, also at a mount that supports no locks.
+/// A lock holds at all paths at which its folder is served, even at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {
     use modest::Routes;
@@ -610,10 +622,14 @@ fn locks_of_folders() {
     let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
     let server = serve(folder.handler().uploads(uploads).webdav(true).layer(rights).layer(auth));
     let (ada, bob) = (("authorization", "Basic YWRhOmE="), ("authorization", "Basic Ym9iOmI="));
-    assert_eq!(lock(&server, "/sub/", &[bob], LOCK).status(), 403, "/sub/own is not his");
+    assert_eq!(
+        lock(&server, "/sub/", &[bob], LOCK).status(),
+        403,
+        "a user who can't write everything in a folder can't lock it"
+    );
     assert_eq!(lock(&server, "/sub/", &[ada, ("depth", "0")], LOCK).status(), 403);
     let of_file = lock(&server, "/sub/deep/b", &[bob], LOCK).header("lock-token").unwrap().to_owned();
-    assert_eq!(lock(&server, "/sub/", &[ada], LOCK).status(), 423, "a file in it is locked");
+    assert_eq!(lock(&server, "/sub/", &[ada], LOCK).status(), 423, "a folder with a locked file can't be locked");
     assert_eq!(ask(&server, "UNLOCK", "/sub/deep/b", &[bob, ("lock-token", &of_file)], b"").status(), 204);
     let taken = lock(&server, "/sub", &[ada], LOCK);
     assert!(taken.text().contains("<D:depth>infinity</D:depth>") && taken.text().contains("<D:href>/sub/</D:href>"));
@@ -657,7 +673,7 @@ fn locks_of_folders() {
         "a request for a resource under the lock renews it"
     );
     assert_eq!(ask(&server, "DELETE", "/sub/", &[ada, ("if", &tagged)], b"").status(), 204);
-    assert_eq!(ask(&server, "MKCOL", "/sub", &[bob], b"").status(), 201, "its lock has gone with it");
+    assert_eq!(ask(&server, "MKCOL", "/sub", &[bob], b"").status(), 201, "the lock must end with its folder");
     assert_eq!(put(&server, "/x", b""), 401);
 }
 
@@ -704,7 +720,7 @@ fn a_lock_in_the_middle_of_a_change() {
         bob.write_all(second.as_bytes()).unwrap();
         let got = answer(&mut bob);
         assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
-        assert!(was_in_the_middle, "{head} {fields}: it was too fast: {got}");
+        assert!(was_in_the_middle, "{head} {fields}: the change ended before it could be interrupted: {got}");
         assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
         wait_until("nothing is written", || !is_written(folder.as_ref()));
         assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
@@ -753,7 +769,7 @@ fn a_copied_folder_appears_at_once() {
         let changed = put(&server, change, b"changed");
         let was_in_the_middle = is_written(folder.as_ref());
         let got = answer(&mut client);
-        assert!(was_in_the_middle, "{to} {change}: it was too fast: {got}");
+        assert!(was_in_the_middle, "{to} {change}: the change ended before it could be interrupted: {got}");
         assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {change}: {got}");
         assert!(matches!(changed, 201 | 204) && seen == 404, "{to} {change}: {changed} {seen}");
         assert_eq!(fs::read(folder.path(&change[1..])).unwrap(), b"changed", "{to} {change}");
@@ -824,10 +840,14 @@ fn properties_that_clients_give() {
     ] {
         assert_eq!(patch(target, body).0, expected, "{target} {body}");
     }
-    assert_eq!(patch("/a", &update(&set("<D:getetag>x</D:getetag><z:x/>"))), (207, "403 424".into()), "all or none");
-    assert_eq!(patch("/sub", &update(&set("<z:x/>"))), (207, "403".into()), "only files have them");
+    assert_eq!(
+        patch("/a", &update(&set("<D:getetag>x</D:getetag><z:x/>"))),
+        (207, "403 424".into()),
+        "properties are changed completely or not at all"
+    );
+    assert_eq!(patch("/sub", &update(&set("<z:x/>"))), (207, "403".into()), "only files can have properties");
     symlink("a", folder.path("link")).unwrap();
-    assert_eq!(patch("/link", &update(&set("<z:x/>"))), (207, "403".into()), "nor do links");
+    assert_eq!(patch("/link", &update(&set("<z:x/>"))), (207, "403".into()), "links can't have properties");
     let first = patch("/a", &update(&set("<z:x>1 &lt;b&gt; ]]&gt;</z:x><z:y q=\"&quot;\"><w/></z:y>")));
     if first == (207, "403 403".into()) {
         return; // no attributes here
@@ -837,7 +857,7 @@ fn properties_that_clients_give() {
         ("<x xmlns=\"urn:z\">1 &lt;b&gt; ]]&gt;</x>", "<y xmlns=\"urn:z\" q=\"&quot;\"><w xmlns=\"\"></w></y>");
     assert_eq!(known("/a"), format!("{x}{y}"));
     assert_eq!(put(&server, "/a", b"new"), 204);
-    assert_eq!(known("/a"), format!("{x}{y}"), "a file that is replaced keeps them");
+    assert_eq!(known("/a"), format!("{x}{y}"), "a file that is replaced keeps its properties");
     for (method, to) in [("COPY", "/copy"), ("MOVE", "/moved")] {
         assert_eq!(ask(&server, method, "/a", &[("destination", to)], b"").status(), 201, "{method}");
         assert_eq!(known(to), format!("{x}{y}"), "{method}");
@@ -845,9 +865,17 @@ fn properties_that_clients_give() {
     let steps =
         [set("<z:x>2</z:x>"), remove("<z:y/><z:none/>"), set("<x>3</x>"), remove("<z:x/>"), set("<z:x>4</z:x>")];
     assert_eq!(patch("/moved", &update(&steps.concat())), (207, "200 200 200 200 200 200".into()));
-    assert_eq!(known("/moved"), "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>", "in order");
+    assert_eq!(
+        known("/moved"),
+        "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>",
+        "properties are changed in the order of the request"
+    );
     assert_eq!(patch("/moved", &update(&set(&format!("<z:x>{}</z:x>", "x".repeat(4000))))), (207, "507".into()));
-    assert_eq!(known("/moved"), "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>", "as before");
+    assert_eq!(
+        known("/moved"),
+        "<x xmlns=\"\">3</x><x xmlns=\"urn:z\">4</x>",
+        "a failed change must leave the properties as they were"
+    );
     assert_eq!(patch("/moved", &update(&remove("<x/><z:x/>"))), (207, "200 200".into()));
     assert_eq!(known("/moved"), "");
     let spaces = "<z:x q=\"&#13;&#10;&#9;\">&#13;1\n\t</z:x>";
@@ -890,8 +918,8 @@ fn sessions_of_file_managers() {
         let depth = |depth| [("depth", depth)];
         assert_eq!(status("OPTIONS", "/", &[], b""), 204);
         assert_eq!(["0", "1"].map(|number| status("PROPFIND", "/", &depth(number), b"")), [207, 207]);
-        assert_eq!(status("PROPFIND", "/new.txt", &depth("0"), b""), 404, "whether the name is free");
-        assert_eq!(status("PUT", "/new.txt", &[], b""), 201, "first an empty file");
+        assert_eq!(status("PROPFIND", "/new.txt", &depth("0"), b""), 404, "the name must be free");
+        assert_eq!(status("PUT", "/new.txt", &[], b""), 201, "Finder first stores an empty file");
         let taken = lock(&server, "/new.txt", &[("timeout", "Second-3600")], explorers);
         let token = taken.header("lock-token").expect("a lock").to_owned();
         assert!(taken.text().contains("PC\\ada"), "{}", taken.text());
@@ -902,7 +930,11 @@ fn sessions_of_file_managers() {
         let renewed = lock(&server, "/new.txt", &[("if", &of_lock), ("timeout", "Second-3600")], "");
         assert_eq!(renewed.status(), 200);
         assert_eq!(status("UNLOCK", "/new.txt", &[("lock-token", &token)], b""), 204);
-        assert_eq!(status("PUT", "/._new.txt", &[], b"attributes"), of_mac, "what Finder stores beside each file");
+        assert_eq!(
+            status("PUT", "/._new.txt", &[], b"attributes"),
+            of_mac,
+            "the file that Finder stores next to each file"
+        );
         let to = ("destination", "http://localhost/renamed.txt");
         assert_eq!(status("MOVE", "/new.txt", &[to, ("overwrite", "F")], b""), 201);
         assert_eq!(status("DELETE", "/renamed.txt", &[], b""), 204);

@@ -66,7 +66,7 @@ fn visible(folder: &Path) -> Vec<String> {
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "still not: {what}");
+        assert!(begun.elapsed() < PATIENCE, "timeout while waiting until {what}");
         thread::yield_now();
     }
 }

@@ -83,7 +83,7 @@ fn malicious_names_are_rejected() {
     let server = serve(
         StaticFileHandler::new(around.path("root")).unwrap().symlinks(modest::Symlinks::Deny).uploads(Uploads::new()),
     );
-    assert_eq!(put(&server, "/within/new", b"new"), 409, "where links are not followed");
+    assert_eq!(put(&server, "/within/new", b"new"), 409, "a link must not be followed");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn races_with_renames_and_links() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert!(seen.iter().all(|status| matches!(status, 201 | 409)), "{seen:?}");
-    assert_eq!(fs::read_dir(around.path("beside")).unwrap().count(), 1, "nothing outside");
+    assert_eq!(fs::read_dir(around.path("beside")).unwrap().count(), 1, "something was created outside the folder");
 }
 
 /// A client that disconnects at any byte leaves no file.
@@ -158,29 +158,33 @@ fn uploads_to_a_full_disk_are_rejected() {
         let uploads = Uploads::new().overwrite(Overwrite::Replace).reserve(reserve);
         let server = serve(StaticFileHandler::new(small.0.path()).unwrap().uploads(uploads));
         assert_eq!(put(&server, "/old", b"old"), if reserve == 0 { 201 } else { 204 });
-        assert_eq!(put(&server, "/large", &[b'x'; 2 << 20]), 507, "from its head");
+        assert_eq!(put(&server, "/large", &[b'x'; 2 << 20]), 507, "the upload must be rejected from its head");
         let mut client = connect(&server);
         client.write_all(b"PUT /old HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         for _ in 0..32 {
             let _ = client.write_all(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).as_bytes());
         }
         let answer = answer(&mut client);
-        assert!(answer.starts_with("HTTP/1.1 507 "), "on the way: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 507 "), "the upload must be rejected while it arrives: {answer}");
         drop(client);
         let part = format!(
             "--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n{}\r\n--x--\r\n",
             "x".repeat(600_000)
         );
         let fields = [("content-type", "multipart/form-data; boundary=x")];
-        assert_eq!(ask(&server, "POST", "/", &fields, part.as_bytes()).status(), 507, "twice that is too much");
+        assert_eq!(
+            ask(&server, "POST", "/", &fields, part.as_bytes()).status(),
+            507,
+            "a form of twice the size must be rejected"
+        );
         wait_for_silence(&server);
-        assert_eq!(tree(small.0.path()), ["old=old"], "nothing stays, and nothing is lost");
+        assert_eq!(tree(small.0.path()), ["old=old"], "a rejected upload must leave the folder unchanged");
         let room = rustix::fs::statvfs(small.0.path()).unwrap();
-        assert!(room.f_bavail * room.f_frsize > 900_000, "its room is back");
+        assert!(room.f_bavail * room.f_frsize > 900_000, "the space of the rejected upload must be free again");
     }
 }
 
-/// Slow uploads occupy no worker, so other requests are served meanwhile.
+/// Slow uploads occupy no worker, so other requests are served.
 #[test]
 fn hundreds_of_slow_uploads_hold_no_worker() {
     let folder = Folder::new(&[("here", "here")]);
@@ -208,7 +212,7 @@ fn hundreds_of_slow_uploads_hold_no_worker() {
             other.write_all(b"GET /here HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
             assert!(answer(&mut other).starts_with("HTTP/1.1 200"));
         }
-        assert_eq!(visible(folder.as_ref()), ["here=here"], "none is seen before it is whole");
+        assert_eq!(visible(folder.as_ref()), ["here=here"], "an incomplete file was visible");
         for client in &mut clients {
             client.write_all(&[b'x'; 30_000]).unwrap();
         }

@@ -154,7 +154,7 @@ impl Beside {
         assert_eq!(tree(other.as_ref()), ["kept=other"], "{case}");
         for path in after.iter().filter(|path| !before.contains(path)) {
             let path = path.split(['=', '/']).next().unwrap();
-            assert!(self.leaves(path), "{path} is out of reach: {case}");
+            assert!(self.leaves(path), "{path} was created where no URL reaches it: {case}");
         }
         let Some(name) = expected else {
             assert!(status >= 400 || how.is_lock() && exists, "{case}");

@@ -52,7 +52,11 @@ fn uploads_resume_by_ranges() {
         assert_eq!(range(&server, said, body.as_bytes()), (expected, has.to_owned()), "{said}");
     }
     assert_eq!(tree(folder.as_ref()), ["a=xycdefghij"]);
-    assert_eq!(range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0, 400, "not unless it is wanted");
+    assert_eq!(
+        range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0,
+        400,
+        "ranges need the setting resumable"
+    );
 }
 
 /// Two clients without a user, behind one address, send files of one length to one path. Each continues its own upload.
@@ -97,7 +101,7 @@ fn an_upload_survives_a_broken_connection() {
     let (status, has) = range(&server, "bytes */300000", b"");
     let next: usize = has.trim_start_matches("bytes=0-").parse::<usize>().unwrap() + 1;
     assert!(status == 202 && (100_000..=200_000).contains(&next), "{has}");
-    assert_eq!(visible(folder.as_ref()), [""; 0], "not before it is whole");
+    assert_eq!(visible(folder.as_ref()), [""; 0], "an incomplete file was visible");
     assert_eq!(range(&server, &format!("bytes {next}-299999/300000"), &body[next..]).0, 201);
     assert!(fs::read(folder.path("a")).unwrap() == body);
 }
@@ -155,7 +159,7 @@ fn uploads_resume_as_in_the_draft() {
     // The number of unfinished uploads is limited.
     let all: Vec<u16> = (0..5).map(|number| begin(&format!("/many{number}")).status().as_u16()).collect();
     assert_eq!(all, [201, 201, 201, 201, 503]);
-    assert_eq!(put(&server, "/plain", b"x"), 201, "others go on");
+    assert_eq!(put(&server, "/plain", b"x"), 201, "other uploads must go on");
     assert_eq!(visible(folder.as_ref()), ["POST.txt=abcdef", "PUT.txt=abcdef", "plain=x", "taken=x"]);
     let allowed = send(&server, "DELETE", "/plain", &[], b"").header("allow").map(str::to_owned);
     assert_eq!(allowed.as_deref(), Some("GET, HEAD, OPTIONS, POST, PUT, MKCOL, PATCH"));

@@ -68,7 +68,7 @@ fn failed_uploads_return_their_quota() {
         let server = taking(&folder, quota(100_000).resumable(4, DAY));
         let mut client = half(&server, head);
         assert!(answer(&mut client).starts_with("HTTP/1.1 100"), "{head}");
-        assert_eq!(put(&server, "/b", b"x"), 429, "{head}: it is held from the head on");
+        assert_eq!(put(&server, "/b", b"x"), 429, "{head}: the quota must be reserved when the head arrives");
         client.write_all(&[b'x'; 70_000]).unwrap();
         drop(client);
         wait_for_silence(&server);
@@ -101,7 +101,7 @@ fn a_cancelled_upload_returns_its_quota() {
         ask(&late, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-9/100000")], &[b'x'; 10]).status(),
         202
     );
-    assert_eq!(put(&late, "/c", &[b'x'; 100_000]), 201, "its time is over");
+    assert_eq!(put(&late, "/c", &[b'x'; 100_000]), 201, "the quota of an expired upload must be free");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn each_file_of_a_form_counts_but_the_form_does_not() {
         .collect::<String>()
         + "--x--\r\n";
     let got = ask(&server, "POST", "/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
-    assert_eq!(got.status(), 429, "24 blocks fit");
+    assert_eq!(got.status(), 429, "only 24 blocks fit");
     assert!(got.text().contains("many24: Each client can add 98 KiB"), "{}", got.text());
     assert_eq!(tree(folder.as_ref()).len(), 25);
 }
@@ -184,7 +184,11 @@ fn concurrent_transfers_are_limited() {
         let (refused, third) = begin(2);
         assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("Retry-After: 10"), "{refused}");
         assert_eq!(server.get("/here").text(), "here");
-        assert_eq!(ask(&server, "MKCOL", &format!("/folder{rotation}"), &[], b"").status(), 201, "it takes no time");
+        assert_eq!(
+            ask(&server, "MKCOL", &format!("/folder{rotation}"), &[], b"").status(),
+            201,
+            "MKCOL must not need a place among the uploads"
+        );
         drop((clients, third));
         wait_for_silence(&server);
     }

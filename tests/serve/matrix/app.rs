@@ -174,7 +174,12 @@ impl App {
                 request.put(Guard::new(&self.alive));
                 self.calls.lock().unwrap().entry(id).or_default().push("called".into());
                 let seen = self.read(request)?;
-                self.calls.lock().unwrap().get_mut(&id).expect("it was called").push(seen.clone());
+                self.calls
+                    .lock()
+                    .unwrap()
+                    .get_mut(&id)
+                    .expect("an exchange whose handler was called")
+                    .push(seen.clone());
                 request.put(Seen(seen.clone()));
                 seen
             }

@@ -229,7 +229,7 @@ fn write_all(case: &Case, stream: &mut TcpStream, news: &Receiver<News>, random:
     if !waits && stream.write_all(&together).is_err() {
         return false;
     }
-    let last = case.exchanges.last().expect("there is one");
+    let last = case.exchanges.last().expect("at least one exchange");
     let stalls = case.behaviour == Behaviour::Stalling && is_cut(last.body);
     let ends = is_cut(last.body) || matches!(last.response, ResponseKind::Upgrade | ResponseKind::Switch);
     let ends = ends && !stalls;
@@ -323,7 +323,7 @@ impl Reading<'_> {
 /// The next response, if it is complete, and its length.
 fn parse(bytes: &[u8], ended: bool) -> Option<(Answer, usize)> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let head = String::from_utf8(bytes[..end].to_vec()).expect("a head is text");
+    let head = String::from_utf8(bytes[..end].to_vec()).expect("a head in UTF-8");
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|status| status.parse().ok());
     let mut answer = Answer {
         status: status.unwrap_or_else(|| panic!("no head: {head:?}")),

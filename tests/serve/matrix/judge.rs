@@ -84,7 +84,7 @@ fn incomplete(case: &Case, seen: &Seen) -> Option<String> {
     if case.behaviour == Behaviour::Vanishing {
         return None;
     }
-    let last = case.exchanges.last().expect("there is one");
+    let last = case.exchanges.last().expect("at least one exchange");
     let arrived = seen.responses.len();
     let ended_before = seen.responses.last().is_some_and(|answer| answer.says_close() || answer.status == 101);
     // The end of an incomplete response has to be visible.

@@ -281,7 +281,7 @@ fn each_response_is_whole_or_visibly_broken() {
     };
     let failed = thread::scope(|threads| {
         let workers = [(); 6].map(|()| threads.spawn(work));
-        workers.map(|worker| worker.join().expect("it catches panics")).concat()
+        workers.map(|worker| worker.join().expect("a worker that catches panics")).concat()
     });
     assert!(failed.is_empty(), "of {count} cases from {first}, these fail, as printed above: {failed:?}");
 }

@@ -164,7 +164,7 @@ fn a_handler_that_panics_costs_one_connection() {
     for line in ["panic\n", "panic late\n", "abort\n", "file 300000 100000\n"] {
         let mut client = site.client();
         client.send(line);
-        assert!(client.read_to_end().is_err(), "{line}: nothing that looks like an end");
+        assert!(client.read_to_end().is_err(), "{line}: the connection must not end with a goodbye");
     }
 }
 

@@ -66,7 +66,7 @@ fn clients_with_and_without_certificates() {
             let known = builder(&site.authority, &[version]).with_client_auth_cert(vec![certificate], key).unwrap();
             let known = Arc::new(known);
             assert_eq!(site.client_with(known.clone()).text("/"), "1 false");
-            assert_eq!(site.client_with(known).text("/"), "1 true", "resumed, with the certificate of then");
+            assert_eq!(site.client_with(known).text("/"), "1 true", "a resumed session has its earlier certificate");
             let mut nobody = site.client_with(Arc::new(config(&site.authority, &[version])));
             let said = nobody.try_fetch(crate::server::get("/"));
             match (said, without) {
@@ -107,7 +107,10 @@ fn a_ticket_expires_with_its_certificate() {
             let mut resumed = 0;
             let until = std::time::Instant::now() + Duration::from_secs(20);
             let refused = loop {
-                assert!(std::time::Instant::now() < until, "{which:?}: it is resumed for ever, {resumed} times so far");
+                assert!(
+                    std::time::Instant::now() < until,
+                    "{which:?}: the session is still resumed, {resumed} times so far"
+                );
                 match said(config) {
                     Ok(said) if said == "1 true" => resumed += 1,
                     Ok(said) => panic!("{which:?}: {said}"),

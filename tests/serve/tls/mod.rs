@@ -69,8 +69,8 @@ impl Inside {
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Inside {
-        self.0.write_all(bytes.as_ref()).expect("the server takes it");
-        self.0.flush().expect("the server takes it");
+        self.0.write_all(bytes.as_ref()).expect("bytes sent to the server");
+        self.0.flush().expect("bytes sent to the server");
         self
     }
 
@@ -91,7 +91,7 @@ impl Inside {
     /// The content of the response to this request, by its length.
     #[track_caller]
     pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> Vec<u8> {
-        self.try_fetch(request).expect("an answer")
+        self.try_fetch(request).expect("a response")
     }
 
     pub fn try_fetch(&mut self, request: impl AsRef<[u8]>) -> io::Result<Vec<u8>> {

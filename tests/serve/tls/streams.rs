@@ -236,10 +236,10 @@ fn large_data_flows_both_ways_at_once() {
     client.shake_hands().unwrap();
     for part in noise(MUCH).chunks(16_000) {
         let record = sealed(&mut client, part);
-        client.0.sock.write_all(&record).expect("the server reads although nothing is read of it");
+        client.0.sock.write_all(&record).expect("bytes sent to a server whose output is not read");
     }
     end(&mut client);
-    assert!(found.recv_timeout(PATIENCE).expect("all has come"), "other bytes");
+    assert!(found.recv_timeout(PATIENCE).expect("a report that everything has arrived"), "other bytes");
     assert!(client.read_to_end().expect("a goodbye") == noise(MUCH));
 }
 
@@ -255,7 +255,7 @@ fn floods(tell: impl Fn(usize) + Send + Sync + 'static) -> impl IntoProtocol {
             }
         };
         assert!(matches!(late, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late:?}");
-        assert!(stream.flush().is_err(), "something is left");
+        assert!(stream.flush().is_err(), "flushing must fail while bytes are left");
         tell(count);
         Ok(())
     })
@@ -277,7 +277,7 @@ fn a_slow_reader_gets_the_rest_from_the_engine() {
         let mut site = Site::new(floods(tell));
         let mut client = site.client();
         client.shake_hands().unwrap();
-        let count = found.recv_timeout(PATIENCE).expect("it is late");
+        let count = found.recv_timeout(PATIENCE).expect("a report after the timeout");
         site.server.wait_for("the thread is gone", |stats| stats.streams == 0 && stats.connections == 1);
         if shuts_down {
             site.server.handle.shutdown();
@@ -285,7 +285,7 @@ fn a_slow_reader_gets_the_rest_from_the_engine() {
         read_flood(&mut client, count);
         drop(client);
         if shuts_down {
-            assert!(site.server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+            assert!(site.server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
         } else {
             site.server.wait_for("it is gone", |stats| stats.connections == 0);
         }
@@ -301,10 +301,10 @@ fn unsent_engine_output_ends_in_a_reset_without_a_goodbye() {
     let config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
     let mut client = Inside::new(server.address, config, "a.example");
     client.shake_hands().unwrap();
-    found.recv_timeout(PATIENCE).expect("it is late");
+    found.recv_timeout(PATIENCE).expect("a report after the timeout");
     server.wait_for("the thread is gone", |stats| stats.streams == 0 && stats.connections == 1);
     server.handle.shutdown();
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a client that does not read");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a client that does not read");
     let err = client.read_to_end().expect_err("no goodbye");
     assert!(matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{err}");
 }
@@ -375,7 +375,7 @@ fn a_shutdown_ends_reading_but_still_allows_writing() {
     site.server.handle.shutdown();
     clients.iter_mut().for_each(|client| assert_eq!(client.read_to_end().expect("a goodbye"), b"goodbye\n"));
     drop(clients);
-    assert!(site.server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+    assert!(site.server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
 }
 
 #[test]
@@ -393,8 +393,8 @@ fn output_cut_off_by_a_shutdown_ends_without_a_goodbye() {
     let mut client = Inside::new(server.address, config, "a.example");
     client.0.read_exact(&mut [0]).unwrap();
     server.handle.shutdown();
-    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream whose client does not read");
-    assert!(found.recv_timeout(PATIENCE).is_ok(), "the thread is still there");
+    assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream whose client does not read");
+    assert!(found.recv_timeout(PATIENCE).is_ok(), "the thread of the stream must end");
     let err = client.read_to_end().expect_err("no goodbye");
     assert!(matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{err}");
 }

@@ -105,7 +105,7 @@ fn unread_bytes_cause_lingering() {
             one.turn();
             one.sends_unseen(meanwhile.as_bytes());
             one.permits.none_for.clear();
-            assert_eq!(one.turn(), after, "{size} bytes were said, and {meanwhile:?} had come");
+            assert_eq!(one.turn(), after, "{size} bytes were sent, and {meanwhile:?} had arrived");
         }
     });
 }
@@ -225,7 +225,7 @@ fn conversations_report_whether_a_drop_can_block() {
     alone(|| {
         for may_block in [true, false] {
             let mut one = One::new(MUCH);
-            assert!(!one.connection().drop_may_block(), "there is nothing to drop");
+            assert!(!one.connection().drop_may_block(), "nothing is left to drop");
             one.turn();
             one.known.lock().unwrap().drop_may_block = may_block;
             assert_eq!(one.connection().drop_may_block(), may_block);

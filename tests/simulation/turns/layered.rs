@@ -160,7 +160,7 @@ fn files_are_read_only_in_turns_that_can_block() {
         let mut one = above(1, 1000, [does(idle()), does(idle()).saying(b"head").with_file(LENGTH)]);
         one.permits.none_for = vec![Work::Short];
         one.sends(&framed(b"a"));
-        assert_eq!(one.turn(), After::Awaits(Work::Short), "a file is read without a permit");
+        assert_eq!(one.turn(), After::Awaits(Work::Short), "a file must not be read without a permit");
         one.permits.none_for.clear();
         let (mut said, mut rounds) = (String::new(), 0);
         while opened(&said).0.len() < LENGTH as usize + 4 {
@@ -184,7 +184,7 @@ fn sealed_but_unsent_bytes_are_counted_and_reset() {
         let connection = one.connection.take().unwrap();
         drop(connection.cut_off());
         assert_eq!(one.sees().1, "reset");
-        assert_eq!(one.known.lock().unwrap().unsent, Some(91), "a byte for its length");
+        assert_eq!(one.known.lock().unwrap().unsent, Some(91), "each piece has one byte for its length");
     });
 }
 

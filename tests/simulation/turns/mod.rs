@@ -123,7 +123,7 @@ impl Scripted {
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
         let input = known.reads_on.as_ref().and_then(|(within, _)| turn.blocking_input(*within));
         if let Some(mut input) = input {
-            let (_, reads_on) = known.reads_on.take().expect("just seen");
+            let (_, reads_on) = known.reads_on.take().expect("a request to read on, which was just seen");
             drop(known);
             reads_on(&mut *input);
             known = self.0.lock().unwrap();
@@ -172,7 +172,7 @@ impl Conversation for Scripted {
     }
 
     fn take(self: Box<Self>, stream: Stream) {
-        let streams = self.0.lock().unwrap().streams.take().expect("it has asked for it");
+        let streams = self.0.lock().unwrap().streams.take().expect("a conversation that has asked for the stream");
         streams(stream);
     }
 
@@ -211,7 +211,7 @@ impl Registered for Entry {
     }
 
     fn left_unsent(&self, bytes: u64) {
-        assert!(self.known.lock().unwrap().unsent.replace(bytes).is_none(), "told twice");
+        assert!(self.known.lock().unwrap().unsent.replace(bytes).is_none(), "the unsent bytes were reported twice");
     }
 }
 
@@ -303,12 +303,12 @@ impl One {
         (plan.listeners, plan.faults, plan.accept_fails_from, plan.clock_step) = (1, Faults::default(), None, 1);
         (plan.descriptors, plan.max_connections, plan.clients) = (1000, 1000, Vec::new());
         machine::begin(plan, chance, false);
-        let listener = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("it is there")));
+        let listener = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("/dev/null")));
         let id = with(|machine| {
             let connected = machine.on_net(None, |net, chance| net.connect((1 << 21, room), chance));
-            connected.flatten().expect("there is room")
+            connected.flatten().expect("space in the table")
         });
-        let (stream, address) = listener.accept().expect("somebody has connected");
+        let (stream, address) = listener.accept().expect("a client");
         let known = Shared::default();
         let link = Arc::new(Link::new(Token::from_usize(id + 10), None));
         let entry = Entry { link: link.clone(), known: known.clone() };
@@ -332,7 +332,7 @@ impl One {
     }
 
     fn connection(&mut self) -> &mut Connection<Entry> {
-        self.connection.as_mut().expect("it is there")
+        self.connection.as_mut().expect("a connection")
     }
 
     fn sends(&mut self, bytes: &[u8]) {
@@ -398,7 +398,7 @@ impl One {
             server: &self.server,
             current: self.slow.current(0),
         };
-        let connection = self.connection.as_mut().expect("it is there");
+        let connection = self.connection.as_mut().expect("a connection");
         match connection.turn(&mut self.buffers, &mut self.permits, &settings, now) {
             Outcome::Park(wait) => parked(wait),
             Outcome::Requeue => After::Requeued,
@@ -434,9 +434,9 @@ fn parked(wait: Wait) -> After {
         Eviction::Never => ("never", None),
     };
     assert!(since.is_none_or(|since| since <= now));
-    assert_eq!(called, eviction != "lingering", "a call is heard until the end");
+    assert_eq!(called, eviction != "lingering", "a call must be received until the end");
     let deadline = wait.deadline.map(|deadline| deadline - now);
-    assert!(wait.deadline.is_none_or(|deadline| deadline >= now), "it is to come");
+    assert!(wait.deadline.is_none_or(|deadline| deadline >= now), "the deadline must be in the future");
     After::Parked { readable, writable, deadline, eviction, told: wait.shutdown_seen }
 }
 

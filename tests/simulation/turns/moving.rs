@@ -112,22 +112,22 @@ fn each_step_asks_for_its_kind_of_permit() {
         let rows: [(&str, &[Step], &[Work], usize); 8] = [
             ("nothing", &[does(idle())], &[Meet], 0),
             ("short work, twice", &[does(Next::Brief), does(Next::Brief)], &[Meet, Short], 0),
-            ("handlers that say nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
-            ("an answer in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
+            ("handlers that send nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
+            ("a response in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
             (
-                "of which one is empty",
+                "a response in parts, one of them empty",
                 &[does(Next::Handle), part(), does(Next::Handle)],
                 &[Meet, Handler, Begun, Begun],
                 3,
             ),
             (
-                "a whole answer, and another",
+                "a whole response, and another",
                 &[does(Next::Handle), does(Next::Again).saying(b"whole"), does(Next::Handle)],
                 &[Meet, Handler, Handler],
                 2,
             ),
             (
-                "an answer in parts, and another",
+                "a response in parts, and another",
                 &[does(Next::Handle), part(), does(Next::Again), does(Next::Handle)],
                 &[Meet, Handler, Begun, Handler],
                 3,
@@ -205,10 +205,10 @@ fn shared_bytes_are_dropped_with_a_permit_only() {
             one.reads(80);
             one.connection().saw(Readiness { writable: true, ..Readiness::NONE });
             assert_eq!(one.turn(), After::Awaits(Work::Short), "{ends:?}");
-            assert!(!dropped.load(Ordering::Relaxed), "{ends:?}: before there is a permit");
+            assert!(!dropped.load(Ordering::Relaxed), "{ends:?}: dropped before there was a permit");
             one.permits.none_for.clear();
             one.turn();
-            assert!(dropped.load(Ordering::Relaxed), "{ends:?}: with a permit");
+            assert!(dropped.load(Ordering::Relaxed), "{ends:?}: not dropped with a permit");
         }
     });
 }
@@ -233,7 +233,7 @@ fn a_response_in_shared_pieces_needs_no_permit_to_be_sent() {
                     after => assert_eq!((sent, after), (120, After::Awaits(Work::Short)), "{ends:?}"),
                 }
             }
-            assert_eq!((one.reads(40), count()), (30, 0), "{ends:?}: all of it is sent, and nothing is dropped");
+            assert_eq!((one.reads(40), count()), (30, 0), "{ends:?}: everything must be sent, and nothing dropped");
             one.permits.none_for.clear();
             one.turn();
             assert_eq!(count(), 3, "{ends:?}");

@@ -16,7 +16,7 @@ fn reading_on(
     let clock = shuttle::thread::spawn(|| {
         while !with(|machine| machine.over) {
             if schedule::all_tasks_wait() {
-                with(|machine| machine.advance(machine.next_due().expect("somebody waits for ever")));
+                with(|machine| machine.advance(machine.next_due().expect("a wait with a deadline")));
             }
             shuttle::thread::sleep(Duration::ZERO);
         }
@@ -60,13 +60,13 @@ fn a_handler_reads_bytes_as_they_arrive() {
             ],
             |input| {
                 let mut room = [0; 10];
-                assert_eq!(input.read(&mut []).unwrap(), 0, "there is no room");
+                assert_eq!(input.read(&mut []).unwrap(), 0, "a read into an empty buffer returns 0");
                 assert_eq!(time_of(|| input.read(&mut room).unwrap()), (2, SECOND));
                 assert_eq!(room[..2], *b"bc");
                 assert_eq!(input.read(&mut []).unwrap(), 0);
             },
         );
-        assert!(!one.link.is_peer_closed(), "no room was left to read, so the end is not seen yet");
+        assert!(!one.link.is_peer_closed(), "the buffer was full, so the end has not been seen yet");
     });
     alone(|| {
         let one = reading_on(None, &[(SECOND, |net, id, _| net.client_shuts_down(id))], |input| {

@@ -33,13 +33,13 @@ enum Others {
 
 impl Worker<'_> {
     fn task(&mut self) {
-        self.now = self.worker.task(self.now).expect("it is not over");
+        self.now = self.worker.task(self.now).expect("a worker that has not ended");
     }
 
     /// A client connects.
     fn connects(&self) -> usize {
         let id = with(|machine| machine.on_net(None, |net, chance| net.connect((1 << 16, 1 << 16), chance)));
-        id.flatten().expect("there is room")
+        id.flatten().expect("space in the table")
     }
 
     /// This many clients connect and are accepted.
@@ -51,7 +51,7 @@ impl Worker<'_> {
             client
         };
         let clients = (0..count).map(&mut meet).collect();
-        assert_eq!(self.engine.scheduler.table().parked(), count, "they are met, and wait");
+        assert_eq!(self.engine.scheduler.table().parked(), count, "all clients must be accepted and parked");
         clients
     }
 
@@ -145,9 +145,9 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
         (plan.listeners, plan.faults, plan.accept_fails_from, plan.clock_step) = (1, Faults::default(), None, 1);
         (plan.descriptors, plan.max_connections, plan.clients) = (1000, 1000, Vec::new());
         machine::begin(plan, chance, true);
-        let socket = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("it is there")));
+        let socket = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("/dev/null")));
         let listener = Listener::new(socket, Address::Inet(([127, 0, 0, 1], 80).into()), 128).made_here();
-        let (poller, waker) = Poller::new(vec![listener]).expect("it is made");
+        let (poller, waker) = Poller::new(vec![listener]).expect("a poller and an engine");
         let known = Shared::default();
         let protocols: Vec<Arc<dyn Protocol>> = vec![Arc::new(Meets(known.clone()))];
         let mut plan = EnginePlan {
@@ -165,7 +165,8 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
             slow_handler: None,
         };
         change(&mut plan);
-        let engine = Engine::new(poller, waker, protocols, ServerHandle::default(), &plan).expect("it is made");
+        let engine =
+            Engine::new(poller, waker, protocols, ServerHandle::default(), &plan).expect("a poller and an engine");
         let engine = Arc::new(engine);
         let now = super::super::sync::now();
         let mut worker = Worker { engine: &engine, known, worker: WorkerLoop::new(&engine, 0), now };
@@ -235,7 +236,7 @@ fn another_worker_is_woken_before_long_blocking_work() {
         ("nothing that may block", 2, |known| known.steps.push_back(does(idle())), 0),
         ("an error is logged", 1, |known| known.steps.push_back(does(idle()).saying(&[0; 1 << 17])), 1),
         (
-            "a panic is told",
+            "a panic is reported",
             1,
             |known| {
                 known.drop_panics = true;
@@ -289,7 +290,7 @@ fn poll_warnings_are_logged_after_waking_another_worker() {
             worker.connects();
             worker.task();
             assert_eq!(worker.engine.scheduler.wakes() - before, 1);
-            assert_eq!(worker.engine.scheduler.running(), 0, "it does no longer");
+            assert_eq!(worker.engine.scheduler.running(), 0, "a handler still runs");
             let log = machine::log_of_failure();
             assert!(log.iter().any(|line| line.contains("log: no room for more clients")), "{log:#?}");
         },
@@ -366,7 +367,7 @@ fn connections_called_during_the_end_are_cut_off() {
                 with(|machine| machine.plan.faults.spawn = if threads { 0 } else { 1000 });
                 let wakers = std::mem::take(&mut worker.known.lock().unwrap().wakers);
                 worker.engine.end();
-                assert_eq!(Waker::wake_all(&wakers), wakers.len(), "they are there");
+                assert_eq!(Waker::wake_all(&wakers), wakers.len(), "every waker must reach its connection");
                 wait_until("both are dropped", || seen.lock().unwrap().len() == 2);
                 let dropped = (!threads, true);
                 assert_eq!(*seen.lock().unwrap(), [dropped; 2], "threads: {threads}, panics: {panics}");

@@ -160,7 +160,10 @@ fn shared_locks_and_those_of_folders() {
     ] {
         assert_eq!(check(at.clone(), tokens), expected, "{at:?} {tokens:?}");
     }
-    assert!(locks.refresh(&spot("b", 2), &["1".into()], &ada).is_some(), "by what it covers");
+    assert!(
+        locks.refresh(&spot("b", 2), &["1".into()], &ada).is_some(),
+        "a lock is renewed through any path that it covers"
+    );
     assert!(locks.refresh(&spot("b", 2), &["2".into()], &ada).is_none());
     assert!(locks.release(&spot("b", 2), "1".into(), &ada) && locks.find(&spot("b", 2)).is_empty());
 }

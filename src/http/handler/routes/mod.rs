@@ -289,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("a route: `{method}` applies to the one added last"))
+        last.unwrap_or_else(|| panic!("`{method}` needs a route: it applies to the route that was added last"))
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
@@ -431,13 +431,6 @@ impl<S: Send + Sync + 'static> Routes<S> {
         }
         list.extend(self.fallback.iter().map(|_| ListedRoute { method: None, pattern: "/{*path}".to_owned() }));
         list
-    }
-
-    /// The former name of [`with_state`](Routes::with_state).
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn serve(self, state: S) -> Router<S> {
-        self.with_state(state)
     }
 
     /// Adds the state that the functions share, and returns the handler.

@@ -41,7 +41,7 @@ pub(super) fn boundary(content_type: &str) -> Result<Option<String>, Malformed> 
     if is_boundary(&boundary) { Ok(Some(boundary)) } else { Err("the boundary of the form is malformed") }
 }
 
-/// RFC 2046, section 5.1.1.
+/// Returns whether the text is a valid boundary (RFC 2046, section 5.1.1).
 fn is_boundary(text: &str) -> bool {
     let is_in_set = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
     (1..=70).contains(&text.len()) && text.bytes().all(is_in_set) && !text.ends_with(' ')
@@ -130,7 +130,7 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(name) && !broken).then_some((name, value))
 }
 
-/// Name and file name in this value of Content-Disposition.
+/// Returns the name and file name in this value of Content-Disposition.
 fn names(disposition: &str) -> Result<(String, Option<String>), Malformed> {
     let (kind, rest) = first_word(disposition);
     if !kind.eq_ignore_ascii_case("form-data") {

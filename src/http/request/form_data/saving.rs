@@ -390,11 +390,11 @@ mod tests {
             let of = |part: &SavedPart| (part.head().name().to_owned(), part.len(), part.path().is_some());
             let wanted = [("title", 5, false), ("f", 13, true), ("f", 0, true), ("skip", 7, false)];
             let wanted = wanted.map(|(name, length, is_file)| (name.to_owned(), length, is_file));
-            assert_eq!(parts.iter().map(of).collect::<Vec<_>>(), wanted, "{size} bytes at a time");
+            assert_eq!(parts.iter().map(of).collect::<Vec<_>>(), wanted, "read {size} bytes at a time");
             assert_eq!(parts[0].text().unwrap(), "A day");
             assert_eq!(fs::read(parts[1].path().unwrap()).unwrap(), b"line\r\n--\r\n--y");
             drop(saved);
-            assert_eq!(names(folder.path()), ["a-1.txt", "a.txt"], "they stay");
+            assert_eq!(names(folder.path()), ["a-1.txt", "a.txt"], "files that were taken out of the form must stay");
         }
     }
 

@@ -39,12 +39,12 @@ fn parts(body: &[u8], cut: usize, content_type: &str, limits: FormDataLimits) ->
         match part {
             Ok(Some(part)) => seen.push(part),
             Ok(None) => {
-                assert!(form.next_part().is_ok_and(|part| part.is_none()), "an end stays one");
+                assert!(form.next_part().is_ok_and(|part| part.is_none()), "after the end, each call returns the end");
                 return Ok(seen);
             }
             Err(err) => {
                 let again = form.next_part().map(|_| ()).unwrap_err();
-                assert_eq!(again.status(), err.status(), "an error stays one");
+                assert_eq!(again.status(), err.status(), "after an error, each call returns it");
                 return Err(err.status().as_u16());
             }
         }
@@ -454,7 +454,7 @@ impl Read for Failing<'_> {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if self.left == 0 {
-            assert!(!self.panics, "as it should");
+            assert!(!self.panics, "this source panics on purpose");
             self.left = usize::MAX;
             return Err(io::Error::other("the disk is gone"));
         }
@@ -473,7 +473,11 @@ fn a_failing_reader_is_a_500_and_can_continue() {
         let mut form = FormData::new(reader, TYPE, FormDataLimits::default()).unwrap();
         let mut errors = 0;
         let mut failed = |err: super::Error| {
-            assert_eq!(err.to_string(), "500 Internal Server Error: the disk is gone", "after {left} bytes");
+            assert_eq!(
+                err.to_string(),
+                "500 Internal Server Error: the disk is gone",
+                "the source fails after {left} bytes"
+            );
             errors += 1;
         };
         let part = match form.next_part() {
@@ -494,6 +498,6 @@ fn a_failing_reader_is_a_500_and_can_continue() {
             }
         }
         // The body may end before its last line break does.
-        assert!(errors == 1 || left + 2 >= body.len(), "after {left} bytes");
+        assert!(errors == 1 || left + 2 >= body.len(), "the source fails after {left} bytes");
     }
 }

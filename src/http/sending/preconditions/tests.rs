@@ -125,10 +125,13 @@ fn if_range_is_evaluated() {
         !check_if_range(&fresh, state(false), at(THEN_SECONDS)),
         "8.8.2.2: within the second it names, a date is weak"
     );
-    assert!(check_if_range(&fresh, state(false), at(THEN_SECONDS + 1)), "8.8.2.2: a second later it is strong");
-    assert!(check_if_range(&request(Method::GET, &[]), ValidatorsRef::default(), now()), "14.2: nobody asked");
+    assert!(check_if_range(&fresh, state(false), at(THEN_SECONDS + 1)), "8.8.2.2: a date is strong one second later");
+    assert!(
+        check_if_range(&request(Method::GET, &[]), ValidatorsRef::default(), now()),
+        "14.2: a request without If-Range"
+    );
     let undated = request(Method::GET, &[("If-Range", "never")]);
-    assert!(!check_if_range(&undated, ValidatorsRef::default(), now()), "13.1.5: no date is not the same as no date");
+    assert!(!check_if_range(&undated, ValidatorsRef::default(), now()), "13.1.5: two missing dates are not equal");
 }
 
 /// The meaning of a field, and one way to write it.

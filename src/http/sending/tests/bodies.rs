@@ -93,7 +93,7 @@ fn a_failing_stream_has_no_valid_end() {
     }
     assert!(
         send(Response::stream(Failing(3)), &get()).failure.is_some(),
-        "a read that claims more than there is room for"
+        "a read that claims more bytes than fit in the buffer"
     );
 }
 
@@ -113,7 +113,7 @@ fn large_bodies_are_not_copied() {
 }
 
 fn fault(response: Response) -> Error {
-    Checked::new(response, &get()).err().expect("it cannot be sent")
+    Checked::new(response, &get()).err().expect("a response that can't be sent")
 }
 
 #[test]

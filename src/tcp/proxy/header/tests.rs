@@ -56,7 +56,7 @@ fn valid_headers() {
         assert_eq!(
             parse(&[&bytes[..], b"GET / HTTP/1.1\r\n"].concat()),
             Ok(Some(wanted)),
-            "{name}, with more behind it"
+            "{name}, followed by a request"
         );
         for length in 0..bytes.len() {
             assert_eq!(parse(&bytes[..length]), Ok(None), "{name}, cut after {length} bytes");
@@ -128,7 +128,7 @@ fn malformed_headers() {
     ] {
         let found = parse(&bytes);
         assert!(found.is_err(), "{name}: {found:?}");
-        assert_eq!(parse(&[&bytes[..], b"GET / HTTP/1.1\r\n"].concat()), found, "{name}, with more behind it");
+        assert_eq!(parse(&[&bytes[..], b"GET / HTTP/1.1\r\n"].concat()), found, "{name}, followed by a request");
         for length in 0..bytes.len() {
             let cut = parse(&bytes[..length]);
             assert!(cut == Ok(None) || cut.is_err(), "{name}, cut after {length} bytes: {cut:?}");

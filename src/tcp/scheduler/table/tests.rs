@@ -33,7 +33,7 @@ fn merged_events_keep_all_readiness() {
         assert_eq!(twice, one);
         let before = all;
         all.merge(one);
-        assert_ne!(all, before, "{one:?} was not there");
+        assert_ne!(all, before, "merging {one:?} changed nothing");
         all.merge(Readiness::NONE);
         all.merge(before);
     }
@@ -92,7 +92,7 @@ fn late_connections_are_returned_with_their_readiness() {
     let token = insert(&mut table);
     let interest = Readiness { writable: true, ..Readiness::NONE };
     assert!(table.park(token, 7, Wait { interest, ..wait(Some(now), Eviction::Never) }).is_ok());
-    assert!(table.event(token, READABLE).is_none(), "it waits for something else");
+    assert!(table.event(token, READABLE).is_none(), "an event that the connection does not wait for must not wake it");
     assert_eq!(table.late(now + SECOND), [(7, READABLE)]);
 }
 
@@ -126,9 +126,9 @@ fn an_old_event_does_not_reach_a_later_connection() {
         assert_eq!(table.call(token), meets.then_some((7, called)));
         table.drain();
     }
-    assert_eq!(table.call(token), None, "it is in a worker's hands");
+    assert_eq!(table.call(token), None, "a call to a connection that a worker holds is only recorded");
     let parked = table.park(token, 7, Wait { interest: called, ..wait(None, Eviction::Never) });
-    assert_eq!(parked, Err((7, called)), "it was noted");
+    assert_eq!(parked, Err((7, called)), "parking returns the recorded call");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_soon_reparked_connection_keeps_its_place() {
         let first = if keeps { 0 } else { 1 };
         let told = format!("{what}, {later:?} later");
         assert_eq!(table.next_in(list, None), Some((now, first)), "{told}");
-        let (since, index) = table.next_in(list, Some(first)).expect("both are there");
+        let (since, index) = table.next_in(list, Some(first)).expect("both connections in the list");
         assert_eq!((since, index), (if keeps { now } else { now + later }, 1 - first), "{told}");
         let younger = if keeps { later.as_nanos() as u32 } else { 0 };
         assert_eq!(table.entries[0].younger, younger, "{told}");

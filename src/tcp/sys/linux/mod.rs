@@ -45,7 +45,7 @@ pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketA
 }
 
 /// Refuses clients that begin to connect from now on.
-pub fn refuse_newcomers(socket: SockRef<'_>) -> io::Result<()> {
+pub fn refuse_new_clients(socket: SockRef<'_>) -> io::Result<()> {
     match socket.local_addr()?.as_socket() {
         Some(_) => socket.attach_filter(NO_SYN),
         None => socket.shutdown(Shutdown::Read), // unix_stream_connect: ECONNREFUSED
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_thread_is_runnable_unless_it_waits() {
-        assert!(thread_id().is_runnable(), "this one, which asks");
+        assert!(thread_id().is_runnable(), "the thread that calls is runnable");
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let waits = std::thread::spawn(move || {
@@ -180,7 +180,7 @@ mod tests {
         }
         drop(end);
         waits.join().unwrap();
-        assert!(!id.is_runnable(), "a thread that has ended");
-        assert!(!ThreadId(None).is_runnable(), "without /proc");
+        assert!(!id.is_runnable(), "a thread that has ended is not runnable");
+        assert!(!ThreadId(None).is_runnable(), "without /proc a thread counts as not runnable");
     }
 }

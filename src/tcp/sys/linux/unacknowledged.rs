@@ -32,7 +32,7 @@ pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     parse(&answer[..length])
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+/// Returns `struct nlmsghdr` and `struct inet_diag_req_v2`.
 fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
     let (family, interface) = match local {
         SocketAddr::V4(_) => (AF_INET, 0),
@@ -104,7 +104,10 @@ mod tests {
             }
             let start = Instant::now();
             while unacknowledged(local, peer) != Some(0) {
-                assert!(start.elapsed() < Duration::from_secs(10), "{address}: all was read");
+                assert!(
+                    start.elapsed() < Duration::from_secs(10),
+                    "{address}: the client has read everything, but some is still unacknowledged"
+                );
             }
         }
     }

@@ -29,7 +29,7 @@ fn files_are_saved_whole_or_not_at_all() {
         let mut form = FormData::new(reader, TYPE, FormDataLimits::default()).unwrap();
         form.next_part().unwrap().unwrap().save(&path).map_err(|err| err.status())
     });
-    assert!(panics.is_err() && !path.exists(), "also if the reader panics");
+    assert!(panics.is_err() && !path.exists(), "a partial file is removed even if the reader panics");
     let missing = folder.path().join("missing/saved");
     let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
     assert_eq!(form.next_part().unwrap().unwrap().save(missing).unwrap_err().status(), 500);

@@ -18,15 +18,15 @@ use super::super::stat::{FileStat, Identity, Kind, stat_of};
 use super::super::watch::Watch;
 
 /// How many entries can be checked before each use; a folder with more of them is not cached.
-const MAX_ASKED: usize = 16;
+const MAX_CHECKED: usize = 16;
 
 /// The watch of a folder that is being read, with all its entries.
-pub(super) struct Told<'a> {
+pub(super) struct Watching<'a> {
     finder: &'a Finder,
     /// The path of the folder.
     path: &'a [u8],
     watch: Setting,
-    asked: Vec<Asked>,
+    checked: Vec<Checked>,
     /// How many entries can be watched.
     most: usize,
     device: Option<(u32, u32)>,
@@ -62,9 +62,9 @@ impl Inodes {
 
 /// An entry that is checked: its path, and the metadata of its target.
 #[derive(Debug)]
-pub(super) struct Asked(Vec<u8>, Option<FileStat>);
+pub(super) struct Checked(Vec<u8>, Option<FileStat>);
 
-impl Asked {
+impl Checked {
     /// Returns whether its target is unchanged.
     pub fn holds(&self, finder: &Finder) -> bool {
         stat_of_path(finder, &self.0) == self.1
@@ -77,19 +77,19 @@ fn stat_of_path(finder: &Finder, path: &[u8]) -> Option<FileStat> {
     stat.or_else(|| finder.root.stat_checked(path).ok())
 }
 
-impl<'a> Told<'a> {
+impl<'a> Watching<'a> {
     /// Watches the folder; `None`: it cannot be watched. `before`: the watch of an earlier reading, if that is still
     /// valid.
-    pub fn new(finder: &'a Finder, path: &'a [u8], before: Option<WatchedFolder>, most: usize) -> Option<Told<'a>> {
+    pub fn new(finder: &'a Finder, path: &'a [u8], before: Option<WatchedFolder>, most: usize) -> Option<Watching<'a>> {
         let watch = match before {
             Some(before) => Setting::Set(before),
             None => Setting::New(finder.freshness.watch_listing(&finder.root, path)?),
         };
-        Some(Told { finder, path, watch, asked: Vec::new(), most, device: None, inodes: Inodes::default() })
+        Some(Watching { finder, path, watch, checked: Vec::new(), most, device: None, inodes: Inodes::default() })
     }
 
     /// Returns `None` if the folder being read is not the watched one.
-    pub fn begin(mut self, folder: &OwnedFd) -> Option<Told<'a>> {
+    pub fn begin(mut self, folder: &OwnedFd) -> Option<Watching<'a>> {
         same_folder(&self.finder.root, self.path, folder)?;
         let identity = stat_of(folder).ok()?.identity();
         self.device = Some(identity.0);
@@ -98,7 +98,7 @@ impl<'a> Told<'a> {
     }
 
     /// Watches an entry whose metadata is read next. `None`: its changes cannot be detected.
-    pub fn expect(mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> Option<Told<'a>> {
+    pub fn expect(mut self, folder: &OwnedFd, name: &CStr, kind: FileType) -> Option<Watching<'a>> {
         let is_folder = match kind {
             FileType::RegularFile => false,
             FileType::Directory => true,
@@ -113,14 +113,14 @@ impl<'a> Told<'a> {
     }
 
     /// Records the metadata of an entry. `None`: too many have to be checked.
-    pub fn found(mut self, name: &CStr, kind: FileType, stat: Option<&FileStat>) -> Option<Told<'a>> {
+    pub fn found(mut self, name: &CStr, kind: FileType, stat: Option<&FileStat>) -> Option<Watching<'a>> {
         let is_mounted = stat.is_some_and(|stat| Some(stat.identity().0) != self.device);
         let is_followed = kind == FileType::Symlink && self.finder.root.symlinks() != Symlinks::Deny;
         if is_mounted || is_followed {
-            if self.asked.len() == MAX_ASKED {
+            if self.checked.len() == MAX_CHECKED {
                 return None;
             }
-            self.asked.push(Asked(path::join(self.path, name.to_bytes()), stat.copied()));
+            self.checked.push(Checked(path::join(self.path, name.to_bytes()), stat.copied()));
         }
         if let Some(stat) = stat.filter(|_| kind != FileType::Symlink) {
             self.inodes.add(stat.identity());
@@ -129,11 +129,11 @@ impl<'a> Told<'a> {
     }
 
     /// Returns the watched entries and the checked ones. `None`: not all entries are watched.
-    pub fn end(self) -> Option<(WatchedFolder, Vec<Asked>)> {
+    pub fn end(self) -> Option<(WatchedFolder, Vec<Checked>)> {
         let watched = match self.watch {
             Setting::New(watch) => WatchedFolder { watch: Arc::new(watch), inodes: self.inodes },
             Setting::Set(watched) => watched,
         };
-        (watched.inodes == self.inodes).then_some((watched, self.asked))
+        (watched.inodes == self.inodes).then_some((watched, self.checked))
     }
 }

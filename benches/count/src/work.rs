@@ -9,7 +9,9 @@
 use modest::live::{Broadcast, ServerEvent};
 use modest::raw::{Flow, Lines};
 use modest::websocket::{self, Message, Socket, WebSocketHandler};
-use modest::{Datagram, Http, Identity, Overwrite, Request, Response, Result, ReverseProxy, Routes, ServerHandle};
+use modest::{
+    Datagram, Http, Identity, Overwrite, Request, RequestHandler, Response, Result, ReverseProxy, Routes, ServerHandle,
+};
 use modest::{StaticFileHandler, TcpServer, Tls, UdpServer, Uploads, handler_fn};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,7 @@ impl WebSocketHandler for Echo {
     }
 }
 
-fn files(folder: &str) -> Result<Http, Box<dyn std::error::Error>> {
+fn files(folder: &str) -> std::io::Result<Http<impl RequestHandler>> {
     let uploads = Uploads::new().overwrite(Overwrite::Replace);
     let app = Routes::new()
         .post("/order", order)
@@ -42,7 +44,7 @@ fn files(folder: &str) -> Result<Http, Box<dyn std::error::Error>> {
     Ok(Http::new(app).access_log(None))
 }
 
-fn events() -> Http {
+fn events() -> Http<impl RequestHandler> {
     let app = Routes::new()
         .get("/", |messages: &Broadcast, request| Ok(Response::events(messages.listen(request)?)))
         .post("/", |messages: &Broadcast, request| {

@@ -17,10 +17,10 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many handlers can compute at once. Default: the number of processors that this process may use. Set 1 if
-    /// handlers hold one lock while they compute, such as the lock of an interpreter. While a handler computes, no other
-    /// worker is then woken just to wait for that lock. Handlers that wait for something else still run at once, up to
-    /// [`workers`](TcpServer::workers). Time in which they wait for the lock is reported by
+    /// Sets how many handlers can compute at once. Default: the number of processors that this process may use. Set 1
+    /// if handlers hold one lock while they compute, such as the lock of an interpreter. While a handler computes, no
+    /// other worker is then woken just to wait for that lock. Handlers that wait for something else still run at once,
+    /// up to [`workers`](TcpServer::workers). Time in which they wait for the lock is reported by
     /// [`waited_for_lock`](crate::waited_for_lock).
     ///
     /// # Panics
@@ -67,8 +67,8 @@ impl TcpServer {
     }
 
     /// Sets how long a shutdown waits for requests in progress. Default: 10 seconds; `None`: until the last response is
-    /// sent. An endless response has to end by itself within that time (see [`ServerHandle::is_shutting_down`]), or is
-    /// cut off.
+    /// sent. An endless response has to end by itself within that time (see
+    /// [`ServerHandle::is_shutting_down`](crate::ServerHandle::is_shutting_down)), or is cut off.
     pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.shutdown_timeout = limit.into();
         self
@@ -85,17 +85,17 @@ impl TcpServer {
     /// Sets how many bytes of input can be unused in all: incomplete heads, heads of requests in progress, and further
     /// requests on their connections. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most
     /// 256 MiB. The first 2 KiB of each client are not counted. Beyond the limit, a client that sends more is rejected
-    /// (HTTP: 503) and counted in [`Stats`]. Bodies have quotas of their own
+    /// (HTTP: 503) and counted in [`Stats`](crate::Stats). Bodies have quotas of their own
     /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());
         self
     }
 
-    /// Sets a time between the call of [`ServerHandle::shutdown`] and the beginning of the shutdown. Clients are served
-    /// as before, while load balancers notice that a health check fails ([`ServerHandle::is_draining`]) and send
-    /// requests elsewhere. In the second half of the time, each response contains `Connection: close`. Default: no
-    /// delay.
+    /// Sets a time between the call of [`ServerHandle::shutdown`](crate::ServerHandle::shutdown) and the beginning of
+    /// the shutdown. Clients are served as before, while load balancers notice that a health check fails
+    /// ([`ServerHandle::is_draining`](crate::ServerHandle::is_draining)) and send requests elsewhere. In the second
+    /// half of the time, each response contains `Connection: close`. Default: no delay.
     pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
         self.handle.set_delay(delay);
         self
@@ -132,9 +132,9 @@ impl TcpServer {
     }
 
     /// Sets how many connections one IP address can have at once. Default: no limit. A further connection is reset as
-    /// soon as it is accepted, and counted in [`Stats`]. All IPv6 addresses with the same first 64 bits count as one.
-    /// Clients of Unix sockets are not counted. Behind a proxy all clients have the proxy's address, so set no limit
-    /// there.
+    /// soon as it is accepted, and counted in [`Stats`](crate::Stats). All IPv6 addresses with the same first 64 bits
+    /// count as one. Clients of Unix sockets are not counted. Behind a proxy all clients have the proxy's address, so
+    /// set no limit there.
     ///
     /// # Panics
     /// If it is 0.
@@ -148,7 +148,8 @@ impl TcpServer {
     /// Sets how many connections can wait for something other than their client: listeners of events or of pushed
     /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. They
     /// are not evicted for new clients. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
-    /// Further connections of this kind are rejected (HTTP: 503 with `Retry-After`), and counted in [`Stats`].
+    /// Further connections of this kind are rejected (HTTP: 503 with `Retry-After`), and counted in
+    /// [`Stats`](crate::Stats).
     pub fn max_live(mut self, count: usize) -> TcpServer {
         self.max_live = Some(count);
         self

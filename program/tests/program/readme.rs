@@ -151,7 +151,7 @@ fn names_in_security_exist() {
             assert!(rows.contains(&format!("\"{name}\"")), "SECURITY.md names the row {name}");
         } else if let Some((kind, option)) = name.split_once("::") {
             let module = match kind {
-                "TcpServer" => "src/tcp/server.rs",
+                "TcpServer" => "src/tcp/server/settings.rs",
                 "Http" => "src/http/service.rs",
                 "Request" if ["path", "original_path"].contains(&option) => "src/http/request/path.rs",
                 "Request" if option.starts_with("client_") => "src/http/request/from_client.rs",

@@ -2,6 +2,7 @@
 //! Called by `sources`.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use modest::layers::UserFile;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -51,7 +52,11 @@ fn read_line() -> io::Result<String> {
 }
 
 /// A terminal without echo, until this is dropped. Signals that end or stop the program restore the echo first.
-struct Unseen(Termios);
+struct Unseen {
+    before: Termios,
+    /// Held while the modes are set after a signal. True: they are as before, and stay so.
+    is_over: Arc<Mutex<bool>>,
+}
 
 /// The signals that end a program at its terminal, those that stop it, and those that follow a stop.
 const SIGNALS: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT];
@@ -63,29 +68,34 @@ impl Unseen {
         unseen.local_modes.remove(LocalModes::ECHO);
         let shown = before.clone();
         let mut signals = Signals::new(SIGNALS)?;
-        let hide = unseen.clone();
+        let (hide, is_over) = (unseen.clone(), Arc::<Mutex<bool>>::default());
+        let unseen_is_over = Arc::clone(&is_over);
         let follow = move || {
             for signal in signals.forever() {
                 if signal != SIGCONT {
-                    set(&shown);
+                    set(&shown, OptionalActions::Flush); // a part of a password is not left for the shell
                     let _ = writeln!(io::stderr());
                     let _ = emulate_default_handler(signal); // SIGTSTP: returns when the program is continued
                 }
-                set(&hide);
+                let is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
+                if !*is_over {
+                    set(&hide, OptionalActions::Now); // keeps what was typed since the program continued
+                }
             }
         };
         std::thread::Builder::new().name("modest-signals".into()).spawn(follow)?;
         tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
-        Ok(Unseen(before))
+        Ok(Unseen { before, is_over: unseen_is_over })
     }
 }
 
-fn set(modes: &Termios) {
-    let _ = tcsetattr(io::stdin(), OptionalActions::Flush, modes); // there is no other terminal
+fn set(modes: &Termios, how: OptionalActions) {
+    let _ = tcsetattr(io::stdin(), how, modes); // there is no other terminal
 }
 
 impl Drop for Unseen {
     fn drop(&mut self) {
-        set(&self.0);
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        set(&self.before, OptionalActions::Flush);
     }
 }

@@ -49,7 +49,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 #[test]
 fn what_holds_over_tcp_holds_over_each_transport() {
     let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
-    let others = ["shared::", "calls::", "lines::", "uploads::", "downloads::"];
+    let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {
         transport::run_over(&[transport], suites);

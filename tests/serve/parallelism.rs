@@ -1,7 +1,5 @@
 //! Handlers that hold one lock while they compute, as an interpreter requires: `TcpServer::parallelism`.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex, TryLockError};
 use std::thread;
@@ -9,29 +7,21 @@ use std::time::{Duration, Instant};
 
 use modest::{Http, Response, handler_fn};
 
-use crate::server::{get, serve};
+use crate::server::{Running, get, serve};
 
 const CLIENTS: usize = 24;
 const REQUESTS: usize = 50;
 
 /// Sends requests by some clients at once, each after the response to the one before.
-fn send(address: std::net::SocketAddr, clients: usize, requests: usize) {
-    let client = move || {
-        let mut client = TcpStream::connect(address).expect("the server accepts clients");
-        client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+fn send(server: &Running, clients: usize, requests: usize) {
+    let client = || {
+        let mut client = server.client();
         for _ in 0..requests {
-            client.write_all(get("/").as_bytes()).expect("the request is sent");
-            let mut response = Vec::new();
-            while !response.ends_with(b"\r\n\r\nok") {
-                let mut bytes = [0; 1000];
-                let count = client.read(&mut bytes).expect("a response in time");
-                assert!(count > 0, "the end of the connection after {:?}", String::from_utf8_lossy(&response));
-                response.extend_from_slice(&bytes[..count]);
-            }
+            let response = client.fetch(get("/"));
+            assert!(response.ends_with("ok"), "{response}");
         }
     };
-    let threads: Vec<_> = (0..clients).map(|_| thread::spawn(client)).collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("all responses"));
+    thread::scope(|scope| (0..clients).for_each(|_| drop(scope.spawn(client))));
 }
 
 /// Each handler waits until all workers are in handlers.
@@ -44,7 +34,7 @@ fn handlers_that_wait_for_each_other_all_run() {
         Ok(Response::text("ok"))
     });
     let server = serve(Http::new(app), |server| server.workers(WORKERS).parallelism(1));
-    send(server.address, WORKERS, 20);
+    send(&server, WORKERS, 20);
 }
 
 /// Without the setting nearly every handler finds the lock taken. The best of some rounds counts, because a handler that is pre-empted seems to wait for something else.
@@ -71,7 +61,7 @@ fn handlers_that_compute_are_not_started_to_wait_for_a_lock() {
     let server = serve(Http::new(app), |server| server.workers(4).parallelism(1));
     let rounds = std::iter::repeat_with(|| {
         waited.store(0, Relaxed);
-        send(server.address, CLIENTS, REQUESTS);
+        send(&server, CLIENTS, REQUESTS);
         let waited = waited.load(Relaxed);
         println!("{waited} of {} handlers waited for the lock", CLIENTS * REQUESTS);
         waited

@@ -227,29 +227,49 @@ fn slow_code_makes_no_client_late() {
     let response = String::from_utf8_lossy(&client.read_to_end()).into_owned();
     assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("abcd"), "before_body: {response}");
 
-    struct Met;
-    struct Line;
-    impl Protocol for Met {
+    /// `meet` takes long, or the event after a first stage without a byte.
+    struct Slow {
+        meets_slowly: bool,
+        gate: Gate,
+    }
+    struct Line(Gate);
+    fn read(stage: u32) -> Next {
+        Next::Read { stage: Stage(stage), within: Some(LIMIT), evictable: false, at_min_rate: false }
+    }
+    impl Protocol for Slow {
         fn meet(&self, _: &modest::Client) -> Option<Box<dyn Conversation>> {
-            work();
-            Some(Box::new(Line))
+            if self.meets_slowly {
+                self.gate.pass();
+                work();
+            }
+            Some(Box::new(Line(self.gate.clone())))
         }
     }
     impl Conversation for Line {
         fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
             if turn.input.bytes().is_empty() {
-                return Next::Read { stage: Stage(1), within: Some(LIMIT), evictable: false, at_min_rate: false };
+                return read(1);
             }
             turn.output.bytes().extend_from_slice(turn.input.bytes());
             Next::Close
         }
-        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+        fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Next {
+            if event == Event::Late(Stage(1)) {
+                self.0.pass();
+                work();
+                return read(2);
+            }
             turn.output.bytes().extend_from_slice(b"late");
             Next::Close
         }
     }
-    let server = serve(Raw(Met), |server| server);
-    let mut client = server.client();
-    client.send("in time");
-    assert_eq!(String::from_utf8_lossy(&client.read_to_end()), "in time", "meet");
+    for meets_slowly in [true, false] {
+        let gate = Gate::default();
+        let server = serve(Raw(Slow { meets_slowly, gate: gate.clone() }), |server| server);
+        let mut client = server.client();
+        gate.wait_for_arrivals(1);
+        client.send("in time");
+        gate.open();
+        assert_eq!(String::from_utf8_lossy(&client.read_to_end()), "in time", "{meets_slowly}");
+    }
 }

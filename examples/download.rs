@@ -1,4 +1,5 @@
-//! Downloads of any length, generated while they are sent: `curl -O http://127.0.0.1:8000/bytes/1000000`.
+//! Downloads of any length, generated while they are sent: `cargo run --example download`, then
+//! `curl -O http://127.0.0.1:8000/bytes/1000000`.
 //! `/bytes/N` has a Content-Length. The length of `/lines/N` is not known in advance, so it is sent in chunks.
 
 use std::io::{self, Read};

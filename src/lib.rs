@@ -247,7 +247,7 @@ pub mod raw {
 
 /// Returns the system calls that are used for each purpose, determined by trying them: pairs such as `("paths below a
 /// folder", "openat2")`. Log them at the start, because the same program uses other calls on another system, or in a
-/// sandbox that forbids some. The documented behavior does not depend on them: for example, if the system does not
+/// sandbox that forbids some. The documented behaviour does not depend on them: for example, if the system does not
 /// report changed files, the disk is checked.
 ///
 /// ```

@@ -134,7 +134,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         match catch_panic(placeholder, || Checked::new(page(), placeholder)) {
             Ok(Ok(page)) => page,
             Ok(Err(fault)) => {
-                log::error!("{}: the page of an error: {fault}", placeholder.for_log());
+                log::error!("{}: the error page can't be sent: {fault}", placeholder.for_log());
                 Checked::internal_error()
             }
             Err(_) => Checked::internal_error(),

@@ -99,7 +99,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
             && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
             && !(stream.was_cut() && matches!(err.kind(), InvalidData | UnexpectedEof))
         {
-            log::error!("the stream of {}: {err}", stream.client());
+            log::error!("{}: the stream handler failed: {err}", stream.client());
         }
     }
 

@@ -294,7 +294,7 @@ fn once_each(answer: &Answer) -> Result<(), String> {
         "x-content-type-options",
     ] {
         if answer.all(name).count() > 1 {
-            return Err(format!("{name} stands twice"));
+            return Err(format!("{name} occurs twice"));
         }
     }
     Ok(())
@@ -310,7 +310,7 @@ fn dates(answer: &Answer, asked: Asked) -> Result<(), String> {
     if let Some(modified) = answer.field("last-modified")
         && imf_date(modified)? > date
     {
-        return Err("Last-Modified lies in the future".into());
+        return Err("Last-Modified is in the future".into());
     }
     Ok(())
 }

@@ -489,7 +489,7 @@ fn a_mounted_folder_shows_within_a_second() {
     let result = std::panic::catch_unwind(|| {
         ask_for_more_than_a_second();
         other.write("new", "");
-        assert!(listed().contains("new"), "what comes in it is told, or read: {}", listed());
+        assert!(listed().contains("new"), "a new name is reported or read: {}", listed());
     });
     assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
     result.unwrap();

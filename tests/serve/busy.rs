@@ -53,7 +53,7 @@ fn four_sleeping_handlers_do_not_block_other_clients() {
     server.client().send("GET  / HTTP/1.1\r\n\r\n").expect("HTTP/1.1 400 Bad Request\r\n");
     let mut fifth = server.client();
     fifth.send(get("/"));
-    server.wait_for("the fifth stands in line", |stats| stats.waiting == 1);
+    server.wait_for("the fifth waits for a permit", |stats| stats.waiting == 1);
     halves.iter_mut().for_each(|client| {
         client.expect("HTTP/1.1 408 Request Timeout\r\n");
     });
@@ -67,7 +67,7 @@ fn four_sleeping_handlers_do_not_block_other_clients() {
     last.iter_mut().for_each(|client| {
         client.send(get("/at/second"));
     });
-    server.wait_for("four run, one stands in line", |stats| (stats.running, stats.waiting) == (4, 1));
+    server.wait_for("four run, one waits for a permit", |stats| (stats.running, stats.waiting) == (4, 1));
     server.handle.shutdown();
     gates.open("second");
     for client in &mut last {

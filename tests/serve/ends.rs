@@ -245,7 +245,7 @@ fn infinite_limits_are_accepted() {
     first.send("block gate\n");
     server.wait_for("it runs", |stats| stats.running == 1);
     second.send("block gate\n");
-    server.wait_for("the other stands in line", |stats| stats.waiting == 1);
+    server.wait_for("the other waits for a permit", |stats| stats.waiting == 1);
     server.client().send("say me\n").expect("me\n");
     server.handle.shutdown();
     script.open("gate");

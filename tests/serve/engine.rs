@@ -77,7 +77,7 @@ fn blocked_handlers_delay_no_client_and_the_queue_is_served() {
     server.client().send("read 50\n").expect("late\n").expect_end();
     let mut fifth = server.client();
     fifth.send("block second\n");
-    server.wait_for("the fifth stands in line", |stats| stats.waiting == 1);
+    server.wait_for("the fifth waits for a permit", |stats| stats.waiting == 1);
     script.open("second");
     script.open("first");
     fifth.expect("done\n");
@@ -95,7 +95,7 @@ fn a_full_queue_and_a_long_wait_are_rejected() {
     first.send("block gate\n");
     server.wait_for("the first runs", |stats| stats.running == 1);
     second.send("block gate\n");
-    server.wait_for("the second stands in line", |stats| stats.waiting == 1);
+    server.wait_for("the second waits for a permit", |stats| stats.waiting == 1);
     third.send("block gate\n").expect("no permit\n").expect_end();
     second.expect("no permit\n").expect_end();
     script.open("gate");
@@ -183,7 +183,7 @@ fn a_late_client_that_keeps_sending_still_reads_the_end() {
     for _ in 0..20 {
         let mut client = server.client();
         client.send("read 1\n");
-        server.wait_for("it is told", |stats| stats.accepted > 0);
+        server.wait_for("the connection is accepted", |stats| stats.accepted > 0);
         client.expect("late\n").send("ok\nok\n").send("ok\n").half_close().expect_end();
     }
 }

@@ -343,7 +343,7 @@ fn a_shutdown_waits_for_a_pushed_body() {
     assert_eq!(chunk(&mut client), "half\n");
     assert!(!sender.is_shutting_down());
     running.handle.shutdown();
-    eventually("the sender is told", || sender.is_shutting_down());
+    eventually("the sender sees the shutdown", || sender.is_shutting_down());
     sender.send("whole\n").unwrap();
     drop(sender);
     assert_eq!(chunk(&mut client), "whole\n");
@@ -361,7 +361,7 @@ fn a_silent_sender_times_out() {
     sender.send("x\n").unwrap();
     assert_eq!(chunk(&mut client), "x\n");
     client.expect_reset();
-    eventually("the sender is told", || sender.is_gone());
+    eventually("the sender sees that the client is gone", || sender.is_gone());
 }
 
 #[test]

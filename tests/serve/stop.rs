@@ -35,7 +35,7 @@ fn a_shutdown_finishes_requests_in_progress() {
     client.send("block gate\n");
     server.wait_for("the handler runs", |stats| stats.running == 1);
     waiting.send("block gate\n");
-    server.wait_for("another stands in line", |stats| stats.waiting == 1);
+    server.wait_for("another waits for a permit", |stats| stats.waiting == 1);
     server.handle.shutdown();
     // The shutdown has begun when no client can connect.
     while TcpStream::connect(server.address).is_ok() {}

@@ -258,7 +258,7 @@ fn progress_is_reported_while_a_body_arrives() {
         client.send(head);
         for part in 1..=4 {
             client.send(vec![b'x'; 200_000]);
-            eventually("it is told", || progress.lock().unwrap().last() == Some(&(part * 200_000)));
+            eventually("progress is reported", || progress.lock().unwrap().last() == Some(&(part * 200_000)));
         }
         assert_eq!(open_below(folder.path()), 1);
         if round % 2 == 0 {

@@ -60,7 +60,7 @@ impl<T> Default for Flights<T> {
 
 impl<T> Flights<T> {
     /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
-    /// A request had arrived when its poll returned, or by now without a poll. If an equal result is still in use, it
+    /// A request arrives when its poll returns; a request without a poll arrives now. If an equal result is still in use, it
     /// is returned and the new one is dropped.
     pub fn join<E: LackOfMemory>(
         &self,

@@ -119,7 +119,7 @@ impl Request {
         self
     }
 
-    /// Sets that the time of a long poll is over, for tests: see [`is_late`](Request::is_late).
+    /// Marks the request as one whose long poll has timed out, for tests: see [`is_late`](Request::is_late).
     pub fn as_late(mut self) -> Request {
         self.late = true;
         self

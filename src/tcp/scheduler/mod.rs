@@ -4,20 +4,8 @@
 //! connection, poller and poll waker. All its locks, atomics, parking and queues come from `sync`, so the model check
 //! (`tests/laws.rs`) runs these files.
 //!
-//! The invariants (explained in `docs/engine.md` under the same numbers):
-//! 1. *One place.* A connection moves by value: parked in the table, in the ready queue, waiting for a permit, or held
-//!    by a worker.
-//! 2. *A worker is awake.* While the poller is free or the ready queue is not empty, at least one worker that is not in
-//!    code that may block is awake, was woken, or is the watchdog. A worker that is about to wait, idle or inside the
-//!    poll, first publishes that (`IdleWorkers`, or `polling = true`), then executes a SeqCst fence, then checks queue,
-//!    poller, deadlines and state again. Code that adds work first stores it, then executes a SeqCst fence, then reads
-//!    what waiting workers have published.
-//! 3. *No readiness is lost.* See [`table`].
-//! 4. *Polls are never starved.* A worker that has drawn 64 times since the last poll, or finds it older than 1 ms,
-//!    polls first.
-//! 5. *Code that may block runs with a permit*, and never while the poller or a lock is held. See [`Permits`].
-//!    Exceptions are loggers, destructors at the end of the server, and output dropped after a panic.
-//! 6. *Guards.* The poller and permits are released when they are dropped, even by a panic.
+//! `docs/engine.md` has the six invariants; comments here refer to them by number. Where they are kept: 1 and 3 in
+//! [`table`], 2 in [`idle`] and [`worker`], 4 in [`worker`], 5 in [`permits`], 6 in [`poller_guard`] and [`permits`].
 
 mod worker; // from task to task
 

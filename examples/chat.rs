@@ -23,9 +23,10 @@ const form = document.querySelector("form"), list = document.querySelector("#sai
 const again = () => { socket = null; state.value = "connecting ..."; setTimeout(connect, 1000); };
 const kind = location.search == "?polls" ? "polls" : "socket";
 const unsent = []; // until they come back from the server, so that none is lost while it is away
+const mark = "\u2063"; // invisible; a number follows, which distinguishes equal messages
 let socket, sending = false;
 const show = word => {
-  list.prepend(Object.assign(document.createElement("li"), { textContent: word }));
+  list.prepend(Object.assign(document.createElement("li"), { textContent: word.split(mark)[0] }));
   if (word == unsent[0]) unsent.shift(), sending = false, send();
 };
 const say = {
@@ -61,7 +62,7 @@ async function connect() {
   } catch { again(); }
 }
 connect();
-form.onsubmit = event => { event.preventDefault(); unsent.push(form.text.value); form.reset(); send(); };
+form.onsubmit = event => { event.preventDefault(); unsent.push(form.text.value + mark + Math.random()); form.reset(); send(); };
 </script>
 "##;
 

@@ -98,10 +98,11 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
       await say(one.page, "while it was away");
 
       const second = await start(chat, first.address);
+      await tell(`${second.url}/words`, "while it was away"); // someone else's: equal, and another message
       await connected(other.page);
-      await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "while it was away");
-      await say(other.page, "here again");
       await count(other.page, "li", 2);
+      same(await shown(other.page, "li"), ["while it was away", "while it was away"], "two messages");
+      await say(other.page, "here again");
       await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "here again");
       await say(one.page, "so am I");
       for (const { page } of [one, other]) {

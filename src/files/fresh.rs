@@ -111,8 +111,8 @@ impl Basis {
         }
     }
 
-    /// Takes over the watch of an earlier entry, if that depended on the same files. Everything was read after that
-    /// watch was set, so no new watch is needed.
+    /// Takes over the watch of an earlier entry, if that depended on the same files. Called before their content is
+    /// read, so that everything is read after the watch was set.
     pub fn take_over(&mut self, before: &Basis) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));

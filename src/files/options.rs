@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
-use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
+use super::handler::{FinishListing, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::path::FilePath;
 use super::prepare::check_field;
@@ -311,14 +311,13 @@ impl StaticFileHandler {
 
     /// Sets the size of the cache: the number of files, the bytes of each in memory, and the bytes of all. Default:
     /// 8,192 files, 64 KiB each, and 1/32 of the [memory](Self::memory) in all, at most 64 MiB; about 1.5 KiB are
-    /// counted per file in addition to its content. `files` of 0 disables it. Listings have a cache of their own
-    /// ([`listing_cache`](Self::listing_cache)).
+    /// counted per file in addition to its content. A missing path counts as a file. `files` of 0 disables it. Listings
+    /// have a cache of their own ([`listing_cache`](Self::listing_cache)).
     ///
     /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
     /// each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
         self.set_cache(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
-        self.missing = Cache::new(CacheLimits { files: files.min(MISSING.files), ..MISSING });
         self
     }
 
@@ -503,7 +502,6 @@ impl StaticFileHandler {
     /// Clears the caches: their content was prepared with the previous settings.
     fn forget(self) -> Self {
         self.cache.clear();
-        self.missing.clear();
         #[cfg(feature = "compress")]
         self.compressed.clear();
         self.listings.forget();

@@ -265,7 +265,7 @@ impl StaticFileHandler {
     /// processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
-        self.compressed.set_slots(number);
+        self.compressed.set_at_once(number);
         self
     }
 

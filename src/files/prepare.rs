@@ -433,7 +433,7 @@ fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 impl FileContent {
-    fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         match self {
             FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
             FileContent::OnDisk(_, length) => *length,

@@ -1,4 +1,4 @@
-//! Limits how many of something can exist at once. Used by `archive` and `compressed`.
+//! Limits how many of something can exist at once. Used by `archive` and `taking`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

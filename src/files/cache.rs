@@ -133,14 +133,14 @@ impl<T> Cache<T> {
         drop(removed);
     }
 
-    /// Removes the entries that are no longer needed.
+    /// Removes the entries that are no longer needed. Other threads can read the cache meanwhile.
     pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let dropped = shard.entries.iter().filter(|entry| !keep(&entry.value)).map(|entry| Arc::clone(&entry.key));
-            let removed: Vec<_> = dropped.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let unneeded = shard.entries.iter().filter(|entry| !keep(&entry.value));
+            let keys: Vec<_> = unneeded.map(|entry| Arc::clone(&entry.key)).collect();
             drop(shard);
-            drop(removed);
+            keys.iter().for_each(|key| self.forget(key));
         }
     }
 

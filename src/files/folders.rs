@@ -130,7 +130,6 @@ impl Folders {
         };
         let bytes = (names.files.capacity() + names.others.capacity()) * 9; // hashbrown: the hash and a control byte
         self.cache.put(path, Arc::new(Folder::Known(Arc::clone(&names), not_before)), (bytes, 0));
-        freshness.keeps(&names.basis);
         Some(names)
     }
 

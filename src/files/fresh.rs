@@ -22,7 +22,7 @@
 //! fill the queue for files.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
@@ -66,9 +66,6 @@ pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
     /// The watcher of listings, created when the first listing is cached.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether the cache has entries that end without a report, because they are not watched, or because they changed
-    /// before they were cached.
-    keeps_unreported: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
     dropped: AtomicU64,
@@ -194,7 +191,6 @@ impl Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
             of_listings: OnceLock::new(),
-            keeps_unreported: AtomicBool::new(false),
             started: Instant::now(),
             dropped: AtomicU64::new(0),
         }
@@ -221,14 +217,7 @@ impl Freshness {
         }
     }
 
-    /// Records that an entry was stored in a cache that calls `has_ended`.
-    pub fn keeps(&self, basis: &Basis) {
-        if basis.watch().is_none_or(|watch| !watch.holds()) {
-            self.keeps_unreported.store(true, Relaxed);
-        }
-    }
-
-    /// Returns whether the cache may have invalid entries. Returns true to one caller per second at most.
+    /// Returns whether invalid entries are to be dropped now. Returns true to one caller per second at most.
     pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
         let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
         let dropped = self.dropped.load(Relaxed);
@@ -237,26 +226,15 @@ impl Freshness {
         {
             return false;
         }
-        let take_report = |watcher: &Arc<Watcher>| {
-            watcher.catch_up(root, now);
-            watcher.take_report()
-        };
-        // Set again by `has_ended` and by the next report. All watchers are asked, without short-circuiting.
-        let reports = self.watchers().filter(|watcher| take_report(watcher)).count();
-        self.keeps_unreported.swap(false, Relaxed) || reports > 0
+        self.watchers().for_each(|watcher| watcher.catch_up(root, now));
+        true
     }
 
     /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
     pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
-            None => {
-                let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
-                if !has_ended {
-                    self.keeps_unreported.store(true, Relaxed);
-                }
-                has_ended
-            }
+            None => now.saturating_duration_since(basis.created) >= TRUST,
         }
     }
 
@@ -338,7 +316,6 @@ mod tests {
         std::fs::write(top.path().join("d/new"), "").unwrap();
         let at = |seconds| freshness.started + Duration::from_secs(seconds);
         assert!(freshness.is_time_to_drop(&root, at(3600)), "the change was reported");
-        freshness.keeps(&basis);
         assert!(freshness.is_time_to_drop(&root, at(3604)) && freshness.has_ended(&basis, at(3604)));
     }
 }

@@ -80,7 +80,6 @@ impl StaticFileHandler {
         if !is_large && !kept.basis.is_recent(now) {
             let (bytes, open) = kept.size();
             self.cache.put(key, Arc::clone(&kept), (bytes, open));
-            self.finder.freshness.keeps(&kept.basis);
             if open > 0 {
                 self.open_files.close_later(&self.cache, asked.request);
             }

@@ -177,13 +177,7 @@ impl KeptListings {
     }
 
     /// Caches a new listing, or begins a pause.
-    pub fn end(
-        &self,
-        freshness: &Freshness,
-        (key, path): (&[u8], &[u8]),
-        making: Making<'_>,
-        made: Option<(Arc<Listing>, Watching<'_>)>,
-    ) {
+    pub fn end(&self, (key, path): (&[u8], &[u8]), making: Making<'_>, made: Option<(Arc<Listing>, Watching<'_>)>) {
         let Making { began, .. } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
         let made = made.and_then(|(listing, watching)| Some((listing, watching.end()?)));
@@ -193,9 +187,7 @@ impl KeptListings {
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
         let basis = Basis::of_listing(&watched.watch, began);
         let made = Some(Made { listing, basis, watch: watched.watch, checked });
-        let kept = Arc::new(Kept { not_before, made });
-        self.cache.put(key, Arc::clone(&kept), (bytes, names));
-        kept.made.iter().for_each(|made| freshness.keeps(&made.basis));
+        self.cache.put(key, Arc::new(Kept { not_before, made }), (bytes, names));
     }
 
     fn remember(&self, path: &[u8], watched: Option<&WatchedFolder>) {

@@ -256,12 +256,7 @@ impl Listings {
         };
         let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
         if let Some((making, watching)) = made {
-            self.kept.end(
-                &finder.freshness,
-                (&key, asked.path()),
-                making,
-                watching.map(|watching| (Arc::clone(&listing), watching)),
-            );
+            self.kept.end((&key, asked.path()), making, watching.map(|watching| (Arc::clone(&listing), watching)));
         }
         Ok(listing)
     }

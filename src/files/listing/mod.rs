@@ -241,22 +241,22 @@ impl Listings {
         let key = asked.key();
         // Rights can change without a change of the folder.
         let look = if asked.rights.are_limited() { Look::Once } else { self.kept.look(&key, finder, polled) };
-        let keeps = match look {
+        let before = match look {
             Look::Known(listing) => return Ok(listing),
-            Look::Keep => true,
-            Look::Once => false,
+            Look::Keep(before) => Some(before),
+            Look::Once => None,
         };
         let mut made = None;
         let read = || {
-            let making = if keeps { self.kept.begin() } else { None };
-            let mut watching = making.as_ref().and_then(|_| self.kept.watch_folder(finder, asked.path()));
-            let listing = self.read(finder, asked, &mut watching)?;
-            made = making.map(|making| (making, watching));
+            let mut making = before.and_then(|before| self.kept.begin(finder, asked.path(), before));
+            let watching = making.as_mut().map(|making| &mut making.watching);
+            let listing = self.read(finder, asked, watching.unwrap_or(&mut None))?;
+            made = making;
             Ok::<_, OpenError>(listing)
         };
         let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
-        if let Some((making, watching)) = made {
-            self.kept.end((&key, asked.path()), making, watching.map(|watching| (Arc::clone(&listing), watching)));
+        if let Some(making) = made {
+            self.kept.end(&key, making, &listing);
         }
         Ok(listing)
     }

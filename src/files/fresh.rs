@@ -44,10 +44,9 @@ const WATCHED_AT: u32 = 2;
 /// The files and folders that an entry depends on. The entry is valid as long as none of them has changed.
 #[derive(Debug)]
 pub(super) struct Basis {
-    /// Folders and files, with their metadata when they were looked up.
+    /// The folder, and files in it, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
-    /// The folder that contains the files. Only changes of `names` in it count.
-    folder: Vec<u8>,
+    /// Only changes of these names in the folder count.
     names: Vec<Vec<u8>>,
     /// When the path must be looked up again even without a change, because the content depends on the age of a file.
     until: Option<Instant>,
@@ -74,9 +73,12 @@ pub(super) struct Freshness {
 impl Basis {
     /// `stat` is the folder's metadata, read before the names in it were looked up.
     pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Basis {
+        Basis::of(vec![(folder, stat)], names)
+    }
+
+    fn of(paths: Vec<(Vec<u8>, FileStat)>, names: Vec<Vec<u8>>) -> Basis {
         Basis {
-            paths: vec![(folder.clone(), stat)],
-            folder,
+            paths,
             names,
             until: None,
             created: Instant::now(),
@@ -95,17 +97,9 @@ impl Basis {
     /// Returns the basis of a folder's listing, which was read since the watch was set, from `began` on. It is read
     /// again a second later, for changes that are not reported.
     pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
-        Basis {
-            paths: Vec::new(),
-            folder: Vec::new(),
-            names: Vec::new(),
-            until: began.checked_add(TRUST),
-            created: began,
-            compared: AtomicU64::new(1),
-            comparisons: AtomicU32::new(0),
-            watch: OnceLock::from(Arc::clone(watch)),
-            next_watch: OnceLock::new(),
-        }
+        let (until, compared) = (began.checked_add(TRUST), AtomicU64::new(1));
+        let watch = OnceLock::from(Arc::clone(watch));
+        Basis { until, created: began, compared, watch, ..Basis::of(Vec::new(), Vec::new()) }
     }
 
     /// Takes over the watch of an earlier entry, if that depended on the same files. Called before their content is
@@ -142,13 +136,8 @@ impl Basis {
 
     /// Returns a basis of the folder alone, for content that does not depend on the files in it.
     pub fn of_folder(&self) -> Basis {
-        let (folder, names) = (self.folder.clone(), self.names.clone());
-        Basis {
-            paths: self.paths[..1].to_vec(),
-            created: self.created,
-            compared: AtomicU64::new(self.compared.load(Relaxed)),
-            ..Basis::new(folder, self.paths[0].1, names)
-        }
+        let compared = AtomicU64::new(self.compared.load(Relaxed));
+        Basis { created: self.created, compared, ..Basis::of(self.paths[..1].to_vec(), self.names.clone()) }
     }
 
     /// Sets the names in the folder whose changes count.
@@ -244,16 +233,14 @@ impl Freshness {
 
     /// Watches all names in a folder. `None` if that is not possible.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
-        let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
+        watch(self.watcher.as_ref()?, root, &[], folder, None)
     }
 
     /// Watches all names in a folder that is listed. Its entries are added as they are found. `None` if that is not
     /// possible.
     pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
-        let watch = watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
+        watch(watcher.as_ref()?, root, &[], folder, None)
     }
 
     /// Returns how many inodes are watched for listings.
@@ -280,10 +267,7 @@ impl Freshness {
         let files: Vec<_> =
             basis.paths.iter().filter(|(_, stat)| is_time && stat.kind == Kind::File).cloned().collect();
         let watcher = self.watcher.as_ref().filter(|_| is_time);
-        let watch = watcher.and_then(|watcher| {
-            let watch = watcher.watch(root, &files, &basis.folder, Some(&basis.names));
-            watch.inspect_err(|errno| log_unwatched(&basis.folder, *errno)).ok()
-        });
+        let watch = watcher.and_then(|watcher| watch(watcher, root, &files, &basis.paths[0].0, Some(&basis.names)));
         let same = self.compare(basis, root, begin);
         let Some(watch) = watch.filter(|_| same) else { return same };
         let takes = if files.is_empty() { &basis.watch } else { &basis.next_watch };
@@ -292,8 +276,16 @@ impl Freshness {
     }
 }
 
-fn log_unwatched(folder: &[u8], errno: rustix::io::Errno) {
-    log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+/// Watches as [`Watcher::watch`] does, and logs why that is not possible.
+fn watch(
+    watcher: &Arc<Watcher>,
+    root: &Root,
+    files: &[(Vec<u8>, FileStat)],
+    folder: &[u8],
+    names: Option<&[Vec<u8>]>,
+) -> Option<Watch> {
+    let log = |errno: &_| log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+    watcher.watch(root, files, folder, names).inspect_err(log).ok()
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ impl StaticFileHandler {
     /// more than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions)
     /// apply, or if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
     pub fn listing_cache(mut self, bytes: usize) -> Self {
-        self.listings.set_cache(bytes);
+        self.listings.kept.set_bytes(bytes);
         self
     }
 
@@ -285,7 +285,7 @@ impl StaticFileHandler {
     /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of these watches. A
     /// folder with more than half as many names is listed for each request.
     pub fn listing_watches(mut self, names: usize) -> Self {
-        self.listings.set_watches(names);
+        self.listings.kept.set_names(names);
         self
     }
 

@@ -31,7 +31,7 @@ impl StaticFileHandler {
         let freshness = &self.finder.freshness;
         self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
         self.finder.folders.drop_ended(freshness, now);
-        self.listings.drop_ended(freshness, now);
+        self.listings.kept.drop_ended(freshness, now);
     }
 
     /// Tries once more after closing the cached files, if no descriptors are left.

@@ -10,12 +10,13 @@
 //! - After a change the folder is cached again only after a pause. So a folder that changes all the time costs hardly
 //!   more than without a cache.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
 use super::super::fresh::{Basis, Freshness};
+use super::super::slots::{Slot, Slots};
 use super::super::watch;
 use super::Listing;
 use super::page::Page;
@@ -38,11 +39,11 @@ const WATCH_SIZE: usize = 160;
 
 /// The cached listings.
 #[derive(Debug)]
-pub(super) struct KeptListings {
+pub struct KeptListings {
     cache: Cache<Kept>,
     /// How many names can be watched at a time: half for cached listings, half for one that is being created.
     names: usize,
-    making: Mutex<()>,
+    making: Slots,
 }
 
 /// A listing that was requested.
@@ -73,7 +74,7 @@ pub(super) enum Look {
 
 /// The right to create a listing that will be cached.
 pub(super) struct Making<'a> {
-    _alone: MutexGuard<'a, ()>,
+    _alone: Slot,
     began: Instant,
     /// The watch under which the folder is read. `None`: not all changes of the folder are reported.
     pub watching: Option<Watching<'a>>,
@@ -89,13 +90,15 @@ impl KeptListings {
     fn new(bytes: usize, names: usize) -> KeptListings {
         let files = if bytes == 0 || names == 0 { 0 } else { LISTINGS };
         let limits = CacheLimits { files, bytes_each: bytes / 4, bytes_in_all: bytes, open: names / 2 };
-        KeptListings { cache: Cache::undivided(limits), names, making: Mutex::default() }
+        KeptListings { cache: Cache::undivided(limits), names, making: Slots::new(1) }
     }
 
+    /// Sets how many bytes of listings are cached.
     pub fn set_bytes(&mut self, bytes: usize) {
         *self = KeptListings::new(bytes, self.names);
     }
 
+    /// Sets how many names are watched for cached listings.
     pub fn set_names(&mut self, names: usize) {
         *self = KeptListings::new(self.cache.limits().bytes_in_all, names);
     }
@@ -115,7 +118,7 @@ impl KeptListings {
     }
 
     /// Looks up a listing, for a request whose bytes this poll reported.
-    pub fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
+    pub(super) fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
         if self.cache.limits().files == 0 {
             return Look::Once;
         }
@@ -152,17 +155,13 @@ impl KeptListings {
     }
 
     /// Returns the right to create a listing that will be cached, or `None` if another request is creating one.
-    pub fn begin<'a>(
-        &'a self,
+    pub(super) fn begin<'a>(
+        &self,
         finder: &'a Finder,
         path: &'a [u8],
         before: Option<WatchedFolder>,
     ) -> Option<Making<'a>> {
-        let alone = match self.making.try_lock() {
-            Ok(alone) => alone,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let alone = self.making.take()?;
         let began = Instant::now();
         let before = before.filter(|before| before.watch.holds());
         // Watches can use a quarter of the memory.
@@ -171,7 +170,7 @@ impl KeptListings {
     }
 
     /// Caches a new listing, or begins a pause.
-    pub fn end(&self, key: &[u8], making: Making<'_>, listing: &Arc<Listing>) {
+    pub(super) fn end(&self, key: &[u8], making: Making<'_>, listing: &Arc<Listing>) {
         let Making { _alone, began, watching } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
         let Some((watched, checked)) = watching.and_then(Watching::end) else { return self.wait(key, not_before) };

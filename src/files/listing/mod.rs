@@ -14,7 +14,6 @@ use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
-use super::fresh::Freshness;
 use super::open::OpenError;
 use super::path;
 use super::rights::{Granted, List, Rights};
@@ -62,7 +61,7 @@ const BUFFER_SIZE: usize = 16 << 10;
 pub(super) struct Listings {
     /// Readings in progress, by folder and requested view.
     flights: Flights<Listing>,
-    kept: KeptListings,
+    pub kept: KeptListings,
     /// The memory of readings, pages being sent, and cached pages.
     budget: Budget,
     pages: Budget,
@@ -158,30 +157,16 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// Sets how many bytes of listings are cached.
+    /// Sets the memory for listings, of which a part is for cached ones.
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);
-        self.set_cache(cache_of(memory));
-    }
-
-    pub fn set_cache(&mut self, bytes: usize) {
-        self.kept.set_bytes(bytes);
-    }
-
-    /// Sets how many names are watched for cached listings.
-    pub fn set_watches(&mut self, names: usize) {
-        self.kept.set_names(names);
+        self.kept.set_bytes(cache_of(memory));
     }
 
     /// Clears the cache.
     pub fn forget(&self) {
         self.kept.clear();
-    }
-
-    /// Drops cached listings that have changed.
-    pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
-        self.kept.drop_ended(freshness, now);
     }
 
     /// Returns the response to a request for a folder. `root`: the decoded path of the topmost folder. `is_fixed`: no

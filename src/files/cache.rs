@@ -1,5 +1,5 @@
-//! A bounded cache by path. Called by `handler`. The caller decides whether an entry is fresh. No value is dropped, and
-//! so no file is closed, while a lock is held.
+//! A bounded cache by path: of files, names in folders, compressed files and listings, each with limits of its own. The
+//! caller decides whether an entry is fresh. No value is dropped, and so no file is closed, while a lock is held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -68,7 +68,7 @@ struct InHand<'a>(&'a Compressed, &'a [u8]);
 impl Default for Compressed {
     fn default() -> Compressed {
         Compressed {
-            kept: Cache::new(limits(cache_of(available_memory()))),
+            kept: Cache::undivided(limits(cache_of(available_memory()))),
             at_once: (num_cpus::get() / 2).clamp(1, 4),
             in_hand: Mutex::default(),
         }
@@ -87,7 +87,7 @@ fn limits(bytes: usize) -> CacheLimits {
 
 impl Compressed {
     pub fn set_size(&mut self, bytes: usize) {
-        self.kept = Cache::new(limits(bytes));
+        self.kept = Cache::undivided(limits(bytes));
     }
 
     pub fn set_at_once(&mut self, number: usize) {

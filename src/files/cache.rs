@@ -1,5 +1,5 @@
-//! A bounded cache by path. Called by `handler`. The caller decides whether an entry is fresh. No value is dropped, and
-//! so no file is closed, while a lock is held.
+//! A bounded cache by path: of files, names in folders, compressed files and listings, each with limits of its own. The
+//! caller decides whether an entry is fresh. No value is dropped, and so no file is closed, while a lock is held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -133,14 +133,14 @@ impl<T> Cache<T> {
         drop(removed);
     }
 
-    /// Removes the entries that are no longer needed.
+    /// Removes the entries that are no longer needed. Other threads can read the cache meanwhile.
     pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let dropped = shard.entries.iter().filter(|entry| !keep(&entry.value)).map(|entry| Arc::clone(&entry.key));
-            let removed: Vec<_> = dropped.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let unneeded = shard.entries.iter().filter(|entry| !keep(&entry.value));
+            let keys: Vec<_> = unneeded.map(|entry| Arc::clone(&entry.key)).collect();
             drop(shard);
-            drop(removed);
+            keys.iter().for_each(|key| self.forget(key));
         }
     }
 

@@ -26,7 +26,6 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
-use super::slots::Slots;
 use super::stat::{Identity, stat_of};
 use crate::files::lock;
 use crate::{Fields, available_memory};
@@ -45,7 +44,8 @@ const TRUST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Compressed {
     kept: Cache<Kept>,
-    slots: Slots,
+    /// How many files are compressed at once.
+    at_once: usize,
     /// The paths of files that are being compressed.
     in_hand: Mutex<HashSet<Vec<u8>>>,
 }
@@ -53,15 +53,13 @@ pub(super) struct Compressed {
 /// A file, compressed.
 #[derive(Debug)]
 struct Kept {
-    /// The tag of the content from which it was made.
+    /// The tag of the content from which it was made. Its fields depend on nothing else, until settings change.
     tag: HeaderValue,
     identity: Identity,
     hash: u128,
     read: Instant,
-    /// The file's fields from which those of the compressed file were made.
-    made_from: Arc<Fields>,
     /// `None` if compression saves too little.
-    packed: Option<(Arc<Vec<u8>>, Variant)>,
+    packed: Option<Arc<Variant>>,
 }
 
 /// The right to compress a file, returned when dropped.
@@ -70,8 +68,8 @@ struct InHand<'a>(&'a Compressed, &'a [u8]);
 impl Default for Compressed {
     fn default() -> Compressed {
         Compressed {
-            kept: Cache::new(limits(cache_of(available_memory()))),
-            slots: Slots::new((num_cpus::get() / 2).clamp(1, 4)),
+            kept: Cache::undivided(limits(cache_of(available_memory()))),
+            at_once: (num_cpus::get() / 2).clamp(1, 4),
             in_hand: Mutex::default(),
         }
     }
@@ -89,11 +87,11 @@ fn limits(bytes: usize) -> CacheLimits {
 
 impl Compressed {
     pub fn set_size(&mut self, bytes: usize) {
-        self.kept = Cache::new(limits(bytes));
+        self.kept = Cache::undivided(limits(bytes));
     }
 
-    pub fn set_slots(&mut self, number: usize) {
-        self.slots = Slots::new(number);
+    pub fn set_at_once(&mut self, number: usize) {
+        self.at_once = number;
     }
 
     pub fn clear(&self) {
@@ -106,21 +104,20 @@ impl Compressed {
         let plain = resource.identity();
         // A file without a tag was changed so recently that its times would not show another change.
         let tag = plain.fields.get(ETAG.as_str())?;
-        let known = self.kept.get(&source.path);
-        let known = known.filter(|kept| kept.tag == tag && kept.identity == source.stat.identity());
-        let is_trusted = |kept: &Kept| matches!(plain.content, FileContent::InMemory(_)) || kept.read.elapsed() < TRUST;
-        let kept = match known.filter(|kept| is_trusted(kept)) {
-            Some(kept) if Arc::ptr_eq(&kept.made_from, &plain.fields) => kept,
-            Some(kept) => self.put(source, kept.for_fields(tag, &plain.fields, kept.read)),
+        let is_current = |kept: &Arc<Kept>| {
+            let is_trusted = matches!(plain.content, FileContent::InMemory(_)) || kept.read.elapsed() < TRUST;
+            kept.tag == tag && kept.identity == source.stat.identity() && is_trusted
+        };
+        let kept = match self.kept.get(&source.path).filter(is_current) {
+            Some(kept) => kept,
             None => self.make(source, plain, tag)?,
         };
-        kept.packed.as_ref().map(|(_, variant)| send(variant))
+        kept.packed.as_deref().map(send)
     }
 
     /// Compresses the file, unless another request does, or the limit is reached. Returns `None` in these cases, and if
     /// the file changes meanwhile.
     fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<Kept>> {
-        let _slot = self.slots.take()?;
         let _in_hand = InHand::take(self, &source.path)?;
         let from_disk;
         let bytes = match &plain.content {
@@ -134,40 +131,17 @@ impl Compressed {
             }
         };
         let (hash, read, identity) = (xxh3_128(bytes), Instant::now(), source.stat.identity());
-        let same = self.kept.get(&source.path).filter(|kept| kept.hash == hash && kept.identity == identity);
-        if let Some(same) = same {
-            return Some(self.put(source, same.for_fields(tag, &plain.fields, read)));
-        }
-        let packed = gzip(bytes).ok().filter(|packed| packed.len() < bytes.len() - bytes.len() / 16).map(Arc::new);
-        Some(self.put(source, Kept::new(tag, &plain.fields, packed, (identity, hash, read))))
-    }
-
-    fn put(&self, source: &Source, kept: Kept) -> Arc<Kept> {
-        let length = kept.packed.as_ref().map_or(0, |(bytes, _)| bytes.len());
-        let kept = Arc::new(kept);
+        let packed = match self.kept.get(&source.path) {
+            Some(same) if same.hash == hash && same.identity == identity => same.packed.clone(),
+            _ => gzip(bytes).ok().filter(|packed| packed.len() < bytes.len() - bytes.len() / 16).map(|packed| {
+                let fields = Arc::new(coded_fields(&plain.fields, &packed));
+                Arc::new(Variant { fields, content: FileContent::InMemory(Arc::new(packed)) })
+            }),
+        };
+        let length = packed.as_ref().map_or(0, |packed| packed.content.length() as usize);
+        let kept = Arc::new(Kept { tag: tag.clone(), identity, hash, read, packed });
         self.kept.put(&source.path, Arc::clone(&kept), (FIELDS_SIZE + length, 0));
-        kept
-    }
-}
-
-impl Kept {
-    fn new(
-        tag: &HeaderValue,
-        fields: &Arc<Fields>,
-        packed: Option<Arc<Vec<u8>>>,
-        (identity, hash, read): (Identity, u128, Instant),
-    ) -> Kept {
-        let packed = packed.map(|bytes| {
-            let fields = Arc::new(coded_fields(fields, &bytes));
-            (Arc::clone(&bytes), Variant { fields, content: FileContent::InMemory(bytes) })
-        });
-        Kept { tag: tag.clone(), identity, hash, read, made_from: Arc::clone(fields), packed }
-    }
-
-    /// Returns the same bytes with the current fields of the file.
-    fn for_fields(&self, tag: &HeaderValue, fields: &Arc<Fields>, read: Instant) -> Kept {
-        let bytes = self.packed.as_ref().map(|(bytes, _)| Arc::clone(bytes));
-        Kept::new(tag, fields, bytes, (self.identity, self.hash, read))
+        Some(kept)
     }
 }
 
@@ -175,7 +149,7 @@ impl<'a> InHand<'a> {
     fn take(all: &'a Compressed, path: &'a [u8]) -> Option<InHand<'a>> {
         let mut in_hand = lock(&all.in_hand);
         // created only if the path is free, because dropping it removes the path
-        in_hand.insert(path.to_vec()).then(|| InHand(all, path))
+        (in_hand.len() < all.at_once && in_hand.insert(path.to_vec())).then(|| InHand(all, path))
     }
 }
 

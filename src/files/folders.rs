@@ -4,6 +4,9 @@
 //!
 //! Only hashes of names are stored, with a random key per process. A missing name whose hash equals that of an existing
 //! one is looked up on the disk. So "missing" is certain here, and "exists" is a guess.
+//!
+//! Cached listings have the same pause after a change (`listing::kept`). But a listing is read for each request that
+//! finds none, and read again at once while its watch holds, so both modules decide for themselves when to read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -130,7 +133,6 @@ impl Folders {
         };
         let bytes = (names.files.capacity() + names.others.capacity()) * 9; // hashbrown: the hash and a control byte
         self.cache.put(path, Arc::new(Folder::Known(Arc::clone(&names), not_before)), (bytes, 0));
-        freshness.keeps(&names.basis);
         Some(names)
     }
 

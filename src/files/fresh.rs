@@ -22,7 +22,7 @@
 //! fill the queue for files.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
@@ -44,10 +44,9 @@ const WATCHED_AT: u32 = 2;
 /// The files and folders that an entry depends on. The entry is valid as long as none of them has changed.
 #[derive(Debug)]
 pub(super) struct Basis {
-    /// Folders and files, with their metadata when they were looked up.
+    /// The folder, and files in it, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
-    /// The folder that contains the files. Only changes of `names` in it count.
-    folder: Vec<u8>,
+    /// Only changes of these names in the folder count.
     names: Vec<Vec<u8>>,
     /// When the path must be looked up again even without a change, because the content depends on the age of a file.
     until: Option<Instant>,
@@ -66,9 +65,6 @@ pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
     /// The watcher of listings, created when the first listing is cached.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether the cache has entries that end without a report, because they are not watched, or because they changed
-    /// before they were cached.
-    keeps_unreported: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
     dropped: AtomicU64,
@@ -77,9 +73,12 @@ pub(super) struct Freshness {
 impl Basis {
     /// `stat` is the folder's metadata, read before the names in it were looked up.
     pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Basis {
+        Basis::of(vec![(folder, stat)], names)
+    }
+
+    fn of(paths: Vec<(Vec<u8>, FileStat)>, names: Vec<Vec<u8>>) -> Basis {
         Basis {
-            paths: vec![(folder.clone(), stat)],
-            folder,
+            paths,
             names,
             until: None,
             created: Instant::now(),
@@ -98,21 +97,13 @@ impl Basis {
     /// Returns the basis of a folder's listing, which was read since the watch was set, from `began` on. It is read
     /// again a second later, for changes that are not reported.
     pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
-        Basis {
-            paths: Vec::new(),
-            folder: Vec::new(),
-            names: Vec::new(),
-            until: began.checked_add(TRUST),
-            created: began,
-            compared: AtomicU64::new(1),
-            comparisons: AtomicU32::new(0),
-            watch: OnceLock::from(Arc::clone(watch)),
-            next_watch: OnceLock::new(),
-        }
+        let (until, compared) = (began.checked_add(TRUST), AtomicU64::new(1));
+        let watch = OnceLock::from(Arc::clone(watch));
+        Basis { until, created: began, compared, watch, ..Basis::of(Vec::new(), Vec::new()) }
     }
 
-    /// Takes over the watch of an earlier entry, if that depended on the same files. Everything was read after that
-    /// watch was set, so no new watch is needed.
+    /// Takes over the watch of an earlier entry, if that depended on the same files. Called before their content is
+    /// read, so that everything is read after the watch was set.
     pub fn take_over(&mut self, before: &Basis) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
@@ -145,13 +136,8 @@ impl Basis {
 
     /// Returns a basis of the folder alone, for content that does not depend on the files in it.
     pub fn of_folder(&self) -> Basis {
-        let (folder, names) = (self.folder.clone(), self.names.clone());
-        Basis {
-            paths: self.paths[..1].to_vec(),
-            created: self.created,
-            compared: AtomicU64::new(self.compared.load(Relaxed)),
-            ..Basis::new(folder, self.paths[0].1, names)
-        }
+        let compared = AtomicU64::new(self.compared.load(Relaxed));
+        Basis { created: self.created, compared, ..Basis::of(self.paths[..1].to_vec(), self.names.clone()) }
     }
 
     /// Sets the names in the folder whose changes count.
@@ -194,7 +180,6 @@ impl Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
             of_listings: OnceLock::new(),
-            keeps_unreported: AtomicBool::new(false),
             started: Instant::now(),
             dropped: AtomicU64::new(0),
         }
@@ -221,14 +206,7 @@ impl Freshness {
         }
     }
 
-    /// Records that an entry was stored in a cache that calls `has_ended`.
-    pub fn keeps(&self, basis: &Basis) {
-        if basis.watch().is_none_or(|watch| !watch.holds()) {
-            self.keeps_unreported.store(true, Relaxed);
-        }
-    }
-
-    /// Returns whether the cache may have invalid entries. Returns true to one caller per second at most.
+    /// Returns whether invalid entries are to be dropped now. Returns true to one caller per second at most.
     pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
         let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
         let dropped = self.dropped.load(Relaxed);
@@ -237,26 +215,15 @@ impl Freshness {
         {
             return false;
         }
-        let take_report = |watcher: &Arc<Watcher>| {
-            watcher.catch_up(root, now);
-            watcher.take_report()
-        };
-        // Set again by `has_ended` and by the next report. All watchers are asked, without short-circuiting.
-        let reports = self.watchers().filter(|watcher| take_report(watcher)).count();
-        self.keeps_unreported.swap(false, Relaxed) || reports > 0
+        self.watchers().for_each(|watcher| watcher.catch_up(root, now));
+        true
     }
 
     /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
     pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
-            None => {
-                let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
-                if !has_ended {
-                    self.keeps_unreported.store(true, Relaxed);
-                }
-                has_ended
-            }
+            None => now.saturating_duration_since(basis.created) >= TRUST,
         }
     }
 
@@ -266,16 +233,14 @@ impl Freshness {
 
     /// Watches all names in a folder. `None` if that is not possible.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
-        let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
+        watch(self.watcher.as_ref()?, root, &[], folder, None)
     }
 
     /// Watches all names in a folder that is listed. Its entries are added as they are found. `None` if that is not
     /// possible.
     pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
-        let watch = watcher.as_ref()?.watch(root, &[], folder, None);
-        watch.inspect_err(|errno| log_unwatched(folder, *errno)).ok()
+        watch(watcher.as_ref()?, root, &[], folder, None)
     }
 
     /// Returns how many inodes are watched for listings.
@@ -302,10 +267,7 @@ impl Freshness {
         let files: Vec<_> =
             basis.paths.iter().filter(|(_, stat)| is_time && stat.kind == Kind::File).cloned().collect();
         let watcher = self.watcher.as_ref().filter(|_| is_time);
-        let watch = watcher.and_then(|watcher| {
-            let watch = watcher.watch(root, &files, &basis.folder, Some(&basis.names));
-            watch.inspect_err(|errno| log_unwatched(&basis.folder, *errno)).ok()
-        });
+        let watch = watcher.and_then(|watcher| watch(watcher, root, &files, &basis.paths[0].0, Some(&basis.names)));
         let same = self.compare(basis, root, begin);
         let Some(watch) = watch.filter(|_| same) else { return same };
         let takes = if files.is_empty() { &basis.watch } else { &basis.next_watch };
@@ -314,8 +276,16 @@ impl Freshness {
     }
 }
 
-fn log_unwatched(folder: &[u8], errno: rustix::io::Errno) {
-    log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+/// Watches as [`Watcher::watch`] does, and logs why that is not possible.
+fn watch(
+    watcher: &Arc<Watcher>,
+    root: &Root,
+    files: &[(Vec<u8>, FileStat)],
+    folder: &[u8],
+    names: Option<&[Vec<u8>]>,
+) -> Option<Watch> {
+    let log = |errno: &_| log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+    watcher.watch(root, files, folder, names).inspect_err(log).ok()
 }
 
 #[cfg(test)]
@@ -338,7 +308,6 @@ mod tests {
         std::fs::write(top.path().join("d/new"), "").unwrap();
         let at = |seconds| freshness.started + Duration::from_secs(seconds);
         assert!(freshness.is_time_to_drop(&root, at(3600)), "the change was reported");
-        freshness.keeps(&basis);
         assert!(freshness.is_time_to_drop(&root, at(3604)) && freshness.has_ended(&basis, at(3604)));
     }
 }

@@ -111,8 +111,6 @@ pub struct StaticFileHandler {
     pub(super) preparer: Preparer,
     pub(super) cache: Arc<Cache<Kept>>,
     open_files: OpenFiles,
-    /// Missing paths, by the same keys.
-    pub(super) missing: Cache<Basis>,
     #[cfg(feature = "compress")]
     pub(super) compressed: Compressed,
     pub(super) listing: bool,
@@ -189,9 +187,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Returns whether this entry keeps a file open.
-    fn is_open(&self) -> bool {
-        matches!(&self.what, What::File(resource) if resource.held().1 > 0)
+    /// Returns the bytes in memory, and the number of open files.
+    fn size(&self) -> (usize, usize) {
+        match &self.what {
+            What::File(resource) => resource.held(),
+            What::Index(path) => (path.len(), 0),
+            What::Missing => (0, 0),
+        }
     }
 }
 
@@ -200,10 +202,9 @@ enum What {
     File(Resource),
     /// A folder with the index file at this path.
     Index(Vec<u8>),
+    Missing,
 }
 
-/// The number of missing paths in the cache.
-pub(super) const MISSING: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 1 << 20, open: 0 };
 /// Larger files are opened for each request: a deleted file frees its space, and opening is cheap compared to sending
 /// it.
 const MAX_KEPT_OPEN: u64 = 1 << 20;
@@ -228,7 +229,6 @@ impl StaticFileHandler {
             preparer: Preparer::default(),
             cache: Arc::new(Cache::new(CacheLimits::default())),
             open_files: OpenFiles::default(),
-            missing: Cache::new(MISSING),
             #[cfg(feature = "compress")]
             compressed: Compressed::default(),
             listing: true,

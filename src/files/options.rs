@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
-use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
+use super::handler::{FinishListing, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::path::FilePath;
 use super::prepare::check_field;
@@ -265,7 +265,7 @@ impl StaticFileHandler {
     /// processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
-        self.compressed.set_slots(number);
+        self.compressed.set_at_once(number);
         self
     }
 
@@ -277,7 +277,7 @@ impl StaticFileHandler {
     /// more than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions)
     /// apply, or if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
     pub fn listing_cache(mut self, bytes: usize) -> Self {
-        self.listings.set_cache(bytes);
+        self.listings.kept.set_bytes(bytes);
         self
     }
 
@@ -285,7 +285,7 @@ impl StaticFileHandler {
     /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of these watches. A
     /// folder with more than half as many names is listed for each request.
     pub fn listing_watches(mut self, names: usize) -> Self {
-        self.listings.set_watches(names);
+        self.listings.kept.set_names(names);
         self
     }
 
@@ -311,18 +311,17 @@ impl StaticFileHandler {
 
     /// Sets the size of the cache: the number of files, the bytes of each in memory, and the bytes of all. Default:
     /// 8,192 files, 64 KiB each, and 1/32 of the [memory](Self::memory) in all, at most 64 MiB; about 1.5 KiB are
-    /// counted per file in addition to its content. `files` of 0 disables it. Listings have a cache of their own
-    /// ([`listing_cache`](Self::listing_cache)).
+    /// counted per file in addition to its content. A missing path counts as a file. `files` of 0 disables it. Listings
+    /// have a cache of their own ([`listing_cache`](Self::listing_cache)).
     ///
     /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
     /// each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
         self.set_cache(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
-        self.missing = Cache::new(CacheLimits { files: files.min(MISSING.files), ..MISSING });
         self
     }
 
-    /// Sets the sizes of the caches of files, listings and compressed content for this much memory, in bytes.
+    /// Returns the default sizes of the caches of files, listings and compressed content for this much memory, in bytes.
     pub(crate) fn caches_in(memory: u64) -> [u64; 3] {
         #[cfg(feature = "compress")]
         let compressed = super::compressed::cache_of(memory);
@@ -503,7 +502,6 @@ impl StaticFileHandler {
     /// Clears the caches: their content was prepared with the previous settings.
     fn forget(self) -> Self {
         self.cache.clear();
-        self.missing.clear();
         #[cfg(feature = "compress")]
         self.compressed.clear();
         self.listings.forget();

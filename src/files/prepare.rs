@@ -9,9 +9,11 @@
 //! only for the uncompressed file. Sidecars mostly have the date of their file, so the date would identify two contents
 //! (RFC 9110, section 8.8.1).
 
+mod pattern; // patterns of paths
+mod resource; // the result
+
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -26,16 +28,12 @@ use super::find::FoundFile;
 use super::fresh::Basis;
 use super::mime::MediaTypes;
 use super::path;
-use super::rights::{Read, Rights};
 use super::stat::{FileStat, FileTime, stat_of};
-use super::text::Beginning;
-use crate::{ETag, Error, Fields, SharedBytes};
-
-/// How much of a file is read to determine its type, in bytes, if it is not read into memory anyway.
-const LOOK: usize = 4096;
-
-/// The approximate memory of the fields of a file, in bytes.
-pub(super) const FIELDS_SIZE: usize = 1024;
+use crate::{ETag, Error, Fields};
+#[cfg(feature = "compress")]
+pub(super) use resource::{FIELDS_SIZE, Source};
+pub(super) use resource::{FileContent, Readable, Resource, Variant};
+use resource::{LOOK, read};
 
 /// The settings that determine the fields of files.
 #[derive(Debug, Default)]
@@ -54,94 +52,6 @@ pub(super) struct Preparer {
     /// Sizes of files that are compressed, in bytes.
     #[cfg(feature = "compress")]
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
-}
-
-/// A file as it can be sent: uncompressed, and in other content codings. It is cached for all requests, so access needs
-/// the rights of a request ([`Resource::of`]).
-#[derive(Debug)]
-pub(super) struct Resource {
-    /// The path below the folder.
-    path: Vec<u8>,
-    /// The first is uncompressed.
-    variants: Vec<Variant>,
-    /// The codings of the other variants, in their order, followed by the coding in which the file can be compressed.
-    codings: Vec<ContentCoding>,
-    #[cfg(feature = "compress")]
-    compressible: Option<Box<Source>>,
-}
-
-/// A file that a request can read.
-pub(super) struct Readable<'r> {
-    resource: &'r Resource,
-    rights: &'r Rights,
-}
-
-/// The file of a resource that may be compressed.
-#[cfg(feature = "compress")]
-#[derive(Debug)]
-pub(super) struct Source {
-    pub path: Vec<u8>,
-    pub stat: FileStat,
-}
-
-#[derive(Debug)]
-pub(super) struct Variant {
-    pub fields: Arc<Fields>,
-    pub content: FileContent,
-}
-
-pub(super) enum FileContent {
-    InMemory(SharedBytes),
-    OnDisk(Arc<File>, u64),
-}
-
-impl Resource {
-    /// Returns the file for a request with these rights. `None` if it must not be read.
-    #[inline]
-    pub fn of<'r>(&'r self, rights: &'r Rights) -> Option<Readable<'r>> {
-        rights.grant::<Read>(&self.path).map(|_| Readable { resource: self, rights })
-    }
-}
-
-impl<'r> Readable<'r> {
-    /// Returns whether there are other codings, whether or not this client has the rights to them.
-    pub fn is_coded(&self) -> bool {
-        !self.resource.codings.is_empty()
-    }
-
-    pub fn identity(&self) -> &'r Variant {
-        &self.resource.variants[0]
-    }
-
-    /// Returns the file's path below the folder, and its length in bytes.
-    #[cfg(feature = "markdown")]
-    pub fn path_and_length(&self) -> (&'r [u8], u64) {
-        (&self.resource.path, self.identity().content.length())
-    }
-
-    /// Returns the codings in which the file can be sent, including those of sidecars that can be read.
-    pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
-        let may = |coding: ContentCoding| {
-            let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
-            !self.rights.are_limited() || self.variant(coding).is_none() || self.rights.grant::<Read>(&name()).is_some()
-        };
-        self.resource.codings.iter().copied().filter(move |&coding| may(coding))
-    }
-
-    /// Returns the sidecar in this coding, or `None` if the file is to be compressed.
-    pub fn coded(&self, coding: ContentCoding) -> Option<&'r Variant> {
-        self.codings().find(|&known| known == coding).and_then(|coding| self.variant(coding))
-    }
-
-    #[cfg(feature = "compress")]
-    pub fn compressible(&self) -> Option<&'r Source> {
-        self.resource.compressible.as_deref()
-    }
-
-    fn variant(&self, coding: ContentCoding) -> Option<&'r Variant> {
-        let place = self.resource.codings.iter().position(|&known| known == coding)?;
-        self.resource.variants.get(place + 1)
-    }
 }
 
 /// Returns whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
@@ -264,10 +174,10 @@ impl Preparer {
 
     fn common_fields(&self, path: &[u8]) -> HeaderMap {
         let mut fields = self.added_fields();
-        if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
+        if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern::matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
         }
-        for (_, name, value) in self.matched.iter().filter(|(pattern, ..)| pattern_matches(pattern, path)) {
+        for (_, name, value) in self.matched.iter().filter(|(pattern, ..)| pattern::matches(pattern, path)) {
             fields.append(name, value.clone());
         }
         fields
@@ -307,21 +217,6 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 );
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-
-impl Resource {
-    /// Returns the bytes in memory, and the number of open files.
-    pub fn held(&self) -> (usize, usize) {
-        self.variants.iter().fold((0, 0), |(bytes, open), variant| match &variant.content {
-            FileContent::InMemory(content) => (bytes + FIELDS_SIZE + (**content).as_ref().len(), open),
-            FileContent::OnDisk(..) => (bytes + FIELDS_SIZE, open + 1),
-        })
-    }
-
-    /// Returns the length of the longest variant.
-    pub fn longest(&self) -> u64 {
-        self.variants.iter().map(|variant| variant.content.length()).max().unwrap_or_default()
-    }
-}
 
 /// Returns the fields of one variant, with the validators that can be sent `now`. The basis ends when more validators
 /// can be sent.
@@ -376,137 +271,10 @@ fn hex(time: FileTime) -> String {
     format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
 }
 
-/// Reads small files into memory. If a file is written during the read, its times show that at the next request.
-fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
-    if stat.size > held as u64 {
-        return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
-    }
-    let mut bytes = vec![0; stat.size as usize];
-    let length = read_up_to(&file, &mut bytes)?;
-    bytes.truncate(length);
-    Ok(FileContent::InMemory(Arc::new(bytes)))
-}
-
-fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < bytes.len() {
-        match file.read_at(&mut bytes[length..], length as u64) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
-}
-
-/// Returns whether a path matches a pattern. `*` is any number of bytes, including slashes. A pattern that begins with
-/// a slash is matched against the whole path; if it also ends with a slash, it matches all files of the folder. Any
-/// other pattern is matched against the name.
-fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
-    match pattern.as_bytes() {
-        [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
-        b"/" => true,
-        [b'/', pattern @ ..] => glob_matches(pattern, path),
-        pattern => glob_matches(pattern, path::name(path)),
-    }
-}
-
-/// `*` matches as little as possible, and more on backtracking.
-fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p + 1, t));
-            p += 1;
-        } else if pattern.get(p) == Some(&text[t]) {
-            (p, t) = (p + 1, t + 1);
-        } else if let Some((after, taken)) = star {
-            (p, t) = (after, taken + 1);
-            star = Some((after, taken + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
-}
-
-impl FileContent {
-    fn length(&self) -> u64 {
-        match self {
-            FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
-            FileContent::OnDisk(_, length) => *length,
-        }
-    }
-
-    /// Returns the content in memory, or the content of `buffer`. A read error is ignored here, because sending the
-    /// file will fail again.
-    fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
-        match self {
-            FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },
-            FileContent::OnDisk(file, length) => {
-                let looked_at = read_up_to(file, buffer).unwrap_or_default();
-                Beginning { bytes: &buffer[..looked_at], is_all: looked_at as u64 >= *length }
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for FileContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            FileContent::InMemory(bytes) => write!(f, "InMemory({} bytes)", (**bytes).as_ref().len()),
-            FileContent::OnDisk(_, length) => write!(f, "OnDisk({length} bytes)"),
-        }
-    }
-}
-
 /// Checks a field that the user configured.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;
     let value = value.parse().map_err(|_| invalid(format!("{value:?} is not a valid value for the field `{name}`")))?;
     Ok((name, value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns() {
-        for (pattern, path, expected) in [
-            ("*.css", "style.css", true),
-            ("*.css", "a/style.css", true),
-            ("*.css", "style.css.gz", false),
-            ("*.css", "a.css/b", false),
-            ("index.html", "a/index.html", true),
-            ("/index.html", "index.html", true),
-            ("/index.html", "a/index.html", false),
-            ("/assets/", "assets/a.js", true),
-            ("/assets/", "assets/deep/a.js", true),
-            ("/assets/", "assets", false),
-            ("/assets/", "assets2/a.js", false),
-            ("/assets/", "b/assets/a.js", false),
-            ("/assets/*.js", "assets/deep/a.js", true),
-            ("/a*c*e", "abcde", true),
-            ("/a*c*e", "abcd", false),
-            ("/a*c*e", "acxxcxexe", true),
-            ("*-????", "a-1234", false),
-            ("/", "anything/at/all", true),
-            ("*", "anything", true),
-            ("*.*", "a.b", true),
-            ("*.*", "ab", false),
-            ("", "a", false),
-            ("**", "a", true),
-        ] {
-            assert_eq!(pattern_matches(pattern, path.as_bytes()), expected, "{pattern} and {path}");
-        }
-        let long = "a".repeat(4000);
-        assert!(
-            !glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()),
-            "a pattern with 1,000 stars is rejected quickly"
-        );
-    }
 }

@@ -1,18 +1,21 @@
-//! Limits how many of something can exist at once. Used by `archive` and `compressed`.
+//! Limits how much of something can exist at once. Used by `archive`, `taking` and `listing`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A number of slots. There is no way to wait for one.
-#[derive(Debug)]
+/// A number of slots: for archives, or bytes of memory. Clones share them. There is no way to wait for one.
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
     most: usize,
     taken: Arc<AtomicUsize>,
 }
 
-/// One slot, released when it is dropped.
+/// Some of the slots, released when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub(super) struct Slot {
+    slots: Slots,
+    pub number: usize,
+}
 
 impl Slots {
     pub fn new(most: usize) -> Slots {
@@ -21,16 +24,35 @@ impl Slots {
 
     /// Takes a slot, or returns `None` if all are taken.
     pub fn take(&self) -> Option<Slot> {
+        let mut slot = self.none();
+        slot.resize(1).then_some(slot)
+    }
+
+    /// Returns no slots, for a later [`resize`](Slot::resize).
+    pub fn none(&self) -> Slot {
+        Slot { slots: self.clone(), number: 0 }
+    }
+}
+
+impl Slot {
+    /// Takes more slots, or releases some, so that it has this many. If there are too few, returns false and changes
+    /// nothing.
+    pub fn resize(&mut self, number: usize) -> bool {
+        let Slots { most, taken } = &self.slots;
+        let resized =
+            |taken: usize| Some(taken - self.number + number).filter(|sum| number <= self.number || sum <= most);
         // Relaxed: no other memory is synchronized by this counter.
-        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        Some(Slot(Arc::clone(&self.taken)))
+        let is_resized = taken.fetch_update(Relaxed, Relaxed, resized).is_ok();
+        if is_resized {
+            self.number = number;
+        }
+        is_resized
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.slots.taken.fetch_sub(self.number, Relaxed);
     }
 }
 
@@ -47,5 +69,24 @@ mod tests {
         drop(first);
         assert!(slots.take().is_some(), "the returned slot is free again");
         assert!(Slots::new(0).take().is_none());
+    }
+
+    #[test]
+    fn held_memory_is_bounded() {
+        const MAX_HELD: usize = 8 << 20;
+        let slots = Slots::new(MAX_HELD);
+        let reserve = |bytes| {
+            let mut slot = slots.none();
+            slot.resize(bytes).then_some(slot)
+        };
+        let mut first = reserve(MAX_HELD / 2).expect("space for half of the limit");
+        let second = reserve(MAX_HELD / 2).expect("space for the other half");
+        assert!(reserve(1).is_none(), "a reservation beyond the limit was accepted");
+        assert!(!first.resize(MAX_HELD / 2 + 1), "a reservation grew beyond the limit");
+        assert!(first.resize(10), "less");
+        let third = reserve(MAX_HELD / 2 - 10).expect("a failed resize and a failed reservation must hold no memory");
+        assert_eq!(slots.taken.load(Relaxed), MAX_HELD);
+        drop((first, second, third));
+        assert_eq!(slots.taken.load(Relaxed), 0);
     }
 }

@@ -67,8 +67,6 @@ pub(super) struct Watcher {
     read: AtomicU64,
     /// Incremented whenever all earlier results become invalid.
     epoch: AtomicU64,
-    /// Whether a change of an entry was reported since the last check.
-    has_report: AtomicBool,
     table: Mutex<Table>,
 }
 
@@ -123,7 +121,6 @@ impl Watcher {
             started: Instant::now(),
             read: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
-            has_report: AtomicBool::new(false),
             table: Mutex::default(),
         }))
     }
@@ -167,11 +164,6 @@ impl Watcher {
         let mut table = lock(&self.table);
         self.begin_epoch(&mut table);
         table.replaced = root.location().replaced();
-    }
-
-    /// Returns whether a change of an entry was reported since the last call.
-    pub fn take_report(&self) -> bool {
-        self.has_report.swap(false, Acquire)
     }
 
     /// Watches these files, all in one folder, and names that appear or disappear in it: these names, or any with
@@ -328,13 +320,11 @@ impl Watcher {
         if ends {
             self.begin_epoch(table);
         }
-        self.has_report.store(true, Release); // Release: a thread that sees this also sees the marks above
     }
 
     /// Invalidates all earlier results, so that folders are looked up again. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
-        self.has_report.store(true, Release);
         for (wd, _) in std::mem::take(&mut table.folders).into_values() {
             table.watches.entry(wd).or_default().folder().path = None;
             self.remove_if_unused(table, wd);

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use http::StatusCode;
 use http::header::VARY;
 
-use super::{Asked, StaticFileHandler, What, response};
+use super::{Asked, Kept, StaticFileHandler, What, response};
 use crate::files::codings::ContentCoding;
-use crate::files::find::{FoundFile, Lookup};
+use crate::files::find::Lookup;
 #[cfg(feature = "markdown")]
 use crate::files::markdown;
 use crate::files::open::OpenError;
@@ -18,28 +18,13 @@ use crate::files::rights::{List, Read};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// Returns the response for a path whose result is completely cached.
-    pub(super) fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
-        let kept = self.kept(key, asked)?;
-        match &kept.what {
-            What::File(resource) => Some(self.negotiate(asked, resource)),
-            What::Index(path) => match &self.kept(path, asked)?.what {
-                What::File(resource) => Some(self.negotiate(asked, resource)),
-                What::Index(_) => None, // a folder has replaced the file
-            },
-        }
-    }
-
     pub(super) fn get(&self, asked: Asked<'_>) -> Result<Response> {
         let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
         if let Some(key) = path::key(&path, mount) {
             self.may_read(asked, key)?;
             let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
-            if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
-                return response;
-            }
-            if self.is_known_missing(key, asked) {
-                return self.error_response(asked, OpenError::NotFound);
+            if let Some(kept) = self.kept_file(key, asked).filter(|_| is_one_address) {
+                return self.respond(&kept, asked);
             }
         }
         match path::resolve(&path, mount) {
@@ -63,16 +48,12 @@ impl StaticFileHandler {
             return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
         }
         let key = path.key();
-        if let Some(response) = self.cached_response(&key, asked) {
-            return response;
-        }
-        if self.is_known_missing(&key, asked) {
-            self.log_why_not_served(asked.request, path);
-            return self.error_response(asked, OpenError::NotFound);
+        if let Some(kept) = self.kept_file(&key, asked) {
+            return self.respond(&kept, asked);
         }
         let now = SystemTime::now();
         let found = self.retry_after_clearing_cache(|| self.finder.find(path, asked.polled, now));
-        if !matches!(found, Ok(Lookup::File(_))) {
+        if !matches!(found, Ok(Lookup::File(_) | Lookup::Missing(_))) {
             self.cache.forget(&key);
         }
         if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
@@ -84,7 +65,7 @@ impl StaticFileHandler {
             return page;
         }
         match found {
-            Ok(Lookup::File(found)) => self.found(&key, found, asked, now),
+            Ok(Lookup::File(found)) => self.respond(&*self.keep(&key, found, asked, now)?, asked),
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
                 // Only here it is certain that this is a folder without an index.
@@ -96,20 +77,15 @@ impl StaticFileHandler {
                 self.list(asked, listed).or_else(|error| self.error_response(asked, error))
             }
             Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
-            Ok(Lookup::Missing(basis)) => {
-                self.keep_missing(&key, basis, asked, now);
-                self.error_response(asked, OpenError::NotFound)
-            }
+            Ok(Lookup::Missing(basis)) => self.respond(&self.put(&key, What::Missing, basis, asked, now), asked),
             Err(error) => self.error_response(asked, error),
         }
     }
 
-    /// Returns the response for a file that was looked up.
-    pub(super) fn found(&self, key: &[u8], found: FoundFile, asked: Asked<'_>, now: SystemTime) -> Result<Response> {
-        let kept = self.keep(key, found, asked, now)?;
+    pub(super) fn respond(&self, kept: &Kept, asked: Asked<'_>) -> Result<Response> {
         match &kept.what {
             What::File(resource) => self.negotiate(asked, resource),
-            What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
+            What::Index(_) | What::Missing => self.error_response(asked, OpenError::NotFound),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The cache of a `StaticFileHandler` for files and missing names. Called by `handler`.
+//! The cache of a `StaticFileHandler`: files, folders with an index file, and missing names. Called by `handler`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,18 +17,21 @@ impl StaticFileHandler {
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
+    /// Like `kept`, with the index file in place of its folder.
+    pub(super) fn kept_file(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
+        let kept = self.kept(key, asked)?;
+        match &kept.what {
+            What::File(_) | What::Missing => Some(kept),
+            What::Index(path) => self.kept(path, asked).filter(|kept| matches!(kept.what, What::File(_))),
+        }
+    }
+
     /// Drops invalid entries, so that deleted files release their space and watches are removed.
     pub(super) fn drop_ended(&self, now: Instant) {
         let freshness = &self.finder.freshness;
         self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
-        self.missing.retain(|basis| !freshness.has_ended(basis, now));
         self.finder.folders.drop_ended(freshness, now);
-        self.listings.drop_ended(freshness, now);
-    }
-
-    pub(super) fn is_known_missing(&self, key: &[u8], asked: Asked<'_>) -> bool {
-        let known = self.missing.get(key);
-        known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
+        self.listings.kept.drop_ended(freshness, now);
     }
 
     /// Tries once more after closing the cached files, if no descriptors are left.
@@ -45,8 +48,8 @@ impl StaticFileHandler {
         })
     }
 
-    /// Prepares a file, and caches it by its path if it is old enough. If it is the index file of a folder, it is also
-    /// cached by the folder's `key`.
+    /// Prepares a file, and caches it by its path. If it is the index file of a folder, that is also cached, by the
+    /// folder's `key`.
     pub(super) fn keep(
         &self,
         key: &[u8],
@@ -55,45 +58,32 @@ impl StaticFileHandler {
         now: SystemTime,
     ) -> io::Result<Arc<Kept>> {
         let path = found.path.clone();
-        let keeps = !found.basis.is_recent(now);
-        found.basis.found_at(asked.polled);
-        if path != key && keeps && found.is_sure {
-            let basis = found.basis.of_folder();
-            let index = Arc::new(Kept { what: What::Index(path.clone()), basis });
-            self.cache.put(key, Arc::clone(&index), (path.len(), 0));
-            self.finder.freshness.keeps(&index.basis);
-        }
         if path != key {
+            if found.is_sure {
+                self.put(key, What::Index(path.clone()), found.basis.of_folder(), asked, now);
+            }
             found.basis.set_names(vec![path::name(&path).to_vec()]);
         }
         if let Some(before) = self.cache.get(&path) {
             found.basis.take_over(&before.basis);
         }
         let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
-        let kept = Arc::new(Kept { what: What::File(resource), basis });
-        self.put(&path, &kept, keeps, asked);
-        Ok(kept)
+        Ok(self.put(&path, What::File(resource), basis, asked, now))
     }
 
-    pub(super) fn put(&self, key: &[u8], kept: &Arc<Kept>, keeps: bool, asked: Asked<'_>) {
-        if let What::File(resource) = &kept.what
-            && keeps
-            && resource.longest() <= MAX_KEPT_OPEN
-        {
-            self.cache.put(key, Arc::clone(kept), resource.held());
-            self.finder.freshness.keeps(&kept.basis);
-            if kept.is_open() {
+    /// Caches what was found at a path, unless it is a large file, or changed so recently that a further change could
+    /// be missed.
+    pub(super) fn put(&self, key: &[u8], what: What, mut basis: Basis, asked: Asked<'_>, now: SystemTime) -> Arc<Kept> {
+        basis.found_at(asked.polled);
+        let kept = Arc::new(Kept { what, basis });
+        let is_large = matches!(&kept.what, What::File(resource) if resource.longest() > MAX_KEPT_OPEN);
+        if !is_large && !kept.basis.is_recent(now) {
+            let (bytes, open) = kept.size();
+            self.cache.put(key, Arc::clone(&kept), (bytes, open));
+            if open > 0 {
                 self.open_files.close_later(&self.cache, asked.request);
             }
         }
-    }
-
-    pub(super) fn keep_missing(&self, key: &[u8], mut basis: Basis, asked: Asked<'_>, now: SystemTime) {
-        if !basis.is_recent(now) {
-            basis.found_at(asked.polled);
-            let basis = Arc::new(basis);
-            self.missing.put(key, Arc::clone(&basis), (0, 0));
-            self.finder.freshness.keeps(&basis);
-        }
+        kept
     }
 }

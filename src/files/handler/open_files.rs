@@ -53,7 +53,7 @@ impl Drop for Closing {
         // before closing, so that a file cached from now on is closed the next time
         self.will_be_closed.store(false, SeqCst);
         if let Some(cache) = self.cache.upgrade() {
-            cache.retain(|kept| !kept.is_open());
+            cache.retain(|kept| kept.size().1 == 0);
         }
     }
 }

@@ -60,12 +60,16 @@ impl StaticFileHandler {
     /// Returns a file of the folder as it is sent at its own path.
     fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
         let key = path.key();
-        if let Some(response) = self.cached_response(&key, asked) {
-            return Some(response);
+        let find = || {
+            let now = SystemTime::now();
+            let Ok(Lookup::File(found)) = self.finder.find(path, asked.polled, now) else { return None };
+            Some(self.keep(&key, found, asked, now))
+        };
+        match self.kept_file(&key, asked).map(Ok).or_else(find)? {
+            Ok(kept) if matches!(kept.what, What::Missing) => None,
+            Ok(kept) => Some(self.respond(&kept, asked)),
+            Err(error) => Some(Err(error.into())),
         }
-        let now = SystemTime::now();
-        let Ok(Lookup::File(found)) = self.finder.find(path, asked.polled, now) else { return None };
-        Some(self.found(&key, found, asked, now))
     }
 
     /// Returns the folder's own page for a status, if it can be read, or an error.
@@ -75,10 +79,10 @@ impl StaticFileHandler {
         status: StatusCode,
         error: impl FnOnce() -> Error,
     ) -> Result<Response> {
-        let kept = self.custom_page(asked, status);
+        let kept = self.page(asked, status);
         let page = kept.as_deref().and_then(|kept| match &kept.what {
             What::File(page) => page.of(asked.rights),
-            What::Index(_) => None,
+            What::Index(_) | What::Missing => None,
         });
         match page {
             Some(page) => Ok(response(page.identity()).with_status(status)),
@@ -105,39 +109,25 @@ impl StaticFileHandler {
         }
     }
 
-    /// Returns the custom page for a status, if it exists.
-    fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
+    /// Returns the custom page for a status, or that it is missing.
+    fn page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
         let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        self.page(asked, key)
-    }
-
-    /// Returns a page that is sent for a missing path, by its cache key.
-    fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
-        if self.is_known_missing(key, asked) {
-            return None;
-        }
         if let Some(page) = self.kept(key, asked) {
             return Some(page);
         }
         let now = SystemTime::now();
-        match self.finder.find_page(&key[1..]).ok()? {
+        let (what, basis) = match self.finder.find_page(&key[1..]).ok()? {
             Lookup::File(mut found) => {
-                let keeps = !found.basis.is_recent(now);
-                found.basis.found_at(asked.polled);
                 if let Some(before) = self.cache.get(key) {
                     found.basis.take_over(&before.basis);
                 }
-                let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
-                let kept = Arc::new(Kept { what: What::File(resource), basis });
-                self.put(key, &kept, keeps, asked);
-                Some(kept)
+                let (page, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
+                (What::File(page), basis)
             }
-            Lookup::Missing(basis) => {
-                self.keep_missing(key, basis, asked, now);
-                None
-            }
-            Lookup::Folder | Lookup::NeedsSlash => None,
-        }
+            Lookup::Missing(basis) => (What::Missing, basis),
+            Lookup::Folder | Lookup::NeedsSlash => return None,
+        };
+        Some(self.put(key, what, basis, asked, now))
     }
 
     fn busy(&self, message: &str, cause: io::Error) -> Error {

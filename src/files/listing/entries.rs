@@ -11,8 +11,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::fs::FileType;
 
@@ -20,6 +18,7 @@ use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights, Write};
+use super::super::slots::{Slot, Slots};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
 use super::view::{By, Order};
@@ -55,7 +54,7 @@ pub(super) struct Entries {
     boxes: Vec<Beside>,
     complete: bool,
     /// `None` if there are so few entries that their memory is neglected.
-    reservation: Option<Reservation>,
+    reservation: Option<Slot>,
 }
 
 /// Names, one after another in the order of reading, in blocks: a growing vector would be copied, and leave holes.
@@ -162,8 +161,9 @@ impl Entries {
     /// Reserves the memory in use now, and the memory for sorting.
     fn reserve(&mut self, budget: &Budget) -> Result<(), OpenError> {
         let used = self.names.held() + self.rows.len() * (size_of::<Row>() + size_of::<(u128, Row)>());
-        let reservation = self.reservation.get_or_insert_with(|| Reservation { budget: budget.clone(), bytes: 0 });
-        if used > reservation.bytes { reservation.resize(used + RESERVATION) } else { Ok(()) }
+        let reservation = self.reservation.get_or_insert_with(|| budget.0.none());
+        let is_held = used <= reservation.number || reservation.resize(used + RESERVATION);
+        is_held.then_some(()).ok_or_else(too_many)
     }
 
     fn sort(&mut self, order: Order) {
@@ -176,7 +176,7 @@ impl Entries {
         rows.shrink_to_fit();
         let held = names.held() + size_of_val(&rows[..]);
         if let Some(reservation) = &mut self.reservation {
-            let _ = reservation.resize(held); // less than before
+            reservation.resize(held); // less than before
         }
     }
 
@@ -400,13 +400,7 @@ fn number(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// The memory of the entries of all folders. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Budget(Arc<Held>);
-
-#[derive(Debug)]
-struct Held {
-    most: usize,
-    bytes: AtomicUsize,
-}
+pub(super) struct Budget(Slots);
 
 impl Default for Budget {
     fn default() -> Budget {
@@ -417,45 +411,18 @@ impl Default for Budget {
 impl Budget {
     /// Creates a budget for this much memory.
     pub fn new(memory: u64) -> Budget {
-        Budget(Arc::new(Held { most: (memory / 8).min(MAX_HELD) as usize, bytes: AtomicUsize::new(0) }))
+        Budget(Slots::new((memory / 8).min(MAX_HELD) as usize))
     }
 
     /// Reserves this many bytes until the result is dropped.
-    pub fn reserve(&self, bytes: usize) -> Result<Reservation, OpenError> {
-        let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
-        reservation.resize(bytes)?;
-        Ok(reservation)
+    pub fn reserve(&self, bytes: usize) -> Result<Slot, OpenError> {
+        let mut reservation = self.0.none();
+        reservation.resize(bytes).then_some(reservation).ok_or_else(too_many)
     }
 }
 
-/// Released when dropped.
-#[derive(Debug)]
-pub(super) struct Reservation {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Reservation {
-    fn resize(&mut self, bytes: usize) -> Result<(), OpenError> {
-        // Relaxed: no other memory is synchronized by this counter.
-        if bytes <= self.bytes {
-            self.budget.0.bytes.fetch_sub(self.bytes - bytes, Relaxed);
-        } else {
-            let more = bytes - self.bytes;
-            if self.budget.0.bytes.fetch_add(more, Relaxed) + more > self.budget.0.most {
-                self.budget.0.bytes.fetch_sub(more, Relaxed);
-                return Err(OpenError::TooManyListings(io::Error::other("too many large folders are being listed")));
-            }
-        }
-        self.bytes = bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.0.bytes.fetch_sub(self.bytes, Relaxed);
-    }
+fn too_many() -> OpenError {
+    OpenError::TooManyListings(io::Error::other("too many large folders are being listed"))
 }
 
 #[cfg(test)]

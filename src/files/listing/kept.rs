@@ -10,19 +10,18 @@
 //! - After a change the folder is cached again only after a pause. So a folder that changes all the time costs hardly
 //!   more than without a cache.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
 use super::super::fresh::{Basis, Freshness};
-use super::super::watch::{self, Watch};
+use super::super::slots::{Slot, Slots};
+use super::super::watch;
 use super::Listing;
 use super::page::Page;
-use super::watching::{Checked, Inodes, WatchedFolder, Watching};
+use super::watching::{Checked, WatchedFolder, Watching};
 use crate::available_memory;
-use crate::files::lock;
 
 /// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;
@@ -40,17 +39,12 @@ const WATCH_SIZE: usize = 160;
 
 /// The cached listings.
 #[derive(Debug)]
-pub(super) struct KeptListings {
+pub struct KeptListings {
     cache: Cache<Kept>,
     /// How many names can be watched at a time: half for cached listings, half for one that is being created.
     names: usize,
-    making: Mutex<()>,
-    /// The watches of folders, shared by listings of one folder in several orders.
-    watches: Mutex<Watches>,
+    making: Slots,
 }
-
-/// The watches of folders with a cached listing, by the folder's path.
-type Watches = HashMap<Vec<u8>, (Weak<Watch>, Inodes)>;
 
 /// A listing that was requested.
 #[derive(Debug)]
@@ -64,7 +58,7 @@ struct Kept {
 struct Made {
     listing: Arc<Listing>,
     basis: Basis,
-    watch: Arc<Watch>,
+    watched: WatchedFolder,
     checked: Vec<Checked>,
 }
 
@@ -72,16 +66,18 @@ struct Made {
 pub(super) enum Look {
     /// It is cached and unchanged.
     Known(Arc<Listing>),
-    /// Create it and cache it.
-    Keep,
+    /// Create it and cache it. The watch of the cached one, if it was not changed.
+    Keep(Option<WatchedFolder>),
     /// Create it for this request.
     Once,
 }
 
 /// The right to create a listing that will be cached.
 pub(super) struct Making<'a> {
-    _alone: MutexGuard<'a, ()>,
+    _alone: Slot,
     began: Instant,
+    /// The watch under which the folder is read. `None`: not all changes of the folder are reported.
+    pub watching: Option<Watching<'a>>,
 }
 
 impl Default for KeptListings {
@@ -94,13 +90,15 @@ impl KeptListings {
     fn new(bytes: usize, names: usize) -> KeptListings {
         let files = if bytes == 0 || names == 0 { 0 } else { LISTINGS };
         let limits = CacheLimits { files, bytes_each: bytes / 4, bytes_in_all: bytes, open: names / 2 };
-        KeptListings { cache: Cache::undivided(limits), names, making: Mutex::default(), watches: Mutex::default() }
+        KeptListings { cache: Cache::undivided(limits), names, making: Slots::new(1) }
     }
 
+    /// Sets how many bytes of listings are cached.
     pub fn set_bytes(&mut self, bytes: usize) {
         *self = KeptListings::new(bytes, self.names);
     }
 
+    /// Sets how many names are watched for cached listings.
     pub fn set_names(&mut self, names: usize) {
         *self = KeptListings::new(self.cache.limits().bytes_in_all, names);
     }
@@ -120,7 +118,7 @@ impl KeptListings {
     }
 
     /// Looks up a listing, for a request whose bytes this poll reported.
-    pub fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
+    pub(super) fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
         if self.cache.limits().files == 0 {
             return Look::Once;
         }
@@ -131,13 +129,13 @@ impl KeptListings {
         };
         match &kept.made {
             Some(made) if made.holds(finder, polled) => Look::Known(Arc::clone(&made.listing)),
-            Some(made) if made.watch.holds() => Look::Keep,
-            Some(_) => {
-                self.wait(key, kept.not_before); // its watches are removed
-                if kept.not_before <= Instant::now() { Look::Keep } else { Look::Once }
+            Some(made) if made.watched.watch.holds() => Look::Keep(Some(made.watched.clone())),
+            made => {
+                if made.is_some() {
+                    self.wait(key, kept.not_before); // its watches are removed
+                }
+                if kept.not_before <= Instant::now() { Look::Keep(None) } else { Look::Once }
             }
-            None if kept.not_before <= Instant::now() => Look::Keep,
-            None => Look::Once,
         }
     }
 
@@ -157,54 +155,30 @@ impl KeptListings {
     }
 
     /// Returns the right to create a listing that will be cached, or `None` if another request is creating one.
-    pub fn begin(&self) -> Option<Making<'_>> {
-        let alone = match self.making.try_lock() {
-            Ok(alone) => alone,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(Making { _alone: alone, began: Instant::now() })
-    }
-
-    /// Returns a watch under which the folder can be read. `None`: it cannot be watched.
-    pub fn watch_folder<'a>(&self, finder: &'a Finder, path: &'a [u8]) -> Option<Watching<'a>> {
-        let known = lock(&self.watches).get(path).cloned();
-        let before = known.and_then(|(watch, inodes)| Some(WatchedFolder { watch: watch.upgrade()?, inodes }));
+    pub(super) fn begin<'a>(
+        &self,
+        finder: &'a Finder,
+        path: &'a [u8],
+        before: Option<WatchedFolder>,
+    ) -> Option<Making<'a>> {
+        let alone = self.making.take()?;
+        let began = Instant::now();
         let before = before.filter(|before| before.watch.holds());
         // Watches can use a quarter of the memory.
         let most = (self.names / 2).min(self.longest() / WATCH_SIZE);
-        Watching::new(finder, path, before, most)
+        Some(Making { _alone: alone, began, watching: Watching::new(finder, path, before, most) })
     }
 
     /// Caches a new listing, or begins a pause.
-    pub fn end(
-        &self,
-        freshness: &Freshness,
-        (key, path): (&[u8], &[u8]),
-        making: Making<'_>,
-        made: Option<(Arc<Listing>, Watching<'_>)>,
-    ) {
-        let Making { began, .. } = making;
+    pub(super) fn end(&self, key: &[u8], making: Making<'_>, listing: &Arc<Listing>) {
+        let Making { _alone, began, watching } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
-        let made = made.and_then(|(listing, watching)| Some((listing, watching.end()?)));
-        self.remember(path, made.as_ref().map(|(_, (watched, _))| watched));
-        let Some((listing, (watched, checked))) = made else { return self.wait(key, not_before) };
+        let Some((watched, checked)) = watching.and_then(Watching::end) else { return self.wait(key, not_before) };
         let names = watched.watch.len();
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
         let basis = Basis::of_listing(&watched.watch, began);
-        let made = Some(Made { listing, basis, watch: watched.watch, checked });
-        let kept = Arc::new(Kept { not_before, made });
-        self.cache.put(key, Arc::clone(&kept), (bytes, names));
-        kept.made.iter().for_each(|made| freshness.keeps(&made.basis));
-    }
-
-    fn remember(&self, path: &[u8], watched: Option<&WatchedFolder>) {
-        let mut watches = lock(&self.watches);
-        watches.retain(|_, (watch, _)| watch.strong_count() > 0);
-        match watched {
-            Some(WatchedFolder { watch, inodes }) => watches.insert(path.to_vec(), (Arc::downgrade(watch), *inodes)),
-            None => watches.remove(path),
-        };
+        let made = Some(Made { listing: Arc::clone(listing), basis, watched, checked });
+        self.cache.put(key, Arc::new(Kept { not_before, made }), (bytes, names));
     }
 }
 

@@ -14,7 +14,6 @@ use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
-use super::fresh::Freshness;
 use super::open::OpenError;
 use super::path;
 use super::rights::{Granted, List, Rights};
@@ -62,7 +61,7 @@ const BUFFER_SIZE: usize = 16 << 10;
 pub(super) struct Listings {
     /// Readings in progress, by folder and requested view.
     flights: Flights<Listing>,
-    kept: KeptListings,
+    pub kept: KeptListings,
     /// The memory of readings, pages being sent, and cached pages.
     budget: Budget,
     pages: Budget,
@@ -158,30 +157,16 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// Sets how many bytes of listings are cached.
+    /// Sets the memory for listings, of which a part is for cached ones.
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);
-        self.set_cache(cache_of(memory));
-    }
-
-    pub fn set_cache(&mut self, bytes: usize) {
-        self.kept.set_bytes(bytes);
-    }
-
-    /// Sets how many names are watched for cached listings.
-    pub fn set_watches(&mut self, names: usize) {
-        self.kept.set_names(names);
+        self.kept.set_bytes(cache_of(memory));
     }
 
     /// Clears the cache.
     pub fn forget(&self) {
         self.kept.clear();
-    }
-
-    /// Drops cached listings that have changed.
-    pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
-        self.kept.drop_ended(freshness, now);
     }
 
     /// Returns the response to a request for a folder. `root`: the decoded path of the topmost folder. `is_fixed`: no
@@ -241,27 +226,22 @@ impl Listings {
         let key = asked.key();
         // Rights can change without a change of the folder.
         let look = if asked.rights.are_limited() { Look::Once } else { self.kept.look(&key, finder, polled) };
-        let keeps = match look {
+        let before = match look {
             Look::Known(listing) => return Ok(listing),
-            Look::Keep => true,
-            Look::Once => false,
+            Look::Keep(before) => Some(before),
+            Look::Once => None,
         };
         let mut made = None;
         let read = || {
-            let making = if keeps { self.kept.begin() } else { None };
-            let mut watching = making.as_ref().and_then(|_| self.kept.watch_folder(finder, asked.path()));
-            let listing = self.read(finder, asked, &mut watching)?;
-            made = making.map(|making| (making, watching));
+            let mut making = before.and_then(|before| self.kept.begin(finder, asked.path(), before));
+            let watching = making.as_mut().map(|making| &mut making.watching);
+            let listing = self.read(finder, asked, watching.unwrap_or(&mut None))?;
+            made = making;
             Ok::<_, OpenError>(listing)
         };
         let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
-        if let Some((making, watching)) = made {
-            self.kept.end(
-                &finder.freshness,
-                (&key, asked.path()),
-                making,
-                watching.map(|watching| (Arc::clone(&listing), watching)),
-            );
+        if let Some(making) = made {
+            self.kept.end(&key, making, &listing);
         }
         Ok(listing)
     }

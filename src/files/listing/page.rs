@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "compress")]
 use super::super::compressed::gzip;
-use super::entries::Reservation;
+use super::super::slots::Slot;
 
 /// Compressing gains nothing if the page fits in one packet.
 #[cfg(feature = "compress")]
@@ -17,14 +17,14 @@ const MIN_COMPRESSED: usize = 1024;
 pub(super) struct Page {
     text: Vec<u8>,
     /// `None` if it is for one request only.
-    reservation: Option<Reservation>,
+    reservation: Option<Slot>,
     /// `None`: compression would not halve its size.
     #[cfg(feature = "compress")]
     packed: OnceLock<Option<Arc<Vec<u8>>>>,
 }
 
 impl Page {
-    pub fn new(text: Vec<u8>, reservation: Option<Reservation>) -> Page {
+    pub fn new(text: Vec<u8>, reservation: Option<Slot>) -> Page {
         Page {
             text,
             reservation,

@@ -44,13 +44,13 @@ enum Setting {
 #[derive(Clone, Debug)]
 pub(super) struct WatchedFolder {
     pub watch: Arc<Watch>,
-    pub inodes: Inodes,
+    inodes: Inodes,
 }
 
 /// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones. A mounted file system
 /// changes them without a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Inodes(u64);
+struct Inodes(u64);
 
 impl Inodes {
     fn add(&mut self, ((major, minor), inode): Identity) {

@@ -59,7 +59,7 @@ pub struct Uploads {
     each: Option<usize>,
     quota: Option<(u64, Duration)>,
     /// Copies in progress of folders and large files, shared by all clones.
-    pub(super) copies: Arc<Slots>,
+    pub(super) copies: Slots,
     /// Shared by all clones.
     accounts: Arc<Accounts>,
     pub(super) locks: Arc<Locks>,
@@ -85,7 +85,7 @@ impl Uploads {
             at_once: at_once_by_default(),
             each: None,
             quota: None,
-            copies: Arc::new(Slots::new(COPIES)),
+            copies: Slots::new(COPIES),
             accounts: Arc::default(),
             locks: Arc::default(),
         }
@@ -156,7 +156,7 @@ impl Uploads {
     /// Sets how many copies (COPY) of folders and of files over 1 MiB can be in progress at once; more get 503 with
     /// `Retry-After`. Each keeps a worker until it is complete or its client has disconnected. Default: 4.
     pub fn copies_at_once(mut self, number: usize) -> Uploads {
-        self.copies = Arc::new(Slots::new(number));
+        self.copies = Slots::new(number);
         self
     }
 

@@ -1,22 +1,6 @@
-//! Tests of the memory, order and form of a listing's entries.
+//! Tests of the order and form of a listing's entries.
 
 use super::*;
-
-#[test]
-fn held_memory_is_bounded() {
-    const MAX_HELD: usize = 8 << 20;
-    let budget = Budget::new(64 << 20);
-    let reserve = |bytes| budget.reserve(bytes);
-    let mut first = reserve(MAX_HELD / 2).expect("space for half of the limit");
-    let second = reserve(MAX_HELD / 2).expect("space for the other half");
-    assert!(matches!(reserve(1), Err(OpenError::TooManyListings(_))), "a reservation beyond the limit was accepted");
-    assert!(first.resize(MAX_HELD / 2 + 1).is_err(), "a reservation grew beyond the limit");
-    first.resize(10).expect("less");
-    let third = reserve(MAX_HELD / 2 - 10).expect("a failed resize and a failed reservation must hold no memory");
-    assert_eq!(budget.0.bytes.load(Relaxed), MAX_HELD);
-    drop((first, second, third));
-    assert_eq!(budget.0.bytes.load(Relaxed), 0);
-}
 
 /// FUSE has names of up to 4,095 bytes.
 #[test]

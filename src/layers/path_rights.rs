@@ -216,7 +216,7 @@ impl Rules {
         let may_all = |access| self.permit_all(user, access, &path);
         let is_allowed = match request.method().as_str() {
             "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
-            "GET" | "HEAD" if !may(Read) && may(Write) && !has_body(request) && concerns_writers(request) => {
+            "GET" | "HEAD" if !may(Read) && may(Write) && !request.announces_body() && concerns_writers(request) => {
                 return Ok(Verdict::IfNothingIsRead);
             }
             "GET" | "HEAD" => may(Read),
@@ -278,12 +278,6 @@ fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
 fn concerns_writers(request: &Request) -> bool {
     let is_for_people = || request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0);
     is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
-}
-
-/// Returns whether a body follows the head.
-fn has_body(request: &Request) -> bool {
-    let length = request.header("content-length");
-    request.header("transfer-encoding").is_some() || length.is_some_and(|length| length != "0")
 }
 
 /// Returns whether the request is for the progress of an upload (draft-ietf-httpbis-resumable-upload), which needs the

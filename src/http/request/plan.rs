@@ -256,8 +256,7 @@ impl BodyPlan {
         limits: FormDataLimits,
         plan: impl FnMut(&PartHead) -> Result<PartPlan, Error> + Send + 'static,
     ) -> Result<(), Error> {
-        let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
-        if !has_length && request.header("transfer-encoding").is_none() {
+        if !request.announces_body() {
             request.put(SavedForm::default());
             return Ok(());
         }

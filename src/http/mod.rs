@@ -61,7 +61,7 @@ pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
-pub(crate) use request::{MayOnlyWrite, Reach};
+pub(crate) use request::Reach;
 #[cfg(feature = "proxy")]
 pub(crate) use request::{chunked::Step as BodyStep, head::list_members};
 #[cfg(feature = "cookies")]

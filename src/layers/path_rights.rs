@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::http::MayOnlyWrite;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
@@ -291,14 +290,12 @@ impl Layer for PathRights {
         let user = request.value::<User>();
         let user = user.as_ref().map(|user| user.name());
         let permissions = self.permissions(request, user);
-        match self.0.verdict(request, user)? {
-            // A request made by hand may have been passed to this layer before.
-            Verdict::Allowed if request.value::<MayOnlyWrite>().is_some() => request.put(MayOnlyWrite(false)),
-            Verdict::Allowed => {}
-            Verdict::IfNothingIsRead => request.put(MayOnlyWrite(true)),
+        let is_for_writers = match self.0.verdict(request, user)? {
+            Verdict::Allowed => false,
+            Verdict::IfNothingIsRead => true,
             Verdict::Refused => return Err(permissions.refusal()),
-        }
-        request.put(permissions);
+        };
+        request.put(permissions.for_writers(is_for_writers));
         Ok(())
     }
 
@@ -306,9 +303,8 @@ impl Layer for PathRights {
     /// `?upload=`, the length of an upload. Only handlers that have these responses are called.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
-        let reads_nothing = request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
         match request.value::<Permissions>() {
-            Some(permissions) if reads_nothing => match &response {
+            Some(permissions) if permissions.are_for_writers() => match &response {
                 Ok(found) if found.is_for_writers => response,
                 Err(_) if is_about_upload(request) => response, // there is no such upload
                 _ => Err(permissions.refusal()),

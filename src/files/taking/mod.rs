@@ -238,7 +238,7 @@ impl Taking {
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
         plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
-        request.put(Arriving { file, held, _slot: Some(slot) });
+        request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl Taking {
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let target = self.put_target(place, request)?;
-        let (file, held) = match request.value::<Arriving>() {
+        let (file, held) = match request.value_for::<Arriving>(self) {
             Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
             None => {
                 let length = Some(request.body().len());

@@ -136,7 +136,8 @@ impl ReverseProxy {
     }
 
     /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
-    /// ended. Then both are closed. Default: 60 seconds; `None`: no limit.
+    /// ended. Then both are reset, so that the silence is not taken for the end of that side. Default: 60 seconds;
+    /// `None`: no limit.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self

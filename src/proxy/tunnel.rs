@@ -1,8 +1,11 @@
 //! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
 //! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
 //! client that reads too little is disconnected, because its backend may have ended long before.
+//!
+//! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, the side that it leads
+//! to is reset, and gets no end before that. So nobody takes a part for the whole.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,8 +14,10 @@ use super::upstream::Upstream;
 use crate::http::PacedWriter;
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience` limits how long one
-/// direction can be silent after the other has ended.
+/// How long a write can wait before it checks whether the tunnel was cut.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
 pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
     if let Err(error) = copy_both(stream, upstream, patience) {
         log::debug!("proxy: a connection of another protocol ended: {error}");
@@ -21,20 +26,25 @@ pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration
 
 fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
     upstream.stream.set_nonblocking(false)?;
+    upstream.stream.set_write_timeout(Some(LOOK))?;
     let backend = Arc::clone(&upstream.stream);
-    let state = Mutex::new(State { ended: 0, passed: Instant::now() });
+    let state = Mutex::new(State { ended: 0, passed: Instant::now(), is_cut: false });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
-    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
+    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?.returning_after(LOOK)?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
-    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
-    let _ = tunnel.backend.shutdown(Shutdown::Write); // an error: the backend has ended it
-    tunnel.end(copied.as_ref().err().map(|_| Shutdown::Both));
-    let ended = downstream.join().unwrap_or(Ok(())).and(copied);
-    if ended.is_err() {
-        stream.reset(); // the client has not received everything
+    let mut to_backend = tunnel.guarded(&*tunnel.backend);
+    let copied = io::copy(&mut stream, &mut to_backend).map(drop);
+    let up = tunnel.end(copied, || tunnel.backend.shutdown(Shutdown::Write).or(Ok(()))); // it may have ended itself
+    let down = downstream.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
+    if up.is_err() {
+        // It is reset when it is closed. This fails only if the connection is already broken.
+        let _ = socket2::SockRef::from(&*tunnel.backend).set_linger(Some(Duration::ZERO));
     }
-    ended
+    if down.is_err() {
+        stream.reset();
+    }
+    down.and(up)
 }
 
 /// Both sides, so that the direction that ends first can end the other.
@@ -51,42 +61,59 @@ struct State {
     ended: usize,
     /// When bytes were last copied.
     passed: Instant,
+    /// Whether directions that have not ended are cut: what they read is not the end of its side.
+    is_cut: bool,
 }
 
 impl Tunnel {
     fn copy_down(&self, upstream: Upstream, client: PacedWriter) -> io::Result<()> {
-        let mut noted = Noted { to: client, tunnel: self };
-        let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
-        let ended = copied.and_then(|_| noted.to.end());
-        // An error, whose stream is reset, must not look like its end to a client that begins to read now.
-        self.end(ended.as_ref().err().map(|_| Shutdown::Read));
-        ended
+        let mut client = self.guarded(client);
+        let copied = client.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut client));
+        self.end(copied.map(drop), || client.repeated(PacedWriter::end))
     }
 
-    /// Called when one direction has ended. Waits for the other direction, and ends both sides when that has been
-    /// silent for too long. After an error both are ended at once, because the other direction may be blocked by a side
-    /// that no longer reads: the client's side in this way.
-    fn end(&self, after_error: Option<Shutdown>) {
-        if let Some(how) = after_error {
-            self.end_both(how);
+    fn guarded<W>(&self, to: W) -> Guarded<'_, W> {
+        Guarded { to, tunnel: self }
+    }
+
+    /// Called when one direction has ended. Passes its end on, unless it was cut. Waits for the other direction, and
+    /// cuts it when it has been silent for too long. After an error it is cut at once, because it may be blocked by a
+    /// side that no longer reads.
+    fn end(&self, copied: io::Result<()>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let ended = copied.and_then(|()| self.check()).and_then(|()| pass_on());
+        if ended.is_err() {
+            self.cut();
         }
         let mut state = self.lock();
         state.ended += 1;
         state.passed = Instant::now();
         self.changed.notify_all();
-        let Some(patience) = self.patience else { return };
-        while state.ended < 2 {
+        let Some(patience) = self.patience else { return ended };
+        while state.ended < 2 && !state.is_cut {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                return self.end_both(Shutdown::Both);
+                drop(state);
+                self.cut();
+                break;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        ended
     }
 
-    fn end_both(&self, client: Shutdown) {
+    /// Cuts the directions that have not ended. Reading returns the end at once, and writing fails after up to `LOOK`.
+    /// No end is sent: a side that begins to read now could take it for the end of the other.
+    fn cut(&self) {
+        self.lock().is_cut = true;
         // They may already be closed.
-        let _ = (self.client.shutdown(client), self.backend.shutdown(Shutdown::Both));
+        let _ = (self.client.shutdown(Shutdown::Read), self.backend.shutdown(Shutdown::Read));
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.lock().is_cut {
+            true => Err(io::Error::new(ErrorKind::ConnectionAborted, "the other direction failed or was silent")),
+            false => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,21 +121,34 @@ impl Tunnel {
     }
 }
 
-/// A writer that records when bytes are copied.
-struct Noted<'a, W> {
+/// A writer that records when bytes are copied, and fails once the tunnel is cut.
+struct Guarded<'a, W> {
     to: W,
     tunnel: &'a Tunnel,
 }
 
-impl<W: Write> Write for Noted<'_, W> {
+impl<W> Guarded<'_, W> {
+    /// Repeats a call that returns early when it has waited for some time.
+    fn repeated<T>(&mut self, mut call: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            self.tunnel.check()?;
+            match call(&mut self.to) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl<W: Write> Write for Guarded<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.to.write(bytes)?;
+        let count = self.repeated(|to| to.write(bytes))?;
         self.tunnel.lock().passed = Instant::now();
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+        self.repeated(W::flush)
     }
 }
 
@@ -260,7 +300,7 @@ mod tests {
         });
     }
 
-    /// When one side has ended, the other is ended after a time of silence, and the place is free again.
+    /// When one side has ended, the tunnel is reset after a time of silence, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
         let limit = Duration::from_secs(1); // long enough for this thread to run meanwhile on a busy machine
@@ -276,11 +316,9 @@ mod tests {
                     assert_eq!(one.read(&mut [0]).unwrap(), 1, "{first}");
                 }
                 let silent = Instant::now();
-                assert_eq!(
-                    one.read(&mut [0]).unwrap(),
-                    0,
-                    "{first}: the tunnel must end once the other side is silent"
-                );
+                // The other side has not ended, so this must not look like its end.
+                let end = one.read(&mut [0]).map_err(|error| error.kind());
+                assert_eq!(end, Err(ErrorKind::ConnectionReset), "{first}: after the other side was silent");
                 assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
             },
         );

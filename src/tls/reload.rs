@@ -11,7 +11,7 @@ use log::{info, warn};
 use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
-use super::identity;
+use super::identity::{self, Identity};
 use crate::metadata::Stamp;
 use crate::tcp::{self, Instant, MayBlock};
 
@@ -126,8 +126,9 @@ impl Live {
         keys.leaves().filter_map(identity::not_after).min()
     }
 
-    /// Logs a warning for each certificate that has expired or soon will.
+    /// Logs a warning for each certificate that has expired or soon will, and for each key that every user can read.
     pub fn warn_of_expiry(&self) {
+        self.sources.identities().iter().for_each(Identity::check_secrets);
         let now = SystemTime::now();
         for (certificate, identity) in self.current().loaded.leaves().zip(self.sources.identities()) {
             let left = identity::not_after(certificate).map(|end| end.duration_since(now));

@@ -44,7 +44,9 @@ mod paths; // paths in URLs
 mod rejection; // why a request is rejected before a handler sees it
 
 #[cfg(feature = "proxy")]
-pub(crate) use crate::tcp::{Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, probe, wait_until_ready};
+pub(crate) use crate::tcp::{
+    Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, cut_off, probe, wait_until_ready,
+};
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
 pub use handler::{

@@ -3,19 +3,16 @@
 //! client that reads too little is disconnected, because its backend may have ended long before.
 //!
 //! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, the side that it leads
-//! to is reset, and gets no end before that. So nobody takes a part for the whole.
+//! to is reset, so that it does not take a part for the whole.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
-use crate::http::PacedWriter;
+use crate::http::{PacedWriter, cut_off};
 use crate::raw::{Stream, StreamWriter};
-
-/// How long a write can wait before it checks whether the tunnel was cut.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
 pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
@@ -26,21 +23,16 @@ pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration
 
 fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
     upstream.stream.set_nonblocking(false)?;
-    upstream.stream.set_write_timeout(Some(LOOK))?;
     let backend = Arc::clone(&upstream.stream);
-    let state = Mutex::new(State { ended: 0, passed: Instant::now(), is_cut: false });
+    let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
-    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?.returning_after(LOOK)?);
+    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
-    let mut to_backend = tunnel.guarded(&*tunnel.backend);
-    let copied = io::copy(&mut stream, &mut to_backend).map(drop);
-    let up = tunnel.end(copied, || tunnel.backend.shutdown(Shutdown::Write).or(Ok(()))); // it may have ended itself
+    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel });
+    let end_of_client = || tunnel.backend.shutdown(Shutdown::Write).or(Ok(())); // an error: the backend has ended it
+    let up = tunnel.end(Way::Up, copied, end_of_client);
     let down = downstream.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
-    if up.is_err() {
-        // It is reset when it is closed. This fails only if the connection is already broken.
-        let _ = socket2::SockRef::from(&*tunnel.backend).set_linger(Some(Duration::ZERO));
-    }
     if down.is_err() {
         stream.reset();
     }
@@ -56,44 +48,46 @@ struct Tunnel {
     changed: Condvar,
 }
 
+/// A direction: to the backend, or to the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
 struct State {
-    /// How many directions have ended.
-    ended: usize,
+    /// The directions whose end was read. It is passed on.
+    ended: Vec<Way>,
     /// When bytes were last copied.
     passed: Instant,
-    /// Whether directions that have not ended are cut: what they read is not the end of its side.
+    /// Whether the other directions are cut, so that what they read is not the end.
     is_cut: bool,
 }
 
 impl Tunnel {
     fn copy_down(&self, upstream: Upstream, client: PacedWriter) -> io::Result<()> {
-        let mut client = self.guarded(client);
-        let copied = client.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut client));
-        self.end(copied.map(drop), || client.repeated(PacedWriter::end))
+        let mut noted = Noted { to: client, tunnel: self };
+        let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
+        self.end(Way::Down, copied, || noted.to.end())
     }
 
-    fn guarded<W>(&self, to: W) -> Guarded<'_, W> {
-        Guarded { to, tunnel: self }
-    }
-
-    /// Called when one direction has ended. Passes its end on, unless it was cut. Waits for the other direction, and
-    /// cuts it when it has been silent for too long. After an error it is cut at once, because it may be blocked by a
-    /// side that no longer reads.
-    fn end(&self, copied: io::Result<()>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let ended = copied.and_then(|()| self.check()).and_then(|()| pass_on());
+    /// Called when one direction is over. Passes its end on, and waits for the other direction, which is cut when it has
+    /// been silent for too long. After an error both are cut at once, because the other may be blocked by a side that no
+    /// longer reads.
+    fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let ended = copied.and_then(|_| self.note_end(way)).and_then(|()| pass_on());
         if ended.is_err() {
-            self.cut();
+            let mut state = self.lock();
+            state.ended.retain(|ended| *ended != way);
+            self.cut(state);
+            return ended;
         }
-        let mut state = self.lock();
-        state.ended += 1;
-        state.passed = Instant::now();
-        self.changed.notify_all();
         let Some(patience) = self.patience else { return ended };
-        while state.ended < 2 && !state.is_cut {
+        let mut state = self.lock();
+        while state.ended.len() < 2 && !state.is_cut {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                drop(state);
-                self.cut();
+                self.cut(state);
                 break;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -101,19 +95,32 @@ impl Tunnel {
         ended
     }
 
-    /// Cuts the directions that have not ended. Reading returns the end at once, and writing fails after up to `LOOK`.
-    /// No end is sent: a side that begins to read now could take it for the end of the other.
-    fn cut(&self) {
-        self.lock().is_cut = true;
-        // They may already be closed.
-        let _ = (self.client.shutdown(Shutdown::Read), self.backend.shutdown(Shutdown::Read));
+    /// Records that the end of a direction was read.
+    fn note_end(&self, way: Way) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.is_cut {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other direction failed or was silent"));
+        }
+        state.ended.push(way);
+        state.passed = Instant::now();
+        self.changed.notify_all();
+        Ok(())
     }
 
-    fn check(&self) -> io::Result<()> {
-        match self.lock().is_cut {
-            true => Err(io::Error::new(ErrorKind::ConnectionAborted, "the other direction failed or was silent")),
-            false => Ok(()),
+    /// Cuts the directions that have not ended: nothing more is read from their source, and their destination is reset.
+    /// Both wake a thread that waits.
+    fn cut(&self, mut state: MutexGuard<'_, State>) {
+        state.is_cut = true;
+        // They may already be closed.
+        if !state.ended.contains(&Way::Up) {
+            let _ = self.client.shutdown(Shutdown::Read);
+            cut_off(&*self.backend);
         }
+        if !state.ended.contains(&Way::Down) {
+            let _ = self.backend.shutdown(Shutdown::Read);
+            self.client.cut_off();
+        }
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,34 +128,21 @@ impl Tunnel {
     }
 }
 
-/// A writer that records when bytes are copied, and fails once the tunnel is cut.
-struct Guarded<'a, W> {
+/// A writer that records when bytes are copied.
+struct Noted<'a, W> {
     to: W,
     tunnel: &'a Tunnel,
 }
 
-impl<W> Guarded<'_, W> {
-    /// Repeats a call that returns early when it has waited for some time.
-    fn repeated<T>(&mut self, mut call: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            self.tunnel.check()?;
-            match call(&mut self.to) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-impl<W: Write> Write for Guarded<'_, W> {
+impl<W: Write> Write for Noted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.repeated(|to| to.write(bytes))?;
+        let count = self.to.write(bytes)?;
         self.tunnel.lock().passed = Instant::now();
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.repeated(W::flush)
+        self.to.flush()
     }
 }
 

@@ -1,8 +1,6 @@
 //! A writer with the limits of a response, for output that the server only passes on.
 
 use std::io::{self, ErrorKind, Write};
-#[cfg(feature = "proxy")]
-use std::time::Duration;
 
 use super::{LEAST_TIMEOUT, SendLimits, Stream, StreamWriter};
 use crate::tcp::pace::Pace;
@@ -17,7 +15,6 @@ pub struct PacedWriter {
     pace: Pace,
     /// How many bytes were written.
     written: u64,
-    returns_early: bool,
 }
 
 impl Stream {
@@ -31,24 +28,11 @@ impl Stream {
         let limits = limits.unwrap_or(SendLimits { min_rate: None, write_timeout: None });
         let look = limits.first_look().map(|look| look.max(LEAST_TIMEOUT));
         self.writer.socket.set_write_timeout(look)?;
-        Ok(PacedWriter { writer: self.writer(), limits, pace: Pace::default(), written: 0, returns_early: false })
+        Ok(PacedWriter { writer: self.writer(), limits, pace: Pace::default(), written: 0 })
     }
 }
 
 impl PacedWriter {
-    /// Makes calls that have waited for this long fail with [`WouldBlock`](ErrorKind::WouldBlock), so that the caller
-    /// can decide whether to repeat them.
-    ///
-    /// # Errors
-    /// If the socket cannot have a timeout.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn returning_after(mut self, time: Duration) -> io::Result<PacedWriter> {
-        let look = self.limits.first_look().map_or(time, |look| look.clamp(LEAST_TIMEOUT, time));
-        self.writer.socket.set_write_timeout(Some(look))?;
-        self.returns_early = true;
-        Ok(self)
-    }
-
     /// Sends the end of the stream.
     ///
     /// # Errors
@@ -72,11 +56,7 @@ impl PacedWriter {
                 return Err(io::Error::new(ErrorKind::TimedOut, "the client reads too little"));
             }
             match sent {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if self.returns_early {
-                        return Err(ErrorKind::WouldBlock.into());
-                    }
-                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 sent => return sent,
             }
         }

@@ -86,6 +86,7 @@ impl<'a> Depth<'a> {
         request.asked().reach(self.level);
         let mut own = BodyPlan::default(); // the plan is used only if the handler accepts the request
         check(&mut own).inspect_err(|error| request.asked().refuse(self.level, error))?;
+        own.form.take().into_iter().for_each(|form| request.put(form));
         plan.add(own);
         Ok(())
     }
@@ -98,7 +99,9 @@ impl<'a> Depth<'a> {
         }
         let mut plan = BodyPlan::default();
         let asked = check(&mut plan).and_then(|()| plan.check_length(request.body()));
-        asked.inspect_err(|error| request.asked().refuse(self.level, error))
+        asked.inspect_err(|error| request.asked().refuse(self.level, error))?;
+        plan.form.into_iter().for_each(|form| request.put(form));
+        Ok(())
     }
 
     /// Returns the method that handles the request.

@@ -390,6 +390,34 @@ mod tests {
         }
     }
 
+    /// A layer gets the form that it planned, even if a handler inside it planned another one and rejected the request.
+    #[test]
+    fn a_rejecting_handler_leaves_the_form_of_a_layer() {
+        use crate::testing::{self, TestRequest};
+        use crate::{BodyPlan, Layer, Method, Next, Request, RequestHandler, Response};
+        struct Keeps;
+        impl Layer for Keeps {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+                plan.limit(1000).save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
+            }
+
+            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response, Error> {
+                let status = next.run(request).unwrap_err().status();
+                Ok(Response::text(format!("{} {status}", request.saved_form()?[0].text()?)))
+            }
+        }
+        struct Rejects;
+        impl RequestHandler for Rejects {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+                plan.save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::skip()))?;
+                Err(Error::new(StatusCode::FORBIDDEN, "no"))
+            }
+        }
+        let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
+        let sent = testing::serve(Rejects.layer(Keeps)).send(form.with_body(BODY));
+        assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

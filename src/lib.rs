@@ -188,6 +188,7 @@ mod files;
 mod http;
 pub mod layers;
 mod logging;
+mod metadata;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod tcp;

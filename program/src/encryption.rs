@@ -1,6 +1,5 @@
 //! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
 
-use std::fs;
 use std::path::Path;
 
 use modest::layers::HttpsOnly;
@@ -85,12 +84,13 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
 /// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in
 /// another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
-    let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;
     for (number, certificate) in wanted.tls_cert.iter().enumerate() {
         let mut identity = Identity::from_pem_files(certificate, wanted.tls_key.get(number).unwrap_or(certificate));
-        if let Some(password) = &password {
-            identity = identity.password(password.as_str());
+        if let Some(path) = &wanted.tls_password_file {
+            identity = identity.password_file(path).map_err(|error| {
+                CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
+            })?;
         }
         let added = match tls {
             None => Tls::new(identity),
@@ -106,14 +106,6 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
 
 fn is_without_key(error: &std::io::Error) -> bool {
     error.to_string().contains("no private key")
-}
-
-fn password(path: &Path) -> Result<String, CliError> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|error| {
-        CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
-    })?;
-    Ok(text.trim().to_owned())
 }
 
 /// Returns the certificate of `--tls-self-signed`, if that is set.

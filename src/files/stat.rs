@@ -7,9 +7,10 @@ use rustix::fs::FileType;
 use rustix::path::Arg;
 
 use super::sys::{self, Metadata};
+use crate::http::date;
 pub(super) use crate::http::date::civil;
-pub(super) use crate::http::file_times::FileTime;
-use crate::http::{date, file_times::FileTimes};
+pub(super) use crate::metadata::FileTime;
+use crate::metadata::FileTimes;
 
 /// Device and inode.
 pub(super) type Identity = ((u32, u32), u64);

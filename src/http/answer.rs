@@ -9,6 +9,7 @@ use super::request::chunked::Step;
 use super::request::decoder::BodyDecoder;
 use super::request::framing::BodyLength;
 use super::request::head::{check_field, is_field_value, list_members};
+use super::status::ends_with_its_head;
 
 /// The maximum length of a head in bytes. `MAX_FIELDS`: of fields.
 const MAX_HEAD: usize = 64 * 1024;
@@ -56,7 +57,7 @@ impl AnswerHead {
         let (coding, length) = (self.transfer_coding()?, self.content_length()?);
         let length = match (coding, length) {
             (true, Some(_)) => return Err("the response has both Transfer-Encoding and Content-Length"),
-            _ if *method == Method::HEAD || self.is_bodiless() => BodyLength::None,
+            _ if ends_with_its_head(method, self.status) => BodyLength::None,
             (true, None) => BodyLength::Chunked,
             (false, Some(0)) => BodyLength::None,
             (false, Some(length)) => BodyLength::Known(length),
@@ -74,18 +75,13 @@ impl AnswerHead {
         let mut words = self.values(&http::header::CONNECTION).flat_map(list_members);
         let ends = self.is_http10 || words.any(|word| word.eq_ignore_ascii_case(b"close"));
         let has_user = self.values(&http::header::WWW_AUTHENTICATE).next().is_some();
-        let may_have_body = *method != Method::HEAD && !self.is_bodiless();
+        let may_have_body = !ends_with_its_head(method, self.status);
         let has_end = match (self.transfer_coding(), self.content_length()) {
             (Ok(true), Ok(None)) => may_have_body,
             (Ok(false), Ok(Some(length))) => may_have_body || length == 0,
             _ => false,
         };
         is_usual && !ends && !has_user && has_end
-    }
-
-    /// Returns whether a response with this status has no body.
-    fn is_bodiless(&self) -> bool {
-        matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || self.status.is_informational()
     }
 
     /// Returns whether the body is chunked.

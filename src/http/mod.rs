@@ -28,7 +28,6 @@ pub(crate) mod live; // responses that wait for something other than their clien
 mod request; // `Request`, and how it is received: head, framing, body
 
 mod etag; // entity tags
-pub(crate) mod file_times; // which validators the times of a file allow
 mod media_type; // media types by file name
 
 mod error; // the error type of handlers
@@ -45,7 +44,9 @@ mod paths; // paths in URLs
 mod rejection; // why a request is rejected before a handler sees it
 
 #[cfg(feature = "proxy")]
-pub(crate) use crate::tcp::{Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, probe, wait_until_ready};
+pub(crate) use crate::tcp::{
+    Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, cut_off, probe, wait_until_ready,
+};
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;
 pub use handler::{
@@ -56,12 +57,12 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+pub(crate) use request::Reach;
 pub(crate) use request::room::memory_quota as body_memory_quota;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
-pub(crate) use request::{MayOnlyWrite, Reach};
 #[cfg(feature = "proxy")]
 pub(crate) use request::{chunked::Step as BodyStep, head::list_members};
 #[cfg(feature = "cookies")]

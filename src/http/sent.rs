@@ -12,6 +12,7 @@ use super::request::{BodyPlan, Request};
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
+use super::status::ends_with_its_head;
 use crate::tcp::{MayBlock, Output, Piece};
 
 /// A response as a client gets it, returned by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
@@ -255,7 +256,7 @@ fn read_fields(from: &mut impl BufRead) -> io::Result<HeaderMap> {
 /// Reads the body of a response (RFC 9112, section 6.3).
 fn read_body(from: &mut impl BufRead, method: &Method, status: StatusCode, headers: &HeaderMap) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    if *method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+    if ends_with_its_head(method, status) {
         return Ok(body);
     }
     let number =

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::html;
 
@@ -14,6 +14,19 @@ pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
         422 => Some("Unprocessable Content"), // RFC 9110, section 15.5.21
         _ => status.canonical_reason(),
     }
+}
+
+/// Returns whether a response with this status has no content (RFC 9110, section 6.4.1).
+pub(crate) fn has_no_content(status: StatusCode) -> bool {
+    status == StatusCode::RESET_CONTENT || ends_with_its_head(&Method::GET, status)
+}
+
+/// Returns whether a response to this method with this status ends with its head, whatever its fields are (RFC 9112,
+/// section 6.3, rule 1). A 205 has no content either, but its fields have to say so.
+pub(crate) fn ends_with_its_head(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Returns the default error page, as HTML in UTF-8.
@@ -56,6 +69,26 @@ mod tests {
             assert_eq!(reason(StatusCode::from_u16(status).unwrap()), expected, "{status}");
         }
         assert!(page(StatusCode::PAYLOAD_TOO_LARGE, None).contains("<h1>413 Content Too Large</h1>"));
+    }
+
+    #[test]
+    fn some_responses_have_no_content() {
+        for (method, status, ends, is_empty) in [
+            (Method::GET, 101, true, true),
+            (Method::GET, 200, false, false),
+            (Method::HEAD, 200, true, false), // its fields describe the content of the response to GET
+            (Method::GET, 204, true, true),
+            (Method::GET, 205, false, true),
+            (Method::GET, 304, true, true),
+            (Method::POST, 404, false, false),
+        ] {
+            let code = StatusCode::from_u16(status).unwrap();
+            assert_eq!(
+                (ends_with_its_head(&method, code), has_no_content(code)),
+                (ends, is_empty),
+                "{method} {status}"
+            );
+        }
     }
 
     #[test]

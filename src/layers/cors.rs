@@ -64,7 +64,10 @@ impl Cors {
     /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
     /// `null`, which any site can send.
     pub fn origin(mut self, origin: &str) -> Cors {
-        assert!(is_origin(origin), "{origin:?} is not an origin, such as https://app.example or http://localhost:3000");
+        assert!(
+            Request::is_origin(origin),
+            "{origin:?} is not an origin, such as https://app.example or http://localhost:3000"
+        );
         let value = HeaderValue::from_str(origin).unwrap_or_else(|error| panic!("{origin:?}: {error}"));
         match &mut self.origins {
             Origins::Listed(origins) => origins.push(value),
@@ -195,20 +198,6 @@ fn is_preflight(request: &Request) -> bool {
     *request.method() == Method::OPTIONS
         && request.header_all("origin").next().is_some()
         && request.header_all("access-control-request-method").next().is_some()
-}
-
-/// Returns whether this is an origin (RFC 6454, section 6.2) in the form that browsers send.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
-    let host_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte);
-    let scheme_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
-    let is_default_port = matches!(scheme, "http" if authority.ends_with(":80"))
-        || matches!(scheme, "https" if authority.ends_with(":443"));
-    !scheme.is_empty()
-        && !authority.is_empty()
-        && scheme.bytes().all(scheme_letter)
-        && authority.bytes().all(host_letter)
-        && (!is_default_port || authority.starts_with('[') && !authority.contains("]:"))
 }
 
 fn field_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -395,7 +384,7 @@ mod tests {
             ("https://app.example\r\nx: y", false),
             ("https://user@app.example", false),
         ] {
-            assert_eq!(is_origin(text), is, "{text:?}");
+            assert_eq!(Request::is_origin(text), is, "{text:?}");
         }
     }
 

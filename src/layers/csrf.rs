@@ -48,16 +48,11 @@ impl Csrf {
     /// that pages of this server can.
     ///
     /// # Panics
-    /// If this is not an origin, for example because it has a path.
+    /// If no page has this origin, for example because it has a path, or the default port of its scheme.
     pub fn trust(mut self, origin: impl Into<String>) -> Csrf {
         let origin = origin.into();
-        let is_one = origin.split_once("://").is_some_and(|(scheme, host)| {
-            ["http", "https"].contains(&scheme) && !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])
-        });
-        assert!(
-            is_one && !origin.contains(char::is_uppercase),
-            "{origin:?} is not an origin, such as https://app.example"
-        );
+        let is_of_page = origin.starts_with("http://") || origin.starts_with("https://");
+        assert!(is_of_page && Request::is_origin(&origin), "{origin:?} is not an origin, such as https://app.example");
         self.trusted.push(origin);
         self
     }
@@ -181,7 +176,16 @@ mod tests {
 
     #[test]
     fn invalid_origins_are_recognized() {
-        for origin in ["", "app.example", "https://app.example/", "ftp://a", "https://", "https://A", "https://u@a"] {
+        for origin in [
+            "",
+            "app.example",
+            "https://app.example/",
+            "ftp://a",
+            "https://",
+            "https://A",
+            "https://u@a",
+            "https://a:443",
+        ] {
             assert!(std::panic::catch_unwind(|| Csrf::new().trust(origin)).is_err(), "{origin}");
         }
     }

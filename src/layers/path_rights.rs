@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::http::MayOnlyWrite;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
@@ -216,7 +215,7 @@ impl Rules {
         let may_all = |access| self.permit_all(user, access, &path);
         let is_allowed = match request.method().as_str() {
             "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
-            "GET" | "HEAD" if !may(Read) && may(Write) && !has_body(request) && concerns_writers(request) => {
+            "GET" | "HEAD" if !may(Read) && may(Write) && !request.announces_body() && concerns_writers(request) => {
                 return Ok(Verdict::IfNothingIsRead);
             }
             "GET" | "HEAD" => may(Read),
@@ -280,12 +279,6 @@ fn concerns_writers(request: &Request) -> bool {
     is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
 }
 
-/// Returns whether a body follows the head.
-fn has_body(request: &Request) -> bool {
-    let length = request.header("content-length");
-    request.header("transfer-encoding").is_some() || length.is_some_and(|length| length != "0")
-}
-
 /// Returns whether the request is for the progress of an upload (draft-ietf-httpbis-resumable-upload), which needs the
 /// right to write.
 fn is_about_upload(request: &Request) -> bool {
@@ -297,14 +290,12 @@ impl Layer for PathRights {
         let user = request.value::<User>();
         let user = user.as_ref().map(|user| user.name());
         let permissions = self.permissions(request, user);
-        match self.0.verdict(request, user)? {
-            // A request made by hand may have been passed to this layer before.
-            Verdict::Allowed if request.value::<MayOnlyWrite>().is_some() => request.put(MayOnlyWrite(false)),
-            Verdict::Allowed => {}
-            Verdict::IfNothingIsRead => request.put(MayOnlyWrite(true)),
+        let is_for_writers = match self.0.verdict(request, user)? {
+            Verdict::Allowed => false,
+            Verdict::IfNothingIsRead => true,
             Verdict::Refused => return Err(permissions.refusal()),
-        }
-        request.put(permissions);
+        };
+        request.put(permissions.for_writers(is_for_writers));
         Ok(())
     }
 
@@ -312,9 +303,8 @@ impl Layer for PathRights {
     /// `?upload=`, the length of an upload. Only handlers that have these responses are called.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
-        let reads_nothing = request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
         match request.value::<Permissions>() {
-            Some(permissions) if reads_nothing => match &response {
+            Some(permissions) if permissions.are_for_writers() => match &response {
                 Ok(found) if found.is_for_writers => response,
                 Err(_) if is_about_upload(request) => response, // there is no such upload
                 _ => Err(permissions.refusal()),

@@ -18,7 +18,8 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) logs.
 ///
 /// The limit counts from the end of the request's head. For a request with a body, which can arrive slowly, and for a
-/// request that has waited for a signal ([`Response::wait_for`]), it counts from the start of the handler.
+/// request that has waited for a signal ([`Response::wait_for`]), it counts from the start of the handler. Of several
+/// such layers around a handler, the innermost sets its deadline.
 ///
 /// ```
 /// use modest::layers::{Deadline, Timeout};
@@ -58,8 +59,8 @@ impl Timeout {
     }
 }
 
-/// Stored in a request after its handler was called for the first time.
-struct Begun;
+/// Stored in a request that waits for a signal.
+struct HasWaited;
 
 /// The deadline of a handler: stored in the request by [`Timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +104,15 @@ impl Layer for Timeout {
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         // The request had a body, or waited for a signal and is handled again.
-        if !request.body().is_empty() || request.value::<Begun>().is_some() {
+        if !request.body().is_empty() || request.value::<HasWaited>().is_some() {
             request.put(Deadline::after(self.limit));
         }
-        request.put(Begun);
         let deadline = request.value::<Deadline>();
-        next.run(request).map_err(|error| {
+        let result = next.run(request);
+        if result.as_ref().is_ok_and(Response::is_to_wait) {
+            request.put(HasWaited);
+        }
+        result.map_err(|error| {
             let is_late = deadline.is_some_and(|deadline| deadline.has_passed());
             match is_late && error.status().is_server_error() && error.status() != StatusCode::SERVICE_UNAVAILABLE {
                 true => too_late("the request took too long").with_cause(error.to_string()),

@@ -159,7 +159,8 @@ impl Exchange {
     }
 
     pub(super) fn take_answer(&self) -> Option<Result<Answer, Failure>> {
-        self.lock().answer.take()
+        let mut state = self.lock();
+        state.answer.take().or_else(|| state.is_answered.then_some(Err(Failure::Repeated)))
     }
 
     /// Ends the exchange: the connection is closed unless the exchange has let it go, and the thread ends.

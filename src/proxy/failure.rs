@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Invalid(&'static str),
     /// The stored body of the request could not be read.
     Unread(String),
+    /// The request was passed on before, by this proxy or another one.
+    Repeated,
     /// Too many requests are in progress.
     Full,
     /// Too many requests of this client's address are in progress.
@@ -44,6 +46,7 @@ impl From<Failure> for Error {
             Failure::Ended(_) => (502, "The application for this path ended the connection without a response."),
             Failure::Invalid(_) => (502, "The response of the application for this path is not valid HTTP/1.1."),
             Failure::Unread(_) => (500, "The body of the request could not be passed on."),
+            Failure::Repeated => (500, "The request could not be passed on."),
             Failure::Full => (503, "Too many requests wait for the application for this path."),
             Failure::FullForAddress => {
                 (429, "Too many requests from this address wait for the application for this path.")
@@ -55,6 +58,7 @@ impl From<Failure> for Error {
                 error.with_cause(why)
             }
             Failure::Invalid(why) => error.with_cause(why),
+            Failure::Repeated => error.with_cause("a request can be passed on once, by one `ReverseProxy`"),
             Failure::Late => error,
             Failure::Full | Failure::FullForAddress => error.with_header("retry-after", "5"),
         }

@@ -49,13 +49,20 @@ const OWN: [&str; 22] = [
     "x-rewrite-url",
     "x-url-scheme",
 ];
+/// Fields that ask some backends for another method. They are left out if the method only reads, because rights were
+/// checked for that method.
+const OF_METHOD: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 /// All fields with this prefix are also left out.
 const OWN_PREFIX: &str = "x-forwarded-";
 
+/// Returns whether the method is one for which the right to read suffices.
+pub(super) fn only_reads(request: &Request) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
+}
+
 /// Returns the length of the body. `None` if there is no body.
 fn body_length(request: &Request) -> Option<u64> {
-    let has_body = ["transfer-encoding", "content-length"].iter().any(|name| request.header_all(name).next().is_some());
-    has_body.then(|| request.body().len())
+    request.announced_length().map(|_| request.body().len())
 }
 
 /// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
@@ -75,13 +82,12 @@ const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
 /// Returns whether a connection can have this request and others: nothing of it can be taken for another request, it
 /// can be repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
 pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
-    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     let is_of_request = |value: &[u8]| {
         let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();
         OF_REQUEST.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
     };
     let has_no_user = !passes_authorization || request.header_all("authorization").all(is_of_request);
-    is_safe && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
+    only_reads(request) && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
 }
 
 /// Adds the lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
@@ -103,7 +109,8 @@ pub(super) fn of_request(
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
         let is_own = canonical.starts_with(OWN_PREFIX) || OWN.contains(&&*canonical);
-        if !is_of_connection && !is_withheld && !is_own {
+        let misleads = only_reads(request) && OF_METHOD.contains(&&*canonical);
+        if !is_of_connection && !is_withheld && !is_own && !misleads {
             add(name, value);
         }
     }

@@ -55,7 +55,8 @@ use threads::Threads;
 /// - *Ambiguous paths*: a segment with a backslash, or one that begins with `;`, `.;` or `..;`, is a 404, because some
 ///   servers remove `;` with the rest of the segment, or treat a backslash as a slash.
 /// - *Methods* are passed on unchanged. A backend should not treat `get` as `GET`, because for rights these are two
-///   methods.
+///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method` and `X-Method-Override` are left out of GET, HEAD and OPTIONS,
+///   so that the right to read allows no other method.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
@@ -66,6 +67,8 @@ use threads::Threads;
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If the backend ends in the middle of a response, the client's connection is reset.
+/// - *Several proxies*: a request is passed on once. A handler that passes it to a second `ReverseProxy`, or to the same
+///   one after its response, gets an error that becomes a 500.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body.
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
@@ -133,7 +136,8 @@ impl ReverseProxy {
     }
 
     /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
-    /// ended. Then both are closed. Default: 60 seconds; `None`: no limit.
+    /// ended. Then both are reset, so that the silence is not taken for the end of that side. Default: 60 seconds;
+    /// `None`: no limit.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
@@ -185,18 +189,23 @@ impl ReverseProxy {
 
     /// Passes a request on, or continues to wait for its response.
     fn pass(&self, request: &Request) -> Result<Response> {
-        let pending = match request.value::<Pending>() {
-            Some(pending) => pending,
-            None => {
-                request.put(self.begin(request)?);
-                request.value::<Pending>().ok_or("the exchange was stored")?
-            }
-        };
+        let pending = self.pending(request)?;
         let ticket = pending.0.arrived.ticket(); // taken before checking for an `Answer`, so that none is missed
         match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
             None => Ok(Response::wait_for_other_thread(ticket)),
         }
+    }
+
+    /// Returns the exchange of the request, which the first call starts. A request has only one: the response of
+    /// another proxy's backend must not be taken for that of this one.
+    fn pending(&self, request: &Request) -> Result<Arc<Pending>> {
+        struct IsPassedOn;
+        if request.value::<IsPassedOn>().is_none() {
+            request.put(IsPassedOn);
+            request.put_for(self, self.begin(request)?);
+        }
+        Ok(request.value_for::<Pending>(self).ok_or(Failure::Repeated)?)
     }
 
     /// Starts the request to the backend, on another thread.
@@ -324,9 +333,8 @@ impl fmt::Debug for ReverseProxy {
 /// Handles every method that a client can send, except TRACE, which would return this server's own request.
 impl RequestHandler for ReverseProxy {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
         // If this server checks the password, the backend cannot detect that a page of another site sent the request.
-        if !self.passes_authorization && (!only_reads || fields::upgrade(request).is_some()) {
+        if !self.passes_authorization && (!fields::only_reads(request) || fields::upgrade(request).is_some()) {
             request.check_own_page("use this application")?;
         }
         plan.limit(self.body_limit);
@@ -340,5 +348,65 @@ impl RequestHandler for ReverseProxy {
             Method::TRACE => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "TRACE is not passed on.")),
             _ => self.pass(request),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, FakeServer};
+    use crate::{Next, handler_fn, layer_fn};
+
+    /// Returns a backend that gives every request this status.
+    fn backend(status: u16) -> FakeServer {
+        testing::fake_server(move |client| {
+            while client.request().is_some() {
+                client.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 1\r\n\r\nx"));
+            }
+        })
+    }
+
+    fn proxy(backend: &FakeServer) -> ReverseProxy {
+        ReverseProxy::new(&backend.url("")).unwrap()
+    }
+
+    /// The right to read a path is not the right to have it deleted by another name.
+    #[test]
+    fn a_request_that_only_reads_has_no_other_method() {
+        let backend = backend(200);
+        let server = testing::serve(proxy(&backend));
+        let names = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method_Override"];
+        for (method, passes) in [("GET", false), ("HEAD", false), ("OPTIONS", false), ("POST", true), ("get", true)] {
+            let request = testing::TestRequest::new(method.parse().unwrap(), "/");
+            server.send(names.iter().fold(request, |request, name| request.with_header(*name, "DELETE")));
+            let passed = backend.requests().pop().unwrap();
+            assert!(names.iter().all(|name| passed.header(name).is_some() == passes), "{method}: {passed:?}");
+        }
+    }
+
+    /// A request is passed on once. A second exchange would get the first one's response, or wait for it without end.
+    #[test]
+    fn a_request_has_one_exchange() {
+        let (first, second) = (backend(404), backend(200));
+        let (one, other) = (proxy(&first), proxy(&second));
+        let either = handler_fn(move |request: &Request| match one.do_get(request) {
+            Ok(response) if response.status() == 404 => other.do_get(request),
+            result => result,
+        });
+        assert_eq!(testing::serve(either).get("/").status(), 500, "the next proxy, after a 404");
+        assert!(second.requests().is_empty());
+
+        let inner = proxy(&second);
+        let around = layer_fn(move |request: &Request, next: Next<'_>| match inner.do_get(request)? {
+            response if response.is_to_wait() => Ok(response),
+            _ => next.run(request),
+        });
+        assert_eq!(testing::serve(proxy(&first).layer(around)).get("/").status(), 500, "a proxy inside a layer's");
+
+        let failing = testing::fake_server(|client| _ = client.request());
+        let retried = proxy(&failing);
+        let again = handler_fn(move |request: &Request| retried.do_get(request).or_else(|_| retried.do_get(request)));
+        assert_eq!(testing::serve(again).get("/").status(), 500, "the same proxy, after an error");
+        assert_eq!(failing.requests().len(), 1);
     }
 }

@@ -1,6 +1,9 @@
 //! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
 //! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
 //! client that reads too little is disconnected, because its backend may have ended long before.
+//!
+//! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, the side that it leads
+//! to is reset, so that it does not take a part for the whole.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,11 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
-use crate::http::PacedWriter;
+use crate::http::{PacedWriter, cut_off};
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. The end of one side is passed on to the other; an error ends both. `patience` limits how long one
-/// direction can be silent after the other has ended.
+/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
 pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
     if let Err(error) = copy_both(stream, upstream, patience) {
         log::debug!("proxy: a connection of another protocol ended: {error}");
@@ -22,19 +24,19 @@ pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration
 fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
     upstream.stream.set_nonblocking(false)?;
     let backend = Arc::clone(&upstream.stream);
-    let state = Mutex::new(State { ended: 0, passed: Instant::now() });
+    let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
     let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
-    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel }).map(drop);
-    let _ = tunnel.backend.shutdown(Shutdown::Write); // an error: the backend has ended it
-    tunnel.end(copied.as_ref().err().map(|_| Shutdown::Both));
-    let ended = downstream.join().unwrap_or(Ok(())).and(copied);
-    if ended.is_err() {
-        stream.reset(); // the client has not received everything
+    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel });
+    let end_of_client = || tunnel.backend.shutdown(Shutdown::Write).or(Ok(())); // an error: the backend has ended it
+    let up = tunnel.end(Way::Up, copied, end_of_client);
+    let down = downstream.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
+    if down.is_err() {
+        stream.reset();
     }
-    ended
+    down.and(up)
 }
 
 /// Both sides, so that the direction that ends first can end the other.
@@ -46,47 +48,79 @@ struct Tunnel {
     changed: Condvar,
 }
 
+/// A direction: to the backend, or to the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
 struct State {
-    /// How many directions have ended.
-    ended: usize,
+    /// The directions whose end was read. It is passed on.
+    ended: Vec<Way>,
     /// When bytes were last copied.
     passed: Instant,
+    /// Whether the other directions are cut, so that what they read is not the end.
+    is_cut: bool,
 }
 
 impl Tunnel {
     fn copy_down(&self, upstream: Upstream, client: PacedWriter) -> io::Result<()> {
         let mut noted = Noted { to: client, tunnel: self };
         let copied = noted.write_all(upstream.bytes()).and_then(|()| io::copy(&mut &*upstream.stream, &mut noted));
-        let ended = copied.and_then(|_| noted.to.end());
-        // An error, whose stream is reset, must not look like its end to a client that begins to read now.
-        self.end(ended.as_ref().err().map(|_| Shutdown::Read));
-        ended
+        self.end(Way::Down, copied, || noted.to.end())
     }
 
-    /// Called when one direction has ended. Waits for the other direction, and ends both sides when that has been
-    /// silent for too long. After an error both are ended at once, because the other direction may be blocked by a side
-    /// that no longer reads: the client's side in this way.
-    fn end(&self, after_error: Option<Shutdown>) {
-        if let Some(how) = after_error {
-            self.end_both(how);
+    /// Called when one direction is over. Passes its end on, and waits for the other direction, which is cut when it has
+    /// been silent for too long. After an error both are cut at once, because the other may be blocked by a side that no
+    /// longer reads.
+    fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let ended = copied.and_then(|_| self.note_end(way)).and_then(|()| pass_on());
+        if ended.is_err() {
+            let mut state = self.lock();
+            state.ended.retain(|ended| *ended != way);
+            self.cut(state);
+            return ended;
         }
+        let Some(patience) = self.patience else { return ended };
         let mut state = self.lock();
-        state.ended += 1;
-        state.passed = Instant::now();
-        self.changed.notify_all();
-        let Some(patience) = self.patience else { return };
-        while state.ended < 2 {
+        while state.ended.len() < 2 && !state.is_cut {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
-                return self.end_both(Shutdown::Both);
+                self.cut(state);
+                break;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        ended
     }
 
-    fn end_both(&self, client: Shutdown) {
+    /// Records that the end of a direction was read.
+    fn note_end(&self, way: Way) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.is_cut {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other direction failed or was silent"));
+        }
+        state.ended.push(way);
+        state.passed = Instant::now();
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Cuts the directions that have not ended: nothing more is read from their source, and their destination is reset.
+    /// Both wake a thread that waits.
+    fn cut(&self, mut state: MutexGuard<'_, State>) {
+        state.is_cut = true;
         // They may already be closed.
-        let _ = (self.client.shutdown(client), self.backend.shutdown(Shutdown::Both));
+        if !state.ended.contains(&Way::Up) {
+            let _ = self.client.shutdown(Shutdown::Read);
+            cut_off(&*self.backend);
+        }
+        if !state.ended.contains(&Way::Down) {
+            let _ = self.backend.shutdown(Shutdown::Read);
+            self.client.cut_off();
+        }
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -260,7 +294,7 @@ mod tests {
         });
     }
 
-    /// When one side has ended, the other is ended after a time of silence, and the place is free again.
+    /// When one side has ended, the tunnel is reset after a time of silence, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
         let limit = Duration::from_secs(1); // long enough for this thread to run meanwhile on a busy machine
@@ -276,11 +310,9 @@ mod tests {
                     assert_eq!(one.read(&mut [0]).unwrap(), 1, "{first}");
                 }
                 let silent = Instant::now();
-                assert_eq!(
-                    one.read(&mut [0]).unwrap(),
-                    0,
-                    "{first}: the tunnel must end once the other side is silent"
-                );
+                // The other side has not ended, so this must not look like its end.
+                let end = one.read(&mut [0]).map_err(|error| error.kind());
+                assert_eq!(end, Err(ErrorKind::ConnectionReset), "{first}: after the other side was silent");
                 assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
             },
         );

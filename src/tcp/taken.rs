@@ -114,7 +114,7 @@ impl<C> Taken<C> {
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
         state.ended = true;
-        state.sockets.values().for_each(|socket| sys::cut_off(socket));
+        state.sockets.values().for_each(sys::cut_off);
         drop(state);
         self.with_permits(Permits::drain)
     }

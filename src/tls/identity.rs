@@ -15,6 +15,8 @@ use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::metadata::check_secret;
+
 /// A certificate, its intermediates, and its private key: for [`Tls`](crate::Tls).
 ///
 /// ```no_run
@@ -29,6 +31,7 @@ pub struct Identity {
     certificate: Pem,
     key: Pem,
     password: Option<Vec<u8>>,
+    password_file: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -42,18 +45,27 @@ impl Identity {
     /// can be the same file. The files are read when the identity is passed to [`Tls`](crate::Tls), and
     /// [again](crate::Tls::reload) when they change.
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Identity {
-        Identity { certificate: Pem::File(certificate.into()), key: Pem::File(key.into()), password: None }
+        Identity::of(Pem::File(certificate.into()), Pem::File(key.into()))
     }
 
     /// Uses a certificate and its key from memory, in PEM.
     pub fn from_pem(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Identity {
-        Identity { certificate: Pem::Memory(certificate.into()), key: Pem::Memory(key.into()), password: None }
+        Identity::of(Pem::Memory(certificate.into()), Pem::Memory(key.into()))
     }
 
     /// Sets the password of an encrypted key: PKCS #8 (`BEGIN ENCRYPTED PRIVATE KEY`) with PBES2, as OpenSSL 3 writes
     /// it. It has no effect on a key that is not encrypted.
     pub fn password(self, password: impl Into<Vec<u8>>) -> Identity {
         Identity { password: Some(password.into()), ..self }
+    }
+
+    /// Sets the password of an encrypted key to the text in this file, without the spaces and line breaks around it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn password_file(self, path: impl AsRef<Path>) -> io::Result<Identity> {
+        let text = fs::read_to_string(&path)?;
+        Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(text.trim()) })
     }
 
     /// Creates a temporary self-signed certificate for these names and IP addresses, valid for one year. Browsers show
@@ -103,6 +115,15 @@ impl Identity {
         Ok(bytes.map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
     }
 
+    fn of(certificate: Pem, key: Pem) -> Identity {
+        Identity { certificate, key, password: None, password_file: None }
+    }
+
+    /// Logs a warning for each file with a secret that is not kept as one.
+    pub(super) fn check_secrets(&self) {
+        self.key.file().into_iter().chain(self.password_file.as_deref()).for_each(check_secret);
+    }
+
     /// Reads certificate and key.
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
         let chain = self.certificate.certificates()?;
@@ -125,10 +146,7 @@ impl Identity {
 
     /// Returns the files from which the identity is read.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.certificate, &self.key].into_iter().filter_map(|pem| match pem {
-            Pem::File(path) => Some(path.as_path()),
-            Pem::Memory(_) => None,
-        })
+        [&self.certificate, &self.key].into_iter().filter_map(|pem| pem.file())
     }
 }
 
@@ -181,6 +199,13 @@ pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 pub(super) const NO_CERTIFICATE: &str = "there is no certificate in it (-----BEGIN CERTIFICATE-----)";
 
 impl Pem {
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Pem::File(path) => Some(path),
+            Pem::Memory(_) => None,
+        }
+    }
+
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Pem::File(path) => {

@@ -221,8 +221,9 @@ impl Certificates {
         self.0.live.expiry()
     }
 
-    /// Logs a warning for each certificate that has expired, or expires within 14 days. It is also logged when
-    /// certificates change, and once a day by a handshake, unless [`Tls::reload`] is `None`.
+    /// Logs a warning for each certificate that has expired, or expires within 14 days, and for each file of a key or its
+    /// password that every user of the system can read or change. It is also logged when certificates change, and once a
+    /// day by a handshake, unless [`Tls::reload`] is `None`.
     pub fn warn_of_expiry(&self) {
         self.0.live.warn_of_expiry();
     }

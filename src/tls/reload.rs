@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -12,7 +11,8 @@ use log::{info, warn};
 use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
-use super::identity;
+use super::identity::{self, Identity};
+use crate::metadata::Stamp;
 use crate::tcp::{self, Instant, MayBlock};
 
 /// The current configuration.
@@ -35,17 +35,15 @@ struct Look {
     at: Instant,
     /// When expiring certificates were last logged.
     warned: Instant,
-    stamps: Vec<Stamp>,
+    stamps: Vec<Seen>,
     /// The reason for which the files cannot be used. `told`: the last one that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }
 
-/// The stamp of a file: device, inode, size, mtime and ctime. `None` if it cannot be read.
-type Stamp = Option<[i64; 8]>;
-
-/// A file that was changed less than this time ago may change again without a change of its stamp.
-const SETTLED: Duration = Duration::from_secs(2);
+/// The state of a file, and whether another change could have the same stamp. So a file is read once more after that
+/// time. `None` if it cannot be read.
+type Seen = Option<(Stamp, bool)>;
 
 /// How often expiring certificates are logged.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -128,8 +126,9 @@ impl Live {
         keys.leaves().filter_map(identity::not_after).min()
     }
 
-    /// Logs a warning for each certificate that has expired or soon will.
+    /// Logs a warning for each certificate that has expired or soon will, and for each key that every user can read.
     pub fn warn_of_expiry(&self) {
+        self.sources.identities().iter().for_each(Identity::check_secrets);
         let now = SystemTime::now();
         for (certificate, identity) in self.current().loaded.leaves().zip(self.sources.identities()) {
             let left = identity::not_after(certificate).map(|end| end.duration_since(now));
@@ -141,7 +140,7 @@ impl Live {
         }
     }
 
-    fn read_again(&self, look: &mut Look, stamps: Vec<Stamp>) -> Option<io::Error> {
+    fn read_again(&self, look: &mut Look, stamps: Vec<Seen>) -> Option<io::Error> {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         let is_new = !loaded.has_the_keys_of(&before);
@@ -175,24 +174,31 @@ impl Current {
     }
 }
 
-/// Returns the stamps of the files. Stamps of files that changed a moment ago are not used, so these files are read
-/// once more.
-fn stamps(sources: &Sources) -> Vec<Stamp> {
+fn stamps(sources: &Sources) -> Vec<Seen> {
     let now = SystemTime::now();
-    sources.files().map(|path| stamp(path, now)).collect()
+    sources.files().map(|path| seen(path, now)).collect()
 }
 
-fn stamp(path: &Path, now: SystemTime) -> Stamp {
-    let found = fs::metadata(path).ok()?;
-    let is_settled = found.modified().ok().and_then(|at| now.duration_since(at).ok()).is_none_or(|age| age > SETTLED);
-    Some([
-        found.dev().cast_signed(),
-        found.ino().cast_signed(),
-        found.size().cast_signed(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime(),
-        found.ctime_nsec(),
-        i64::from(is_settled),
-    ])
+fn seen(path: &Path, now: SystemTime) -> Seen {
+    let stamp = Stamp::of(&fs::metadata(path).ok()?);
+    Some((stamp, stamp.times.are_recent(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that was just written may be incomplete, whatever its time of modification.
+    #[test]
+    fn a_file_is_settled_only_after_a_while() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let now = SystemTime::now();
+        for modified in [now, now + DAY, now - DAY] {
+            file.as_file().set_modified(modified).unwrap();
+            let changed = SystemTime::now();
+            let at = |now| seen(file.path(), now).unwrap();
+            assert_ne!(at(changed), at(changed + DAY), "modified {modified:?}");
+            assert_eq!(at(changed + DAY), at(changed + 2 * DAY), "modified {modified:?}");
+        }
+    }
 }

@@ -54,10 +54,8 @@ impl Origins {
         if request.header_all("origin").next().is_none() {
             return Ok(()); // not a page in a browser
         }
-        let allowed = single(request, "origin").is_some_and(|origin| {
-            let is_of_page = origin.starts_with("http://") || origin.starts_with("https://");
-            more.iter().any(|known| known == origin) || is_of_page && request.has_origin(origin.as_bytes())
-        });
+        let allowed = single(request, "origin")
+            .is_some_and(|origin| more.iter().any(|known| known == origin) || request.has_origin(origin.as_bytes()));
         if allowed { Ok(()) } else { Err(Error::new(403, "pages of this origin can't connect")) }
     }
 }

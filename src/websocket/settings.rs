@@ -120,9 +120,14 @@ impl WebSocket {
     /// does not prevent that. So a server that uses cookies, or is on a private network, must check origins. By default
     /// only pages of its own origin can connect: `Origin`, if it is sent, must have the host and port of `Host`.
     /// Programs send no `Origin` and can connect. Behind a proxy that changes `Host`, add the server's origin.
+    ///
+    /// # Panics
+    /// If no browser sends such an origin, for example because it has a path, or the default port of its scheme.
     pub fn origin(mut self, origin: impl Into<String>) -> WebSocket {
+        let origin = origin.into();
+        assert!(Request::is_origin(&origin), "{origin:?} is not an origin, such as https://app.example");
         match &mut self.origins {
-            Origins::Same(more) => more.push(origin.into()),
+            Origins::Same(more) => more.push(origin),
             Origins::Any => {}
         }
         self

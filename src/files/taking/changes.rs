@@ -15,11 +15,10 @@ use crate::{Error, Request, Response};
 
 /// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
 pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
-    let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
-    if has_length || request.header("transfer-encoding").is_some() {
-        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body."));
+    match request.announces_body() {
+        true => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body.")),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 impl Taking {

@@ -74,7 +74,7 @@ impl Taking {
         let content_type = request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
         let mut done = Done::default();
-        let arriving = request.value::<Arriving>();
+        let arriving = request.value_for::<Arriving>(self);
         let held = match &arriving {
             Some(arriving) => Arc::clone(&arriving.held),
             None => self.hold(request, None)?,

@@ -238,7 +238,7 @@ impl Taking {
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
         plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
-        request.put(Arriving { file, held, _slot: Some(slot) });
+        request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl Taking {
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let target = self.put_target(place, request)?;
-        let (file, held) = match request.value::<Arriving>() {
+        let (file, held) = match request.value_for::<Arriving>(self) {
             Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
             None => {
                 let length = Some(request.body().len());
@@ -423,12 +423,8 @@ fn check_conditions(
 
 /// Returns the length of the body from the head. `None`: it is chunked.
 fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
-    match request.header("content-length").and_then(|length| length.trim().parse().ok()) {
-        Some(length) => Ok(Some(length)),
-        None if request.header("transfer-encoding").is_some() => Ok(None),
-        // A request without a body must not create an empty file by mistake.
-        None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length.")),
-    }
+    // A request without a body must not create an empty file by mistake.
+    request.announced_length().ok_or_else(|| Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length."))
 }
 
 /// Rejects an encoded body and a part of a file, because the body is stored unchanged.

@@ -111,7 +111,7 @@ impl Taking {
         }
         partial.held.have(end.unwrap_or(before))?;
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
-        request.put(Appending { key, partial, turn, end, before, is_range, _slot: slot });
+        request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
     }
 
@@ -158,10 +158,10 @@ impl Taking {
     }
 
     pub(super) fn take_step(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        if request.value::<Appending>().is_none() {
+        if request.value_for::<Appending>(self).is_none() {
             self.before_step(place, request, &mut BodyPlan::default())?; // a request built by hand
         }
-        let (Some(appending), Some(partials)) = (request.value::<Appending>(), &self.partials) else {
+        let (Some(appending), Some(partials)) = (request.value_for::<Appending>(self), &self.partials) else {
             return Err(unknown());
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use super::{LogRecord, RequestHandler};
 use crate::http::error::Error;
-use crate::http::request::{BodyPlan, MayOnlyWrite, Request};
+use crate::http::request::{BodyPlan, Permissions, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
 
@@ -86,6 +86,7 @@ impl<'a> Depth<'a> {
         request.asked().reach(self.level);
         let mut own = BodyPlan::default(); // the plan is used only if the handler accepts the request
         check(&mut own).inspect_err(|error| request.asked().refuse(self.level, error))?;
+        own.form.take().into_iter().for_each(|form| request.put(form));
         plan.add(own);
         Ok(())
     }
@@ -98,7 +99,9 @@ impl<'a> Depth<'a> {
         }
         let mut plan = BodyPlan::default();
         let asked = check(&mut plan).and_then(|()| plan.check_length(request.body()));
-        asked.inspect_err(|error| request.asked().refuse(self.level, error))
+        asked.inspect_err(|error| request.asked().refuse(self.level, error))?;
+        plan.form.into_iter().for_each(|form| request.put(form));
+        Ok(())
     }
 
     /// Returns the method that handles the request.
@@ -112,7 +115,7 @@ impl<'a> Depth<'a> {
     /// Called before the code that responds. Fails if the request is only for handlers that serve writers
     /// ([`RequestHandler::serves_writers`]) and this handler does not.
     pub(super) fn begins(self, request: &Request, serves_writers: bool) -> Result<()> {
-        let is_for_others = || request.value::<MayOnlyWrite>().is_some_and(|only| only.0);
+        let is_for_others = || request.value::<Permissions>().is_some_and(|found| found.are_for_writers());
         if !serves_writers && is_for_others() {
             return Err(Error::new(StatusCode::FORBIDDEN, "You have no permission to do this."));
         }

@@ -18,7 +18,7 @@ pub(crate) use self::saving::{FormSink, SavedForm};
 pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
 use super::new_file;
-use super::parameters::check_charset;
+use super::parameters;
 use crate::http::error::Error;
 
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
@@ -117,6 +117,13 @@ impl<R: Read> FormData<R> {
     }
 }
 
+impl PartHead {
+    /// Returns the content of the part, decoded from UTF-8.
+    fn text<T>(&self, decoded: Option<T>) -> Result<T, Error> {
+        parameters::text(self.content_type(), decoded, "a field of the form")
+    }
+}
+
 fn bad_request(message: &'static str) -> Error {
     Error::new(StatusCode::BAD_REQUEST, message)
 }
@@ -176,9 +183,8 @@ impl<R: Read> Part<'_, R> {
     /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type
     /// has a charset other than UTF-8 (or ASCII); 500 if the reader fails.
     pub fn text(self) -> Result<String, Error> {
-        check_charset(self.content_type())?;
-        let limit = self.field_limit;
-        String::from_utf8(self.bytes(limit)?).map_err(|_| bad_request("a field of the form is not UTF-8"))
+        let (limit, head) = (self.field_limit, self.head.clone());
+        head.text(String::from_utf8(self.bytes(limit)?).ok())
     }
 
     /// Writes the content to a new file, and returns its length in bytes. Nothing is overwritten, and no symbolic link

@@ -5,7 +5,7 @@
 use http::{StatusCode, Version};
 
 use super::head::{Head, list_members};
-use super::target;
+use super::{Request, target};
 use crate::http::rejection::Rejection;
 
 /// The fields that control the message and its connection.
@@ -37,6 +37,22 @@ impl BodyLength {
             BodyLength::Known(length) => Some(length),
             BodyLength::Chunked => None,
         }
+    }
+}
+
+impl Request {
+    /// Returns the length of the body that the head announces. `None`: it announces no body, not even an empty one.
+    /// `Some(None)`: the length is unknown, because the body is chunked.
+    pub(crate) fn announced_length(&self) -> Option<Option<u64>> {
+        match self.header_all("transfer-encoding").next() {
+            Some(_) => Some(None),
+            None => self.header("content-length").map(|length| Some(length.trim().parse().unwrap_or(u64::MAX))),
+        }
+    }
+
+    /// Returns whether the head announces a body that is not empty.
+    pub(crate) fn announces_body(&self) -> bool {
+        self.announced_length().is_some_and(|length| length != Some(0))
     }
 }
 
@@ -166,3 +182,24 @@ impl FramingFields {
 
 const UNKNOWN_CODING: Rejection =
     Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_bodies() {
+        for (fields, announced, is_body) in [
+            (&[][..], None, false),
+            (&[("content-length", "0")], Some(Some(0)), false),
+            (&[("content-length", "00")], Some(Some(0)), false),
+            (&[("content-length", "007")], Some(Some(7)), true),
+            (&[("content-length", "99999999999999999999")], Some(Some(u64::MAX)), true),
+            (&[("transfer-encoding", "chunked")], Some(None), true),
+        ] {
+            let request = Request::get("/");
+            let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
+            assert_eq!((request.announced_length(), request.announces_body()), (announced, is_body), "{fields:?}");
+        }
+    }
+}

@@ -55,7 +55,6 @@ pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPar
 pub use log_scope::LogScope;
 pub use plan::BodyPlan;
 pub(crate) use route_match::Reach;
-pub(crate) use values::MayOnlyWrite;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;
@@ -407,7 +406,7 @@ impl Request {
     }
 
     /// Stores a value in the request, in place of any other of its type. A layer uses it to pass a value to handlers
-    /// (the user, the tenant).
+    /// (the user, the tenant). If several layers store the same type, the handler gets the value of the innermost.
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
         let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
         if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
@@ -428,6 +427,16 @@ impl Request {
     #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
+    }
+
+    /// Stores a value that only this layer or handler gets, by [`value_for`](Request::value_for).
+    pub(crate) fn put_for<T: Any + Send + Sync>(&self, owner: &impl Sized, value: T) {
+        self.values.put_for(owner, value);
+    }
+
+    /// Returns the value of this type that this layer or handler has stored for itself.
+    pub(crate) fn value_for<T: Any + Send + Sync>(&self, owner: &impl Sized) -> Option<Arc<T>> {
+        self.values.get_for(owner)
     }
 
     /// Returns the name of the user, if an authenticating layer has stored a [`User`] in the request.

@@ -11,12 +11,29 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// Returns whether the host and the port of an origin, as in the field `Origin`, are those of the request. The
-    /// scheme is not compared, because a proxy may have ended TLS.
+    /// Returns whether an origin, as in the field `Origin`, is `http` or `https` with the host and the port of the
+    /// request. Both schemes are accepted, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
-        let Ok(origin) = std::str::from_utf8(origin) else { return false };
-        let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null` for a page in a sandbox
-        self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
+        // A page in a sandbox has the origin `null`, and an extension has a scheme of its browser.
+        let with_scheme = |scheme: &[u8], port| {
+            let authority = origin.strip_prefix(scheme).filter(|authority| !authority.is_empty());
+            authority.is_some_and(|authority| self.is_own_authority(authority, port))
+        };
+        with_scheme(b"http://", "80") || with_scheme(b"https://", "443")
+    }
+
+    /// Returns whether this is an origin (RFC 6454, section 6.2) in the form that browsers send. They leave out the
+    /// default port of a scheme.
+    pub(crate) fn is_origin(text: &str) -> bool {
+        let Some((scheme, authority)) = text.split_once("://") else { return false };
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_default_port = matches!(scheme, "http" if authority.ends_with(":80"))
+            || matches!(scheme, "https" if authority.ends_with(":443"));
+        !scheme.is_empty()
+            && !authority.is_empty()
+            && scheme.bytes().all(|byte| letter(byte) || b"+-.".contains(&byte))
+            && authority.bytes().all(|byte| letter(byte) || b".-_:[]".contains(&byte))
+            && (!is_default_port || authority.starts_with('[') && !authority.contains("]:"))
     }
 
     /// Returns whether a page of this server, or the user, made the browser send the request, according to
@@ -98,6 +115,10 @@ mod tests {
             (&[("origin", "http://evil.example:8000")], false),
             (&[("origin", "null")], false),
             (&[("origin", "")], false),
+            (&[("origin", "ftp://here:8000")], false),
+            (&[("origin", "chrome-extension://here:8000")], false),
+            (&[("origin", "HTTP://here:8000")], false),
+            (&[("origin", "://here:8000")], false),
             (&[("origin", "http://here:8000"), ("origin", "http://here:8000")], false),
         ] {
             let request = Request::get("/").with_header("host", "here:8000");
@@ -114,6 +135,8 @@ mod tests {
             ("[::1]:80", "http://[::1]", true),
             ("[::1]", "http://[::1]", true),
             ("[::1]", "http://[::2]", false),
+            ("", "http://", false),
+            ("", "file://", false),
         ] {
             let request = Request::get("/").with_header("host", host).with_header("origin", origin);
             assert_eq!(request.check_own_page("").is_ok(), expected, "{origin} at {host}");

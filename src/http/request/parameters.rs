@@ -4,14 +4,17 @@ use http::StatusCode;
 
 use crate::http::error::Error;
 
-/// Fails with 415 if text of this media type is in a charset other than UTF-8 (or ASCII).
-pub(super) fn check_charset(content_type: Option<&str>) -> Result<(), Error> {
+/// Returns content of this media type, decoded from UTF-8. `decoded` is `None` if that failed.
+///
+/// # Errors
+/// 415 if the type has a charset other than UTF-8 (or ASCII), 400 if the content is not UTF-8.
+pub(super) fn text<T>(content_type: Option<&str>, decoded: Option<T>, what: &str) -> Result<T, Error> {
     let is_utf_8 =
         |charset: String| ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
-    match content_type.and_then(charset).is_none_or(is_utf_8) {
-        true => Ok(()),
-        false => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8")),
+    if !content_type.and_then(charset).is_none_or(is_utf_8) {
+        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8"));
     }
+    decoded.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, format!("{what} is not UTF-8")))
 }
 
 /// Returns the parameter `charset` of a media type (RFC 9110, section 8.3.1).

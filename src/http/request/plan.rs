@@ -50,6 +50,8 @@ pub struct BodyPlan {
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
     pub(crate) writer: Option<Box<dyn Write + Send>>,
+    /// The parts of the form that the writer gets. Stored in the request once the handler has accepted it.
+    pub(crate) form: Option<SavedForm>,
     /// Whether there is a layer around the handlers called from now on. It can respond to requests that they reject.
     pub(crate) layered: bool,
     /// Whether a handler has set a limit or a destination, so that the body is needed.
@@ -256,15 +258,14 @@ impl BodyPlan {
         limits: FormDataLimits,
         plan: impl FnMut(&PartHead) -> Result<PartPlan, Error> + Send + 'static,
     ) -> Result<(), Error> {
-        let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
-        if !has_length && request.header("transfer-encoding").is_none() {
-            request.put(SavedForm::default());
+        if !request.announces_body() {
+            self.form = Some(SavedForm::default());
             return Ok(());
         }
         let content_type = request.header("content-type").unwrap_or_default();
         let (sink, saved) = FormSink::new(content_type, limits, Box::new(plan))?;
-        request.put(saved);
         self.save_to(sink);
+        self.form = Some(saved);
         Ok(())
     }
 

@@ -9,8 +9,7 @@ use http::StatusCode;
 use super::body::BodyReader;
 use super::form::Form;
 use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
-use super::parameters::check_charset;
-use super::{Request, new_file};
+use super::{Request, new_file, parameters};
 use crate::http::error::Error;
 
 /// Reading the body.
@@ -29,12 +28,11 @@ impl Request {
     /// # Errors
     /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
-        check_charset(self.header("content-type"))?;
-        let text = match self.bytes()? {
+        let decoded = match self.bytes()? {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
             Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
         };
-        text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
+        parameters::text(self.header("content-type"), decoded, "the body")
     }
 
     /// Gives the body a name on the disk, and returns its length in bytes. A spooled body is hard-linked, not copied:

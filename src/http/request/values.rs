@@ -1,4 +1,6 @@
-//! Values stored in a request, from the layer that sets them to the handler that reads them: one of each type.
+//! Values stored in a request, from the layer that sets them to the handler that reads them: one of each type. A layer
+//! or handler of which a request can pass several keeps its own state by itself as the owner, so that none takes the
+//! state of another.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -137,6 +139,7 @@ pub enum Access {
 pub struct Permissions {
     key: String,
     login_may_help: bool,
+    reads_nothing: bool,
     judge: Box<Judge>,
     /// Decides about a folder with everything below it. `None`: `judge` of the folder decides.
     judge_beneath: Option<Box<Judge>>,
@@ -152,7 +155,8 @@ impl Permissions {
     /// as `/a.txt.gz` and `/a.txt`, the closure is called for each.
     pub fn new(key: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
         let judge = Box::new(judge);
-        Permissions { key: key.into(), login_may_help: false, judge, judge_beneath: None, outer: None }
+        let (login_may_help, reads_nothing) = (false, false);
+        Permissions { key: key.into(), login_may_help, reads_nothing, judge, judge_beneath: None, outer: None }
     }
 
     /// Sets a closure that decides whether an access to a path and to everything below it is allowed, as needed for
@@ -166,6 +170,7 @@ impl Permissions {
     pub fn within(mut self, outer: Arc<Permissions>) -> Permissions {
         self.key = format!("{}\0{}", outer.key, self.key);
         self.login_may_help |= outer.login_may_help;
+        self.reads_nothing |= outer.reads_nothing;
         self.outer = Some(outer);
         self
     }
@@ -175,6 +180,17 @@ impl Permissions {
     pub fn login_may_help(mut self, may: bool) -> Permissions {
         self.login_may_help = may;
         self
+    }
+
+    /// Marks a request whose user can write but not read at its path. Only handlers that serve writers are called for
+    /// it, and only responses for writers are sent. An inner layer cannot undo this.
+    pub(crate) fn for_writers(self, is_for_writers: bool) -> Permissions {
+        Permissions { reads_nothing: self.reads_nothing | is_for_writers, ..self }
+    }
+
+    /// See [`for_writers`](Permissions::for_writers).
+    pub(crate) fn are_for_writers(&self) -> bool {
+        self.reads_nothing
     }
 
     /// Returns the key: two requests with the same key have the same permissions.
@@ -202,31 +218,40 @@ impl Permissions {
     }
 }
 
-/// Whether the user can write but not read at the path of the request. Stored in the request by
-/// [`layers::PathRights`](crate::layers::PathRights). If true, only handlers that serve writers are called, and only
-/// responses for writers are sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MayOnlyWrite(pub(crate) bool);
-
 impl fmt::Debug for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permissions").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
-/// One value per type. Without values, as in most requests, it uses one word.
+/// One value per type and owner. Without values, as in most requests, it uses one word.
 #[derive(Default)]
 pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
 
 /// There are so few values that a linear search is as fast as a map.
-type Value = (TypeId, Arc<dyn Any + Send + Sync>);
+type Value = (Key, Arc<dyn Any + Send + Sync>);
+
+/// The type of a value, and the address of the layer or handler that has it for itself. The address is 0 for a value
+/// that all share.
+type Key = (TypeId, usize);
+
+fn key_of<T: Any>(owner: Option<&impl Sized>) -> Key {
+    (TypeId::of::<T>(), owner.map_or(0, |owner| std::ptr::from_ref(owner).addr()))
+}
 
 impl Values {
     pub(crate) fn put<T: Any + Send + Sync>(&self, value: T) {
+        self.insert(key_of::<T>(None::<&()>), Arc::new(value));
+    }
+
+    pub(crate) fn put_for<T: Any + Send + Sync>(&self, owner: &impl Sized, value: T) {
+        self.insert(key_of::<T>(Some(owner)), Arc::new(value));
+    }
+
+    fn insert(&self, key: Key, value: Arc<dyn Any + Send + Sync>) {
         let mut values = lock(self.0.get_or_init(Default::default));
-        let kind = TypeId::of::<T>();
-        values.retain(|(known, _)| *known != kind);
-        values.push((kind, Arc::new(value)));
+        values.retain(|(known, _)| *known != key);
+        values.push((key, value));
     }
 
     /// Returns a copy with the same values.
@@ -248,13 +273,17 @@ impl Values {
 
     #[inline]
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.0.get().and_then(|values| find(values))
+        self.0.get().and_then(|values| find(values, key_of::<T>(None::<&()>)))
+    }
+
+    pub(crate) fn get_for<T: Any + Send + Sync>(&self, owner: &impl Sized) -> Option<Arc<T>> {
+        self.0.get().and_then(|values| find(values, key_of::<T>(Some(owner))))
     }
 }
 
 #[inline(never)]
-fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>) -> Option<Arc<T>> {
+fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>, key: Key) -> Option<Arc<T>> {
     let values = lock(values);
-    let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());
+    let found = values.iter().find(|(known, _)| *known == key);
     found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
 }

@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use super::Cookie;
 use crate::http::request::Request;
+use crate::metadata::check_secret;
 
 /// The secret with which cookies are signed or encrypted ([`Cookie::signed`], [`Cookie::encrypted`]).
 ///
@@ -69,19 +70,21 @@ impl CookieKey {
     }
 
     /// Derives a key from the secret in this file. If the file does not exist, it is created with a random secret,
-    /// readable by this user only. The permissions of an existing file are not checked: every user who can read it can
-    /// make cookies.
+    /// readable by this user only. If every user of the system can read the file, and so make cookies, a warning is
+    /// logged.
     ///
     /// # Errors
     /// If it cannot be read or created, or has fewer than 32 bytes.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<CookieKey> {
         let path = path.as_ref();
-        match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create_secret(path)?,
-            Err(error) => return Err(error),
-            Ok(_) => {}
+        if let Err(error) = fs::metadata(path) {
+            match error.kind() {
+                io::ErrorKind::NotFound => create_secret(path)?,
+                _ => return Err(error),
+            }
         }
-        CookieKey::from_secret(std::fs::read(path)?)
+        check_secret(path);
+        CookieKey::from_secret(fs::read(path)?)
     }
 
     /// Returns the value of the first cookie with this name that was created by [`Cookie::signed`] with this key.

@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,8 +18,8 @@ use super::prepared::{BYTES, HTML, PreparedFields, TEXT};
 use super::{Response, Result};
 use crate::http::error::Error;
 use crate::http::etag::ETag;
-use crate::http::file_times::{FileTime, FileTimes};
 use crate::http::media_type::media_type_of;
+use crate::metadata::FileTimes;
 use crate::tcp::SharedBytes;
 
 /// Responses of each kind.
@@ -88,11 +88,7 @@ impl Response {
     /// Adds the validators that identify this state of the file: no later state can have the same (RFC 9110, section
     /// 8.8.1).
     fn with_validators_of(mut self, found: &Metadata, now: SystemTime) -> Result<Response> {
-        let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
-        let times = FileTimes {
-            modified: time(found.mtime(), found.mtime_nsec()),
-            changed: time(found.ctime(), found.ctime_nsec()),
-        };
+        let times = FileTimes::of(found);
         if !times.are_recent(now) {
             let FileTimes { modified, changed } = times;
             let [modified, changed] = [modified, changed].map(|time| format!("{:x}.{:x}", time.seconds, time.nanos));

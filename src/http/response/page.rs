@@ -22,9 +22,7 @@ impl From<&Error> for Response {
 
 fn plain(error: &Error) -> Response {
     match error.status() {
-        status @ (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) => {
-            Response::new(status)
-        }
+        status if status::has_no_content(status) => Response::new(status),
         status if status.as_u16() < 400 && error.message().is_none() => Response::new(status),
         status => Response::html(status::page(status, error.message())),
     }

@@ -24,6 +24,7 @@ use crate::http::request::Request;
 use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
 use crate::http::response::{Instead, OnSent, Response};
+use crate::http::status::{ends_with_its_head, has_no_content};
 use crate::tcp::{Output, Piece, SharedBytes};
 use byteranges::Byteranges;
 use head::{ResponseHead, ResponseLength};
@@ -115,7 +116,7 @@ impl Checked {
 pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
     let (mut response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);
-    let has_body = *context.request.method() != Method::HEAD && may_have_body(response.status);
+    let has_body = *context.request.method() != Method::HEAD && !has_no_content(response.status);
     let keep_alive = context.keep_alive && !response.close && !(has_body && length == ResponseLength::UntilClose);
     let head = ResponseHead {
         response: &response,
@@ -163,7 +164,7 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
     // A handler's own `do_head` can set the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
-    (declared_length != length && !describes_get && may_have_body(status))
+    (declared_length != length && !describes_get && !has_no_content(status))
         .then(|| Error::from(format!("the Content-Length is {declared_length}, and the body has {length} bytes")))
 }
 
@@ -340,17 +341,11 @@ fn advertises_ranges(response: &Response) -> bool {
         && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
 }
 
-/// Returns whether responses with this status can have a body (RFC 9110, section 6.4.1). A response to HEAD has none
-/// either, but has the fields of the response to GET.
-fn may_have_body(status: StatusCode) -> bool {
-    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
 /// Determines how the length of the body is sent (RFC 9110, section 8.6, and RFC 9112, section 6).
 fn response_length(response: &Response, selection: &Selection, request: &Request) -> ResponseLength {
     match (response.status, selection) {
-        (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => ResponseLength::Omitted,
-        (StatusCode::RESET_CONTENT, _) => ResponseLength::Known(0),
+        (status, _) if ends_with_its_head(&Method::GET, status) => ResponseLength::Omitted,
+        (status, _) if has_no_content(status) => ResponseLength::Known(0),
         (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
         (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
         // If both are known they are equal, except for HEAD without a body (see `response_fault`).

@@ -547,3 +547,16 @@ fn a_writer_can_query_upload_progress() {
         assert_eq!((found.status().as_u16(), found.header("etag")), (expected, None), "{target}");
     }
 }
+
+/// Of several layers, each must allow an access, also to a handler that checks no rights itself.
+#[test]
+fn an_inner_layer_gives_no_rights_that_an_outer_one_denies() {
+    let secret = || handler_fn(|_| Ok(Response::text("secret")));
+    for (inner, outer) in [("/=*:all", "/=*:write"), ("/=*:write", "/=*:all"), ("/=*:write", "/=*:write")] {
+        let http = Http::new(secret().layer(rights(&[inner])).layer(rights(&[outer])));
+        let request = Request::get("/").with_header("accept", "text/html");
+        for _ in 0..2 {
+            assert_eq!(http.respond(&request).status(), 403, "{inner} in {outer}");
+        }
+    }
+}

@@ -152,6 +152,12 @@ impl Sessions {
         now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
     }
 
+    /// Gives handlers the session, and keeps it for this layer: a layer inside this one may have another session.
+    fn provide(&self, request: &Request, session: Session) {
+        request.put(session.clone());
+        request.put_for(self, session);
+    }
+
     /// Stores the handler's changes. Returns the cookie, if it has to be set.
     fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
         let now = request.now();
@@ -225,11 +231,11 @@ impl Layer for Sessions {
             if let Some(record) = self.load(&id, request.now())? {
                 let session = Session::existing(id, record);
                 session.user().into_iter().for_each(|user| request.put(user));
-                request.put(session);
+                self.provide(request, session);
                 return Ok(());
             }
         }
-        request.put(Session::default());
+        self.provide(request, Session::default());
         Ok(())
     }
 
@@ -238,7 +244,7 @@ impl Layer for Sessions {
         if result.as_ref().is_ok_and(Response::is_to_wait) {
             return result; // no response is sent yet that could set the cookie; the request is handled again
         }
-        let Some(session) = request.value::<Session>() else { return result };
+        let Some(session) = request.value_for::<Session>(self) else { return result };
         let Some(cookie) = self.save(request, &session)? else { return result };
         match result {
             Ok(response) => Ok(response.with_cookie(cookie)),
@@ -251,7 +257,7 @@ impl Layer for Sessions {
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
-        let exists = request.value::<Session>().is_some_and(|session| session.exists());
+        let exists = request.value_for::<Session>(self).is_some_and(|session| session.exists());
         if exists || response.header("set-cookie").is_some() { kept_private(response) } else { response }
     }
 }

@@ -471,3 +471,24 @@ fn a_store_that_fails_is_an_error() {
     assert_eq!(Browser::new(&http).ask(Request::get("/?a=1")).status(), 500);
     assert_eq!(Http::new(app()).respond(&Request::get("/")).status(), 500, "a handler without the layer must fail");
 }
+
+/// Each of two layers stores its own session. A handler gets the session of the layer next to it.
+#[test]
+fn nested_layers_have_sessions_of_their_own() {
+    let between = crate::layer_fn(|request: &Request, next: Next<'_>| {
+        Session::of(request)?.insert("outer", "o")?;
+        next.run(request)
+    });
+    let layer = |name: &str| Sessions::new(MemorySessions::new()).cookie_name(name);
+    let http = Http::new(app().layer(layer("inner")).layer(between).layer(layer("outer")));
+    let sent = http.respond(&Request::get("/?inner=i"));
+    let mut cookies: Vec<_> =
+        sent.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    cookies.sort();
+    let names: Vec<_> = cookies.iter().map(|cookie| cookie.split('=').next().unwrap()).collect();
+    assert_eq!(names, ["inner", "outer"], "{sent:?}");
+    let cookies: Vec<_> = cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect();
+    let again = http.respond(&Request::get("/?get=inner&get=outer").with_header("cookie", cookies.join("; ")));
+    assert_eq!(again.text(), "i, none");
+    assert_eq!(again.header("cache-control"), Some("private"), "{again:?}");
+}

@@ -3,7 +3,6 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
 use crate::layers::lock;
+use crate::metadata::Stamp;
 
 /// The source of the users.
 pub struct Source {
@@ -31,17 +31,7 @@ struct Seen {
     said: Option<String>,
 }
 
-/// Identifies a content: another content has another stamp.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64, u64),
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 const MAX_SIZE: u64 = 16 << 20;
-/// File system clocks tick every 1 to 10 ms.
-const TICK: Duration = Duration::from_millis(20);
 
 impl Source {
     pub fn open(path: &Path) -> io::Result<Source> {
@@ -95,12 +85,12 @@ impl Source {
     /// Returns the new users, if the file has changed.
     fn look(&self) -> Option<Arc<Table>> {
         let mut seen = lock(&self.seen);
-        let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
-        if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
+        let found = std::fs::metadata(&self.path).ok().as_ref().and_then(settled);
+        if found.is_some() && found == seen.stamp {
             return None;
         }
         // A file that could not be read is read again only after a change.
-        seen.stamp = found.ok().filter(|found| !found.is_recent());
+        seen.stamp = found;
         match read(&self.path) {
             Ok((stamp, table)) => {
                 // While `seen` is locked: otherwise an earlier check could replace a newer table.
@@ -128,14 +118,14 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
         return Err(invalid("this is not a file of users".into())); // checked before opening: opening a FIFO would wait
     }
     let file = File::open(path).map_err(named)?;
-    let stamp = Stamp::of(&file.metadata().map_err(named)?);
+    let stamp = settled(&file.metadata().map_err(named)?);
     let mut text = String::new();
     file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(named)?;
     if text.len() as u64 > MAX_SIZE {
         return Err(invalid("it is longer than 16 MiB".into()));
     }
     let table = Table::parse(&text).map_err(invalid)?;
-    Ok((Some(stamp).filter(|stamp| !stamp.is_recent()), table))
+    Ok((stamp, table))
 }
 
 /// Returns the error with the path before it and without the system's error number.
@@ -145,19 +135,8 @@ fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {text}", path.display()))
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            file: (metadata.dev(), metadata.ino(), metadata.size()),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    fn is_recent(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (seconds, nanos) = self.changed;
-        let changed = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
-        changed.saturating_add(TICK) >= now
-    }
+/// Returns the stamp of a file, unless another change could have the same.
+fn settled(found: &Metadata) -> Option<Stamp> {
+    let stamp = Stamp::of(found);
+    (!stamp.times.are_recent(SystemTime::now())).then_some(stamp)
 }

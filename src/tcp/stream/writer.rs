@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::Sink;
 use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "proxy")]
+use crate::tcp::sys;
 use crate::tcp::sys::Socket;
 
 /// The writing half of a [`Stream`](super::Stream), for a thread other than the reading thread.
@@ -41,6 +43,15 @@ impl StreamWriter {
             let _ = self.sink.finish(&[]); // on an error, the client sees that it was cut off
         }
         self.socket.shutdown(how)
+    }
+}
+
+#[cfg(feature = "proxy")]
+impl StreamWriter {
+    /// Resets the connection at once, so that the client sees that it was cut off. Threads that read or write stop.
+    pub(crate) fn cut_off(&self) {
+        self.sink.end_reading();
+        sys::cut_off(&*self.socket);
     }
 }
 

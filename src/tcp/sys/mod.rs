@@ -98,7 +98,8 @@ pub fn wait_until_ready(stream: &impl AsFd, what: PollFlags, limit: Option<Durat
 }
 
 /// Ends a socket both ways, and resets it when it is closed.
-fn end_both_ways(socket: &Socket) {
+fn end_both_ways(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
     let _ = socket.set_linger(Some(Duration::ZERO));
     let _ = socket.shutdown(Shutdown::Both);
 }

@@ -15,7 +15,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketType, acceptfrom,
     getpeername, getsockname, recvmsg, sockopt,
 };
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, SockRef};
 
 /// The call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
@@ -75,7 +75,7 @@ pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
 /// Closes a socket in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread
 /// that writes gets an error. Closing the socket then resets the connection, so the client sees that the response was
 /// interrupted, unless all written bytes have arrived.
-pub fn cut_off(socket: &Socket) {
+pub fn cut_off(socket: &impl AsFd) {
     super::end_both_ways(socket);
 }
 

@@ -89,10 +89,9 @@ impl SavedPart {
     /// Returns the content as text, if it was [kept](PartPlan::keep).
     ///
     /// # Errors
-    /// 400 if it is not UTF-8 or was not kept.
+    /// 400 if it is not UTF-8 or was not kept; 415 if its Content-Type has a charset other than UTF-8 (or ASCII).
     pub fn text(&self) -> Result<&str, Error> {
-        let text = self.kept.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-        text.ok_or_else(|| super::bad_request("a field of the form is not UTF-8"))
+        self.head.text(self.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()))
     }
 
     /// Returns the content, if it was [kept](PartPlan::keep).
@@ -368,6 +367,55 @@ mod tests {
             _ => Ok(PartPlan::keep()),
         };
         FormSink::new("multipart/form-data; boundary=x", limits, Box::new(plan)).unwrap()
+    }
+
+    /// Text has the same statuses as [`Part::text`](super::super::Part::text).
+    #[test]
+    fn text_in_another_charset_is_rejected() {
+        for (content_type, content, expected) in [
+            ("", "v", Ok("v")),
+            ("Content-Type: text/plain; charset=\"UTF-8\"\r\n", "v", Ok("v")),
+            ("Content-Type: text/plain; charset=iso-8859-1\r\n", "v", Err(415)),
+            ("", "\u{fffd}", Err(400)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+            let head = format!("--x\r\nContent-Disposition: form-data; name=\"n\"\r\n{content_type}\r\n");
+            let content = if content == "\u{fffd}" { b"\xff".as_slice() } else { content.as_bytes() };
+            [head.as_bytes(), content, b"\r\n--x--"].iter().for_each(|piece| sink.write_all(piece).unwrap());
+            drop(sink);
+            let parts = saved.take().unwrap();
+            let text = parts[0].text().map_err(|error| error.status().as_u16());
+            assert_eq!(text, expected, "{content_type:?}");
+        }
+    }
+
+    /// A layer gets the form that it planned, even if a handler inside it planned another one and rejected the request.
+    #[test]
+    fn a_rejecting_handler_leaves_the_form_of_a_layer() {
+        use crate::testing::{self, TestRequest};
+        use crate::{BodyPlan, Layer, Method, Next, Request, RequestHandler, Response};
+        struct Keeps;
+        impl Layer for Keeps {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+                plan.limit(1000).save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
+            }
+
+            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response, Error> {
+                let status = next.run(request).unwrap_err().status();
+                Ok(Response::text(format!("{} {status}", request.saved_form()?[0].text()?)))
+            }
+        }
+        struct Rejects;
+        impl RequestHandler for Rejects {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+                plan.save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::skip()))?;
+                Err(Error::new(StatusCode::FORBIDDEN, "no"))
+            }
+        }
+        let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
+        let sent = testing::serve(Rejects.layer(Keeps)).send(form.with_body(BODY));
+        assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -1,6 +1,11 @@
-//! Decides which validators the times of a file allow. A date or tag is sent only when no later change of the file can
-//! have the same date or tag (RFC 9110, section 8.8.1). Used by `Response::file` and by `files`. It reads no clock.
+//! The meaning of a file's metadata: whether its content can change without a trace, which validators its times allow,
+//! and who can read it. Below all floors. It reads no clock.
+//!
+//! A date or tag is sent only when no later change of the file can have the same date or tag (RFC 9110, section 8.8.1).
+//! In the same way, a file is read again until no later change can have the same [`Stamp`].
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest time in which two changes can have the same timestamp, if timestamps have nanoseconds. It is zero for
@@ -19,14 +24,53 @@ pub(crate) struct FileTime {
 }
 
 /// The times of a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileTimes {
     pub(crate) modified: FileTime,
     /// ctime: the last change of content or inode; users cannot set it.
     pub(crate) changed: FileTime,
 }
 
+/// Identifies the content of a file that is not [recent](FileTimes::are_recent): other content has another stamp.
+#[cfg(any(feature = "tls", feature = "users"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Device, inode and size.
+    file: (u64, u64, u64),
+    pub(crate) times: FileTimes,
+}
+
+#[cfg(any(feature = "tls", feature = "users"))]
+impl Stamp {
+    pub(crate) fn of(found: &Metadata) -> Stamp {
+        Stamp { file: (found.dev(), found.ino(), found.size()), times: FileTimes::of(found) }
+    }
+}
+
+/// Logs a warning if every user of the system can read or change this file with a secret: a key or a password.
+#[cfg(any(feature = "cookies", feature = "tls"))]
+pub(crate) fn check_secret(path: &std::path::Path) {
+    // An error is reported where the file is read.
+    if std::fs::metadata(path).is_ok_and(|found| is_exposed(found.mode())) {
+        let path = path.display();
+        log::warn!("every user of this system has access to the secret in {path}; 'chmod o= {path}' prevents that");
+    }
+}
+
+#[cfg(any(feature = "cookies", feature = "tls"))]
+fn is_exposed(mode: u32) -> bool {
+    mode & 0o006 != 0
+}
+
 impl FileTimes {
+    pub(crate) fn of(found: &Metadata) -> FileTimes {
+        let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
+        FileTimes {
+            modified: time(found.mtime(), found.mtime_nsec()),
+            changed: time(found.ctime(), found.ctime_nsec()),
+        }
+    }
+
     /// Returns the date to send, without regard to `until_dated`: the ctime if the mtime is in the future, because
     /// Last-Modified must not be (section 8.8.2.1).
     pub(crate) fn date(&self, now: SystemTime) -> FileTime {
@@ -99,6 +143,14 @@ impl From<SystemTime> for FileTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(feature = "cookies", feature = "tls"))]
+    #[test]
+    fn exposed_secrets_are_recognized() {
+        for (mode, expected) in [(0o100_600, false), (0o100_640, false), (0o100_644, true), (0o100_602, true)] {
+            assert_eq!(is_exposed(mode), expected, "{mode:o}");
+        }
+    }
 
     #[test]
     fn recent_changes_are_recognized() {

@@ -172,16 +172,19 @@ macro_rules! all_call {
     )*};
 }
 
-/// Implements `Debug` for a type whose content says nothing or is secret: `Name(..)`.
-macro_rules! opaque {
-    ($name:ident $(<$parameter:ident>)?) => {
-        impl$(<$parameter>)? std::fmt::Debug for $name$(<$parameter>)? {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
+/// Implements `Default` by `new`.
+macro_rules! default_is_new {
+    ($name:ident) => {
+        impl Default for $name {
+            fn default() -> $name {
+                $name::new()
             }
         }
     };
 }
+
+#[macro_use]
+mod opaque; // `Debug`
 
 mod defaults;
 mod files;

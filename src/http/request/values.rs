@@ -208,11 +208,7 @@ impl Permissions {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MayOnlyWrite(pub(crate) bool);
 
-impl fmt::Debug for Permissions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permissions").field("key", &self.key).finish_non_exhaustive()
-    }
-}
+opaque!(Permissions { key });
 
 /// One value per type. Without values, as in most requests, it uses one word.
 #[derive(Default)]

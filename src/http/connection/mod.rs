@@ -60,10 +60,8 @@ enum State {
     /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
     /// permit).
     BeforeBody(Box<UnacceptedRequest>),
-    /// A body is being received.
+    /// A body is being received. Part of it may have to be written to disk (with a permit).
     ReadingBody(Box<PartialRequest>),
-    /// Part of a body is to be written to disk (with a permit).
-    SpoolingBody(Box<PartialRequest>),
     /// A request is complete; the handler is to be called (with a permit).
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read with a permit).
@@ -122,7 +120,6 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::Closing { .. }, _) => Next::Close,
             (State::Upgrading(_), _) => Next::Close, // the connection only waits for a thread
             (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
-            (State::SpoolingBody(partial), Some(may_block)) => self.spool_body(partial, may_block, turn),
             (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
             (State::Streaming(streaming), Some(may_block)) => self.stream_body(streaming, may_block, turn),
             (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
@@ -163,23 +160,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // The request has values stored by a handler, or a body in a file that may be large: dropping them can block.
-        matches!(
-            self.state,
-            State::Streaming(_)
-                | State::Handling(_)
-                | State::BeforeBody(_)
-                | State::ReadingBody(_)
-                | State::SpoolingBody(_)
-                | State::Rejecting(_)
-                | State::Ended(_)
-                | State::PushedEnd(_)
-                | State::Closing { .. }
-                | State::Pushed(_)
-                | State::CallingSender(_)
-                | State::Waiting(_)
-                | State::Upgrading(_)
-        )
+        // Requests have values stored by a handler, or a body in a file that may be large: dropping them can block.
+        !matches!(self.state, State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_))
     }
 }
 
@@ -188,7 +170,7 @@ impl<H> HttpConnection<H> {
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
-            State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
+            State::ReadingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
             State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
@@ -206,6 +188,12 @@ impl<H> HttpConnection<H> {
             State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
             _ => Next::Handle,
         }
+    }
+
+    /// Waits on in this state, with its time limit.
+    fn wait_on(&mut self, state: State) -> Next {
+        self.state = state;
+        Next::Unchanged
     }
 
     fn take_state(&mut self) -> State {

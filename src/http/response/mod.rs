@@ -88,11 +88,7 @@ impl Response {
     ///
     /// A number that is not a final status (below 200, above 599: RFC 9110, section 15) is an error: the response is
     /// sent as a 500.
-    pub fn new<S>(status: S) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn new(status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Response {
         Response::of(ResponseBody::Static(b"")).with_status(status)
     }
 
@@ -103,11 +99,7 @@ impl Response {
     }
 
     /// Sets the status.
-    pub fn with_status<S>(mut self, status: S) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn with_status(mut self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Response {
         if let Some(rare) = &mut self.rare {
             rare.reason = None;
         }

@@ -282,11 +282,7 @@ impl<T> fmt::Display for Refused<T> {
     }
 }
 
-impl<T> fmt::Debug for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Refused(..)")
-    }
-}
+opaque!(Refused<T>);
 
 impl<T> std::error::Error for Refused<T> {}
 
@@ -294,8 +290,4 @@ opaque!(Jobs<T> { len() });
 
 opaque!(Stop { is_set() });
 
-impl fmt::Debug for OnStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnStop(..)")
-    }
-}
+opaque!(OnStop);

@@ -272,11 +272,7 @@ impl LineSender {
     }
 }
 
-impl fmt::Debug for LineSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LineSender(..)")
-    }
-}
+opaque!(LineSender);
 
 /// The reason for which a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::request::{Request, SavedForm};
 use crate::http::responder::log_rejection;
-use crate::http::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{MayBlock, Next, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -93,17 +92,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let placeholder = Request::new(method, "/").expect("a slash is a valid target");
         let error = Error::from_rejection(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
-        let page = self.responder().page(None, &error, &placeholder);
-        let config = self.config();
-        let context = ResponseContext {
-            request: &placeholder,
-            keep_alive: false,
-            now: turn.wall,
-            server: config.server.as_ref(),
-            fields: &config.fields,
-            page: &|_| Checked::internal_error(),
-        };
-        let encoded = encode(page, &context, turn.output);
+        let page = self.service.page(None, &error, &placeholder);
+        let encoded = self.service.encode(page, &placeholder, false, turn.wall, turn.output);
         let (status, bytes) = (encoded.status, encoded.length);
         let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };
         self.log_record(&LogRecord::of_line(turn.client, &line, &completed));

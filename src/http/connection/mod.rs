@@ -21,7 +21,7 @@ use http::{Method, StatusCode};
 
 use super::config::HttpConfig;
 use super::error::Error;
-use super::handler::{Chain, Completed, LogRecord, RequestHandler};
+use super::handler::{Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
 use super::request::arriving::Progress;
@@ -29,7 +29,7 @@ use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::responder::{Responder, Service, panic_message, rewritten};
+use super::responder::{Service, panic_message, rewritten};
 use super::response::{Instead, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
@@ -356,7 +356,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(connect) => connect(request),
             None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // `misdirected` has rejected it
         };
-        let responded = self.responder().respond_by(request, connect, may_block);
+        let responded = self.service.respond_by(request, connect, may_block);
         self.send_responded(exchange, responded, turn)
     }
 
@@ -377,7 +377,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 turn.handler_begins(name);
             }
         };
-        self.responder().respond(request, &begins, may_block)
+        self.service.respond(request, &begins, may_block)
     }
 
     #[inline]
@@ -401,13 +401,9 @@ impl<H: RequestHandler> HttpConnection<H> {
 
 /// Calls of the handler.
 impl<H: RequestHandler> HttpConnection<H> {
-    fn responder(&self) -> Responder<'_, H> {
-        self.service.responder()
-    }
-
     /// Returns the page of an error that did not come from the handler.
     fn page(&self, request: &Request, error: &Error) -> Checked {
-        self.responder().page(Some(request), error, request)
+        self.service.page(Some(request), error, request)
     }
 
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
@@ -431,7 +427,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
         // A panic in a hook that logs does not affect the response, which is complete.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service.chain().log_request(record))) {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
             log::error!("{named}: log_request panicked: {}", panic_message(&*panic));

@@ -53,13 +53,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
-        let responder = self.responder();
+        let service = &self.service;
         let mut plan = BodyPlan::default();
-        let accepts =
-            match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan, may_block)) {
-                Ok(accepts) => accepts,
-                Err(panicked) => return self.close_with(exchange, &panicked, turn),
-            };
+        let accepts = match catch_panic(&exchange.request, || service.accepts(&exchange.request, &mut plan, may_block))
+        {
+            Ok(accepts) => accepts,
+            Err(panicked) => return self.close_with(exchange, &panicked, turn),
+        };
         if !plan.is_to_be_received(accepts, framing.body.known()) {
             return self.decline_body(exchange, head_length, may_block, turn);
         }

@@ -183,6 +183,19 @@ macro_rules! default_is_new {
     };
 }
 
+/// Implements `IntoProtocol` for a type that is a protocol itself.
+macro_rules! into_itself {
+    ($name:ident $(<$handler:ident: $bound:ident>)?) => {
+        impl$(<$handler: $bound>)? IntoProtocol for $name$(<$handler>)? {
+            type Protocol = $name$(<$handler>)?;
+
+            fn into_protocol(self) -> Self::Protocol {
+                self
+            }
+        }
+    };
+}
+
 #[macro_use]
 mod opaque; // `Debug`
 

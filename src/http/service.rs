@@ -355,13 +355,7 @@ impl<H: RequestHandler> Protocol for Http<H> {
     }
 }
 
-impl<H: RequestHandler> IntoProtocol for Http<H> {
-    type Protocol = Http<H>;
-
-    fn into_protocol(self) -> Http<H> {
-        self
-    }
-}
+into_itself!(Http<H: RequestHandler>);
 
 impl<H: RequestHandler> IntoProtocol for H {
     type Protocol = Http<H>;

@@ -247,13 +247,7 @@ impl Protocol for Protected {
     }
 }
 
-impl IntoProtocol for Protected {
-    type Protocol = Protected;
-
-    fn into_protocol(self) -> Protected {
-        self
-    }
-}
+into_itself!(Protected);
 
 opaque!(Tls { sources });
 

@@ -101,13 +101,7 @@ impl Protocol for ProxyProtocol {
     }
 }
 
-impl IntoProtocol for ProxyProtocol {
-    type Protocol = ProxyProtocol;
-
-    fn into_protocol(self) -> ProxyProtocol {
-        self
-    }
-}
+into_itself!(ProxyProtocol);
 
 /// A connection from a trusted proxy.
 struct Proxied {

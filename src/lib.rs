@@ -172,16 +172,32 @@ macro_rules! all_call {
     )*};
 }
 
-/// Implements `Debug` for a type whose content says nothing or is secret: `Name(..)`.
-macro_rules! opaque {
-    ($name:ident $(<$parameter:ident>)?) => {
-        impl$(<$parameter>)? std::fmt::Debug for $name$(<$parameter>)? {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
+/// Implements `Default` by `new`.
+macro_rules! default_is_new {
+    ($name:ident) => {
+        impl Default for $name {
+            fn default() -> $name {
+                $name::new()
             }
         }
     };
 }
+
+/// Implements `IntoProtocol` for a type that is a protocol itself.
+macro_rules! into_itself {
+    ($name:ident $(<$handler:ident: $bound:ident>)?) => {
+        impl$(<$handler: $bound>)? IntoProtocol for $name$(<$handler>)? {
+            type Protocol = $name$(<$handler>)?;
+
+            fn into_protocol(self) -> Self::Protocol {
+                self
+            }
+        }
+    };
+}
+
+#[macro_use]
+mod opaque; // `Debug`
 
 mod defaults;
 mod files;

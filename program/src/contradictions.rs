@@ -1,6 +1,6 @@
 //! Rejects options that exclude each other, or that have no effect without others, because the server would not behave
-//! as the user intended. Called by `lib`. Checks within one topic are in its module: `taking`, `guard`, `encryption`,
-//! `listening`.
+//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `taking`, `guard`,
+//! `encryption`, `listening`.
 
 use crate::address::BindAddress;
 use crate::error::CliError;
@@ -19,9 +19,8 @@ pub fn check(
     if options.starting.confine && has_application {
         return refused("--confine is for folders only: an application reads files that no option names".to_owned());
     }
-    let is_without = |(_, is_given, _, is_there): &&(&str, bool, &str, bool)| *is_given && !is_there;
-    if let Some((name, _, other, _)) = needs(options, places, addresses).iter().find(is_without) {
-        return refused(format!("{name} has no effect without {other}"));
+    if let Some((name, needed)) = without_effect(options, places, addresses) {
+        return refused(format!("{name} has no effect without {needed}"));
     }
     if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
         return refused(format!("{name} and {other} contradict each other: {why}"));
@@ -33,52 +32,60 @@ pub fn check(
     Ok(())
 }
 
-/// Rejects an option that is given without the option that it needs.
-fn needs(
-    options: &Options,
-    places: &[Place],
-    addresses: &[BindAddress],
-) -> Vec<(&'static str, bool, &'static str, bool)> {
-    let Options { serving, limits, listening, starting, .. } = options;
-    let has_folder = places.iter().any(|place| !place.path.is_file());
+/// Returns an option that is given, and what it needs if that is missing.
+fn without_effect(options: &Options, places: &[Place], addresses: &[BindAddress]) -> Option<(String, &'static str)> {
+    let Options { limits, given, .. } = options;
+    let is_given = |name: &str| given.contains(name);
+    let has_ip = addresses.iter().any(|address| address.socket.is_none());
     let has_url = addresses.iter().any(|address| !address.is_unix());
-    let has_unix = addresses.iter().any(BindAddress::is_unix);
-    let may_have_unix = addresses.iter().any(|address| address.socket.is_some());
-    let may_have_ipv6 = addresses.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
+    let has_ipv6 = addresses.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
     let keeps = limits.keep_alive != Some(false);
-    let waits = limits.queue_limit != Some(0);
-    let has_proxies = !listening.proxy_protocol.is_empty();
-    let (folder, ip) = ("a folder to serve", "an IP address to listen on");
-    vec![
-        ("--spa", serving.spa.is_some(), folder, has_folder),
-        ("--clean-urls", serving.clean_urls, folder, has_folder),
-        ("--webdav", serving.webdav, folder, has_folder),
-        ("--archive", serving.archive, folder, has_folder),
-        ("--archives", limits.archives.is_some(), "--archive", serving.archive),
-        ("--archive-depth", limits.archive_depth.is_some(), "--archive", serving.archive),
-        ("--archive-entries", limits.archive_entries.is_some(), "--archive", serving.archive),
-        ("--compress-from", limits.compress_from.is_some(), "--compress", serving.compress),
-        ("--compress-to", limits.compress_to.is_some(), "--compress", serving.compress),
-        ("--compressions", limits.compressions.is_some(), "--compress", serving.compress),
-        ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
-        ("--max-requests", is_set(limits.max_requests), "--keep-alive yes", keeps),
-        ("--max-connection-age", is_set(limits.max_connection_age), "--keep-alive yes", keeps),
-        ("--queue-timeout", is_set(limits.queue_timeout), "a --queue-limit of at least 1", waits),
-        ("--proxy-untrusted", listening.proxy_untrusted, "--proxy-protocol", has_proxies),
-        ("--proxy-header-timeout", listening.proxy_header_timeout.is_some(), "--proxy-protocol", has_proxies),
-        ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen on", has_unix),
-        ("--proxy-timeout", serving.proxy_timeout.is_some(), "--proxy", !serving.proxy.is_empty()),
-        ("--proxy-at-once", serving.proxy_at_once.is_some(), "--proxy", !serving.proxy.is_empty()),
-        ("--proxy-body-limit", serving.proxy_body_limit.is_some(), "--proxy", !serving.proxy.is_empty()),
-        ("--proxy-idle-connections", serving.proxy_idle_connections.is_some(), "--proxy", !serving.proxy.is_empty()),
-        ("--proxy-idle-timeout", serving.proxy_idle_timeout.is_some(), "--proxy", !serving.proxy.is_empty()),
-        ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
-        ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen on", may_have_unix),
-        ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),
-        ("--ipv6-only", listening.ipv6_only, "an IPv6 address to listen on", may_have_ipv6),
-        ("--open", starting.open, ip, has_url),
-        ("--qr", starting.qr, ip, has_url),
-    ]
+    let (unix, ip) = ("a Unix socket to listen on", "an IP address to listen on");
+    // What is needed, whether it is there, and the options that need it.
+    let needs: &[(&str, bool, &[&str])] = &[
+        (
+            "a folder to serve",
+            places.iter().any(|place| !place.path.is_file()),
+            &["spa", "clean-urls", "webdav", "archive"],
+        ),
+        ("--archive", is_given("archive"), &["archives", "archive-depth", "archive-entries"]),
+        ("--compress", is_given("compress"), &["compress-from", "compress-to", "compressions", "compress-cache"]),
+        ("--keep-alive yes", keeps || !is_set(limits.max_requests), &["max-requests"]),
+        ("--keep-alive yes", keeps || !is_set(limits.max_connection_age), &["max-connection-age"]),
+        (
+            "a --queue-limit of at least 1",
+            limits.queue_limit != Some(0) || !is_set(limits.queue_timeout),
+            &["queue-timeout"],
+        ),
+        (
+            "--proxy",
+            is_given("proxy"),
+            &["proxy-timeout", "proxy-at-once", "proxy-body-limit", "proxy-idle-connections", "proxy-idle-timeout"],
+        ),
+        ("--proxy-protocol", is_given("proxy-protocol"), &["proxy-untrusted", "proxy-header-timeout"]),
+        ("--trusted-proxy", is_given("trusted-proxy"), &["forwarded-host"]),
+        (unix, addresses.iter().any(BindAddress::is_unix), &["socket-mode"]),
+        (ip, has_ip, &["reuse-port"]),
+        ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
+        (ip, has_url, &["open", "qr"]),
+        ("--upload", is_given("upload"), &["overwrite", "allow-delete", "upload-limit", "upload-reserve"]),
+        ("--upload", is_given("upload"), &["upload-quota", "uploads-at-once", "uploads-each", "resumable", "fsync"]),
+        ("--auth", is_given("auth"), &["realm", "auth-over-http"]),
+        #[cfg(feature = "tls")]
+        (
+            "TLS: add --tls-cert or --tls-self-signed",
+            options.encryption.is_enabled(),
+            &["tls-client-ca", "tls-client-auth", "tls-handshake-timeout", "redirect-to-https", "hsts"],
+        ),
+        ("--tls-cert", is_given("tls-cert"), &["tls-key", "tls-password-file"]),
+        ("--tls-client-ca", is_given("tls-client-ca"), &["tls-client-auth"]),
+    ];
+    if trusts_unix(options) && addresses.iter().all(|address| address.socket.is_none()) {
+        return Some(("--trusted-proxy unix".to_owned(), unix));
+    }
+    let missing = needs.iter().filter(|(_, is_there, _)| !is_there);
+    let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, *needed)));
+    missing.find(|(name, _)| is_given(name)).map(|(name, needed)| (format!("--{name}"), needed))
 }
 
 /// Returns pairs of options that exclude each other, the reason, and whether both are given.

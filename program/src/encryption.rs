@@ -49,29 +49,10 @@ pub fn open(
     Ok(Some(Opened { tls, fingerprint }))
 }
 
-/// Rejects options that have no effect without others.
+/// Rejects certificates that contradict each other.
 fn check(wanted: &Encryption) -> Result<(), CliError> {
-    let is_enabled = wanted.is_enabled();
-    let needs_tls = [
-        ("--tls-client-ca", wanted.tls_client_ca.is_some()),
-        ("--tls-client-auth", wanted.tls_client_auth.is_some()),
-        ("--tls-handshake-timeout", wanted.tls_handshake_timeout.is_some()),
-        ("--redirect-to-https", wanted.redirect_to_https.is_some()),
-        ("--hsts", wanted.hsts.is_some()),
-    ];
-    if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_enabled) {
-        return Err(CliError::usage(format!("{name} has no effect without TLS: add --tls-cert or --tls-self-signed")));
-    }
-    let needs_certificate =
-        [("--tls-key", !wanted.tls_key.is_empty()), ("--tls-password-file", wanted.tls_password_file.is_some())];
-    if let Some((name, _)) = needs_certificate.iter().find(|(_, is_given)| *is_given && wanted.tls_cert.is_empty()) {
-        return Err(CliError::usage(format!("{name} needs the certificate: add --tls-cert")));
-    }
     if wanted.tls_self_signed.is_some() && !wanted.tls_cert.is_empty() {
         return Err(CliError::usage("--tls-self-signed and --tls-cert contradict each other"));
-    }
-    if wanted.tls_client_auth.is_some() && wanted.tls_client_ca.is_none() {
-        return Err(CliError::usage("--tls-client-auth needs the accepted roots: add --tls-client-ca"));
     }
     let (certificates, keys) = (wanted.tls_cert.len(), wanted.tls_key.len());
     if keys > 0 && keys != certificates {

@@ -23,11 +23,6 @@ pub fn around(
     if guarding.allow.is_empty() && !guarding.group.is_empty() {
         return Err(CliError::usage("--group has no effect: no --allow uses it"));
     }
-    for (name, is_given) in [("--realm", guarding.realm.is_some()), ("--auth-over-http", guarding.auth_over_http)] {
-        if is_given && !asks_for_passwords(options) {
-            return Err(CliError::usage(format!("{name} has no effect without --auth")));
-        }
-    }
     #[cfg(feature = "tls")]
     if guarding.auth_over_http && options.encryption.is_enabled() {
         return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueHint};
 
-use crate::options::{AFTER_HELP, BRIEF};
+#[cfg(feature = "tls")]
+use crate::values::CLIENT_CERTIFICATES;
+use crate::values::{LOG_FORMAT, OVERWRITE, SYMLINKS};
 
 const WIDTH: usize = 80;
 /// The column at which the text of an option begins. A longer option has a line of its own.
@@ -39,25 +41,26 @@ pub fn full(command: &Command) -> String {
 /// Adds the possible values of options for completions: files, folders, or one of several words. Other values have no
 /// completion.
 pub fn for_completions(command: Command) -> Command {
-    const WORDS: [(&str, &[&str]); 6] = [
-        ("completions", &["bash", "elvish", "fish", "powershell", "zsh"]),
-        ("follow-symlinks", &["within", "anywhere", "none"]),
-        ("log-format", &["python", "common", "combined", "json"]),
-        ("overwrite", &["refuse", "rename", "replace"]),
-        ("protocol", &["HTTP/1.1"]),
-        ("tls-client-auth", &["required", "optional"]),
-    ];
+    fn words<T>(of: &[(&'static str, T)]) -> Vec<&'static str> {
+        of.iter().map(|(word, _)| *word).collect()
+    }
     command.mut_args(|arg| {
         let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string).unwrap_or_default();
-        let words = WORDS.iter().find(|(name, _)| Some(*name) == arg.get_long()).map(|(_, words)| *words);
-        match (words, value.as_str()) {
-            (Some(words), _) => arg.value_parser(PossibleValuesParser::new(words)),
-            (None, "YES|NO") => arg.value_parser(PossibleValuesParser::new(["yes", "no"])),
-            (None, "FILE") => arg.value_hint(ValueHint::FilePath),
-            (None, "DIR") if arg.get_long().is_some() => arg.value_hint(ValueHint::DirPath),
-            (None, "DIR") => arg.value_hint(ValueHint::AnyPath),
-            (None, _) => arg.value_hint(ValueHint::Other),
-        }
+        let words = match (arg.get_long(), value.as_str()) {
+            (Some("completions"), _) => vec!["bash", "elvish", "fish", "powershell", "zsh"],
+            (Some("follow-symlinks"), _) => words(SYMLINKS),
+            (Some("log-format"), _) => words(LOG_FORMAT),
+            (Some("overwrite"), _) => words(OVERWRITE),
+            (Some("protocol"), _) => vec!["HTTP/1.1"],
+            #[cfg(feature = "tls")]
+            (Some("tls-client-auth"), _) => words(CLIENT_CERTIFICATES),
+            (_, "YES|NO") => vec!["yes", "no"],
+            (_, "FILE") => return arg.value_hint(ValueHint::FilePath),
+            (Some(_), "DIR") => return arg.value_hint(ValueHint::DirPath),
+            (None, "DIR") => return arg.value_hint(ValueHint::AnyPath),
+            _ => return arg.value_hint(ValueHint::Other),
+        };
+        arg.value_parser(PossibleValuesParser::new(words))
     })
 }
 
@@ -167,3 +170,61 @@ fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
     };
     (arg.get_short().map(|short| format!("-{short}")), arg.get_long().map(|long| format!("--{long}{value}")))
 }
+
+/// The options in `-h`.
+const BRIEF: &[&str] = &[
+    "directory",
+    "index",
+    "spa",
+    "proxy",
+    "clean-urls",
+    "no-listing",
+    "archive",
+    "compress",
+    "hidden",
+    "upload",
+    "header",
+    "cache-control",
+    "cors",
+    "auth",
+    "allow",
+    "bind",
+    "port",
+    "tls-cert",
+    "tls-self-signed",
+    "workers",
+    "quiet",
+    "verbose",
+    "log-format",
+    "config",
+    "open",
+    "qr",
+    "hash-password",
+    "help",
+    "version",
+];
+
+/// The text after the options in `--help`.
+const AFTER_HELP: &str = "\
+Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
+Most limits accept none, which turns them off.
+
+Examples:
+  modest                       the current folder, at http://127.0.0.1:8000/
+  modest www 9000              the folder www, on port 9000
+  modest site /docs=book       two folders, the second at /docs/
+  modest linux.iso -b 0.0.0.0  one file, open to the whole network
+  modest inbox --upload        a folder that accepts uploads
+  modest dist --proxy /api=http://127.0.0.1:3000
+                               a web app, and its API on another port
+  modest www --auth users      only for the users in that file
+  modest --tls-self-signed     HTTPS with a temporary certificate
+
+Every option can also be set in the environment (MODEST_LOG_FILE for --log-file)
+or in the file of --config (log-file = \"...\"). The command line overrides the
+environment, which overrides the file. Flags there are yes or no. An option that
+can be repeated has one value per line, or a list in the file.
+
+Ctrl-C stops the server once requests in progress are answered; a second Ctrl-C
+stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
+invalid arguments. The manual is printed by: modest --man | man -l -";

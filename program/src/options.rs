@@ -2,6 +2,7 @@
 //! Filled by `sources`. Each option is a call of a builder in the library; `values` parses the values. `help` formats
 //! the texts: the first sentence is the line in `-h`, and `[default: ...]` comes last.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub struct Options {
     pub logging: Logging,
     #[command(flatten)]
     pub starting: Starting,
+    /// The names of the options that a source gives.
+    #[arg(skip)]
+    pub given: BTreeSet<String>,
 }
 
 /// The folders and files to serve.
@@ -110,7 +114,7 @@ pub struct Serving {
     #[arg(long)]
     pub hidden: bool,
     /// Which symbolic links to follow: within (the folder), anywhere or none [default: within]
-    #[arg(long, value_name = "WHERE", value_parser = values::symlinks)]
+    #[arg(long, value_name = "WHERE", value_parser = values::one_of(values::SYMLINKS))]
     pub follow_symlinks: Option<Symlinks>,
     /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
@@ -147,7 +151,7 @@ pub struct Taking {
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,
     /// What to do if the name is taken: refuse, rename or replace [default: refuse]
-    #[arg(long, value_name = "HOW", value_parser = values::overwrite)]
+    #[arg(long, value_name = "HOW", value_parser = values::one_of(values::OVERWRITE))]
     pub overwrite: Option<Overwrite>,
     /// Let clients delete files and empty folders, and with --webdav whole folders
     #[arg(long)]
@@ -430,7 +434,7 @@ pub struct Encryption {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
     /// Whether clients must have a certificate: required or optional [default: required]
-    #[arg(long, value_name = "WHICH", value_parser = values::client_certificates)]
+    #[arg(long, value_name = "WHICH", value_parser = values::one_of(values::CLIENT_CERTIFICATES))]
     pub tls_client_auth: Option<ClientCertificates>,
     /// Time for a handshake; then the connection is closed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
@@ -464,7 +468,7 @@ pub struct Logging {
     #[arg(short, long)]
     pub verbose: bool,
     /// Access log: python, common, combined or json [default: python]
-    #[arg(long, value_name = "FORMAT", value_parser = values::log_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = values::one_of(values::LOG_FORMAT))]
     pub log_format: Option<LogFormat>,
     /// Log to this file instead of stderr. SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
@@ -518,64 +522,6 @@ pub struct Starting {
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }
-
-/// The options in `-h`.
-pub const BRIEF: &[&str] = &[
-    "directory",
-    "index",
-    "spa",
-    "proxy",
-    "clean-urls",
-    "no-listing",
-    "archive",
-    "compress",
-    "hidden",
-    "upload",
-    "header",
-    "cache-control",
-    "cors",
-    "auth",
-    "allow",
-    "bind",
-    "port",
-    "tls-cert",
-    "tls-self-signed",
-    "workers",
-    "quiet",
-    "verbose",
-    "log-format",
-    "config",
-    "open",
-    "qr",
-    "hash-password",
-    "help",
-    "version",
-];
-
-/// The text after the options in `--help`.
-pub const AFTER_HELP: &str = "\
-Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
-Most limits accept none, which turns them off.
-
-Examples:
-  modest                       the current folder, at http://127.0.0.1:8000/
-  modest www 9000              the folder www, on port 9000
-  modest site /docs=book       two folders, the second at /docs/
-  modest linux.iso -b 0.0.0.0  one file, open to the whole network
-  modest inbox --upload        a folder that accepts uploads
-  modest dist --proxy /api=http://127.0.0.1:3000
-                               a web app, and its API on another port
-  modest www --auth users      only for the users in that file
-  modest --tls-self-signed     HTTPS with a temporary certificate
-
-Every option can also be set in the environment (MODEST_LOG_FILE for --log-file)
-or in the file of --config (log-file = \"...\"). The command line overrides the
-environment, which overrides the file. Flags there are yes or no. An option that
-can be repeated has one value per line, or a list in the file.
-
-Ctrl-C stops the server once requests in progress are answered; a second Ctrl-C
-stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
-invalid arguments. The manual is printed by: modest --man | man -l -";
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

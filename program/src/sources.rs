@@ -83,7 +83,10 @@ pub fn are_for_json(args: &[OsString]) -> bool {
         text.lines().find_map(value)
     };
     let format = source("log-format").or_else(of_file);
-    format.as_ref().and_then(|format| format.to_str()).and_then(|format| values::log_format(format).ok())
+    format
+        .as_ref()
+        .and_then(|format| format.to_str())
+        .and_then(|format| values::one_of(values::LOG_FORMAT)(format).ok())
         == Some(LogFormat::Json)
 }
 
@@ -179,9 +182,7 @@ fn merge(
     defaults: Vec<OsString>,
 ) -> Result<(Options, String), CliError> {
     let command = command();
-    let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let mut taken: BTreeSet<String> =
-        command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    let mut taken = names_in(&given, &command);
     for word in given.get_many::<OsString>("words").into_iter().flatten() {
         taken.insert(match places::word(word)? {
             Word::Place(_) => "directory".into(),
@@ -214,6 +215,7 @@ fn merge(
         false => Source::CommandLine.matches(&words).map_err(explain)?,
     };
     let mut options = Options::from_arg_matches(&matches).map_err(explain)?;
+    options.given = names_in(&matches, &command);
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
     }
@@ -223,6 +225,12 @@ fn merge(
         String::new()
     };
     Ok((options, shown))
+}
+
+/// Returns the names of the options that are given.
+fn names_in(matches: &ArgMatches, command: &Command) -> BTreeSet<String> {
+    let is_given = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
 }
 
 /// Reads variables of the environment, such as `MODEST_LOG_FILE`. An empty variable is an error, because with

@@ -85,24 +85,9 @@ pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<It
     places.iter().filter(|place| is_taking(options, place))
 }
 
-/// Checks that the options are consistent with each other and with the places.
+/// Checks that there is a folder for each `--upload`.
 pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    let taking = &options.taking;
-    let others = [
-        ("--overwrite", taking.overwrite.is_some()),
-        ("--allow-delete", taking.allow_delete),
-        ("--upload-limit", taking.upload_limit.is_some()),
-        ("--upload-reserve", taking.upload_reserve.is_some()),
-        ("--upload-quota", taking.upload_quota.is_some()),
-        ("--uploads-at-once", taking.uploads_at_once.is_some()),
-        ("--uploads-each", taking.uploads_each.is_some()),
-        ("--resumable", taking.resumable),
-        ("--fsync", taking.fsync),
-    ];
-    if let Some((name, _)) = others.iter().find(|(_, given)| *given && taking.upload.is_empty()) {
-        return Err(CliError::usage(format!("{name} has no effect without --upload")));
-    }
-    for named in &taking.upload {
+    for named in &options.taking.upload {
         let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(options.prefix()) == Some(named);
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {

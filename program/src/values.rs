@@ -191,15 +191,6 @@ pub fn upload(text: &str) -> Result<String, String> {
         .map_err(|_| "expected the path of a folder, such as /inbox; without a path, all folders accept uploads".into())
 }
 
-pub fn overwrite(text: &str) -> Result<Overwrite, String> {
-    match text {
-        "refuse" => Ok(Overwrite::Refuse),
-        "rename" => Ok(Overwrite::Rename),
-        "replace" => Ok(Overwrite::Replace),
-        _ => Err("expected refuse, rename or replace".into()),
-    }
-}
-
 /// Parses an origin as browsers send it, or `*`.
 pub fn origin(text: &str) -> Result<String, String> {
     let good = match text.split_once("://") {
@@ -264,22 +255,36 @@ pub fn proxy(text: &str) -> Result<Proxy, String> {
     }
 }
 
-pub fn symlinks(text: &str) -> Result<Symlinks, String> {
-    match text {
-        "within" => Ok(Symlinks::WithinRoot),
-        "anywhere" => Ok(Symlinks::Follow),
-        "none" => Ok(Symlinks::Deny),
-        _ => Err("expected within, anywhere or none".into()),
-    }
-}
+/// The values of `--overwrite`.
+pub const OVERWRITE: &[(&str, Overwrite)] =
+    &[("refuse", Overwrite::Refuse), ("rename", Overwrite::Rename), ("replace", Overwrite::Replace)];
 
-pub fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "python" => Ok(LogFormat::Python),
-        "common" => Ok(LogFormat::Common),
-        "combined" => Ok(LogFormat::Combined),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("expected python, common, combined or json".into()),
+/// The values of `--follow-symlinks`.
+pub const SYMLINKS: &[(&str, Symlinks)] =
+    &[("within", Symlinks::WithinRoot), ("anywhere", Symlinks::Follow), ("none", Symlinks::Deny)];
+
+/// The values of `--log-format`.
+pub const LOG_FORMAT: &[(&str, LogFormat)] = &[
+    ("python", LogFormat::Python),
+    ("common", LogFormat::Common),
+    ("combined", LogFormat::Combined),
+    ("json", LogFormat::Json),
+];
+
+/// The values of `--tls-client-auth`.
+#[cfg(feature = "tls")]
+pub const CLIENT_CERTIFICATES: &[(&str, modest::ClientCertificates)] =
+    &[("required", modest::ClientCertificates::Required), ("optional", modest::ClientCertificates::Optional)];
+
+/// Returns the parser of an option that takes one of these words.
+pub fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> + Copy {
+    move |text| {
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        found.ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().expect("an option has several words");
+            format!("expected {} or {last}", others.join(", "))
+        })
     }
 }
 
@@ -411,16 +416,6 @@ pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
     none_or(text, time)
 }
 
-/// Parses the requirement of client certificates.
-#[cfg(feature = "tls")]
-pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, String> {
-    match text {
-        "required" => Ok(modest::ClientCertificates::Required),
-        "optional" => Ok(modest::ClientCertificates::Optional),
-        _ => Err("expected required or optional".into()),
-    }
-}
-
 /// Parses `500` bytes per second, or `500/30s`: averaged over that time.
 pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     none_or(text, |text| {
@@ -452,62 +447,4 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_times() {
-        for (text, bytes) in
-            [("0", 0), ("500", 500), ("64k", 65_536), ("64KiB", 65_536), ("16m", 16 << 20), ("1g", 1 << 30)]
-        {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "k", "64kb", "-1", "+1", "1.5m", "64 k", "99999999t", "none"] {
-            assert!(size(text).is_err(), "{text}: {:?}", size(text));
-        }
-        for (text, milliseconds) in
-            [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)]
-        {
-            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "s", "0", "0s", "-1s", "1.5s", "10 s", "1w", "999999999d"] {
-            assert!(time(text).is_err(), "{text}: {:?}", time(text));
-        }
-        assert_eq!(time_or_none("none"), Ok(Limit(None)));
-        let (bytes_per_second, over) = (1024, Duration::from_secs(10));
-        let quota_of = |bytes, seconds| Ok(Limit(Some(Quota { bytes, within: Duration::from_secs(seconds) })));
-        assert_eq!([quota("1k"), quota("2/1h")], [quota_of(1024, 86_400), quota_of(2, 3600)]);
-        assert_eq!(rate("1k/10s"), Ok(Limit(Some(Rate { bytes_per_second, over }))));
-    }
-
-    #[test]
-    fn fields_and_patterns() {
-        for (text, expected) in [
-            ("X-A: b", Some((None, "X-A", "b"))),
-            ("X-A:b: c=d", Some((None, "X-A", "b: c=d"))),
-            ("*.css=X-A: b", Some((Some("*.css"), "X-A", "b"))),
-            ("/a=b/=X-A: b", Some((Some("/a=b/"), "X-A", "b"))),
-            ("X-A", None),
-            ("X A: b", None),
-            (": b", None),
-            ("=X-A: b", None),
-            ("X-A: b\nX-B: c", None),
-        ] {
-            let found = field(text).ok();
-            let found = found.as_ref().map(|field| (field.pattern.as_deref(), &*field.name, &*field.value));
-            assert_eq!(found, expected, "{text:?}");
-        }
-        for (text, expected) in [
-            ("max-age=60", Some((None, "max-age=60"))),
-            ("public, max-age=60", Some((None, "public, max-age=60"))),
-            ("*.css=max-age=60", Some((Some("*.css"), "max-age=60"))),
-            ("/assets/=no-store", Some((Some("/assets/"), "no-store"))),
-            ("", None),
-            ("/assets/=", None),
-            ("a\nb", None),
-        ] {
-            let found = caching(text).ok();
-            assert_eq!(found.as_ref().map(|it| (it.pattern.as_deref(), &*it.value)), expected, "{text:?}");
-        }
-    }
-}
+mod tests;

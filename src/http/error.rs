@@ -71,11 +71,7 @@ impl Error {
     ///
     /// A number that is not a final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler.
     /// It becomes a 500, and is logged.
-    pub fn new<S>(status: S, message: impl Into<String>) -> Error
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn new(status: impl TryInto<StatusCode, Error: Into<http::Error>>, message: impl Into<String>) -> Error {
         match status.try_into() {
             Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
             Err(error) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Arc::new(error.into()))),
@@ -121,24 +117,20 @@ impl Error {
 
     /// Sets a field of the response, in place of fields with the same name. An invalid name or value turns the error
     /// into a 500 whose cause names the invalid field.
-    pub fn with_header<N, V>(self, name: N, value: V) -> Error
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_header(
+        self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
     }
 
     /// Adds a field to the response. Fields with the same name are kept.
-    pub fn with_added_header<N, V>(self, name: N, value: V) -> Error
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_added_header(
+        self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
     }
 
@@ -290,39 +282,24 @@ pub trait OrStatus<T> {
     ///
     /// # Errors
     /// If there is no value.
-    fn or_status<S>(self, status: S) -> Result<T, Error>
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>;
+    fn or_status(self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Result<T, Error>;
 }
 
 impl<T, E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> OrStatus<T> for Result<T, E> {
-    fn or_status<S>(self, status: S) -> Result<T, Error>
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    fn or_status(self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Result<T, Error> {
         self.map_err(|cause| Error::new(status, "").with_cause(cause))
     }
 }
 
 impl<T> OrStatus<T> for Option<T> {
-    fn or_status<S>(self, status: S) -> Result<T, Error>
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    fn or_status(self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Result<T, Error> {
         self.ok_or_else(|| Error::new(status, ""))
     }
 }
 
 /// Replaces the status of an error. Its message and its cause stay.
 impl<T> OrStatus<T> for Result<T, Error> {
-    fn or_status<S>(self, status: S) -> Result<T, Error>
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    fn or_status(self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Result<T, Error> {
         self.map_err(|mut error| match status.try_into() {
             Ok(status) => {
                 error.change().status = status;
@@ -377,13 +354,10 @@ impl fmt::Debug for Error {
 }
 
 /// Returns a valid field name and value, or an error with the reason.
-pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
-where
-    N: TryInto<HeaderName>,
-    N::Error: Into<http::Error>,
-    V: TryInto<HeaderValue>,
-    V::Error: Into<http::Error>,
-{
+pub(crate) fn parse_field(
+    name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+    value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+) -> Result<(HeaderName, HeaderValue), Error> {
     let name = name.try_into().map_err(|error| Error::from(format!("a response field: {}", error.into())))?;
     match value.try_into() {
         Ok(value) => Ok((name, value)),

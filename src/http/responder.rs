@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
 
 use http::StatusCode;
 
@@ -11,8 +12,8 @@ use super::error::Error;
 use super::handler::{Chain, RequestHandler};
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
-use super::sending::Checked;
-use crate::tcp::MayBlock;
+use super::sending::{Checked, Encoded, ResponseContext, encode};
+use crate::tcp::{MayBlock, Output};
 
 /// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {
@@ -24,24 +25,15 @@ impl<H> Service<H> {
     pub(crate) fn new(handler: H) -> Service<H> {
         Service { handler, config: HttpConfig::default() }
     }
-
-    pub(crate) fn responder(&self) -> Responder<'_, H> {
-        Responder { handler: &self.handler }
-    }
 }
 
-/// A handler that responds to a request.
-pub(crate) struct Responder<'a, H: ?Sized> {
-    pub(crate) handler: &'a H,
-}
-
-impl<H: RequestHandler + ?Sized> Responder<'_, H> {
-    fn chain(&self) -> Chain<'_, H> {
-        Chain(self.handler)
+impl<H: RequestHandler> Service<H> {
+    pub(crate) fn chain(&self) -> Chain<'_, H> {
+        Chain(&self.handler)
     }
 
     /// Returns whether the chain accepts a request by its head, before its body arrives. A rejection is stored;
-    /// [`respond`](Responder::respond) returns it as a response.
+    /// [`respond`](Service::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {
             return true; // `OPTIONS *` concerns the server; no handler is called
@@ -118,7 +110,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// Returns an error page in place of a response that has passed its last hooks. The page takes its fields from that
     /// response.
-    pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
+    fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
         self.checked_page(request, || self.response_to(Some(request), error))
     }
 
@@ -128,6 +120,20 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         let is_page = error.status().as_u16() >= 400;
         let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
         page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
+    }
+
+    /// Appends a response to the output, or returns the rest of its body.
+    pub(crate) fn encode(
+        &self,
+        response: Checked,
+        request: &Request,
+        keep_alive: bool,
+        now: SystemTime,
+        output: &mut Output,
+    ) -> Encoded {
+        let page = |error: &Error| self.page_in_place(request, error);
+        let (server, fields) = (self.config.server.as_ref(), &self.config.fields[..]);
+        encode(response, &ResponseContext { request, keep_alive, now, server, fields, page: &page }, output)
     }
 
     fn checked_page(&self, placeholder: &Request, page: impl FnOnce() -> Response) -> Checked {

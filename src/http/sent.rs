@@ -5,13 +5,12 @@ use std::io::{self, BufRead, Read};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
-use super::responder::Responder;
+use super::responder::Service;
 use super::sending::stream::StreamProgress;
-use super::sending::{Checked, ResponseContext, RestOfBody, encode};
+use super::sending::{Checked, RestOfBody};
 use super::status::ends_with_its_head;
 use crate::tcp::{MayBlock, Output, Piece};
 
@@ -125,67 +124,41 @@ impl fmt::Debug for SentResponse {
 
 /// Returns the response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it
 /// had just arrived.
-pub(crate) fn respond<H: RequestHandler + ?Sized>(
-    responder: &Responder<'_, H>,
-    config: &HttpConfig,
-    request: &Request,
-) -> SentResponse {
-    request.asked().anew(|| respond_once(responder, config, request))
+pub(crate) fn respond<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
+    request.asked().anew(|| respond_once(service, request))
 }
 
-fn respond_once<H: RequestHandler + ?Sized>(
-    responder: &Responder<'_, H>,
-    config: &HttpConfig,
-    request: &Request,
-) -> SentResponse {
+fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
     let may_block = MayBlock::without_a_server;
     let response = if *request.method() == Method::CONNECT {
         // as in a connection
         let no_proxy = || Err(Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
-        let connect = || config.on_connect.as_ref().map_or_else(no_proxy, |connect| connect(request));
-        responder.respond_by(request, connect, may_block())
+        let connect = || service.config.on_connect.as_ref().map_or_else(no_proxy, |connect| connect(request));
+        service.respond_by(request, connect, may_block())
     } else {
         if !request.body().is_empty() {
-            responder.accepts(request, &mut BodyPlan::default(), may_block()); // as in a connection
+            service.accepts(request, &mut BodyPlan::default(), may_block()); // as in a connection
         }
-        responder.respond(request, &|_| {}, may_block())
+        service.respond(request, &|_| {}, may_block())
     };
-    let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    let mut response = response.unwrap_or_else(|panicked| service.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),
         "{:?}: only a connection can wait or change its protocol",
         request.line()
     );
-    send(response, responder, config, request)
+    send(response, service, request)
 }
 
 /// Returns the page of an error for which no handler is called.
-pub(crate) fn respond_with<H: RequestHandler + ?Sized>(
-    responder: &Responder<'_, H>,
-    config: &HttpConfig,
-    request: &Request,
-    error: &Error,
-) -> SentResponse {
-    send(responder.page(Some(request), error, request), responder, config, request)
+pub(crate) fn respond_with<H: RequestHandler>(service: &Service<H>, request: &Request, error: &Error) -> SentResponse {
+    send(service.page(Some(request), error, request), service, request)
 }
 
 /// Encodes a response, and parses it as a client does.
-fn send<H: RequestHandler + ?Sized>(
-    response: Checked,
-    responder: &Responder<'_, H>,
-    config: &HttpConfig,
-    request: &Request,
-) -> SentResponse {
-    let context = ResponseContext {
-        request,
-        keep_alive: true,
-        now: request.now(),
-        server: config.server.as_ref(),
-        fields: &config.fields,
-        page: &|error| responder.page_in_place(request, error),
-    };
+fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Request) -> SentResponse {
     let mut output = Output::new();
-    let mut encoded = encode(response, &context, &mut output);
+    let mut encoded = service.encode(response, request, true, request.now(), &mut output);
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {

@@ -315,7 +315,7 @@ impl<H: RequestHandler> Http<H> {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
                 match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
                     Ok(()) => self.respond_to(&copy),
-                    Err(error) => sent::respond_with(&self.0.responder(), &self.0.config, &copy, &error),
+                    Err(error) => sent::respond_with(&self.0, &copy, &error),
                 }
             }
         }
@@ -325,7 +325,7 @@ impl<H: RequestHandler> Http<H> {
         if !self.0.config.strict_paths {
             request.set_lenient_path();
         }
-        sent::respond(&self.0.responder(), &self.0.config, request)
+        sent::respond(&self.0, request)
     }
 
     /// Changes a setting. There are no connections yet, so the settings are not shared.
@@ -355,13 +355,7 @@ impl<H: RequestHandler> Protocol for Http<H> {
     }
 }
 
-impl<H: RequestHandler> IntoProtocol for Http<H> {
-    type Protocol = Http<H>;
-
-    fn into_protocol(self) -> Http<H> {
-        self
-    }
-}
+into_itself!(Http<H: RequestHandler>);
 
 impl<H: RequestHandler> IntoProtocol for H {
     type Protocol = Http<H>;

@@ -1,6 +1,5 @@
 //! Name and password in each request (RFC 7617).
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -283,12 +282,8 @@ impl Layer for BasicAuth {
     }
 }
 
-/// Leaves out its secrets.
-impl fmt::Debug for BasicAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BasicAuth").field("challenge", &self.challenge).finish_non_exhaustive()
-    }
-}
+// Leaves out its secrets.
+opaque!(BasicAuth { challenge });
 
 #[cfg(test)]
 mod tests {

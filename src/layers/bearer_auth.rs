@@ -1,7 +1,5 @@
 //! Bearer tokens (RFC 6750), in the `Authorization` field only.
 
-use std::fmt;
-
 use super::credentials::{equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User};
 
@@ -153,12 +151,8 @@ impl Layer for BearerAuth {
     }
 }
 
-/// Leaves out its secrets.
-impl fmt::Debug for BearerAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BearerAuth").field("challenge", &self.challenge).finish_non_exhaustive()
-    }
-}
+// Leaves out its secrets.
+opaque!(BearerAuth { challenge });
 
 #[cfg(test)]
 mod tests {

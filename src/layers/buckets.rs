@@ -15,7 +15,7 @@ pub(super) struct Buckets<K> {
     pub interval: u64,
     /// How many tokens a bucket holds.
     pub burst: u32,
-    /// The maximum number of keys.
+    /// The maximum number of keys, at least 2.
     pub most: usize,
     /// The origin of the times in the table.
     start: Instant,
@@ -32,9 +32,15 @@ pub(super) struct Latest<K, V> {
 }
 
 impl<K: Eq + Hash + Copy> Buckets<K> {
-    /// Creates buckets. `interval` is in nanoseconds and not zero; `most` is at least 2.
-    pub fn new(interval: u64, burst: u32, most: usize) -> Buckets<K> {
-        Buckets { interval, burst, most, start: Instant::now(), table: Mutex::default() }
+    /// Creates buckets that hold this many tokens, and get as many per period. `what` names the tokens.
+    ///
+    /// # Panics
+    /// If the number is zero, or the rate is over one per nanosecond.
+    pub fn new(number: u32, per: Duration, what: &str) -> Buckets<K> {
+        assert!(number > 0, "the number of {what} must be at least 1");
+        let interval = u64::try_from(per.as_nanos() / u128::from(number)).unwrap_or(u64::MAX);
+        assert!(interval > 0, "{number} {what} in {per:?} is not a possible rate");
+        Buckets { interval, burst: number, most: 65_536, start: Instant::now(), table: Mutex::default() }
     }
 
     /// Returns the nanoseconds since the start.

@@ -163,11 +163,7 @@ impl Cors {
     }
 }
 
-impl Default for Cors {
-    fn default() -> Cors {
-        Cors::new()
-    }
-}
+default_is_new!(Cors);
 
 impl Layer for Cors {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {

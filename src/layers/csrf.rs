@@ -1,7 +1,5 @@
 //! Rejects requests that pages of other sites make a browser send (CSRF).
 
-use std::fmt;
-
 #[cfg(feature = "sessions")]
 use super::{Session, credentials::equal};
 use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
@@ -119,11 +117,7 @@ fn check_token(_: &Request) -> Result<()> {
     Ok(())
 }
 
-impl fmt::Debug for Csrf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Csrf").field("trusted", &self.trusted).finish_non_exhaustive()
-    }
-}
+opaque!(Csrf { trusted });
 
 #[cfg(test)]
 mod tests {

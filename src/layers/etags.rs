@@ -43,11 +43,7 @@ impl ETags {
     }
 }
 
-impl Default for ETags {
-    fn default() -> ETags {
-        ETags::new()
-    }
-}
+default_is_new!(ETags);
 
 impl Layer for ETags {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {

@@ -21,16 +21,12 @@ pub(super) struct Guess<'a> {
 }
 
 const NAMES: u32 = 10;
-const MOST_REMEMBERED: usize = 65_536;
 
 impl Guesses {
     pub fn new(number: u32, per: Duration) -> Guesses {
-        assert!(number > 0, "the number of wrong passwords must be at least 1");
-        let interval = |number: u32| u64::try_from(per.as_nanos() / u128::from(number)).unwrap_or(u64::MAX);
+        let what = "wrong passwords";
         let all = number.saturating_mul(NAMES);
-        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is not a possible rate");
-        let for_name = Buckets::new(interval(number), number, MOST_REMEMBERED);
-        Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
+        Guesses { for_name: Buckets::new(number, per, what), for_address: Buckets::new(all, per, what) }
     }
 
     /// Allows 10 wrong passwords per minute.

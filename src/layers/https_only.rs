@@ -75,11 +75,7 @@ impl HttpsOnly {
     }
 }
 
-impl Default for HttpsOnly {
-    fn default() -> HttpsOnly {
-        HttpsOnly::new()
-    }
-}
+default_is_new!(HttpsOnly);
 
 impl Layer for HttpsOnly {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {

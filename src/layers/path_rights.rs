@@ -135,11 +135,7 @@ impl PathRights {
     }
 }
 
-impl Default for PathRights {
-    fn default() -> PathRights {
-        PathRights::new()
-    }
-}
+default_is_new!(PathRights);
 
 impl Rules {
     /// Returns the rights of this user at this path, with and without the path's parameters.

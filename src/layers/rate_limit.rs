@@ -41,10 +41,7 @@ impl RateLimit {
     /// # Panics
     /// If one of them is zero, or the rate is over one per nanosecond.
     pub fn new(requests: u32, per: Duration) -> RateLimit {
-        assert!(requests > 0, "the number of requests must be at least 1");
-        let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
-        assert!(interval > 0, "{requests} requests in {per:?} is not a possible rate");
-        RateLimit { buckets: Buckets::new(interval, requests, 65_536) }
+        RateLimit { buckets: Buckets::new(requests, per, "requests") }
     }
 
     /// Sets how many requests a client can send at once after a pause. Default: the number passed to

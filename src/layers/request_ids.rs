@@ -94,11 +94,7 @@ impl RequestIds {
     }
 }
 
-impl Default for RequestIds {
-    fn default() -> RequestIds {
-        RequestIds::new()
-    }
-}
+default_is_new!(RequestIds);
 
 /// Characters without a meaning for logs, shells and queries.
 fn is_well_formed(id: &[u8]) -> bool {

@@ -1,6 +1,5 @@
 //! The buffer between the threads that log and the thread that writes.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -63,11 +62,7 @@ enum WriterState {
     Waiting,
 }
 
-impl fmt::Debug for LogBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogBuffer").field("state", &self.state).finish_non_exhaustive()
-    }
-}
+opaque!(LogBuffer { state });
 
 impl LogBuffer {
     pub(super) fn own_lines(&self, format: FormatLine) {

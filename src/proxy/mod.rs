@@ -18,7 +18,6 @@ mod fields; // the fields that each side gets
 
 mod backend; // the address of a backend
 
-use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -324,11 +323,7 @@ fn has_other_reading(name: &[u8]) -> bool {
     name.contains(&b'\\') || matches!(own, b"" | b"." | b"..")
 }
 
-impl fmt::Debug for ReverseProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReverseProxy").field("backend", &self.backend).finish_non_exhaustive()
-    }
-}
+opaque!(ReverseProxy { backend });
 
 /// Handles every method that a client can send, except TRACE, which would return this server's own request.
 impl RequestHandler for ReverseProxy {

@@ -282,28 +282,12 @@ impl<T> fmt::Display for Refused<T> {
     }
 }
 
-impl<T> fmt::Debug for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Refused(..)")
-    }
-}
+opaque!(Refused<T>);
 
 impl<T> std::error::Error for Refused<T> {}
 
-impl<T> fmt::Debug for Jobs<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jobs").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
+opaque!(Jobs<T> { len() });
 
-impl fmt::Debug for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stop").field("is_set", &self.is_set()).finish_non_exhaustive()
-    }
-}
+opaque!(Stop { is_set() });
 
-impl fmt::Debug for OnStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnStop(..)")
-    }
-}
+opaque!(OnStop);

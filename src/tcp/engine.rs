@@ -1,7 +1,6 @@
 //! The state that all workers of one server share: the scheduler, the protocol, the settings, the counts. Created by
 //! `server`, used by `workers`.
 
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -354,11 +353,7 @@ impl Callee for Engine {
     }
 }
 
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
+opaque!(Engine { stats() });
 
 /// A connection's table entry and its place in the counts. Dropping it releases both.
 pub struct Registration {

@@ -2,7 +2,6 @@
 //! by `server`. A handle references the engine only while the server runs, because the engine holds the handler, which
 //! may hold a handle.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,8 +203,4 @@ impl Drop for Serving<'_> {
     }
 }
 
-impl fmt::Debug for ServerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("is_shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
-    }
-}
+opaque!(ServerHandle { is_shutting_down() });

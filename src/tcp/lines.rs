@@ -1,16 +1,18 @@
 //! Line protocols: a handler of one line at a time, with or without a state per client. It uses only the public
 //! interface of `protocol`.
 
+mod sender; // lines from other threads
+
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
-use super::scheduler::Waker;
-use super::sync::{self, Mutex, MutexGuard, PoisonError};
+use super::sync;
+pub use sender::LineSender;
+use sender::Sending;
 
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
 /// to a reply, and returns whether to continue.
@@ -188,96 +190,6 @@ pub trait LineHandler: Send {
     }
 }
 
-/// Sends to the client of a [`LineHandler`], from any thread: [`LineHandler::opened`]. Clones share the client.
-///
-/// Unsent bytes are bounded ([`Lines::push_limit`]) and hold no worker. They follow the reply of a running handler, and
-/// do not count for [`Lines::idle_timeout`].
-///
-/// ```
-/// use std::sync::{Arc, Mutex};
-/// use modest::raw::{Flow, LineHandler, LineSender, Lines};
-///
-/// /// Every client gets every line.
-/// #[derive(Clone, Default)]
-/// struct Chat(Arc<Mutex<Vec<LineSender>>>);
-///
-/// impl LineHandler for Chat {
-///     fn opened(&mut self, sender: &LineSender) {
-///         self.0.lock().unwrap().push(sender.clone());
-///     }
-///
-///     fn line(&mut self, line: &str, _: &mut Vec<u8>) -> Flow {
-///         self.0.lock().unwrap().retain(|client| client.send(format!("{line}\r\n")).is_ok());
-///         Flow::Continue
-///     }
-/// }
-///
-/// let chat = Chat::default();
-/// let lines = Lines::per_client(move |_client| chat.clone()).idle_timeout(None);
-/// ```
-#[derive(Clone)]
-pub struct LineSender(Arc<Pushed>);
-
-struct Pushed {
-    state: Mutex<PushedState>,
-    limit: usize,
-}
-
-#[derive(Default)]
-struct PushedState {
-    bytes: Vec<u8>,
-    waker: Option<Waker>,
-    gone: bool,
-}
-
-impl LineSender {
-    fn new(limit: usize) -> LineSender {
-        LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
-    }
-
-    /// Sends this text unchanged, so it must contain its own line end. It does not wait.
-    ///
-    /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected.
-    pub fn send(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
-        let text = text.as_ref();
-        let mut state = self.lock();
-        if state.gone {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if !state.bytes.is_empty() && state.bytes.len() + text.len() > self.0.limit {
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the client reads too slowly"));
-        }
-        state.bytes.extend_from_slice(text);
-        let waker = state.waker.clone();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
-    }
-
-    /// Called in the first turn: from now on, `send` calls the connection.
-    fn attach(&self, waker: Waker) {
-        self.lock().waker = Some(waker);
-    }
-
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.lock().bytes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PushedState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for LineSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LineSender(..)")
-    }
-}
-
 /// The reason for which a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -321,7 +233,7 @@ impl Protocol for Lines {
         let mut handler = (self.make)(client);
         let sender = LineSender::new(self.config.push_limit);
         handler.opened(&sender);
-        let sender = Sending { is_attached: Arc::strong_count(&sender.0) == 1, sender };
+        let sender = Sending::new(sender);
         let mut greeting = Vec::new();
         let state = match handler.greeting(&mut greeting) {
             Flow::Continue => State::Reading,
@@ -332,13 +244,7 @@ impl Protocol for Lines {
     }
 }
 
-impl IntoProtocol for Lines {
-    type Protocol = Lines;
-
-    fn into_protocol(self) -> Lines {
-        self
-    }
-}
+into_itself!(Lines);
 
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -354,34 +260,6 @@ struct LineConversation {
     state: State,
     stage: u32,      // each line has its own number
     searched: usize, // this many bytes of the input contain no line end
-}
-
-/// The lines that other threads send. Dropping it reports that the client has disconnected.
-struct Sending {
-    sender: LineSender,
-    is_attached: bool, // whether other threads can send: at first only if there is no clone of the sender
-}
-
-impl Sending {
-    fn write(&mut self, turn: &mut Turn<'_>) {
-        if !std::mem::replace(&mut self.is_attached, true) {
-            self.sender.attach(turn.waker());
-        }
-        let mut bytes = self.sender.take();
-        if !bytes.is_empty() {
-            turn.output.bytes().append(&mut bytes);
-        }
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        let mut state = self.sender.lock();
-        state.gone = true;
-        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
-        drop(state);
-        drop(left);
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! `TcpServer`: bind, settings, serve, shutdown, statistics. Starts the workers and waits for the end.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -313,11 +312,7 @@ fn drain(engine: &Arc<Engine>) {
     engine.drop_elsewhere(cut_off);
 }
 
-impl fmt::Debug for TcpServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpServer").field("local_addrs", &self.addresses).finish_non_exhaustive()
-    }
-}
+opaque!(TcpServer { local_addrs() });
 
 /// Returns the default of `max_live`: seven eighths, and one less for small numbers, so that there is room for a client
 /// that does not wait.

@@ -17,7 +17,6 @@ mod not_tls; // clients that do not use TLS
 mod record; // where a record ends
 
 use std::any::Any;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -229,11 +228,7 @@ impl Certificates {
     }
 }
 
-impl fmt::Debug for Certificates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificates").field("expiry", &self.expiry()).finish()
-    }
-}
+opaque!(Certificates { expiry() });
 
 impl Protocol for Protected {
     fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
@@ -253,22 +248,8 @@ impl Protocol for Protected {
     }
 }
 
-impl IntoProtocol for Protected {
-    type Protocol = Protected;
+into_itself!(Protected);
 
-    fn into_protocol(self) -> Protected {
-        self
-    }
-}
+opaque!(Tls { sources });
 
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("sources", &self.sources).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Protected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Protected").finish_non_exhaustive()
-    }
-}
+opaque!(Protected);

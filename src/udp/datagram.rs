@@ -1,6 +1,5 @@
 //! One datagram, the reply to its client, and the handler that users write.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -146,8 +145,4 @@ impl Datagram {
     }
 }
 
-impl fmt::Debug for Datagram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datagram").field("client", &self.client).field("length", &self.length).finish_non_exhaustive()
-    }
-}
+opaque!(Datagram { client, length });

@@ -1,6 +1,5 @@
 //! `UdpServer`: bind, settings, receive. Called by users; starts the workers of `pool`, and receives for them.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -256,8 +255,4 @@ impl Drops {
     }
 }
 
-impl fmt::Debug for UdpServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpServer").field("local_addrs", &self.addresses).finish_non_exhaustive()
-    }
-}
+opaque!(UdpServer { local_addrs() });

@@ -42,11 +42,7 @@ pub fn accept(request: &Request, handler: impl WebSocketHandler) -> Result<Respo
     WebSocket::new().accept(request, handler)
 }
 
-impl Default for WebSocket {
-    fn default() -> WebSocket {
-        WebSocket::new()
-    }
-}
+default_is_new!(WebSocket);
 
 impl WebSocket {
     /// Creates the default settings.

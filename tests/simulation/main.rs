@@ -27,6 +27,10 @@ mod run;
 mod schedule;
 mod user;
 
+#[macro_use]
+#[path = "../../src/opaque.rs"]
+mod opaque;
+
 /// All of the engine except `sync` and `sys`. This is the list of `src/tcp/mod.rs` without protocols, and without
 /// modules that need signals or the real kernel. Unix sockets and `notify` are compiled but not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]

@@ -212,7 +212,7 @@ impl Peer {
             None => conversation.turn(&mut turn),
         };
         self.next = match (next, self.next.clone()) {
-            (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) => self.next.clone(),
+            (Next::Unchanged, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. }) => self.next.clone(),
             (Next::Unchanged, _) => Next::Close,
             (next, _) => next,
         };

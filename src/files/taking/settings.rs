@@ -196,8 +196,4 @@ fn at_once_by_default() -> usize {
     usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(1)
 }
 
-impl Default for Uploads {
-    fn default() -> Uploads {
-        Uploads::new()
-    }
-}
+default_is_new!(Uploads);

@@ -11,8 +11,7 @@ use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::request::{Request, SavedForm};
 use crate::http::responder::log_rejection;
-use crate::http::sending::{Checked, ResponseContext, encode};
-use crate::tcp::{MayBlock, Next, Stage, Turn};
+use crate::tcp::{MayBlock, Next, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
@@ -41,9 +40,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
             State::ReadingHead(_) => self.reject(Rejection::busy("too busy right now"), turn),
             State::Waiting(waiting) => self.close_with(waiting.exchange, &busy, turn),
-            State::ReadingBody(partial) | State::SpoolingBody(partial) => {
-                self.close_partial(*partial, &busy, may_block, turn)
-            }
+            State::ReadingBody(partial) => self.close_partial(*partial, &busy, may_block, turn),
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
                 log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
@@ -57,11 +54,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Handles a shutdown: a body is received to its end; an incomplete head is dropped.
     pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
         match state {
-            State::ReadingBody(partial) => {
-                let within = partial.timeout;
-                self.state = State::ReadingBody(partial);
-                Next::read_at_min_rate(Stage(self.stage), within)
-            }
+            State::ReadingBody(_) => self.wait_on(state),
             State::Pushed(pushed) => self.end_pushed(pushed, turn),
             State::Waiting(waiting) => self.end_waiting(waiting),
             _ => Next::Close,
@@ -70,26 +63,11 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Handles a call of another thread: bytes were pushed, or a signal was notified. A late call changes nothing.
     pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let state = match state {
-            State::Pushed(pushed) => return self.send_pushed(pushed, turn),
-            State::Waiting(waiting) => return self.on_signal(waiting),
-            state => state,
-        };
-        let stage = Stage(self.stage);
-        let config = self.config();
-        let next = match &state {
-            State::Idle(_) => Next::Idle { within: config.idle_timeout },
-            State::ReadingHead(_) => {
-                Next::Read { stage, within: config.head_timeout, evictable: true, at_min_rate: false }
-            }
-            State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.timeout),
-            State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
-            State::Upgrading(_) => Next::Take,
-            State::Pushed(_) | State::Waiting(_) | State::Closing { .. } => Next::Close, // handled
-            _ => return self.ask_for_permit(state),
-        };
-        self.state = state;
-        next
+        match state {
+            State::Pushed(pushed) => self.send_pushed(pushed, turn),
+            State::Waiting(waiting) => self.on_signal(waiting),
+            state => self.wait_on(state),
+        }
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
@@ -100,9 +78,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
             State::Pushed(pushed) => self.log_pushed(&pushed, turn),
             State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
-            State::ReadingBody(partial) | State::SpoolingBody(partial) => {
-                self.log(&partial.exchange, status, 0, turn);
-            }
+            State::ReadingBody(partial) => self.log(&partial.exchange, status, 0, turn),
             _ => {}
         }
         Next::Close
@@ -116,17 +92,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let placeholder = Request::new(method, "/").expect("a slash is a valid target");
         let error = Error::from_rejection(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
-        let page = self.responder().page(None, &error, &placeholder);
-        let config = self.config();
-        let context = ResponseContext {
-            request: &placeholder,
-            keep_alive: false,
-            now: turn.wall,
-            server: config.server.as_ref(),
-            fields: &config.fields,
-            page: &|_| Checked::internal_error(),
-        };
-        let encoded = encode(page, &context, turn.output);
+        let page = self.service.page(None, &error, &placeholder);
+        let encoded = self.service.encode(page, &placeholder, false, turn.wall, turn.output);
         let (status, bytes) = (encoded.status, encoded.length);
         let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };
         self.log_record(&LogRecord::of_line(turn.client, &line, &completed));

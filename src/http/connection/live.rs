@@ -97,7 +97,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             PushedProgress::Room => self.ask_for_permit(State::CallingSender(pushed)),
             PushedProgress::Waiting => {
                 self.stage = self.stage.wrapping_add(1);
-                self.await_pushed(pushed)
+                let within = pushed.stream.silence();
+                self.state = State::Pushed(pushed);
+                Next::Wait { stage: Stage(self.stage), within }
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
@@ -133,13 +135,6 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Abort
     }
 
-    /// Waits for a call, up to the heartbeat interval. The stage has already begun.
-    pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
-        let within = pushed.stream.silence();
-        self.state = State::Pushed(pushed);
-        Next::Wait { stage: Stage(self.stage), within }
-    }
-
     /// Called when nothing was pushed for the heartbeat interval: sends a heartbeat to check whether the connection is
     /// alive, or ends the response.
     pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
@@ -154,7 +149,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Called when the server shuts down: the body ends here, or when its sender ends it.
     pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if !pushed.stream.write_farewell(turn.output) {
-            return self.await_pushed(pushed);
+            return self.wait_on(State::Pushed(pushed));
         }
         self.log_pushed(&pushed, turn);
         Next::Close
@@ -177,11 +172,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.send_response(exchange, page, turn);
         }
         let Some(registered) = wait.ticket.register(turn.waker()) else {
-            self.state = State::Handling(exchange);
-            return Next::Handle;
+            return self.ask_for_permit(State::Handling(exchange));
         };
         self.stage = self.stage.wrapping_add(1);
-        let wait = Wait { within: left, ..wait };
         self.state =
             State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));
         Next::Wait { stage: Stage(self.stage), within: left }
@@ -192,9 +185,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if !waiting.wait.outlasts_shutdown {
             return self.handle_late(waiting.exchange);
         }
-        let within = waiting.wait.within;
-        self.state = State::Waiting(waiting);
-        Next::Wait { stage: Stage(self.stage), within }
+        self.wait_on(State::Waiting(waiting))
     }
 
     /// Called when bytes, or their end, arrive while a request waits.
@@ -211,19 +202,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         {
             turn.output.bytes().extend_from_slice(CONTINUE);
         }
-        self.state = State::Waiting(waiting);
-        Next::Unchanged
+        self.wait_on(State::Waiting(waiting))
     }
 
     /// Called after a notification, or for an earlier call.
     pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
-        if waiting.wait.ticket.is_over() {
-            self.state = State::Handling(waiting.exchange);
-            return Next::Handle;
+        match waiting.wait.ticket.is_over() {
+            true => self.ask_for_permit(State::Handling(waiting.exchange)),
+            false => self.wait_on(State::Waiting(waiting)),
         }
-        let within = waiting.wait.within;
-        self.state = State::Waiting(waiting);
-        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
@@ -235,8 +222,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return Next::Abort;
         }
         exchange.request.set_late();
-        self.state = State::Handling(exchange);
-        Next::Handle
+        self.ask_for_permit(State::Handling(exchange))
     }
 
     /// Switches the connection to another protocol.

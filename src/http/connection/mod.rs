@@ -21,7 +21,7 @@ use http::{Method, StatusCode};
 
 use super::config::HttpConfig;
 use super::error::Error;
-use super::handler::{Chain, Completed, LogRecord, RequestHandler};
+use super::handler::{Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
 use super::request::arriving::Progress;
@@ -29,7 +29,7 @@ use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::responder::{Responder, Service, panic_message, rewritten};
+use super::responder::{Service, panic_message, rewritten};
 use super::response::{Instead, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
@@ -60,10 +60,8 @@ enum State {
     /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (with a
     /// permit).
     BeforeBody(Box<UnacceptedRequest>),
-    /// A body is being received.
+    /// A body is being received. Part of it may have to be written to disk (with a permit).
     ReadingBody(Box<PartialRequest>),
-    /// Part of a body is to be written to disk (with a permit).
-    SpoolingBody(Box<PartialRequest>),
     /// A request is complete; the handler is to be called (with a permit).
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read with a permit).
@@ -122,7 +120,6 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::Closing { .. }, _) => Next::Close,
             (State::Upgrading(_), _) => Next::Close, // the connection only waits for a thread
             (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
-            (State::SpoolingBody(partial), Some(may_block)) => self.spool_body(partial, may_block, turn),
             (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
             (State::Streaming(streaming), Some(may_block)) => self.stream_body(streaming, may_block, turn),
             (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
@@ -163,23 +160,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // The request has values stored by a handler, or a body in a file that may be large: dropping them can block.
-        matches!(
-            self.state,
-            State::Streaming(_)
-                | State::Handling(_)
-                | State::BeforeBody(_)
-                | State::ReadingBody(_)
-                | State::SpoolingBody(_)
-                | State::Rejecting(_)
-                | State::Ended(_)
-                | State::PushedEnd(_)
-                | State::Closing { .. }
-                | State::Pushed(_)
-                | State::CallingSender(_)
-                | State::Waiting(_)
-                | State::Upgrading(_)
-        )
+        // Requests have values stored by a handler, or a body in a file that may be large: dropping them can block.
+        !matches!(self.state, State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_))
     }
 }
 
@@ -188,7 +170,7 @@ impl<H> HttpConnection<H> {
     fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
-            State::ReadingBody(partial) | State::SpoolingBody(partial) => Some(&partial.exchange),
+            State::ReadingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
             State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
@@ -206,6 +188,12 @@ impl<H> HttpConnection<H> {
             State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
             _ => Next::Handle,
         }
+    }
+
+    /// Waits on in this state, with its time limit.
+    fn wait_on(&mut self, state: State) -> Next {
+        self.state = state;
+        Next::Unchanged
     }
 
     fn take_state(&mut self) -> State {
@@ -368,7 +356,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(connect) => connect(request),
             None => Err(Error::new(StatusCode::NOT_IMPLEMENTED, "")), // `misdirected` has rejected it
         };
-        let responded = self.responder().respond_by(request, connect, may_block);
+        let responded = self.service.respond_by(request, connect, may_block);
         self.send_responded(exchange, responded, turn)
     }
 
@@ -389,7 +377,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 turn.handler_begins(name);
             }
         };
-        self.responder().respond(request, &begins, may_block)
+        self.service.respond(request, &begins, may_block)
     }
 
     #[inline]
@@ -413,13 +401,9 @@ impl<H: RequestHandler> HttpConnection<H> {
 
 /// Calls of the handler.
 impl<H: RequestHandler> HttpConnection<H> {
-    fn responder(&self) -> Responder<'_, H> {
-        self.service.responder()
-    }
-
     /// Returns the page of an error that did not come from the handler.
     fn page(&self, request: &Request, error: &Error) -> Checked {
-        self.responder().page(Some(request), error, request)
+        self.service.page(Some(request), error, request)
     }
 
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
@@ -443,7 +427,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
         // A panic in a hook that logs does not affect the response, which is complete.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service.chain().log_request(record))) {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
             log::error!("{named}: log_request panicked: {}", panic_message(&*panic));

@@ -53,13 +53,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
-        let responder = self.responder();
+        let service = &self.service;
         let mut plan = BodyPlan::default();
-        let accepts =
-            match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan, may_block)) {
-                Ok(accepts) => accepts,
-                Err(panicked) => return self.close_with(exchange, &panicked, turn),
-            };
+        let accepts = match catch_panic(&exchange.request, || service.accepts(&exchange.request, &mut plan, may_block))
+        {
+            Ok(accepts) => accepts,
+            Err(panicked) => return self.close_with(exchange, &panicked, turn),
+        };
         if !plan.is_to_be_received(accepts, framing.body.known()) {
             return self.decline_body(exchange, head_length, may_block, turn);
         }
@@ -107,7 +107,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// Decodes the part of the body that has arrived.
+    /// Decodes the part of the body that has arrived. If it must be written to disk, the next turn, which has a permit,
+    /// continues here.
     pub(super) fn receive_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
@@ -125,7 +126,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             match (need, turn.may_block()) {
                 (Need::Input, _) => return self.wait_for_body(partial, turn),
-                (Need::Spool, None) => return self.ask_for_permit(State::SpoolingBody(partial)),
+                (Need::Spool, None) => return self.ask_for_permit(State::ReadingBody(partial)),
                 (Need::Spool, Some(may_block)) => {
                     if let Err(rejection) = partial.spool(may_block) {
                         return self.reject_partial(*partial, Error::from_rejection(rejection), may_block, turn);
@@ -157,19 +158,6 @@ impl<H: RequestHandler> HttpConnection<H> {
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);
         Next::read_at_min_rate(Stage(self.stage), within)
-    }
-
-    /// Writes part of the body to disk, then continues with the input.
-    pub(super) fn spool_body(
-        &mut self,
-        mut partial: Box<PartialRequest>,
-        may_block: MayBlock,
-        turn: &mut Turn<'_>,
-    ) -> Next {
-        match partial.spool(may_block) {
-            Ok(()) => self.receive_body(partial, turn),
-            Err(rejection) => self.reject_partial(*partial, Error::from_rejection(rejection), may_block, turn),
-        }
     }
 
     pub(super) fn discard_body(&mut self, mut body: Box<UnreadBody>, turn: &mut Turn<'_>) -> Next {

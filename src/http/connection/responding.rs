@@ -10,7 +10,7 @@ use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
-use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
+use crate::http::sending::{Checked, RestOfBody};
 use crate::tcp::{Instant, MayBlock, Next, Turn};
 
 /// A response whose body is not completely in the output yet.
@@ -28,17 +28,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         response: Checked,
         turn: &mut Turn<'_>,
     ) -> Next {
-        let request = &exchange.request;
         let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
-        let context = ResponseContext {
-            request,
-            keep_alive,
-            now: turn.wall,
-            server: self.config().server.as_ref(),
-            fields: &self.config().fields,
-            page: &|error| self.responder().page_in_place(request, error),
-        };
-        let encoded = encode(response, &context, turn.output);
+        let encoded = self.service.encode(response, &exchange.request, keep_alive, turn.wall, turn.output);
         (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
         let status = encoded.status;
         match encoded.rest {

@@ -2,6 +2,7 @@
 //! a handler that passes on everything that its layer does not change.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -202,22 +203,23 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 }
 
-/// Implements methods that call the same method of what a pointer points to.
+/// Implements methods that call the same method of what this function returns.
 macro_rules! pass_on {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+    ($of:path: $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
         fn $name(&self, $($argument: $type),*) $(-> $result)? {
-            (**self).$name($($argument),*)
+            $of(self).$name($($argument),*)
         }
     )*};
 }
 pub(super) use pass_on;
 
-/// Implements [`Layer`] for a pointer to a layer.
+/// Implements [`Layer`] for a type that has a layer, which this function returns.
 macro_rules! behind {
-    ($(#[$what:meta])* $pointer:ty) => {
+    ($(#[$what:meta])* [$($layer:tt)*] $holder:ty, $of:path) => {
         $(#[$what])*
-        impl<L: Layer + ?Sized> Layer for $pointer {
+        impl<$($layer)*> Layer for $holder {
             pass_on! {
+                $of:
                 fn before_body(request: &Request, plan: &mut BodyPlan) -> Result<()>;
                 fn handle(request: &Request, next: Next<'_>) -> Result<Response>;
                 fn verify_client(client: &Client) -> bool;
@@ -232,57 +234,34 @@ macro_rules! behind {
 
 behind! {
     /// A layer that is shared by several handlers.
-    Arc<L>
+    [L: Layer + ?Sized] Arc<L>, Deref::deref
 }
 
 behind! {
     /// A layer that is chosen while the program runs.
-    Box<L>
+    [L: Layer + ?Sized] Box<L>, Deref::deref
 }
 
-/// A layer that may be left out: `None` changes nothing.
-///
-/// ```
-/// use modest::layers::HttpsOnly;
-/// use modest::{RequestHandler, Response, handler_fn};
-///
-/// let is_public = false;
-/// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(is_public.then(HttpsOnly::new));
-/// ```
-impl<L: Layer> Layer for Option<L> {
-    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        self.as_ref().map_or(Ok(()), |layer| layer.before_body(request, plan))
-    }
+behind! {
+    /// A layer that may be left out: `None` changes nothing.
+    ///
+    /// ```
+    /// use modest::layers::HttpsOnly;
+    /// use modest::{RequestHandler, Response, handler_fn};
+    ///
+    /// let is_public = false;
+    /// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(is_public.then(HttpsOnly::new));
+    /// ```
+    [L: Layer] Option<L>, or_nothing
+}
 
-    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        match self {
-            Some(layer) => layer.handle(request, next),
-            None => next.run(request),
-        }
-    }
+/// A layer that changes nothing.
+struct Nothing;
 
-    fn verify_client(&self, client: &Client) -> bool {
-        self.as_ref().is_none_or(|layer| layer.verify_client(client))
-    }
+impl Layer for Nothing {}
 
-    fn on_rejection(&self, request: &Request) {
-        self.iter().for_each(|layer| layer.on_rejection(request));
-    }
-
-    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        self.as_ref()?.error_response(request, error)
-    }
-
-    fn finish_response(&self, request: &Request, response: Response) -> Response {
-        match self {
-            Some(layer) => layer.finish_response(request, response),
-            None => response,
-        }
-    }
-
-    fn log_request(&self, record: &LogRecord<'_>) {
-        self.iter().for_each(|layer| layer.log_request(record));
-    }
+fn or_nothing<L: Layer>(layer: &Option<L>) -> &dyn Layer {
+    layer.as_ref().map_or(&Nothing, |layer| layer)
 }
 
 /// A closure as a layer: see [`layer_fn`].

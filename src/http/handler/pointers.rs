@@ -1,6 +1,7 @@
 //! `Arc` and `Box` of a handler are handlers, which pass on every call.
 
 use std::any::TypeId;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::layer::pass_on;
@@ -14,6 +15,7 @@ macro_rules! forward {
     ($pointer:ident) => {
         impl<H: RequestHandler + ?Sized> RequestHandler for $pointer<H> {
             pass_on! {
+                Deref::deref:
                 fn do_get(request: &Request) -> Result<Response>;
                 fn do_head(request: &Request) -> Result<Response>;
                 fn do_post(request: &Request) -> Result<Response>;

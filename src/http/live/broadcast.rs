@@ -1,7 +1,6 @@
 //! One message, many listeners: each has a bounded queue of its own, and none holds a worker.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -128,11 +127,7 @@ impl Listener {
     }
 }
 
-impl Default for Broadcast {
-    fn default() -> Broadcast {
-        Broadcast::new()
-    }
-}
+default_is_new!(Broadcast);
 
 /// Settings. Call these before creating listeners or clones.
 impl Broadcast {
@@ -298,10 +293,6 @@ impl Broadcast {
     }
 }
 
-impl fmt::Debug for Broadcast {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broadcast").field("listeners", &self.listeners()).finish_non_exhaustive()
-    }
-}
+opaque!(Broadcast { listeners() });
 
 opaque!(Listener);

@@ -373,11 +373,7 @@ pub struct Channel {
     pub(crate) half_close_timeout: Option<Duration>,
 }
 
-impl Default for Channel {
-    fn default() -> Channel {
-        Channel::new()
-    }
-}
+default_is_new!(Channel);
 
 impl Channel {
     /// Creates the default settings.

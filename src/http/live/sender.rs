@@ -211,11 +211,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
-    }
-}
+opaque!(Sender { is_gone() });
 
 #[cfg(test)]
 mod tests {

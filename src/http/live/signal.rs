@@ -236,11 +236,7 @@ impl<K> Clone for Signals<K> {
     }
 }
 
-impl<K> fmt::Debug for Signals<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").finish_non_exhaustive()
-    }
-}
+opaque!(Signals<K>);
 
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,11 +245,7 @@ impl fmt::Debug for Signal {
     }
 }
 
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("version", &self.version).finish_non_exhaustive()
-    }
-}
+opaque!(Ticket { version });
 
 #[cfg(test)]
 mod tests {

@@ -49,11 +49,7 @@ impl Form {
     /// assert_eq!(form.parse::<u32>("size").unwrap_err().message(), Some("the form has no `size`"));
     /// # Ok::<(), modest::Error>(())
     /// ```
-    pub fn parse<T>(&self, name: &str) -> Result<T, Error>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
+    pub fn parse<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.get(name).ok_or_else(|| wrong(format!("the form has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the form: {error}")))

@@ -306,11 +306,7 @@ impl FormDataLimits {
     }
 }
 
-impl<R> fmt::Debug for FormData<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FormData").field("place", &self.place).field("parts", &self.parts).finish_non_exhaustive()
-    }
-}
+opaque!(FormData<R> { place, parts });
 
 /// Shows the head only, because the content may be secret.
 impl<R> fmt::Debug for Part<'_, R> {

@@ -337,11 +337,7 @@ impl Request {
     /// assert_eq!(request.parse::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
     /// # Ok::<(), modest::Error>(())
     /// ```
-    pub fn parse<T>(&self, name: &str) -> Result<T, Error>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
+    pub fn parse<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
@@ -375,11 +371,7 @@ impl Request {
     ///
     /// # Errors
     /// 400 with the name of the parameter if it cannot be parsed as `T`.
-    pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
+    pub fn parse_optional<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<Option<T>, Error> {
         self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 

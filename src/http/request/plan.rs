@@ -1,6 +1,5 @@
 //! The plan of a request's body: decided from the head by `before_body`, carried out by `connection`.
 
-use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -307,14 +306,4 @@ impl BodyPlan {
     }
 }
 
-impl fmt::Debug for BodyPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BodyPlan")
-            .field("limit", &self.limit)
-            .field("memory", &self.memory)
-            .field("folder", &self.folder)
-            .field("timeout", &self.timeout)
-            .field("streamed", &self.streamed)
-            .finish_non_exhaustive()
-    }
-}
+opaque!(BodyPlan { limit, memory, folder, timeout, streamed });

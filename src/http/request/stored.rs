@@ -69,7 +69,7 @@ impl StoredBody {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Storage::Spooled { length, .. } => {
                 let mut all = Vec::with_capacity(*length as usize); // received, so within the limits
-                StoredReader { body: self, at: 0 }.read_to_end(&mut all)?;
+                self.copy_to(&mut all)?;
                 Ok(Cow::Owned(all))
             }
             Storage::Elsewhere { length: 0 } => Ok(Cow::Borrowed(&[])),
@@ -108,16 +108,19 @@ impl StoredBody {
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
-        new_file::create(path, std::convert::identity, |to| {
-            let mut piece = vec![0; SPOOL_SIZE.min(self.len() as usize)];
-            let mut from = StoredReader { body: self, at: 0 };
-            loop {
-                match from.read(&mut piece)? {
-                    0 => return Ok(()),
-                    count => to.write_all(&piece[..count])?,
-                }
+        new_file::create(path, std::convert::identity, |to| self.copy_to(to))
+    }
+
+    fn copy_to(&self, to: &mut impl Write) -> io::Result<()> {
+        let (mut piece, mut at) = (vec![0; SPOOL_SIZE.min(self.len() as usize)], 0);
+        loop {
+            let count = self.read_at(&mut piece, at)?;
+            if count == 0 {
+                return Ok(());
             }
-        })
+            to.write_all(&piece[..count])?;
+            at += count as u64;
+        }
     }
 
     /// Creates a body from bytes, for requests built by hand.
@@ -148,19 +151,6 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 
 fn elsewhere() -> io::Error {
     io::Error::other("the body was written while it arrived (`BodyPlan::save_to`), so the request does not have it")
-}
-
-struct StoredReader<'a> {
-    body: &'a StoredBody,
-    at: u64,
-}
-
-impl Read for StoredReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.body.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
 }
 
 const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "another request is using the destination of this body");

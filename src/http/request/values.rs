@@ -218,11 +218,7 @@ impl Permissions {
     }
 }
 
-impl fmt::Debug for Permissions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permissions").field("key", &self.key).finish_non_exhaustive()
-    }
-}
+opaque!(Permissions { key });
 
 /// One value per type and owner. Without values, as in most requests, it uses one word.
 #[derive(Default)]

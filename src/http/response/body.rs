@@ -11,7 +11,6 @@ use crate::tcp::SharedBytes;
 
 /// The body of a response.
 pub(crate) enum ResponseBody {
-    Static(&'static [u8]),
     Bytes(Vec<u8>),
     Shared(SharedBytes),
     /// This many bytes of a file from `start` on.
@@ -31,7 +30,6 @@ impl ResponseBody {
     /// Returns the bytes, if all of them are in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
-            ResponseBody::Static(bytes) => Some(bytes),
             ResponseBody::Bytes(bytes) => Some(bytes),
             ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
             ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
@@ -63,7 +61,6 @@ impl ResponseBody {
     pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, PushedBody> {
         Ok(match self {
             ResponseBody::Pushed(body) => return Err(body),
-            ResponseBody::Static(bytes) => Box::new(bytes),
             ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
             ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
             ResponseBody::File { file, start, length } => {
@@ -110,7 +107,7 @@ impl ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ResponseBody::Static(_) | ResponseBody::Bytes(_) => "bytes",
+            ResponseBody::Bytes(_) => "bytes",
             ResponseBody::Shared(_) => "shared bytes",
             ResponseBody::File { .. } => "a file",
             ResponseBody::Stream { .. } => "a stream",

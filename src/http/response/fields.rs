@@ -49,13 +49,11 @@ impl Fields {
     ///
     /// An invalid name or value does not panic: a response with these fields is sent as a 500,
     /// and the cause is logged.
-    pub fn with_header<N, V>(mut self, name: N, value: V) -> Fields
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_header(
+        mut self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Fields {
         match parse_checked(name, value) {
             Ok((name, _)) if is_server_managed(&name) => {}
             Ok((name, value)) => self.list.set(name, value),
@@ -308,13 +306,10 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
 }
 
 /// Checks a name and a value, and the grammar of that field. The error describes the fault.
-pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
-where
-    N: TryInto<HeaderName>,
-    N::Error: Into<http::Error>,
-    V: TryInto<HeaderValue>,
-    V::Error: Into<http::Error>,
-{
+pub(crate) fn parse_checked(
+    name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+    value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+) -> Result<(HeaderName, HeaderValue), Error> {
     let (name, value) = parse_field(name, value)?;
     check_value(&name, &value)?;
     Ok((name, value))

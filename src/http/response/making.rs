@@ -161,11 +161,10 @@ impl Response {
     }
 
     /// Returns a redirect with one of the statuses 301, 302, 303, 307 or 308.
-    pub fn redirect_with<S>(status: S, location: impl AsRef<str>) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn redirect_with(
+        status: impl TryInto<StatusCode, Error: Into<http::Error>>,
+        location: impl AsRef<str>,
+    ) -> Response {
         let location = percent_encoding::utf8_percent_encode(location.as_ref(), NOT_IN_URI).to_string();
         Response::new(status).with_header(header::LOCATION, location)
     }

@@ -88,12 +88,8 @@ impl Response {
     ///
     /// A number that is not a final status (below 200, above 599: RFC 9110, section 15) is an error: the response is
     /// sent as a 500.
-    pub fn new<S>(status: S) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
-        Response::of(ResponseBody::Static(b"")).with_status(status)
+    pub fn new(status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Response {
+        Response::of(ResponseBody::Bytes(Vec::new())).with_status(status)
     }
 
     /// Sets the body. The fields are kept.
@@ -103,11 +99,7 @@ impl Response {
     }
 
     /// Sets the status.
-    pub fn with_status<S>(mut self, status: S) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn with_status(mut self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) -> Response {
         if let Some(rare) = &mut self.rare {
             rare.reason = None;
         }
@@ -177,7 +169,7 @@ impl Response {
     /// assert_eq!(*copy.lock().unwrap(), b"ab");
     /// ```
     pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
-        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
         self.body = body.with_tee(Box::new(tee), self.declared_length);
         self
     }
@@ -246,7 +238,7 @@ impl Response {
         if self.instead().is_some() {
             return Err(self);
         }
-        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
         match body.into_reader(self.declared_length) {
             Ok(read) => {
                 self.declared_length = None;

@@ -16,37 +16,31 @@ use crate::http::request::head::list_members;
 impl Response {
     /// Sets a field, and replaces any of that name.
     #[doc(alias = "send_header")]
-    pub fn with_header<N, V>(self, name: N, value: V) -> Response
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_header(
+        self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Response {
         self.insert(fields::parse_checked(name, value), true)
     }
 
     /// Adds a field. Fields with the same name are kept, except those that a response can have only once
     /// (`Content-Type`, `ETag`, `Location`), which are replaced.
-    pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_added_header(
+        self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Response {
         self.insert(fields::parse_checked(name, value), false)
     }
 
     /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or
     /// `Last-Modified` with an invalid value: for gateways, which forward the fields of an application.
-    pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn with_forwarded_header(
+        self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) -> Response {
         self.insert(parse_field(name, value), false)
     }
 

@@ -51,11 +51,7 @@ impl ResponseWriter {
     }
 
     /// Sets the status.
-    pub fn send_response<S>(&mut self, status: S)
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
+    pub fn send_response(&mut self, status: impl TryInto<StatusCode, Error: Into<http::Error>>) {
         match status.try_into() {
             _ if self.status.is_some() => self.record_error("send_response was called twice"),
             Ok(status) => self.status = Some(status),
@@ -64,13 +60,11 @@ impl ResponseWriter {
     }
 
     /// Adds a field. Fields with the same name are kept.
-    pub fn send_header<N, V>(&mut self, name: N, value: V)
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
+    pub fn send_header(
+        &mut self,
+        name: impl TryInto<HeaderName, Error: Into<http::Error>>,
+        value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
+    ) {
         if self.in_body {
             return self.record_error("send_header was called after end_headers");
         }
@@ -91,11 +85,7 @@ impl ResponseWriter {
     }
 }
 
-impl Default for ResponseWriter {
-    fn default() -> ResponseWriter {
-        ResponseWriter::new()
-    }
-}
+default_is_new!(ResponseWriter);
 
 /// Writes the body (Python's `wfile`). It stays in memory until the reply is returned.
 impl Write for ResponseWriter {

@@ -428,10 +428,6 @@ fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output)
 fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
     let (start, end) = (part.start as usize, part.end as usize);
     match body {
-        ResponseBody::Static(bytes) if end - start <= INLINE_LIMIT => {
-            output.bytes().extend_from_slice(&bytes[start..end])
-        }
-        ResponseBody::Static(bytes) => output.push(Piece::Shared { bytes: Arc::new(*bytes), start, end }),
         ResponseBody::Shared(bytes) if end - start <= INLINE_LIMIT => {
             output.bytes().extend_from_slice(&(**bytes).as_ref()[start..end]);
         }

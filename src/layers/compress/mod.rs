@@ -144,11 +144,7 @@ impl Compress {
     }
 }
 
-impl Default for Compress {
-    fn default() -> Compress {
-        Compress::new()
-    }
-}
+default_is_new!(Compress);
 
 impl Layer for Compress {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {

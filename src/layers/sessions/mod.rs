@@ -7,7 +7,6 @@ mod record; // the stored form of a session
 
 mod store; // in memory, or in files
 
-use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +19,7 @@ use session::Changed;
 pub use session::Session;
 pub use store::{FileSessions, MemorySessions, SessionStore};
 
-/// In nanoseconds.
-const HOUR: u64 = 3_600_000_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How many cookies of the name are looked up. Browsers send one for each path and domain that has set it.
 const COOKIES: usize = 4;
@@ -82,7 +80,7 @@ impl Sessions {
             max_age: Duration::from_secs(24 * 3600),
             same_site: SameSite::Lax,
             is_kept: false,
-            beginnings: Buckets::new(HOUR / 1000, 1000, 65_536),
+            beginnings: Buckets::new(1000, HOUR, "new sessions"),
             changes: [const { Mutex::new(()) }; 64],
         }
     }
@@ -131,8 +129,7 @@ impl Sessions {
     /// # Panics
     /// If it is 0.
     pub fn new_per_hour(mut self, number: u32) -> Sessions {
-        assert!(number > 0, "the number of sessions per hour must be at least 1");
-        self.beginnings = Buckets::new(HOUR / u64::from(number), number, 65_536);
+        self.beginnings = Buckets::new(number, HOUR, "new sessions");
         self
     }
 
@@ -262,11 +259,7 @@ impl Layer for Sessions {
     }
 }
 
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+opaque!(Sessions { name });
 
 /// Returns the time after this span, of which at most a century counts.
 fn after(time: SystemTime, span: Duration) -> SystemTime {

@@ -42,8 +42,4 @@ impl Handover {
     }
 }
 
-impl std::fmt::Debug for Handover {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handover").field("client", &self.client).finish_non_exhaustive()
-    }
-}
+opaque!(Handover { client });

@@ -4,7 +4,6 @@
 mod header; // the header of the proxy
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,13 +101,7 @@ impl Protocol for ProxyProtocol {
     }
 }
 
-impl IntoProtocol for ProxyProtocol {
-    type Protocol = ProxyProtocol;
-
-    fn into_protocol(self) -> ProxyProtocol {
-        self
-    }
-}
+into_itself!(ProxyProtocol);
 
 /// A connection from a trusted proxy.
 struct Proxied {
@@ -175,8 +168,4 @@ impl Conversation for Proxied {
     }
 }
 
-impl fmt::Debug for ProxyProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyProtocol").field("trusted", &self.trusted).finish_non_exhaustive()
-    }
-}
+opaque!(ProxyProtocol { trusted });

@@ -295,8 +295,4 @@ impl Drop for Stream {
     }
 }
 
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("client", &self.client).finish_non_exhaustive()
-    }
-}
+opaque!(Stream { client });

@@ -97,8 +97,4 @@ fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
     whole.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for StreamWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamWriter").finish_non_exhaustive()
-    }
-}
+opaque!(StreamWriter);

@@ -1,0 +1,127 @@
+//! Lines that other threads send to a client: a bounded queue between a `LineSender` and the conversation.
+
+use std::io;
+use std::sync::Arc;
+
+use super::super::protocol::Turn;
+use super::super::scheduler::Waker;
+use super::super::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Sends to the client of a [`LineHandler`](crate::raw::LineHandler), from any thread:
+/// [`LineHandler::opened`](crate::raw::LineHandler::opened). Clones share the client.
+///
+/// Unsent bytes are bounded ([`Lines::push_limit`](crate::raw::Lines::push_limit)) and hold no worker. They follow the
+/// reply of a running handler, and do not count for [`Lines::idle_timeout`](crate::raw::Lines::idle_timeout).
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use modest::raw::{Flow, LineHandler, LineSender, Lines};
+///
+/// /// Every client gets every line.
+/// #[derive(Clone, Default)]
+/// struct Chat(Arc<Mutex<Vec<LineSender>>>);
+///
+/// impl LineHandler for Chat {
+///     fn opened(&mut self, sender: &LineSender) {
+///         self.0.lock().unwrap().push(sender.clone());
+///     }
+///
+///     fn line(&mut self, line: &str, _: &mut Vec<u8>) -> Flow {
+///         self.0.lock().unwrap().retain(|client| client.send(format!("{line}\r\n")).is_ok());
+///         Flow::Continue
+///     }
+/// }
+///
+/// let chat = Chat::default();
+/// let lines = Lines::per_client(move |_client| chat.clone()).idle_timeout(None);
+/// ```
+#[derive(Clone)]
+pub struct LineSender(Arc<Pushed>);
+
+struct Pushed {
+    state: Mutex<PushedState>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct PushedState {
+    bytes: Vec<u8>,
+    waker: Option<Waker>,
+    gone: bool,
+}
+
+impl LineSender {
+    pub(super) fn new(limit: usize) -> LineSender {
+        LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
+    }
+
+    /// Sends this text unchanged, so it must contain its own line end. It does not wait.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected.
+    pub fn send(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
+        let text = text.as_ref();
+        let mut state = self.lock();
+        if state.gone {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !state.bytes.is_empty() && state.bytes.len() + text.len() > self.0.limit {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the client reads too slowly"));
+        }
+        state.bytes.extend_from_slice(text);
+        let waker = state.waker.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Called in the first turn: from now on, `send` calls the connection.
+    fn attach(&self, waker: Waker) {
+        self.lock().waker = Some(waker);
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock().bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PushedState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+opaque!(LineSender);
+
+/// The lines that other threads send. Dropping it reports that the client has disconnected.
+pub(super) struct Sending {
+    sender: LineSender,
+    is_attached: bool, // whether other threads can send: at first only if there is no clone of the sender
+}
+
+impl Sending {
+    pub(super) fn new(sender: LineSender) -> Sending {
+        Sending { is_attached: Arc::strong_count(&sender.0) == 1, sender }
+    }
+
+    pub(super) fn write(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut self.is_attached, true) {
+            self.sender.attach(turn.waker());
+        }
+        let mut bytes = self.sender.take();
+        if !bytes.is_empty() {
+            turn.output.bytes().append(&mut bytes);
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let mut state = self.sender.lock();
+        state.gone = true;
+        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
+        drop(state);
+        drop(left);
+    }
+}
